@@ -1,0 +1,1 @@
+"""Closing: asking for it, confirming, carrying out, recording. Knows nothing of Slack's payloads."""

@@ -1,0 +1,104 @@
+"""What can go wrong, as exceptions that carry the sentence their user reads.
+
+SessionBotError
+├── ConfigurationError          settings are wrong; every problem at once
+├── InputError                  what was typed is not understood
+├── NotAllowedError             the access rules say no
+├── TargetError                 the session asked for is not one that may be closed
+├── RequestError                a closing request is over, unknown or not this person's
+├── StoreError                  requests and records cannot be written or read
+├── BusyError                   too much is waiting already
+└── DataSourceError             the database did not do what was asked
+    ├── DataSourceUnreachableError
+    ├── DataSourceTimeoutError
+    ├── ConnectionLostError     the connection broke under a statement
+    ├── LoginRefusedError
+    ├── PrivilegeMissingError
+    ├── UnknownSessionError     the server knows no session of that id (1094)
+    └── NotSessionOwnerError    the server refuses to let this login close it (1095)
+"""
+
+
+class SessionBotError(Exception):
+    """Root of all errors that a person is told about; ``str()`` is the sentence shown."""
+
+    @property
+    def sentence(self) -> str:
+        """The text for the person, plain text without markup."""
+        return str(self)
+
+
+class ConfigurationError(SessionBotError):
+    """The configuration is unusable; ``problems`` holds one sentence for each key that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class InputError(SessionBotError):
+    """What was typed is not understood.
+
+    ``spot`` is the part of the input that is wrong (to be marked), ``example`` a command that runs.
+    """
+
+    def __init__(self, sentence: str, *, spot: str = "", example: str = "") -> None:
+        super().__init__(sentence)
+        self.spot = spot
+        self.example = example
+
+
+class NotAllowedError(SessionBotError):
+    """The access rules do not let this person do that here."""
+
+
+class TargetError(SessionBotError):
+    """The session asked for does not exist, is ambiguous, protected or the bot's own."""
+
+
+class RequestError(SessionBotError):
+    """A closing request is unknown, expired, used up or belongs to somebody else."""
+
+
+class StoreError(SessionBotError):
+    """The store of requests and records does not answer; nothing may be closed without it."""
+
+
+class BusyError(SessionBotError):
+    """Too many commands are waiting already; this one was not taken."""
+
+
+class DataSourceError(SessionBotError):
+    """A data source failed; ``errno`` is its error number, 0 where it gave none."""
+
+    def __init__(self, sentence: str, *, errno: int = 0) -> None:
+        super().__init__(sentence)
+        self.errno = errno
+
+
+class DataSourceUnreachableError(DataSourceError):
+    """No connection could be made."""
+
+
+class DataSourceTimeoutError(DataSourceError):
+    """The data source did not answer in time."""
+
+
+class ConnectionLostError(DataSourceError):
+    """The connection broke while a statement was under way: it may or may not have run."""
+
+
+class LoginRefusedError(DataSourceError):
+    """User, password, tenant or cluster are not accepted (OceanBase answers 1045 for all of them)."""
+
+
+class PrivilegeMissingError(DataSourceError):
+    """The bot's login lacks a privilege."""
+
+
+class UnknownSessionError(DataSourceError):
+    """The server knows no session of that id (errno 1094)."""
+
+
+class NotSessionOwnerError(DataSourceError):
+    """The server does not let this login close that session (errno 1095)."""

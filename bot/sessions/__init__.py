@@ -1,0 +1,1 @@
+"""The session service: reads and closes database sessions. Knows nothing of Slack."""

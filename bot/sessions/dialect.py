@@ -1,0 +1,225 @@
+"""What a dialect is: the statements of one kind of server, all giving the same columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bot.sessions.database import Value
+from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
+
+# The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
+COLUMNS = (
+    "server", "id", "tenant", "user", "peer", "origin", "database_name", "command", "time",
+    "total_time", "state", "sql_text", "sql_length", "sql_id", "trace_id", "transaction_id",
+    "transaction_state", "proxy", "proxy_session_id", "master_session_id", "retry_info", "module", "own",
+)  # fmt: skip
+
+LIST_SQL_CHARACTERS = 1000  # what a list fetches of a statement: enough for a digest with its literals masked
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A SQL text and the values bound to it."""
+
+    sql: str
+    values: tuple[Value | Sequence[Value], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The statements of one server as it was probed.
+
+    ``expressions`` gives for each of ``COLUMNS`` its SQL on this server; ``None`` where the server
+    has no such thing. ``own_values`` are bound to the ``own`` expression.
+    """
+
+    name: str  # shown to people, for example "OceanBase 4.3.5.3"
+    view: str
+    expressions: dict[str, str]
+    own_values: tuple[Value | Sequence[Value], ...]
+    protected_users: frozenset[str]
+    transaction_view: str | None  # where open transactions are listed by tx_id
+
+    def page(
+        self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int
+    ) -> Statement:
+        """Select one page of sessions that are not the bot's own; ``scope`` names the tenants, None is all."""
+        where, values = self._where(scope, filter_)
+        return Statement(
+            f"SELECT {self._columns(LIST_SQL_CHARACTERS)} FROM {self.view} WHERE {where} "
+            f"ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
+            (*self.own_values, *values, limit, offset),
+        )
+
+    def totals(self, scope: Sequence[str] | None, filter_: SessionFilter) -> Statement:
+        """Count the sessions in scope: all, ACTIVE, fitting the filter.
+
+        A statement of its own: asked for together with the page, by a join or by window functions,
+        both took 14-16 ms instead of 6 + 3 ms with 1,000 sessions on OceanBase 4.3.5.
+        """
+        where, values = self._where(scope, SessionFilter())
+        matching, matching_values = self._conditions(filter_)
+        state = self.expressions["state"]
+        return Statement(
+            f"SELECT COUNT(*), COALESCE(SUM({state} = 'ACTIVE'), 0), "
+            f"COALESCE(SUM(CASE WHEN {matching} THEN 1 ELSE 0 END), 0) FROM {self.view} WHERE {where}",
+            (*matching_values, *values),
+        )
+
+    def by_id(self, session_id: int) -> Statement:
+        """Select every session of that id with its whole SQL, the bot's own included."""
+        return Statement(
+            f"SELECT {self._columns(None)} FROM {self.view} WHERE {self.expressions['id']} = %s",
+            (*self.own_values, session_id),
+        )
+
+    def kill(self, session_id: int, mode: Mode) -> Statement:
+        """Close a session or its query.
+
+        The id is a literal: proxies recognise nothing else (OCEANBASE.md 2.1). Raises ``ValueError``
+        outside 1 < id < 2^32, which the kernel would cut to somebody else's id.
+        """
+        if not 1 < int(session_id) < 2**32:
+            raise ValueError(session_id)
+        return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session_id)}")
+
+    def transaction(self, transaction_id: int) -> Statement | None:
+        """Select a row while that transaction is open; None where the server cannot say."""
+        if self.transaction_view is None:
+            return None
+        return Statement(f"SELECT 1 FROM {self.transaction_view} WHERE tx_id = %s LIMIT 1", (transaction_id,))
+
+    def to_session(self, source: str, row: Sequence[Any]) -> Session:
+        """Turn a row of ``COLUMNS`` into a session; NULL and '' become what they mean."""
+        cell = dict(zip(COLUMNS, row, strict=True))
+        return Session(
+            source=source,
+            server=cell["server"] or None,
+            id=int(cell["id"]),
+            tenant=cell["tenant"] or None,
+            user=cell["user"] or "",
+            peer=cell["peer"] or "",
+            origin=cell["origin"] or "",
+            database=cell["database_name"] or None,
+            command=cell["command"] or "",
+            time=float(cell["time"] or 0),
+            total_time=float(cell["total_time"] or 0),
+            state=cell["state"] or "",
+            sql=cell["sql_text"] or None,
+            sql_length=int(cell["sql_length"] or 0),
+            sql_id=cell["sql_id"] or None,
+            trace_id=cell["trace_id"] or None,
+            transaction_id=int(cell["transaction_id"]) if cell["transaction_id"] else None,
+            transaction_state=cell["transaction_state"] or None,
+            proxy=cell["proxy"] or None,
+            proxy_session_id=int(cell["proxy_session_id"]) if cell["proxy_session_id"] else None,
+            master_session_id=int(cell["master_session_id"]) if cell["master_session_id"] else None,
+            retry_info=int(cell["retry_info"] or 0),
+            module=cell["module"] or None,
+            own=bool(cell["own"]),
+        )
+
+    def _columns(self, sql_characters: int | None) -> str:
+        texts = dict(self.expressions)
+        if sql_characters is not None:
+            texts["sql_text"] = f"LEFT({texts['sql_text']}, {sql_characters})"
+        return ", ".join(texts[name] for name in COLUMNS)
+
+    def _where(self, scope: Sequence[str] | None, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
+        parts = [f"NOT ({self.expressions['own']})"]
+        values: list[Value | Sequence[Value]] = [*self.own_values]
+        if scope is not None:
+            parts.append(f"{self.expressions['tenant']} IN %s")
+            values.append(tuple(scope) or ("",))
+        text, more = self._conditions(filter_)
+        return " AND ".join([*parts, text]), [*values, *more]
+
+    def _conditions(self, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
+        parts, values = [], []
+        for condition in filter_.conditions:
+            text, more = self._condition(condition)
+            parts.append(text)
+            values += more
+        parts += [self._flag(flag) for flag in sorted(filter_.flags, key=lambda flag: flag.value)]
+        return " AND ".join(parts) or "1 = 1", values
+
+    def _flag(self, flag: Flag) -> str:
+        state, command = self.expressions["state"], self.expressions["command"]
+        return {
+            Flag.ACTIVE_ONLY: f"{state} = 'ACTIVE'",
+            Flag.IDLE: f"{command} = 'Sleep'",
+            Flag.IN_TRANSACTION: f"(COALESCE({self.expressions['transaction_id']}, 0) <> 0 "
+            f"OR COALESCE({self.expressions['transaction_state']}, '') <> '')",
+        }[flag]
+
+    def _condition(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
+        column = self._searched(condition.field)
+        parts: list[str] = []
+        values: list[Value | Sequence[Value]] = []
+        for typed in condition.values:
+            value = typed.lower() if isinstance(typed, str) and condition.field not in CASE_FIELDS else typed
+            if condition.operator in _COMPARISONS:
+                parts.append(f"{column} {_COMPARISONS[condition.operator]} %s")
+                values.append(value)
+            elif condition.field in EXACT_FIELDS or condition.operator is Operator.EXACTLY:
+                parts.append(f"{column} = %s")
+                values.append(value)
+            else:
+                parts.append(f"{column} LIKE %s ESCAPE '|'")
+                values.append(f"%{_literal_like(str(value))}%")
+        text = " OR ".join(parts)
+        return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
+
+    def _searched(self, field: Field) -> str:
+        column = self.expressions[_COLUMN_OF[field]]
+        if field in (Field.ID, Field.TIME):
+            return column
+        return f"LOWER(COALESCE({column}, ''))" if field not in CASE_FIELDS else f"COALESCE({column}, '')"
+
+    def _order(self, sort: Sort) -> str:
+        expression = self.expressions
+        first = {
+            Sort.DEFAULT: f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC",
+            Sort.TIME_UP: f"{expression['time']} ASC",
+            Sort.TIME_DOWN: f"{expression['time']} DESC",
+            Sort.ID: f"{expression['id']} ASC",
+            Sort.USER: f"{expression['user']} ASC",
+            Sort.DATABASE: f"{expression['database_name']} ASC",
+            Sort.HOST: f"{expression['origin']} ASC",
+        }[sort]
+        return f"{first}, {expression['id']} ASC, {expression['server']} ASC"
+
+
+# '=' means these exactly (DESIGN.md section 4); tenants are case-sensitive in OceanBase.
+EXACT_FIELDS = frozenset({Field.ID, Field.TENANT, Field.STATUS, Field.SQL_ID})
+CASE_FIELDS = frozenset({Field.TENANT})
+
+_COMPARISONS = {
+    Operator.ABOVE: ">",
+    Operator.AT_LEAST: ">=",
+    Operator.BELOW: "<",
+    Operator.AT_MOST: "<=",
+}
+
+_COLUMN_OF = {
+    Field.TENANT: "tenant",
+    Field.USER: "user",
+    Field.HOST: "origin",
+    Field.DATABASE: "database_name",
+    Field.ID: "id",
+    Field.SQL: "sql_text",
+    Field.SQL_ID: "sql_id",
+    Field.TRACE_ID: "trace_id",
+    Field.COMMAND: "command",
+    Field.STATUS: "state",
+    Field.TIME: "time",
+    Field.SERVER: "server",
+    Field.PROXY: "proxy",
+}
+
+
+def _literal_like(text: str) -> str:
+    """Take the meaning from LIKE's wildcards: what was typed is what is looked for."""
+    return text.replace("|", "||").replace("%", "|%").replace("_", "|_")

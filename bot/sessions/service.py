@@ -1,0 +1,204 @@
+"""The session service: lists, finds and closes sessions on the configured data sources."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from bot.errors import ConnectionLostError, DataSourceError, InputError
+from bot.sessions import oceanbase
+from bot.sessions.database import Connection, Endpoint, Pool
+from bot.sessions.dialect import Dialect
+from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
+
+Tenants = frozenset[str] | None  # None: every tenant
+
+_T = TypeVar("_T")
+_NO_SUCH_COLUMN_OR_VIEW = (1054, 1146)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSourceOptions:
+    """What the configuration says of one data source beyond its address."""
+
+    tenants: Tenants = None
+    protected_users: frozenset[str] = frozenset()
+
+
+class Console:
+    """One borrowed connection to a data source, to look and close on without a gap between."""
+
+    def __init__(self, source: DataSource, connection: Connection, dialect: Dialect) -> None:
+        self._source = source
+        self._connection = connection
+        self._dialect = dialect
+
+    def find(self, session_id: int) -> list[Session]:
+        """Return every session of that id with its whole SQL, the bot's own included.
+
+        Several servers of one cluster may use the same id (OceanBase 4.2.5 and later).
+        """
+        statement = self._dialect.by_id(session_id)
+        rows = self._connection.rows(statement.sql, statement.values)
+        sessions = [self._dialect.to_session(self._source.name, row) for row in rows]
+        allowed = self._source.options.tenants
+        return [one for one in sessions if allowed is None or one.tenant in allowed]
+
+    def kill_text(self, session_id: int, mode: Mode) -> str:
+        """Return the statement that ``kill`` sends, for the record."""
+        return self._dialect.kill(session_id, mode).sql
+
+    def kill(self, session_id: int, mode: Mode) -> None:
+        """Send ``KILL`` or ``KILL QUERY``, once.
+
+        Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError`` or
+        another ``DataSourceError``; after ``ConnectionLostError`` and ``DataSourceTimeoutError`` it
+        may or may not have been carried out.
+        """
+        self._connection.rows(self._dialect.kill(session_id, mode).sql)
+
+    def transaction_open(self, transaction_id: int) -> bool | None:
+        """Tell whether a transaction still exists; None where the server cannot say.
+
+        A killed session may leave the process list while its locks live on (OCEANBASE.md 2.3).
+        """
+        statement = self._dialect.transaction(transaction_id)
+        if statement is None:
+            return None
+        return bool(self._connection.rows(statement.sql, statement.values))
+
+
+class DataSource:
+    """One endpoint that the bot can reach, with its pool and its dialect as probed."""
+
+    def __init__(self, endpoint: Endpoint, options: DataSourceOptions) -> None:
+        self.name = endpoint.name
+        self.options = options
+        self._endpoint = endpoint
+        self._pool = Pool(endpoint, oceanbase.PREPARE)
+        self._dialect: Dialect | None = None
+
+    @contextlib.contextmanager
+    def console(self) -> Iterator[Console]:
+        """Borrow a connection to look and close on. Raises ``DataSourceError`` or ``BusyError``."""
+        with self._pool.connection() as connection:
+            yield Console(self, connection, self._probed(connection))
+
+    def page(self, query: SessionQuery, tenants: Tenants) -> SessionPage:
+        """List one page; raises ``DataSourceError`` or ``BusyError``."""
+        scope = sorted(_narrow(self.options.tenants, tenants) or ()) if self._narrowed(tenants) else None
+
+        def ask(connection: Connection, dialect: Dialect) -> SessionPage:
+            totals = dialect.totals(scope, query.filter)
+            total, active, matching = map(int, connection.rows(totals.sql, totals.values)[0])
+            # A page that has emptied since it was asked for is no answer: show the last one.
+            page = min(query.page, max(1, -(-matching // query.limit)))
+            statement = dialect.page(scope, query.filter, query.sort, query.limit, (page - 1) * query.limit)
+            rows = connection.rows(statement.sql, statement.values)
+            return SessionPage(
+                source=self.name,
+                sessions=tuple(dialect.to_session(self.name, row) for row in rows),
+                total=total,
+                active=active,
+                # The two statements are not one snapshot: never claim fewer than are shown.
+                matching=max(matching, (page - 1) * query.limit + len(rows)),
+                as_of=datetime.now(UTC),
+                query=_on_page(query, page),
+            )
+
+        return self._read(ask)
+
+    def find(self, session_id: int, tenants: Tenants) -> list[Session]:
+        """Return every session of that id in those tenants, whole SQL included."""
+        found = self._read(lambda connection, dialect: Console(self, connection, dialect).find(session_id))
+        return [one for one in found if tenants is None or one.tenant in tenants]
+
+    def description(self) -> str:
+        """Connect if need be and say what kind of server this is, for example "OceanBase seekdb-v1.3.0.0"."""
+        return self._read(lambda _connection, dialect: f"{dialect.name}, {dialect.view.split('.')[-1]}")
+
+    def is_protected(self, session: Session) -> bool:
+        """Whether this is a user that the dialect or the configuration protects."""
+        users = self.options.protected_users | (self._dialect.protected_users if self._dialect else frozenset())
+        return session.user in users
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
+
+    def _narrowed(self, tenants: Tenants) -> bool:
+        return self.options.tenants is not None or tenants is not None
+
+    def _read(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
+        """Ask once, and once more when the connection had broken or the server's views have changed."""
+        try:
+            return self._ask(ask)
+        except ConnectionLostError:
+            return self._ask(ask)
+        except DataSourceError as error:
+            if error.errno not in _NO_SUCH_COLUMN_OR_VIEW:
+                raise
+            self._dialect = None
+            return self._ask(ask)
+
+    def _ask(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
+        with self._pool.connection() as connection:
+            return ask(connection, self._probed(connection))
+
+    def _probed(self, connection: Connection) -> Dialect:
+        if self._dialect is None:
+            dialect = oceanbase.probe(connection, self._endpoint.user)
+            if dialect is None:
+                raise DataSourceError(
+                    f"Data source {self.name} has no oceanbase.GV$OB_PROCESSLIST and no V$OB_PROCESSLIST: "
+                    "it is no OceanBase 4 or seekdb, or its login may not see that database."
+                )
+            self._dialect = dialect
+        return self._dialect
+
+
+class SessionService:
+    """The configured data sources by name."""
+
+    def __init__(self, sources: Sequence[DataSource]) -> None:
+        self._sources: Mapping[str, DataSource] = {source.name: source for source in sources}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All data sources in the order of the configuration."""
+        return tuple(self._sources)
+
+    def source(self, name: str) -> DataSource:
+        """Look a data source up; raises ``InputError`` for a name that is not configured."""
+        try:
+            return self._sources[name]
+        except KeyError:
+            raise InputError(
+                f"There is no data source “{name}”. There is: {', '.join(self._sources)}.", spot=name
+            ) from None
+
+    def page(self, name: str, query: SessionQuery, tenants: Tenants) -> SessionPage:
+        """List one page of the sessions of those tenants on that data source."""
+        return self.source(name).page(query, tenants)
+
+    def find(self, name: str, session_id: int, tenants: Tenants) -> list[Session]:
+        """Find the sessions of that id."""
+        return self.source(name).find(session_id, tenants)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for source in self._sources.values():
+            source.close()
+
+
+def _narrow(one: Tenants, other: Tenants) -> Tenants:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
+def _on_page(query: SessionQuery, page: int) -> SessionQuery:
+    return query if query.page == page else replace(query, page=page)

@@ -1,0 +1,307 @@
+"""The configuration contract: environment, ``session-bot.toml`` and a secrets directory.
+
+``SESSION_BOT_CONFIG`` names the file, every value of which can be given as
+``SESSION_BOT__SECTION__KEY``; ``SESSION_BOT_SECRETS`` names a directory whose files are called like
+that (or like the ``SLACK_…`` variables) and hold a value each. Environment beats secrets beats file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from bot.errors import ConfigurationError
+
+PREFIX = "SESSION_BOT__"
+DEFAULT_FILE = "session-bot.toml"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(value: object) -> object:
+    """Read 90, "90s", "5m" or "2h"."""
+    match = re.fullmatch(r"(\d+)\s*([smhd]?)", str(value).strip())
+    if match is None:
+        raise ValueError("a duration is a number with s, m, h or d, for example 90s or 2m")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2] or "s"])
+
+
+def _token(start: str) -> Callable[[SecretStr], SecretStr]:
+    def check(token: SecretStr) -> SecretStr:
+        if not token.get_secret_value().startswith(start):
+            raise ValueError(start)
+        return token
+
+    return check
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
+Names = Annotated[frozenset[str], Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class DataSourceSettings(_Strict):
+    """One endpoint; see DESIGN.md section 5 for the meaning of each key."""
+
+    kind: Literal["auto", "oceanbase", "seekdb"] = "auto"
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 2881
+    user: Annotated[str, Field(min_length=1)]
+    password: SecretStr = SecretStr("")
+    tenants: Names | None = None
+    approval: Literal["requester", "second-person"] = "requester"
+    show_sql: Literal["digest", "full"] = "digest"
+    protected_users: frozenset[str] = frozenset()
+
+
+class AccessRuleSettings(_Strict):
+    """One allowance; a key left out does not restrict."""
+
+    who: Names
+    may: Annotated[frozenset[Literal["view", "close", "approve"]], Field(min_length=1)]
+    data_sources: Names | None = None
+    tenants: Names | None = None
+    channels: Names | None = None
+
+
+class ChannelSettings(_Strict):
+    """What is meant in a channel when nothing is named."""
+
+    data_source: str | None = None
+    tenant: str | None = None
+
+
+class ClosingSettings(_Strict):
+    """How closing works everywhere."""
+
+    confirm_within: Annotated[Duration, Field(ge=timedelta(seconds=5), le=timedelta(hours=1))] = timedelta(minutes=2)
+    require_reason: bool = False
+
+
+class StoreSettings(_Strict):
+    """Where requests and records are kept: any URL that SQLAlchemy takes."""
+
+    url: SecretStr = SecretStr("sqlite:///session-bot.db")
+
+
+class SlackSettings(BaseSettings):
+    """How to reach Slack."""
+
+    model_config = SettingsConfigDict(env_prefix="SLACK_", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    bot_token: Annotated[SecretStr, AfterValidator(_token("xoxb-"))]
+    app_token: Annotated[SecretStr, AfterValidator(_token("xapp-"))]
+    api_url: Annotated[str, Field(pattern=r"^https?://.+/api/$")] = "https://slack.com/api/"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the signature is pydantic-settings'
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment, then the secrets directory."""
+        return init_settings, env_settings, _secrets(settings_cls)
+
+
+class Settings(BaseSettings):
+    """Everything that the file says; ``slack`` is added from the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    default_source: str | None = None
+    data_sources: Annotated[dict[Name, DataSourceSettings], Field(min_length=1)]
+    access: Annotated[list[AccessRuleSettings], Field(min_length=1)]
+    channels: dict[str, ChannelSettings] = {}
+    closing: ClosingSettings = ClosingSettings()
+    store: StoreSettings = StoreSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # same
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # same
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what ``load`` has put together, so that its parts can be checked one by one."""
+        return (init_settings,)
+
+
+class Loaded(BaseModel):
+    """What could be read: the parts that are right, and a sentence for each that is not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    slack: SlackSettings | None
+    settings: Settings | None
+    data_sources: dict[str, DataSourceSettings]
+    problems: list[str]
+
+    def require(self) -> tuple[SlackSettings, Settings]:
+        """Return the settings; raises ``ConfigurationError`` with every problem when there is one."""
+        if self.problems or self.slack is None or self.settings is None:
+            raise ConfigurationError(self.problems)
+        return self.slack, self.settings
+
+
+def load() -> Loaded:
+    """Read everything from where the environment says. Raises nothing: problems are in the answer."""
+    problems: list[str] = []
+    slack = _load_slack(problems)
+    raw = _merge(_file(problems), _environment(problems))
+    settings = _validate(raw, problems)
+    problems += _contradictions(raw)
+    return Loaded(slack=slack, settings=settings, data_sources=_usable_sources(raw), problems=problems)
+
+
+def _load_slack(problems: list[str]) -> SlackSettings | None:
+    try:
+        return SlackSettings()  # type: ignore[call-arg]  # the values come from the environment
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            name = "SLACK_" + str(problem["loc"][0]).upper()
+            problems.append(f"{name}: {_SLACK_HINTS[name]}")
+        return None
+
+
+_SLACK_HINTS = {
+    "SLACK_BOT_TOKEN": "set it to the app's Bot User OAuth Token, which starts with xoxb-",
+    "SLACK_APP_TOKEN": "set it to an app-level token with connections:write, which starts with xapp-",
+    "SLACK_API_URL": "it must start with http:// or https:// and end in /api/",
+}
+
+
+def _secrets(settings_cls: type[BaseSettings]) -> NestedSecretsSettingsSource:
+    return NestedSecretsSettingsSource(
+        SecretsSettingsSource(settings_cls),
+        secrets_dir=os.environ.get("SESSION_BOT_SECRETS"),
+        secrets_dir_missing="error",
+        secrets_nested_delimiter="__" if settings_cls is Settings else None,
+    )
+
+
+def _environment(problems: list[str]) -> dict[str, Any]:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    problems += [
+        f"{variable}: there is no such setting"
+        for variable in os.environ
+        if variable.upper().startswith(PREFIX) and "__".join(variable.upper().split("__")[:2]) not in known
+    ]
+    try:
+        return _merge(_secrets(Settings)(), EnvSettingsSource(Settings)())
+    except SettingsError as error:
+        problems.append(f"environment: {error}")
+        return {}
+
+
+def _file(problems: list[str]) -> dict[str, Any]:
+    named = os.environ.get("SESSION_BOT_CONFIG")
+    path = Path(named or DEFAULT_FILE)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named:
+            problems.append(f"SESSION_BOT_CONFIG: there is no file {path}")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: cannot be read ({error.__class__.__name__})")
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"{path}: is no valid TOML, {error}")
+    return {}
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _validate(raw: dict[str, Any], problems: list[str]) -> Settings | None:
+    try:
+        return Settings(**raw)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            where = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+            problems.append(
+                f"{where}: {_WORDS.get((where, problem['type'])) or _sentence(problem['type'], problem['msg'])}"
+            )
+        return None
+
+
+_NO_RULE = "there is no access rule, so nobody could use the bot; add an [[access]] section with who and may"
+_NO_SOURCE = "there is no data source; add a [data_sources.NAME] section with host, port, user and password"
+_WORDS = {
+    ("access", "missing"): _NO_RULE,
+    ("access", "too_short"): _NO_RULE,
+    ("data_sources", "missing"): _NO_SOURCE,
+    ("data_sources", "too_short"): _NO_SOURCE,
+}
+
+
+def _sentence(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such setting"
+    if kind == "missing":
+        return "is missing"
+    return message.removeprefix("Value error, ")
+
+
+def _contradictions(raw: Mapping[str, Any]) -> list[str]:
+    """Find names that stand for nothing, in whatever part of the configuration is readable."""
+    known = set(raw.get("data_sources") or ())
+    there = f"there is no such data source; there is {', '.join(sorted(map(str, known))) or 'none'}"
+    named: list[tuple[str, object]] = [("default_source", raw.get("default_source"))]
+    for number, rule in enumerate(_dicts(raw.get("access"))):
+        names = rule.get("data_sources")
+        named += [(f"access.{number}.data_sources: {name}", name) for name in names or () if isinstance(names, list)]
+    channels = raw.get("channels")
+    for channel, meant in channels.items() if isinstance(channels, dict) else ():
+        if isinstance(meant, dict):
+            named.append((f"channels.{channel}.data_source", meant.get("data_source")))
+    return [f"{key}: {there}" for key, name in named if name is not None and name not in known]
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _usable_sources(raw: Mapping[str, Any]) -> dict[str, DataSourceSettings]:
+    """Those data sources that are right by themselves, so that a check can try them all the same."""
+    sources = raw.get("data_sources")
+    usable = {}
+    for name, values in (cast("dict[str, Any]", sources) if isinstance(sources, dict) else {}).items():
+        if not isinstance(values, dict):
+            continue
+        known = {key: value for key, value in values.items() if key in DataSourceSettings.model_fields}
+        try:
+            usable[str(name)] = DataSourceSettings(**known)
+        except ValidationError:
+            continue
+    return usable

@@ -1,0 +1,1 @@
+"""What people type and see: their words to queries, our models to Block Kit, replies."""

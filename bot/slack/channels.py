@@ -1,0 +1,49 @@
+"""What is meant in a channel when nothing is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bot.errors import InputError, NotAllowedError
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelDefault:
+    """The data source and tenant of one channel."""
+
+    data_source: str | None = None
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The channels' defaults and the default of the whole bot."""
+
+    source: str | None
+    channels: Mapping[str, ChannelDefault] = field(default_factory=dict)
+
+    def source_for(self, named: str | None, channel: str, allowed: Sequence[str]) -> str:
+        """Decide which data source is meant; ``allowed`` are those that the person may use here.
+
+        Raises ``NotAllowedError`` when there is none, ``InputError`` when it is open which.
+        """
+        if not allowed:
+            raise NotAllowedError(
+                "You may not do that in this channel: no access rule allows it. Ask whoever runs this bot to add you."
+            )
+        here = self.channels.get(channel, ChannelDefault())
+        meant = named or here.data_source or self.source or (allowed[0] if len(allowed) == 1 else None)
+        if meant is not None and meant in allowed:
+            return meant
+        what = "Which data source?" if meant is None else f"There is no data source {meant} that you may use here."
+        raise InputError(
+            f"{what} Name one with source=. You may use: {', '.join(allowed)}.",
+            spot=named or "",
+            example=f"/sessions source={allowed[0]} active-only",
+        )
+
+    def tenant_for(self, source: str, channel: str) -> str | None:
+        """The channel's own tenant, when the channel's data source is the one meant."""
+        here = self.channels.get(channel, ChannelDefault())
+        return here.tenant if here.data_source in (None, source) else None

@@ -1,0 +1,115 @@
+"""What Slack sends, as typed values: a command, a press. Reads payloads, tolerates what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bot.access import Person
+from bot.slack.replies import Reply
+
+Payload = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A slash command as typed."""
+
+    name: str
+    text: str  # raw, not yet repaired
+    person: Person
+    channel: str
+    trigger_id: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """A press on a button or a choice in a menu, with all choices made on the same message."""
+
+    action_id: str
+    value: str
+    chosen: Mapping[str, tuple[str, ...]]  # values of the menus by action id
+    person: Person
+    channel: str
+    message_ts: str  # '' where Slack leaves it out
+    ephemeral: bool
+    trigger_id: str
+    reply: Reply
+
+
+CommandHandler = Callable[[Command], None]
+PressHandler = Callable[[Press], None]
+
+
+class Registrar(Protocol):
+    """Where commands announce what they answer to."""
+
+    def command(self, name: str, handler: CommandHandler) -> None:
+        """Answer a slash command."""
+
+    def press(self, action_id: str, handler: PressHandler, *, shows_progress: bool = False) -> None:
+        """Answer a press on a button or a choice in a menu.
+
+        The presser is told when it takes long, unless the handler ``shows_progress`` itself.
+        """
+
+    def periodically(self, seconds: float, job: Callable[[], None]) -> None:
+        """Run a job again and again until the bot stops, pausing for seconds between."""
+
+
+def person_of(payload: Payload) -> Person:
+    """Who acts: from Slack's own fields, never from names or texts."""
+    user = payload.get("user")
+    if isinstance(user, Mapping):
+        team = user.get("team_id") or (payload.get("team") or {}).get("id")
+        return Person(str(user["id"]), str(team or ""))
+    return Person(str(payload["user_id"]), str(payload.get("team_id") or ""))
+
+
+def command_of(payload: Payload, reply: Reply) -> Command:
+    """Read a slash command's payload."""
+    return Command(
+        name=str(payload["command"]),
+        text=str(payload.get("text") or ""),
+        person=person_of(payload),
+        channel=str(payload["channel_id"]),
+        trigger_id=str(payload.get("trigger_id") or ""),
+        reply=reply,
+    )
+
+
+def press_of(payload: Payload, reply: Reply) -> Press:
+    """Read a block_actions payload."""
+    action = payload["actions"][0]
+    container = payload.get("container") or {}
+    return Press(
+        action_id=str(action["action_id"]),
+        value=str(action.get("value") or ""),
+        chosen=_chosen(payload),
+        person=person_of(payload),
+        channel=channel_of(payload),
+        message_ts=str(container.get("message_ts") or (payload.get("message") or {}).get("ts") or ""),
+        ephemeral=bool(container.get("is_ephemeral")),
+        trigger_id=str(payload.get("trigger_id") or ""),
+        reply=reply,
+    )
+
+
+def channel_of(payload: Payload) -> str:
+    """The channel a payload comes from."""
+    channel = payload.get("channel")
+    if isinstance(channel, Mapping):
+        return str(channel.get("id") or "")
+    return str(payload.get("channel_id") or (payload.get("container") or {}).get("channel_id") or "")
+
+
+def _chosen(payload: Payload) -> dict[str, tuple[str, ...]]:
+    chosen: dict[str, tuple[str, ...]] = {}
+    for elements in ((payload.get("state") or {}).get("values") or {}).values():
+        for action_id, element in elements.items():
+            one = element.get("selected_option")
+            options = [one] if one else element.get("selected_options") or []
+            chosen[action_id] = tuple(str(option["value"]) for option in options)
+    return chosen

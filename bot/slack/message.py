@@ -1,0 +1,35 @@
+"""A message before it is sent: blocks, the text for notifications, and a fallback without newer blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import slackblocks as kit
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be posted.
+
+    ``text`` is mrkdwn, already escaped, and holds no SQL: notifications and screen readers show it.
+    ``fallback`` replaces ``blocks`` where Slack refuses one of them.
+    """
+
+    text: str
+    blocks: list[kit.Block]
+    fallback: list[kit.Block] | None = None
+
+    def payload(self) -> list[dict[str, Any]]:
+        """Return the blocks as JSON; slackblocks raises where Slack's limits are broken."""
+        return _json(self.blocks)
+
+    def fallback_payload(self) -> list[dict[str, Any]] | None:
+        """Return the fallback's blocks as JSON."""
+        return None if self.fallback is None else _json(self.fallback)
+
+
+def _json(blocks: list[kit.Block]) -> list[dict[str, Any]]:
+    # The channel is a stand-in: only the whole message is checked against Slack's limits.
+    blocks_json: list[dict[str, Any]] = kit.Message(channel="C0", blocks=blocks).to_dict()["blocks"]
+    return blocks_json

@@ -1,0 +1,57 @@
+"""What buttons and menus carry: a reference to a session, never its place in a list."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from bot.errors import InputError
+from bot.sessions.model import Session
+from bot.slack.events import Press
+
+PICK = "sessions.pick"  # the menu under a list
+
+_SEPARATOR = "|"  # stands in no name of a data source and in no address
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReference:
+    """One session as it was listed; ``check`` tells when its id has gone to another one since."""
+
+    source: str
+    server: str | None
+    id: int
+    check: str
+
+    @classmethod
+    def of(cls, session: Session) -> SessionReference:
+        """Refer to a listed session."""
+        return cls(session.source, session.server, session.id, _check(session))
+
+    @classmethod
+    def read(cls, text: str) -> SessionReference:
+        """Read ``str(reference)`` back; raises ``InputError`` for anything else."""
+        parts = text.split(_SEPARATOR)
+        if len(parts) != 4 or not parts[2].isdecimal() or not 1 < int(parts[2][:20]) < 2**32:
+            raise InputError("That choice cannot be read. Press Refresh and choose again.")
+        return cls(parts[0], parts[1] or None, int(parts[2]), parts[3])
+
+    def __str__(self) -> str:
+        return _SEPARATOR.join((self.source, self.server or "", str(self.id), self.check))
+
+    def matches(self, session: Session) -> bool:
+        """Whether this is still the session that was listed."""
+        return (self.server, self.id, self.check) == (session.server, session.id, _check(session))
+
+
+def picked(press: Press) -> SessionReference:
+    """Return the session picked in the menu; raises ``InputError`` when there is none."""
+    chosen = press.chosen.get(PICK) or ()
+    if not chosen:
+        raise InputError("Pick a session in the menu first, then press the button.")
+    return SessionReference.read(chosen[0])
+
+
+def _check(session: Session) -> str:
+    text = repr((session.tenant, session.user, session.peer, session.proxy_session_id))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,173 @@
+"""Sends messages to where a payload came from, with a way out when Slack refuses one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import structlog
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
+from slack_sdk.web import SlackResponse
+from slack_sdk.webhook import WebhookClient
+
+from bot.closing.model import CardPlace
+from bot.slack.message import Message
+
+log = structlog.get_logger(__name__)
+
+_Kind = Literal["in_channel", "ephemeral"]
+
+_Blocks = list[dict[str, Any]] | None
+
+
+class Reply:
+    """Answers one command or press. No method raises: what cannot be shown is logged and returned as False."""
+
+    def __init__(self, client: WebClient, response_url: str, channel: str, user: str) -> None:
+        self._client = client
+        self._channel = channel
+        self._user = user
+        self._webhook = (
+            WebhookClient(response_url, timeout=10, retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)])
+            if response_url
+            else None
+        )
+
+    def public(self, message: Message) -> bool:
+        """Post a message that the whole channel sees."""
+        return self._send(message, "in_channel", replace=False) or self._post(message)
+
+    def private(self, message: Message) -> bool:
+        """Show a message to the person alone."""
+        return self._send(message, "ephemeral", replace=False) or self._post_ephemeral(message)
+
+    def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
+        """Rewrite the message that was pressed on."""
+        kind: _Kind = "ephemeral" if ephemeral else "in_channel"
+        if self._send(message, kind, replace=True):
+            return True
+        return bool(ts) and not ephemeral and self.update(CardPlace(self._channel, ts), message)
+
+    def post_card(self, message: Message) -> CardPlace | None:
+        """Post a message that must be rewritten later; None when its place is not known."""
+        place = self._post_somewhere(message)
+        if place is None:
+            self._send(message, "in_channel", replace=False)
+        return place
+
+    def update(self, place: CardPlace, message: Message) -> bool:
+        """Rewrite a message by its place."""
+        return update(self._client, place, message)
+
+    def open_modal(self, trigger_id: str, view: Mapping[str, Any]) -> str | None:
+        """Open a modal and return its id; None when Slack refuses, for example because it took too long."""
+        try:
+            answer = self._client.views_open(trigger_id=trigger_id, view=dict(view))
+        except (SlackClientError, OSError) as error:
+            log.warning("modal not opened", error=_reason(error))
+            return None
+        return str(answer["view"]["id"])
+
+    def update_modal(self, view_id: str, view: Mapping[str, Any]) -> bool:
+        """Replace what a modal shows."""
+        try:
+            self._client.views_update(view_id=view_id, view=dict(view))
+        except (SlackClientError, OSError) as error:
+            log.warning("modal not updated", error=_reason(error))
+            return False
+        return True
+
+    def _send(self, message: Message, kind: _Kind, *, replace: bool) -> bool:
+        if self._webhook is None:
+            return False
+        for blocks in _versions(message):
+            try:
+                answer = self._webhook.send(
+                    text=message.text,
+                    blocks=blocks,
+                    response_type=kind,
+                    replace_original=replace,
+                    delete_original=False,
+                    unfurl_links=False,
+                    unfurl_media=False,
+                )
+            except (SlackClientError, OSError) as error:
+                log.warning("response url failed", error=_reason(error))
+                return False
+            if answer.status_code == 200:
+                return True
+            log.warning("response url refused", status=answer.status_code, answer=str(answer.body)[:200])
+            if "invalid_blocks" not in str(answer.body):
+                return False
+        return False
+
+    def _post(self, message: Message) -> bool:
+        return self._post_somewhere(message) is not None
+
+    def _post_somewhere(self, message: Message) -> CardPlace | None:
+        def post(blocks: _Blocks) -> SlackResponse:
+            return self._client.chat_postMessage(
+                channel=self._channel,
+                text=message.text,
+                blocks=blocks,
+                unfurl_links=False,
+                unfurl_media=False,
+            )
+
+        answer = _deliver(post, message, "message not posted")
+        return CardPlace(str(answer["channel"]), str(answer["ts"])) if answer is not None else None
+
+    def _post_ephemeral(self, message: Message) -> bool:
+        def post(blocks: _Blocks) -> SlackResponse:
+            return self._client.chat_postEphemeral(
+                channel=self._channel, user=self._user, text=message.text, blocks=blocks
+            )
+
+        return _deliver(post, message, "private message not posted") is not None
+
+
+def update(client: WebClient, place: CardPlace, message: Message) -> bool:
+    """Rewrite a message by its place; False when Slack refuses."""
+
+    def rewrite(blocks: _Blocks) -> SlackResponse:
+        return client.chat_update(channel=place.channel, ts=place.ts, text=message.text, blocks=blocks)
+
+    return _deliver(rewrite, message, "message not rewritten") is not None
+
+
+def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure: str) -> SlackResponse | None:
+    """Call Slack with the blocks as meant, then with plainer ones as long as it refuses the blocks."""
+    for blocks in _versions(message):
+        try:
+            return call(blocks)
+        except SlackApiError as error:
+            if not _blocks_refused(error):
+                log.warning(failure, error=_reason(error))
+                return None
+        except (SlackClientError, OSError) as error:
+            log.warning(failure, error=_reason(error))
+            return None
+    return None
+
+
+def _versions(message: Message) -> list[_Blocks]:
+    """The blocks as meant, then without newer blocks, then none: some text always gets through."""
+    fallback = message.fallback_payload()
+    return [message.payload(), *([fallback] if fallback is not None else []), None]
+
+
+def _blocks_refused(error: SlackApiError) -> bool:
+    return str(error.response.get("error")) in (
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "msg_blocks_too_long",
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Slack's error code or the kind of failure; never a token or a URL."""
+    if isinstance(error, SlackApiError):
+        return str(error.response.get("error"))
+    return type(error).__name__

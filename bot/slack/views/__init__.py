@@ -1,0 +1,1 @@
+"""Everything that is shown in Slack: models in, Block Kit out. No Block Kit is built elsewhere."""

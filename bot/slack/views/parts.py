@@ -1,0 +1,102 @@
+"""Pieces that several views are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import slackblocks as kit
+
+from bot.slack.text import visible
+
+_MAX_TEXT = 3000  # characters of one text element
+
+
+class SqlBlock(kit.RichTextCodeBlock):
+    """Preformatted text with SQL highlighting, which slackblocks 3.0 cannot express."""
+
+    def _resolve(self) -> dict[str, Any]:
+        return {**super()._resolve(), "language": "sql"}
+
+
+def header(text: str) -> kit.HeaderBlock:
+    """A heading; plain text, cut to Slack's 150 characters."""
+    return kit.HeaderBlock(kit.PlainText(visible(text)[:150]))
+
+
+Line = Sequence[kit.RichText | kit.RichTextUser]
+
+
+def lines(*rows: Line, block_id: str | None = None) -> kit.RichTextBlock:
+    """Lines of rich text: whatever stands in them is literal."""
+    elements: list[Any] = []
+    for number, row in enumerate(rows):
+        # Slack refuses an empty text.
+        elements += [*([kit.RichText("\n")] if number else []), *(part for part in row if _says_something(part))]
+    return kit.RichTextBlock([kit.RichTextSection(elements)], block_id=block_id)
+
+
+def plain(text: str) -> kit.RichText:
+    """Literal text."""
+    return kit.RichText(visible(text))
+
+
+def bold(text: str) -> kit.RichText:
+    """Literal text in bold."""
+    return kit.RichText(visible(text), bold=True)
+
+
+def code(text: str) -> kit.RichText:
+    """Literal text in a code style."""
+    return kit.RichText(visible(text) or " ", code=True)
+
+
+def user(user_id: str) -> kit.RichTextUser:
+    """A person by name, as each reader's Slack shows it."""
+    return kit.RichTextUser(user_id)
+
+
+def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -> list[kit.Block]:
+    """Preformatted text, whole, in as many blocks as Slack's limit per text wants."""
+    pieces = _pieces(visible(text, lines=True) or " ")
+    kind = SqlBlock if sql else kit.RichTextCodeBlock
+    return [
+        kit.RichTextBlock([kind([kit.RichText(piece)])], block_id=f"{block_id}-{number}" if block_id else None)
+        for number, piece in enumerate(pieces)
+    ]
+
+
+def context(*texts: str) -> kit.ContextBlock:
+    """Small print; each text is mrkdwn and must be free of data that is not escaped."""
+    return kit.ContextBlock([kit.Text(text, verbatim=True) for text in texts])
+
+
+def moment(at: datetime, style: str = "{time_secs}") -> str:
+    """A time as mrkdwn, in each reader's own zone, UTC where that does not work."""
+    return f"<!date^{int(at.timestamp())}^{style}|{at:%H:%M:%S} UTC>"
+
+
+def seconds(value: float) -> str:
+    """A span for people: 0.4 s, 75 s, 12 min, 3.5 h."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 600:
+        return f"{value:.0f} s"
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.1f} h"
+
+
+def _says_something(part: kit.RichText | kit.RichTextUser) -> bool:
+    return not isinstance(part, kit.RichText) or bool(part.text)
+
+
+def _pieces(text: str) -> list[str]:
+    """Cut a long text at line breaks where there are some."""
+    pieces = []
+    while len(text) > _MAX_TEXT:
+        at = text.rfind("\n", 0, _MAX_TEXT) + 1 or _MAX_TEXT
+        pieces.append(text[:at].rstrip("\n") or " ")
+        text = text[at:]
+    return [*pieces, text or " "]

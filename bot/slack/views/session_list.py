@@ -1,0 +1,197 @@
+"""The answer to ``/sessions``: OCP's columns as a table, what is possible with them under it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import slackblocks as kit
+from tabulate import tabulate
+
+from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
+from bot.sessions.statement import cut, digest, without_passwords
+from bot.slack.arguments import describe
+from bot.slack.message import Message
+from bot.slack.references import PICK, SessionReference
+from bot.slack.text import visible
+from bot.slack.views import parts
+
+# action ids
+VIEW_SQL = "sessions.view_sql"
+CLOSE_QUERY = "sessions.close_query"
+CLOSE_SESSION = "sessions.close_session"
+REFRESH = "sessions.refresh"
+PREVIOUS = "sessions.previous"
+NEXT = "sessions.next"
+TOGGLE_ACTIVE = "sessions.active_only"
+
+PICK_BLOCK = "sessions.picked"
+
+_TABLE_CHARACTERS = 9_900  # of the 10,000 that Slack allows in all cells
+_TEXT_CHARACTERS = 9_000
+# Characters of the SQL cell and of any other cell; the first pair that fits is taken.
+_WIDTHS = ((60, 48), (40, 32), (24, 24), (12, 16), (8, 12))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its label, as OCP has it, and how a session fills it."""
+
+    label: str
+    cell: Callable[[Session, bool, int], str]
+    number: bool = False
+    cuttable: bool = True
+
+
+def _sql(session: Session, full: bool, width: int) -> str:
+    if not session.sql:
+        return "-"
+    return cut(" ".join(without_passwords(session.sql).split()), width) if full else digest(session.sql, width)
+
+
+COLUMNS = (
+    Column("Session ID", lambda s, _f, _w: str(s.id), number=True, cuttable=False),
+    Column("SQL", _sql),
+    Column("User", lambda s, _f, _w: s.user),
+    Column("Source", lambda s, _f, _w: s.origin),
+    Column("Database Name", lambda s, _f, _w: s.database or "-"),
+    Column("Command", lambda s, _f, _w: s.command),
+    Column("Execution Time (s)", lambda s, _f, _w: f"{s.time:.1f}", number=True, cuttable=False),
+    Column("Status", lambda s, _f, _w: s.state, cuttable=False),
+    Column("observer", lambda s, _f, _w: s.server or "-"),
+    Column("OBProxy", lambda s, _f, _w: s.proxy or "-"),
+)
+TENANT = Column("Tenant", lambda s, _f, _w: s.tenant or "-")
+
+
+def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> Message:
+    """Show one page; ``notes`` are sentences on how the input was understood."""
+    above: list[kit.Block] = [parts.header(f"Sessions on {page.source}"), _question(page.query, notes)]
+    below: list[kit.Block] = [parts.context(_totals(page))]
+    if page.sessions:
+        below.append(_pick(page))
+    below.append(_browse(page))
+    text = f"Sessions on {page.source}: {_totals(page)}"
+    if not page.sessions:
+        return Message(text, [*above, parts.lines([parts.plain(_nothing(page))]), *below])
+    as_text = [*above, *_text_table(page, full_sql=full_sql), *below]
+    if page.query.text:
+        return Message(text, as_text)
+    return Message(text, [*above, _table(page, full_sql=full_sql), *below], fallback=as_text)
+
+
+def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
+    command = f"/sessions {describe(query)}".strip()
+    return parts.lines([parts.code(command)], *([parts.plain(note)] for note in notes))
+
+
+def _totals(page: SessionPage) -> str:
+    shown = len(page.sessions)
+    pages = f" · page {page.query.page} of {page.pages}" if page.pages > 1 else ""
+    return (
+        f"{shown:,} shown of {page.matching:,} matching{pages} · {page.total:,} in all, {page.active:,} active · "
+        f"as of {parts.moment(page.as_of)}"
+    )
+
+
+def _nothing(page: SessionPage) -> str:
+    if page.total == 0:
+        return "There is no session that you may see."
+    return f"No session fits that. There are {page.total:,} in all, {page.active:,} of them active."
+
+
+def _columns(page: SessionPage) -> list[Column]:
+    tenants = {session.tenant for session in page.sessions}
+    return [*COLUMNS[:3], TENANT, *COLUMNS[3:]] if len(tenants) > 1 else list(COLUMNS)
+
+
+def _rows(page: SessionPage, columns: Sequence[Column], widths: tuple[int, int], *, full_sql: bool) -> list[list[str]]:
+    sql_width, width = widths
+    rows = []
+    for session in page.sessions:
+        row = []
+        for column in columns:
+            text = visible(column.cell(session, full_sql, sql_width)).strip() or "-"
+            limit = sql_width if column.label == "SQL" else width
+            row.append(cut(text, limit) if column.cuttable else text)
+        rows.append(row)
+    return rows
+
+
+def _fitting(page: SessionPage, columns: Sequence[Column], *, full_sql: bool) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for widths in _WIDTHS:
+        rows = _rows(page, columns, widths, full_sql=full_sql)
+        if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
+            break
+    return rows
+
+
+def _table(page: SessionPage, *, full_sql: bool) -> kit.Block:
+    columns = _columns(page)
+    texts = [[column.label for column in columns], *_fitting(page, columns, full_sql=full_sql)]
+    rows: list[list[kit.RawText | kit.RichTextObject]] = [[kit.RawText(text) for text in row] for row in texts]
+    settings = [kit.ColumnSettings(align="right" if column.number else "left") for column in columns]
+    return kit.TableBlock(rows, column_settings=settings, block_id="sessions.table")
+
+
+def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
+    columns = _columns(page)
+    text = ""
+    for widths in _WIDTHS[1:]:
+        rows = _rows(page, columns, widths, full_sql=full_sql)
+        text = tabulate(
+            rows,
+            headers=[column.label for column in columns],
+            disable_numparse=True,
+            colalign=["right" if column.number else "left" for column in columns],
+        )
+        if len(text) <= _TEXT_CHARACTERS:
+            break
+    return parts.preformatted(text, block_id="sessions.text")
+
+
+def _pick(page: SessionPage) -> kit.Block:
+    options = [kit.Option(_option_text(session), str(SessionReference.of(session))) for session in page.sessions]
+    menu = kit.StaticSelectMenu(action_id=PICK, options=options, placeholder=kit.PlainText("Pick a session"))
+    buttons = [
+        kit.Button("View SQL", action_id=VIEW_SQL),
+        kit.Button(kit.PlainText("Close Query"), action_id=CLOSE_QUERY),
+        kit.Button(kit.PlainText("Close Session"), action_id=CLOSE_SESSION, style="danger"),
+    ]
+    # A new block id for each look: Slack keeps a menu's choice with its block, and the rows have changed.
+    return kit.ActionsBlock([menu, *buttons], block_id=f"{PICK_BLOCK}.{page.as_of.timestamp():.6f}")
+
+
+def _option_text(session: Session) -> kit.PlainText:
+    doing = digest(session.sql, 40) if session.sql else session.state
+    return kit.PlainText(cut(visible(f"{session.id} · {session.user} · {parts.seconds(session.time)} · {doing}"), 75))
+
+
+def _browse(page: SessionPage) -> kit.Block:
+    query = page.query
+    only_active = Flag.ACTIVE_ONLY in query.filter.flags
+    buttons = [kit.Button("Refresh", action_id=REFRESH, value=_value(query))]
+    if query.page > 1:
+        buttons.append(_arrow("◀", "Previous page", PREVIOUS, replace(query, page=query.page - 1)))
+    if query.page < page.pages:
+        buttons.append(_arrow("▶", "Next page", NEXT, replace(query, page=query.page + 1)))
+    if Flag.IDLE not in query.filter.flags:
+        buttons.append(
+            kit.Button(
+                "Active only: on" if only_active else "Active only",
+                action_id=TOGGLE_ACTIVE,
+                value=_value(query.toggled(Flag.ACTIVE_ONLY)),
+                style="primary" if only_active else None,
+            )
+        )
+    return kit.ActionsBlock(list(buttons), block_id="sessions.browse")
+
+
+def _arrow(sign: str, label: str, action_id: str, query: SessionQuery) -> kit.Button:
+    return kit.Button(sign, action_id=action_id, value=_value(query), accessibility_label=label)
+
+
+def _value(query: SessionQuery) -> str:
+    # Empty values are refused; the words themselves are at most 1,000 of the 2,000 characters allowed.
+    return describe(query) or "list"

@@ -1,0 +1,102 @@
+"""The unchanged bot as a process of its own, pointed at a sandbox and a database, for tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bot.demo.database import EmbeddedOceanBase
+from bot.demo.slack.server import SlackSandbox
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ({"command": "/sessions"}, {"command": "/kill-session"})
+
+ACCESS = """
+[[access]]
+who = ["U01ALICE", "U02BOB"]
+may = ["view", "close"]
+"""
+
+
+class RunningBot:
+    """`python -m bot run` for as long as the `with` block; returns from start when Slack is connected."""
+
+    def __init__(
+        self, sandbox: SlackSandbox, database: EmbeddedOceanBase, folder: Path, *,
+        access: str = ACCESS, more: str = "", source: str = "",
+    ) -> None:  # fmt: skip
+        self._sandbox = sandbox
+        self._folder = folder
+        self.config = folder / "session-bot.toml"
+        self.log = folder / "bot.log"
+        self.config.write_text(
+            f"""
+[data_sources.demo]
+host = "{database.host}"
+port = {database.port}
+user = "root@sys"
+password = "{database.password}"
+protected_users = ["guarded"]
+{source}
+{access}
+[store]
+url = "sqlite:///{folder / "store.db"}"
+{more}
+""",
+            encoding="utf-8",
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the bot's process gets."""
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SLACK_BOT_TOKEN": self._sandbox.world.bot_token,
+            "SLACK_APP_TOKEN": self._sandbox.world.app_token,
+            "SLACK_API_URL": self._sandbox.api_url,
+            "SESSION_BOT_CONFIG": str(self.config),
+        }
+
+    def start(self) -> None:
+        """Start the process and wait until it is connected."""
+        before = self._sandbox.connections
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bot", "run"],
+                cwd=self._folder, env=self.environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        process = self._process
+        self._sandbox.wait_for(
+            lambda: self._sandbox.connections > before or process.poll() is not None, 20, "the bot's connection"
+        )
+        if process.poll() is not None:
+            raise AssertionError(f"the bot ended with {process.returncode}:\n{self.log.read_text()}")
+
+    def stop(self) -> int:
+        """End it as systemd would and return its exit status."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=25)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=10)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
