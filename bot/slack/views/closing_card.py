@@ -40,17 +40,11 @@ _NEXT = {
 
 def closing_card(request: ClosingRequest, *, full_sql: bool) -> Message:
     """Show a request that waits for its confirmation."""
-    session = request.target.session
+    second = " A second person must confirm." if request.approval is Approval.SECOND_PERSON else ""
     blocks = [
-        parts.header(_title(request)),
-        _facts(request),
-        *_sql(session, full_sql=full_sql),
-        _meaning(session),
-        parts.context(
-            f"Expires {parts.moment(request.expires_at)}. "
-            + ("A second person must confirm. " if request.approval is Approval.SECOND_PERSON else "")
-            + "Nothing is closed without a press."
-        ),
+        *_target(request, _title(request), full_sql=full_sql),
+        _meaning(request.target.session),
+        parts.context(f"Expires {parts.moment(request.expires_at)}.{second} Nothing is closed without a press."),
         _buttons(request),
     ]
     return Message(_summary(request, "waits for a press"), blocks)
@@ -58,44 +52,37 @@ def closing_card(request: ClosingRequest, *, full_sql: bool) -> Message:
 
 def closing_progress(request: ClosingRequest, note: str, *, full_sql: bool) -> Message:
     """Show a request that is being carried out and takes longer than a moment."""
-    status: list[parts.Line] = [
-        [parts.bold("⏳ Closing … "), parts.plain(note)],
-        _decided(request, "Confirmed"),
-    ]
     blocks = [
-        parts.header(_title(request)), _facts(request), *_sql(request.target.session, full_sql=full_sql),
-        parts.lines(*status),
-    ]  # fmt: skip
+        *_target(request, _title(request), full_sql=full_sql),
+        parts.lines([parts.bold("⏳ Closing … "), parts.plain(note)]),
+        *_decided(request, "pressed"),
+    ]
     return Message(_summary(request, "is being closed"), blocks)
 
 
 def closing_result(request: ClosingRequest, *, full_sql: bool) -> Message:
     """Show what became of a request: done, cancelled or expired. It has no buttons any more."""
     text, rows = _result(request)
-    blocks = [
-        parts.header(cut(f"{_title(request).rstrip('?')}: {text}", 150)),
-        _facts(request),
-        *_sql(request.target.session, full_sql=full_sql),
-        parts.lines(*rows),
-    ]
+    title = f"{_title(request).rstrip('?')}: {text}"
+    verb = "cancelled" if request.state is State.CANCELLED else "pressed"
+    blocks = [*_target(request, title, full_sql=full_sql), parts.lines(*rows), *_decided(request, verb)]
     return Message(_summary(request, text), blocks)
 
 
 def _result(request: ClosingRequest) -> tuple[str, list[parts.Line]]:
     outcome = request.target.outcome
     if request.state is State.CANCELLED:
-        return "cancelled", [_decided(request, "Cancelled"), [parts.plain("Nothing was closed.")]]
+        return "cancelled", [[parts.plain("Nothing was closed.")]]
     if outcome is None:
         return "expired", [[parts.plain("Nobody confirmed in time. Nothing was closed.")]]
     text = _DONE[outcome]
-    rows: list[parts.Line] = [
-        [parts.bold(text), parts.plain(f". {request.target.detail}" if request.target.detail else "")]
-    ]
+    rows: list[parts.Line] = [[parts.bold(text), parts.plain(f". {request.target.detail}")]]
+    if not request.target.detail:
+        rows = [[parts.bold(text + ".")]]
     hint = _NEXT.get(outcome)
     if hint:
         rows.append([parts.plain(hint.format(id=request.target.session.id))])
-    label = (request.decided_mode or request.mode).value
-    return text, [*rows, _decided(request, f"{label} pressed")]
+    return text, rows
 
 
 def _title(request: ClosingRequest) -> str:
@@ -108,41 +95,37 @@ def _summary(request: ClosingRequest, what: str) -> str:
     return unformatted(f"{_title(request).rstrip('?')} of {session.user} on {request.source}: {what}")
 
 
-def _decided(request: ClosingRequest, what: str) -> parts.Line:
+def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
+    """Who decided and when; ids come from Slack, so that they may stand in mrkdwn."""
     if request.decided_by is None or request.decided_at is None:
-        return [parts.plain(what)]
+        return []
     took = ""
     if request.target.outcome_at is not None:
         took = f", known after {parts.seconds((request.target.outcome_at - request.decided_at).total_seconds())}"
-    by = parts.user(request.decided_by.id)
-    return [parts.plain(f"{what} by "), by, parts.plain(f" at {request.decided_at:%H:%M:%S} UTC{took}.")]
-
-
-def _facts(request: ClosingRequest) -> kit.Block:
-    session = request.target.session
-    facts: list[tuple[str, str]] = [
-        ("Data source", request.source),
-        ("Tenant", session.tenant or "-"),
-        ("observer", session.server or "-"),
-        ("Session ID", str(session.id)),
-        ("User", session.user or "-"),
-        ("Source", session.origin),
-        ("OBProxy", session.proxy or "-"),
-        ("Database Name", session.database or "-"),
-        ("Status", f"{session.state}, {session.command}, for {parts.seconds(session.time)}"),
-        ("Transaction", _transaction(session)),
+    what = f"{request.decided_mode.value} {verb}" if request.decided_mode else verb.capitalize()
+    return [
+        parts.context(f"{what} by {parts.mention(request.decided_by.id)} at {parts.moment(request.decided_at)}{took}.")
     ]
-    rows: list[parts.Line] = [
-        [
-            parts.bold("Asked by  "),
-            parts.user(request.requester.id),
-            parts.plain(f" at {request.created_at:%H:%M:%S} UTC"),
-        ]
+
+
+def _target(request: ClosingRequest, title: str, *, full_sql: bool) -> list[kit.Block]:
+    """What is to be closed: the same at the top of a card in each of its states."""
+    session = request.target.session
+    rows = [
+        [("Data source", request.source), ("Tenant", session.tenant or "-"), ("observer", session.server or "-")],
+        [("User", session.user or "-"), ("Source", session.origin), ("OBProxy", session.proxy or "-")],
+        [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
+        [("Status", f"{session.state}, {session.command}, for {parts.seconds(session.time)}")],
+        [("Transaction", _transaction(session))],
     ]
     if request.reason:
-        rows.append([parts.bold("Reason  "), parts.plain(cut(request.reason, 500))])
-    rows += [[parts.bold(f"{label}  "), parts.plain(cut(value, 200))] for label, value in facts]
-    return parts.lines(*rows)
+        rows.append([("Reason", request.reason)])
+    return [
+        parts.header(title),
+        parts.context(f"Asked by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}"),
+        parts.lines(*(parts.facts(row) for row in rows)),
+        *_sql(session, full_sql=full_sql),
+    ]
 
 
 def _transaction(session: Session) -> str:

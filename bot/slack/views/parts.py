@@ -8,6 +8,7 @@ from typing import Any
 
 import slackblocks as kit
 
+from bot.sessions.statement import cut
 from bot.slack.text import visible
 
 _MAX_TEXT = 3000  # characters of one text element
@@ -25,7 +26,7 @@ def header(text: str) -> kit.HeaderBlock:
     return kit.HeaderBlock(kit.PlainText(visible(text)[:150]))
 
 
-Line = Sequence[kit.RichText | kit.RichTextUser]
+Line = Sequence[kit.RichText]
 
 
 def lines(*rows: Line, block_id: str | None = None) -> kit.RichTextBlock:
@@ -33,7 +34,7 @@ def lines(*rows: Line, block_id: str | None = None) -> kit.RichTextBlock:
     elements: list[Any] = []
     for number, row in enumerate(rows):
         # Slack refuses an empty text.
-        elements += [*([kit.RichText("\n")] if number else []), *(part for part in row if _says_something(part))]
+        elements += [*([kit.RichText("\n")] if number else []), *(part for part in row if part.text)]
     return kit.RichTextBlock([kit.RichTextSection(elements)], block_id=block_id)
 
 
@@ -52,9 +53,17 @@ def code(text: str) -> kit.RichText:
     return kit.RichText(visible(text) or " ", code=True)
 
 
-def user(user_id: str) -> kit.RichTextUser:
-    """A person by name, as each reader's Slack shows it."""
-    return kit.RichTextUser(user_id)
+def facts(pairs: Sequence[tuple[str, str]]) -> Line:
+    """One line of labels in bold, each with its value."""
+    line: list[kit.RichText] = []
+    for label, value in pairs:
+        line += [bold(label), plain(f" {cut(value, 500)}    ")]
+    return line
+
+
+def mention(user_id: str) -> str:
+    """A person as mrkdwn, by an id that came from Slack."""
+    return f"<@{user_id}>"
 
 
 def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -> list[kit.Block]:
@@ -86,10 +95,6 @@ def seconds(value: float) -> str:
     if value < 7200:
         return f"{value / 60:.0f} min"
     return f"{value / 3600:.1f} h"
-
-
-def _says_something(part: kit.RichText | kit.RichTextUser) -> bool:
-    return not isinstance(part, kit.RichText) or bool(part.text)
 
 
 def _pieces(text: str) -> list[str]:

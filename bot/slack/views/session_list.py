@@ -30,7 +30,7 @@ PICK_BLOCK = "sessions.picked"
 _TABLE_CHARACTERS = 9_900  # of the 10,000 that Slack allows in all cells
 _TEXT_CHARACTERS = 9_000
 # Characters of the SQL cell and of any other cell; the first pair that fits is taken.
-_WIDTHS = ((60, 48), (40, 32), (24, 24), (12, 16), (8, 12))
+_WIDTHS = ((44, 48), (36, 32), (24, 24), (12, 16), (8, 12))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _table(page: SessionPage, *, full_sql: bool) -> kit.Block:
 def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
     columns = _columns(page)
     text = ""
-    for widths in _WIDTHS[1:]:
+    for widths in _WIDTHS:
         rows = _rows(page, columns, widths, full_sql=full_sql)
         text = tabulate(
             rows,
@@ -156,8 +156,8 @@ def _pick(page: SessionPage) -> kit.Block:
     menu = kit.StaticSelectMenu(action_id=PICK, options=options, placeholder=kit.PlainText("Pick a session"))
     buttons = [
         kit.Button("View SQL", action_id=VIEW_SQL),
-        kit.Button(kit.PlainText("Close Query"), action_id=CLOSE_QUERY),
-        kit.Button(kit.PlainText("Close Session"), action_id=CLOSE_SESSION, style="danger"),
+        kit.Button("Close Query", action_id=CLOSE_QUERY),
+        kit.Button("Close Session", action_id=CLOSE_SESSION),
     ]
     # A new block id for each look: Slack keeps a menu's choice with its block, and the rows have changed.
     return kit.ActionsBlock([menu, *buttons], block_id=f"{PICK_BLOCK}.{page.as_of.timestamp():.6f}")

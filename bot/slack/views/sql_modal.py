@@ -63,7 +63,7 @@ def _facts(session: Session) -> kit.Block:
         ("SQL ID", session.sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),
     )
-    return parts.lines(*([parts.bold(label + "  "), parts.plain(visible(value))] for label, value in facts))
+    return parts.lines(*(parts.facts([fact]) for fact in facts))
 
 
 def _modal(session_id: int, blocks: list[kit.Block]) -> dict[str, Any]:
