@@ -210,12 +210,13 @@ def _refusals(loaded: Loaded, client: WebClient | None) -> list[str]:
 
 
 def _login_refused(named: tuple[str, DataSourceSettings]) -> str | None:
-    source = _data_source(*named)
     try:
-        error = _failure(source)
-    finally:
-        source.close()
-    return f"data_sources.{named[0]}: {error}" if isinstance(error, LoginRefusedError) else None
+        _data_source(*named).try_login()
+    except LoginRefusedError as error:
+        return f"data_sources.{named[0]}: {error}"
+    except DataSourceError:
+        return None  # it is down; the bot starts all the same and recovers with it
+    return None
 
 
 Report = tuple[bool | None, str]  # works; does not; None: cannot be said now

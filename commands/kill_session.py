@@ -33,7 +33,7 @@ EXAMPLES = (
     ("/kill-session 3221487826 query", "close only the running query: the session stays"),
     ('/kill-session 3221487826 tenant=shop reason="blocks payments"', "say why, for the record"),
 )
-EXPIRE_EVERY = 5.0  # seconds
+TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired
 
 _PASTED = re.compile(r"(?i)^kill\s+(?:(connection|query)\s+)?([^\s;]+)\s*;?\s*(.*)$", re.DOTALL)
 _KEYS = ("tenant", "source", "server", "reason")
@@ -218,4 +218,4 @@ def register(registrar: Registrar, command: KillSessionCommand) -> None:
     registrar.press(closing_card.CLOSE_SESSION, lambda press: command.confirm(press, Mode.SESSION), shows_progress=True)
     registrar.press(closing_card.CLOSE_QUERY, lambda press: command.confirm(press, Mode.QUERY), shows_progress=True)
     registrar.press(closing_card.CANCEL, command.cancel)
-    registrar.periodically(EXPIRE_EVERY, command.tidy)
+    registrar.periodically(TIDY_EVERY, command.tidy)

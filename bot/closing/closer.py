@@ -14,6 +14,7 @@ from bot.closing.requests import Clock, already_decided, known, refuse_protected
 from bot.closing.store import Store
 from bot.errors import (
     BusyError,
+    ConnectionLostError,
     DataSourceError,
     NotAllowedError,
     NotSessionOwnerError,
@@ -65,7 +66,11 @@ class Closer:
         if not self._store.claim(request_id, person, mode, self._clock()):
             raise already_decided(self._get(request_id), self._clock())
         try:
-            outcome, detail = self._carry_out(self._get(request_id), mode, progress)
+            try:
+                outcome, detail = self._carry_out(self._get(request_id), mode, progress)
+            except ConnectionLostError:
+                # Lost before anything was sent, else it would be an outcome: once more on a fresh connection.
+                outcome, detail = self._carry_out(self._get(request_id), mode, progress)
         except SessionBotError as error:
             # Nothing was sent: the store opens the request again only where it holds no intent.
             with contextlib.suppress(StoreError):

@@ -175,6 +175,14 @@ class Pool:
         self._pool.dispose()
 
 
+def try_login(endpoint: Endpoint) -> None:
+    """Log in and out again. Raises one of the ``DataSourceError`` family."""
+    try:
+        connect(endpoint).close()
+    except (pymysql.Error, OSError) as error:
+        raise _translate(endpoint, error) from error
+
+
 def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
     """Open a connection with all time-outs set; raises what the driver raises."""
     return pymysql.connect(

@@ -131,7 +131,8 @@ class Dialect:
         parts = [f"NOT ({self.expressions['own']})"]
         values: list[Value | Sequence[Value]] = [*self.own_values]
         if scope is not None:
-            parts.append(f"{self.expressions['tenant']} IN %s")
+            # The views compare without regard to case; tenants are different when their case is.
+            parts.append(f"BINARY {self.expressions['tenant']} IN %s")
             values.append(tuple(scope) or ("",))
         text, more = self._conditions(filter_)
         return " AND ".join([*parts, text]), [*values, *more]
@@ -176,7 +177,7 @@ class Dialect:
         column = self.expressions[_COLUMN_OF[field]]
         if field in (Field.ID, Field.TIME):
             return column
-        return f"LOWER(COALESCE({column}, ''))" if field not in CASE_FIELDS else f"COALESCE({column}, '')"
+        return f"BINARY COALESCE({column}, '')" if field in CASE_FIELDS else f"LOWER(COALESCE({column}, ''))"
 
     def _order(self, sort: Sort) -> str:
         expression = self.expressions

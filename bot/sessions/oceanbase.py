@@ -106,7 +106,7 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "retry_info": column("RETRY_INFO", "0"),
         "module": column("MODULE"),
         # Anybody can call himself session-bot: the tag counts only on the bot's own user.
-        "own": "(ID = connection_id() OR (COALESCE(" + column("MODULE", "''") + ", '') = %s AND USER = %s))",
+        "own": "(ID = connection_id() OR (COALESCE(" + column("MODULE", "''") + ", '') = %s AND BINARY USER = %s))",
     }
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from bot.errors import ConnectionLostError, DataSourceError, InputError
 from bot.sessions import oceanbase
-from bot.sessions.database import Connection, Endpoint, Pool
+from bot.sessions.database import Connection, Endpoint, Pool, try_login
 from bot.sessions.dialect import Dialect
 from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
 
@@ -115,6 +115,10 @@ class DataSource:
         """Return every session of that id in those tenants, whole SQL included."""
         found = self._read(lambda connection, dialect: Console(self, connection, dialect).find(session_id))
         return [one for one in found if tenants is None or one.tenant in tenants]
+
+    def try_login(self) -> None:
+        """Log in once, without any further statement. Raises one of the ``DataSourceError`` family."""
+        try_login(self._endpoint)
 
     def description(self) -> str:
         """Connect if need be and say what kind of server this is, for example "OceanBase seekdb-v1.3.0.0"."""

@@ -84,7 +84,7 @@ def _value(text: str, position: int, typed: str) -> tuple[str, int]:
             raise InputError(
                 f"The quotation mark after {typed} is never closed.",
                 spot=text[position:],
-                example='/kill-session 3221487826 reason="blocks the payments"',
+                example='/sessions sql="update stock"',
             )
         bare = _BARE_VALUE.match(text, position)
         value, end = (bare.group(), bare.end()) if bare else ("", position)

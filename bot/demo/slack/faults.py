@@ -1,0 +1,79 @@
+"""What can be made to go wrong in the sandbox: switches that tests and the demo may turn at any time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure to answer a Web API method with; `response_url` is a method's name here too."""
+
+    method: str
+    status: int = 200
+    error: str = "internal_error"
+    retry_after: int | None = None
+
+
+class Faults:
+    """Thread-safe switches; everything is off until a test turns it on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lose_acks = 0
+        self._failures: list[Failure] = []
+        self._drop: Callable[[str, bool], None] | None = None
+        self.deliver_twice = False
+        """Every payload goes out twice, as Slack at times does."""
+        self.refuse_blocks: set[str] = set()
+        """Block types answered with `invalid_blocks`, as in a workspace that has not got them yet."""
+        self.unknown_methods: set[str] = set()
+        """Methods answered with `unknown_method`."""
+        self.omit_optional_fields = False
+        """Leave out of payloads and answers what Slack does not promise."""
+
+    @property
+    def lose_acks(self) -> int:
+        """How many of the next acknowledgements will be lost on their way to Slack."""
+        with self._lock:
+            return self._lose_acks
+
+    @lose_acks.setter
+    def lose_acks(self, count: int) -> None:
+        with self._lock:
+            self._lose_acks = count
+
+    def loses_ack(self) -> bool:
+        """Say whether this acknowledgement is to be lost, and count it."""
+        with self._lock:
+            if self._lose_acks == 0:
+                return False
+            self._lose_acks -= 1
+            return True
+
+    def fail_next(
+        self, method: str, status: int = 200, error: str = "internal_error", retry_after: int | None = None
+    ) -> None:
+        """Answer the next call of this method with a failure; several wait in line."""
+        with self._lock:
+            self._failures.append(Failure(method, status, error, retry_after))
+
+    def takes_failure(self, method: str) -> Failure | None:
+        """Take the failure that waits for this method, if one does."""
+        with self._lock:
+            for failure in self._failures:
+                if failure.method == method:
+                    self._failures.remove(failure)
+                    return failure
+        return None
+
+    def drop_connections(self, reason: str = "refresh_requested", *, abruptly: bool = False) -> None:
+        """Ask every Socket Mode connection to go, or with `abruptly` cut it without a word."""
+        if self._drop is not None:
+            self._drop(reason, abruptly)
+
+    def when_dropped(self, drop: Callable[[str, bool], None]) -> None:
+        """Say who drops the connections; the server calls this once."""
+        self._drop = drop

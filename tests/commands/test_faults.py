@@ -1,0 +1,206 @@
+"""What people see while the database, Slack or the bot itself fails, and that nothing is closed by it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bot.demo.database import EmbeddedOceanBase
+from bot.demo.slack.server import SlackSandbox
+from tests.running_bot import COMMANDS, RunningBot
+from tests.slack_person import buttons_of, options_of, text_of
+from tests.slack_text import Json
+from tests.stage import Stage, accounts, session_id
+
+READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
+
+
+@pytest.fixture(scope="module")
+def shaky_database() -> Iterator[EmbeddedOceanBase]:
+    """Give a database that tests may stop, start and suspend."""
+    with EmbeddedOceanBase() as database, accounts(database):
+        yield database
+
+
+@contextmanager
+def staged(database: EmbeddedOceanBase, folder: Path, more: str = "") -> Iterator[Stage]:
+    """Set up a stage of its own, with `more` in its configuration."""
+    with SlackSandbox(commands=COMMANDS) as slack:
+        slack.limits.rates.clear()
+        with RunningBot(slack, database, folder, more=more) as bot:
+            stage = Stage(database, slack, bot)
+            yield stage
+            stage.tidy()
+
+
+@pytest.fixture
+def shaky_stage(shaky_database: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Stage]:
+    """Give a stage whose database a test may stop, start and suspend."""
+    with staged(shaky_database, tmp_path) as stage:
+        yield stage
+
+
+@pytest.fixture
+def own_stage(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Stage]:
+    """Give a stage whose Slack and bot only one test plays with."""
+    with accounts(oceanbase), staged(oceanbase, tmp_path) as stage:
+        yield stage
+
+
+def stored(stage: Stage, query: str) -> object:
+    """Ask the bot's store for one value."""
+    with sqlite3.connect(stage.bot.log.parent / "store.db") as store:
+        row = store.execute(query).fetchone()
+    store.close()
+    return row[0] if row else None
+
+
+def card_of(stage: Stage, session: int) -> Json:
+    return stage.asks(stage.alice, f"/kill-session {session}", "Nothing is closed without a press")
+
+
+def test_a_stopped_database_earns_a_sentence_and_the_next_command_after_its_return_works(shaky_stage: Stage) -> None:
+    stage = shaky_stage
+    listed = stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    stage.database.halt()
+    try:
+        answer = stage.asks(stage.alice, "/sessions", "cannot be reached", timeout=READ_TIMEOUT + 2)
+        assert "Check that the server runs" in text_of(answer)
+        assert "Error id" in text_of(answer)
+        assert stage.presses(stage.alice, listed, "Refresh", "cannot be reached")["ephemeral"]
+        stage.asks(stage.alice, "/kill-session 3221487826", "cannot be reached")
+    finally:
+        stage.database.start()
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    stage.alice.press(listed, "Refresh")
+
+
+def test_a_press_while_the_database_is_down_closes_nothing_and_can_be_repeated(shaky_stage: Stage) -> None:
+    stage = shaky_stage
+    sleeper = stage.connect()
+    card = card_of(stage, session_id(sleeper))
+    stage.database.halt()
+    try:
+        stage.presses(stage.alice, card, "Close Session", "cannot be reached")
+    finally:
+        stage.database.start()
+    now = stage.alice.now(card)
+    assert now is not None
+    assert "Close Session" in buttons_of(now), "the card is open again"
+    stage.alice.press(card, "Close Session")
+    # The restart has ended the session; its id may belong to somebody else by now.
+    stage.alice.wait_for_change(
+        card, lambda message: any(w in text_of(message) for w in ("already gone", "changed, not closed"))
+    )
+
+
+def test_a_hung_database_is_told_within_the_time_out_and_acknowledged_at_once(shaky_stage: Stage) -> None:
+    stage = shaky_stage
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    stage.database.suspend()
+    try:
+        answer = stage.asks(stage.alice, "/sessions", "did not answer within", timeout=READ_TIMEOUT + 4)
+        assert answer["ephemeral"]
+        waiting = [text_of(m) for m in stage.alice.messages() if "Still waiting for the database" in text_of(m)]
+        assert waiting, "progress is shown after two seconds"
+        assert not [m for m in stage.alice.messages() if "operation_timeout" in text_of(m)]
+    finally:
+        stage.database.resume()
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+
+
+def test_a_card_that_nobody_presses_says_by_itself_that_it_has_expired(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    with accounts(oceanbase), staged(oceanbase, tmp_path, '[closing]\nconfirm_within = "5s"') as stage:
+        sleeper = stage.connect()
+        card = card_of(stage, session_id(sleeper))
+        result = stage.alice.wait_for_change(card, "expired", timeout=12)
+        assert buttons_of(result) == []
+        assert "Nothing was closed" in text_of(result)
+        assert stage.row(session_id(sleeper))
+
+
+def test_a_command_whose_acknowledgement_is_lost_is_carried_out_once(own_stage: Stage) -> None:
+    stage = own_stage
+    sleeper = stage.connect()
+    stage.slack.faults.lose_acks = 1
+    card = card_of(stage, session_id(sleeper))
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    cards = [m for m in stage.alice.messages() if "Nothing is closed without a press" in text_of(m)]
+    assert [m["key"] for m in cards] == [card["key"]]
+
+
+def test_a_lost_socket_is_opened_again(own_stage: Stage) -> None:
+    stage = own_stage
+    stage.slack.faults.drop_connections()
+    stage.slack.wait_for(lambda: stage.slack.connections > 0, 20, "a new connection")
+    stage.asks(stage.alice, "/sessions", "Sessions on demo", timeout=20)
+
+
+def test_a_workspace_that_leaves_out_optional_fields_is_served(own_stage: Stage) -> None:
+    stage = own_stage
+    stage.slack.faults.omit_optional_fields = True
+    stage.slack.faults.unknown_methods |= {"users.info", "usergroups.users.list", "conversations.info"}
+    report = stage.runs("SELECT SLEEP(60)")
+    listed = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
+    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    card = stage.presses(stage.alice, listed, "Close Query", "Nothing is closed without a press")
+    stage.alice.press(card, "Close Query")
+    stage.alice.wait_for_change(card, "query closed")
+    assert report.ended() == 1317
+
+
+def test_slack_answering_too_many_requests_loses_no_answer(own_stage: Stage) -> None:
+    stage = own_stage
+    stage.slack.faults.fail_next("response_url", status=429, error="ratelimited", retry_after=1)
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+
+
+def test_an_unusable_response_url_falls_back_to_posting(own_stage: Stage) -> None:
+    stage = own_stage
+    stage.slack.faults.fail_next("response_url", status=404, error="expired_url")
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+
+
+def test_without_its_store_the_bot_closes_nothing_and_says_so(own_stage: Stage) -> None:
+    stage = own_stage
+    sleeper = stage.connect()
+    card = card_of(stage, session_id(sleeper))
+    with sqlite3.connect(stage.bot.log.parent / "store.db", isolation_level=None) as store:
+        store.execute("ALTER TABLE audit RENAME TO audit_away")
+        try:
+            stage.presses(stage.alice, card, "Close Session", "Nothing is closed without a record")
+        finally:
+            store.execute("ALTER TABLE audit_away RENAME TO audit")
+    store.close()
+    assert stage.row(session_id(sleeper))
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+
+
+def test_a_bot_killed_between_intent_and_outcome_finishes_the_record_without_closing(own_stage: Stage) -> None:
+    stage = own_stage
+    sleeper = stage.connect()
+    card = card_of(stage, session_id(sleeper))
+    stage.slack.wait_for(lambda: stored(stage, "SELECT card_ts FROM closing_requests") == card["ts"])
+    stage.bot.kill()
+    # The state a crash leaves right after the intent was written, longer ago than any press takes.
+    with sqlite3.connect(stage.bot.log.parent / "store.db") as store:
+        store.execute(
+            "UPDATE closing_requests SET state = 'claimed', decided_by = 'U01ALICE', decided_team = 'T01DEMO', "
+            "decided_mode = 'Close Session', decided_at = created_at - 100, intent_at = created_at - 100"
+        )
+    store.close()
+    stage.bot.start()
+    result = stage.alice.wait_for_change(card, "still running", timeout=15)
+    assert "The bot was restarted while closing" in text_of(result)
+    assert stage.row(session_id(sleeper)), "a restart closes nothing"
+
+
+def test_a_bot_told_to_stop_ends_cleanly(own_stage: Stage) -> None:
+    assert own_stage.bot.stop() == 0
+    assert '"stopped"' in own_stage.bot.log.read_text()

@@ -1,0 +1,256 @@
+"""/sessions on real kernels: what people type and what they see."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.slack_person import buttons_of, options_of, table_of, text_of
+from tests.stage import Stage, session_id
+
+OCP_COLUMNS = [
+    "Session ID", "SQL", "User", "Source", "Database Name", "Command", "Execution Time (s)", "Status", "observer",
+    "OBProxy",
+]  # fmt: skip
+
+
+def test_a_list_shows_the_columns_of_ocp_in_ocps_order(stage: Stage) -> None:
+    sleeper = stage.connect(database="shop", bind_address="127.0.0.7")
+    answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Sessions on demo")
+    header, row = table_of(answer)
+    assert header == OCP_COLUMNS
+    assert row[0] == str(session_id(sleeper))
+    assert row[1:3] == ["-", "app"]
+    assert row[3].startswith("127.0.0.7:")
+    assert row[4:6] == ["shop", "Sleep"]
+    assert float(row[6]) >= 0
+    assert row[7:] == ["SLEEP", f"127.0.0.1:{stage.database.port}", "-"]
+
+
+def test_no_database_is_shown_as_a_dash_and_not_as_the_text_null(stage: Stage) -> None:
+    sleeper = stage.connect()
+    answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Sessions on demo")
+    assert table_of(answer)[1][4] == "-"
+
+
+def test_active_sessions_of_a_tenant_show_the_running_statement_without_its_literals(stage: Stage) -> None:
+    report = stage.runs("SELECT SLEEP(60), 'a secret'")
+    stage.connect()
+    answer = stage.asks(stage.alice, "/sessions tenant=sys active-only", "Sessions on demo")
+    rows = {row[0]: row for row in table_of(answer)[1:]}
+    assert rows[str(report.id)][1] == "SELECT SLEEP(?), ?"
+    assert {row[7] for row in rows.values()} == {"ACTIVE"}
+    assert "a secret" not in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("user=APP", True),
+        ("user=port", False),
+        ("user==app", True),
+        ("user==ap", False),
+        ("user!=report", True),
+        ("user!=app", False),
+        ("user=nobody,app", True),
+        ("db=SHO", True),
+        ("db=s_op", False),
+        ("db=%", False),
+        ("host=127.0.0.9", True),
+        ("host=10.", False),
+        ("tenant=sys", True),
+        ("tenant=SYS", False),
+        ("tenant!=sys", False),
+        ("status=sleep", True),
+        ("status!=sleep", False),
+        ("time<1h", True),
+        ("time>1h", False),
+        ("idle", True),
+        ("active-only", False),
+        ("in-transaction", False),
+        ("command=slee", True),
+        ("sql=select", False),
+        ("server=127.0.0.1", True),
+    ],
+)
+def test_each_filter_finds_what_it_says(stage: Stage, words: str, found: bool) -> None:
+    sleeper = stage.connect(database="shop", bind_address="127.0.0.9")
+    answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)} {words}", "Sessions on demo")
+    assert (str(session_id(sleeper)) in {row[0] for row in table_of(answer)[1:]}) is found
+    assert ("No session fits that" in text_of(answer)) is not found
+
+
+def test_an_open_transaction_is_found_by_its_flag(stage: Stage) -> None:
+    connection = stage.connect(database="shop")
+    connection.begin()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = 1 WHERE sku = 2")
+    answer = stage.asks(stage.alice, f"/sessions in-transaction id={session_id(connection)}", "Sessions on demo")
+    assert len(table_of(answer)) == 2
+
+
+def test_totals_count_what_is_there_what_is_active_and_what_fits(stage: Stage) -> None:
+    stage.runs("SELECT SLEEP(60)", user="report")
+    for _ in range(3):
+        stage.connect(user="report")
+    answer = stage.asks(stage.alice, "/sessions user=report limit=2", "Sessions on demo")
+    assert "2 shown of 4 matching · page 1 of 2" in text_of(answer)
+    assert "active" in text_of(answer)
+    assert table_of(answer)[1][7] == "ACTIVE", "ACTIVE first"
+
+
+def test_paging_and_refreshing_edit_the_message_in_place_and_keep_the_filter(stage: Stage) -> None:
+    for _ in range(5):
+        stage.connect(user="report")
+    first = stage.asks(stage.alice, "/sessions user=report limit=2 sort=id", "page 1 of 3")
+    assert "◀" not in buttons_of(first)
+    stage.alice.press(first, "▶")
+    second = stage.alice.wait_for_change(first, "page 2 of 3")
+    assert {row[0] for row in table_of(first)[1:]}.isdisjoint({row[0] for row in table_of(second)[1:]})
+    stage.bob.press(second, "▶")
+    third = stage.alice.wait_for_change(first, "page 3 of 3")
+    assert "▶" not in buttons_of(third)
+    stage.alice.press(third, "◀")
+    back = stage.alice.wait_for_change(first, "page 2 of 3")
+    stage.connect(user="report")
+    stage.alice.press(back, "Refresh")
+    refreshed = stage.alice.wait_for_change(first, "of 6 matching")
+    assert "user=report" in text_of(refreshed)
+    stage.alice.press(refreshed, "Active only")
+    assert "active-only" in text_of(stage.alice.wait_for_change(first, "No session fits that"))
+
+
+def test_a_private_list_is_seen_by_its_asker_alone_and_refreshes_in_place(stage: Stage) -> None:
+    sleeper = stage.connect()
+    answer = stage.asks(stage.alice, f"/sessions private id={session_id(sleeper)}", "Sessions on demo")
+    assert answer["ephemeral"]
+    assert answer["key"] not in {message["key"] for message in stage.bob.messages()}
+    stage.alice.press(answer, "Active only")
+    stage.alice.wait_for_change(answer, "No session fits that")
+
+
+def test_text_gives_an_aligned_preformatted_table(stage: Stage) -> None:
+    sleeper = stage.connect()
+    answer = stage.asks(stage.alice, f"/sessions text id={session_id(sleeper)}", "Sessions on demo")
+    assert not [block for block in answer["blocks"] if block["type"] == "table"]
+    assert "Session ID" in text_of(answer)
+    assert str(session_id(sleeper)) in text_of(answer)
+
+
+def test_a_workspace_without_the_table_block_gets_the_same_list_as_text(stage: Stage) -> None:
+    sleeper = stage.connect()
+    stage.slack.faults.refuse_blocks.add("table")
+    try:
+        answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Sessions on demo")
+    finally:
+        stage.slack.faults.refuse_blocks.clear()
+    assert str(session_id(sleeper)) in text_of(answer)
+    assert "Pick a session" in text_of(answer)
+
+
+def test_the_bots_own_sessions_are_not_listed(stage: Stage) -> None:
+    answer = stage.asks(stage.alice, "/sessions user=root", "Sessions on demo")
+    with stage.database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM oceanbase.V$OB_PROCESSLIST WHERE module = 'session-bot'")
+        own = {str(row[0]) for row in cursor.fetchall()}
+    assert own, "the bot tags its sessions"
+    assert own.isdisjoint({row[0] for row in table_of(answer)[1:]} if "No session" not in text_of(answer) else set())
+
+
+def test_view_sql_shows_the_whole_statement_to_the_presser_alone(stage: Stage) -> None:
+    ending = "'the very end of it'"
+    report = stage.runs(f"SELECT SLEEP(60), {', '.join(f'{n} AS number_{n}' for n in range(300))}, {ending}")
+    answer = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
+    stage.alice.choose(answer, "Pick a session", options_of(answer, "Pick a session")[:1])
+    stage.alice.press(answer, "View SQL")
+    modal = stage.alice.wait_for_modal(ending)
+    assert "Trace ID" in text_of(modal)
+    assert stage.bob.modal() is None
+    stage.alice.closes_modal()
+
+
+def test_view_sql_without_a_pick_asks_for_one(stage: Stage) -> None:
+    sleeper = stage.connect()
+    answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Sessions on demo")
+    told = stage.presses(stage.alice, answer, "View SQL", "Pick a session")
+    assert told["ephemeral"]
+
+
+def test_view_sql_of_a_session_that_has_ended_says_so(stage: Stage) -> None:
+    sleeper = stage.connect()
+    answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Sessions on demo")
+    stage.alice.choose(answer, "Pick a session", options_of(answer, "Pick a session")[:1])
+    number = session_id(sleeper)
+    sleeper.close()
+    stage.wait_until(lambda: not stage.row(number), "the session's end")
+    stage.alice.press(answer, "View SQL")
+    stage.alice.wait_for_modal("has ended since the list was made")
+    stage.alice.closes_modal()
+
+
+def test_a_guest_gets_a_sentence_and_no_list(stage: Stage) -> None:
+    answer = stage.asks(stage.gus, "/sessions", "You may not do that")
+    assert answer["ephemeral"]
+    assert "Error id" in text_of(answer)
+
+
+def test_a_guest_cannot_use_the_buttons_of_somebody_elses_list(stage: Stage) -> None:
+    report = stage.runs("SELECT SLEEP(60)")
+    answer = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
+    stage.gus.choose(answer, "Pick a session", options_of(answer, "Pick a session")[:1])
+    for button in ("Refresh", "Close Session", "Close Query"):
+        assert stage.presses(stage.gus, answer, button, "You may not")["ephemeral"]
+    stage.gus.press(answer, "View SQL")
+    stage.gus.wait_for_modal("You may not")
+    stage.gus.closes_modal()
+    assert report.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("tenat=x colour=red", "There is no key “colour”"),
+        ("tenant=a tenant=b", "tenant stands there twice"),
+        ("active-only idle", "exclude each other"),
+        ("time=>5m", "=> is no comparison"),
+        ("id=4294967299", "is not a session id"),
+        ("😀", "is not understood"),
+        ("sql=" + "x" * 3000, "a command takes at most 1,000"),
+        ('sql="never closed', "is never closed"),
+    ],
+)
+def test_words_typed_wrong_earn_a_sentence_an_example_and_an_id_that_is_in_the_log(
+    stage: Stage, typed: str, sentence: str
+) -> None:
+    answer = stage.asks(stage.alice, f"/sessions {typed}", sentence)
+    assert answer["ephemeral"]
+    assert "For example: /sessions" in text_of(answer)
+    error_id = text_of(answer).split("Error id ")[1].split()[0]
+    stage.slack.wait_for(lambda: error_id in stage.bot.log.read_text())
+
+
+def test_a_mistyped_key_is_corrected_and_said(stage: Stage) -> None:
+    answer = stage.asks(stage.alice, "/sessions tenat=sys user=“nobody”", "Sessions on demo")
+    assert "“tenat” was read as tenant." in text_of(answer)
+    assert "/sessions source=demo tenant=sys user=nobody" in text_of(answer)
+
+
+def test_help_shows_commands_that_run(stage: Stage) -> None:
+    answer = stage.asks(stage.alice, "/sessions help", "/sessions active-only")
+    assert answer["ephemeral"]
+
+
+def test_a_list_is_answered_where_the_bot_is_no_member(stage: Stage) -> None:
+    stage.asks(stage.alice, "/sessions", "Sessions on demo", channel="C03GENERAL")
+
+
+def test_a_command_delivered_twice_is_answered_once(stage: Stage) -> None:
+    sleeper = stage.connect()
+    marker = f"id={session_id(sleeper)}"
+    stage.slack.faults.deliver_twice = True
+    try:
+        stage.asks(stage.alice, f"/sessions {marker}", "Sessions on demo")
+        stage.asks(stage.alice, "/sessions help", "/sessions active-only")
+    finally:
+        stage.slack.faults.deliver_twice = False
+    answers = [message for message in stage.alice.messages() if message["is_bot"] and marker in text_of(message)]
+    assert len(answers) == 1

@@ -1,0 +1,81 @@
+"""What many tests stand on: two OceanBase kernels and a browser, each started once, when first asked for."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from bot.demo.database import DatabaseUnavailable, EmbeddedOceanBase, find_server
+
+SEEKDB_14 = Path(__file__).parent.parent / ".venv" / "seekdb-1.4" / "pylibseekdb" / "seekdb"
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def leave_out(reason: str) -> NoReturn:
+    """Skip a test whose machine part is missing; with REQUIRE_ALL=1 that is a failure."""
+    if os.environ.get("REQUIRE_ALL") == "1":
+        pytest.fail(f"REQUIRE_ALL=1, but {reason}")
+    pytest.skip(reason)
+
+
+def installed_server() -> Path:
+    """Return the kernel of the environment, or leave the test out where there is none."""
+    try:
+        return find_server()
+    except DatabaseUnavailable:
+        leave_out("there is no pylibseekdb for this platform")
+
+
+@pytest.fixture(scope="session")
+def oceanbase() -> Iterator[EmbeddedOceanBase]:
+    """Give the kernel 4.3.5 of seekdb 1.3, which has GV$ views and a tenant column."""
+    with EmbeddedOceanBase(server=installed_server()) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def seekdb14() -> Iterator[EmbeddedOceanBase]:
+    """Give seekdb 1.4, which has V$ views only and no tenant column."""
+    if not SEEKDB_14.is_file():
+        leave_out("seekdb 1.4 is not installed in .venv/seekdb-1.4 (make test does that)")
+    with EmbeddedOceanBase(server=SEEKDB_14) as database:
+        yield database
+
+
+@pytest.fixture(params=["oceanbase", "seekdb14"], ids=["oceanbase-4.3.5", "seekdb-1.4"])
+def database(request: pytest.FixtureRequest) -> EmbeddedOceanBase:
+    """Run the test once on each of the two kernels."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, EmbeddedOceanBase)
+    return found
+
+
+@pytest.fixture(scope="session")
+def restartable() -> Iterator[EmbeddedOceanBase]:
+    """Give a database that a test may halt, restart or suspend, if it leaves it running."""
+    with EmbeddedOceanBase(server=installed_server()) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def page_browser() -> Iterator[Browser]:
+    """Give a headless Chromium as the machine has it; nothing is downloaded."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        leave_out("there is no chromium on this machine (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()

@@ -1,0 +1,183 @@
+"""The sandbox's page in a browser, with a stand-in for the bot that keeps what it is sent."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from slack_sdk import WebClient
+
+from bot.demo.slack.server import SlackSandbox
+
+Json = dict[str, Any]
+Say = Callable[..., str]
+
+COMMANDS = [
+    {
+        "command": "/sessions",
+        "description": "See sessions",
+        "usage_hint": "[tenant=NAME] [active-only] [help]",
+    },
+    {"command": "/kill-session", "description": "Close a session", "usage_hint": "ID [query]"},
+]
+ACK_WITHIN = 0.8
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+# A page that the last test left as it found it need not be loaded again.
+AT_HOME = """home => globalThis.home === home && location.href === home
+    && !document.querySelector("dialog[open]") && document.getElementById("message").value === "" """
+
+
+class StandIn(ThreadingHTTPServer):
+    """Stands for the bot in HTTP mode: keeps payloads, acknowledges with `answer`, or late while `held`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.payloads: queue.Queue[Json] = queue.Queue()
+        self.answer: Json = {}
+        self.held = threading.Event()
+        self.released = threading.Event()
+
+    def next(self) -> Json:
+        """Return the next payload that came in."""
+        return self.payloads.get(timeout=5)
+
+    def hold(self) -> None:
+        """Let the next acknowledgements wait."""
+        self.released.clear()
+        self.held.set()
+
+    def release(self) -> None:
+        """Send what waits, and acknowledge at once again."""
+        self.held.clear()
+        self.released.set()
+
+    def forget(self) -> None:
+        """Begin anew for the next test."""
+        self.answer = {}
+        self.release()
+        self.payloads = queue.Queue()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: StandIn
+
+    def do_POST(self) -> None:
+        fields = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        payload = json.loads(fields["payload"]) if "payload" in fields else fields
+        self.server.payloads.put(payload)
+        if self.server.held.is_set() and not self.server.released.wait(2 * ACK_WITHIN):
+            return
+        body = json.dumps(self.server.answer).encode() if payload.get("type") == "view_submission" else b""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture(scope="session")
+def the_bot() -> Iterator[StandIn]:
+    with StandIn() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def sandbox(the_bot: StandIn) -> Iterator[SlackSandbox]:
+    url = f"http://127.0.0.1:{the_bot.server_port}/slack/events"
+    with SlackSandbox(commands=COMMANDS, request_url=url, ack_within=ACK_WITHIN) as running:
+        running.limits.rates.clear()  # many tests share this one workspace
+        yield running
+
+
+@pytest.fixture
+def bot(the_bot: StandIn) -> StandIn:
+    the_bot.forget()
+    return the_bot
+
+
+@pytest.fixture(scope="session")
+def client(sandbox: SlackSandbox) -> WebClient:
+    return WebClient(token=sandbox.world.bot_token, base_url=sandbox.api_url)
+
+
+@pytest.fixture
+def say(client: WebClient) -> Say:
+    """Post blocks as the bot into #incident; returns the ts."""
+
+    def post(*blocks: Json, text: str = "fallback text", channel: str = "C01INC") -> str:
+        answer = client.chat_postMessage(channel=channel, text=text, blocks=list(blocks) or None)
+        return str(answer["ts"])
+
+    return post
+
+
+@pytest.fixture(scope="session")
+def context(page_browser: Browser) -> Iterator[BrowserContext]:
+    expect.set_options(timeout=5_000)
+    made = page_browser.new_context(viewport=DESKTOP, locale="en-US", timezone_id="Europe/Lisbon")
+    made.set_default_timeout(5_000)
+    made.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def troubles() -> list[str]:
+    """What the browser complained of: errors, warnings and violations of the security policy."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def tab(context: BrowserContext, troubles: list[str]) -> Page:
+    opened = context.new_page()
+    opened.on("console", lambda message: _note(troubles, message.type, message.text))
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    return opened
+
+
+@pytest.fixture
+def page(tab: Page, sandbox: SlackSandbox, bot: StandIn, troubles: list[str]) -> Iterator[Page]:
+    """Show the page to Alice in #incident; afterwards nothing may have gone wrong in the browser."""
+    home = f"{sandbox.page_url}?as=U01ALICE&channel=C01INC"
+    if not tab.evaluate(AT_HOME, home):
+        tab.goto(home)
+        tab.evaluate("globalThis.home = location.href")
+    expect(tab.get_by_role("heading", name="incident")).to_be_visible()
+    yield tab
+    tab.unroute_all()
+    tab.set_viewport_size(DESKTOP)
+    _close_modals(sandbox)
+    complaints = troubles.copy()
+    troubles.clear()
+    assert complaints == []
+
+
+def _note(troubles: list[str], kind: str, text: str) -> None:
+    if kind in ("error", "warning"):
+        troubles.append(text)
+
+
+def _close_modals(sandbox: SlackSandbox) -> None:
+    with urllib.request.urlopen(sandbox.page_url + "page/state?as=U01ALICE") as answer:
+        views = json.load(answer)["views"]
+    for view in reversed(views):
+        body = json.dumps({"as": "U01ALICE", "view_id": view["id"]}).encode()
+        request = urllib.request.Request(sandbox.page_url + "page/close", body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request).close()

@@ -1,0 +1,146 @@
+"""A stage for whole flows: a real kernel, the strict sandbox, the unchanged bot, and people."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pymysql
+
+from bot.demo.database import EmbeddedOceanBase
+from bot.demo.slack.server import SlackSandbox
+from tests.running_bot import RunningBot
+from tests.slack_person import Person
+from tests.slack_text import Json
+
+APP_PASSWORD = "app-password"
+
+
+class Statement(threading.Thread):
+    """A statement that runs on a connection of its own until it ends; `error` is what the client got."""
+
+    def __init__(self, connection: pymysql.Connection[Any], sql: str) -> None:
+        super().__init__(daemon=True)
+        self.connection = connection
+        self.id = session_id(connection)
+        self.error: tuple[int, str] | None = None
+        self._sql = sql
+        self.start()
+
+    def run(self) -> None:
+        """Run it; never raise into the thread's end."""
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(self._sql)
+        except pymysql.Error as error:
+            self.error = error.args[0], str(error)
+
+    def ended(self, timeout: float = 20.0) -> int:
+        """Wait for its end and return the error number, 0 when there was none."""
+        self.join(timeout)
+        assert not self.is_alive(), "the statement still runs"
+        return self.error[0] if self.error else 0
+
+
+class Stage:
+    """What a test plays on. Connections opened here are closed by `tidy`."""
+
+    def __init__(self, database: EmbeddedOceanBase, slack: SlackSandbox, bot: RunningBot) -> None:
+        self.database = database
+        self.slack = slack
+        self.bot = bot
+        self.alice = Person(slack, "U01ALICE")
+        self.bob = Person(slack, "U02BOB")
+        self.gus = Person(slack, "U03GUS")
+        self._opened: list[pymysql.Connection[Any]] = []
+        self._statements: list[Statement] = []
+
+    def connect(self, user: str = "app", **more: Any) -> pymysql.Connection[Any]:
+        """Open a session that a test may look at and close."""
+        connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
+        self._opened.append(connection)
+        return connection
+
+    def runs(self, sql: str, user: str = "app", **more: Any) -> Statement:
+        """Start a statement on a session of its own and return once the server shows it."""
+        connection = self.connect(user, **more)
+        with connection.cursor() as cursor:
+            cursor.execute("SET ob_query_timeout = 600000000")
+        statement = Statement(connection, sql)
+        self._statements.append(statement)
+        self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
+        return statement
+
+    def row(self, session: int) -> dict[str, Any]:
+        """Return the server's own row of a session, empty when there is none."""
+        with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute("SELECT * FROM oceanbase.V$OB_PROCESSLIST WHERE id = %s", (session,))
+            return dict(cursor.fetchone() or {})
+
+    def wait_until(self, condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
+        """Wait for something that the database shows."""
+        self.slack.wait_for(lambda: bool(condition()), timeout, what)
+
+    def asks(self, person: Person, text: str, answer: str, channel: str | None = None, timeout: float = 10) -> Json:
+        """Type something and return the answer to exactly that."""
+        before = [message["key"] for message in person.messages(channel)]
+        person.types(text, channel)
+        return person.wait_for_message(
+            lambda message: message["key"] not in before and answer in full_text(message), channel, timeout
+        )
+
+    def presses(self, person: Person, place: Json, button: str, answer: str) -> Json:
+        """Press something and return the new message it brings."""
+        before = [message["key"] for message in person.messages(place["channel"])]
+        person.press(place, button)
+        return person.wait_for_message(
+            lambda message: message["key"] not in before and answer in full_text(message), place["channel"]
+        )
+
+    def tidy(self) -> None:
+        """Close what the test opened."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            for statement in self._statements:
+                if statement.is_alive():
+                    with_suppressed(lambda number=statement.id: cursor.execute(f"KILL {number}"))
+        for statement in self._statements:
+            statement.join(20)
+        for opened in self._opened:
+            with_suppressed(opened.close)
+        self._statements.clear()
+        self._opened.clear()
+
+
+def full_text(message: Json) -> str:
+    """Everything a message says, fallback text included."""
+    from tests.slack_person import text_of
+
+    return f"{message['text']}\n{text_of(message)}"
+
+
+def session_id(connection: pymysql.Connection[Any]) -> int:
+    """The server's id of a connection."""
+    return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+
+
+def with_suppressed(act: Callable[[], object]) -> None:
+    """Do something that may have been done already."""
+    try:
+        act()
+    except pymysql.Error:
+        return
+
+
+@contextmanager
+def accounts(database: EmbeddedOceanBase) -> Iterator[None]:
+    """Make the users that tests log in as, and a table to lock rows of."""
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE IF NOT EXISTS shop")
+        for user in ("app", "report", "guarded"):
+            cursor.execute(f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{APP_PASSWORD}'")
+            cursor.execute(f"GRANT ALL ON shop.* TO {user}")
+        cursor.execute("CREATE TABLE IF NOT EXISTS shop.stock (sku INT PRIMARY KEY, quantity INT)")
+        cursor.execute("INSERT IGNORE INTO shop.stock VALUES (1, 100), (2, 100), (3, 100)")
+    yield
