@@ -166,9 +166,7 @@ class Person:
 
     def _act(self, place: Json, block_id: str, element: Json, given: Json) -> None:
         where = (
-            {"channel": place["channel"], "message_key": place["key"]}
-            if "key" in place
-            else {"view_id": place["id"]}
+            {"channel": place["channel"], "message_key": place["key"]} if "key" in place else {"view_id": place["id"]}
         )
         what = {"block_id": block_id, "action_id": element["action_id"]}
         self._post("act", {**where, **what, **given, "state": self._choices.get(_key(place), {})})

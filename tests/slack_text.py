@@ -98,9 +98,7 @@ def _lines(block: Json) -> Iterator[str]:
 def _control(element: Json) -> str:
     if element["type"] == "button":
         return f"[{element['text']['text']}]"
-    parts = [_words(element.get("placeholder", ""))] + [
-        option["text"]["text"] for option in options_in(element)
-    ]
+    parts = [_words(element.get("placeholder", ""))] + [option["text"]["text"] for option in options_in(element)]
     return "<" + ", ".join(part for part in parts if part) + ">"
 
 
@@ -109,9 +107,7 @@ def _words(part: Json | str) -> str:
     if isinstance(part, str):
         return part
     if "elements" in part:
-        between = (
-            "" if part["type"] in ("rich_text_section", "rich_text_preformatted", "rich_text_quote") else "\n"
-        )
+        between = "" if part["type"] in ("rich_text_section", "rich_text_preformatted", "rich_text_quote") else "\n"
         return between.join(_words(element) for element in part["elements"])
     for key in (
         "text",

@@ -32,13 +32,13 @@ DEFAULT_PORT = 8026
 COMMANDS = [
     {
         "command": "/sessions",
-        "description": "List OceanBase sessions",
-        "usage_hint": "tenant=shop active-only | show ID | help",
+        "description": "List OceanBase sessions and close them",
+        "usage_hint": "[filter…] [active-only|idle] [private] | help",
     },
     {
         "command": "/kill-session",
-        "description": "Close a session or only its query",
-        "usage_hint": '3221487826 query reason="…"',
+        "description": "Close an OceanBase session or only its query",
+        "usage_hint": 'ID [query] [tenant=…] [source=…] [reason="…"] | help',
     },
 ]
 BOT_COMMAND = (sys.executable, "-m", "bot", "run")

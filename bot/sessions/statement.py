@@ -38,6 +38,8 @@ _SECRET_WORD = re.compile(
 _SECRET_IN_TEXT = re.compile(
     r"(?i)((?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|key_?id)\w*\s*[=:]\s*)[^&\s'\",;]+"
 )
+# SQL inside a text, as PREPARE takes it.
+_IDENTIFIED_IN_TEXT = re.compile(r"(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)[^\s,;]+")
 _URL_PASSWORD = re.compile(r"(://[^:/@\s'\"]+:)[^@/\s'\"]+(@)")
 
 
@@ -108,4 +110,12 @@ def _is_secret(previous: list[str]) -> bool:
 
 
 def _hide_inside(text: str) -> str:
-    return _URL_PASSWORD.sub(r"\1***\2", _SECRET_IN_TEXT.sub(r"\1***", text))
+    """Hide what is a secret within a string or a comment, whose first and last characters stay."""
+    inner = text[1:-1]
+    for pattern, hidden in (
+        (_IDENTIFIED_IN_TEXT, r"\1***"),
+        (_SECRET_IN_TEXT, r"\1***"),
+        (_URL_PASSWORD, r"\1***\2"),
+    ):
+        inner = pattern.sub(hidden, inner)
+    return text[:1] + inner + text[1:][-1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 
@@ -81,9 +82,7 @@ def test_closing_an_idle_transaction_frees_those_who_wait_for_its_locks(stage: S
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 7 WHERE sku = 3")
-    writers = [
-        stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="shop") for _ in range(2)
-    ]
+    writers = [stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="shop") for _ in range(2)]
     card = card_of(stage, str(session_id(holder)))
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
@@ -123,10 +122,8 @@ def test_two_people_pressing_at_once_close_once(stage: Stage) -> None:
     stage.slack.faults.deliver_twice = True
     try:
         stage.alice.press(card, "Close Session")
-        try:
+        with contextlib.suppress(NotPossible, AssertionError):  # the card may be rewritten before he comes
             stage.bob.press(card, "Close Session")
-        except (NotPossible, AssertionError):
-            pass  # the card was rewritten before he came
         stage.alice.wait_for_change(card, "✅ closed")
     finally:
         stage.slack.faults.deliver_twice = False
@@ -251,7 +248,7 @@ def test_a_card_works_where_the_bot_is_no_member(stage: Stage) -> None:
 
 
 def test_the_record_keeps_no_password_of_a_statement(stage: Stage) -> None:
-    report = stage.runs("SELECT SLEEP(60), 'x' AS password_is FROM dual WHERE 'pw' <> 'zz' AND PASSWORD('hunter2') <> ''")
+    report = stage.runs("SELECT SLEEP(60), PASSWORD('hunter2')")
     card_of(stage, str(report.id))
     with sqlite3.connect(stage.bot.log.parent / "store.db") as store:
         kept = json.dumps(store.execute("SELECT session FROM closing_requests").fetchall())

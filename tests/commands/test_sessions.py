@@ -254,3 +254,33 @@ def test_a_command_delivered_twice_is_answered_once(stage: Stage) -> None:
         stage.slack.faults.deliver_twice = False
     answers = [message for message in stage.alice.messages() if message["is_bot"] and marker in text_of(message)]
     assert len(answers) == 1
+
+
+HOSTILE = (
+    "SELECT SLEEP(60), 'PREPARE: CREATE USER x IDENTIFIED BY \"hunter2\"', "
+    "'``` <!channel> <@U01ALICE> </table> \u202e\u0007 <https://evil.example|click>', '{long}'"
+)
+
+
+def test_a_statement_that_tries_to_break_out_is_shown_harmlessly_everywhere(stage: Stage) -> None:
+    hostile = stage.runs(HOSTILE.format(long="x" * 100_000))
+    listed = stage.asks(stage.alice, f"/sessions id={hostile.id}", "Sessions on demo")
+    card = stage.asks(stage.alice, f"/kill-session {hostile.id}", "Nothing is closed without a press")
+    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    stage.alice.press(listed, "View SQL")
+    modal = stage.alice.wait_for_modal("cuts a statement at 65,535 bytes")
+    stage.alice.closes_modal()
+    for place in (listed, card):
+        assert "hunter2" not in str(place)
+        assert "channel" not in text_of(place).replace("channel.", "")
+        assert "xxx" not in text_of(place)
+    assert "hunter2" not in str(modal)
+    preformatted = [
+        element
+        for block in modal["blocks"]
+        for element in block.get("elements", [])
+        if element.get("type") == "rich_text_preformatted"
+    ]
+    literal = "".join(part["text"] for element in preformatted for part in element["elements"])
+    assert "``` <!channel> <@U01ALICE> </table> \\u202e\\u0007 <https://evil.example|click>" in literal, "as it is"
+    assert {part["type"] for element in preformatted for part in element["elements"]} == {"text"}

@@ -1,0 +1,107 @@
+"""The command line: check and run tell every problem at once and no secret."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.demo.database import EmbeddedOceanBase
+from bot.demo.slack.server import SlackSandbox
+from tests.running_bot import COMMANDS, ROOT, RunningBot
+
+
+@pytest.fixture(scope="module")
+def slack() -> Iterator[SlackSandbox]:
+    with SlackSandbox(commands=COMMANDS) as running:
+        yield running
+
+
+def bot(verb: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run one verb of the command line to its end."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLACK_", "SESSION_BOT"))}
+    return subprocess.run(
+        [sys.executable, "-m", "bot", *verb.split()],
+        cwd=folder, env={**clean, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_check_of_a_configuration_that_works_says_so(
+    slack: SlackSandbox, oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    result = bot("check", tmp_path, RunningBot(slack, oceanbase, tmp_path).environment)
+    assert result.returncode == 0, result.stdout
+    assert "Everything works." in result.stdout
+    assert "data_sources.demo: OceanBase seekdb-v1.3" in result.stdout
+    assert "Slack: OceanBase on-call" in result.stdout
+
+
+@pytest.fixture
+def broken(slack: SlackSandbox, oceanbase: EmbeddedOceanBase, tmp_path: Path) -> dict[str, str]:
+    """Give an environment in which everything is wrong at once."""
+    config = tmp_path / "broken.toml"
+    config.write_text(
+        f"""
+colour = "red"
+[data_sources.wrong-password]
+host = "{oceanbase.host}"
+port = {oceanbase.port}
+user = "root@sys"
+password = "not-the-password"
+[data_sources.unreachable]
+host = "127.0.0.1"
+port = 1
+user = "root@sys"
+password = "another-secret"
+""",
+        encoding="utf-8",
+    )
+    return {
+        "SESSION_BOT_CONFIG": str(config),
+        "SLACK_BOT_TOKEN": "xoxb-revoked-token",
+        "SLACK_APP_TOKEN": slack.world.app_token,
+        "SLACK_API_URL": slack.api_url,
+    }
+
+
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_every_problem_is_told_in_one_list_without_a_secret(verb: str, broken: dict[str, str], tmp_path: Path) -> None:
+    result = bot(verb, tmp_path, broken)
+    told = result.stdout + result.stderr
+    assert result.returncode == 1
+    for sentence in (
+        "colour: there is no such setting",
+        "access: there is no access rule",
+        "data_sources.wrong-password: Data source wrong-password",
+        "refused the login of root@sys",
+        "SLACK_BOT_TOKEN: Slack refuses it (invalid_auth)",
+    ):
+        assert sentence in told
+    for secret in ("not-the-password", "another-secret", "xoxb-revoked-token", "xapp-"):
+        assert secret not in told.replace("starts with xapp-", "")
+
+
+def test_check_tells_an_unreachable_host(broken: dict[str, str], tmp_path: Path) -> None:
+    assert (
+        "data_sources.unreachable: Data source unreachable (127.0.0.1:1) cannot be reached"
+        in bot("check", tmp_path, broken).stdout
+    )
+
+
+def test_without_any_configuration_both_say_what_to_set(tmp_path: Path) -> None:
+    for verb in ("check", "run"):
+        result = bot(verb, tmp_path, {})
+        assert result.returncode == 1
+        assert "SLACK_BOT_TOKEN: set it" in result.stdout + result.stderr
+        assert "add an [[access]] section" in result.stdout + result.stderr
+
+
+def test_help_and_version_need_no_configuration(tmp_path: Path) -> None:
+    assert "run" in bot("--help", tmp_path, {}).stdout
+    assert bot("--version", tmp_path, {}).stdout.startswith("session-bot ")
+    assert bot("", tmp_path, {}).returncode == 2
