@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SEEKDB_14 := pylibseekdb==1.4.0.post1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format
+.PHONY: help demo test lint format screenshots
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lint: $(VENV)/.installed-dev ## Style and types
 format: $(VENV)/.installed-dev ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+screenshots: $(VENV)/.installed-dev ## The README's pictures, from a demo that runs
+	@$(BIN)/python -m tests.take_screenshots
 
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { \

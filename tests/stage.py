@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pymysql
@@ -13,7 +13,7 @@ from bot.demo.database import EmbeddedOceanBase
 from bot.demo.slack.server import SlackSandbox
 from tests.running_bot import RunningBot
 from tests.slack_person import Person
-from tests.slack_text import Json
+from tests.slack_text import Json, text_of
 
 APP_PASSWORD = "app-password"
 
@@ -104,19 +104,19 @@ class Stage:
         with self.database.connect() as connection, connection.cursor() as cursor:
             for statement in self._statements:
                 if statement.is_alive():
-                    with_suppressed(lambda number=statement.id: cursor.execute(f"KILL {number}"))
+                    with contextlib.suppress(pymysql.Error):
+                        cursor.execute(f"KILL {statement.id}")
         for statement in self._statements:
             statement.join(20)
         for opened in self._opened:
-            with_suppressed(opened.close)
+            with contextlib.suppress(pymysql.Error):  # the server may have closed it
+                opened.close()
         self._statements.clear()
         self._opened.clear()
 
 
 def full_text(message: Json) -> str:
     """Everything a message says, fallback text included."""
-    from tests.slack_person import text_of
-
     return f"{message['text']}\n{text_of(message)}"
 
 
@@ -125,15 +125,7 @@ def session_id(connection: pymysql.Connection[Any]) -> int:
     return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
 
-def with_suppressed(act: Callable[[], object]) -> None:
-    """Do something that may have been done already."""
-    try:
-        act()
-    except pymysql.Error:
-        return
-
-
-@contextmanager
+@contextlib.contextmanager
 def accounts(database: EmbeddedOceanBase) -> Iterator[None]:
     """Make the users that tests log in as, and a table to lock rows of."""
     with database.connect() as connection, connection.cursor() as cursor:

@@ -56,8 +56,8 @@ def code(text: str) -> kit.RichText:
 def facts(pairs: Sequence[tuple[str, str]]) -> Line:
     """One line of labels in bold, each with its value."""
     line: list[kit.RichText] = []
-    for label, value in pairs:
-        line += [bold(label), plain(f" {cut(value, 500)}    ")]
+    for number, (label, value) in enumerate(pairs):
+        line += [*([plain("  ·  ")] if number else []), bold(label), plain(f" {cut(value, 500)}")]
     return line
 
 
@@ -87,7 +87,9 @@ def moment(at: datetime, style: str = "{time_secs}") -> str:
 
 
 def seconds(value: float) -> str:
-    """A span for people: 0.4 s, 75 s, 12 min, 3.5 h."""
+    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
     if value < 10:
         return f"{value:.1f} s"
     if value < 600:
