@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 import structlog
 from slack_bolt.adapter.socket_mode import SocketModeHandler
@@ -38,6 +39,8 @@ from commands import kill_session, sessions
 log = structlog.get_logger("bot")
 
 _SOURCES_AT_ONCE = 16
+
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,7 +97,9 @@ def _serve(client: WebClient, slack: SlackSettings, settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    identity = Identity.read(client)
+    identity = _until_slack_answers(lambda: Identity.read(client), stop)
+    if identity is None:
+        return 0
     store = Store(settings.store.url.get_secret_value())
     store.create()
     service = _service(settings)
@@ -103,7 +108,7 @@ def _serve(client: WebClient, slack: SlackSettings, settings: Settings) -> int:
     threading.Thread(target=_warm_up, args=(service,), name="warm-up", daemon=True).start()
     socket = SocketModeHandler(bot.bolt, slack.app_token.get_secret_value())
     try:
-        _connect(socket, stop)
+        _until_slack_answers(socket.connect, stop)
         log.info("ready", version=__version__, sources=list(service.names))
         stop.wait()
         log.info("stopping")
@@ -116,18 +121,17 @@ def _serve(client: WebClient, slack: SlackSettings, settings: Settings) -> int:
     return 0
 
 
-def _connect(socket: SocketModeHandler, stop: threading.Event) -> None:
-    """Open the socket; Slack may be away for a while."""
+def _until_slack_answers(ask: Callable[[], T], stop: threading.Event) -> T | None:
+    """Ask again and again, since Slack may be away for a while; None when told to stop meanwhile."""
     pause = 1.0
     while not stop.is_set():
         try:
-            socket.connect()  # type: ignore[no-untyped-call]  # so in Bolt's types
+            return ask()
         except (SlackClientError, OSError) as error:
             log.warning("Slack cannot be reached, trying again", seconds=pause, error=type(error).__name__)
             stop.wait(pause)
             pause = min(pause * 2, 30.0)
-        else:
-            return
+    return None
 
 
 def _register(

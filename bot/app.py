@@ -18,7 +18,7 @@ from slack_bolt import Ack, App, BoltRequest, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk import WebClient
 
-from bot.errors import BusyError, SessionBotError
+from bot.errors import SessionBotError
 from bot.slack import events
 from bot.slack.replies import Reply
 from bot.slack.views import notices
@@ -26,7 +26,7 @@ from bot.slack.views import notices
 # Acknowledging is quick, but Bolt holds a thread for each delivery until it is done; its own default
 # of 5 misses the three seconds (SLACK.md section 4, measured).
 LISTENERS = 64
-WORKERS = 32
+WORKERS = 64
 QUEUE = 500  # deliveries waiting for a worker; beyond it people are told so
 PROGRESS_AFTER = 2.0  # seconds until somebody who waits hears that it goes on
 REMEMBER = 600.0  # seconds; Slack redelivers within five minutes (SLACK.md section 3)
@@ -159,19 +159,22 @@ class SessionBot:
         self, ack: Ack, payload: Payload, run: Callable[[Payload, Reply], None], progress_after: float | None
     ) -> None:
         """Acknowledge and hand over. Never raises: Bolt loses the acknowledgement of a listener that does."""
-        if self._stopping.is_set() or not self._deliveries.first(_key(payload)):
+        if not self._deliveries.first(_key(payload)):
             ack()
-            return
-        if not self._places.acquire(blocking=False):
-            busy = BusyError("The bot has too much to do at this moment. Nothing was done. Try again in a few seconds.")
-            log.warning("queue full")
-            ack(busy.sentence) if "command" in payload else ack()
-            return
-        ack()
+        elif not self._places.acquire(blocking=False):
+            _turn_away(ack, payload, "The bot has too much to do at this moment.")
+        elif not self._submit(payload, run, progress_after):
+            self._places.release()
+            _turn_away(ack, payload, "The bot is being restarted.")
+        else:
+            ack()
+
+    def _submit(self, payload: Payload, run: Callable[[Payload, Reply], None], progress_after: float | None) -> bool:
         try:
             self._workers.submit(self._work, payload, run, progress_after).add_done_callback(self._done)
-        except RuntimeError:  # stopping at this very moment
-            self._places.release()
+        except RuntimeError:  # the workers take nothing new while the bot stops
+            return False
+        return True
 
     def _done(self, _future: Future[None]) -> None:
         self._places.release()
@@ -202,6 +205,12 @@ class SessionBot:
     def _reply(self, payload: Payload) -> Reply:
         person = events.person_of(payload)
         return Reply(self._client, str(payload.get("response_url") or ""), events.channel_of(payload), person.id)
+
+
+def _turn_away(ack: Ack, payload: Payload, why: str) -> None:
+    """Say that nothing was done; only the acknowledgement of a command can carry a text."""
+    log.warning("turned away", why=why)
+    ack(f"{why} Nothing was done. Try again in a few seconds.") if "command" in payload else ack()
 
 
 def _announce(reply: Reply, after: float | None) -> threading.Timer | None:

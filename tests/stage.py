@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pymysql
@@ -125,9 +126,10 @@ def session_id(connection: pymysql.Connection[Any]) -> int:
     return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
 
-@contextlib.contextmanager
-def accounts(database: EmbeddedOceanBase) -> Iterator[None]:
-    """Make the users that tests log in as, and a table to lock rows of."""
+def accounts(database: EmbeddedOceanBase) -> None:
+    """Make the users that tests log in as, and a table to lock rows of; once for each database."""
+    if database in _WITH_ACCOUNTS:
+        return
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE DATABASE IF NOT EXISTS shop")
         for user in ("app", "report", "guarded"):
@@ -135,4 +137,7 @@ def accounts(database: EmbeddedOceanBase) -> Iterator[None]:
             cursor.execute(f"GRANT ALL ON shop.* TO {user}")
         cursor.execute("CREATE TABLE IF NOT EXISTS shop.stock (sku INT PRIMARY KEY, quantity INT)")
         cursor.execute("INSERT IGNORE INTO shop.stock VALUES (1, 100), (2, 100), (3, 100)")
-    yield
+    _WITH_ACCOUNTS.add(database)
+
+
+_WITH_ACCOUNTS: weakref.WeakSet[EmbeddedOceanBase] = weakref.WeakSet()

@@ -31,7 +31,9 @@ def main() -> int:
         page.screenshot(path=PICTURES / "sessions.png")
         report = re.search(r"(\d+)(?=SELECT c\.region)", listed.inner_text().replace("\t", "").replace("\n", ""))
         assert report is not None, "the long report is not in the list"
-        card = types(page, f'/kill-session {report[1]} query reason="slows the shop down"', "Close the query of session")
+        card = types(
+            page, f'/kill-session {report[1]} query reason="slows the shop down"', "Close the query of session"
+        )
         card.get_by_role("button", name="Close Query").scroll_into_view_if_needed()
         page.screenshot(path=PICTURES / "card.png")
         card.get_by_role("button", name="Close Query").click()

@@ -39,7 +39,7 @@ READ_TIMEOUT = 6
 
 # Connections kept open and used at once by one data source, and how many commands may wait for one.
 POOL_SIZE = 4
-WAITING = 8
+WAITING = 24
 
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
 

@@ -15,7 +15,8 @@ from tests.stage import Stage, accounts
 def standing_stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Give a stage that stands for all tests of one kernel."""
     database = request.getfixturevalue(request.param)
-    with accounts(database), SlackSandbox(commands=COMMANDS) as slack:
+    accounts(database)
+    with SlackSandbox(commands=COMMANDS) as slack:
         slack.limits.rates.clear()  # rate limits have tests of their own
         with RunningBot(slack, database, tmp_path_factory.mktemp("bot")) as bot:
             yield Stage(database, slack, bot)

@@ -22,7 +22,8 @@ READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
 @pytest.fixture(scope="module")
 def shaky_database() -> Iterator[EmbeddedOceanBase]:
     """Give a database that tests may stop, start and suspend."""
-    with EmbeddedOceanBase() as database, accounts(database):
+    with EmbeddedOceanBase() as database:
+        accounts(database)
         yield database
 
 
@@ -47,7 +48,8 @@ def shaky_stage(shaky_database: EmbeddedOceanBase, tmp_path: Path) -> Iterator[S
 @pytest.fixture
 def own_stage(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Stage]:
     """Give a stage whose Slack and bot only one test plays with."""
-    with accounts(oceanbase), staged(oceanbase, tmp_path) as stage:
+    accounts(oceanbase)
+    with staged(oceanbase, tmp_path) as stage:
         yield stage
 
 
@@ -116,7 +118,8 @@ def test_a_hung_database_is_told_within_the_time_out_and_acknowledged_at_once(sh
 def test_a_card_that_nobody_presses_says_by_itself_that_it_has_expired(
     oceanbase: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
-    with accounts(oceanbase), staged(oceanbase, tmp_path, '[closing]\nconfirm_within = "5s"') as stage:
+    accounts(oceanbase)
+    with staged(oceanbase, tmp_path, '[closing]\nconfirm_within = "5s"') as stage:
         sleeper = stage.connect()
         card = card_of(stage, session_id(sleeper))
         result = stage.alice.wait_for_change(card, "expired", timeout=12)

@@ -1,0 +1,132 @@
+"""A closer on a real kernel, with a clock that tests may put forward."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from bot.access import Access, Person, Right, Rule
+from bot.closing.closer import Closer
+from bot.closing.model import Approval
+from bot.closing.requests import ClosingRequests, ClosingRules
+from bot.closing.store import Store
+from bot.demo.database import EmbeddedOceanBase
+from bot.sessions.database import Endpoint
+from bot.sessions.service import DataSource, DataSourceOptions, SessionService
+from tests.stage import APP_PASSWORD, Statement, accounts
+
+ALICE = Person("U01ALICE", "T1")
+BOB = Person("U02BOB", "T1")
+GUS = Person("U03GUS", "T1")
+CHANNEL = "C01INC"
+
+
+class Nobody:
+    """A directory that knows no groups and no members: these tests name people by id."""
+
+    def is_full_member(self, person: Person) -> bool:
+        return False
+
+    def is_in_group(self, person: Person, group: str) -> bool:
+        return False
+
+
+@dataclass
+class Clock:
+    """The real time, plus what a test or a wait has put it forward."""
+
+    ahead: timedelta = timedelta()
+    waits: list[float] = field(default_factory=list)
+    at_wait: Callable[[], object] = lambda: None
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def wait(self, seconds: float) -> None:
+        """Pass the time without spending it."""
+        self.waits.append(seconds)
+        self.at_wait()
+        self.ahead += timedelta(seconds=seconds)
+
+
+class Desk:
+    """What a test needs to ask for a close and to confirm it."""
+
+    def __init__(self, database: EmbeddedOceanBase, folder: Path, approval: Approval = Approval.REQUESTER) -> None:
+        self.database = database
+        self.clock = Clock()
+        self.path = folder / "store.db"
+        self.store = Store(f"sqlite:///{self.path}")
+        self.store.create()
+        endpoint = Endpoint.of("demo", database.host, database.port, database.user, database.password)
+        self.sessions = SessionService([DataSource(endpoint, DataSourceOptions(None, frozenset({"guarded"})))])
+        rules = [
+            Rule(frozenset({ALICE.id}), frozenset({Right.VIEW, Right.CLOSE})),
+            Rule(frozenset({BOB.id}), frozenset({Right.VIEW, Right.CLOSE, Right.APPROVE})),
+        ]
+        access = Access(rules, Nobody())
+        closing = ClosingRules(timedelta(minutes=2), require_reason=False, approval={"demo": approval})
+        self.requests = ClosingRequests(self.sessions, access, self.store, closing, self.clock)
+        self.closer = Closer(self.sessions, access, self.store, self.clock, self.clock.wait)
+        self._opened: list[pymysql.Connection[Any]] = []
+        self._statements: list[Statement] = []
+
+    def connect(self, user: str = "app", **more: Any) -> pymysql.Connection[Any]:
+        connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
+        self._opened.append(connection)
+        return connection
+
+    def runs(self, sql: str, **more: Any) -> Statement:
+        """Start a statement and return once the server shows it."""
+        connection = self.connect(**more)
+        with connection.cursor() as cursor:
+            cursor.execute("SET ob_query_timeout = 600000000")
+        statement = Statement(connection, sql)
+        self._statements.append(statement)
+        self.until(lambda: self.row(statement.id).get("COMMAND") == "Query")
+        return statement
+
+    def row(self, session: int) -> dict[str, Any]:
+        with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute("SELECT * FROM oceanbase.V$OB_PROCESSLIST WHERE id = %s", (session,))
+            return dict(cursor.fetchone() or {})
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Ask the database until something is so; each question takes some milliseconds."""
+        deadline = datetime.now(UTC) + timedelta(seconds=15)
+        while not condition():
+            assert datetime.now(UTC) < deadline, "it never came true"
+
+    def tidy(self) -> None:
+        self.sessions.close()
+        self.store.close()
+        running = {statement.connection for statement in self._statements}
+        for connection in (one for one in self._opened if one not in running):
+            connection.close()  # which gives the locks free that statements wait for
+        for statement in self._statements:
+            statement.join(20)
+            with contextlib.suppress(pymysql.Error):  # closed by the server
+                statement.connection.close()
+
+
+@pytest.fixture
+def desk(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Desk]:
+    accounts(oceanbase)
+    set_up = Desk(oceanbase, tmp_path)
+    yield set_up
+    set_up.tidy()
+
+
+@pytest.fixture
+def two_person_desk(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Desk]:
+    accounts(oceanbase)
+    set_up = Desk(oceanbase, tmp_path, Approval.SECOND_PERSON)
+    yield set_up
+    set_up.tidy()

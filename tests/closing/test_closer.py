@@ -1,0 +1,303 @@
+"""The closer on a real kernel: every outcome, and everything that must not be closed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from bot.closing.model import ClosingRequest, Outcome, State
+from bot.errors import (
+    DataSourceError,
+    InputError,
+    NotAllowedError,
+    RequestError,
+    SessionBotError,
+    StoreError,
+    TargetError,
+)
+from bot.sessions.model import Mode, Session
+from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk
+from tests.stage import Statement, session_id
+
+
+def ask(desk: Desk, session: int, mode: Mode = Mode.SESSION) -> ClosingRequest:
+    return desk.requests.ask(ALICE, CHANNEL, "demo", session, mode)
+
+
+def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION) -> ClosingRequest:
+    return desk.closer.confirm(request.id, ALICE, CHANNEL, mode, lambda _request, _note: None)
+
+
+def outcome(request: ClosingRequest) -> Outcome | None:
+    return request.target.outcome
+
+
+def lock_waiter(desk: Desk) -> Statement:
+    """Give a statement that waits for a row lock; the kernel looks after killed ones only every 10 s."""
+    holder = desk.connect(database="shop")
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
+    waiter = desk.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="shop")
+    desk.until(lambda: desk.row(waiter.id).get("RETRY_INFO") == -6005)
+    return waiter
+
+
+def tamper(desk: Desk, request: ClosingRequest, **changes: object) -> None:
+    """Change what was pinned: stands for an id that has gone to another session since."""
+    session = json.loads(stored(desk, request, "session"))
+    session.update(changes)
+    with sqlite3.connect(desk.path) as store:
+        store.execute("UPDATE closing_requests SET session = ? WHERE id = ?", (json.dumps(session), request.id))
+    store.close()
+
+
+def stored(desk: Desk, request: ClosingRequest, column: str) -> str:
+    with sqlite3.connect(desk.path) as store:
+        value = store.execute(f"SELECT {column} FROM closing_requests WHERE id = ?", (request.id,)).fetchone()[0]
+    store.close()
+    return str(value)
+
+
+def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None:
+    sleeper = desk.connect()
+    done = confirm(desk, ask(desk, session_id(sleeper)))
+    assert outcome(done) is Outcome.CLOSED
+    assert done.state is State.DONE
+    assert desk.row(session_id(sleeper)) == {}
+    assert [event for event, _ in desk.store.events(done.id)] == ["request", "confirm", "intent", "outcome"]
+
+
+@pytest.mark.parametrize("changed", [{"user": "other"}, {"peer": "127.0.0.1:1"}, {"proxy_session_id": 7}])
+def test_an_id_that_belongs_to_another_session_by_now_is_not_closed(desk: Desk, changed: dict[str, object]) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+    tamper(desk, request, **changed)
+    assert outcome(confirm(desk, request)) is Outcome.CHANGED
+    assert desk.row(session_id(sleeper))
+    assert "intent" not in [event for event, _ in desk.store.events(request.id)]
+
+
+def test_another_run_of_the_very_same_statement_is_not_closed(desk: Desk) -> None:
+    first = desk.runs("SELECT SLEEP(0.5)")
+    request = ask(desk, first.id, Mode.QUERY)
+    assert first.ended() == 0
+    second = Statement(first.connection, "SELECT SLEEP(1)")
+    desk.until(lambda: desk.row(second.id).get("COMMAND") == "Query")
+    assert outcome(confirm(desk, request, Mode.QUERY)) is Outcome.CHANGED
+    assert second.ended() == 0
+
+
+def test_a_close_session_does_not_mind_that_the_query_has_moved_on(desk: Desk) -> None:
+    first = desk.runs("SELECT SLEEP(0.3)")
+    request = ask(desk, first.id)
+    assert first.ended() == 0
+    assert outcome(confirm(desk, request)) is Outcome.CLOSED
+
+
+def test_a_lock_waiters_session_that_is_not_gone_in_time_is_rolling_back(desk: Desk) -> None:
+    waiter = lock_waiter(desk)
+    done = confirm(desk, ask(desk, waiter.id))
+    assert outcome(done) is Outcome.ROLLING_BACK
+    assert sum(desk.clock.waits) >= 13, "it looked for fifteen seconds"
+
+
+def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_progress_was_told(desk: Desk) -> None:
+    waiter = lock_waiter(desk)
+    notes: list[str] = []
+    request = ask(desk, waiter.id, Mode.QUERY)
+    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda _request, note: notes.append(note))
+    assert outcome(done) is Outcome.STILL_RUNNING
+    assert len(notes) == 1
+    assert "has not stopped yet" in notes[0]
+
+
+def test_a_database_that_goes_away_after_the_kill_leaves_the_outcome_unverified(desk: Desk) -> None:
+    waiter = lock_waiter(desk)
+    request = ask(desk, waiter.id)
+    # A data source that is gone answers every look with an error from then on.
+    source = desk.sessions.source("demo")
+    desk.clock.at_wait = lambda: setattr(source, "console", _unreachable)
+    done = confirm(desk, request)
+    assert outcome(done) is Outcome.UNVERIFIED
+    assert "could not be seen" in done.target.detail
+
+
+def _unreachable() -> object:
+    raise DataSourceError("Data source demo cannot be reached.")
+
+
+def test_a_failure_before_anything_is_sent_leaves_the_request_open(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+    source = desk.sessions.source("demo")
+    whole, source.console = source.console, _unreachable  # type: ignore[method-assign, assignment]  # stands for a dead server
+    with pytest.raises(DataSourceError):
+        confirm(desk, request)
+    source.console = whole  # type: ignore[method-assign]  # it is back
+    assert desk.requests.find(request.id) == request
+    assert outcome(confirm(desk, request)) is Outcome.CLOSED
+
+
+def test_twenty_presses_at_once_close_once(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+    start = threading.Barrier(20)
+    results: list[object] = []
+
+    def press(number: int) -> None:
+        start.wait()
+        try:
+            person = ALICE if number % 2 else BOB
+            results.append(desk.closer.confirm(request.id, person, CHANNEL, Mode.SESSION, lambda *_: None))
+        except SessionBotError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=press, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(result, ClosingRequest) for result in results) == 1
+    assert sum(isinstance(result, RequestError) for result in results) == 19
+    events = [event for event, _ in desk.store.events(request.id)]
+    assert events == ["request", "confirm", "intent", "outcome"]
+
+
+def test_after_its_time_a_request_closes_nothing(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+    desk.clock.ahead += timedelta(minutes=2, seconds=1)
+    with pytest.raises(RequestError, match="has expired"):
+        confirm(desk, request)
+    assert [late.id for late in desk.requests.expire()] == [request.id]
+    assert desk.requests.expire() == []
+    assert desk.row(session_id(sleeper))
+
+
+def test_a_cancelled_request_closes_nothing(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+    assert desk.requests.cancel(request.id, ALICE, CHANNEL).state is State.CANCELLED
+    with pytest.raises(RequestError, match="was cancelled"):
+        confirm(desk, request)
+    with pytest.raises(RequestError, match="was cancelled"):
+        desk.requests.cancel(request.id, ALICE, CHANNEL)
+    assert desk.row(session_id(sleeper))
+
+
+def test_somebody_without_the_right_can_neither_ask_nor_confirm_nor_cancel(desk: Desk) -> None:
+    sleeper = desk.connect()
+    with pytest.raises(NotAllowedError):
+        desk.requests.ask(GUS, CHANNEL, "demo", session_id(sleeper), Mode.SESSION)
+    request = ask(desk, session_id(sleeper))
+    with pytest.raises(NotAllowedError):
+        desk.closer.confirm(request.id, GUS, CHANNEL, Mode.SESSION, lambda *_: None)
+    with pytest.raises(NotAllowedError):
+        desk.requests.cancel(request.id, GUS, CHANNEL)
+    assert outcome(confirm(desk, request)) is Outcome.CLOSED
+
+
+def test_a_press_from_another_channel_is_refused(desk: Desk) -> None:
+    request = ask(desk, session_id(desk.connect()))
+    with pytest.raises(NotAllowedError, match="another channel"):
+        desk.closer.confirm(request.id, ALICE, "C02DBA", Mode.SESSION, lambda *_: None)
+
+
+def test_an_unknown_request_is_told(desk: Desk) -> None:
+    with pytest.raises(RequestError, match="is unknown"):
+        desk.closer.confirm("forged", ALICE, CHANNEL, Mode.SESSION, lambda *_: None)
+
+
+def test_with_a_second_person_the_requester_alone_closes_nothing(two_person_desk: Desk) -> None:
+    desk = two_person_desk
+    request = ask(desk, session_id(desk.connect()))
+    with pytest.raises(NotAllowedError):
+        confirm(desk, request)
+    done = desk.closer.confirm(request.id, BOB, CHANNEL, Mode.SESSION, lambda *_: None)
+    assert outcome(done) is Outcome.CLOSED
+    assert (done.requester, done.decided_by) == (ALICE, BOB)
+
+
+def test_an_approver_cannot_approve_what_he_asked_for(two_person_desk: Desk) -> None:
+    desk = two_person_desk
+    request = desk.requests.ask(BOB, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION)
+    with pytest.raises(NotAllowedError, match="needs a second person"):
+        desk.closer.confirm(request.id, BOB, CHANNEL, Mode.SESSION, lambda *_: None)
+
+
+def test_a_user_who_became_protected_since_the_card_is_not_closed(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+    source = desk.sessions.source("demo")
+    source.options = replace(source.options, protected_users=frozenset({"app"}))
+    assert outcome(confirm(desk, request)) is Outcome.PROTECTED
+    assert desk.row(session_id(sleeper))
+
+
+def test_a_part_of_another_session_points_to_its_master(desk: Desk) -> None:
+    found = desk.sessions.find("demo", session_id(desk.connect()), None)[0]
+    desk.sessions.source("demo").find = lambda *_: [replace(found, master_session_id=77)]  # type: ignore[method-assign]  # one server has no remote executions
+    with pytest.raises(TargetError, match="Close that one instead: /kill-session 77"):
+        ask(desk, found.id)
+
+
+def test_two_sessions_of_one_id_must_be_told_apart(desk: Desk) -> None:
+    found = desk.sessions.find("demo", session_id(desk.connect()), None)[0]
+    twins: list[Session] = [found, replace(found, server="10.0.0.3:2881")]
+    desk.sessions.source("demo").find = lambda *_: twins  # type: ignore[method-assign]  # one server has no twins
+    with pytest.raises(TargetError, match="2 sessions have the id"):
+        ask(desk, found.id)
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", found.id, Mode.SESSION, server="10.0.0.3:2881")
+    assert request.target.session.server == "10.0.0.3:2881"
+
+
+@pytest.mark.parametrize("number", [0, 1, 2**32, 2**32 + 3, -5])
+def test_an_id_that_the_kernel_would_cut_is_refused(desk: Desk, number: int) -> None:
+    with pytest.raises(InputError, match="is not a session id"):
+        ask(desk, number)
+
+
+def test_without_a_record_of_the_intent_nothing_is_sent(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+
+    def gone(*_: object) -> None:
+        raise StoreError("The store does not answer.")
+
+    whole, desk.store.intend = desk.store.intend, gone  # type: ignore[method-assign, assignment]  # stands for a full disk
+    with pytest.raises(StoreError):
+        confirm(desk, request)
+    desk.store.intend = whole  # type: ignore[method-assign]  # it has room again
+    assert desk.row(session_id(sleeper))
+
+
+def test_an_outcome_that_cannot_be_written_is_told_and_finished_later(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+
+    def gone(*_: object) -> None:
+        raise StoreError("The store does not answer.")
+
+    whole, desk.store.conclude = desk.store.conclude, gone  # type: ignore[method-assign, assignment]  # stands for a full disk
+    with pytest.raises(StoreError, match="The KILL was sent and a look shows: closed"):
+        confirm(desk, request)
+    desk.store.conclude = whole  # type: ignore[method-assign]  # it has room again
+    desk.clock.ahead += timedelta(seconds=61)
+    assert [outcome(finished) for finished in desk.closer.resume()] == [Outcome.CLOSED]
+    assert desk.closer.resume() == []
+
+
+def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+    assert desk.store.claim(request.id, ALICE, Mode.SESSION, desk.clock())
+    assert desk.closer.resume() == [], "the press may still be under way"
+    desk.clock.ahead += timedelta(seconds=61)
+    assert [left.state for left in desk.closer.resume()] == [State.OPEN]
+    assert outcome(confirm(desk, request)) is Outcome.CLOSED

@@ -1,0 +1,68 @@
+"""The store: one claim ever, nothing lost, nothing sent without an intent."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.closing.model import CardPlace, Outcome, State
+from bot.closing.store import Store
+from bot.errors import StoreError
+from bot.sessions.model import Mode
+from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk
+from tests.stage import session_id
+
+
+def test_a_request_survives_the_store_being_closed_and_opened(desk: Desk) -> None:
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION, reason="why")
+    desk.requests.place_card(request, CardPlace("C1", "1.2"))
+    again = Store(f"sqlite:///{desk.path}")
+    again.create()
+    kept = again.get(request.id)
+    again.close()
+    assert kept is not None
+    assert (kept.target, kept.reason, kept.requester) == (request.target, "why", ALICE)
+    assert kept.card == CardPlace("C1", "1.2")
+
+
+def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> None:
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION)
+    other = Store(f"sqlite:///{desk.path}")
+    now = desk.clock()
+    claims = [
+        desk.store.claim(request.id, ALICE, Mode.SESSION, now),
+        other.claim(request.id, BOB, Mode.SESSION, now),
+        desk.store.cancel(request.id, BOB, now),
+    ]
+    other.close()
+    assert claims == [True, False, False]
+    kept = desk.store.get(request.id)
+    assert kept is not None
+    assert kept.decided_by == ALICE
+
+
+def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twice(desk: Desk) -> None:
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION)
+    now = desk.clock()
+    with pytest.raises(StoreError):
+        desk.store.intend(request.id, "KILL 5", now)  # nobody has claimed it
+    assert desk.store.claim(request.id, ALICE, Mode.SESSION, now)
+    desk.store.intend(request.id, "KILL 5", now)
+    with pytest.raises(StoreError):
+        desk.store.intend(request.id, "KILL 5", now)
+    desk.store.release(request.id, now, "no reason")
+    kept = desk.store.get(request.id)
+    assert kept is not None
+    assert kept.state is State.CLAIMED
+    desk.store.conclude(request.id, Outcome.CLOSED, "", now)
+    assert desk.store.abandoned(now + timedelta(days=1)) == []
+
+
+def test_a_store_that_cannot_be_opened_is_told_without_its_password(tmp_path: Path) -> None:
+    for url in (f"sqlite:///{tmp_path}/no/such/folder.db", "mysql+pymysql://u:hush-hush@127.0.0.1:1/x", "nonsense"):
+        with pytest.raises(StoreError) as told:
+            Store(url).create()
+        assert "hush-hush" not in str(told.value)
+        assert "[store] url" in str(told.value)

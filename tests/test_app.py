@@ -1,0 +1,150 @@
+"""The app with a real socket to the strict sandbox: acknowledgements, once-only, the last net."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from slack_bolt.adapter.socket_mode import SocketModeHandler
+from slack_sdk import WebClient
+
+from bot.app import REMEMBER, Deliveries, Identity, SessionBot
+from bot.demo.slack.server import SlackSandbox
+from bot.errors import DataSourceError, InputError
+from bot.slack.events import Command
+from bot.slack.views.notices import notice
+from tests.running_bot import COMMANDS
+from tests.slack_person import Person, text_of
+
+Run = Callable[[Callable[[Command], None]], Person]
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackSandbox]:
+    with SlackSandbox(commands=COMMANDS) as running:
+        running.limits.rates.clear()
+        yield running
+
+
+@pytest.fixture
+def run(slack: SlackSandbox) -> Iterator[Run]:
+    """Give a function that connects an app whose /sessions does what the test says."""
+    stops: list[Callable[[], object]] = []
+
+    def start(handler: Callable[[Command], None]) -> Person:
+        client = WebClient(token=slack.world.bot_token, base_url=slack.api_url)
+        bot = SessionBot(client, Identity.read(client))
+        bot.register([lambda to: to.command("/sessions", handler)])
+        socket = SocketModeHandler(bot.bolt, slack.world.app_token)
+        socket.connect()  # type: ignore[no-untyped-call]  # so in Bolt's types
+        slack.wait_for(lambda: slack.connections)
+        stops.append(socket.close)
+        stops.append(bot.stop)
+        return Person(slack, "U01ALICE")
+
+    yield start
+    for stop in stops:
+        stop()
+
+
+def test_an_exception_nobody_expected_is_told_with_an_id_and_the_app_goes_on(
+    run: Run, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(command: Command) -> None:
+        if command.text == "fail":
+            raise ZeroDivisionError("a secret detail")
+        command.reply.private(notice("all is well"))
+
+    with caplog.at_level(logging.CRITICAL):
+        alice = run(fail)
+        alice.types("/sessions fail")
+        told = alice.wait_for_message("The bot failed at that")
+        assert "a secret detail" not in text_of(told)
+        error_id = text_of(told).split("error id ")[1].rstrip(".")
+        assert error_id in capsys.readouterr().out, "with its traceback"
+        alice.types("/sessions")
+        alice.wait_for_message("all is well")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (DataSourceError("Data source prod is away. Try again."), "Data source prod is away. Try again."),
+        (InputError("“x” is no id.", spot="x", example="/sessions id=5"), "For example: /sessions id=5"),
+    ],
+)
+def test_an_error_of_ours_is_told_in_its_own_sentence(run: Run, error: Exception, sentence: str) -> None:
+    def fail(_command: Command) -> None:
+        raise error
+
+    alice = run(fail)
+    alice.types("/sessions x")
+    told = alice.wait_for_message(sentence)
+    assert told["ephemeral"]
+    assert "Error id " in text_of(told)
+
+
+def test_fifty_commands_at_once_are_acknowledged_while_every_worker_is_stuck(run: Run) -> None:
+    release = threading.Event()
+
+    def stuck(command: Command) -> None:
+        release.wait(20)
+        command.reply.private(notice(f"done {command.text}"))
+
+    alice = run(stuck)
+    with ThreadPoolExecutor(50) as people:
+        list(people.map(lambda number: alice.types(f"/sessions {number}"), range(50)))
+    assert not [message for message in alice.messages() if "operation_timeout" in text_of(message)]
+    release.set()
+    alice.sandbox.wait_for(lambda: sum("done" in text_of(message) for message in alice.messages()) == 50)
+
+
+def test_somebody_who_waits_for_more_than_two_seconds_hears_that_it_goes_on(run: Run) -> None:
+    told = threading.Event()
+
+    def slow(command: Command) -> None:
+        told.wait(10)
+        command.reply.private(notice("the answer"))
+
+    alice = run(slow)
+    alice.types("/sessions")
+    alice.wait_for_message("Still waiting for the database")
+    told.set()
+    alice.wait_for_message("the answer")
+
+
+def test_a_command_that_finds_no_place_in_the_queue_is_told_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.app.WORKERS", 1)
+    monkeypatch.setattr("bot.app.QUEUE", 1)
+    release = threading.Event()
+
+    def stuck(_command: Command) -> None:
+        release.wait(20)
+
+    alice = run(stuck)
+    for _ in range(3):
+        alice.types("/sessions")
+    alice.wait_for_message("The bot has too much to do at this moment. Nothing was done.")
+    release.set()
+
+
+def test_a_command_nobody_registered_is_answered(run: Run) -> None:
+    alice = run(lambda _command: None)
+    alice.types("/kill-session 5")
+    alice.wait_for_message("does not know that command")
+
+
+def test_one_delivery_of_many_is_the_first_and_is_forgotten_after_ten_minutes() -> None:
+    now = [0.0]
+    deliveries = Deliveries(lambda: now[0])
+    with ThreadPoolExecutor(16) as threads:
+        firsts = list(threads.map(lambda _: deliveries.first("trigger 1"), range(100)))
+    assert firsts.count(True) == 1
+    assert deliveries.first("trigger 2")
+    now[0] = REMEMBER - 1
+    assert not deliveries.first("trigger 1")
+    now[0] = REMEMBER + 1
+    assert deliveries.first("trigger 1")
