@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeGuard, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -36,7 +36,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def _duration(value: object) -> object:
     """Read 90, "90s", "5m" or "2h"."""
-    match = re.fullmatch(r"(\d+)\s*([smhd]?)", str(value).strip())
+    match = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", str(value).strip())
     if match is None:
         raise ValueError("a duration is a number with s, m, h or d, for example 90s or 2m")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2] or "s"])
@@ -173,6 +173,9 @@ class Loaded(BaseModel):
 def load() -> Loaded:
     """Read everything from where the environment says. Raises nothing: problems are in the answer."""
     problems: list[str] = []
+    named = os.environ.get("SESSION_BOT_SECRETS")
+    if named and _secrets_folder() is None:
+        problems.append(f"SESSION_BOT_SECRETS: there is no directory {named}")
     slack = _load_slack(problems)
     raw = _merge(_file(problems), _environment(problems))
     settings = _validate(raw, problems)
@@ -187,7 +190,9 @@ def _load_slack(problems: list[str]) -> SlackSettings | None:
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
             name = "SLACK_" + str(problem["loc"][0]).upper()
             problems.append(f"{name}: {_SLACK_HINTS[name]}")
-        return None
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"SESSION_BOT_SECRETS: a file there cannot be read ({type(error).__name__})")
+    return None
 
 
 _SLACK_HINTS = {
@@ -197,34 +202,47 @@ _SLACK_HINTS = {
 }
 
 
+def _secrets_folder() -> Path | None:
+    named = os.environ.get("SESSION_BOT_SECRETS")
+    return Path(named) if named and Path(named).is_dir() else None
+
+
 def _secrets(settings_cls: type[BaseSettings]) -> NestedSecretsSettingsSource:
     return NestedSecretsSettingsSource(
         SecretsSettingsSource(settings_cls),
-        secrets_dir=os.environ.get("SESSION_BOT_SECRETS"),
-        secrets_dir_missing="error",
+        secrets_dir=_secrets_folder(),
         secrets_nested_delimiter="__" if settings_cls is Settings else None,
     )
 
 
 def _environment(problems: list[str]) -> dict[str, Any]:
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    folder = _secrets_folder()
     problems += [
         f"{variable}: there is no such setting"
-        for variable in os.environ
+        for variable in (*os.environ, *(file.name for file in (folder.iterdir() if folder else ())))
         if variable.upper().startswith(PREFIX) and "__".join(variable.upper().split("__")[:2]) not in known
     ]
     try:
-        return _merge(_secrets(Settings)(), EnvSettingsSource(Settings)())
+        return _merge(_known_channels(_secrets(Settings)()), _known_channels(EnvSettingsSource(Settings)()))
     except SettingsError as error:
         problems.append(f"environment: {error}")
-        return {}
+    except (OSError, UnicodeDecodeError):
+        pass  # told with the tokens, which are read from the same directory
+    return {}
+
+
+def _known_channels(raw: dict[str, Any]) -> dict[str, Any]:
+    """Write channel ids as Slack does: names from the environment arrive in lower case."""
+    channels = raw.get("channels")
+    return {**raw, "channels": {key.upper(): value for key, value in channels.items()}} if _is_dict(channels) else raw
 
 
 def _file(problems: list[str]) -> dict[str, Any]:
     named = os.environ.get("SESSION_BOT_CONFIG")
     path = Path(named or DEFAULT_FILE)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _known_channels(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         if named:
             problems.append(f"SESSION_BOT_CONFIG: there is no file {path}")
@@ -244,8 +262,10 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _validate(raw: dict[str, Any], problems: list[str]) -> Settings | None:
+    # pydantic-settings takes names with an underscore in front for its own options.
+    problems += [f"{key}: there is no such setting" for key in raw if key.startswith("_")]
     try:
-        return Settings(**raw)
+        return Settings(**{key: value for key, value in raw.items() if not key.startswith("_")})
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
             where = ".".join(str(part) for part in problem["loc"] if part != "[key]")
@@ -275,17 +295,22 @@ def _sentence(kind: str, message: str) -> str:
 
 def _contradictions(raw: Mapping[str, Any]) -> list[str]:
     """Find names that stand for nothing, in whatever part of the configuration is readable."""
-    known = set(raw.get("data_sources") or ())
+    known = set(raw.get("data_sources") or ()) if _is_dict(raw.get("data_sources")) else set()
     there = f"there is no such data source; there is {', '.join(sorted(map(str, known))) or 'none'}"
     named: list[tuple[str, object]] = [("default_source", raw.get("default_source"))]
     for number, rule in enumerate(_dicts(raw.get("access"))):
         names = rule.get("data_sources")
         named += [(f"access.{number}.data_sources: {name}", name) for name in names or () if isinstance(names, list)]
     channels = raw.get("channels")
-    for channel, meant in channels.items() if isinstance(channels, dict) else ():
-        if isinstance(meant, dict):
+    for channel, meant in channels.items() if _is_dict(channels) else ():
+        if _is_dict(meant):
             named.append((f"channels.{channel}.data_source", meant.get("data_source")))
-    return [f"{key}: {there}" for key, name in named if name is not None and name not in known]
+    # What is no name at all has been told as such.
+    return [f"{key}: {there}" for key, name in named if isinstance(name, str) and name not in known]
+
+
+def _is_dict(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

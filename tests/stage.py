@@ -58,13 +58,13 @@ class Stage:
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
 
-    def connect(self, user: str = "app", **more: Any) -> pymysql.Connection[Any]:
+    def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
         """Open a session that a test may look at and close."""
         connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
         self._opened.append(connection)
         return connection
 
-    def runs(self, sql: str, user: str = "app", **more: Any) -> Statement:
+    def runs(self, sql: str, user: str = "teller", **more: Any) -> Statement:
         """Start a statement on a session of its own and return once the server shows it."""
         connection = self.connect(user, **more)
         with connection.cursor() as cursor:
@@ -131,12 +131,12 @@ def accounts(database: EmbeddedOceanBase) -> None:
     if database in _WITH_ACCOUNTS:
         return
     with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE IF NOT EXISTS shop")
-        for user in ("app", "report", "guarded"):
+        cursor.execute("CREATE DATABASE IF NOT EXISTS depot")
+        for user in ("teller", "auditor", "guarded"):
             cursor.execute(f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{APP_PASSWORD}'")
-            cursor.execute(f"GRANT ALL ON shop.* TO {user}")
-        cursor.execute("CREATE TABLE IF NOT EXISTS shop.stock (sku INT PRIMARY KEY, quantity INT)")
-        cursor.execute("INSERT IGNORE INTO shop.stock VALUES (1, 100), (2, 100), (3, 100)")
+            cursor.execute(f"GRANT ALL ON depot.* TO {user}")
+        cursor.execute("CREATE TABLE IF NOT EXISTS depot.stock (sku INT PRIMARY KEY, quantity INT)")
+        cursor.execute("INSERT IGNORE INTO depot.stock VALUES (1, 100), (2, 100), (3, 100)")
     _WITH_ACCOUNTS.add(database)
 
 

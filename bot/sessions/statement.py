@@ -22,7 +22,7 @@ _TOKEN = re.compile(
       (?P<string>  [xXbBnN]?'(?:[^'\\]++|\\(?:.|\Z)|'')*+(?:'|\Z)
                  | "(?:[^"\\]++|\\(?:.|\Z)|"")*+(?:"|\Z) )
     | (?P<name>    `(?:[^`]++|``)*+(?:`|\Z) )
-    | (?P<comment> /\*(?!!).*?(?:\*/|\Z) | --(?=\s|\Z)[^\n]*+ | \#[^\n]*+ )
+    | (?P<comment> /\*(?!!).*?(?:\*/|\Z) | --(?=[ \t\r\n\f]|\Z)[^\r\n]*+ | \#[^\r\n]*+ )
     | (?P<number>  (?:0[xX][0-9a-fA-F]++|0[bB][01]++|(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?)(?![\w$]) )
     | (?P<word>    [\w$@]++ )
     | (?P<space>   \s++ )
@@ -36,7 +36,7 @@ _SECRET_WORD = re.compile(
     r"(?i)^@*(?:\w*(?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|encrypt\w*key)\w*|by|pw)$"
 )
 _SECRET_IN_TEXT = re.compile(
-    r"(?i)((?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|key_?id)\w*\s*[=:]\s*)[^&\s'\",;]+"
+    r"(?i)((?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|key_?id)\w*[\"'\\]*\s*[=:]\s*[\"'\\]*)[^&\s'\",;]+"
 )
 # SQL inside a text, as PREPARE takes it.
 _IDENTIFIED_IN_TEXT = re.compile(r"(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)[^\s,;]+")
@@ -65,6 +65,7 @@ def without_passwords(sql: str) -> str:
     for kind, text in _tokens(sql):
         if kind == "string" and _is_secret(previous):
             parts.append(HIDDEN)
+            text = HIDDEN  # noqa: PLW2901  # what follows at once is a part of the same secret
         else:
             parts.append(_hide_inside(text) if kind in ("string", "comment") else text)
         if kind not in ("space", "comment"):
@@ -98,6 +99,9 @@ def _is_secret(previous: list[str]) -> bool:
     if not words:
         return False
     last = words[-1]
+    # Literals side by side are one: IDENTIFIED BY 'a' 'b'.
+    if previous[-1] == HIDDEN:
+        return True
     if last.upper() == "BY":
         return any(word.upper() in ("IDENTIFIED", "ENCRYPTED") for word in words)
     # IDENTIFIED WITH plugin AS '…' and IDENTIFIED BY PASSWORD '…'
@@ -110,12 +114,13 @@ def _is_secret(previous: list[str]) -> bool:
 
 
 def _hide_inside(text: str) -> str:
-    """Hide what is a secret within a string or a comment, whose first and last characters stay."""
-    inner = text[1:-1]
+    """Hide what is a secret within a string or a comment, whose own signs stay."""
+    end = text[1:][-1:] if text.endswith(("'", '"', "*/")) else ""
+    inner = text[1 : len(text) - len(end)]
     for pattern, hidden in (
         (_IDENTIFIED_IN_TEXT, r"\1***"),
         (_SECRET_IN_TEXT, r"\1***"),
         (_URL_PASSWORD, r"\1***\2"),
     ):
         inner = pattern.sub(hidden, inner)
-    return text[:1] + inner + text[1:][-1:]
+    return text[:1] + inner + end

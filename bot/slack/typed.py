@@ -24,14 +24,20 @@ def repaired(text: str) -> str:
 
     SLACK.md section 1. Raises ``InputError`` for a text that no command can be.
     """
+    _refuse_long(text)
+    text = _LINK.sub(r"\1", _LABELLED_LINK.sub(r"\1", text))
+    for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
+        text = text.replace(entity, sign)
+    # NFKC turns full-width signs and no-break spaces into plain ones.
+    text = unicodedata.normalize("NFKC", text.translate(_FOLD)).translate(_FOLD).strip()
+    _refuse_long(text)  # once more: NFKC writes some signs out, one of them as eighteen
+    return text
+
+
+def _refuse_long(text: str) -> None:
     if len(text) > MAX_TYPED:
         raise InputError(
             f"That is {len(text):,} characters; a command takes at most {MAX_TYPED:,}. Nothing was done. "
             "Narrow the list by a few words of the SQL only.",
             example="/sessions sql=orders active-only",
         )
-    text = _LINK.sub(r"\1", _LABELLED_LINK.sub(r"\1", text))
-    for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
-        text = text.replace(entity, sign)
-    # NFKC turns full-width signs and no-break spaces into plain ones.
-    return unicodedata.normalize("NFKC", text.translate(_FOLD)).translate(_FOLD).strip()

@@ -58,7 +58,7 @@ def words(text: str) -> list[Word]:
             continue
         values, position = _values(text, match.end(), match.group().strip())
         found.append(
-            KeyWord(match[1].lower(), _operator(match[1], match[2], values), values, text[start:position].strip())
+            KeyWord(match[1].lower(), _operator(match[1], match[2]), values, text[start:position].strip())
         )
     return found
 
@@ -93,22 +93,24 @@ def _value(text: str, position: int, typed: str) -> tuple[str, int]:
     return value, end
 
 
-def _operator(key: str, sign: str, values: tuple[str, ...]) -> Operator:
+def _operator(key: str, sign: str) -> Operator:
     if sign in _SIGNS:
         return _SIGNS[sign]
-    meant = _MEANT.get(sign, "=")
+    meant = _MEANT.get(sign)
+    hint = f" Did you mean {meant}?" if meant else ""
     raise InputError(
-        f"{sign} is no comparison. There is = (contains), == (exactly), !=, >, >=, < and <=.",
+        f"{sign} is no comparison. There is = (contains), == (exactly), !=, >, >=, < and <=.{hint}",
         spot=f"{key}{sign}",
-        example=f"/sessions {key}{meant}{','.join(values)}",
+        example="/sessions time>=5m" if meant in (None, ">=", "<=") else f"/sessions user{meant}app",
     )
 
 
 def quoted(value: str) -> str:
-    """Write a value so that ``words`` reads it back as it is."""
-    if re.fullmatch(r"[^\s,\"'=<>!]+", value):
+    """Write a value so that ``words`` reads it back as it is, no longer than it can be typed."""
+    if re.fullmatch(r"[^\s,\"'=<>!][^\s,\"']*", value):
         return value
-    return '"' + value.replace('"', '""') + '"'
+    mark = "'" if value.count('"') > value.count("'") else '"'
+    return mark + value.replace(mark, mark * 2) + mark
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

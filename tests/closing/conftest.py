@@ -78,7 +78,7 @@ class Desk:
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
 
-    def connect(self, user: str = "app", **more: Any) -> pymysql.Connection[Any]:
+    def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
         connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
         self._opened.append(connection)
         return connection

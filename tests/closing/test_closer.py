@@ -39,11 +39,11 @@ def outcome(request: ClosingRequest) -> Outcome | None:
 
 def lock_waiter(desk: Desk) -> Statement:
     """Give a statement that waits for a row lock; the kernel looks after killed ones only every 10 s."""
-    holder = desk.connect(database="shop")
+    holder = desk.connect(database="depot")
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
-    waiter = desk.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="shop")
+    waiter = desk.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
     desk.until(lambda: desk.row(waiter.id).get("RETRY_INFO") == -6005)
     return waiter
 
@@ -235,7 +235,7 @@ def test_a_user_who_became_protected_since_the_card_is_not_closed(desk: Desk) ->
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
     source = desk.sessions.source("demo")
-    source.options = replace(source.options, protected_users=frozenset({"app"}))
+    source.options = replace(source.options, protected_users=frozenset({"teller"}))
     assert outcome(confirm(desk, request)) is Outcome.PROTECTED
     assert desk.row(session_id(sleeper))
 

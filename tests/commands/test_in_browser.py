@@ -75,11 +75,11 @@ def test_a_guest_at_the_page_gets_a_sentence_only_he_sees(stage: Stage, page: Pa
 
 
 def test_closing_an_idle_transaction_from_the_list_frees_its_waiter(stage: Stage, page: Page) -> None:
-    holder = stage.connect(database="shop")
+    holder = stage.connect(database="depot")
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 3 WHERE sku = 1")
-    waiter = stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1", database="shop")
+    waiter = stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1", database="depot")
     types(page, f"/sessions id={session_id(holder)}")
     listed = last_message(page, str(session_id(holder)))
     listed.get_by_role("combobox", name="Pick a session").click()

@@ -62,14 +62,14 @@ def test_nothing_is_closed_before_the_press(stage: Stage) -> None:
 
 
 def test_the_card_says_what_is_to_be_closed_and_what_that_means(stage: Stage) -> None:
-    holder = stage.connect(database="shop", bind_address="127.0.0.5")
+    holder = stage.connect(database="depot", bind_address="127.0.0.5")
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 5 WHERE sku = 1")
     text = text_of(card_of(stage, f'{session_id(holder)} reason="blocks *the* <shop>"'))
     for said in (
         "Asked by <@U01ALICE>", "Data source demo", "Tenant sys", f"observer 127.0.0.1:{stage.database.port}",
-        "User app", "Source 127.0.0.5:", "Database Name shop", "SLEEP, Sleep, for", "open (ACTIVE)",
+        "User teller", "Source 127.0.0.5:", "Database Name depot", "SLEEP, Sleep, for", "open (ACTIVE)",
         "Reason blocks *the* <shop>", "rolled back and the locks are released",
         "Close Query  does nothing: this session is idle", "Expires",
     ):  # fmt: skip
@@ -78,11 +78,11 @@ def test_the_card_says_what_is_to_be_closed_and_what_that_means(stage: Stage) ->
 
 
 def test_closing_an_idle_transaction_frees_those_who_wait_for_its_locks(stage: Stage) -> None:
-    holder = stage.connect(database="shop")
+    holder = stage.connect(database="depot")
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 7 WHERE sku = 3")
-    writers = [stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="shop") for _ in range(2)]
+    writers = [stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="depot") for _ in range(2)]
     card = card_of(stage, str(session_id(holder)))
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
@@ -90,11 +90,11 @@ def test_closing_an_idle_transaction_frees_those_who_wait_for_its_locks(stage: S
 
 
 def test_closing_the_query_of_a_lock_waiter_shows_progress_and_then_the_truth(stage: Stage) -> None:
-    holder = stage.connect(database="shop")
+    holder = stage.connect(database="depot")
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 8 WHERE sku = 2")
-    waiter = stage.runs("UPDATE stock SET quantity = 9 WHERE sku = 2", database="shop")
+    waiter = stage.runs("UPDATE stock SET quantity = 9 WHERE sku = 2", database="depot")
     stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the lock wait")
     card = card_of(stage, f"{waiter.id} query")
     assert "waits for a row lock" in text_of(card)

@@ -14,14 +14,14 @@ OCP_COLUMNS = [
 
 
 def test_a_list_shows_the_columns_of_ocp_in_ocps_order(stage: Stage) -> None:
-    sleeper = stage.connect(database="shop", bind_address="127.0.0.7")
+    sleeper = stage.connect(database="depot", bind_address="127.0.0.7")
     answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Sessions on demo")
     header, row = table_of(answer)
     assert header == OCP_COLUMNS
     assert row[0] == str(session_id(sleeper))
-    assert row[1:3] == ["-", "app"]
+    assert row[1:3] == ["-", "teller"]
     assert row[3].startswith("127.0.0.7:")
-    assert row[4:6] == ["shop", "Sleep"]
+    assert row[4:6] == ["depot", "Sleep"]
     assert float(row[6]) >= 0
     assert row[7:] == ["SLEEP", f"127.0.0.1:{stage.database.port}", "-"]
 
@@ -45,15 +45,15 @@ def test_active_sessions_of_a_tenant_show_the_running_statement_without_its_lite
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("user=APP", True),
-        ("user=port", False),
-        ("user==app", True),
-        ("user==ap", False),
-        ("user!=report", True),
-        ("user!=app", False),
-        ("user=nobody,app", True),
-        ("db=SHO", True),
-        ("db=s_op", False),
+        ("user=TELLER", True),
+        ("user=uditor", False),
+        ("user==teller", True),
+        ("user==tell", False),
+        ("user!=auditor", True),
+        ("user!=teller", False),
+        ("user=nobody,teller", True),
+        ("db=EPO", True),
+        ("db=d_pot", False),
         ("db=%", False),
         ("host=127.0.0.9", True),
         ("host=10.", False),
@@ -73,14 +73,14 @@ def test_active_sessions_of_a_tenant_show_the_running_statement_without_its_lite
     ],
 )
 def test_each_filter_finds_what_it_says(stage: Stage, words: str, found: bool) -> None:
-    sleeper = stage.connect(database="shop", bind_address="127.0.0.9")
+    sleeper = stage.connect(database="depot", bind_address="127.0.0.9")
     answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)} {words}", "Sessions on demo")
     assert (str(session_id(sleeper)) in {row[0] for row in table_of(answer)[1:]}) is found
     assert ("No session fits that" in text_of(answer)) is not found
 
 
 def test_an_open_transaction_is_found_by_its_flag(stage: Stage) -> None:
-    connection = stage.connect(database="shop")
+    connection = stage.connect(database="depot")
     connection.begin()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 1 WHERE sku = 2")
@@ -89,10 +89,10 @@ def test_an_open_transaction_is_found_by_its_flag(stage: Stage) -> None:
 
 
 def test_totals_count_what_is_there_what_is_active_and_what_fits(stage: Stage) -> None:
-    stage.runs("SELECT SLEEP(60)", user="report")
+    stage.runs("SELECT SLEEP(60)", user="auditor")
     for _ in range(3):
-        stage.connect(user="report")
-    answer = stage.asks(stage.alice, "/sessions user=report limit=2", "Sessions on demo")
+        stage.connect(user="auditor")
+    answer = stage.asks(stage.alice, "/sessions user=auditor limit=2", "Sessions on demo")
     assert "2 shown of 4 matching · page 1 of 2" in text_of(answer)
     assert "active" in text_of(answer)
     assert table_of(answer)[1][7] == "ACTIVE", "ACTIVE first"
@@ -100,8 +100,8 @@ def test_totals_count_what_is_there_what_is_active_and_what_fits(stage: Stage) -
 
 def test_paging_and_refreshing_edit_the_message_in_place_and_keep_the_filter(stage: Stage) -> None:
     for _ in range(5):
-        stage.connect(user="report")
-    first = stage.asks(stage.alice, "/sessions user=report limit=2 sort=id", "page 1 of 3")
+        stage.connect(user="auditor")
+    first = stage.asks(stage.alice, "/sessions user=auditor limit=2 sort=id", "page 1 of 3")
     assert "◀" not in buttons_of(first)
     stage.alice.press(first, "▶")
     second = stage.alice.wait_for_change(first, "page 2 of 3")
@@ -111,10 +111,10 @@ def test_paging_and_refreshing_edit_the_message_in_place_and_keep_the_filter(sta
     assert "▶" not in buttons_of(third)
     stage.alice.press(third, "◀")
     back = stage.alice.wait_for_change(first, "page 2 of 3")
-    stage.connect(user="report")
+    stage.connect(user="auditor")
     stage.alice.press(back, "Refresh")
     refreshed = stage.alice.wait_for_change(first, "of 6 matching")
-    assert "user=report" in text_of(refreshed)
+    assert "user=auditor" in text_of(refreshed)
     stage.alice.press(refreshed, "Active only")
     assert "active-only" in text_of(stage.alice.wait_for_change(first, "No session fits that"))
 
