@@ -35,7 +35,7 @@ EXAMPLES = (
 )
 TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired
 
-_PASTED = re.compile(r"(?i)^kill\s+(?:(connection|query)\s+)?([^\s;]+)\s*;?\s*(.*)$", re.DOTALL)
+_PASTED = re.compile(r"(?i)^kill\s+(?:(connection|query)\s+)?([^\s;=\"']+)\s*;?\s*(.*)$", re.DOTALL)
 _KEYS = ("tenant", "source", "server", "reason")
 
 
@@ -59,9 +59,7 @@ def parse(text: str) -> Wish:
     """
     pasted = _PASTED.match(text)
     if pasted is not None:
-        text = " ".join(
-            part for part in (pasted[2], "query" if (pasted[1] or "").lower() == "query" else "", pasted[3]) if part
-        )
+        text = " ".join((pasted[2], pasted[3], "query" if (pasted[1] or "").lower() == "query" else ""))
     ids: list[PlainWord] = []
     modes: list[Mode] = []
     keys: dict[str, str] = {}
@@ -75,6 +73,12 @@ def parse(text: str) -> Wish:
     if len(modes) > 1:
         raise InputError("Say query or session once.", spot=modes[1].name.lower(), example=EXAMPLES[1][0])
     number, server = _one_id(ids)
+    if server and "server" in keys:
+        raise InputError(
+            f"The server stands there twice: @{server} and server={keys['server']}. Nothing was closed.",
+            spot=f"@{server}",
+            example="/kill-session 3221487826 server=10.0.3.7:2881",
+        )
     return Wish(
         number, modes[0] if modes else Mode.SESSION, keys.get("source"), keys.get("tenant"),
         server or keys.get("server"), keys.get("reason", ""),

@@ -26,6 +26,12 @@ STATES = ("ACTIVE", "SLEEP", "INIT", "QUERY_KILLED", "SESSION_KILLED", "QUERY_DE
 _FIELDS = {field.value: field for field in Field}
 _FLAGS = {flag.value: flag for flag in Flag}
 _VIEW_KEYS = ("source", "sort", "limit", "page")
+_VIEW_EXAMPLES = {
+    "source": "/sessions source=prod",
+    "sort": "/sessions sort=-time",
+    "limit": "/sessions limit=50",
+    "page": "/sessions page=2",
+}
 _ALSO = {
     "database": "db",
     "state": "status",
@@ -36,6 +42,7 @@ _ALSO = {
 }
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = 3650 * 86400.0
 _COMPARED = (Operator.ABOVE, Operator.AT_LEAST, Operator.BELOW, Operator.AT_MOST)
 _LOWER = (Operator.ABOVE, Operator.AT_LEAST)
 
@@ -80,14 +87,14 @@ def duration(seconds: float) -> str:
     for unit in ("d", "h", "m"):
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{int(seconds // _SECONDS[unit])}{unit}"
-    return f"{seconds:.10g}s" if seconds >= 0.001 or seconds == 0 else f"{seconds:f}".rstrip("0") + "s"
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def session_id(value: str) -> int:
     """Read a session id; raises ``InputError`` for anything that no session can have."""
     if not re.fullmatch(r"\d+", value, re.ASCII):
         raise InputError(
-            f"“{value}” is not a session id. An id is a number; take it from the first column of /sessions.",
+            f"“{value[:60]}” is not a session id. An id is a number; take it from the first column of /sessions.",
             spot=value,
             example="/sessions id=3221487826",
         )
@@ -147,9 +154,9 @@ class _Reader:
         if key in _VIEW_KEYS:
             self._read_view(key, word)
             return
-        field = _FIELDS[key]
-        self._refuse_repeated(field, word)
-        self._conditions.append(Condition(field, word.operator, _values(field, word)))
+        condition = Condition(_FIELDS[key], word.operator, _values(_FIELDS[key], word))
+        self._refuse_repeated(condition, word.text)
+        self._conditions.append(condition)
 
     def _meant_key(self, word: KeyWord) -> str:
         known = (*_FIELDS, *_VIEW_KEYS)
@@ -167,23 +174,25 @@ class _Reader:
         if key in self._views:
             raise InputError(f"{key} stands there twice. Give it once.", spot=word.text, example=EXAMPLE)
         if word.operator is not Operator.CONTAINS or len(word.values) != 1:
-            raise InputError(
-                f"{key} takes one value after =.", spot=word.text, example=f"/sessions {key}={word.values[0]}"
-            )
+            raise InputError(f"{key} takes one value after =.", spot=word.text, example=_VIEW_EXAMPLES[key])
         self._views[key] = word.values[0]
 
-    def _refuse_repeated(self, field: Field, word: KeyWord) -> None:
+    def _refuse_repeated(self, condition: Condition, typed: str) -> None:
+        name = condition.field.value
         for other in self._conditions:
-            if other.field is not field:
+            if other.field is not condition.field:
                 continue
-            both_bounds = other.operator in _COMPARED and word.operator in _COMPARED
-            if both_bounds and (other.operator in _LOWER) is not (word.operator in _LOWER):
+            both_bounds = other.operator in _COMPARED and condition.operator in _COMPARED
+            if both_bounds and (other.operator in _LOWER) is not (condition.operator in _LOWER):
                 continue
-            values = ",".join(map(quoted, (*map(str, other.values), *word.values)))
+            if condition.field is Field.TIME:
+                raise InputError("time stands there twice. Give one lower and one upper bound.", spot=typed,
+                                 example="/sessions time>5m time<2h")  # fmt: skip
+            values = ",".join(quoted(str(value)) for value in (*other.values, *condition.values))
             raise InputError(
-                f"{field.value} stands there twice. Several values go into one comma list.",
-                spot=word.text,
-                example=EXAMPLE if field is Field.TIME else f"/sessions {field.value}={values}",
+                f"{name} stands there twice. Several values go into one comma list.",
+                spot=typed,
+                example=f"/sessions {name}={values}",
             )
 
     def _refuse_contradictions(self) -> None:
@@ -198,6 +207,11 @@ class _Reader:
                 raise InputError(
                     "active-only and that status exclude each other. Give one of them.",
                     spot="active-only", example=f"/sessions status={condition.values[0]}",
+                )  # fmt: skip
+            if wanted and Flag.IDLE in self._flags and condition.values == ("ACTIVE",):
+                raise InputError(
+                    "idle and status=ACTIVE exclude each other: no session is both. Give one of them.",
+                    spot="idle", example="/sessions status=ACTIVE",
                 )  # fmt: skip
         low = [c.values[0] for c in self._conditions if c.field is Field.TIME and c.operator in _LOWER]
         high = [c.values[0] for c in self._conditions if c.field is Field.TIME and c.operator not in _LOWER]
@@ -233,9 +247,10 @@ class _Reader:
 
     def _unknown_word(self, word: PlainWord) -> InputError:
         if re.fullmatch(r"\d+", word.word, re.ASCII):
+            number = session_id(word.word)
             return InputError(
-                f"What about {word.word[:40]}? To find a session by its id, use id=.", spot=word.text,
-                example=f"/sessions id={word.word[:10]}",
+                f"What about {number}? To find a session by its id, use id=.", spot=word.text,
+                example=f"/sessions id={number}",
             )  # fmt: skip
         return InputError(
             f"“{word.text[:60]}” is not understood. Possible are the flags {', '.join((*_FLAGS, 'private', 'text'))} "
@@ -252,7 +267,7 @@ def _values(field: Field, word: KeyWord) -> tuple[str | int | float, ...]:
         raise InputError(
             f"{field.value} cannot be larger or smaller. Use = (contains), == or !=.",
             spot=word.text,
-            example=f"/sessions {field.value}={quoted(word.values[0])}",
+            example=f"/sessions {field.value}={'ACTIVE' if field is Field.STATUS else quoted(word.values[0])}",
         )
     if field is Field.ID:
         return tuple(session_id(value) for value in word.values)
@@ -276,7 +291,10 @@ def _time(word: KeyWord) -> float:
             spot=word.text,
             example=f"/sessions time>{value}",
         )
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    seconds = round(float(match[1]) * _SECONDS[match[2] or "s"], 3)
+    if seconds > _LONGEST:
+        raise InputError("No session is older than ten years.", spot=word.text, example="/sessions time>30d")
+    return seconds
 
 
 def _state(value: str) -> str:

@@ -59,9 +59,14 @@ class SlackDirectory:
         return answer
 
     def _ask_member(self, user: str) -> bool:
-        found = self._client.users_info(user=user)["user"]
+        found = self._client.users_info(user=user).get("user")
+        if not found:
+            raise KeyError("user")
         barred = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger")
         return not any(found.get(flag) for flag in barred) and found.get("team_id", self._team) == self._team
 
     def _ask_group(self, group: str) -> frozenset[str]:
-        return frozenset(self._client.usergroups_users_list(usergroup=group)["users"])
+        members = self._client.usergroups_users_list(usergroup=group).get("users")
+        if members is None:
+            raise KeyError("users")
+        return frozenset(members)

@@ -57,9 +57,7 @@ def words(text: str) -> list[Word]:
             position = piece.end()
             continue
         values, position = _values(text, match.end(), match.group().strip())
-        found.append(
-            KeyWord(match[1].lower(), _operator(match[1], match[2]), values, text[start:position].strip())
-        )
+        found.append(KeyWord(match[1].lower(), _operator(match[1], match[2]), values, text[start:position].strip()))
     return found
 
 

@@ -9,7 +9,7 @@ import slackblocks as kit
 from bot.errors import InputError, SessionBotError
 from bot.sessions.statement import cut
 from bot.slack.message import Message
-from bot.slack.text import unformatted
+from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
 
@@ -20,12 +20,12 @@ def notice(text: str) -> Message:
 
 def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
     """Say what went wrong, mark the spot in what was typed, and name the id that is in the log."""
-    rows: list[parts.Line] = [[parts.plain("⚠️ " + cut(error.sentence, 2000))]]
+    rows: list[parts.Line] = [[parts.plain("⚠️ " + cut(visible(error.sentence), 2000))]]
     if isinstance(error, InputError):
         if typed:
             rows.append([parts.plain("You typed: "), *_marked(typed, error.spot)])
         if error.example:
-            rows.append([parts.plain("For example: "), parts.code(error.example)])
+            rows.append([parts.plain("For example: "), parts.code(cut(visible(error.example), 2000))])
     return Message(
         "⚠️ " + unformatted(cut(error.sentence, 1000)),
         [parts.lines(*rows), parts.context(f"Error id {error_id}")],

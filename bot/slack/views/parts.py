@@ -57,7 +57,7 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Line:
     """One line of labels in bold, each with its value."""
     line: list[kit.RichText] = []
     for number, (label, value) in enumerate(pairs):
-        line += [*([plain("  ·  ")] if number else []), bold(label), plain(f" {cut(value, 500)}")]
+        line += [*([plain("  ·  ")] if number else []), bold(label), plain(f" {cut(visible(value), 500)}")]
     return line
 
 
@@ -100,10 +100,10 @@ def seconds(value: float) -> str:
 
 
 def _pieces(text: str) -> list[str]:
-    """Cut a long text at line breaks where there are some."""
+    """Cut a long text at line breaks, where that leaves no piece much shorter than it may be."""
     pieces = []
     while len(text) > _MAX_TEXT:
-        at = text.rfind("\n", 0, _MAX_TEXT) + 1 or _MAX_TEXT
+        at = text.rfind("\n", _MAX_TEXT * 3 // 4, _MAX_TEXT) + 1 or _MAX_TEXT
         pieces.append(text[:at].rstrip("\n") or " ")
         text = text[at:]
     return [*pieces, text or " "]

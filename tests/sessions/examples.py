@@ -1,0 +1,13 @@
+"""Sessions for tests that need no server."""
+
+from __future__ import annotations
+
+from bot.sessions.model import Session
+
+EXAMPLE = Session(
+    source="demo", server="10.0.0.1:2881", id=3221487826, tenant="shop", user="app", peer="10.0.3.7:51234",
+    origin="10.0.3.7:51234", database="orders", command="Query", time=75.4, total_time=75.4, state="ACTIVE",
+    sql="SELECT * FROM orders WHERE id = 5", sql_length=33, sql_id="A1B2", trace_id="YB42-1-0-0",
+    transaction_id=12, transaction_state="ACTIVE", proxy=None, proxy_session_id=None, master_session_id=None,
+    retry_info=0, module=None, own=False,
+)  # fmt: skip

@@ -1,0 +1,89 @@
+"""Manifest, README, demo and help texts are held to the commands that are registered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot.demo import launch
+from bot.slack.arguments import parse as parse_sessions
+from bot.slack.typed import repaired
+from commands import kill_session, sessions
+
+ROOT = Path(__file__).parent.parent
+REGISTERED = {
+    module.NAME: {"command": module.NAME, "description": module.DESCRIPTION, "usage_hint": module.USAGE}
+    for module in (sessions, kill_session)
+}
+# The scope that each Web API method wants (SLACK.md section 6).
+SCOPES = {
+    "chat_postMessage": "chat:write", "chat_postEphemeral": "chat:write", "chat_update": "chat:write",
+    "users_info": "users:read", "usergroups_users_list": "usergroups:read",
+    "views_open": None, "views_update": None, "auth_test": None,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "manifest.yml").read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_the_manifest_names_the_registered_commands(manifest: dict[str, Any]) -> None:
+    listed = {entry["command"]: entry for entry in manifest["features"]["slash_commands"]}
+    assert {name: {key: entry[key] for key in REGISTERED[name]} for name, entry in listed.items()} == REGISTERED
+    for entry in listed.values():
+        assert 2 <= len(entry["command"]) <= 32
+        assert len(entry["description"]) <= 2000
+        assert len(entry["usage_hint"]) <= 1000
+
+
+def test_the_demos_page_offers_the_registered_commands() -> None:
+    assert {entry["command"]: entry for entry in launch.COMMANDS} == REGISTERED
+
+
+def test_the_manifest_asks_for_the_scopes_of_the_methods_called_and_no_other(manifest: dict[str, Any]) -> None:
+    called = set()
+    for path in [*(ROOT / "bot").rglob("*.py"), *(ROOT / "commands").rglob("*.py")]:
+        if "demo" not in path.parts:
+            pattern = r"(?:client|_client)\.((?:chat|users|usergroups|views|auth|files|conversations)_\w+)\("
+            called |= set(re.findall(pattern, path.read_text(encoding="utf-8")))
+    assert called
+    wanted = {SCOPES[method] for method in called} - {None} | {"commands"}
+    assert set(manifest["oauth_config"]["scopes"]["bot"]) == wanted
+
+
+def test_the_manifest_keeps_slacks_lengths_and_keys(manifest: dict[str, Any]) -> None:
+    assert set(manifest) == {"display_information", "features", "oauth_config", "settings"}
+    assert len(manifest["display_information"]["name"]) <= 35
+    assert len(manifest["display_information"]["description"]) <= 140
+    assert manifest["settings"]["socket_mode_enabled"] is True
+    assert manifest["settings"]["interactivity"] == {"is_enabled": True}
+
+
+def examples() -> list[str]:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    from_readme = re.findall(r"^(/(?:sessions|kill-session)\b.*)$", readme, re.MULTILINE)
+    assert len(from_readme) >= 5
+    return [*from_readme, *(text for module in (sessions, kill_session) for text, _ in module.EXAMPLES)]
+
+
+@pytest.mark.parametrize("example", examples())
+def test_every_example_of_readme_and_help_runs_as_it_stands(example: str) -> None:
+    name, _, words = example.partition(" ")
+    if name == sessions.NAME:
+        assert parse_sessions(repaired(words)).notes == ()
+    else:
+        kill_session.parse(repaired(words))
+
+
+def test_the_readme_names_both_commands_and_the_two_that_start_everything() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for word in (*REGISTERED, "make demo", "make test", "session-bot check", "manifest.yml"):
+        assert word in readme
+    for picture in re.findall(r"\]\((docs/[^)]+)\)", readme):
+        assert (ROOT / picture).is_file()

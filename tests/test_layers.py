@@ -1,0 +1,84 @@
+"""Who may import whom (DESIGN.md section 2), and that nothing is built or read at import time."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = {"bot", "commands"}
+MAY = {
+    "bot": set(),
+    "bot.errors": set(),
+    "bot.access": {"bot.errors"},
+    "bot.sessions": {"bot.errors"},
+    "bot.closing": {"bot.errors", "bot.access", "bot.sessions"},
+    # Slack's payloads say who acts, so that its events carry a Person of bot.access.
+    "bot.slack": {"bot.errors", "bot.access", "bot.sessions", "bot.closing"},
+    "commands": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
+    "bot.app": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
+    "bot.settings": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
+    "bot.demo": set(),
+}
+FILES = sorted(path for folder in OURS for path in (ROOT / folder).rglob("*.py"))
+BUILDS = {"open", "connect", "create_engine", "App", "WebClient", "getenv", "load", "Settings", "read_text"}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[0] if parts[0] == "commands" else ".".join(parts[:2])
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            submodules = (ROOT / Path(*(node.module or "").split("."))).is_dir()
+            yield from (f"{node.module}.{alias.name}" if submodules else str(node.module) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_a_layer_imports_only_what_it_may(path: Path) -> None:
+    module = module_of(path)
+    if module == "bot.__main__":
+        return
+    layer = layer_of(module)
+    for name in imported_by(path):
+        if name.split(".")[0] not in OURS:
+            continue
+        imported = layer_of(name)
+        own_file = layer == "commands" and name not in ("commands", module)
+        assert (imported == layer and not own_file) or imported in MAY[layer], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_drivers_and_platforms_are_known_in_one_place_each(path: Path) -> None:
+    module, roots = module_of(path), {name.split(".")[0] for name in imported_by(path)}
+    if not module.startswith("bot.demo"):
+        assert "pymysql" not in roots or module == "bot.sessions.database"
+    if layer_of(module) in ("bot.sessions", "bot.closing", "bot.access", "bot.errors"):
+        assert not {root for root in roots if root.startswith("slack")}
+    if not module.startswith("bot.slack"):
+        assert "slackblocks" not in roots, "Block Kit is built in bot/slack/views alone"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_nothing_is_opened_connected_or_read_at_import(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.If):
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                assert called not in BUILDS, f"{module_of(path)}:{node.lineno} calls {called} at import"
+            assert not (isinstance(node, ast.Attribute) and node.attr == "environ"), "the environment at import"
