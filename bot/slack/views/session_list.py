@@ -58,7 +58,7 @@ COLUMNS = (
     Column("Database Name", lambda s, _f, _w: s.database or "-"),
     Column("Command", lambda s, _f, _w: s.command),
     Column("Execution Time (s)", lambda s, _f, _w: f"{s.time:.1f}", number=True, cuttable=False),
-    Column("Status", lambda s, _f, _w: s.state, cuttable=False),
+    Column("Status", lambda s, _f, _w: s.state),
     Column("observer", lambda s, _f, _w: s.server or "-"),
     Column("OBProxy", lambda s, _f, _w: s.proxy or "-"),
 )
