@@ -18,7 +18,7 @@ from slack_bolt import Ack, App, BoltRequest, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk import WebClient
 
-from bot.errors import SessionBotError
+from bot.errors import InputError, SessionBotError
 from bot.slack import events
 from bot.slack.replies import Reply
 from bot.slack.views import notices
@@ -190,7 +190,8 @@ class SessionBot:
                 run(payload, reply)
             except SessionBotError as error:
                 outcome = type(error).__name__
-                log.info("refused", sentence=error.sentence)
+                # What was typed may hold literals of somebody's data: the log gets the kind, the person the sentence.
+                log.info("refused", sentence="" if isinstance(error, InputError) else error.sentence)
                 reply.private(notices.failure(error, error_id, _typed(payload)))
             except Exception:
                 # The last net: whatever it is, the person must not be left without an answer.

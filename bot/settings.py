@@ -72,6 +72,7 @@ class DataSourceSettings(_Strict):
     approval: Literal["requester", "second-person"] = "requester"
     show_sql: Literal["digest", "full"] = "digest"
     protected_users: frozenset[str] = frozenset()
+    max_targets: Annotated[int, Field(ge=1)] = 20  # a closing request names one session, so it always keeps to this
 
 
 class AccessRuleSettings(_Strict):
@@ -300,7 +301,8 @@ def _contradictions(raw: Mapping[str, Any]) -> list[str]:
     named: list[tuple[str, object]] = [("default_source", raw.get("default_source"))]
     for number, rule in enumerate(_dicts(raw.get("access"))):
         names = rule.get("data_sources")
-        named += [(f"access.{number}.data_sources: {name}", name) for name in names or () if isinstance(names, list)]
+        names = names if isinstance(names, list) else ()
+        named += [(f"access.{number}.data_sources: {name}", name) for name in names]
     channels = raw.get("channels")
     for channel, meant in channels.items() if _is_dict(channels) else ():
         if _is_dict(meant):

@@ -28,6 +28,8 @@ from commands.kill_session import Wish, parse
         ("5 tenant=shop source=prod", Wish(5, Mode.SESSION, "prod", "shop")),
         ("5 reason=“blocks the payments”", Wish(5, Mode.SESSION, reason="blocks the payments")),
         ("5 reason='a \"b\" c' query", Wish(5, Mode.QUERY, reason='a "b" c')),
+        ('kill query reason="a; b" 5', Wish(5, Mode.QUERY, reason="a; b")),
+        ("KILL 123; reason=stuck", Wish(123, Mode.SESSION, reason="stuck")),
     ],
 )
 def test_what_is_meant_is_understood(typed: str, wish: Wish) -> None:
@@ -50,6 +52,9 @@ def test_what_is_meant_is_understood(typed: str, wish: Wish) -> None:
         ("5 tenant=a,b", "tenant takes one value"),
         ("5 tenant>a", "tenant takes one value"),
         ("5 user=app", "There is no key “user” here"),
+        ("5@10.0.0.3:2881 server=10.0.0.4:2881", "The server stands there twice"),
+        ("5 reason=", "reason= has no value"),
+        ('5 reason="never closed', "is never closed"),
         ("1", "is not a session id"),
         ("4294967296", "somebody else's id"),
         ("0x5", "is not a session id"),
