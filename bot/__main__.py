@@ -28,7 +28,7 @@ from bot.closing.model import Approval
 from bot.closing.requests import ClosingRequests, ClosingRules
 from bot.closing.store import Store
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
-from bot.sessions.database import Endpoint
+from bot.sessions.endpoint import Endpoint
 from bot.sessions.service import DataSource, DataSourceOptions, SessionService
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.channels import ChannelDefault, Defaults

@@ -6,8 +6,9 @@ Columns are probed, never derived from a version (OCEANBASE.md 1.2: even patch r
 from __future__ import annotations
 
 from bot.errors import DataSourceError, PrivilegeMissingError
-from bot.sessions.database import MODULE, STATEMENT_TIMEOUT, Connection
+from bot.sessions.database import MODULE, Connection
 from bot.sessions.dialect import Dialect
+from bot.sessions.endpoint import STATEMENT_TIMEOUT
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE = (

@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from bot.errors import ConnectionLostError, DataSourceError, InputError
 from bot.sessions import oceanbase
-from bot.sessions.database import Connection, Endpoint, Pool, try_login
+from bot.sessions.database import Connection, Pool, try_login
 from bot.sessions.dialect import Dialect
+from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
 
 Tenants = frozenset[str] | None  # None: every tenant

@@ -15,6 +15,7 @@ from sqlparse.exceptions import SQLParseError
 
 HIDDEN = "'***'"
 
+_LONGEST_NAME = 66  # 64 characters and the backticks
 _FORMAT_UP_TO = 10_000  # characters; sqlparse takes about a second for ten times as many
 
 _TOKEN = re.compile(
@@ -32,12 +33,10 @@ _TOKEN = re.compile(
 )
 
 # Words before a string literal that make it a secret: IDENTIFIED BY '…', PASSWORD('…'), SECRET = '…'.
-_SECRET_WORD = re.compile(
-    r"(?i)^@*(?:\w*(?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|encrypt\w*key)\w*|by|pw)$"
-)
-_SECRET_IN_TEXT = re.compile(
-    r"(?i)((?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|key_?id)\w*[\"'\\]*\s*[=:]\s*[\"'\\]*)[^&\s'\",;]+"
-)
+_SECRET_WORD = re.compile(r"(?i)^@*(?:by|pw)$|passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|encrypt\w{0,40}key")
+_KEY = r"(?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|key_?id)"
+# From the start of a word only, never a step back: else a long word of many "password"s takes minutes.
+_SECRET_IN_TEXT = re.compile(rf"(?i)(?<!\w)((?:(?!{_KEY})\w)*+{_KEY}\w*+[\"'\\]*+\s*+[=:]\s*+[\"'\\]*+)[^&\s'\",;]++")
 # SQL inside a text, as PREPARE takes it.
 _IDENTIFIED_IN_TEXT = re.compile(r"(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)[^\s,;]+")
 _URL_PASSWORD = re.compile(r"(://[^:/@\s'\"]+:)[^@/\s'\"]+(@)")
@@ -51,6 +50,9 @@ def digest(sql: str, length: int) -> str:
             parts.append("?")
         elif kind in ("comment", "space"):
             parts.append(" ")
+        elif kind == "name":
+            # Longer than any name: a stray backtick has swallowed what follows it.
+            parts.append(_hide_inside(text) if len(text) <= _LONGEST_NAME else "`?`")
         else:
             parts.append(text)
     line = re.sub(r"\s+", " ", "".join(parts)).strip()
@@ -67,7 +69,7 @@ def without_passwords(sql: str) -> str:
             parts.append(HIDDEN)
             text = HIDDEN  # noqa: PLW2901  # what follows at once is a part of the same secret
         else:
-            parts.append(_hide_inside(text) if kind in ("string", "comment") else text)
+            parts.append(_hide_inside(text) if kind in ("string", "comment", "name") else text)
         if kind not in ("space", "comment"):
             previous = [*previous[-5:], text.strip("`") if kind == "name" else text]
     return "".join(parts)
@@ -110,7 +112,7 @@ def _is_secret(previous: list[str]) -> bool:
     # SET PASSWORD FOR 'u'@'h' = '…': the user name stands between.
     if previous[-1] == "=" and {"PASSWORD", "FOR"} <= {word.upper() for word in words}:
         return True
-    return previous[-1] != "," and bool(_SECRET_WORD.match(last))
+    return previous[-1] != "," and bool(_SECRET_WORD.search(last))
 
 
 def _hide_inside(text: str) -> str:

@@ -98,7 +98,7 @@ def session_id(value: str) -> int:
             spot=value,
             example="/sessions id=3221487826",
         )
-    number = int(value[:40])
+    number = int(value.lstrip("0")[:40] or "0")
     if not 1 < number < 2**32:
         raise InputError(id_out_of_range(number), spot=value, example="/sessions active-only")
     return number
@@ -312,4 +312,5 @@ def _state(value: str) -> str:
 def _condition(condition: Condition) -> str:
     if condition.field is Field.TIME:
         return f"time{condition.operator.value}{duration(float(condition.values[0]))}"
-    return f"{condition.field.value}{condition.operator.value}{','.join(quoted(str(v)) for v in condition.values)}"
+    values = ",".join(quoted(str(value), first=not number) for number, value in enumerate(condition.values))
+    return f"{condition.field.value}{condition.operator.value}{values}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from bot.errors import InputError
@@ -32,7 +33,7 @@ class SessionReference:
     def read(cls, text: str) -> SessionReference:
         """Read ``str(reference)`` back; raises ``InputError`` for anything else."""
         parts = text.split(_SEPARATOR)
-        if len(parts) != 4 or not parts[2].isdecimal() or not 1 < int(parts[2][:20]) < 2**32:
+        if len(parts) != 4 or not re.fullmatch(r"\d{1,10}", parts[2], re.ASCII) or not 1 < int(parts[2]) < 2**32:
             raise InputError("That choice cannot be read. Press Refresh and choose again.")
         return cls(parts[0], parts[1] or None, int(parts[2]), parts[3])
 

@@ -57,7 +57,9 @@ def words(text: str) -> list[Word]:
             position = piece.end()
             continue
         values, position = _values(text, match.end(), match.group().strip())
-        found.append(KeyWord(match[1].lower(), _operator(match[1], match[2]), values, text[start:position].strip()))
+        found.append(
+            KeyWord(match[1].lower(), _operator(match.group().strip(), match[2]), values, text[start:position].strip())
+        )
     return found
 
 
@@ -91,21 +93,24 @@ def _value(text: str, position: int, typed: str) -> tuple[str, int]:
     return value, end
 
 
-def _operator(key: str, sign: str) -> Operator:
+def _operator(typed: str, sign: str) -> Operator:
     if sign in _SIGNS:
         return _SIGNS[sign]
     meant = _MEANT.get(sign)
     hint = f" Did you mean {meant}?" if meant else ""
     raise InputError(
         f"{sign} is no comparison. There is = (contains), == (exactly), !=, >, >=, < and <=.{hint}",
-        spot=f"{key}{sign}",
+        spot=typed,
         example="/sessions time>=5m" if meant in (None, ">=", "<=") else f"/sessions user{meant}app",
     )
 
 
-def quoted(value: str) -> str:
-    """Write a value so that ``words`` reads it back as it is, no longer than it can be typed."""
-    if re.fullmatch(r"[^\s,\"'=<>!][^\s,\"']*", value):
+def quoted(value: str, *, first: bool = True) -> str:
+    """Write a value so that ``words`` reads it back as it is, no longer than it can be typed.
+
+    The ``first`` value of a list follows the sign of comparison, which would swallow signs like it.
+    """
+    if _BARE_VALUE.fullmatch(value) and not (first and value[0] in "=!<>"):
         return value
     mark = "'" if value.count('"') > value.count("'") else '"'
     return mark + value.replace(mark, mark * 2) + mark

@@ -18,7 +18,7 @@ from bot.closing.model import Approval
 from bot.closing.requests import ClosingRequests, ClosingRules
 from bot.closing.store import Store
 from bot.demo.database import EmbeddedOceanBase
-from bot.sessions.database import Endpoint
+from bot.sessions.endpoint import Endpoint
 from bot.sessions.service import DataSource, DataSourceOptions, SessionService
 from tests.stage import APP_PASSWORD, Statement, accounts
 

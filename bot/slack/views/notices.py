@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import slackblocks as kit
@@ -10,7 +11,10 @@ from bot.errors import InputError, SessionBotError
 from bot.sessions.statement import cut
 from bot.slack.message import Message
 from bot.slack.text import unformatted, visible
+from bot.slack.typed import repaired
 from bot.slack.views import parts
+
+_SHOWN = 300  # characters of what was typed
 
 
 def notice(text: str) -> Message:
@@ -51,7 +55,11 @@ def usage(title: str, explanation: str, examples: Sequence[tuple[str, str]]) -> 
 
 
 def _marked(typed: str, spot: str) -> list[kit.RichText]:
-    typed = cut(typed, 300)
+    with contextlib.suppress(InputError):
+        typed = repaired(typed)  # as the spot was found, with its quotation marks made plain
+    if typed.find(spot) > _SHOWN // 2:
+        typed = "…" + typed[typed.find(spot) - _SHOWN // 2 :]
+    typed, spot = cut(typed, _SHOWN), spot[: _SHOWN // 3]
     before, found, after = typed.partition(spot) if spot else (typed, "", "")
     if not found:
         return [parts.code(typed)]

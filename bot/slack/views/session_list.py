@@ -30,6 +30,7 @@ PICK_BLOCK = "sessions.picked"
 # Slack allows 10,000 in all cells and refuses messages from about 13,200 in all (SLACK.md 2.2).
 _TABLE_CHARACTERS = 8_600
 _OPTIONS_CHARACTERS = 2_500
+_COMMAND_CHARACTERS = 1_200  # of the echo; more than can be typed, unless what cannot be seen is written out
 # Characters of the SQL cell and of any other cell; the first pair that fits is taken.
 _WIDTHS = ((44, 48), (36, 32), (24, 24), (12, 16), (8, 12))
 
@@ -83,7 +84,9 @@ def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> 
 
 def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
     command = f"/sessions {describe(query)}".strip()
-    return parts.lines([parts.code(command)], *([parts.plain(note)] for note in notes))
+    return parts.lines(
+        [parts.code(cut(visible(command), _COMMAND_CHARACTERS))], *([parts.plain(note)] for note in notes)
+    )
 
 
 def _totals(page: SessionPage) -> str:

@@ -1,0 +1,234 @@
+"""The session service on real kernels: what it lists, what it leaves out, and how it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pymysql
+import pytest
+
+from bot.demo.database import EmbeddedOceanBase
+from bot.errors import (
+    BusyError,
+    DataSourceUnreachableError,
+    LoginRefusedError,
+    PrivilegeMissingError,
+    UnknownSessionError,
+)
+from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
+from bot.sessions.endpoint import Endpoint
+from bot.sessions.model import Condition, Field, Mode, Operator, SessionFilter, SessionQuery
+from bot.sessions.oceanbase import _expressions
+from bot.sessions.service import DataSource, DataSourceOptions
+
+PASSWORD = "service-password"
+Make = Callable[..., DataSource]
+
+
+@pytest.fixture
+def source(database: EmbeddedOceanBase) -> Iterator[Make]:
+    """Make data sources on the kernel; they are closed after the test."""
+    made: list[DataSource] = []
+
+    def make(options: DataSourceOptions | None = None, **more: Any) -> DataSource:
+        login = {"host": database.host, "port": database.port, "user": "root", "password": database.password, **more}
+        made.append(DataSource(Endpoint.of("prod", **login), options or DataSourceOptions()))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def user(database: EmbeddedOceanBase) -> Iterator[str]:
+    """Give a user who may log in and nothing else."""
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE USER service_test IDENTIFIED BY '{PASSWORD}'")
+        yield "service_test"
+        cursor.execute("DROP USER service_test")
+
+
+def by_user(name: str, **more: Any) -> SessionQuery:
+    condition = Condition(Field.USER, Operator.EXACTLY, (name,))
+    return SessionQuery(filter=SessionFilter((condition,)), **more)
+
+
+def id_of(connection: pymysql.Connection[Any]) -> int:
+    return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+
+
+def test_a_page_says_of_a_session_what_the_server_says(database: EmbeddedOceanBase, source: Make, user: str) -> None:
+    with database.connect(user=user, password=PASSWORD) as client:
+        page = source().page(by_user(user), None)
+        (session,) = page.sessions
+        assert (page.source, page.matching, page.pages) == ("prod", 1, 1)
+        assert page.total >= 1
+        assert (session.source, session.id, session.tenant, session.user) == ("prod", id_of(client), "sys", user)
+        assert (session.command, session.database, session.sql, session.own) == ("Sleep", None, None, False)
+        assert session.server is not None
+        assert session.server.endswith(f":{database.port}")
+        address, port = client._sock.getsockname()  # type: ignore[attr-defined]  # the driver's own socket
+        assert session.peer == session.origin == f"{address}:{port}"
+
+
+def test_own_sessions_are_left_out_of_lists_and_marked_when_found(source: Make) -> None:
+    prod = source()
+    with prod.console() as first, prod.console() as second:
+        own = {first._connection.id, second._connection.id}
+        listed = {session.id for session in prod.page(SessionQuery(limit=50), None).sessions}
+        assert not own & listed
+        for session_id in own:
+            assert [session.own for session in prod.find(session_id, None)] == [True]
+
+
+def test_another_replica_of_the_bot_is_left_out_as_well(source: Make) -> None:
+    one, other = source(), source()
+    with other.console() as console:
+        assert [session.own for session in one.find(console._connection.id, None)] == [True]
+
+
+def test_whoever_calls_himself_the_bot_is_not_taken_for_it(
+    database: EmbeddedOceanBase, source: Make, user: str
+) -> None:
+    with database.connect(user=user, password=PASSWORD) as client, client.cursor() as cursor:
+        with contextlib.suppress(pymysql.Error):  # seekdb has no such package for everybody
+            cursor.execute(f"CALL dbms_application_info.set_module('{MODULE}', '')")
+        (session,) = source().page(by_user(user), None).sessions
+        assert not session.own
+
+
+def test_only_the_rows_of_the_page_are_fetched(
+    database: EmbeddedOceanBase, source: Make, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[int] = []
+    ask = Connection.rows
+
+    def counted(self: Connection, *statement: Any) -> Any:
+        rows = ask(self, *statement)
+        fetched.append(len(rows))
+        return rows
+
+    prod = source()
+    prod.description()
+    with contextlib.ExitStack() as clients:
+        ids = {id_of(clients.enter_context(database.connect(user=user, password=PASSWORD))) for _ in range(60)}
+        monkeypatch.setattr(Connection, "rows", counted)
+        page = prod.page(by_user(user, limit=5), None)
+        assert (len(page.sessions), page.matching, page.pages) == (5, 60, 12)
+        assert fetched == [1, 5]
+        last = prod.page(by_user(user, limit=50, page=9), None)
+        assert (last.query.page, len(last.sessions)) == (2, 10)
+        pages = [prod.page(by_user(user, limit=25, page=number), None).sessions for number in (1, 2, 3)]
+        assert {session.id for sessions in pages for session in sessions} == ids
+
+
+def test_the_tenants_of_a_data_source_narrow_it_whatever_is_asked(source: Make) -> None:
+    narrowed = source(DataSourceOptions(tenants=frozenset({"shop"})))
+    for asked in (None, frozenset({"sys"}), frozenset({"shop", "sys"}), frozenset({"SHOP"}), frozenset[str]()):
+        assert narrowed.page(SessionQuery(), asked).total == 0
+    with source().console() as console:
+        assert source().find(console._connection.id, None)
+        assert narrowed.find(console._connection.id, None) == []
+        assert source().find(console._connection.id, frozenset({"shop"})) == []
+
+
+def test_a_wrong_password_is_a_refused_login(source: Make) -> None:
+    with pytest.raises(LoginRefusedError, match="prod") as told:
+        source(password="wrong-hunter2").page(SessionQuery(), None)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_closed_port_is_an_unreachable_data_source(source: Make) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with pytest.raises(DataSourceUnreachableError, match="prod") as told:
+            source(port=unused.getsockname()[1], password="hunter2").page(SessionQuery(), None)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_login_that_may_not_see_the_views_is_told_so(source: Make, user: str) -> None:
+    with pytest.raises(PrivilegeMissingError, match="prod") as told:
+        source(user=user, password=PASSWORD).page(SessionQuery(), None)
+    assert PASSWORD not in str(told.value)
+
+
+def test_a_password_is_in_no_repr() -> None:
+    assert "hunter2" not in repr(Endpoint.of("prod", "10.0.0.1", 2881, "root", "hunter2"))
+
+
+def test_reading_goes_on_silently_after_the_bots_own_session_was_closed(
+    database: EmbeddedOceanBase, source: Make
+) -> None:
+    prod = source()
+    with prod.console() as first, prod.console() as second:
+        own = [first._connection.id, second._connection.id]
+    with database.connect() as admin, admin.cursor() as cursor:
+        for session_id in own:
+            cursor.execute(f"KILL {session_id}")
+    assert prod.page(SessionQuery(), None).source == "prod"
+    with prod.console() as console:
+        assert console._connection.id not in own
+
+
+@pytest.mark.parametrize("session_id", [-1, 0, 1, 2**32, 2**32 + 5, 2**63])
+@pytest.mark.parametrize("mode", Mode)
+def test_an_id_that_the_kernel_would_cut_is_never_sent(
+    source: Make, session_id: int, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source().console() as console:
+        sent: list[object] = []
+        monkeypatch.setattr(Connection, "rows", lambda self, *statement: sent.append(statement))
+        with pytest.raises(ValueError, match=str(session_id)):
+            console.kill(session_id, mode)
+        assert not sent
+
+
+def test_closing_what_is_not_there_says_so(source: Make) -> None:
+    with source().console() as console, pytest.raises(UnknownSessionError, match="prod"):
+        console.kill(2**32 - 2, Mode.SESSION)
+
+
+def test_more_callers_than_may_wait_are_sent_away(source: Make) -> None:
+    prod = source()
+    with contextlib.ExitStack() as held:
+        for _ in range(POOL_SIZE):
+            held.enter_context(prod.console())
+        for _ in range(WAITING):  # as those who wait would: each takes a place before a connection
+            assert prod._pool._places.acquire(blocking=False)
+        with pytest.raises(BusyError, match="prod"):
+            prod.page(SessionQuery(), None)
+        for _ in range(WAITING):
+            prod._pool._places.release()
+    assert prod.page(SessionQuery(), None)
+
+
+# What a cluster behind OBProxy would show in the columns that decide; no such cluster runs here, but the
+# expressions are evaluated by the real kernel, over a row of its making.
+ROW = "'{host}' AS HOST, '{client}' AS USER_CLIENT_IP, {proxy} AS PROXY_SESSID, '{server}' AS SVR_IP, 2881 AS SQL_PORT"
+
+
+@pytest.mark.parametrize(
+    ("host", "client", "proxy", "origin", "by"),
+    [
+        ("10.0.3.7:50112", "10.0.3.7", "NULL", "10.0.3.7:50112", None),
+        ("10.0.3.7:50112", "10.0.3.7", "0", "10.0.3.7:50112", None),
+        ("10.0.9.9:4000", "10.0.3.7", "77", "10.0.3.7", "10.0.9.9"),
+        ("10.0.9.9:4000", "10.0.9.9", "77", "10.0.9.9", "10.0.9.9"),
+        ("10.0.9.9:4000", "10.0.3.7", "NULL", "10.0.3.7", None),
+        ("[::1]:1234", "::1", "NULL", "[::1]:1234", None),
+        ("[fd00::9]:4000", "fd00::7", "77", "fd00::7", "fd00::9"),
+    ],
+)
+def test_source_and_proxy_are_told_apart_as_a_cluster_shows_them(
+    database: EmbeddedOceanBase, host: str, client: str, proxy: str, origin: str, by: str | None
+) -> None:
+    columns = _expressions(frozenset({"HOST", "USER_CLIENT_IP", "PROXY_SESSID", "SVR_IP", "SQL_PORT"}))
+    for server, shown in (("10.0.0.1", "10.0.0.1:2881"), ("fd00::1", "[fd00::1]:2881")):
+        row = ROW.format(host=host, client=client, proxy=proxy, server=server)
+        with database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT {columns['origin']}, {columns['proxy']}, {columns['server']} FROM (SELECT {row}) t")
+            assert cursor.fetchone() == (origin, by, shown)

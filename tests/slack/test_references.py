@@ -1,0 +1,66 @@
+"""What buttons and menus carry: it names one session for certain, or is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.access import Person
+from bot.errors import InputError
+from bot.slack.arguments import session_id
+from bot.slack.events import press_of
+from bot.slack.references import PICK, SessionReference, picked
+from bot.slack.replies import Reply
+from tests.sessions.examples import EXAMPLE
+
+
+def choice(chosen: object, reply: Reply) -> SessionReference:
+    """Return what is picked by a press as Slack tells it."""
+    state = {"values": {"block": {PICK: {"type": "static_select", "selected_option": chosen}}}}
+    action = {"action_id": "sessions.close_session", "value": "x"}
+    payload = {"user": {"id": "U01ALICE", "team_id": "T01DEMO"}, "actions": [action], "state": state}
+    press = press_of(payload, reply)
+    assert press.person == Person("U01ALICE", "T01DEMO")
+    return picked(press)
+
+
+@pytest.fixture
+def reply() -> Reply:
+    """A reply that goes nowhere, since nothing is sent here."""
+    from slack_sdk import WebClient
+
+    return Reply(WebClient(), "", "C01INC", "U01ALICE")
+
+
+def test_the_chosen_session_is_the_one_meant(reply: Reply) -> None:
+    reference = SessionReference.of(replace(EXAMPLE, server=None))
+    assert choice({"value": str(reference)}, reply) == reference
+
+
+def test_a_press_without_a_choice_asks_for_one(reply: Reply) -> None:
+    with pytest.raises(InputError, match="Pick a session in the menu first"):
+        choice(None, reply)
+
+
+@pytest.mark.parametrize("number", ["٥", "5.0", "-5", " 5", "0" * 19 + "59999999999999", "0" * 5000, "9" * 5000])
+def test_an_id_that_no_session_can_have_is_refused(number: str, reply: Reply) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        choice({"value": f"demo||{number}|0123456789ab"}, reply)
+
+
+@given(st.text() | st.text(st.sampled_from("|0159a")))
+def test_no_text_makes_anything_but_a_reference_or_a_sentence(text: str) -> None:
+    try:
+        reference = SessionReference.read(text)
+    except InputError:
+        return
+    assert 1 < reference.id < 2**32
+    assert SessionReference.read(str(reference)) == reference
+
+
+@pytest.mark.parametrize("zeros", [1, 39, 900])
+def test_zeros_before_an_id_never_make_it_another_one(zeros: int) -> None:
+    assert session_id("0" * zeros + "5999") == 5999
