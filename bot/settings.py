@@ -51,9 +51,19 @@ def _token(start: str) -> Callable[[SecretStr], SecretStr]:
     return check
 
 
+def _slack_id(value: str) -> str:
+    """Take ids only: a name would match nobody, silently."""
+    if not re.fullmatch(r"\*|[UWS][A-Z0-9]+", value):
+        raise ValueError(
+            'a Slack id looks like U0123456789, that of a user group like S0123456789; "*" is every full member'
+        )
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
 Names = Annotated[frozenset[str], Field(min_length=1)]
+Who = Annotated[str, AfterValidator(_slack_id)]
 
 
 class _Strict(BaseModel):
@@ -78,7 +88,7 @@ class DataSourceSettings(_Strict):
 class AccessRuleSettings(_Strict):
     """One allowance; a key left out does not restrict."""
 
-    who: Names
+    who: Annotated[frozenset[Who], Field(min_length=1)]
     may: Annotated[frozenset[Literal["view", "close", "approve"]], Field(min_length=1)]
     data_sources: Names | None = None
     tenants: Names | None = None

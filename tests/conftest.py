@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 from bot.demo.database import DatabaseUnavailable, EmbeddedOceanBase, find_server
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 SEEKDB_14 = Path(__file__).parent.parent / ".venv" / "seekdb-1.4" / "pylibseekdb" / "seekdb"
 CHROMIUM_ARGUMENTS = [
@@ -21,6 +27,28 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Keep all tests of one kernel in one process, so that each kernel runs once; else those of one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
+        for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
+            if kernel in nodeid:
+                return kernel
+        if file.startswith(("closing/", "test_main")):
+            return "oceanbase-4.3.5"
+        return "restartable" if file in USING_RESTARTABLE else file
+
+
+USING_RESTARTABLE = ("commands/test_faults.py", "demo/test_database.py", "demo/test_workload.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByKernel:
+    """Share the tests out over the processes."""
+    return ByKernel(config, log)
 
 
 def leave_out(reason: str) -> NoReturn:

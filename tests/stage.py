@@ -114,6 +114,7 @@ class Stage:
                 opened.close()
         self._statements.clear()
         self._opened.clear()
+        self.slack.clear()
 
 
 def full_text(message: Json) -> str:

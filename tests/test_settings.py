@@ -60,6 +60,7 @@ def test_a_small_file_and_two_tokens_are_enough() -> None:
         ("[channels.C1]\ndata_source = 'nowhere'\n", "channels.C1.data_source: there is no such data source"),
         ("[[access]]\nwho = ['U1']\nmay = ['fly']\n", "access.1.may"),
         ("[[access]]\nwho = ['U1']\nmay = ['view']\ndata_sources = ['nowhere']\n", "access.1.data_sources: nowhere"),
+        ("[[access]]\nwho = ['alice']\nmay = ['view']\n", "access.1.who.0: a Slack id looks like U0123456789"),
         ("[[access]]\nwho = []\nmay = ['view']\n", "access.1.who"),
         ("[data_sources.mine]\nkind = 'mysql'\nhost = 'h'\nuser = 'u'\n", "data_sources.mine.kind"),
     ],

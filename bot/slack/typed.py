@@ -25,6 +25,7 @@ def repaired(text: str) -> str:
     SLACK.md section 1. Raises ``InputError`` for a text that no command can be.
     """
     _refuse_long(text)
+    text = text.encode("utf-8", "replace").decode()  # half a character would fail in the database's driver
     text = _LINK.sub(r"\1", _LABELLED_LINK.sub(r"\1", text))
     for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
         text = text.replace(entity, sign)

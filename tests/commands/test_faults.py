@@ -20,11 +20,10 @@ READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
 
 
 @pytest.fixture(scope="module")
-def shaky_database() -> Iterator[EmbeddedOceanBase]:
+def shaky_database(restartable: EmbeddedOceanBase) -> EmbeddedOceanBase:
     """Give a database that tests may stop, start and suspend."""
-    with EmbeddedOceanBase() as database:
-        accounts(database)
-        yield database
+    accounts(restartable)
+    return restartable
 
 
 @contextmanager

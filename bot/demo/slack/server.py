@@ -159,8 +159,18 @@ class SlackSandbox:
         """How many Socket Mode connections of the bot take payloads now."""
         return self._socket_mode.connected
 
+    def clear(self) -> None:
+        """Take all messages and modals away, so that many tests can share one sandbox."""
+
+        async def clear() -> None:
+            self._workspace.clear()
+
+        assert self._server is not None  # noqa: S101  # started, like for everything else here
+        assert self._server.loop is not None  # noqa: S101  # same
+        asyncio.run_coroutine_threadsafe(clear(), self._server.loop).result(START_WITHIN)
+
     def _build(self) -> ASGIApp:
-        workspace = Workspace(self.world, self._clock)
+        self._workspace = workspace = Workspace(self.world, self._clock)
         workspace.listen(lambda _event, _audience: self._changes.wake())
         tickets = Tickets(self._clock)
         payloads = Payloads(workspace, self.base_url)

@@ -129,6 +129,12 @@ class Workspace:
         event = {"type": "message_deleted", "channel": message.channel, "key": message.key}
         self.tell(event, self.audience(message))
 
+    def clear(self) -> None:
+        """Take all messages and modals away, as in a workspace that was just made."""
+        for message in list(self._messages):
+            self.remove(message)
+        self._stacks.clear()
+
     def _tell_message(self, message: Message) -> None:
         self.tell({"type": "message", "message": self.shown(message)}, self.audience(message))
 
@@ -155,7 +161,7 @@ class Workspace:
             "name": person.name if person else _machine_name(message.user, self.world),
             "is_bot": person is None,
             "text": message.text,
-            "blocks": copy.deepcopy(message.blocks),
+            "blocks": message.blocks,  # never changed in place: `change` puts new ones
             "ephemeral": message.only_for is not None,
             "edited": message.edited,
             "deleted": False,
