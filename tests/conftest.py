@@ -13,8 +13,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 from bot.demo.database import DatabaseUnavailable, EmbeddedOceanBase, find_server
 
-# How long an example takes says how busy the machine is.
-settings.register_profile("unhurried", deadline=None)
+# How long an example takes says how busy the machine is. CI tries the same examples each time, people new ones.
+settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("unhurried")
 
 SEEKDB_14 = Path(__file__).parent.parent / ".venv" / "seekdb-1.4" / "pylibseekdb" / "seekdb"
