@@ -162,18 +162,17 @@ class Closer:
         """Look until it is so, for up to ``VERIFY_FOR`` seconds."""
         delays = iter(_LOOKS)
         told = False
-        last: tuple[Outcome, str] = (Outcome.UNVERIFIED, "")
         while True:
-            seen = self._look(request.source, pin, mode, before)
-            if seen[0] in (Outcome.CLOSED, Outcome.QUERY_CLOSED):
-                return seen
-            last = seen
+            outcome, seen = self._look(request.source, pin, mode, before)
+            if outcome in (Outcome.CLOSED, Outcome.QUERY_CLOSED):
+                return outcome, seen
             passed = (self._clock() - started).total_seconds()
             if passed >= VERIFY_FOR:
-                return last[0], f"{detail} {last[1]}".strip()
+                return outcome, f"{detail} {seen}".strip()
             if passed >= PROGRESS_AFTER and not told:
                 told = True
-                progress(self._get(request.id), last[1])
+                # The request as claimed: a store that fails from here on must not hide what was sent.
+                progress(request, seen)
             self._wait(next(delays, _LATER_LOOKS))
 
     def _look(self, source: str, pin: Pin, mode: Mode, before: Session | None) -> tuple[Outcome, str]:

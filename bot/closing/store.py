@@ -77,8 +77,6 @@ class Store:
 
     def create(self) -> None:
         """Make the tables where they are missing."""
-        with self._transaction():
-            pass
         try:
             _metadata.create_all(self._engine)
         except SQLAlchemyError as error:
@@ -188,22 +186,16 @@ class Store:
             _record(connection, now, "intent", None, None, request_id, {"sql": sql})
 
     def conclude(self, request_id: str, outcome: Outcome, detail: str, now: datetime) -> None:
-        """Write what became of a claimed request and end it."""
+        """Write what became of a claimed request and end it; once, however often it is called."""
         with self._transaction() as connection:
-            connection.execute(
+            changed = connection.execute(
                 _requests.update()
                 .where(_requests.c.id == request_id, _requests.c.state == State.CLAIMED.value)
                 .values(state=State.DONE.value, outcome=outcome.value, detail=detail, outcome_at=now.timestamp())
-            )
-            _record(
-                connection,
-                now,
-                "outcome",
-                None,
-                None,
-                request_id,
-                {"outcome": outcome.value, "detail": detail},
-            )
+            ).rowcount
+            if changed == 1:
+                details = {"outcome": outcome.value, "detail": detail}
+                _record(connection, now, "outcome", None, None, request_id, details)
 
     def place_card(self, request_id: str, place: CardPlace) -> None:
         """Remember where the card stands."""

@@ -40,7 +40,7 @@ class Connection:
     @property
     def id(self) -> int:
         """The session id the server gave at the handshake."""
-        return _session_id(self._raw)
+        return int(self._raw.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
     def rows(self, sql: str, values: Sequence[Value | Sequence[Value]] = ()) -> list[Row]:
         """Run one statement and return its rows.
@@ -64,7 +64,6 @@ class Pool:
     def __init__(self, endpoint: Endpoint, prepare: Sequence[str]) -> None:
         self._endpoint = endpoint
         self._prepare = tuple(prepare)
-        self._own_ids: set[int] = set()
         self._generation = 0
         self._places = threading.BoundedSemaphore(POOL_SIZE + WAITING)
         # No overflow: the first connection, once made, is kept, so that listing and closing still
@@ -81,13 +80,7 @@ class Pool:
                 # Tags and time-outs that this server does not know are not worth a refusal.
                 with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):
                     cursor.execute(statement)
-        self._own_ids.add(_session_id(raw))
         return raw
-
-    @property
-    def own_ids(self) -> frozenset[int]:
-        """Session ids that this pool has opened, for servers where sessions carry no tag."""
-        return frozenset(self._own_ids)
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -126,7 +119,6 @@ class Pool:
         finally:
             if connection.broken or not raw.open:
                 self._generation += 1
-                self._own_ids.discard(connection.id)
                 fairy.invalidate()
             fairy.close()
 
@@ -156,10 +148,6 @@ def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
         read_timeout=READ_TIMEOUT,
         write_timeout=READ_TIMEOUT,
     )
-
-
-def _session_id(raw: pymysql.Connection[Any]) -> int:
-    return int(raw.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
 
 def _explained(endpoint: Endpoint, error: Exception) -> DataSourceError:

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -301,3 +302,26 @@ def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(d
     desk.clock.ahead += timedelta(seconds=61)
     assert [left.state for left in desk.closer.resume()] == [State.OPEN]
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
+
+
+def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(desk: Desk) -> None:
+    waiter = lock_waiter(desk)
+    request = ask(desk, waiter.id, Mode.QUERY)
+    whole, intend = desk.store.get, desk.store.intend
+
+    def gone(_request_id: str) -> None:
+        raise StoreError("The store does not answer.")
+
+    def intend_then_fail(*arguments: Any) -> None:
+        intend(*arguments)
+        desk.store.get = gone  # type: ignore[method-assign, assignment]  # stands for a disk that fills up right then
+
+    desk.store.intend = intend_then_fail  # type: ignore[method-assign, assignment]  # same
+    with pytest.raises(StoreError, match="The KILL was sent and a look shows: still running"):
+        confirm(desk, request, Mode.QUERY)
+    desk.store.get = whole  # type: ignore[method-assign]  # it has room again
+    kept = desk.requests.find(request.id)
+    assert kept is not None
+    assert kept.target.outcome is Outcome.STILL_RUNNING
+    events = [event for event, _ in desk.store.events(request.id)]
+    assert events == ["request", "confirm", "intent", "outcome"], "recorded once"
