@@ -116,7 +116,9 @@ def test_a_reader_at_the_end_stays_there_and_one_who_scrolled_up_is_not_moved(pa
         say(text=f"filler {number}\n" + "line\n" * 20)
     expect(article(page, "filler 2")).to_be_in_viewport()
     messages = page.get_by_role("region", name="History")
-    messages.evaluate("node => { node.scrollTop = 40; }")
+    # The page hears of scrolling with the next frame: only then has the reader scrolled up.
+    scrolled = "done => { node.addEventListener('scroll', () => done(), { once: true }); node.scrollTop = 40; }"
+    messages.evaluate(f"node => new Promise({scrolled})")
     say(text="the newest")
     latest = page.get_by_role("button", name="Latest messages")
     expect(latest).to_be_visible()
