@@ -13,13 +13,13 @@ from bot.closing.requests import ClosingRequests
 from bot.errors import InputError, RequestError
 from bot.sessions.model import Mode, Operator
 from bot.sessions.service import SessionService
-from bot.slack.arguments import session_id
 from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar
 from bot.slack.message import Message
 from bot.slack.references import picked
 from bot.slack.replies import Reply
 from bot.slack.typed import repaired
+from bot.slack.values import session_id
 from bot.slack.views import closing_card, session_list
 from bot.slack.views.notices import usage
 from bot.slack.words import KeyWord, PlainWord, nearest, words

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from bot.access import Access, Right
 from bot.closing.requests import ClosingRequests
 from bot.errors import SessionBotError, TargetError
-from bot.sessions.model import Condition, Field, Operator, SessionQuery
+from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
 from bot.slack.arguments import parse
 from bot.slack.channels import Defaults
-from bot.slack.events import Command, Press, Registrar
+from bot.slack.events import Command, Press, Registrar, Verb
 from bot.slack.message import Message
 from bot.slack.references import PICK, picked
 from bot.slack.typed import repaired
@@ -43,6 +43,7 @@ class SessionsCommand:
     access: Access
     defaults: Defaults
     full_sql: Mapping[str, bool]  # by data source: whether SQL is shown with its literals
+    verbs: Mapping[str, Verb] = field(default_factory=dict)  # /sessions VERB …: each a file of its own
 
     def answer(self, command: Command) -> None:
         """Answer the slash command."""
@@ -50,7 +51,12 @@ class SessionsCommand:
         if text.lower() in ("help", "-help", "?"):
             command.reply.private(usage(f"{NAME} {USAGE}", DESCRIPTION + ".", EXAMPLES))
             return
-        parsed = parse(text.removeprefix("list ").removeprefix("list") if text.startswith("list") else text)
+        first, _, rest = text.partition(" ")
+        verb = self.verbs.get(first.lower())
+        if verb is not None:
+            verb(command, rest.strip())
+            return
+        parsed = parse(rest if first.lower() == "list" else text)
         query = self._completed(parsed.query, command)
         message = self._page(query, command, parsed.notes)
         (command.reply.private if query.private else command.reply.public)(message)
@@ -82,12 +88,7 @@ class SessionsCommand:
     def _completed(self, query: SessionQuery, event: Command | Press) -> SessionQuery:
         """Fill in what the channel means when nothing is named."""
         allowed = self.access.sources(event.person, Right.VIEW, self.sessions.names, event.channel)
-        source = self.defaults.source_for(query.source, event.channel, allowed)
-        tenant = self.defaults.tenant_for(source, event.channel)
-        if tenant is None or any(condition.field is Field.TENANT for condition in query.filter.conditions):
-            return replace(query, source=source)
-        conditions = (Condition(Field.TENANT, Operator.CONTAINS, (tenant,)), *query.filter.conditions)
-        return replace(query, source=source, filter=replace(query.filter, conditions=conditions))
+        return self.defaults.completed(query, event.channel, allowed)
 
     def _page(self, query: SessionQuery, event: Command | Press, notes: tuple[str, ...]) -> Message:
         source = query.source or ""

@@ -127,11 +127,11 @@ class Closer:
             found = console.find(pin.id)
             current = next((one for one in found if pin.same_session(one)), None)
             refusal = self._refusal(pin, mode, current, found)
-            if refusal is not None:
-                return refusal
-            self._store.intend(request.id, console.kill_text(pin.id, mode), self._clock())
+            if current is None or refusal is not None:
+                return refusal or (Outcome.ALREADY_GONE, "The session had ended before the press.")
+            self._store.intend(request.id, console.kill_text(current, mode), self._clock())
             started = self._clock()
-            failure = _send(console, pin.id, mode)
+            failure = _send(console, current, mode)
         if failure is not None and failure[0] is not None:
             return failure[0], failure[1]
         return self._verify(request, pin, mode, current, started, progress, failure[1] if failure else "")
@@ -142,7 +142,7 @@ class Closer:
         if current is None and any(one.server == pin.server for one in found):
             return Outcome.CHANGED, "The id belongs to another session by now."
         if current is None:
-            return Outcome.ALREADY_GONE, "The session had ended before the press."
+            return None
         try:
             refuse_protected(self._sessions, current)
         except TargetError as error:
@@ -220,15 +220,15 @@ def _judge(pin: Pin, mode: Mode, current: Session | None) -> tuple[Outcome, str]
     )
 
 
-def _send(console: Console, session_id: int, mode: Mode) -> tuple[Outcome | None, str] | None:
+def _send(console: Console, session: Session, mode: Mode) -> tuple[Outcome | None, str] | None:
     """Send the KILL once. An outcome means that it is over, a bare detail that a look must tell."""
     try:
-        console.kill(session_id, mode)
+        console.kill(session, mode)
     except UnknownSessionError:
         return Outcome.ALREADY_GONE, "The session ended in the same moment."
     except NotSessionOwnerError as error:
         return Outcome.NOT_ALLOWED, str(error)
     except DataSourceError as error:
-        log.warning("kill failed", session=session_id, mode=mode.value, errno=error.errno, error=str(error))
+        log.warning("kill failed", session=session.id, mode=mode.value, errno=error.errno, error=str(error))
         return None, str(error)
     return None

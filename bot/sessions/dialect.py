@@ -14,6 +14,7 @@ COLUMNS = (
     "server", "id", "tenant", "user", "peer", "origin", "database_name", "command", "time",
     "total_time", "state", "sql_text", "sql_length", "sql_id", "trace_id", "transaction_id",
     "transaction_state", "proxy", "proxy_session_id", "master_session_id", "retry_info", "module", "own",
+    "retry_count", "memory", "action", "client_info",
 )  # fmt: skip
 
 LIST_SQL_CHARACTERS = 1000  # what a list fetches of a statement: enough for a digest with its literals masked
@@ -41,6 +42,7 @@ class Dialect:
     own_values: tuple[Value | Sequence[Value], ...]
     protected_users: frozenset[str]
     transaction_view: str | None  # where open transactions are listed by tx_id
+    caveats: tuple[str, ...] = ()  # sentences on what this login cannot see here
 
     def page(
         self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int
@@ -75,15 +77,15 @@ class Dialect:
             (*self.own_values, session_id),
         )
 
-    def kill(self, session_id: int, mode: Mode) -> Statement:
+    def kill(self, session: Session, mode: Mode) -> Statement:
         """Close a session or its query.
 
         The id is a literal: proxies recognise nothing else (OCEANBASE.md 2.1). Raises ``ValueError``
         outside 1 < id < 2^32, which the kernel would cut to somebody else's id.
         """
-        if not 1 < int(session_id) < 2**32:
-            raise ValueError(session_id)
-        return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session_id)}")
+        if not 1 < int(session.id) < 2**32:
+            raise ValueError(session.id)
+        return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
     def transaction(self, transaction_id: int) -> Statement | None:
         """Select a row while that transaction is open; None where the server cannot say."""
@@ -119,6 +121,10 @@ class Dialect:
             retry_info=int(cell["retry_info"] or 0),
             module=cell["module"] or None,
             own=bool(cell["own"]),
+            retry_count=int(cell["retry_count"] or 0),
+            memory=int(cell["memory"]) if cell["memory"] is not None else None,
+            action=cell["action"] or None,
+            client_info=cell["client_info"] or None,
         )
 
     def _columns(self, sql_characters: int | None) -> str:
@@ -156,6 +162,8 @@ class Dialect:
         }[flag]
 
     def _condition(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
+        if condition.field is Field.ANY:
+            return self._anywhere(condition)
         column = self._searched(condition.field)
         parts: list[str] = []
         values: list[Value | Sequence[Value]] = []
@@ -171,6 +179,15 @@ class Dialect:
                 parts.append(f"{column} LIKE %s ESCAPE '|'")
                 values.append(f"%{_literal_like(str(value))}%")
         text = " OR ".join(parts)
+        return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
+
+    def _anywhere(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
+        """Look for a text in every column that people see, as ODC's "All" does."""
+        columns = [f"LOWER(COALESCE({self.expressions[name]}, ''))" for name in _ANY_COLUMNS]
+        text = " OR ".join(f"{column} LIKE %s ESCAPE '|'" for _ in condition.values for column in columns)
+        values: list[Value | Sequence[Value]] = [
+            f"%{_literal_like(str(value).lower())}%" for value in condition.values for _ in columns
+        ]
         return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
 
     def _searched(self, field: Field) -> str:
@@ -219,6 +236,11 @@ _COLUMN_OF = {
     Field.SERVER: "server",
     Field.PROXY: "proxy",
 }
+
+_ANY_COLUMNS = (
+    "id", "sql_text", "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
+    "trace_id",
+)  # fmt: skip
 
 
 def _literal_like(text: str) -> str:

@@ -33,6 +33,7 @@ class Field(enum.Enum):
     TIME = "time"
     SERVER = "server"
     PROXY = "proxy"
+    ANY = "any"  # every text column at once: ODC's "All"
 
 
 class Operator(enum.Enum):
@@ -134,6 +135,10 @@ class Session:
     retry_info: int  # last error that made the statement retry; -6005 waits for a row lock
     module: str | None
     own: bool  # one of the bot's own sessions
+    retry_count: int = 0  # how often the server ran the statement anew by itself
+    memory: int | None = None  # bytes
+    action: str | None = None  # what the client says of itself, as module
+    client_info: str | None = None  # same
 
     @property
     def active(self) -> bool:
@@ -170,6 +175,7 @@ class SessionPage:
     matching: int  # of those, fitting the filter
     as_of: datetime  # UTC
     query: SessionQuery
+    caveats: tuple[str, ...] = ()  # sentences on what cannot be seen here, for example other users' sessions
 
     @property
     def pages(self) -> int:

@@ -108,6 +108,10 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "module": column("MODULE"),
         # Anybody can call himself session-bot: the tag counts only on the bot's own user.
         "own": "(ID = connection_id() OR (COALESCE(" + column("MODULE", "''") + ", '') = %s AND BINARY USER = %s))",
+        "retry_count": column("RETRY_CNT", "0"),
+        "memory": column("MEMORY_USAGE"),
+        "action": column("ACTION"),
+        "client_info": column("CLIENT_INFO"),
     }
 
 

@@ -48,18 +48,18 @@ class Console:
         allowed = self._source.options.tenants
         return [one for one in sessions if allowed is None or one.tenant in allowed]
 
-    def kill_text(self, session_id: int, mode: Mode) -> str:
+    def kill_text(self, session: Session, mode: Mode) -> str:
         """Return the statement that ``kill`` sends, for the record."""
-        return self._dialect.kill(session_id, mode).sql
+        return self._dialect.kill(session, mode).sql
 
-    def kill(self, session_id: int, mode: Mode) -> None:
+    def kill(self, session: Session, mode: Mode) -> None:
         """Send ``KILL`` or ``KILL QUERY``, once.
 
         Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError`` or
         another ``DataSourceError``; after ``ConnectionLostError`` and ``DataSourceTimeoutError`` it
         may or may not have been carried out.
         """
-        self._connection.rows(self._dialect.kill(session_id, mode).sql)
+        self._connection.rows(self._dialect.kill(session, mode).sql)
 
     def transaction_open(self, transaction_id: int) -> bool | None:
         """Tell whether a transaction still exists; None where the server cannot say.
@@ -108,6 +108,7 @@ class DataSource:
                 matching=max(matching, (page - 1) * query.limit + len(rows)),
                 as_of=datetime.now(UTC),
                 query=_on_page(query, page),
+                caveats=dialect.caveats,
             )
 
         return self._read(ask)

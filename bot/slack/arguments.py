@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from bot.closing.requests import id_out_of_range
 from bot.errors import InputError
 from bot.sessions.model import (
     DEFAULT_LIMIT,
@@ -18,10 +18,11 @@ from bot.sessions.model import (
     SessionQuery,
     Sort,
 )
-from bot.slack.words import KeyWord, PlainWord, nearest, quoted, words
+from bot.slack.values import COMPARED, NUMBER, UNITS, duration, session_id, values_of
+from bot.slack.words import KeyWord, PlainWord, Word, nearest, quoted, words
 
 EXAMPLE = "/sessions tenant=shop user=app time>5m active-only"
-STATES = ("ACTIVE", "SLEEP", "INIT", "QUERY_KILLED", "SESSION_KILLED", "QUERY_DEADLOCKED")
+CLOSE_EXAMPLE = "/kill-session where tenant=shop user=report time>10m active-only"
 
 _FIELDS = {field.value: field for field in Field}
 _FLAGS = {flag.value: flag for flag in Flag}
@@ -40,10 +41,8 @@ _ALSO = {
     "cluster": "source",
     "active": "active-only",
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_LONGEST = 3650 * 86400.0
-_COMPARED = (Operator.ABOVE, Operator.AT_LEAST, Operator.BELOW, Operator.AT_MOST)
+# 10.0.3.7, 10.0.3.7:51234, 10.0.3., fe80::1, [2001:db8::7]:2881
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{0,3}){1,3}(?::\d+)?|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%\w+)?\]?(?::\d+)?")
 _LOWER = (Operator.ABOVE, Operator.AT_LEAST)
 
 
@@ -55,14 +54,14 @@ class ParsedQuery:
     notes: tuple[str, ...] = ()
 
 
-def parse(text: str) -> ParsedQuery:
+def parse(text: str, *, correct: bool = True) -> ParsedQuery:
     """Read the words after ``/sessions`` (already repaired).
 
-    A mistyped key or flag is corrected and noted, since nothing can be harmed by a list.
-    Raises ``InputError`` with the spot for everything else.
+    A mistyped key or flag is corrected and noted, since nothing can be harmed by a list; for a close
+    (``correct=False``) it is only suggested. Raises ``InputError`` with the spot for everything else.
     """
-    reader = _Reader()
-    for word in words(text):
+    reader = _Reader(correct=correct)
+    for word in _with_units(words(text)):
         reader.read(word)
     return reader.result()
 
@@ -82,39 +81,37 @@ def describe(query: SessionQuery) -> str:
     return " ".join(parts)
 
 
-def duration(seconds: float) -> str:
-    """Write seconds as people type them: 5m, 90s, 0.5s."""
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{int(seconds // _SECONDS[unit])}{unit}"
-    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
-
-
-def session_id(value: str) -> int:
-    """Read a session id; raises ``InputError`` for anything that no session can have."""
-    if not re.fullmatch(r"\d+", value, re.ASCII):
-        raise InputError(
-            f"“{value[:60]}” is not a session id. An id is a number; take it from the first column of /sessions.",
-            spot=value,
-            example="/sessions id=3221487826",
+def _with_units(typed: list[Word]) -> Iterator[Word]:
+    """Put a unit that stands apart back to its number: ``time > 5 minutes``."""
+    number: KeyWord | None = None
+    for word in typed:
+        if number is not None and isinstance(word, PlainWord) and word.word in UNITS:
+            yield replace(number, values=(number.values[0] + word.word,), text=f"{number.text} {word.text}")
+            number = None
+            continue
+        if number is not None:
+            yield number
+        number = (
+            word if isinstance(word, KeyWord) and len(word.values) == 1 and NUMBER.fullmatch(word.values[0]) else None
         )
-    number = int(value.lstrip("0")[:40] or "0")
-    if not 1 < number < 2**32:
-        raise InputError(id_out_of_range(number), spot=value, example="/sessions active-only")
-    return number
+        if number is None:
+            yield word
+    if number is not None:
+        yield number
 
 
 class _Reader:
     """Collects the words of one command."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, correct: bool) -> None:
+        self._correct = correct
         self._conditions: list[Condition] = []
         self._flags: set[Flag] = set()
         self._views: dict[str, str] = {}
         self._words: set[str] = set()
         self._notes: list[str] = []
 
-    def read(self, word: KeyWord | PlainWord) -> None:
+    def read(self, word: Word) -> None:
         if isinstance(word, PlainWord):
             self._read_plain(word)
         else:
@@ -135,17 +132,51 @@ class _Reader:
 
     def _read_plain(self, word: PlainWord) -> None:
         name = word.word
+        if word.quoted:
+            self._read_bare(word)
+            return
         if name not in (*_FLAGS, "private", "text"):
             meant = _ALSO.get(name) or nearest(name, (*_FLAGS, "private", "text"))
             if meant not in (*_FLAGS, "private", "text"):
-                raise self._unknown_word(word)
-            self._notes.append(f"“{word.text}” was read as {meant}.")
+                self._read_bare(word)
+                return
+            self._note(word.text, meant)
             name = meant
         if name in self._words:
             raise InputError(f"{name} stands there twice.", spot=word.text, example=EXAMPLE)
         self._words.add(name)
         if name in _FLAGS:
             self._flags.add(_FLAGS[name])
+
+    def _note(self, typed: str, meant: str) -> None:
+        """Correct what was mistyped and say so; where a session would be closed only suggest it."""
+        if not self._correct:
+            raise InputError(
+                f"There is no “{typed}”. Did you mean {meant}? Nothing was closed.", spot=typed, example=CLOSE_EXAMPLE
+            )
+        self._notes.append(f"“{typed}” was read as {meant}.")
+
+    def _read_bare(self, word: PlainWord) -> None:
+        """Take a bare number for an id, a bare address for a source, any other word for a text somewhere."""
+        text = word.text
+        if not self._correct:
+            raise InputError(
+                f"“{text[:60]}” stands alone. A close takes keys and flags only, so that it hits nobody else: "
+                f"for example user={quoted(text[:60])}. Nothing was closed.",
+                spot=text,
+                example=CLOSE_EXAMPLE,
+            )
+        if text[0] in "=!<>,":
+            raise InputError(f"What stands before “{text[:60]}”?", spot=text, example=EXAMPLE)
+        if re.fullmatch(r"\d+(,\d+)*", text, re.ASCII):
+            condition = Condition(Field.ID, Operator.CONTAINS, tuple(map(session_id, text.split(","))))
+        elif _ADDRESS.fullmatch(text):
+            condition = Condition(Field.HOST, Operator.CONTAINS, (text,))
+        else:
+            condition = Condition(Field.ANY, Operator.CONTAINS, (text,))
+            self._notes.append(f"“{text}” is looked for in every column.")
+        self._refuse_repeated(condition, text)
+        self._conditions.append(condition)
 
     def _read_key(self, word: KeyWord) -> None:
         key = word.key
@@ -154,7 +185,7 @@ class _Reader:
         if key in _VIEW_KEYS:
             self._read_view(key, word)
             return
-        condition = Condition(_FIELDS[key], word.operator, _values(_FIELDS[key], word))
+        condition = Condition(_FIELDS[key], word.operator, values_of(_FIELDS[key], word))
         self._refuse_repeated(condition, word.text)
         self._conditions.append(condition)
 
@@ -167,7 +198,7 @@ class _Reader:
                 spot=word.text,
                 example=EXAMPLE,
             )
-        self._notes.append(f"“{word.key}” was read as {meant}.")
+        self._note(word.key, meant)
         return meant
 
     def _read_view(self, key: str, word: KeyWord) -> None:
@@ -180,9 +211,9 @@ class _Reader:
     def _refuse_repeated(self, condition: Condition, typed: str) -> None:
         name = condition.field.value
         for other in self._conditions:
-            if other.field is not condition.field:
+            if other.field is not condition.field or other.field is Field.ANY:  # each bare word must be found
                 continue
-            both_bounds = other.operator in _COMPARED and condition.operator in _COMPARED
+            both_bounds = other.operator in COMPARED and condition.operator in COMPARED
             if both_bounds and (other.operator in _LOWER) is not (condition.operator in _LOWER):
                 continue
             if condition.field is Field.TIME:
@@ -244,69 +275,6 @@ class _Reader:
                 example=f"/sessions {key}={min(default * 2, most)}",
             )
         return int(value)
-
-    def _unknown_word(self, word: PlainWord) -> InputError:
-        if re.fullmatch(r"\d+", word.word, re.ASCII):
-            number = session_id(word.word)
-            return InputError(
-                f"What about {number}? To find a session by its id, use id=.", spot=word.text,
-                example=f"/sessions id={number}",
-            )  # fmt: skip
-        return InputError(
-            f"“{word.text[:60]}” is not understood. Possible are the flags {', '.join((*_FLAGS, 'private', 'text'))} "
-            f"and the keys {', '.join((*_FIELDS, *_VIEW_KEYS))}.",
-            spot=word.text,
-            example=EXAMPLE,
-        )
-
-
-def _values(field: Field, word: KeyWord) -> tuple[str | int | float, ...]:
-    if field is Field.TIME:
-        return (_time(word),)
-    if word.operator in _COMPARED and field is not Field.ID:
-        raise InputError(
-            f"{field.value} cannot be larger or smaller. Use = (contains), == or !=.",
-            spot=word.text,
-            example=f"/sessions {field.value}={'ACTIVE' if field is Field.STATUS else quoted(word.values[0])}",
-        )
-    if field is Field.ID:
-        return tuple(session_id(value) for value in word.values)
-    if field is Field.STATUS:
-        return tuple(_state(value) for value in word.values)
-    return word.values
-
-
-def _time(word: KeyWord) -> float:
-    value = word.values[0]
-    match = _DURATION.fullmatch(value)
-    if match is None or len(word.values) > 1:
-        raise InputError(
-            f"“{','.join(word.values)}” is no duration. A duration is a number with ms, s, m, h or d.",
-            spot=word.text,
-            example="/sessions time>5m",
-        )
-    if word.operator not in _COMPARED:
-        raise InputError(
-            "A time is compared with > or <, since none is hit exactly.",
-            spot=word.text,
-            example=f"/sessions time>{value}",
-        )
-    seconds = round(float(match[1]) * _SECONDS[match[2] or "s"], 3)
-    if seconds > _LONGEST:
-        raise InputError("No session is older than ten years.", spot=word.text, example="/sessions time>30d")
-    return seconds
-
-
-def _state(value: str) -> str:
-    state = value.upper()
-    if state not in STATES:
-        meant = nearest(state, STATES)
-        raise InputError(
-            f"There is no status “{value}”. There is: {', '.join(STATES)}.",
-            spot=value,
-            example=f"/sessions status={meant or 'ACTIVE'}",
-        )
-    return state
 
 
 def _condition(condition: Condition) -> str:

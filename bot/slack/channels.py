@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bot.errors import InputError, NotAllowedError
+from bot.sessions.model import Condition, Field, Operator, SessionQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,15 @@ class Defaults:
             spot=named or "",
             example=f"/sessions source={allowed[0]} active-only",
         )
+
+    def completed(self, query: SessionQuery, channel: str, allowed: Sequence[str]) -> SessionQuery:
+        """Fill in the data source and the tenant that the channel means where none is named; raises as above."""
+        source = self.source_for(query.source, channel, allowed)
+        tenant = self.tenant_for(source, channel)
+        if tenant is None or any(condition.field is Field.TENANT for condition in query.filter.conditions):
+            return replace(query, source=source)
+        conditions = (Condition(Field.TENANT, Operator.CONTAINS, (tenant,)), *query.filter.conditions)
+        return replace(query, source=source, filter=replace(query.filter, conditions=conditions))
 
     def tenant_for(self, source: str, channel: str) -> str | None:
         """The channel's own tenant, when the channel's data source is the one meant."""

@@ -41,6 +41,7 @@ class Press:
 
 CommandHandler = Callable[[Command], None]
 PressHandler = Callable[[Press], None]
+Verb = Callable[[Command, str], None]  # answers ``/sessions VERB …``, given the repaired words after the verb
 
 
 class Registrar(Protocol):

@@ -31,10 +31,11 @@ class KeyWord:
 
 @dataclass(frozen=True, slots=True)
 class PlainWord:
-    """A single word, lower-cased, without leading dashes."""
+    """A single word, lower-cased, without leading dashes; what was ``quoted`` is meant as it stands."""
 
     word: str
     text: str
+    quoted: bool = False
 
 
 Word = KeyWord | PlainWord
@@ -50,6 +51,10 @@ def words(text: str) -> list[Word]:
             continue
         start = position
         match = _KEY.match(text, position)
+        if match is None and text[position] in ('"', "'"):
+            value, position = _value(text, position, "")
+            found.append(PlainWord(value, value, quoted=True))
+            continue
         if match is None:
             piece = _WORD.match(text, position)
             assert piece is not None  # noqa: S101  # the character at position is no space
@@ -82,14 +87,14 @@ def _value(text: str, position: int, typed: str) -> tuple[str, int]:
     else:
         if text[position : position + 1] in ('"', "'"):
             raise InputError(
-                f"The quotation mark after {typed} is never closed.",
+                f"The quotation mark{f' after {typed}' if typed else ''} is never closed.",
                 spot=text[position:],
                 example='/sessions sql="update stock"',
             )
         bare = _BARE_VALUE.match(text, position)
         value, end = (bare.group(), bare.end()) if bare else ("", position)
     if not value.strip():
-        raise InputError(f"{typed} has no value.", spot=typed, example="/sessions user=app time>5m")
+        raise InputError(f"{typed or 'That'} has no value.", spot=typed, example="/sessions user=app time>5m")
     return value, end
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pymysql
@@ -23,6 +24,7 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Mode, Operator, SessionFilter, SessionQuery
 from bot.sessions.oceanbase import _expressions
 from bot.sessions.service import DataSource, DataSourceOptions
+from tests.sessions.examples import EXAMPLE
 
 PASSWORD = "service-password"
 Make = Callable[..., DataSource]
@@ -183,13 +185,13 @@ def test_an_id_that_the_kernel_would_cut_is_never_sent(
         sent: list[object] = []
         monkeypatch.setattr(Connection, "rows", lambda self, *statement: sent.append(statement))
         with pytest.raises(ValueError, match=str(session_id)):
-            console.kill(session_id, mode)
+            console.kill(replace(EXAMPLE, id=session_id), mode)
         assert not sent
 
 
 def test_closing_what_is_not_there_says_so(source: Make) -> None:
     with source().console() as console, pytest.raises(UnknownSessionError, match="prod"):
-        console.kill(2**32 - 2, Mode.SESSION)
+        console.kill(replace(EXAMPLE, id=2**32 - 2), Mode.SESSION)
 
 
 def test_more_callers_than_may_wait_are_sent_away(source: Make) -> None:

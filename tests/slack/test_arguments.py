@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from bot.errors import InputError
 from bot.sessions.model import Condition, Field, Flag, Operator, SessionFilter, SessionQuery, Sort
-from bot.slack.arguments import STATES, describe, parse
+from bot.slack.arguments import describe, parse
 from bot.slack.typed import MAX_TYPED, repaired
+from bot.slack.values import STATES
 from commands import kill_session
 
 
@@ -33,6 +34,19 @@ from commands import kill_session
         ("USER=App Active-Only", "user=App active-only"),
         ("time>0.5s", "time>0.5s"),
         ("time>1500ms", "time>1.5s"),
+        ("time > 5 minutes active-only", "time>5m active-only"),
+        ("time>5min time<2 Hours", "time>5m time<2h"),
+        ("time>5 app", "time>5s any=app"),
+        ("orders", "any=orders"),
+        ('"update stock" idle', 'any="update stock" idle'),
+        ("“idle”", "any=idle"),
+        ("app 😀", "any=app any=😀"),
+        ("3221487826", "id=3221487826"),
+        ("3221487826,5", "id=3221487826,5"),
+        ("10.0.3.7", "host=10.0.3.7"),
+        ("10.0.3.7:51234", "host=10.0.3.7:51234"),
+        ("fe80::1", "host=fe80::1"),
+        ("[2001:db8::7]:2881", "host=[2001:db8::7]:2881"),
         ("status=sleep,ACTIVE", "status=SLEEP,ACTIVE"),
         ("id=3221487826,5", "id=3221487826,5"),
         ("limit=20 page=1", ""),
@@ -69,9 +83,11 @@ def test_what_keyboards_and_slack_do_to_a_text_is_repaired(typed: str, understoo
         ("user=", "user= has no value", "user="),
         ("user=,", "user= has no value", "user="),
         ('sql="never closed', "is never closed", '"never closed'),
-        ("😀", "is not understood", "😀"),
-        ("3221487826", "use id=", "3221487826"),
-        ("=x", "is not understood", "=x"),
+        ("=x", "What stands before “=x”?", "=x"),
+        ("any>x", "cannot be larger or smaller", "any>x"),
+        ("4294967299", "somebody else's id", "4294967299"),
+        ("5 id=6", "id stands there twice", "id=6"),
+        ('"never closed', "is never closed", '"never closed'),
     ],
 )
 def test_each_mistake_earns_its_sentence_its_spot_and_an_example_that_runs(

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from bot.access import Person
 from bot.errors import InputError
-from bot.slack.arguments import session_id
 from bot.slack.events import press_of
 from bot.slack.references import PICK, SessionReference, picked
 from bot.slack.replies import Reply
+from bot.slack.values import session_id
 from tests.sessions.examples import EXAMPLE
 
 
