@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,6 +109,14 @@ class Access:
                 continue
             allowed.append(name)
         return allowed
+
+    def rights(self, person: Person, source: str, channel: str) -> dict[Right, Scope]:
+        """Everything that the person may do with one data source in that channel."""
+        found = {}
+        for right in Right:
+            with contextlib.suppress(NotAllowedError):
+                found[right] = self.scope(person, right, source, channel)
+        return found
 
     def _applies(self, rule: Rule, person: Person, right: Right, channel: str) -> bool:
         if right not in rule.may or (rule.channels is not None and channel not in rule.channels):

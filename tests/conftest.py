@@ -37,7 +37,7 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
         for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
             if kernel in nodeid:
                 return kernel
-        if file.startswith(("closing/", "test_main")):
+        if file.startswith(("closing/", "test_main", "commands/test_data_sources")):
             return "oceanbase-4.3.5"
         return "restartable" if file in USING_RESTARTABLE else file
 
