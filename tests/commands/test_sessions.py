@@ -213,7 +213,7 @@ def test_a_guest_cannot_use_the_buttons_of_somebody_elses_list(stage: Stage) -> 
         ("active-only idle", "exclude each other"),
         ("time=>5m", "=> is no comparison"),
         ("id=4294967299", "is not a session id"),
-        ("😀", "is not understood"),
+        ("=😀", "What stands before"),
         ("sql=" + "x" * 3000, "a command takes at most 1,000"),
         ('sql="never closed', "is never closed"),
     ],
