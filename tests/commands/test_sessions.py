@@ -70,6 +70,16 @@ def test_active_sessions_of_a_tenant_show_the_running_statement_without_its_lite
         ("command=slee", True),
         ("sql=select", False),
         ("server=127.0.0.1", True),
+        ("proxy=10.0.0.5", False),
+        ("sql-id=A1B2", False),
+        ("trace-id=Y", False),
+        ("elle", True),
+        ("any=DEPOT", True),
+        ("any!=depot", False),
+        ("sleep", True),
+        ("nowhere", False),
+        ("127.0.0.9", True),
+        ("127.0.0.8", False),
     ],
 )
 def test_each_filter_finds_what_it_says(stage: Stage, words: str, found: bool) -> None:
