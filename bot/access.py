@@ -39,6 +39,14 @@ class Rule:
     tenants: frozenset[str] | None = None
     channels: frozenset[str] | None = None
 
+    def covers(self, right: Right, source: str, tenant: str | None) -> bool:
+        """Whether it allows that for a session of that tenant, in some channel."""
+        return (
+            right in self.may
+            and (self.data_sources is None or source in self.data_sources)
+            and Scope(self.tenants).covers(tenant)
+        )
+
 
 class Directory(Protocol):
     """What Slack knows of people. Both answers are False whenever Slack does not say."""
@@ -118,9 +126,16 @@ class Access:
                 found[right] = self.scope(person, right, source, channel)
         return found
 
+    def rules_of(self, person: Person) -> list[Rule]:
+        """Every rule that names the person, in whatever channel."""
+        return [rule for rule in self._rules if self._names(rule, person)]
+
     def _applies(self, rule: Rule, person: Person, right: Right, channel: str) -> bool:
         if right not in rule.may or (rule.channels is not None and channel not in rule.channels):
             return False
+        return self._names(rule, person)
+
+    def _names(self, rule: Rule, person: Person) -> bool:
         if person.id in rule.who:
             return True
         if EVERYBODY in rule.who and self._directory.is_full_member(person):
