@@ -48,7 +48,7 @@ class Dialect:
         self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int
     ) -> Statement:
         """Select one page of sessions that are not the bot's own; ``scope`` names the tenants, None is all."""
-        where, values = self._where(scope, filter_)
+        where, values = self.where(scope, filter_)
         return Statement(
             f"SELECT {self._columns(LIST_SQL_CHARACTERS)} FROM {self.view} WHERE {where} "
             f"ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
@@ -61,7 +61,7 @@ class Dialect:
         A statement of its own: asked for together with the page, by a join or by window functions,
         both took 14-16 ms instead of 6 + 3 ms with 1,000 sessions on OceanBase 4.3.5.
         """
-        where, values = self._where(scope, SessionFilter())
+        where, values = self.where(scope, SessionFilter())
         matching, matching_values = self._conditions(filter_)
         state = self.expressions["state"]
         return Statement(
@@ -127,13 +127,23 @@ class Dialect:
             client_info=cell["client_info"] or None,
         )
 
+    def client_ip(self) -> str:
+        """The source without its port, as OCP counts by it; IPv6 addresses stand in brackets before a port."""
+        origin = self.expressions["origin"]
+        return (
+            f"CASE WHEN {origin} LIKE '[%%' THEN SUBSTRING_INDEX(SUBSTRING({origin}, 2), ']', 1) "
+            f"WHEN LENGTH({origin}) - LENGTH(REPLACE({origin}, ':', '')) = 1 THEN SUBSTRING_INDEX({origin}, ':', 1) "
+            f"ELSE {origin} END"
+        )
+
     def _columns(self, sql_characters: int | None) -> str:
         texts = dict(self.expressions)
         if sql_characters is not None:
             texts["sql_text"] = f"LEFT({texts['sql_text']}, {sql_characters})"
         return ", ".join(texts[name] for name in COLUMNS)
 
-    def _where(self, scope: Sequence[str] | None, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
+    def where(self, scope: Sequence[str] | None, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
+        """Which sessions are meant: not the bot's own, of those tenants, fitting the filter; and the values bound."""
         parts = [f"NOT ({self.expressions['own']})"]
         values: list[Value | Sequence[Value]] = [*self.own_values]
         if scope is not None:
@@ -172,9 +182,12 @@ class Dialect:
             if condition.operator in _COMPARISONS:
                 parts.append(f"{column} {_COMPARISONS[condition.operator]} %s")
                 values.append(value)
+            elif condition.field is Field.HOST and condition.operator is Operator.EXACTLY:
+                parts.append(f"({column} = %s OR LOWER({self.client_ip()}) = %s)")  # with or without its port
+                values += [value, value]
             elif condition.field in EXACT_FIELDS or condition.operator is Operator.EXACTLY:
                 parts.append(f"{column} = %s")
-                values.append(value)
+                values.append("" if value == "-" else value)  # none, as it is shown
             else:
                 parts.append(f"{column} LIKE %s ESCAPE '|'")
                 values.append(f"%{_literal_like(str(value))}%")

@@ -14,6 +14,7 @@ from bot.sessions.database import Connection, Pool, try_login
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
+from bot.sessions.statistics import Grouping, Statistics, groups, to_group, totals
 
 Tenants = frozenset[str] | None  # None: every tenant
 
@@ -90,7 +91,7 @@ class DataSource:
 
     def page(self, query: SessionQuery, tenants: Tenants) -> SessionPage:
         """List one page; raises ``DataSourceError`` or ``BusyError``."""
-        scope = sorted(_narrow(self.options.tenants, tenants) or ()) if self._narrowed(tenants) else None
+        scope = self._scope(tenants)
 
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
             totals = dialect.totals(scope, query.filter)
@@ -108,6 +109,29 @@ class DataSource:
                 matching=max(matching, (page - 1) * query.limit + len(rows)),
                 as_of=datetime.now(UTC),
                 query=_on_page(query, page),
+                caveats=dialect.caveats,
+            )
+
+        return self._read(ask)
+
+    def statistics(self, query: SessionQuery, by: Grouping, tenants: Tenants) -> Statistics:
+        """Count the sessions that fit the filter, and group them; raises ``DataSourceError`` or ``BusyError``."""
+        scope = self._scope(tenants)
+
+        def ask(connection: Connection, dialect: Dialect) -> Statistics:
+            asked = totals(dialect, scope, query.filter, by)
+            total, active, longest, names = connection.rows(asked.sql, asked.values)[0]
+            grouped = groups(dialect, scope, query.filter, by)
+            return Statistics(
+                source=self.name,
+                query=query,
+                by=by,
+                total=int(total),
+                active=int(active),
+                longest_active=float(longest),
+                groups=tuple(map(to_group, connection.rows(grouped.sql, grouped.values))),
+                names=int(names),
+                as_of=datetime.now(UTC),
                 caveats=dialect.caveats,
             )
 
@@ -135,8 +159,10 @@ class DataSource:
         """Close the idle connections."""
         self._pool.close()
 
-    def _narrowed(self, tenants: Tenants) -> bool:
-        return self.options.tenants is not None or tenants is not None
+    def _scope(self, tenants: Tenants) -> list[str] | None:
+        """The tenants of the data source and of the asker together; None is every tenant."""
+        both = _narrow(self.options.tenants, tenants)
+        return None if both is None else sorted(both)
 
     def _read(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
         """Ask once, and once more when the connection had broken or the server's views have changed."""

@@ -1,0 +1,111 @@
+"""Statistics as OCP's session page has them: totals, and groups by user, source, database, tenant or SQL ID."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Statement
+from bot.sessions.model import Field, SessionFilter, SessionQuery
+
+ROWS = 15  # groups that an answer shows
+
+
+class Grouping(enum.Enum):
+    """What sessions are counted by; ``value`` is what people type after ``by=``."""
+
+    USER = "user"
+    SOURCE = "source"
+    DATABASE = "db"
+    SQL_ID = "sql-id"
+    TENANT = "tenant"
+
+    @property
+    def field(self) -> Field:
+        """The field that finds the sessions of one group."""
+        return Field.HOST if self is Grouping.SOURCE else Field(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The sessions that have something in common. Times are seconds in the current state; '' is none."""
+
+    name: str
+    active: int
+    total: int
+    shortest: float
+    average: float
+    longest: float
+    sql: str | None  # the statement of one of them, for groups by SQL ID
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The numbers of one answer, computed by the database; ``groups`` has the largest ones only."""
+
+    source: str
+    query: SessionQuery
+    by: Grouping
+    total: int
+    active: int
+    longest_active: float  # seconds; sessions that are not ACTIVE do not count
+    groups: tuple[Group, ...]
+    names: int  # how many groups there are
+    as_of: datetime  # UTC
+    caveats: tuple[str, ...] = ()
+
+
+def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Statement:
+    """Count sessions, ACTIVE ones and groups, and find the longest time of an ACTIVE one."""
+    where, values = dialect.where(scope, filter_)
+    state, time = dialect.expressions["state"], dialect.expressions["time"]
+    running = f"CASE WHEN {_counted(dialect, by)} THEN {_name(dialect, by)} END"
+    return Statement(
+        f"SELECT COUNT(*), COALESCE(SUM({state} = 'ACTIVE'), 0), "
+        f"COALESCE(MAX(CASE WHEN {state} = 'ACTIVE' THEN {time} END), 0), COUNT(DISTINCT {running}) "
+        f"FROM {dialect.view} WHERE {where}",
+        tuple(values),
+    )
+
+
+def groups(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Statement:
+    """Count by group, those with the most ACTIVE sessions first."""
+    where, values = dialect.where(scope, filter_)
+    state, time, sql = (dialect.expressions[name] for name in ("state", "time", "sql_text"))
+    text = f"MIN(LEFT({sql}, {LIST_SQL_CHARACTERS}))" if by is Grouping.SQL_ID else "NULL"
+    name = _name(dialect, by)
+    return Statement(
+        f"SELECT MIN({name}), SUM({state} = 'ACTIVE') AS active, COUNT(*) AS total, MIN({time}), AVG({time}), "
+        f"MAX({time}), {text} FROM {dialect.view} WHERE {where} AND {_counted(dialect, by)} "
+        # Names that differ in case are different ones, whatever the view's collation says.
+        f"GROUP BY BINARY {name} ORDER BY active DESC, total DESC, 1 ASC LIMIT {ROWS}",
+        tuple(values),
+    )
+
+
+def to_group(row: Sequence[object]) -> Group:
+    """Turn a row of ``groups`` into a group."""
+    name, active, total, shortest, average, longest, sql = row
+    return Group(
+        str(name or ""), int(str(active)), int(str(total)), float(str(shortest or 0)), float(str(average or 0)),
+        float(str(longest or 0)), str(sql) if sql else None,
+    )  # fmt: skip
+
+
+def _name(dialect: Dialect, by: Grouping) -> str:
+    column = {
+        Grouping.USER: "user",
+        Grouping.DATABASE: "database_name",
+        Grouping.SQL_ID: "sql_id",
+        Grouping.TENANT: "tenant",
+    }
+    return f"COALESCE({dialect.client_ip() if by is Grouping.SOURCE else dialect.expressions[column[by]]}, '')"
+
+
+def _counted(dialect: Dialect, by: Grouping) -> str:
+    """By SQL ID only what runs is counted: an idle session has none."""
+    if by is not Grouping.SQL_ID:
+        return "1 = 1"
+    return f"COALESCE({dialect.expressions['sql_id']}, '') <> '' AND {dialect.expressions['command']} <> 'Sleep'"
