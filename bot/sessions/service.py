@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from bot.errors import ConnectionLostError, DataSourceError, InputError
-from bot.sessions import oceanbase
+from bot.sessions import oceanbase, variables
 from bot.sessions.database import Connection, Pool, try_login
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
 from bot.sessions.statistics import Grouping, Statistics, groups, to_group, totals
+from bot.sessions.variables import Variables
 
 Tenants = frozenset[str] | None  # None: every tenant
 
@@ -136,6 +137,12 @@ class DataSource:
             )
 
         return self._read(ask)
+
+    def variables(self, like: str, *, everywhere: bool) -> Variables:
+        """Read variables of the bot's own session or the global ones; raises as ``statistics`` does."""
+        statement = variables.statement(like, everywhere=everywhere)
+        rows = self._read(lambda connection, _dialect: connection.rows(statement.sql, statement.values))
+        return Variables(self.name, everywhere, like, variables.chosen(rows, like), len(rows), datetime.now(UTC))
 
     def find(self, session_id: int, tenants: Tenants) -> list[Session]:
         """Return every session of that id in those tenants, whole SQL included."""

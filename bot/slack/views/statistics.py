@@ -1,0 +1,181 @@
+"""The answer to ``/sessions stats``: OCP's three numbers, a table by user, source, database …, and a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import slackblocks as kit
+from tabulate import tabulate
+
+from bot.sessions.model import Condition, Operator, SessionQuery
+from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statistics import Group, Grouping, Statistics
+from bot.slack.arguments import describe
+from bot.slack.message import Message
+from bot.slack.text import visible
+from bot.slack.views import parts
+
+# action ids
+REFRESH = "statistics.refresh"
+OPEN = "statistics.open"
+BY = {by: f"statistics.by_{by.value.replace('-', '_')}" for by in Grouping}
+
+_LABELS = {
+    Grouping.USER: "User",
+    Grouping.SOURCE: "Source",
+    Grouping.DATABASE: "Database Name",
+    Grouping.SQL_ID: "SQL ID",
+    Grouping.TENANT: "Tenant",
+}
+_OPTION_VALUE = 150  # characters (SLACK.md 2.2)
+_LABEL = 20  # characters of a label in a chart
+_NAME = 60
+_SQL = 80
+
+
+def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool) -> Message:
+    """Show the numbers; ``notes`` are sentences on how the input was understood."""
+    above: list[kit.Block] = [
+        parts.header(f"Session statistics of {found.source}"),
+        parts.lines([parts.code(cut(visible(_command(found)), 1_200))], *([parts.plain(note)] for note in notes)),
+        parts.lines(parts.facts(_numbers(found))),
+    ]
+    below: list[kit.Block] = [parts.context(_footer(found), *parts.caveats(found.caveats))]
+    opens = _open(found)
+    below += [*([opens] if opens else []), _buttons(found)]
+    text = f"Session statistics of {found.source}: {found.total:,} sessions, {found.active:,} active"
+    if not found.groups:
+        nothing = "No query runs now." if found.by is Grouping.SQL_ID and found.total else "No session fits that."
+        return Message(text, [*above, parts.lines([parts.plain(nothing)]), *below])
+    columns, rows = _rows(found, full_sql=full_sql)
+    as_text = [*above, *_text_table(columns, rows), *below]
+    if found.query.text:
+        return Message(text, as_text)
+    return Message(text, [*above, _chart(found), _table(columns, rows), *below], fallback=as_text)
+
+
+def _command(found: Statistics) -> str:
+    return " ".join(filter(None, ("/sessions stats", value(found.query, found.by))))
+
+
+def value(query: SessionQuery, by: Grouping) -> str:
+    """Write the question as its command and its buttons carry it."""
+    return f"{describe(query)} by={by.value}".strip()
+
+
+def _numbers(found: Statistics) -> list[tuple[str, str]]:
+    return [
+        ("Total Sessions", f"{found.total:,}"),
+        ("Active Sessions", f"{found.active:,}"),
+        ("Longest active", parts.seconds(found.longest_active) if found.active else "-"),
+    ]
+
+
+def _footer(found: Statistics) -> str:
+    shown = f"{len(found.groups):,} shown of {found.names:,}, the most active first · " if found.names else ""
+    return f"{shown}as of {parts.moment(found.as_of)}"
+
+
+def _rows(found: Statistics, *, full_sql: bool) -> tuple[list[str], list[list[str]]]:
+    name = _LABELS[found.by]
+    if found.by is not Grouping.SQL_ID:
+        rows = [[_name(group), f"{group.active:,}", f"{group.total:,}"] for group in found.groups]
+        return [name, "Active", "Total"], rows
+    columns = [name, "Active", "Total", "Shortest (s)", "Average (s)", "Longest (s)", "SQL"]
+    return columns, [
+        [
+            _name(group),
+            f"{group.active:,}",
+            f"{group.total:,}",
+            *(f"{seconds:.1f}" for seconds in (group.shortest, group.average, group.longest)),
+            _sql(group, full_sql=full_sql),
+        ]
+        for group in found.groups
+    ]
+
+
+def _name(group: Group) -> str:
+    return cut(visible(group.name).strip(), _NAME) or "-"
+
+
+def _sql(group: Group, *, full_sql: bool) -> str:
+    if not group.sql:
+        return "-"
+    text = " ".join(without_passwords(group.sql).split()) if full_sql else digest(group.sql, _SQL)
+    return cut(visible(text), _SQL) or "-"
+
+
+def _left(column: str) -> bool:
+    return column == "SQL" or column in _LABELS.values()
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> kit.Block:
+    cells: list[list[kit.RawText | kit.RichTextObject]] = [
+        [kit.RawText(text) for text in row] for row in (columns, *rows)
+    ]
+    settings = [kit.ColumnSettings(align="left" if _left(column) else "right") for column in columns]
+    return kit.TableBlock(cells, column_settings=settings, block_id="statistics.table")
+
+
+def _text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[kit.Block]:
+    align = ["left" if _left(column) else "right" for column in columns]
+    text = tabulate(rows, headers=columns, disable_numparse=True, colalign=align)
+    return parts.preformatted(text, block_id="statistics.text")
+
+
+def _chart(found: Statistics) -> kit.Block:
+    labels: list[str] = []
+    for group in found.groups:
+        name = visible(group.name).strip() or "-"
+        # Slack wants each label once.
+        taken = cut(name, _LABEL) in labels
+        labels.append(f"{name[: _LABEL - 4]} {len(labels) + 1}" if taken else cut(name, _LABEL))
+    counts = {
+        "Active": [group.active for group in found.groups],
+        "Other": [group.total - group.active for group in found.groups],
+    }
+    series = [
+        kit.DataSeries(name, [kit.DataPoint(label, count) for label, count in zip(labels, numbers, strict=True)])
+        for name, numbers in counts.items()
+    ]
+    bars = kit.BarChart(series=series, axis_config=kit.AxisConfig(categories=labels, y_label="Sessions"))
+    return kit.DataVisualizationBlock(f"Sessions by {_LABELS[found.by]}", bars, block_id="statistics.chart")
+
+
+def _open(found: Statistics) -> kit.Block | None:
+    """A menu whose entries open the list of a group; an entry holds the whole question, so that it must be short."""
+    options = []
+    for group in found.groups:
+        question = describe(_of_group(found, group))
+        if len(question) <= _OPTION_VALUE:
+            label = cut(f"{_name(group)} · {group.total:,}, {group.active:,} active", 75)
+            options.append(kit.Option(kit.PlainText(label), question))
+    if not options:
+        return None
+    menu = kit.StaticSelectMenu(
+        action_id=OPEN, options=options, placeholder=kit.PlainText(f"Open the list of a {_LABELS[found.by]}")
+    )
+    # A new block id each time: Slack keeps a menu's choice with its block.
+    return kit.ActionsBlock([menu], block_id=f"statistics.{found.as_of.timestamp():.6f}")
+
+
+def _of_group(found: Statistics, group: Group) -> SessionQuery:
+    field = found.by.field
+    others = tuple(condition for condition in found.query.filter.conditions if condition.field is not field)
+    exactly = Condition(field, Operator.EXACTLY, (group.name or "-",))
+    return replace(found.query, filter=replace(found.query.filter, conditions=(*others, exactly)))
+
+
+def _buttons(found: Statistics) -> kit.Block:
+    buttons: list[kit.Element] = [kit.Button("Refresh", action_id=REFRESH, value=value(found.query, found.by))]
+    buttons += [
+        kit.Button(
+            f"By {_LABELS[by]}",
+            action_id=action_id,
+            value=value(found.query, by),
+            style="primary" if by is found.by else None,
+        )
+        for by, action_id in BY.items()
+    ]
+    return kit.ActionsBlock(buttons, block_id="statistics.browse")

@@ -1,0 +1,76 @@
+"""The answer to ``/sessions vars``: variables with their units and what the well-known ones mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import slackblocks as kit
+from tabulate import tabulate
+
+from bot.sessions.statement import cut
+from bot.sessions.variables import Variable, Variables
+from bot.slack.message import Message
+from bot.slack.text import visible
+from bot.slack.views import parts
+
+_COLUMNS = ("Variable", "Value", "Meaning")
+_VALUE = 60
+_PER_SECOND = {"µs": 1_000_000, "ms": 1_000, "s": 1}
+
+
+def variables(found: Variables, notes: Sequence[str]) -> Message:
+    """Show them in a table; ``notes`` are sentences on how the input was understood."""
+    which = "Global variables" if found.everywhere else "Variables"
+    whose = (
+        "What new sessions begin with; a session may have set others since."
+        if found.everywhere
+        else "Those of this bot's own session: no server shows another session's."
+    )
+    above: list[kit.Block] = [
+        parts.header(f"{which} of {found.source}"),
+        parts.lines([parts.plain(whose)], *([parts.plain(note)] for note in notes)),
+    ]
+    footer = parts.context(f"{_count(found)} · read only · as of {parts.moment(found.as_of)}")
+    text = f"{which} of {found.source}"
+    if not found.variables:
+        return Message(text, [*above, parts.lines([parts.plain("No variable has a name like that.")]), footer])
+    rows = [_row(variable) for variable in found.variables]
+    cells: list[list[kit.RawText | kit.RichTextObject]] = [
+        [kit.RawText(cell) for cell in row] for row in (_COLUMNS, *rows)
+    ]
+    as_text = parts.preformatted(tabulate(rows, headers=_COLUMNS, disable_numparse=True))
+    return Message(
+        text,
+        [*above, kit.TableBlock(cells, block_id="variables.table"), footer],
+        fallback=[*above, *as_text, footer],
+    )
+
+
+def _count(found: Variables) -> str:
+    shown = len(found.variables)
+    if shown == found.matching:
+        return f"{shown:,} shown"
+    narrow = "narrow with a longer like=" if found.like else "find others with like=, as in /sessions vars like=timeout"
+    return f"{shown:,} shown of {found.matching:,}; {narrow}"
+
+
+def _row(variable: Variable) -> list[str]:
+    value = cut(visible(variable.value).strip(), _VALUE) or "-"
+    return [cut(visible(variable.name), _VALUE), _with_unit(value, variable.unit), variable.meaning or "-"]
+
+
+def _with_unit(value: str, unit: str) -> str:
+    """10000000 µs is hard to read: say that it is 10 s."""
+    if not unit:
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if number <= 0:
+        return f"{value} {unit}"
+    if unit == "bytes":
+        return f"{value} bytes ({number / 2**20:.4g} MiB)" if number >= 2**20 else f"{value} bytes"
+    seconds = number / _PER_SECOND[unit]
+    readable = parts.seconds(seconds)
+    return f"{value} {unit}" if unit == "s" and seconds < 600 else f"{value} {unit} ({readable})"

@@ -1,0 +1,117 @@
+"""/sessions stats: counts sessions as the statistics tab of OCP's session page does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bot.access import Access, Right
+from bot.errors import InputError
+from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
+from bot.sessions.service import SessionService
+from bot.sessions.statistics import Grouping
+from bot.slack.arguments import parse
+from bot.slack.channels import Defaults
+from bot.slack.events import Command, Press, Registrar
+from bot.slack.message import Message
+from bot.slack.views import statistics as view
+from bot.slack.views.help import HELP_WORDS, Topic, help_for
+from bot.slack.words import KeyWord, words
+
+VERB = "stats"
+USAGE = "/sessions stats [filter…] [by=user|source|db|sql-id|tenant] [private] [text]"
+EXAMPLES = (
+    ("/sessions stats", "how many, how many active, since when; by user"),
+    ("/sessions stats by=sql-id active-only", "which statements run, how often, for how long"),
+    ("/sessions stats tenant=shop by=source", "one tenant, by client address"),
+)
+TOPIC = Topic(USAGE, "Count sessions as OCP's statistics tab does", EXAMPLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was typed after ``stats``; ``notes`` are sentences on what had to be corrected."""
+
+    query: SessionQuery
+    by: Grouping
+    notes: tuple[str, ...] = ()
+
+
+def read(text: str) -> Question:
+    """Read the words after ``stats`` (already repaired). Raises ``InputError``."""
+    by = Grouping.USER
+    for word in words(text):
+        if isinstance(word, KeyWord) and word.key == "by":
+            by = _grouping(word)
+            text = text.replace(word.text, "", 1)
+    parsed = parse(text)
+    query = parsed.query
+    if query.sort.field is not None or query.limit != DEFAULT_LIMIT or query.page != 1:
+        raise InputError(
+            "Statistics take no sort, limit or page: they show the most active first.",
+            spot="sort" if query.sort.field is not None else "limit" if query.limit != DEFAULT_LIMIT else "page",
+            example=EXAMPLES[0][0],
+        )
+    return Question(query, by, parsed.notes)
+
+
+_GROUPINGS = {by.value: by for by in Grouping}
+_ALSO = {"host": Grouping.SOURCE, "ip": Grouping.SOURCE, "database": Grouping.DATABASE}
+
+
+def _grouping(word: KeyWord) -> Grouping:
+    known = _GROUPINGS | _ALSO
+    if word.operator is not Operator.CONTAINS or len(word.values) != 1 or word.values[0].lower() not in known:
+        raise InputError(
+            f"Sessions are counted by {', '.join(by.value for by in Grouping)}.",
+            spot=word.text,
+            example="/sessions stats by=user",
+        )
+    return known[word.values[0].lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsCommand:
+    """What /sessions stats and the buttons under its answer do."""
+
+    sessions: SessionService
+    access: Access
+    defaults: Defaults
+    full_sql: Mapping[str, bool]  # by data source
+    open_list: Callable[[Command], None]  # answers /sessions
+
+    def answer(self, command: Command, text: str) -> None:
+        """Answer the command."""
+        if text.lower() in HELP_WORDS:
+            names = self.sessions.names
+            command.reply.private(help_for([TOPIC], self.access, names, command.person, command.channel))
+            return
+        question = read(text)
+        message = self._statistics(question, command)
+        (command.reply.private if question.query.private else command.reply.public)(message)
+
+    def browse(self, press: Press) -> None:
+        """Count again, by the same or by something else, edited in place."""
+        message = self._statistics(read(press.value), press)
+        press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
+
+    def open(self, press: Press) -> None:
+        """Post the list of the group that was chosen."""
+        chosen = press.chosen.get(view.OPEN)
+        if chosen:
+            self.open_list(Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply))
+
+    def _statistics(self, question: Question, event: Command | Press) -> Message:
+        allowed = self.access.sources(event.person, Right.VIEW, self.sessions.names, event.channel)
+        query = self.defaults.completed(question.query, event.channel, allowed)
+        source = query.source or ""
+        scope = self.access.scope(event.person, Right.VIEW, source, event.channel)
+        found = self.sessions.source(source).statistics(query, question.by, scope.tenants)
+        return view.statistics(found, question.notes, full_sql=self.full_sql[source])
+
+
+def register(registrar: Registrar, command: StatisticsCommand) -> None:
+    """Announce the buttons and the menu of the answer."""
+    for action_id in (view.REFRESH, *view.BY.values()):
+        registrar.press(action_id, command.browse)
+    registrar.press(view.OPEN, command.open)

@@ -1,0 +1,104 @@
+"""/sessions vars: variables of the bot's own session and the global ones, as ODC's page has them. Read only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.access import Access, Right
+from bot.errors import InputError
+from bot.sessions.model import Operator
+from bot.sessions.service import SessionService
+from bot.slack.channels import Defaults
+from bot.slack.events import Command
+from bot.slack.views import variables as view
+from bot.slack.views.help import HELP_WORDS, Topic, help_for
+from bot.slack.words import KeyWord, PlainWord, nearest, words
+
+VERB = "vars"
+USAGE = "/sessions vars [like=…] [global] [source=…] [private]"
+EXAMPLES = (
+    ("/sessions vars", "the well-known ones, those that ODC pins first"),
+    ("/sessions vars like=timeout global", "by a part of their name; what new sessions begin with"),
+)
+TOPIC = Topic(USAGE, "Show variables with their units; no server shows another session's", EXAMPLES)
+
+_KEYS = ("like", "source")
+_WORDS = ("global", "private")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was typed after ``vars``; ``notes`` are sentences on what had to be corrected."""
+
+    like: str = ""
+    source: str | None = None
+    everywhere: bool = False
+    private: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def read(text: str) -> Question:
+    """Read the words after ``vars`` (already repaired); a bare word is a part of a name. Raises ``InputError``."""
+    keys: dict[str, str] = {}
+    said: set[str] = set()
+    notes: list[str] = []
+    for word in words(text):
+        if isinstance(word, KeyWord):
+            _read_key(word, keys, notes)
+        elif (known := _known(word, notes)) is not None:
+            said.add(known)
+        elif "like" in keys:
+            raise InputError("Give one part of a name.", spot=word.text, example=EXAMPLES[1][0])
+        else:
+            keys["like"] = word.text
+    return Question(
+        keys.get("like", ""), keys.get("source"), "global" in said, "private" in said, tuple(notes)
+    )  # fmt: skip
+
+
+def _read_key(word: KeyWord, keys: dict[str, str], notes: list[str]) -> None:
+    key = word.key
+    if key not in _KEYS:
+        meant = nearest(key, _KEYS)
+        if meant is None:
+            raise InputError(
+                f"There is no key “{key}” here. There is: {', '.join(_KEYS)}.", spot=word.text, example=EXAMPLES[1][0]
+            )
+        notes.append(f"“{key}” was read as {meant}.")
+        key = meant
+    if key in keys:
+        raise InputError(f"{key} stands there twice. Give it once.", spot=word.text, example=EXAMPLES[1][0])
+    if word.operator is not Operator.CONTAINS or len(word.values) != 1:
+        raise InputError(f"{key} takes one value after =.", spot=word.text, example=EXAMPLES[1][0])
+    keys[key] = word.values[0]
+
+
+def _known(word: PlainWord, notes: list[str]) -> str | None:
+    if word.quoted or word.word in _WORDS:
+        return None if word.quoted else word.word
+    meant = nearest(word.word, _WORDS)
+    if meant is not None:
+        notes.append(f"“{word.text}” was read as {meant}.")
+    return meant
+
+
+@dataclass(frozen=True, slots=True)
+class VariablesCommand:
+    """What /sessions vars does."""
+
+    sessions: SessionService
+    access: Access
+    defaults: Defaults
+
+    def answer(self, command: Command, text: str) -> None:
+        """Answer the command."""
+        if text.lower() in HELP_WORDS:
+            names = self.sessions.names
+            command.reply.private(help_for([TOPIC], self.access, names, command.person, command.channel))
+            return
+        question = read(text)
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        source = self.defaults.source_for(question.source, command.channel, allowed)
+        found = self.sessions.source(source).variables(question.like, everywhere=question.everywhere)
+        message = view.variables(found, question.notes)
+        (command.reply.private if question.private else command.reply.public)(message)
