@@ -34,7 +34,7 @@ from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, lo
 from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
-from commands import kill_session, sessions
+from commands import kill_session, sessions, show, sources
 
 log = structlog.get_logger("bot")
 
@@ -148,8 +148,11 @@ def _register(
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)
     full_sql = {name: source.show_sql == "full" for name, source in settings.data_sources.items()}
+    show_command = show.ShowCommand(service, requests, access, defaults, full_sql)
+    verbs = {show.NAME: show_command.answer, sources.NAME: sources.SourcesCommand(service, access).answer}
     registers: list[Callable[[SessionBot], None]] = [
-        lambda to: sessions.register(to, sessions.SessionsCommand(service, requests, access, defaults, full_sql)),
+        lambda to: sessions.register(to, sessions.SessionsCommand(service, access, defaults, full_sql, verbs)),
+        lambda to: show.register(to, show_command),
         lambda to: kill_session.register(
             to,
             kill_session.KillSessionCommand(

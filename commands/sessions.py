@@ -1,4 +1,4 @@
-"""/sessions: lists sessions as OCP's session page does, and shows the SQL of one."""
+"""/sessions: lists sessions as OCP's session page does."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bot.access import Access, Right
-from bot.closing.requests import ClosingRequests
-from bot.errors import SessionBotError, TargetError
 from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
 from bot.slack.arguments import parse
 from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar, Verb
 from bot.slack.message import Message
-from bot.slack.references import PICK, picked
+from bot.slack.references import PICK
 from bot.slack.typed import repaired
-from bot.slack.views import session_list, sql_modal
+from bot.slack.views import session_list
 from bot.slack.views.notices import usage
 
 NAME = "/sessions"
-USAGE = "[filter…] [active-only|idle] [private] | help"
+USAGE = "[filter…] [active-only|idle] [private] | show ID | sources | help"
 DESCRIPTION = "List OceanBase sessions and close them"
 
 EXAMPLES = (
@@ -28,8 +26,9 @@ EXAMPLES = (
     ("/sessions tenant=shop user=app time>5m", "tenant is exact, user contains “app”, longer than five minutes"),
     ("/sessions host=10.0.3 db=orders,billing", "several values are alternatives"),
     ("/sessions sql=“update stock” status=ACTIVE", "by a piece of the SQL"),
-    ("/sessions id=3221487826", "one session"),
+    ("/sessions show 3221487826", "everything known about one session"),
     ("/sessions idle sort=-time limit=50 page=2", "idle ones, longest first"),
+    ("/sessions sources", "the data sources, how they are and what the bot may do there"),
     ("/sessions active-only private", "only you see the answer; “text” gives plain text"),
 )
 
@@ -39,7 +38,6 @@ class SessionsCommand:
     """What /sessions and the buttons under its answer do."""
 
     sessions: SessionService
-    requests: ClosingRequests
     access: Access
     defaults: Defaults
     full_sql: Mapping[str, bool]  # by data source: whether SQL is shown with its literals
@@ -67,24 +65,6 @@ class SessionsCommand:
         message = self._page(self._completed(query, press), press, ())
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
-    def view_sql(self, press: Press) -> None:
-        """Open the modal at once, fill it when the database has answered."""
-        reference = picked(press)
-        view_id = press.reply.open_modal(press.trigger_id, sql_modal.loading(reference.id))
-        if view_id is None:
-            raise TargetError("Slack did not open the window in time. Press View SQL once more.")
-        try:
-            scope = self.access.scope(press.person, Right.VIEW, reference.source, press.channel)
-            found = self.sessions.find(reference.source, reference.id, scope.tenants)
-            session = next((one for one in found if reference.matches(one)), None)
-            if session is None:
-                raise TargetError(f"Session {reference.id} has ended since the list was made. Press Refresh.")
-            self.requests.record_sql_view(press.person, press.channel, session)
-        except SessionBotError as error:
-            press.reply.update_modal(view_id, sql_modal.problem(reference.id, error.sentence))
-            raise
-        press.reply.update_modal(view_id, sql_modal.statement(session))
-
     def _completed(self, query: SessionQuery, event: Command | Press) -> SessionQuery:
         """Fill in what the channel means when nothing is named."""
         allowed = self.access.sources(event.person, Right.VIEW, self.sessions.names, event.channel)
@@ -102,5 +82,4 @@ def register(registrar: Registrar, command: SessionsCommand) -> None:
     registrar.command(NAME, command.answer)
     for action_id in (session_list.REFRESH, session_list.PREVIOUS, session_list.NEXT, session_list.TOGGLE_ACTIVE):
         registrar.press(action_id, command.browse)
-    registrar.press(session_list.VIEW_SQL, command.view_sql, shows_progress=True)
     registrar.press(PICK, lambda _press: None)

@@ -33,7 +33,7 @@ COMMANDS = [
     {
         "command": "/sessions",
         "description": "List OceanBase sessions and close them",
-        "usage_hint": "[filter…] [active-only|idle] [private] | help",
+        "usage_hint": "[filter…] [active-only|idle] [private] | show ID | sources | help",
     },
     {
         "command": "/kill-session",

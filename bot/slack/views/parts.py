@@ -9,9 +9,10 @@ from typing import Any
 import slackblocks as kit
 
 from bot.sessions.statement import cut
-from bot.slack.text import visible
+from bot.slack.text import unformatted, visible
 
 _MAX_TEXT = 3000  # characters of one text element
+_CAVEATS, _CAVEAT = 5, 300  # sentences, and characters of each
 
 
 class SqlBlock(kit.RichTextCodeBlock):
@@ -79,6 +80,11 @@ def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -
 def context(*texts: str) -> kit.ContextBlock:
     """Small print; each text is mrkdwn and must be free of data that is not escaped."""
     return kit.ContextBlock([kit.Text(text, verbatim=True) for text in texts])
+
+
+def caveats(sentences: Sequence[str]) -> list[str]:
+    """Sentences on what is not seen, as small print for ``context``: no more than fit beside a list."""
+    return [f"⚠️ {unformatted(cut(sentence, _CAVEAT))}" for sentence in sentences[:_CAVEATS]]
 
 
 def moment(at: datetime, style: str = "{time_secs}") -> str:
