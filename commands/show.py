@@ -18,6 +18,7 @@ from bot.slack.message import Message
 from bot.slack.references import SessionReference, picked
 from bot.slack.values import session_id
 from bot.slack.views import session_details, session_list, sql_modal
+from bot.slack.words import quoted
 
 NAME = "show"  # the verb after /sessions
 EXAMPLE = "/sessions show 3221487826"
@@ -51,7 +52,7 @@ def parse(words: str) -> Wish:
     if not number:
         raise InputError("Which session? Give its id; /sessions shows it in the first column.", example=EXAMPLE)
     wanted = session_id(number)
-    parsed = arguments.parse(" ".join([*([f'server="{server}"'] if server else []), *rest]))
+    parsed = arguments.parse(" ".join([*([f"server={quoted(server)}"] if server else []), *rest]))
     query = parsed.query
     if replace(query, source=None, private=False, filter=SessionFilter()) != SessionQuery() or query.filter.flags:
         raise InputError("show takes one session: no order, no page and no flag but private.", spot="", example=EXAMPLE)

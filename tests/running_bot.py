@@ -28,7 +28,7 @@ class RunningBot:
 
     def __init__(
         self, sandbox: SlackSandbox, database: EmbeddedOceanBase, folder: Path, *,
-        access: str = ACCESS, more: str = "", source: str = "",
+        access: str = ACCESS, more: str = "", source: str = "", first: str = "",
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._folder = folder
@@ -36,6 +36,7 @@ class RunningBot:
         self.log = folder / "bot.log"
         self.config.write_text(
             f"""
+{first}
 [data_sources.demo]
 host = "{database.host}"
 port = {database.port}

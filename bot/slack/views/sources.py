@@ -19,7 +19,7 @@ _HEADER = ("Data source", "Answers", "Sessions", "Active", "Kind", "View", "Sees
 _NUMBERS = (2, 3)  # columns that are aligned to the right
 _CELL = 40  # characters
 _SHOWN = 30  # data sources; with more of them Slack refuses the message (SLACK.md 2.2)
-_SENTENCES, _SENTENCE = 12, 400  # problems and caveats under the table, and characters of each
+_SENTENCES, _SENTENCE = 8, 400  # problems and caveats under the table, and characters of each
 
 
 def sources(found: Sequence[SourceHealth], as_of: datetime) -> Message:
@@ -81,7 +81,7 @@ def _table(rows: Sequence[Sequence[str]]) -> kit.Block:
 
 def _sentences(found: Sequence[SourceHealth]) -> list[kit.Block]:
     rows = [
-        [parts.bold(one.name), parts.plain(f"  ⚠️ {cut(visible(sentence), _SENTENCE)}")]
+        [parts.bold(cut(visible(one.name), _CELL)), parts.plain(f"  ⚠️ {cut(visible(sentence), _SENTENCE)}")]
         for one in found
         for sentence in ([one.problem] if one.problem else one.caveats)
     ]
