@@ -151,7 +151,9 @@ def _register(
     show_command = show.ShowCommand(service, requests, access, defaults, full_sql)
     verbs = {show.NAME: show_command.answer, sources.NAME: sources.SourcesCommand(service, access).answer}
     registers: list[Callable[[SessionBot], None]] = [
-        lambda to: sessions.register(to, sessions.SessionsCommand(service, access, defaults, full_sql, verbs)),
+        lambda to: sessions.register(
+            to, sessions.SessionsCommand(service, access, defaults, full_sql, verbs, topics=[kill_session.TOPIC])
+        ),
         lambda to: show.register(to, show_command),
         lambda to: kill_session.register(
             to,

@@ -82,7 +82,7 @@ def test_every_example_of_readme_and_help_runs_as_it_stands(example: str) -> Non
     if name == sessions.NAME and verb in VERBS:
         VERBS[verb](repaired(rest))
     elif name == sessions.NAME:
-        assert parse_sessions(repaired(words)).notes == ()
+        assert not [note for note in parse_sessions(repaired(words)).notes if "was read as" in note]
     else:
         kill_session.parse(repaired(words))
 
