@@ -32,9 +32,10 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.service import DataSource, DataSourceOptions, SessionService
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.channels import ChannelDefault, Defaults
+from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
-from commands import kill_session, sessions
+from commands import kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
 
@@ -148,10 +149,21 @@ def _register(
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)
     full_sql = {name: source.show_sql == "full" for name, source in settings.data_sources.items()}
+    show_command = show.ShowCommand(service, requests, access, defaults, full_sql)
+    verbs: dict[str, Verb] = {}
+    topics = {module.NAME: module.TOPIC for module in (show, statistics, variables, sources, kill_session)}
+    list_command = sessions.SessionsCommand(service, access, defaults, full_sql, verbs, topics)
+    statistics_command = statistics.StatisticsCommand(service, access, defaults, full_sql, list_command.answer)
+    verbs |= {
+        show.NAME: show_command.answer,
+        statistics.NAME: statistics_command.answer,
+        variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
+        sources.NAME: sources.SourcesCommand(service, access).answer,
+    }
     registers: list[Callable[[SessionBot], None]] = [
-        lambda to: sessions.register(
-            to, sessions.SessionsCommand(service, requests, access, defaults, full_sql, topics=[kill_session.TOPIC])
-        ),
+        lambda to: sessions.register(to, list_command),
+        lambda to: show.register(to, show_command),
+        lambda to: statistics.register(to, statistics_command),
         lambda to: kill_session.register(
             to,
             kill_session.KillSessionCommand(

@@ -15,10 +15,10 @@ from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar
 from bot.slack.message import Message
 from bot.slack.views import statistics as view
-from bot.slack.views.help import HELP_WORDS, Topic, help_for
+from bot.slack.views.help import Topic
 from bot.slack.words import KeyWord, words
 
-VERB = "stats"
+NAME = "stats"
 USAGE = "/sessions stats [filter…] [by=user|source|db|sql-id|tenant] [private] [text]"
 EXAMPLES = (
     ("/sessions stats", "how many, how many active, since when; by user"),
@@ -82,10 +82,6 @@ class StatisticsCommand:
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
-        if text.lower() in HELP_WORDS:
-            names = self.sessions.names
-            command.reply.private(help_for([TOPIC], self.access, names, command.person, command.channel))
-            return
         question = read(text)
         message = self._statistics(question, command)
         (command.reply.private if question.query.private else command.reply.public)(message)

@@ -11,10 +11,10 @@ from bot.sessions.service import SessionService
 from bot.slack.channels import Defaults
 from bot.slack.events import Command
 from bot.slack.views import variables as view
-from bot.slack.views.help import HELP_WORDS, Topic, help_for
+from bot.slack.views.help import Topic
 from bot.slack.words import KeyWord, PlainWord, nearest, words
 
-VERB = "vars"
+NAME = "vars"
 USAGE = "/sessions vars [like=…] [global] [source=…] [private]"
 EXAMPLES = (
     ("/sessions vars", "the well-known ones, those that ODC pins first"),
@@ -92,10 +92,6 @@ class VariablesCommand:
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
-        if text.lower() in HELP_WORDS:
-            names = self.sessions.names
-            command.reply.private(help_for([TOPIC], self.access, names, command.person, command.channel))
-            return
         question = read(text)
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         source = self.defaults.source_for(question.source, command.channel, allowed)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bot.demo.database import EmbeddedOceanBase
+from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
 
 ROOT = Path(__file__).parent.parent
@@ -27,8 +27,8 @@ class RunningBot:
     """`python -m bot run` for as long as the `with` block; returns from start when Slack is connected."""
 
     def __init__(
-        self, sandbox: SlackSandbox, database: EmbeddedOceanBase, folder: Path, *,
-        access: str = ACCESS, more: str = "", source: str = "",
+        self, sandbox: SlackSandbox, database: EmbeddedServer, folder: Path, *,
+        access: str = ACCESS, more: str = "", source: str = "", first: str = "",
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._folder = folder
@@ -36,6 +36,7 @@ class RunningBot:
         self.log = folder / "bot.log"
         self.config.write_text(
             f"""
+{first}
 [data_sources.demo]
 host = "{database.host}"
 port = {database.port}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,25 @@ import yaml
 from bot.demo import launch
 from bot.slack.arguments import parse as parse_sessions
 from bot.slack.typed import repaired
-from commands import kill_session, sessions
+from commands import kill_session, sessions, show, sources, statistics, variables
 
 ROOT = Path(__file__).parent.parent
 REGISTERED = {
     module.NAME: {"command": module.NAME, "description": module.DESCRIPTION, "usage_hint": module.USAGE}
     for module in (sessions, kill_session)
 }
+VERBS: dict[str, Callable[[str], object]] = {
+    show.NAME: show.parse,
+    sources.NAME: sources.parse,
+    statistics.NAME: statistics.read,
+    variables.NAME: variables.read,
+}
+MODULES = (sessions, kill_session, show, sources, statistics, variables)
 # The scope that each Web API method wants (SLACK.md section 6).
 SCOPES = {
     "chat_postMessage": "chat:write", "chat_postEphemeral": "chat:write", "chat_update": "chat:write",
     "users_info": "users:read", "usergroups_users_list": "usergroups:read",
+    "files_upload_v2": "files:write", "conversations_open": "im:write",
     "views_open": None, "views_update": None, "auth_test": None,
 }  # fmt: skip
 
@@ -69,13 +78,16 @@ def examples() -> list[str]:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     from_readme = re.findall(r"^(/(?:sessions|kill-session)\b.*)$", readme, re.MULTILINE)
     assert len(from_readme) >= 5
-    return [*from_readme, *(text for module in (sessions, kill_session) for text, _ in module.EXAMPLES)]
+    return [*from_readme, *(text for module in MODULES for text, _ in module.TOPIC.examples)]
 
 
 @pytest.mark.parametrize("example", examples())
 def test_every_example_of_readme_and_help_runs_as_it_stands(example: str) -> None:
     name, _, words = example.partition(" ")
-    if name == sessions.NAME:
+    verb, _, rest = words.partition(" ")
+    if name == sessions.NAME and verb in VERBS:
+        VERBS[verb](repaired(rest))
+    elif name == sessions.NAME:
         assert not [note for note in parse_sessions(repaired(words)).notes if "was read as" in note]
     else:
         kill_session.parse(repaired(words))

@@ -34,7 +34,7 @@ COMMANDS = [
     {
         "command": "/sessions",
         "description": "List OceanBase sessions and close them",
-        "usage_hint": "[filter…] [active-only|idle] [private] | help",
+        "usage_hint": "[filter…] [active-only|idle] [private] | show ID | stats | vars | sources | help",
     },
     {
         "command": "/kill-session",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.sessions.database import Value
+from bot.sessions.details import DetailsReader, Reach
 from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
@@ -43,6 +44,11 @@ class Dialect:
     protected_users: frozenset[str]
     transaction_view: str | None  # where open transactions are listed by tx_id
     caveats: tuple[str, ...] = ()  # sentences on what this login cannot see here
+    sees: Reach | None = None  # None: not known
+    closes: Reach | None = None
+    login_tenant: str | None = None  # the tenant logged in to; None where there are no tenants
+    details: DetailsReader | None = None  # reads what the process list does not say of a session
+    servers_view: str | None = None  # where the cluster's servers are listed
 
     def page(
         self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int
@@ -92,6 +98,12 @@ class Dialect:
         if self.transaction_view is None:
             return None
         return Statement(f"SELECT 1 FROM {self.transaction_view} WHERE tx_id = %s LIMIT 1", (transaction_id,))
+
+    def absent_servers(self) -> Statement | None:
+        """Select address, port and status of the servers that do not serve; None on a single server."""
+        if self.servers_view is None:
+            return None
+        return Statement(f"SELECT svr_ip, sql_port, status FROM {self.servers_view} WHERE status <> 'ACTIVE'")
 
     def to_session(self, source: str, row: Sequence[Any]) -> Session:
         """Turn a row of ``COLUMNS`` into a session; NULL and '' become what they mean."""

@@ -5,10 +5,15 @@ Columns are probed, never derived from a version (OCEANBASE.md 1.2: even patch r
 
 from __future__ import annotations
 
-from bot.errors import DataSourceError, PrivilegeMissingError
+import re
+from dataclasses import dataclass
+
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import MODULE, Connection
+from bot.sessions.details import Reach
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
+from bot.sessions.oceanbase_details import OceanBaseDetails, readable
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE = (
@@ -17,8 +22,10 @@ PREPARE = (
     f"CALL dbms_application_info.set_module('{MODULE}', '')",
 )
 
-_VIEWS = ("oceanbase.GV$OB_PROCESSLIST", "oceanbase.V$OB_PROCESSLIST")
-_TRANSACTION_VIEWS = ("oceanbase.GV$OB_TRANSACTION_SCHEDULERS", "oceanbase.V$OB_TRANSACTION_SCHEDULERS")
+_ALL_SERVERS = "oceanbase.GV$OB_PROCESSLIST"
+_ONE_SERVER = "oceanbase.V$OB_PROCESSLIST"
+_LAST_RESORT = "information_schema.PROCESSLIST"  # anybody may read it; all there is on OceanBase 3
+_SERVERS = ("oceanbase.DBA_OB_SERVERS",)  # the sys tenant's; seekdb has none
 
 # OCEANBASE.md section 3: monitoring, proxies, standby, restore, log subscription, operators.
 PROTECTED_USERS = frozenset({
@@ -27,32 +34,89 @@ PROTECTED_USERS = frozenset({
     "PUBLIC", "LBACSYS", "ORAAUDITOR",
 })  # fmt: skip
 
-_NO_SUCH_VIEW = 1146
+_NO_SUCH_VIEW = (1146, 1049)  # 1049: no database named oceanbase
+_SYS = "sys"
+_GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _ProcessList:
+    view: str
+    columns: frozenset[str]
+    caveats: tuple[str, ...] = ()
 
 
 def probe(connection: Connection, user: str) -> Dialect | None:
     """Find out what this server offers to ``user``; None when it is no OceanBase.
 
-    Raises one of the ``DataSourceError`` family, ``PrivilegeMissingError`` above all.
+    Raises one of the ``DataSourceError`` family.
     """
-    for view in _VIEWS:
+    name = _name(connection)
+    seekdb = "seekdb" in name  # one server, one tenant
+    found = _process_list(connection, seekdb=seekdb)
+    if found is None:
+        return None
+    login = user.split("@", 1)[0]
+    tenant = _tenant(connection, user)
+    sees, closes = _reach(connection, tenant)
+    tagged = "MODULE" in found.columns
+    caveats = [*found.caveats, *([_ONLY[sees].format(user=user, tenant=tenant)] if sees in _ONLY else [])]
+    if not tagged:
+        caveats.append(f"Sessions of {login} are left out: the bot could not tell its own among them.")
+    details = OceanBaseDetails.probe(connection)
+    return Dialect(
+        name=name,
+        view=found.view,
+        expressions=_expressions(found.columns) | ({} if tagged else _untagged(tenant, seekdb=seekdb)),
+        own_values=(MODULE, login) if tagged else (login,),
+        protected_users=PROTECTED_USERS,
+        transaction_view=details.transactions,
+        caveats=tuple(caveats),
+        sees=sees,
+        closes=closes,
+        login_tenant=tenant,
+        details=details.read,
+        servers_view=readable(connection, "svr_ip, sql_port, status", _SERVERS),
+    )
+
+
+def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | None:
+    """Return the best list of sessions that this login can read."""
+    reasons: list[str] = []
+    refused: PrivilegeMissingError | None = None
+    for view in (_ALL_SERVERS, _ONE_SERVER):
         try:
-            columns = frozenset(str(row[0]).upper() for row in connection.rows(f"DESC {view}"))
-        except PrivilegeMissingError:
-            raise
+            columns = _columns(connection, view)
+            # The bot's own session must be in it: 4.2.1.1 to 4.2.1.4 have a GV$ view without any row.
+            if connection.rows(f"SELECT 1 FROM {view} LIMIT 1"):
+                return _ProcessList(view, columns, () if not reasons or seekdb else (_one_server(reasons[0]),))
+            reasons.append(f"{view} is empty")
+        except PrivilegeMissingError as error:
+            refused = error
+            reasons.append(f"this login may not read {view} (GRANT SELECT ON oceanbase.* TO it)")
         except DataSourceError as error:
-            if error.errno in (_NO_SUCH_VIEW, 1049):  # 1049: no database named oceanbase
-                continue
-            raise
-        return Dialect(
-            name=_name(connection),
-            view=view,
-            expressions=_expressions(columns),
-            own_values=(MODULE, user.split("@", 1)[0]),
-            protected_users=PROTECTED_USERS,
-            transaction_view=_transaction_view(connection),
-        )
-    return None
+            if error.errno not in _NO_SUCH_VIEW:
+                raise
+            reasons.append(f"there is no {view}")
+    if not connection.rows("SHOW VARIABLES LIKE 'ob_query_timeout'"):
+        return None  # not OceanBase
+    try:
+        columns = _columns(connection, _LAST_RESORT)
+    except DataSourceError as error:
+        raise refused or error from error
+    return _ProcessList(_LAST_RESORT, columns, (_last_resort(reasons[-1]),))
+
+
+def _columns(connection: Connection, view: str) -> frozenset[str]:
+    return frozenset(str(row[0]).upper() for row in connection.rows(f"DESC {view}"))
+
+
+def _one_server(reason: str) -> str:
+    return f"Only the sessions of one server are listed, the one that the bot is connected to: {reason}."
+
+
+def _last_resort(reason: str) -> str:
+    return f"Read from {_LAST_RESORT}, since {reason}: trace ids, transactions, lock waits and proxies are not known."
 
 
 def _name(connection: Connection) -> str:
@@ -60,16 +124,51 @@ def _name(connection: Connection) -> str:
     return version.split("-", 1)[-1] if "-" in version else version
 
 
-def _transaction_view(connection: Connection) -> str | None:
-    for view in _TRANSACTION_VIEWS:
-        try:
-            connection.rows(f"SELECT tx_id FROM {view} LIMIT 0")
-        except DataSourceError as error:
-            if error.errno == 0:
-                raise
-            continue  # not in this version, or not for this login: the process list alone must do
-        return view
-    return None
+def _tenant(connection: Connection, user: str) -> str:
+    try:
+        return str(connection.rows("SELECT effective_tenant()")[0][0])
+    except (ConnectionLostError, DataSourceTimeoutError):
+        raise
+    except DataSourceError:
+        # seekdb 1.4 has no such function. An observer takes user@tenant, OBProxy user@tenant#cluster.
+        return user.partition("@")[2].partition("#")[0] or _SYS
+
+
+def _reach(connection: Connection, tenant: str) -> tuple[Reach, Reach]:
+    """Whose sessions this login sees and may close (OCEANBASE.md 1.4 and 2.3)."""
+    if tenant == _SYS:
+        return Reach.ALL, Reach.ALL  # grants are not consulted there
+    granted: set[str] = set()
+    for row in connection.rows("SHOW GRANTS"):
+        match = _GLOBAL_GRANT.match(str(row[0]))
+        granted |= {privilege.strip().upper() for privilege in match[1].split(",")} if match else set()
+    everything = bool(granted & {"ALL", "ALL PRIVILEGES"})
+    return (
+        Reach.TENANT if everything or "PROCESS" in granted else Reach.OWN,
+        Reach.TENANT if everything or "SUPER" in granted else Reach.OWN,
+    )
+
+
+_ONLY = {
+    Reach.TENANT: "The bot's login {user} sees only the sessions of tenant {tenant}.",
+    Reach.OWN: "The bot's login {user} sees only its own sessions. To see all of tenant {tenant}: "
+    "GRANT PROCESS ON *.* TO it.",
+}
+
+
+def _untagged(tenant: str, *, seekdb: bool) -> dict[str, str]:
+    """What differs on ``information_schema.PROCESSLIST``, which has eight columns."""
+    if seekdb:
+        where = {"tenant": "'sys'"}
+    else:
+        # A login of sys sees every tenant's sessions there, of servers that are not named either.
+        where = {"tenant": "NULL" if tenant == _SYS else "effective_tenant()", "server": "NULL"}
+    return {
+        **where,
+        # No id of the statement: this one tells one text from another, so that what was confirmed is closed.
+        "sql_id": "MD5(INFO)",
+        "own": "(ID = connection_id() OR BINARY USER = %s)",
+    }
 
 
 def _expressions(columns: frozenset[str]) -> dict[str, str]:

@@ -6,14 +6,17 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TypeVar
 
-from bot.errors import ConnectionLostError, DataSourceError, InputError
+from bot.errors import BusyError, ConnectionLostError, DataSourceError, InputError
 from bot.sessions import oceanbase, variables
 from bot.sessions.database import Connection, Pool, try_login
+from bot.sessions.details import SessionDetails
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
+from bot.sessions.health import SourceHealth
+from bot.sessions.model import Mode, Session, SessionFilter, SessionPage, SessionQuery
 from bot.sessions.statistics import Grouping, Statistics, groups, to_group, totals
 from bot.sessions.variables import Variables
 
@@ -21,6 +24,9 @@ Tenants = frozenset[str] | None  # None: every tenant
 
 _T = TypeVar("_T")
 _NO_SUCH_COLUMN_OR_VIEW = (1054, 1146)
+SERVERS_EVERY = 10.0  # seconds between two looks at which servers of a cluster serve
+PROBE_EVERY = 60.0  # seconds after which a login that could not see everything may have been given more
+SLOW = 2.0  # seconds on its way after which a list says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,9 @@ class DataSource:
         self._endpoint = endpoint
         self._pool = Pool(endpoint, oceanbase.PREPARE)
         self._dialect: Dialect | None = None
+        self._probed_at = 0.0
+        self._servers_asked_at = -SERVERS_EVERY
+        self._absent_servers: tuple[str, ...] = ()
 
     @contextlib.contextmanager
     def console(self) -> Iterator[Console]:
@@ -93,6 +102,7 @@ class DataSource:
     def page(self, query: SessionQuery, tenants: Tenants) -> SessionPage:
         """List one page; raises ``DataSourceError`` or ``BusyError``."""
         scope = self._scope(tenants)
+        started = monotonic()
 
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
             totals = dialect.totals(scope, query.filter)
@@ -110,7 +120,7 @@ class DataSource:
                 matching=max(matching, (page - 1) * query.limit + len(rows)),
                 as_of=datetime.now(UTC),
                 query=_on_page(query, page),
-                caveats=dialect.caveats,
+                caveats=(*self._caveats(connection, dialect), *_slow(monotonic() - started)),
             )
 
         return self._read(ask)
@@ -133,7 +143,7 @@ class DataSource:
                 groups=tuple(map(to_group, connection.rows(grouped.sql, grouped.values))),
                 names=int(names),
                 as_of=datetime.now(UTC),
-                caveats=dialect.caveats,
+                caveats=self._caveats(connection, dialect),
             )
 
         return self._read(ask)
@@ -148,6 +158,46 @@ class DataSource:
         """Return every session of that id in those tenants, whole SQL included."""
         found = self._read(lambda connection, dialect: Console(self, connection, dialect).find(session_id))
         return [one for one in found if tenants is None or one.tenant in tenants]
+
+    def details(self, session: Session) -> SessionDetails:
+        """Return what the server says of a session beyond its row; what cannot be read is no error."""
+
+        def ask(connection: Connection, dialect: Dialect) -> SessionDetails:
+            caveats = self._caveats(connection, dialect)
+            if dialect.details is None:
+                return SessionDetails(session, caveats=caveats)
+            known = dialect.details(connection, session, Console(self, connection, dialect).find)
+            return replace(known, caveats=caveats)
+
+        try:
+            return self._read(ask)
+        except (DataSourceError, BusyError) as error:
+            return SessionDetails(session, caveats=(f"Not all could be read: {error.sentence}",))
+
+    def health(self, tenants: Tenants) -> SourceHealth:
+        """Say how this data source is and what its login may do; a failure is part of the answer."""
+
+        def ask(connection: Connection, dialect: Dialect) -> SourceHealth:
+            started = monotonic()
+            totals = dialect.totals(self._scope(tenants), SessionFilter())
+            total, active, _matching = map(int, connection.rows(totals.sql, totals.values)[0])
+            return SourceHealth(
+                self.name,
+                milliseconds=(monotonic() - started) * 1000,
+                kind=dialect.name,
+                view=dialect.view.split(maxsplit=1)[0],
+                tenant=dialect.login_tenant,
+                sees=dialect.sees,
+                closes=dialect.closes,
+                total=total,
+                active=active,
+                caveats=self._caveats(connection, dialect),
+            )
+
+        try:
+            return self._read(ask)
+        except (DataSourceError, BusyError) as error:
+            return SourceHealth(self.name, error.sentence)
 
     def try_login(self) -> None:
         """Log in once, without any further statement. Raises one of the ``DataSourceError`` family."""
@@ -168,8 +218,20 @@ class DataSource:
 
     def _scope(self, tenants: Tenants) -> list[str] | None:
         """The tenants of the data source and of the asker together; None is every tenant."""
-        both = _narrow(self.options.tenants, tenants)
-        return None if both is None else sorted(both)
+        narrowed = _narrow(self.options.tenants, tenants)
+        return None if narrowed is None else sorted(narrowed)
+
+    def _caveats(self, connection: Connection, dialect: Dialect) -> tuple[str, ...]:
+        statement = dialect.absent_servers()
+        if statement is not None and monotonic() - self._servers_asked_at >= SERVERS_EVERY:
+            self._servers_asked_at = monotonic()
+            # A list without this is better than none.
+            with contextlib.suppress(DataSourceError):
+                self._absent_servers = tuple(
+                    f"Server {ip}:{port} is {status}: its sessions may be missing here."
+                    for ip, port, status in connection.rows(statement.sql, statement.values)
+                )
+        return (*dialect.caveats, *(self._absent_servers if statement is not None else ()))
 
     def _read(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
         """Ask once, and once more when the connection had broken or the server's views have changed."""
@@ -188,14 +250,14 @@ class DataSource:
             return ask(connection, self._probed(connection))
 
     def _probed(self, connection: Connection) -> Dialect:
-        if self._dialect is None:
+        partial = self._dialect is not None and bool(self._dialect.caveats)
+        if self._dialect is None or (partial and monotonic() - self._probed_at >= PROBE_EVERY):
             dialect = oceanbase.probe(connection, self._endpoint.user)
             if dialect is None:
                 raise DataSourceError(
-                    f"Data source {self.name} has no oceanbase.GV$OB_PROCESSLIST and no V$OB_PROCESSLIST: "
-                    "it is no OceanBase 4 or seekdb, or its login may not see that database."
+                    f"Data source {self.name} is no OceanBase and no seekdb. Check its address and port."
                 )
-            self._dialect = dialect
+            self._dialect, self._probed_at = dialect, monotonic()
         return self._dialect
 
 
@@ -237,6 +299,10 @@ def _narrow(one: Tenants, other: Tenants) -> Tenants:
     if one is None or other is None:
         return other if one is None else one
     return one & other
+
+
+def _slow(seconds: float) -> tuple[str, ...]:
+    return (f"The list was {seconds:.0f} s on its way.",) if seconds > SLOW else ()
 
 
 def _on_page(query: SessionQuery, page: int) -> SessionQuery:

@@ -44,20 +44,25 @@ _URL_PASSWORD = re.compile(r"(://[^:/@\s'\"]+:)[^@/\s'\"]+(@)")
 
 def digest(sql: str, length: int) -> str:
     """One line of at most ``length`` characters in which every literal is ``?``."""
+    line = re.sub(r"\s+", " ", without_literals(sql)).strip()
+    line = re.sub(r"\(\s*\?(?:\s*,\s*\?)+\s*\)", "(?, …)", line)
+    return cut(line, length)
+
+
+def without_literals(sql: str) -> str:
+    """The same text with every literal as ``?`` and without comments."""
     parts: list[str] = []
     for kind, text in _tokens(sql):
         if kind in ("string", "number"):
             parts.append("?")
-        elif kind in ("comment", "space"):
+        elif kind == "comment":
             parts.append(" ")
         elif kind == "name":
             # Longer than any name: a stray backtick has swallowed what follows it.
             parts.append(_hide_inside(text) if len(text) <= _LONGEST_NAME else "`?`")
         else:
             parts.append(text)
-    line = re.sub(r"\s+", " ", "".join(parts)).strip()
-    line = re.sub(r"\(\s*\?(?:\s*,\s*\?)+\s*\)", "(?, …)", line)
-    return cut(line, length)
+    return "".join(parts)
 
 
 def without_passwords(sql: str) -> str:
@@ -75,9 +80,9 @@ def without_passwords(sql: str) -> str:
     return "".join(parts)
 
 
-def formatted(sql: str) -> str:
-    """The whole text for reading: passwords hidden, laid out where that is quick enough."""
-    text = without_passwords(sql)
+def formatted(sql: str, *, literals: bool) -> str:
+    """The whole text for reading, laid out where that is quick enough: passwords hidden, or all literals."""
+    text = without_passwords(sql) if literals else without_literals(sql).strip()
     if len(text) > _FORMAT_UP_TO:
         return text
     try:

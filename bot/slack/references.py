@@ -46,8 +46,8 @@ class SessionReference:
 
 
 def picked(press: Press) -> SessionReference:
-    """Return the session picked in the menu; raises ``InputError`` when there is none."""
-    chosen = press.chosen.get(PICK) or ()
+    """Return the session picked in the menu, else the button's own; raises ``InputError`` when there is none."""
+    chosen = press.chosen.get(PICK) or ((press.value,) if _SEPARATOR in press.value else ())
     if not chosen:
         raise InputError("Pick a session in the menu first, then press the button.")
     return SessionReference.read(chosen[0])

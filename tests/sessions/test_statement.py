@@ -36,19 +36,22 @@ quotes = st.sampled_from(["'{}'", '"{}"'])
 
 
 @given(before=st.lists(pieces, max_size=6), quote=quotes, after=st.lists(pieces, max_size=6), closed=st.booleans())
-def test_what_a_literal_holds_never_survives_in_a_digest(
+def test_what_a_literal_holds_never_survives_where_literals_are_hidden(
     before: list[str], quote: str, after: list[str], closed: bool
 ) -> None:
     literal = quote.format("MARKER\\\\")
     text = " ".join(before) + "\n" + literal + " ".join(after)
-    assert "MARKER" not in digest(text if closed else text.rstrip("'\""), 10_000)
+    text = text if closed else text.rstrip("'\"")
+    assert "MARKER" not in digest(text, 10_000)
+    assert "MARKER" not in formatted(text, literals=False)
 
 
 @given(st.text(max_size=300), st.integers(1, 50))
 def test_no_text_is_too_strange_for_a_digest_or_for_hiding_passwords(text: str, length: int) -> None:
     assert len(digest(text, length)) <= length
     without_passwords(text)
-    formatted(text)
+    formatted(text, literals=True)
+    formatted(text, literals=False)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_no_text_is_too_strange_for_a_digest_or_for_hiding_passwords(text: str, 
 )
 def test_a_password_is_shown_nowhere(sql: str) -> None:
     assert SECRET not in without_passwords(sql)
-    assert SECRET not in formatted(sql)
+    assert SECRET not in formatted(sql, literals=True)
     assert SECRET not in digest(sql, 1000)
 
 
@@ -94,10 +97,17 @@ def test_a_text_without_secrets_stays_as_it_is(sql: str) -> None:
 def test_a_long_text_is_kept_whole() -> None:
     sql = "SELECT " + ", ".join(f"'value {number}'" for number in range(6000))
     assert len(sql) > 65_535
-    assert formatted(sql) == sql
+    assert formatted(sql, literals=True) == sql
     assert len(digest("'" * 65_535 + "\\" * 65_535, 50)) <= 50
 
 
 def test_cutting_ends_in_an_ellipsis_within_the_length() -> None:
     assert cut("abcdef", 4) == "abc…"
     assert cut("abcd", 4) == "abcd"
+
+
+def test_a_statement_without_literals_is_still_laid_out_whole() -> None:
+    sql = "select a, 'x' from orders where id = 5 and note in ('p', \"q\") -- card 4711\norder by a"
+    shown = formatted(sql, literals=False)
+    assert "\n" in shown
+    assert " ".join(shown.split()) == "select a, ? from orders where id = ? and note in (?, ?) order by a"

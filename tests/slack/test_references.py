@@ -17,10 +17,10 @@ from bot.slack.values import session_id
 from tests.sessions.examples import EXAMPLE
 
 
-def choice(chosen: object, reply: Reply) -> SessionReference:
+def choice(chosen: object, reply: Reply, value: str = "x") -> SessionReference:
     """Return what is picked by a press as Slack tells it."""
     state = {"values": {"block": {PICK: {"type": "static_select", "selected_option": chosen}}}}
-    action = {"action_id": "sessions.close_session", "value": "x"}
+    action = {"action_id": "sessions.close_session", "value": value}
     payload = {"user": {"id": "U01ALICE", "team_id": "T01DEMO"}, "actions": [action], "state": state}
     press = press_of(payload, reply)
     assert press.person == Person("U01ALICE", "T01DEMO")
@@ -38,6 +38,11 @@ def reply() -> Reply:
 def test_the_chosen_session_is_the_one_meant(reply: Reply) -> None:
     reference = SessionReference.of(replace(EXAMPLE, server=None))
     assert choice({"value": str(reference)}, reply) == reference
+
+
+def test_a_button_of_a_card_names_its_session_itself(reply: Reply) -> None:
+    reference = SessionReference.of(EXAMPLE)
+    assert choice(None, reply, str(reference)) == reference
 
 
 def test_a_press_without_a_choice_asks_for_one(reply: Reply) -> None:

@@ -49,7 +49,8 @@ def test_the_longest_question_with_the_widest_rows_of_many_tenants_fits(shown: s
     ids=["lines of control characters", "short and long lines", "line breaks", "direction marks"],
 )
 def test_the_modal_takes_any_statement_that_the_kernel_shows(sql: str) -> None:
-    check_view(sql_modal.statement(replace(EXAMPLE, sql=sql)))
+    session = replace(EXAMPLE, sql=sql)
+    check_view(sql_modal.statement(session, sql_modal.SqlText.of(session, literals=True)))
 
 
 def test_a_refusal_of_invisible_characters_fits_into_a_message() -> None:

@@ -16,9 +16,12 @@ from bot.access import Person
 from bot.closing.model import Approval, ClosingRequest, Outcome, State, Target
 from bot.demo.slack.rules import check_message, check_view
 from bot.errors import InputError, TargetError
+from bot.sessions.details import LockHolder, Reach, SessionDetails
+from bot.sessions.health import SourceHealth
 from bot.sessions.model import MAX_LIMIT, Mode, Session, SessionPage, SessionQuery
 from bot.slack.message import Message
-from bot.slack.views import closing_card, notices, session_list, sql_modal
+from bot.slack.references import SessionReference
+from bot.slack.views import closing_card, notices, session_details, session_list, sources, sql_modal
 from tests.sessions.examples import EXAMPLE
 from tests.slack_text import table_of, text_of
 
@@ -34,7 +37,7 @@ WORST = replace(
 
 
 def page(*sessions: Session, **query: Any) -> SessionPage:
-    return SessionPage("demo", sessions, 100, 5, 100, NOW, SessionQuery(source="demo", **query))
+    return SessionPage("demo", sessions, 100, 5, 100, NOW, SessionQuery(source="demo", **query), (HOSTILE * 20,) * 9)
 
 
 def request(session: Session, **changes: Any) -> ClosingRequest:
@@ -47,9 +50,16 @@ def request(session: Session, **changes: Any) -> ClosingRequest:
 
 def messages(session: Session) -> Iterator[Message]:
     """Yield every message that can show a session."""
+    yield session_details.several([session] * 5)
+    yield session_details.gone(SessionReference.of(session), NOW, reused=True)
     for full in (True, False):
         yield session_list.session_list(page(session), [HOSTILE], full_sql=full)
         yield session_list.session_list(page(session, text=True), [], full_sql=full)
+        details = SessionDetails(
+            session, 4e9, 2**62, (LockHolder(1, 1e9, None, session), LockHolder(2, 0.1, 5.0, None)),
+            tuple(range(3_221_487_826, 3_221_487_926)), (HOSTILE * 20,) * 9,
+        )  # fmt: skip
+        yield session_details.session_details(details, NOW, [HOSTILE * 3], full_sql=full)
         asked = request(session)
         yield closing_card.closing_card(asked, full_sql=full)
         decided = replace(
@@ -106,6 +116,10 @@ def test_no_view_of_the_worst_session_is_refused_or_lets_markup_out() -> None:
         check(message)
 
 
+def sql_view(session: Session, *, literals: bool = True) -> dict[str, Any]:
+    return sql_modal.statement(session, sql_modal.SqlText.of(session, literals=literals))
+
+
 names = st.text(st.characters(), max_size=40)
 sessions = st.builds(
     replace, st.just(EXAMPLE), user=names, database=st.none() | names, origin=names, tenant=st.none() | names,
@@ -119,7 +133,17 @@ sessions = st.builds(
 def test_no_session_at_all_makes_a_payload_that_slack_refuses(session: Session) -> None:
     for message in messages(session):
         check(message)
-    check_view(sql_modal.statement(session))
+    for literals in (True, False):
+        check_view(sql_view(session, literals=literals))
+
+
+@pytest.mark.parametrize("number", [1, 60, 200])
+def test_any_number_of_data_sources_in_any_state_fits_into_one_message(number: int) -> None:
+    well = SourceHealth(
+        HOSTILE, "", 1e6, HOSTILE, HOSTILE, HOSTILE, Reach.TENANT, Reach.OWN, 10**9, 10**9, (HOSTILE * 9,) * 5
+    )
+    check(sources.sources([well] * number, NOW))
+    check(sources.sources([SourceHealth(HOSTILE, HOSTILE * 9)] * number, NOW))
 
 
 def test_a_full_page_of_the_widest_sessions_fits_into_one_message() -> None:
@@ -133,11 +157,12 @@ def test_a_full_page_of_the_widest_sessions_fits_into_one_message() -> None:
 
 def test_the_modal_keeps_what_slack_takes_and_says_what_is_left_out() -> None:
     for sql in ("SELECT '" + "\x01" * 65_000 + "'", "选" * 21_845, "SELECT " + "x, " * 20_000, HOSTILE):
-        view = sql_modal.statement(replace(EXAMPLE, sql=sql))
+        view = sql_view(replace(EXAMPLE, sql=sql))
         check_view(view)
         assert_harmless(view["blocks"])
-    assert "left out" in text_of(sql_modal.statement(replace(EXAMPLE, sql="\x01" * 65_000)))
-    assert "cuts a statement at 65,535" in text_of(sql_modal.statement(replace(EXAMPLE, sql="x" * 65_535)))
+    long = sql_view(replace(EXAMPLE, sql="\x01" * 65_000))
+    assert "of 390,000 characters. Slack refused the file" in text_of(long)
+    assert "cuts a statement at 65,535" in text_of(sql_view(replace(EXAMPLE, sql="x" * 65_535)))
     check_view(sql_modal.loading(EXAMPLE.id))
     check_view(sql_modal.problem(EXAMPLE.id, HOSTILE))
 

@@ -18,6 +18,7 @@ from bot.slack.views import parts
 
 # action ids
 VIEW_SQL = "sessions.view_sql"
+DETAILS = "sessions.details"
 CLOSE_QUERY = "sessions.close_query"
 CLOSE_SESSION = "sessions.close_session"
 REFRESH = "sessions.refresh"
@@ -69,7 +70,7 @@ TENANT = Column("Tenant", lambda s, _f, _w: s.tenant or "-")
 def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> Message:
     """Show one page; ``notes`` are sentences on how the input was understood."""
     above: list[kit.Block] = [parts.header(f"Sessions on {page.source}"), _question(page.query, notes)]
-    below: list[kit.Block] = [parts.context(_totals(page))]
+    below: list[kit.Block] = [parts.context(_totals(page), *parts.caveats(page.caveats))]
     if page.sessions:
         below.append(_pick(page))
     below.append(_browse(page))
@@ -161,6 +162,7 @@ def _pick(page: SessionPage) -> kit.Block:
     menu = kit.StaticSelectMenu(action_id=PICK, options=options, placeholder=kit.PlainText("Pick a session"))
     buttons = [
         kit.Button("View SQL", action_id=VIEW_SQL),
+        kit.Button("Details", action_id=DETAILS),
         kit.Button("Close Query", action_id=CLOSE_QUERY),
         kit.Button("Close Session", action_id=CLOSE_SESSION),
     ]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import slackblocks as kit
 
 from bot.sessions.model import Session
 from bot.sessions.statement import formatted
-from bot.slack.text import visible
+from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
 # OceanBase cuts INFO at 65,535 bytes (OCEANBASE.md 1.3).
 _KERNEL_CUT = 65_535
 # Slack refuses a view of more than about 250 kB (SLACK.md 2.2), escapes counted.
 _MODAL_BYTES = 200_000
+_FILE = "The whole statement was sent to you as a file, by direct message."
+_NO_FILE = (
+    "Slack refused the file with the whole statement. Whoever runs this bot: it needs the scopes files:write and "
+    "im:write (install the app again from manifest.yml)."
+)
 
 
 def loading(session_id: int) -> dict[str, Any]:
@@ -28,26 +34,47 @@ def problem(session_id: int, sentence: str) -> dict[str, Any]:
     return _modal(session_id, [parts.lines([parts.plain(sentence)])])
 
 
-def statement(session: Session) -> dict[str, Any]:
-    """The modal with the statement and the session's other facts."""
+@dataclass(frozen=True, slots=True)
+class SqlText:
+    """A statement as one person may read it; ``shown`` is what the modal takes of ``text``."""
+
+    text: str
+    shown: str
+    literals: bool
+
+    @classmethod
+    def of(cls, session: Session, *, literals: bool) -> SqlText:
+        """Lay the statement out, its literals shown or each as ``?``."""
+        text = visible(formatted(session.sql or "", literals=literals), lines=True)
+        shown = text
+        while len(json.dumps(shown)) > _MODAL_BYTES:
+            shown = shown[: len(shown) * 9 // 10]
+        return cls(text, shown, literals)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the modal shows all of it."""
+        return len(self.shown) == len(self.text)
+
+
+def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dict[str, Any]:
+    """The modal with the statement and the session's other facts; ``file_sent``: the person has the rest."""
     if session.sql is None:
         idle = f"This session runs nothing now: it is {session.state} for {parts.seconds(session.time)}."
-        blocks: list[kit.Block] = [parts.lines([parts.plain(idle)])]
-    else:
-        text, whole = _fitting(visible(formatted(session.sql), lines=True))
-        blocks = parts.preformatted(text, sql=True)
-        if not whole:
-            blocks.append(parts.context("Slack takes no longer text here; the rest is left out."))
-        if len(session.sql.encode()) >= _KERNEL_CUT - 3:
-            blocks.append(parts.context("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known."))
+        return _modal(session.id, [parts.lines([parts.plain(idle)]), kit.DividerBlock(), _facts(session)])
+    notes = []
+    if not sql.literals:
+        notes.append(f"Each literal is shown as ?: on {unformatted(session.source)} only those who may close "
+                     "this session see them.")  # fmt: skip
+    if not sql.whole:
+        rest = (
+            f"Slack takes no longer text here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
+        )
+        notes.append(rest + (_FILE if file_sent else _NO_FILE))
+    if len(session.sql.encode()) >= _KERNEL_CUT - 3:
+        notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")
+    blocks = [*parts.preformatted(sql.shown, sql=True), *(parts.context(note) for note in notes)]
     return _modal(session.id, [*blocks, kit.DividerBlock(), _facts(session)])
-
-
-def _fitting(text: str) -> tuple[str, bool]:
-    fitting = text
-    while len(json.dumps(fitting)) > _MODAL_BYTES:
-        fitting = fitting[: len(fitting) * 9 // 10]
-    return fitting, fitting is text
 
 
 def _facts(session: Session) -> kit.Block:

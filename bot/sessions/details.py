@@ -1,0 +1,44 @@
+"""What is known of a session beyond its row in the process list, and of a login beyond its name."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bot.sessions.database import Connection
+from bot.sessions.model import Session
+
+
+class Reach(enum.Enum):
+    """Whose sessions a login sees or may close (OCEANBASE.md 1.4 and 2.3)."""
+
+    ALL = "all"  # a login of the sys tenant
+    TENANT = "tenant"  # PROCESS for seeing, SUPER for closing
+    OWN = "own"
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """Who holds a row lock that a session waits for."""
+
+    id: int  # session id
+    waited: float  # seconds that the lock has been waited for
+    transaction_age: float | None  # seconds; None where the server does not say
+    session: Session | None  # None: ended in the same moment, internal, or of a tenant that is not shown
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDetails:
+    """One session with everything that the server says of it. What it does not say is None or empty."""
+
+    session: Session
+    transaction_age: float | None = None  # seconds
+    plan_id: int | None = None  # of the running statement, in the plan cache of the session's server
+    holders: tuple[LockHolder, ...] = ()  # whom it waits for
+    waiters: tuple[int, ...] = ()  # ids of the sessions that wait for its row locks
+    caveats: tuple[str, ...] = ()  # sentences on what cannot be seen, or could not be read now
+
+
+Find = Callable[[int], list[Session]]  # every session of that id
+DetailsReader = Callable[[Connection, Session, Find], SessionDetails]

@@ -1,0 +1,113 @@
+"""OceanBase and seekdb: transactions, row locks and plans of one session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
+from bot.sessions.database import Connection
+from bot.sessions.details import Find, LockHolder, SessionDetails
+from bot.sessions.model import Session
+
+_TRANSACTIONS = ("oceanbase.GV$OB_TRANSACTION_SCHEDULERS", "oceanbase.V$OB_TRANSACTION_SCHEDULERS")
+_LOCKS = ("oceanbase.GV$OB_LOCKS", "oceanbase.V$OB_LOCKS")
+_PLANS = ("oceanbase.__all_virtual_processlist",)  # the sys tenant's; no documented view has the plan's id
+
+_EDGES = 20  # holders and waiters read of one session; more would not help anybody who reads them
+
+
+@dataclass(frozen=True, slots=True)
+class OceanBaseDetails:
+    """The views that this login may read, None where there is none."""
+
+    transactions: str | None
+    locks: str | None
+    plans: str | None
+
+    @classmethod
+    def probe(cls, connection: Connection) -> OceanBaseDetails:
+        """Find out which views there are."""
+        return cls(
+            readable(connection, "tx_id, active_time", _TRANSACTIONS),
+            # With ID3 the view says which session holds the lock; without it (before 4.2.5 and 4.3.2)
+            # the same columns mean something else (OCEANBASE.md 5.1).
+            readable(connection, "session_id, id3", _LOCKS),
+            readable(connection, "plan_id", _PLANS),
+        )
+
+    def read(self, connection: Connection, session: Session, find: Find) -> SessionDetails:
+        """Ask for all of it; raises one of the ``DataSourceError`` family."""
+        return SessionDetails(
+            session,
+            self._age(connection, session.transaction_id, session.id),
+            self._plan(connection, session),
+            self._holders(connection, session, find),
+            self._waiters(connection, session),
+        )
+
+    def _age(self, connection: Connection, transaction_id: int | None, session_id: int) -> float | None:
+        if self.transactions is None or transaction_id is None:
+            return None
+        # Each tenant counts its transactions by itself: of two with one number the session's own comes first.
+        rows = connection.rows(
+            f"SELECT TIMESTAMPDIFF(MICROSECOND, active_time, NOW(6)) FROM {self.transactions} "
+            "WHERE tx_id = %s ORDER BY session_id = %s DESC LIMIT 1",
+            (transaction_id, session_id),
+        )
+        return max(0.0, float(rows[0][0]) / 1e6) if rows and rows[0][0] is not None else None
+
+    def _plan(self, connection: Connection, session: Session) -> int | None:
+        if self.plans is None or session.trace_id is None:
+            return None
+        rows = connection.rows(
+            f"SELECT plan_id FROM {self.plans} WHERE id = %s AND trace_id = %s LIMIT 1", (session.id, session.trace_id)
+        )
+        return int(rows[0][0]) if rows and rows[0][0] else None
+
+    def _holders(self, connection: Connection, session: Session, find: Find) -> tuple[LockHolder, ...]:
+        if self.locks is None or not session.waits_for_lock:
+            return ()
+        rows = connection.rows(
+            f"SELECT id2, id1, MAX(ctime) FROM {self.locks} WHERE block = 1 AND trans_id = %s AND session_id = %s "
+            f"GROUP BY id2, id1 LIMIT {_EDGES}",
+            (session.transaction_id, session.id),
+        )
+        return tuple(
+            LockHolder(
+                int(holder),
+                float(waited) / 1e6,  # CTIME is in microseconds
+                self._age(connection, int(transaction), int(holder)),
+                # The id alone may be another server's; locks are held within one tenant.
+                next(
+                    (
+                        one
+                        for one in find(int(holder))
+                        if one.transaction_id == int(transaction) and one.tenant == session.tenant
+                    ),
+                    None,
+                ),
+            )
+            for holder, transaction, waited in rows
+        )
+
+    def _waiters(self, connection: Connection, session: Session) -> tuple[int, ...]:
+        if self.locks is None or session.transaction_id is None:
+            return ()
+        rows = connection.rows(
+            f"SELECT DISTINCT session_id FROM {self.locks} WHERE block = 1 AND id1 = %s AND id2 = %s LIMIT {_EDGES}",
+            (session.transaction_id, session.id),
+        )
+        return tuple(sorted(int(row[0]) for row in rows))
+
+
+def readable(connection: Connection, columns: str, views: tuple[str, ...]) -> str | None:
+    """Return the first of these views that has the columns and may be read by this login."""
+    for view in views:
+        try:
+            connection.rows(f"SELECT {columns} FROM {view} LIMIT 0")
+        except (ConnectionLostError, DataSourceTimeoutError):
+            raise
+        except DataSourceError:
+            continue  # not in this version, or not for this login
+        return view
+    return None

@@ -1,0 +1,169 @@
+"""The card of one session: everything that is known of it, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import slackblocks as kit
+
+from bot.sessions.details import LockHolder, SessionDetails
+from bot.sessions.model import Session
+from bot.sessions.statement import cut, digest, without_passwords
+from bot.slack.message import Message
+from bot.slack.references import SessionReference
+from bot.slack.text import unformatted
+from bot.slack.views import parts
+from bot.slack.views.session_list import CLOSE_QUERY, CLOSE_SESSION, VIEW_SQL
+
+REFRESH = "session.refresh"  # action id
+
+_SQL_CHARACTERS = 600
+_SHOWN_IDS = 20
+
+
+def session_details(details: SessionDetails, as_of: datetime, notes: Sequence[str] = (), *, full_sql: bool) -> Message:
+    """Show one session as it was at ``as_of``; ``notes`` are sentences on how the input was understood."""
+    session = details.session
+    title = f"Session {session.id} on {session.source}"
+    doing = f"{session.state}, {parts.seconds(session.time)}"
+    since = f"Idle since {parts.moment(as_of - timedelta(seconds=session.time))} · " if not session.running else ""
+    blocks = [
+        parts.header(title),
+        *([parts.lines(*([parts.plain(note)] for note in notes))] if notes else []),
+        parts.lines(*(parts.facts(row) for row in _facts(session, details)), *_locks(details)),
+        *_sql(session, full_sql=full_sql),
+        parts.context(f"{since}As of {parts.moment(as_of)}", *parts.caveats(details.caveats)),
+        _buttons(session),
+    ]
+    return Message(unformatted(f"{title}: {session.user}, {doing}"), blocks)
+
+
+def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Message:
+    """Say in the place of a card that its session has ended."""
+    title = f"Session {reference.id} on {reference.source}"
+    text = "This session has ended."
+    if reused:
+        text += f" Another one has its id by now: /sessions show {reference.id}"
+    return Message(
+        unformatted(f"{title}: ended"),
+        [parts.header(title), parts.lines([parts.plain(text)]), parts.context(f"As of {parts.moment(as_of)}")],
+    )
+
+
+def several(found: Sequence[Session]) -> Message:
+    """Ask which of several sessions with one id is meant."""
+    text = f"{len(found)} sessions have the id {found[0].id}. Name the server of the one you mean:"
+    rows = [
+        [
+            parts.code(f"/sessions show {one.id}@{one.server or '-'} source={one.source}"),
+            parts.plain(f"  {one.user} from {one.origin}, tenant {one.tenant or '-'}, {one.state}"),
+        ]
+        for one in found
+    ]
+    return Message(unformatted(text), [parts.lines([parts.plain(text)], *rows)])
+
+
+def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, str]]]:
+    rows = [
+        [("Status", _status(session)), ("Execution Time", parts.seconds(session.time))],
+        [("User", session.user or "-"), ("Source", session.origin or "-")],
+        [("Tenant", session.tenant or "-"), ("Database Name", session.database or "-")],
+        [("Command", session.command or "-"), ("Total Time", _total(session))],
+        [("Transaction", _transaction(session, details))],
+    ]
+    if session.retry_count:
+        rows.append([("Retries", _retries(session))])
+    more: list[list[tuple[str, object]]] = [
+        [("SQL ID", session.sql_id), ("Trace ID", session.trace_id)],
+        [("Plan ID", details.plan_id), ("Memory", _bytes(session.memory))],
+        [("observer", session.server), ("OBProxy", session.proxy)],
+        [("Proxy Session ID", session.proxy_session_id), ("Master Session ID", session.master_session_id)],
+        [("Module", session.module), ("Action", session.action), ("Client Info", session.client_info)],
+    ]
+    return [*rows, *([(label, str(value or "-")) for label, value in row] for row in more if _says(row))]
+
+
+def _says(row: Sequence[tuple[str, object]]) -> bool:
+    """Whether a line says anything; the columns of OCP stand there in any case."""
+    return row[0][0] == "observer" or any(value for _, value in row)
+
+
+def _status(session: Session) -> str:
+    if session.running:
+        return session.state
+    return f"{session.state}, idle for {parts.seconds(session.time)}"
+
+
+def _total(session: Session) -> str:
+    if not session.running:
+        return "-"
+    retried = ", retries included" if session.retry_count else ""
+    return parts.seconds(max(session.total_time, session.time)) + retried
+
+
+def _transaction(session: Session, details: SessionDetails) -> str:
+    if not session.in_transaction:
+        return "none"
+    age = f", open for {parts.seconds(details.transaction_age)}" if details.transaction_age is not None else ""
+    return f"{session.transaction_id or '-'}, {session.transaction_state or 'state unknown'}{age}"
+
+
+def _retries(session: Session) -> str:
+    times = "once" if session.retry_count == 1 else f"{session.retry_count:,} times"
+    return f"run anew {times} by the server itself, last because of {_reason(session)}"
+
+
+def _reason(session: Session) -> str:
+    if session.waits_for_lock:
+        return "a row locked by another session (error -6005): it waits for that lock"
+    return f"error {session.retry_info}"
+
+
+def _locks(details: SessionDetails) -> list[parts.Line]:
+    rows: list[parts.Line] = [_holder(holder) for holder in details.holders]
+    if details.session.waits_for_lock and not rows:
+        rows.append([parts.bold("Waits for a row lock"), parts.plain("; this server does not say who holds it.")])
+    if details.waiters:
+        ids = ", ".join(map(str, details.waiters[:_SHOWN_IDS]))
+        rows.append([parts.bold("Holds up"), parts.plain(f" by its row locks: session {ids}")])
+    return rows
+
+
+def _holder(holder: LockHolder) -> parts.Line:
+    session = holder.session
+    age = (
+        "" if holder.transaction_age is None else f", its transaction open for {parts.seconds(holder.transaction_age)}"
+    )
+    if session is None:
+        who = "not in the process list: it has just ended, or it is the database's own"
+    else:
+        doing = "running" if session.running else "idle"
+        who = f"{session.user} from {session.origin}, {doing} for {parts.seconds(session.time)}{age}"
+    return [
+        parts.bold("Waits for a row lock"),
+        parts.plain(f" for {parts.seconds(holder.waited)}, held by session "),
+        parts.code(str(holder.id)),
+        parts.plain(f" ({who})"),
+    ]
+
+
+def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
+    if not session.sql:
+        return [parts.lines([parts.bold("SQL"), parts.plain(" -")])]
+    text = without_passwords(session.sql) if full_sql else digest(session.sql, _SQL_CHARACTERS)
+    return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)
+
+
+def _buttons(session: Session) -> kit.Block:
+    reference = str(SessionReference.of(session))
+    buttons = [kit.Button("View SQL", action_id=VIEW_SQL, value=reference)]
+    if session.running and not session.own:
+        buttons.append(kit.Button("Close Query", action_id=CLOSE_QUERY, value=reference))
+    if not session.own:
+        buttons.append(kit.Button("Close Session", action_id=CLOSE_SESSION, value=reference))
+    return kit.ActionsBlock([*buttons, kit.Button("Refresh", action_id=REFRESH, value=reference)])
+
+
+def _bytes(value: int | None) -> str | None:
+    return None if value is None else f"{value / 1024 / 1024:,.1f} MiB"

@@ -1,0 +1,54 @@
+"""/sessions sources: which data sources there are here, how they are, and what the bot may do on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from bot.access import Access, Right
+from bot.errors import InputError, NotAllowedError
+from bot.sessions.health import ask_all
+from bot.sessions.service import SessionService
+from bot.slack.events import Command
+from bot.slack.views import sources
+from bot.slack.views.help import Topic
+
+NAME = "sources"  # the verb after /sessions
+EXAMPLE = "/sessions sources private"
+TOPIC = Topic(
+    "/sessions sources [private]",
+    "Show the data sources: how they are, what the bot sees and may close there",
+    ((EXAMPLE, "for you alone"),),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesCommand:
+    """What /sessions sources does."""
+
+    sessions: SessionService
+    access: Access
+
+    def answer(self, command: Command, words: str) -> None:
+        """Answer with all data sources that this person may view in this channel."""
+        private = parse(words)
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        if not allowed:
+            raise NotAllowedError(
+                "You may not see any data source in this channel: no access rule allows it. "
+                f"Ask whoever runs this bot to add you to a rule; your Slack id is {command.person.id}."
+            )
+        questions = {}
+        for name in allowed:
+            scope = self.access.scope(command.person, Right.VIEW, name, command.channel)
+            questions[name] = partial(self.sessions.source(name).health, scope.tenants)
+        message = sources.sources(ask_all(questions), datetime.now(UTC))
+        (command.reply.private if private else command.reply.public)(message)
+
+
+def parse(words: str) -> bool:
+    """Read what stands after the verb: whether the answer is for the asker alone. Raises ``InputError``."""
+    if words.lower() not in ("", "private"):
+        raise InputError("sources takes no words but private: it shows every data source.", spot=words, example=EXAMPLE)
+    return words.lower() == "private"

@@ -1,0 +1,77 @@
+"""/sessions sources: each data source with its health and with what its login may do."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from tests.slack_person import table_of, text_of
+from tests.stage import APP_PASSWORD, Stage
+
+
+def test_the_kernel_is_shown_with_its_version_its_view_and_its_sessions(stage: Stage) -> None:
+    stage.runs("SELECT SLEEP(60)")
+    answer = stage.asks(stage.alice, "/sessions sources", "Data sources")
+    header, row = table_of(answer)
+    shown = dict(zip(header, row, strict=True))
+    assert shown["Data source"] == "demo"
+    assert shown["Answers"].startswith("in ")
+    assert shown["Answers"].endswith(" ms")
+    assert shown["Kind"].startswith("OceanBase seekdb-v1.")
+    assert shown["View"].endswith("V$OB_PROCESSLIST")
+    assert (shown["Sees"], shown["May close"]) == ("all tenants", "all tenants")
+    assert int(shown["Sessions"]) >= int(shown["Active"]) >= 1
+    assert "1 data source, it answers" in text_of(answer)
+    assert not answer["ephemeral"]
+
+
+def test_sources_that_fail_or_see_little_say_why_and_no_password(wide_stage: Stage) -> None:
+    answer = wide_stage.asks(wide_stage.alice, "/sessions sources private", "Data sources", timeout=12)
+    rows = {row[0]: row for row in table_of(answer)[1:]}
+    assert list(rows) == ["demo", "limited", "away", "silent"]
+    assert rows["away"][1:] == ["no", *["-"] * 6]
+    assert rows["limited"][5] == "information_schema.PROCESSLIST"
+    said = text_of(answer)
+    assert "away  ⚠️ Data source away (127.0.0.1:" in said
+    assert "cannot be reached" in said
+    assert "limited  ⚠️ Read from information_schema.PROCESSLIST, since this login may not read" in said
+    assert "GRANT SELECT ON oceanbase.*" in said
+    assert "4 data sources, 2 of them do not answer" in said
+    assert answer["ephemeral"]
+    for secret in (APP_PASSWORD, "secret-of-away", wide_stage.database.password):
+        assert secret not in str(answer)
+
+
+def test_only_what_the_asker_may_see_is_named(wide_stage: Stage) -> None:
+    answer = wide_stage.asks(wide_stage.bob, "/sessions sources", "Data sources")
+    assert [row[0] for row in table_of(answer)[1:]] == ["demo", "limited"]
+    assert wide_stage.asks(wide_stage.gus, "/sessions sources", "You may not see any data source")["ephemeral"]
+
+
+def test_words_after_sources_earn_a_sentence(stage: Stage) -> None:
+    told = stage.asks(stage.alice, "/sessions sources everything", "sources takes no words but private")
+    assert told["ephemeral"]
+
+
+def test_a_list_of_a_login_that_sees_little_says_so_in_its_footer(wide_stage: Stage) -> None:
+    said = text_of(wide_stage.asks(wide_stage.alice, "/sessions source=limited", "Sessions on limited"))
+    assert "⚠️ Read from information＿schema.PROCESSLIST" in said
+    assert "⚠️ Sessions of auditor are left out" in said
+
+
+def test_a_session_of_such_a_source_is_shown_with_what_there_is(wide_stage: Stage) -> None:
+    report = wide_stage.runs("SELECT SLEEP(60), 'a secret'")
+    card = wide_stage.asks(wide_stage.alice, f"/sessions show {report.id} source=limited", "Status ACTIVE")
+    assert "SELECT SLEEP(?), ?" in text_of(card)
+    assert "⚠️ Read from information＿schema.PROCESSLIST" in text_of(card)
+
+
+def test_a_source_that_hangs_holds_up_only_itself(wide_stage: Stage, silent: socket.socket) -> None:
+    silent.listen()
+    started = time.monotonic()
+    answer = wide_stage.asks(wide_stage.alice, "/sessions sources", "Data sources", timeout=12)
+    assert time.monotonic() - started < 9
+    rows = {row[0]: row for row in table_of(answer)[1:]}
+    assert rows["demo"][1].startswith("in ")
+    assert rows["silent"][1] == "no"
+    assert "did not answer within 6 s" in text_of(answer) or "has not answered within 7 s" in text_of(answer)

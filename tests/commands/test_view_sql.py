@@ -1,0 +1,45 @@
+"""View SQL: who sees literals, and what happens to statements that no window takes."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from tests.slack_person import Person, text_of
+from tests.slack_text import Json
+from tests.stage import Stage
+
+
+def views_recorded(stage: Stage, session: int) -> int:
+    """Count the looks at the literals of a session that are in the record."""
+    with sqlite3.connect(stage.bot.config.parent / "store.db") as store:
+        rows = store.execute("SELECT * FROM audit WHERE event = 'view sql'").fetchall()
+    store.close()
+    return sum(str(session) in str(row) for row in rows)
+
+
+def looks(stage: Stage, person: Person, session: int) -> Json:
+    """Press View SQL on the card of a session and return the window."""
+    card = stage.asks(person, f"/sessions show {session} private", f"Session {session} on demo")
+    person.press(card, "View SQL")
+    modal = person.wait_for_modal("Trace ID")
+    person.closes_modal()
+    return modal
+
+
+def test_whoever_may_close_sees_the_literals_and_that_is_recorded(wide_stage: Stage) -> None:
+    report = wide_stage.runs("SELECT SLEEP(60), 'card 4711', 5 AS amount")
+    said = text_of(looks(wide_stage, wide_stage.alice, report.id))
+    assert "'card 4711'" in said
+    assert "literal" not in said
+    assert views_recorded(wide_stage, report.id) == 1
+
+
+def test_whoever_may_only_look_sees_the_whole_statement_without_literals_and_why(wide_stage: Stage) -> None:
+    columns = ", ".join(f"{number} AS column_{number}" for number in range(300))
+    report = wide_stage.runs(f"SELECT SLEEP(60), {columns}, 'card 4711' AS last_column")
+    modal = looks(wide_stage, wide_stage.bob, report.id)
+    said = text_of(modal)
+    assert "? AS last_column" in said
+    assert "4711" not in str(modal)
+    assert "Each literal is shown as ?: on demo only those who may close this session see them." in said
+    assert views_recorded(wide_stage, report.id) == 0
