@@ -199,6 +199,7 @@ def test_a_login_that_may_not_read_the_views_gets_a_list_with_what_there_is_and_
         assert own.own
         assert user not in {one.user for one in page.sessions}
         assert any(f"Sessions of {user} are left out" in caveat for caveat in page.caveats)
+        assert "GRANT SELECT" in limited.description(), "session-bot check says it, too"
 
 
 def test_a_filter_on_what_such_a_list_lacks_finds_nothing_and_is_no_error(source: Make, user: str) -> None:

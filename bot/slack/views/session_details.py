@@ -104,7 +104,7 @@ def _total(session: Session) -> str:
 
 def _transaction(session: Session, details: SessionDetails) -> str:
     if not session.in_transaction:
-        return "none"
+        return "none" if session.transaction_known else "not known"
     age = f", open for {parts.seconds(details.transaction_age)}" if details.transaction_age is not None else ""
     return f"{session.transaction_id or '-'}, {session.transaction_state or 'state unknown'}{age}"
 
