@@ -69,6 +69,8 @@ class EmbeddedMariaDB(EmbeddedServer):
             f"--pid-file={self.base_dir / 'server.pid'}",
             # Relative to the data folder: the path of a socket holds 107 bytes at most.
             "--socket=server.sock",
+            "--character-set-server=utf8mb4",
+            "--collation-server=utf8mb4_general_ci",
             "--skip-log-bin",
             "--skip-name-resolve",
             "--max-connections=6000",
