@@ -58,6 +58,8 @@ def test_an_idle_session_says_since_when_and_offers_no_close_of_a_query(stage: S
     assert "Idle since <!date^" in text_of(card)
     assert card["ephemeral"]
     assert buttons_of(card) == ["View SQL", "Close Session", "Refresh"]
+    stage.alice.press(card, "Refresh")
+    stage.alice.wait_for_change(card, lambda now: text_of(now) != text_of(card))
 
 
 def test_a_lock_waiter_names_its_holder_and_the_holder_its_waiter(stage: Stage) -> None:
