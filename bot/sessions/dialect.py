@@ -137,6 +137,7 @@ class Dialect:
             memory=int(cell["memory"]) if cell["memory"] is not None else None,
             action=cell["action"] or None,
             client_info=cell["client_info"] or None,
+            transaction_known=self.expressions["transaction_state"] != "NULL",
         )
 
     def client_ip(self) -> str:

@@ -138,6 +138,7 @@ class Session:
     memory: int | None = None  # bytes
     action: str | None = None  # what the client says of itself, as module
     client_info: str | None = None  # same
+    transaction_known: bool = True  # else the server does not say whether a transaction is open
 
     @property
     def active(self) -> bool:

@@ -204,8 +204,12 @@ class DataSource:
         try_login(self._endpoint)
 
     def description(self) -> str:
-        """Connect if need be and say what kind of server this is, for example "OceanBase seekdb-v1.3.0.0"."""
-        return self._read(lambda _connection, dialect: f"{dialect.name}, {dialect.view.split('.')[-1]}")
+        """Connect if need be and say what kind of server this is and what cannot be seen there."""
+
+        def describe(_connection: Connection, dialect: Dialect) -> str:
+            return " ".join((f"{dialect.name}, {dialect.view.split('.')[-1]}", *map("({})".format, dialect.caveats)))
+
+        return self._read(describe)
 
     def is_protected(self, session: Session) -> bool:
         """Whether this is a user that the dialect or the configuration protects."""

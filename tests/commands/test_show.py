@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pymysql
 import pytest
 
 from tests.slack_person import buttons_of, options_of, text_of
 from tests.stage import Stage, Statement, session_id
 
 
-def blocked(stage: Stage, user: str = "auditor") -> tuple[int, Statement]:
-    """Return the id of a session that holds a row idly, and a statement that waits for it."""
+def blocked(stage: Stage) -> tuple[pymysql.Connection[Any], Statement]:
+    """Return a session that holds a row idly, and a statement that waits for it."""
     holder = stage.connect(database="depot")
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 7 WHERE sku = 3")
-    waiter = stage.runs("UPDATE depot.stock SET quantity = 4711 WHERE sku = 3", user=user)
+    waiter = stage.runs("UPDATE depot.stock SET quantity = 4711 WHERE sku = 3", user="auditor")
     stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the wait for the row")
-    return session_id(holder), waiter
+    return holder, waiter
+
+
+def closes(stage: Stage, statement: Statement) -> None:
+    """Close the session of a statement, and wait for its client to hear of it."""
+    with stage.database.connect() as admin, admin.cursor() as cursor:
+        cursor.execute(f"KILL {statement.id}")
+    statement.ended()
 
 
 def test_a_running_session_shows_all_that_the_server_says_of_it(stage: Stage) -> None:
@@ -39,6 +49,7 @@ def test_a_running_session_shows_all_that_the_server_says_of_it(stage: Stage) ->
     assert "a secret" not in str(card)
     assert "Idle since" not in said
     assert buttons_of(card) == ["View SQL", "Close Query", "Close Session", "Refresh"]
+    closes(stage, report)
 
 
 def test_an_idle_session_says_since_when_and_offers_no_close_of_a_query(stage: Stage) -> None:
@@ -47,10 +58,13 @@ def test_an_idle_session_says_since_when_and_offers_no_close_of_a_query(stage: S
     assert "Idle since <!date^" in text_of(card)
     assert card["ephemeral"]
     assert buttons_of(card) == ["View SQL", "Close Session", "Refresh"]
+    stage.alice.press(card, "Refresh")
+    stage.alice.wait_for_change(card, lambda now: text_of(now) != text_of(card))
 
 
 def test_a_lock_waiter_names_its_holder_and_the_holder_its_waiter(stage: Stage) -> None:
-    holder, waiter = blocked(stage)
+    holding, waiter = blocked(stage)
+    holder = session_id(holding)
     said = text_of(stage.asks(stage.alice, f"/sessions show {waiter.id}", "Waits for a row lock"))
     assert f"held by session {holder} (teller from 127.0.0.1:" in said
     assert ", idle for" in said
@@ -61,6 +75,8 @@ def test_a_lock_waiter_names_its_holder_and_the_holder_its_waiter(stage: Stage) 
     said = text_of(stage.asks(stage.alice, f"/sessions show {holder}", f"Session {holder} on demo"))
     assert f"Holds up by its row locks: session {waiter.id}" in said
     assert ", ACTIVE, open for" in said
+    holding.rollback()
+    assert waiter.ended() == 0
 
 
 def test_refresh_rewrites_the_card_in_place_and_says_when_the_session_has_ended(stage: Stage) -> None:

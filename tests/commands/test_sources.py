@@ -64,6 +64,7 @@ def test_a_session_of_such_a_source_is_shown_with_what_there_is(wide_stage: Stag
     card = wide_stage.asks(wide_stage.alice, f"/sessions show {report.id} source=limited", "Status ACTIVE")
     assert "SELECT SLEEP(?), ?" in text_of(card)
     assert "⚠️ Read from information＿schema.PROCESSLIST" in text_of(card)
+    assert "Transaction not known" in text_of(card), "and not: none"
 
 
 def test_a_source_that_hangs_holds_up_only_itself(wide_stage: Stage, silent: socket.socket) -> None:

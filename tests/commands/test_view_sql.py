@@ -43,3 +43,16 @@ def test_whoever_may_only_look_sees_the_whole_statement_without_literals_and_why
     assert "4711" not in str(modal)
     assert "Each literal is shown as ?: on demo only those who may close this session see them." in said
     assert views_recorded(wide_stage, report.id) == 0
+
+
+# Each of these is two bytes to the server and seven in a window's JSON: more than Slack takes.
+LONG = "SELECT SLEEP(60), '" + "\x80" * 31_000 + " the end'"
+
+
+def test_a_statement_too_long_for_a_window_says_so_where_slack_refuses_the_file(wide_stage: Stage) -> None:
+    report = wide_stage.runs(LONG)
+    wide_stage.slack.faults.fail_next("conversations.open", error="missing_scope")
+    said = text_of(looks(wide_stage, wide_stage.alice, report.id))
+    assert "Slack takes no longer text here: these are the first" in said
+    assert "Slack refused the file with the whole statement" in said
+    assert "files:write and im:write" in said

@@ -19,7 +19,7 @@ from bot.errors import (
     LoginRefusedError,
     UnknownSessionError,
 )
-from bot.sessions import service
+from bot.sessions import oceanbase, service
 from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
 from bot.sessions.details import Reach
 from bot.sessions.endpoint import Endpoint
@@ -199,6 +199,18 @@ def test_a_login_that_may_not_read_the_views_gets_a_list_with_what_there_is_and_
         assert own.own
         assert user not in {one.user for one in page.sessions}
         assert any(f"Sessions of {user} are left out" in caveat for caveat in page.caveats)
+        assert "GRANT SELECT" in limited.description(), "session-bot check says it, too"
+
+
+def test_such_a_list_of_a_whole_cluster_names_no_server_and_no_tenant_it_does_not_know(
+    source: Make, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oceanbase, "_name", lambda _connection: "OceanBase-v3.1.5")
+    limited = source(user=user, password=PASSWORD)
+    with source().console():
+        page = limited.page(SessionQuery(), None)
+        assert {(one.server, one.tenant) for one in page.sessions} == {(None, None)}
+        assert limited.page(SessionQuery(), frozenset({"sys"})).total == 0, "who may see one tenant sees no unknown one"
 
 
 def test_a_filter_on_what_such_a_list_lacks_finds_nothing_and_is_no_error(source: Make, user: str) -> None:

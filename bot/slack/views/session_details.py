@@ -20,6 +20,7 @@ REFRESH = "session.refresh"  # action id
 
 _SQL_CHARACTERS = 600
 _SHOWN_IDS = 20
+_WITH_DATE = "{date_short_pretty} {time_secs}"
 
 
 def session_details(details: SessionDetails, as_of: datetime, notes: Sequence[str] = (), *, full_sql: bool) -> Message:
@@ -27,11 +28,15 @@ def session_details(details: SessionDetails, as_of: datetime, notes: Sequence[st
     session = details.session
     title = f"Session {session.id} on {session.source}"
     doing = f"{session.state}, {parts.seconds(session.time)}"
-    since = f"Idle since {parts.moment(as_of - timedelta(seconds=session.time))} · " if not session.running else ""
+    since = (
+        f"Idle since {parts.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · "
+        if not session.running
+        else ""
+    )
     blocks = [
         parts.header(title),
         *([parts.lines(*([parts.plain(note)] for note in notes))] if notes else []),
-        parts.lines(*(parts.facts(row) for row in _facts(session, details)), *_locks(details)),
+        parts.lines(*_locks(details), *(parts.facts(row) for row in _facts(session, details))),
         *_sql(session, full_sql=full_sql),
         parts.context(f"{since}As of {parts.moment(as_of)}", *parts.caveats(details.caveats)),
         _buttons(session),
@@ -104,7 +109,7 @@ def _total(session: Session) -> str:
 
 def _transaction(session: Session, details: SessionDetails) -> str:
     if not session.in_transaction:
-        return "none"
+        return "none" if session.transaction_known else "not known"
     age = f", open for {parts.seconds(details.transaction_age)}" if details.transaction_age is not None else ""
     return f"{session.transaction_id or '-'}, {session.transaction_state or 'state unknown'}{age}"
 

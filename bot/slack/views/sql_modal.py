@@ -71,7 +71,7 @@ def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dic
             f"Slack takes no longer text here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
         )
         notes.append(rest + (_FILE if file_sent else _NO_FILE))
-    if len(session.sql.encode()) >= _KERNEL_CUT - 3:
+    if _KERNEL_CUT - 3 <= len(session.sql.encode()) <= _KERNEL_CUT:  # MySQL and MariaDB do not cut
         notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")
     blocks = [*parts.preformatted(sql.shown, sql=True), *(parts.context(note) for note in notes)]
     return _modal(session.id, [*blocks, kit.DividerBlock(), _facts(session)])
@@ -86,7 +86,7 @@ def _facts(session: Session) -> kit.Block:
         ("observer", session.server or "-"),
         ("OBProxy", session.proxy or "-"),
         ("Status", f"{session.state}, {session.command}, {parts.seconds(session.time)}"),
-        ("Transaction", session.transaction_state or "none"),
+        ("Transaction", session.transaction_state or ("none" if session.transaction_known else "not known")),
         ("SQL ID", session.sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),
     )
