@@ -79,6 +79,10 @@ def _lines(block: Json) -> Iterator[str]:
             yield block["caption"]
         for row in block["rows"]:
             yield " | ".join(_words(cell) for cell in row)
+    elif kind == "data_visualization":
+        yield block["title"]
+        for series in block["chart"].get("series", [{"name": "", "data": block["chart"].get("segments", [])}]):
+            yield " ".join([series["name"], *(f"{point['label']}: {point['value']}" for point in series["data"])])
     elif kind == "actions":
         yield " ".join(_control(element) for element in block["elements"])
     elif kind == "context":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from bot.demo.slack.chart_rules import CHART
 from bot.demo.slack.element_rules import (
     ACCESSORY,
     ACTIONS_ELEMENT,
@@ -121,6 +122,7 @@ IN_MESSAGES: dict[str, Rule] = {
     "markdown": MARKDOWN,
     "table": TABLE,
     "data_table": DATA_TABLE,
+    "data_visualization": CHART,
     "container": CONTAINER,
 }
 IN_MODALS: dict[str, Rule] = {**_EVERYWHERE, "card": CARD, "alert": ALERT}

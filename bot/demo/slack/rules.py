@@ -1,7 +1,7 @@
 """What Slack refuses in messages and in modals: pure judgements, with Slack's error codes.
 
-Blocks that Slack has and this sandbox does not know (video, file, context_actions, task cards, plans,
-charts) are refused as an unsupported type: better a refusal here than a surprise there.
+Blocks that Slack has and this sandbox does not know (video, file, context_actions, task cards, plans)
+are refused as an unsupported type: better a refusal here than a surprise there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.demo.slack.block_rules import IN_MESSAGES, IN_MODALS
+from bot.demo.slack.chart_rules import CHARTS_PER_MESSAGE
 from bot.demo.slack.element_rules import plain
 from bot.demo.slack.refusals import Json, Refused
 from bot.demo.slack.schema import Problem, Rule, both, by_type, flag, many, record, text
@@ -87,6 +88,8 @@ def _check_sums(blocks: list[Json]) -> None:
     tables = [block for block in inner if block["type"] in TABLE_FAMILY]
     if len(tables) > 1:
         raise Refused("invalid_attachments", ["only_one_table_allowed"])
+    if sum(block["type"] == "data_visualization" for block in inner) > CHARTS_PER_MESSAGE:
+        raise Refused("invalid_blocks", [f"no more than {CHARTS_PER_MESSAGE} data_visualization blocks allowed"])
     markdown = sum(len(block["text"]) for block in inner if block["type"] == "markdown")
     if markdown > MARKDOWN_CHARACTERS:
         raise Refused("msg_too_long")

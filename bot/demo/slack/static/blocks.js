@@ -1,4 +1,5 @@
 /** Block Kit blocks as DOM nodes, kept in place while a message or modal is updated. */
+import { chart } from "./charts.js";
 import { freshId, h, icon } from "./dom.js";
 import { control } from "./elements.js";
 import { closeMenuIn } from "./menu.js";
@@ -97,6 +98,7 @@ const BLOCKS = {
   container,
   table,
   data_table: dataTable,
+  data_visualization: chart,
   divider: () => h("hr"),
   actions: (block, surface) => h("div", { class: "actions" }, ...block.elements.map((each) => element(each, block, surface))),
   image: imageBlock,

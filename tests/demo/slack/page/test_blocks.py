@@ -195,3 +195,17 @@ def test_a_card_shows_its_texts_and_buttons(page: Page) -> None:
     message = article(page, "Title")
     expect(message.get_by_text("body")).to_be_visible()
     expect(message.get_by_role("button", name="Go")).to_be_visible()
+
+
+def test_a_chart_shows_each_value_and_says_it_to_those_who_listen(page: Page, say: Say) -> None:
+    numbers = {"Active": {"app": 3, "report": 0}, "Other": {"app": 1, "report": 1200}}
+    series = [
+        {"name": name, "data": [{"label": label, "value": value} for label, value in of.items()]}
+        for name, of in numbers.items()
+    ]
+    bars = {"type": "bar", "series": series, "axis_config": {"categories": ["app", "report"]}}
+    say({"type": "data_visualization", "title": "By user", "chart": bars})
+    shown = page.get_by_role("group", name="By user")
+    expect(shown.get_by_role("img", name="report: Active 0, Other 1200")).to_be_visible()
+    expect(shown.locator(".chart-value")).to_have_text(["3 + 1", "0 + 1,200"])
+    expect(shown.locator(".chart-legend")).to_have_text("ActiveOther")
