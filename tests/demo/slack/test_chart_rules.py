@@ -11,9 +11,7 @@ from bot.demo.slack.rules import block_problems, check_message
 
 
 def chart(*labels: str, title: str = "Sessions by user", kind: str = "bar") -> Any:
-    points = [
-        {"label": label, "value": value} for label, value in zip(labels, values or range(len(labels)), strict=True)
-    ]
+    points = [{"label": label, "value": number} for number, label in enumerate(labels)]
     if kind == "pie":
         return {"type": "data_visualization", "title": title, "chart": {"type": "pie", "segments": points}}
     series = [{"name": "Active", "data": points}]
