@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from bot.demo.database import EmbeddedOceanBase
+from bot.demo.mariadb import EmbeddedMariaDB
 from bot.demo.slack.server import SlackSandbox
 
 ROOT = Path(__file__).parent.parent
@@ -27,8 +28,8 @@ class RunningBot:
     """`python -m bot run` for as long as the `with` block; returns from start when Slack is connected."""
 
     def __init__(
-        self, sandbox: SlackSandbox, database: EmbeddedOceanBase, folder: Path, *,
-        access: str = ACCESS, more: str = "", source: str = "",
+        self, sandbox: SlackSandbox, database: EmbeddedOceanBase | EmbeddedMariaDB, folder: Path, *,
+        access: str = ACCESS, more: str = "", source: str = "", user: str = "root@sys",
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._folder = folder
@@ -39,7 +40,7 @@ class RunningBot:
 [data_sources.demo]
 host = "{database.host}"
 port = {database.port}
-user = "root@sys"
+user = "{user}"
 password = "{database.password}"
 protected_users = ["guarded"]
 {source}
