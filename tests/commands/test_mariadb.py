@@ -92,8 +92,9 @@ def test_the_same_text_run_again_is_another_query_and_is_not_closed(stage: Maria
 
 def test_closing_an_idle_transaction_rolls_it_back_and_frees_who_waits(stage: MariaDBStage) -> None:
     holder = stage.connect(database="depot")
-    holder.begin()
     with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = 50 WHERE sku = 3")
+        holder.begin()
         cursor.execute("UPDATE stock SET quantity = 7 WHERE sku = 3")
     waiter = stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="depot")
     let_innodb_look_again()
@@ -108,7 +109,7 @@ def test_closing_an_idle_transaction_rolls_it_back_and_frees_who_waits(stage: Ma
     assert waiter.ended() == 0
     with stage.database.connect(database="depot") as admin, admin.cursor() as cursor:
         cursor.execute("SELECT quantity FROM stock WHERE sku = 3")
-        assert cursor.fetchone() == (101,)
+        assert cursor.fetchone() == (51,)
 
 
 def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> None:
