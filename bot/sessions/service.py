@@ -168,15 +168,15 @@ class DataSource:
         except DataSourceError as error:
             if error.errno not in _NO_SUCH_COLUMN_OR_VIEW:
                 raise
-            self._dialect = None
-            return self._ask(ask)
+            return self._ask(ask, anew=True)
 
-    def _ask(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
+    def _ask(self, ask: Callable[[Connection, Dialect], _T], *, anew: bool = False) -> _T:
         with self._pool.connection() as connection:
-            return ask(connection, self._probed(connection))
+            return ask(connection, self._probed(connection, anew=anew))
 
-    def _probed(self, connection: Connection) -> Dialect:
-        if self._dialect is None:
+    def _probed(self, connection: Connection, *, anew: bool = False) -> Dialect:
+        """Probe once; anew replaces what is known only when it succeeds: its protected users hold meanwhile."""
+        if anew or self._dialect is None:
             self._dialect = kinds.probe(self.options.kind, connection, self.name, self._endpoint.user)
         return self._dialect
 
