@@ -149,7 +149,9 @@ def _register(
     defaults = Defaults(settings.default_source, channels)
     full_sql = {name: source.show_sql == "full" for name, source in settings.data_sources.items()}
     registers: list[Callable[[SessionBot], None]] = [
-        lambda to: sessions.register(to, sessions.SessionsCommand(service, requests, access, defaults, full_sql)),
+        lambda to: sessions.register(
+            to, sessions.SessionsCommand(service, requests, access, defaults, full_sql, topics=[kill_session.TOPIC])
+        ),
         lambda to: kill_session.register(
             to,
             kill_session.KillSessionCommand(

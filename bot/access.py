@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,14 @@ class Rule:
     data_sources: frozenset[str] | None = None
     tenants: frozenset[str] | None = None
     channels: frozenset[str] | None = None
+
+    def covers(self, right: Right, source: str, tenant: str | None) -> bool:
+        """Whether it allows that for a session of that tenant, in some channel."""
+        return (
+            right in self.may
+            and (self.data_sources is None or source in self.data_sources)
+            and Scope(self.tenants).covers(tenant)
+        )
 
 
 class Directory(Protocol):
@@ -109,9 +118,24 @@ class Access:
             allowed.append(name)
         return allowed
 
+    def rights(self, person: Person, source: str, channel: str) -> dict[Right, Scope]:
+        """Everything that the person may do with one data source in that channel."""
+        found = {}
+        for right in Right:
+            with contextlib.suppress(NotAllowedError):
+                found[right] = self.scope(person, right, source, channel)
+        return found
+
+    def rules_of(self, person: Person) -> list[Rule]:
+        """Every rule that names the person, in whatever channel."""
+        return [rule for rule in self._rules if self._names(rule, person)]
+
     def _applies(self, rule: Rule, person: Person, right: Right, channel: str) -> bool:
         if right not in rule.may or (rule.channels is not None and channel not in rule.channels):
             return False
+        return self._names(rule, person)
+
+    def _names(self, rule: Rule, person: Person) -> bool:
         if person.id in rule.who:
             return True
         if EVERYBODY in rule.who and self._directory.is_full_member(person):

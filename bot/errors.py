@@ -3,6 +3,7 @@
 SessionBotError
 ├── ConfigurationError          settings are wrong; every problem at once
 ├── InputError                  what was typed is not understood
+│   └── SourceOpenError         several data sources could be meant
 ├── NotAllowedError             the access rules say no
 ├── TargetError                 the session asked for is not one that may be closed
 ├── RequestError                a closing request is over, unknown or not this person's
@@ -17,6 +18,10 @@ SessionBotError
     ├── UnknownSessionError     the server knows no session of that id (1094)
     └── NotSessionOwnerError    the server refuses to let this login close it (1095)
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class SessionBotError(Exception):
@@ -46,6 +51,14 @@ class InputError(SessionBotError):
         super().__init__(sentence)
         self.spot = spot
         self.example = example
+
+
+class SourceOpenError(InputError):
+    """Several data sources could be meant; ``choices`` names them."""
+
+    def __init__(self, sentence: str, *, choices: Sequence[str], example: str) -> None:
+        super().__init__(sentence, example=example)
+        self.choices = tuple(choices)
 
 
 class NotAllowedError(SessionBotError):

@@ -21,7 +21,7 @@ from bot.slack.replies import Reply
 from bot.slack.typed import repaired
 from bot.slack.values import session_id
 from bot.slack.views import closing_card, session_list
-from bot.slack.views.notices import usage
+from bot.slack.views.help import HELP_WORDS, Topic, help_for
 from bot.slack.words import KeyWord, PlainWord, nearest, words
 
 NAME = "/kill-session"
@@ -33,6 +33,7 @@ EXAMPLES = (
     ("/kill-session 3221487826 query", "close only the running query: the session stays"),
     ('/kill-session 3221487826 tenant=shop reason="blocks payments"', "say why, for the record"),
 )
+TOPIC = Topic(f"{NAME} {USAGE}", DESCRIPTION, EXAMPLES, Right.CLOSE)
 TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired
 
 _PASTED = re.compile(r"(?i)^kill\s+(?:(connection|query)\s+)?([^\s;=\"']+)\s*;?\s*(.*)$", re.DOTALL)
@@ -141,8 +142,9 @@ class KillSessionCommand:
     def answer(self, command: Command) -> None:
         """Answer the slash command with a card."""
         text = repaired(command.text)
-        if text.lower() in ("help", "-help", "?"):
-            command.reply.private(usage(f"{NAME} {USAGE}", DESCRIPTION + ".", EXAMPLES))
+        if text.lower() in HELP_WORDS:
+            help_ = help_for([TOPIC], self.access, self.sessions.names, command.person, command.channel)
+            command.reply.private(help_)
             return
         wish = parse(text)
         allowed = self.access.sources(command.person, Right.CLOSE, self.sessions.names, command.channel)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bot.access import Access, Right
 from bot.closing.requests import ClosingRequests
-from bot.errors import SessionBotError, TargetError
+from bot.errors import SessionBotError, SourceOpenError, TargetError
 from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
 from bot.slack.arguments import parse
@@ -17,7 +17,8 @@ from bot.slack.message import Message
 from bot.slack.references import PICK, picked
 from bot.slack.typed import repaired
 from bot.slack.views import session_list, sql_modal
-from bot.slack.views.notices import usage
+from bot.slack.views.help import HELP_WORDS, Topic, help_for
+from bot.slack.views.notices import CHOOSE_SOURCE, notice, question
 
 NAME = "/sessions"
 USAGE = "[filter…] [active-only|idle] [private] | help"
@@ -28,10 +29,12 @@ EXAMPLES = (
     ("/sessions tenant=shop user=app time>5m", "tenant is exact, user contains “app”, longer than five minutes"),
     ("/sessions host=10.0.3 db=orders,billing", "several values are alternatives"),
     ("/sessions sql=“update stock” status=ACTIVE", "by a piece of the SQL"),
-    ("/sessions id=3221487826", "one session"),
+    ("/sessions orders", "a word anywhere: SQL, user, source, database, server …"),
+    ("/sessions 3221487826", "one session"),
     ("/sessions idle sort=-time limit=50 page=2", "idle ones, longest first"),
     ("/sessions active-only private", "only you see the answer; “text” gives plain text"),
 )
+TOPIC = Topic(f"{NAME} {USAGE}", DESCRIPTION, EXAMPLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,25 @@ class SessionsCommand:
     defaults: Defaults
     full_sql: Mapping[str, bool]  # by data source: whether SQL is shown with its literals
     verbs: Mapping[str, Verb] = field(default_factory=dict)  # /sessions VERB …: each a file of its own
+    topics: Sequence[Topic] = ()  # what else help shows
 
     def answer(self, command: Command) -> None:
         """Answer the slash command."""
+        try:
+            self._answer(command)
+        except SourceOpenError as error:
+            command.reply.private(question(error, command.text))
+
+    def answer_on(self, press: Press) -> None:
+        """Run what was typed again, on the data source whose button was pressed."""
+        press.reply.replace(notice(f"/sessions {press.value}"), ephemeral=press.ephemeral, ts=press.message_ts)
+        self._answer(Command(NAME, press.value, press.person, press.channel, press.trigger_id, press.reply))
+
+    def _answer(self, command: Command) -> None:
         text = repaired(command.text)
-        if text.lower() in ("help", "-help", "?"):
-            command.reply.private(usage(f"{NAME} {USAGE}", DESCRIPTION + ".", EXAMPLES))
+        if text.lower() in HELP_WORDS:
+            names = self.sessions.names
+            command.reply.private(help_for([TOPIC, *self.topics], self.access, names, command.person, command.channel))
             return
         first, _, rest = text.partition(" ")
         verb = self.verbs.get(first.lower())
@@ -102,5 +118,6 @@ def register(registrar: Registrar, command: SessionsCommand) -> None:
     registrar.command(NAME, command.answer)
     for action_id in (session_list.REFRESH, session_list.PREVIOUS, session_list.NEXT, session_list.TOGGLE_ACTIVE):
         registrar.press(action_id, command.browse)
+    registrar.press(CHOOSE_SOURCE, command.answer_on)
     registrar.press(session_list.VIEW_SQL, command.view_sql, shows_progress=True)
     registrar.press(PICK, lambda _press: None)

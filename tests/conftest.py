@@ -11,7 +11,9 @@ from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
-from bot.demo.database import DatabaseUnavailable, EmbeddedOceanBase, find_server
+from bot.demo.database import EmbeddedOceanBase, find_server
+from bot.demo.embedded import DatabaseUnavailable
+from bot.demo.mariadb import EmbeddedMariaDB
 
 # How long an example takes says how busy the machine is. CI tries the same examples each time, people new ones.
 settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
@@ -37,11 +39,17 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
         for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
             if kernel in nodeid:
                 return kernel
-        if file.startswith(("closing/", "test_main")):
+        if file.startswith(("closing/", "test_main", "commands/test_data_sources")):
             return "oceanbase-4.3.5"
+        if file in USING_MARIADB:
+            return "mariadb"
         return "restartable" if file in USING_RESTARTABLE else file
 
 
+USING_MARIADB = (
+    "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",
+    "commands/test_mariadb.py", "commands/test_cluster.py",
+)  # fmt: skip
 USING_RESTARTABLE = ("commands/test_faults.py", "demo/test_database.py", "demo/test_workload.py")
 
 
@@ -79,6 +87,17 @@ def seekdb14() -> Iterator[EmbeddedOceanBase]:
     if not SEEKDB_14.is_file():
         leave_out("seekdb 1.4 is not installed in .venv/seekdb-1.4 (make test does that)")
     with EmbeddedOceanBase(server=SEEKDB_14) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[EmbeddedMariaDB]:
+    """Give a real MariaDB, the machine's own, as a process of the tests."""
+    try:
+        database = EmbeddedMariaDB()
+    except DatabaseUnavailable as problem:
+        leave_out(str(problem))
+    with database:
         yield database
 
 

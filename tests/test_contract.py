@@ -76,7 +76,7 @@ def examples() -> list[str]:
 def test_every_example_of_readme_and_help_runs_as_it_stands(example: str) -> None:
     name, _, words = example.partition(" ")
     if name == sessions.NAME:
-        assert parse_sessions(repaired(words)).notes == ()
+        assert not [note for note in parse_sessions(repaired(words)).notes if "was read as" in note]
     else:
         kill_session.parse(repaired(words))
 

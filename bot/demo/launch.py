@@ -20,7 +20,8 @@ from types import FrameType
 import pymysql
 
 from bot.demo.configuration import bot_environment, write_configuration
-from bot.demo.database import DatabaseUnavailable, EmbeddedOceanBase
+from bot.demo.database import EmbeddedOceanBase
+from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.endpoint import Endpoint, UnusableDatabase, check_login, read_endpoint
 from bot.demo.processes import GuardedProcess, stop_leftover
 from bot.demo.shop import create_bot_account

@@ -211,15 +211,9 @@ class Dialect:
 
     def _order(self, sort: Sort) -> str:
         expression = self.expressions
-        first = {
-            Sort.DEFAULT: f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC",
-            Sort.TIME_UP: f"{expression['time']} ASC",
-            Sort.TIME_DOWN: f"{expression['time']} DESC",
-            Sort.ID: f"{expression['id']} ASC",
-            Sort.USER: f"{expression['user']} ASC",
-            Sort.DATABASE: f"{expression['database_name']} ASC",
-            Sort.HOST: f"{expression['origin']} ASC",
-        }[sort]
+        first = f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC"
+        if sort.field is not None:
+            first = f"{expression[_COLUMN_OF[sort.field]]} {'DESC' if sort.descending else 'ASC'}"
         return f"{first}, {expression['id']} ASC, {expression['server']} ASC"
 
 

@@ -56,16 +56,15 @@ class Flag(enum.Enum):
     IN_TRANSACTION = "in-transaction"
 
 
-class Sort(enum.Enum):
-    """Orders of a list. DEFAULT is ACTIVE first, then longest first."""
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """An order of a list: by a column, or with no ``field`` ACTIVE first, then longest first."""
 
-    DEFAULT = ""
-    TIME_UP = "time"
-    TIME_DOWN = "-time"
-    ID = "id"
-    USER = "user"
-    DATABASE = "db"
-    HOST = "host"
+    field: Field | None = None
+    descending: bool = False
+
+
+SORTABLE = tuple(field for field in Field if field is not Field.ANY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class SessionQuery:
 
     source: str | None = None
     filter: SessionFilter = field(default_factory=SessionFilter)
-    sort: Sort = Sort.DEFAULT
+    sort: Sort = Sort()
     limit: int = DEFAULT_LIMIT
     page: int = 1
     private: bool = False

@@ -10,6 +10,7 @@ from bot.errors import InputError
 from bot.sessions.model import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
+    SORTABLE,
     Condition,
     Field,
     Flag,
@@ -71,8 +72,8 @@ def describe(query: SessionQuery) -> str:
     parts = [f"source={quoted(query.source)}"] if query.source else []
     parts += [_condition(condition) for condition in query.filter.conditions]
     parts += sorted(flag.value for flag in query.filter.flags)
-    if query.sort is not Sort.DEFAULT:
-        parts.append(f"sort={query.sort.value}")
+    if query.sort.field is not None:
+        parts.append(f"sort={'-' if query.sort.descending else ''}{query.sort.field.value}")
     if query.limit != DEFAULT_LIMIT:
         parts.append(f"limit={query.limit}")
     if query.page != 1:
@@ -254,15 +255,17 @@ class _Reader:
 
     def _sort(self) -> Sort:
         value = self._views.get("sort", "").lower()
-        try:
-            return Sort(value)
-        except ValueError:
-            known = ", ".join(sort.value for sort in Sort if sort.value)
+        if not value:
+            return Sort()
+        field = _FIELDS.get(value.removeprefix("-"))
+        if field not in SORTABLE:
             raise InputError(
-                f"The list cannot be sorted by “{value}”. Possible: {known}.",
+                f"The list cannot be sorted by “{value}”. Possible: {', '.join(field.value for field in SORTABLE)}; "
+                "with - in front the largest comes first.",
                 spot=value,
                 example="/sessions sort=-time",
-            ) from None
+            )
+        return Sort(field, descending=value.startswith("-"))
 
     def _number(self, key: str, default: int, most: int) -> int:
         value = self._views.get(key)

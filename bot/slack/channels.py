@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bot.errors import InputError, NotAllowedError
+from bot.errors import InputError, NotAllowedError, SourceOpenError
 from bot.sessions.model import Condition, Field, Operator, SessionQuery
 
 
@@ -27,7 +27,8 @@ class Defaults:
     def source_for(self, named: str | None, channel: str, allowed: Sequence[str]) -> str:
         """Decide which data source is meant; ``allowed`` are those that the person may use here.
 
-        Raises ``NotAllowedError`` when there is none, ``InputError`` when it is open which.
+        Raises ``NotAllowedError`` when there is none, ``SourceOpenError`` when it is open which one is
+        meant, ``InputError`` for one that the person may not use.
         """
         if not allowed:
             raise NotAllowedError(
@@ -37,11 +38,12 @@ class Defaults:
         meant = named or here.data_source or self.source or (allowed[0] if len(allowed) == 1 else None)
         if meant is not None and meant in allowed:
             return meant
-        what = "Which data source?" if meant is None else f"There is no data source {meant} that you may use here."
+        name_one = f"Name one with source=. You may use: {', '.join(allowed)}."
+        example = f"/sessions source={allowed[0]} active-only"
+        if meant is None:
+            raise SourceOpenError(f"Which data source? {name_one}", choices=allowed, example=example)
         raise InputError(
-            f"{what} Name one with source=. You may use: {', '.join(allowed)}.",
-            spot=named or "",
-            example=f"/sessions source={allowed[0]} active-only",
+            f"There is no data source {meant} that you may use here. {name_one}", spot=named or "", example=example
         )
 
     def completed(self, query: SessionQuery, channel: str, allowed: Sequence[str]) -> SessionQuery:

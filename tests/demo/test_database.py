@@ -14,7 +14,8 @@ import pymysql
 import pytest
 from pymysql.constants import ER
 
-from bot.demo.database import NO_SERVER, DatabaseUnavailable, EmbeddedOceanBase, find_server
+from bot.demo.database import NO_SERVER, EmbeddedOceanBase, find_server
+from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.processes import GuardedProcess, stop_leftover
 
 

@@ -21,7 +21,7 @@ from bot.errors import (
 )
 from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Condition, Field, Mode, Operator, SessionFilter, SessionQuery
+from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase import _expressions
 from bot.sessions.service import DataSource, DataSourceOptions
 from tests.sessions.examples import EXAMPLE
@@ -192,6 +192,21 @@ def test_an_id_that_the_kernel_would_cut_is_never_sent(
 def test_closing_what_is_not_there_says_so(source: Make) -> None:
     with source().console() as console, pytest.raises(UnknownSessionError, match="prod"):
         console.kill(replace(EXAMPLE, id=2**32 - 2), Mode.SESSION)
+
+
+@pytest.mark.parametrize("field", SORTABLE, ids=lambda field: field.value)
+def test_every_column_sorts_both_ways(source: Make, database: EmbeddedOceanBase, field: Field) -> None:
+    prod = source()
+    with contextlib.ExitStack() as opened:
+        for name in ("test", None, "oceanbase"):
+            opened.enter_context(database.connect(database=name))
+        up = [one.id for one in prod.page(SessionQuery(sort=Sort(field)), None).sessions]
+        down = [one.id for one in prod.page(SessionQuery(sort=Sort(field, descending=True)), None).sessions]
+    assert len(up) == len(down) >= 3
+    if field is Field.ID:
+        assert up == sorted(up) == down[::-1]
+    if field is Field.DATABASE:
+        assert up != down
 
 
 def test_more_callers_than_may_wait_are_sent_away(source: Make) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.errors import InputError
-from bot.sessions.model import Condition, Field, Flag, Operator, SessionFilter, SessionQuery, Sort
+from bot.sessions.model import SORTABLE, Condition, Field, Flag, Operator, SessionFilter, SessionQuery, Sort
 from bot.slack.arguments import describe, parse
 from bot.slack.typed import MAX_TYPED, repaired
 from bot.slack.values import STATES
@@ -50,6 +50,7 @@ from commands import kill_session
         ("status=sleep,ACTIVE", "status=SLEEP,ACTIVE"),
         ("id=3221487826,5", "id=3221487826,5"),
         ("limit=20 page=1", ""),
+        ("sort=-SERVER", "sort=-server"),
     ],
 )
 def test_what_keyboards_and_slack_do_to_a_text_is_repaired(typed: str, understood: str) -> None:
@@ -156,7 +157,7 @@ queries = st.builds(
         st.lists(conditions, max_size=4, unique_by=lambda condition: condition.field).map(tuple),
         st.sampled_from([frozenset(), frozenset({Flag.IDLE}), frozenset({Flag.IN_TRANSACTION})]),
     ),
-    sort=st.sampled_from(Sort),
+    sort=st.sampled_from([Sort(), *(Sort(field, down) for field in SORTABLE for down in (False, True))]),
     limit=st.integers(1, 50),
     page=st.integers(1, 999),
     private=st.booleans(),

@@ -146,7 +146,7 @@ def test_notices_show_hostile_text_as_it_is() -> None:
     for message in (
         notices.notice(HOSTILE), notices.failure(TargetError(HOSTILE * 100), "abcd", HOSTILE),
         notices.failure(InputError(HOSTILE, spot="<!channel>", example=HOSTILE), "abcd", f"/sessions {HOSTILE * 30}"),
-        notices.unexpected("abcd"), notices.usage("t", "e", [("/sessions", "x")]),
+        notices.unexpected("abcd"),
     ):  # fmt: skip
         check(message)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 
 import slackblocks as kit
 
-from bot.errors import InputError, SessionBotError
+from bot.errors import InputError, SessionBotError, SourceOpenError
 from bot.sessions.statement import cut
 from bot.slack.message import Message
 from bot.slack.text import unformatted, visible
 from bot.slack.typed import repaired
 from bot.slack.views import parts
 
+CHOOSE_SOURCE = "sessions.choose_source"  # action id
+
 _SHOWN = 300  # characters of what was typed
+_CHOICES = 20  # buttons; more are named in the sentence
 
 
 def notice(text: str) -> Message:
@@ -28,12 +30,25 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
     if isinstance(error, InputError):
         if typed:
             rows.append([parts.plain("You typed: "), *_marked(typed, error.spot)])
-        if error.example:
-            rows.append([parts.plain("For example: "), parts.code(cut(visible(error.example), 2000))])
+        example = (
+            f"{typed} source={error.choices[0]}" if isinstance(error, SourceOpenError) and typed else error.example
+        )
+        if example:
+            rows.append([parts.plain("For example: "), parts.code(cut(visible(example), 2000))])
     return Message(
         "⚠️ " + unformatted(cut(error.sentence, 1000)),
         [parts.lines(*rows), parts.context(f"Error id {error_id}")],
     )
+
+
+def question(error: SourceOpenError, typed: str) -> Message:
+    """Ask which data source is meant; each button runs what was ``typed`` after the command on one."""
+    # One button a block: an action id may stand only once in each.
+    buttons = [
+        kit.ActionsBlock([kit.Button(name, action_id=CHOOSE_SOURCE, value=f"{typed} source={name}".strip())])
+        for name in error.choices[:_CHOICES]
+    ]
+    return Message(unformatted(error.sentence), [parts.lines([parts.plain(error.sentence)]), *buttons])
 
 
 def unexpected(error_id: str) -> Message:
@@ -43,15 +58,6 @@ def unexpected(error_id: str) -> Message:
         f"of the closing request and by /sessions. Tell whoever runs this bot the error id {error_id}."
     )
     return Message(text, [parts.lines([parts.plain(text)])])
-
-
-def usage(title: str, explanation: str, examples: Sequence[tuple[str, str]]) -> Message:
-    """Help: what a command does and commands that run as they stand."""
-    rows = [[parts.code(example), parts.plain("  " + what)] for example, what in examples]
-    return Message(
-        unformatted(f"{title}: {explanation}"),
-        [parts.lines([parts.bold(title)], [parts.plain(explanation)]), parts.lines(*rows)],
-    )
 
 
 def _marked(typed: str, spot: str) -> list[kit.RichText]:

@@ -1,0 +1,67 @@
+"""Help: what may be done in this channel by this person, with commands that run as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.access import Access, Person, Right, Scope
+from bot.slack.message import Message
+from bot.slack.text import unformatted
+from bot.slack.views import parts
+
+HELP_WORDS = ("help", "-help", "--help", "?")
+
+_DOES = {Right.VIEW: "see", Right.CLOSE: "close", Right.APPROVE: "approve closing"}
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One command or verb: how it is typed, what it does, commands that run; ``right`` is what it needs."""
+
+    usage: str
+    description: str
+    examples: Sequence[tuple[str, str]]
+    right: Right = Right.VIEW
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a person may do on one data source."""
+
+    source: str
+    scopes: dict[Right, Scope]
+
+    @property
+    def sentence(self) -> str:
+        """In words, for example ``prod: see all tenants; close tenant shop``."""
+        allowed = (f"{_DOES[right]} {_within(scope)}" for right, scope in self.scopes.items())
+        return f"{self.source}: {'; '.join(allowed)}"
+
+
+def help_for(topics: Sequence[Topic], access: Access, sources: Sequence[str], person: Person, channel: str) -> Message:
+    """Show what this person may do in that channel."""
+    return help_page(topics, [Allowance(source, access.rights(person, source, channel)) for source in sources])
+
+
+def help_page(topics: Sequence[Topic], allowances: Sequence[Allowance]) -> Message:
+    """Show the topics that need no other right than the person has, and the rights."""
+    rights = {right for allowance in allowances for right in allowance.scopes}
+    shown = [topic for topic in topics if topic.right in rights]
+    if not shown:
+        text = "You may do nothing with this bot in this channel. Ask whoever runs it to add you to an access rule."
+        return Message(text, [parts.lines([parts.plain(text)])])
+    blocks = []
+    for topic in shown:
+        examples = [[parts.code(example), parts.plain("  " + what)] for example, what in topic.examples]
+        blocks.append(parts.lines([parts.bold(topic.usage)], [parts.plain(topic.description + ".")], *examples))
+    mine = [[parts.plain(allowance.sentence)] for allowance in allowances if allowance.scopes]
+    blocks.append(parts.lines([parts.bold("You may here")], *mine))
+    return Message(unformatted("; ".join(topic.usage for topic in shown)), list(blocks))
+
+
+def _within(scope: Scope) -> str:
+    if scope.tenants is None:
+        return "everything"
+    names = sorted(scope.tenants)
+    return f"tenant{'s' if len(names) > 1 else ''} {', '.join(names)}"

@@ -1,0 +1,84 @@
+"""Several data sources in one bot: which one is meant, and what each person may do on which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bot.demo.database import EmbeddedOceanBase
+from bot.demo.slack.server import SlackSandbox
+from tests.running_bot import COMMANDS, RunningBot
+from tests.slack_person import buttons_of, table_of, text_of
+from tests.stage import Stage, accounts, session_id
+
+ACCESS = """
+[[access]]
+who = ["U01ALICE"]
+may = ["view", "close"]
+
+[[access]]
+who = ["U02BOB"]
+may = ["view"]
+data_sources = ["spare"]
+tenants = ["sys", "shop"]
+"""
+SPARE = """
+[data_sources.spare]
+host = "{host}"
+port = {port}
+user = "root@sys"
+password = "{password}"
+"""
+
+
+@pytest.fixture(scope="module")
+def standing(oceanbase: EmbeddedOceanBase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    accounts(oceanbase)
+    spare = SPARE.format(host=oceanbase.host, port=oceanbase.port, password=oceanbase.password)
+    with SlackSandbox(commands=COMMANDS) as slack:
+        slack.limits.rates.clear()
+        with RunningBot(slack, oceanbase, tmp_path_factory.mktemp("bot"), access=ACCESS, more=spare) as bot:
+            yield Stage(oceanbase, slack, bot)
+
+
+@pytest.fixture
+def stage(standing: Stage) -> Iterator[Stage]:
+    yield standing
+    standing.tidy()
+
+
+def test_where_two_could_be_meant_a_question_with_buttons_runs_what_was_typed_on_the_one_pressed(stage: Stage) -> None:
+    sleeper = stage.connect()
+    asked = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Which data source?")
+    assert asked["ephemeral"]
+    assert buttons_of(asked) == ["demo", "spare"]
+    answer = stage.presses(stage.alice, asked, "spare", "Sessions on spare")
+    assert not answer["ephemeral"], "a list is for the channel"
+    assert table_of(answer)[1][0] == str(session_id(sleeper))
+    assert f"/sessions source=spare id={session_id(sleeper)}" in text_of(answer)
+    assert buttons_of(stage.alice.now(asked) or {}) == []
+
+
+def test_a_close_is_never_asked_about_with_buttons_but_answered_with_a_sentence(stage: Stage) -> None:
+    sleeper = stage.connect()
+    told = stage.asks(stage.alice, f"/kill-session {session_id(sleeper)}", "Which data source?")
+    assert buttons_of(told) == []
+    assert f"/kill-session {session_id(sleeper)} source=demo" in text_of(told)
+
+
+def test_somebody_who_may_use_one_data_source_only_is_not_asked(stage: Stage) -> None:
+    stage.asks(stage.bob, "/sessions", "Sessions on spare")
+    stage.asks(stage.bob, "/sessions source=demo", "There is no data source demo that you may use here")
+
+
+def test_help_shows_what_this_person_may_do_here_and_nothing_else(stage: Stage) -> None:
+    bobs = text_of(stage.asks(stage.bob, "/sessions help", "You may here"))
+    assert "spare: see tenants shop, sys" in bobs
+    assert "demo" not in bobs
+    assert "/kill-session" not in bobs
+    alices = text_of(stage.asks(stage.alice, "/sessions help", "You may here"))
+    assert "demo: see everything; close everything" in alices
+    assert "/kill-session 3221487826 query" in alices
+    guests = text_of(stage.asks(stage.gus, "/sessions help", "You may do nothing"))
+    assert "/sessions" not in guests

@@ -1,0 +1,99 @@
+"""A stand-in for an OBProxy that keeps KILL to itself (client_session_id_version=1).
+
+Everything passes through as it is, the login included, except a text query that begins with KILL: that is answered
+with "Unknown thread id", as such a proxy does for sessions that are not its own (OCEANBASE.md 2.5).
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import threading
+from types import TracebackType
+from typing import Self
+
+_COM_QUERY = 3
+_KILL = re.compile(rb"\s*KILL\s+(?:QUERY\s+|CONNECTION\s+)?(\d+)", re.IGNORECASE)
+
+
+class Odp:
+    """Listens on `port` of 127.0.0.1 for as long as the `with` block; `errno` is what KILL is answered with."""
+
+    def __init__(self, host: str, port: int, errno: int = 1094) -> None:
+        self._server = (host, port)
+        self._errno = errno
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.kills: list[bytes] = []  # what was kept from the server
+        self._sockets: list[socket.socket] = [self._listener]
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self._sockets:
+            _end(one)
+        for thread in self._threads:
+            thread.join(5)
+
+    def _start(self, target: object, *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]  # any callable
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._server)
+            self._sockets += [client, server]
+            self._start(self._pass_on, server, client)
+            self._start(self._watch, client, server)
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass
+        finally:
+            _end(target)
+
+    def _watch(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass the client's packets on; commands are those with sequence number 0."""
+        reader = client.makefile("rb")
+        try:
+            while len(header := reader.read(4)) == 4:
+                length, sequence = struct.unpack("<I", header[:3] + b"\0")[0], header[3]
+                body = reader.read(length)
+                kill = _KILL.match(body[1:]) if sequence == 0 and body[:1] == bytes([_COM_QUERY]) else None
+                if kill is None:
+                    server.sendall(header + body)
+                    continue
+                self.kills.append(body[1:])
+                client.sendall(_error(self._errno, b"Unknown thread id: " + kill[1]))
+        except OSError:
+            pass
+        finally:
+            _end(server)
+
+
+def _error(errno: int, text: bytes) -> bytes:
+    body = b"\xff" + struct.pack("<H", errno) + b"#HY000" + text
+    return struct.pack("<I", len(body))[:3] + b"\x01" + body
+
+
+def _end(one: socket.socket) -> None:
+    try:
+        one.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended by itself
+    finally:
+        one.close()
