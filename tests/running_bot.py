@@ -10,8 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +27,7 @@ class RunningBot:
     """`python -m bot run` for as long as the `with` block; returns from start when Slack is connected."""
 
     def __init__(
-        self, sandbox: SlackSandbox, database: EmbeddedOceanBase | EmbeddedMariaDB, folder: Path, *,
+        self, sandbox: SlackSandbox, database: EmbeddedServer, folder: Path, *,
         access: str = ACCESS, more: str = "", source: str = "", user: str = "root@sys",
     ) -> None:  # fmt: skip
         self._sandbox = sandbox

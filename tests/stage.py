@@ -10,8 +10,7 @@ from typing import Any
 
 import pymysql
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
 from tests.running_bot import RunningBot
 from tests.slack_person import Person
@@ -52,7 +51,7 @@ class Stage:
     processes = "oceanbase.V$OB_PROCESSLIST"
     without_timeout = "SET ob_query_timeout = 600000000"
 
-    def __init__(self, database: EmbeddedOceanBase | EmbeddedMariaDB, slack: SlackSandbox, bot: RunningBot) -> None:
+    def __init__(self, database: EmbeddedServer, slack: SlackSandbox, bot: RunningBot) -> None:
         self.database = database
         self.slack = slack
         self.bot = bot
@@ -138,7 +137,7 @@ def session_id(connection: pymysql.Connection[Any]) -> int:
     return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
 
-def accounts(database: EmbeddedOceanBase | EmbeddedMariaDB) -> None:
+def accounts(database: EmbeddedServer) -> None:
     """Make the users that tests log in as, and a table to lock rows of; once for each database."""
     if database in _WITH_ACCOUNTS:
         return
@@ -152,4 +151,4 @@ def accounts(database: EmbeddedOceanBase | EmbeddedMariaDB) -> None:
     _WITH_ACCOUNTS.add(database)
 
 
-_WITH_ACCOUNTS: weakref.WeakSet[EmbeddedOceanBase | EmbeddedMariaDB] = weakref.WeakSet()
+_WITH_ACCOUNTS: weakref.WeakSet[EmbeddedServer] = weakref.WeakSet()
