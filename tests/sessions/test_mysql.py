@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: what is listed and closed on a real MariaDB, and what MySQL 8 would show."""
+"""MariaDB: what is listed and closed, on a real one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bot.errors import (
     PrivilegeMissingError,
     UnknownSessionError,
 )
-from bot.sessions.endpoint import STATEMENT_TIMEOUT, Endpoint
+from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.model import (
     SORTABLE,
     Condition,
@@ -32,43 +32,11 @@ from bot.sessions.model import (
     SessionQuery,
     Sort,
 )
-from bot.sessions.mysql import _expressions
 from bot.sessions.service import DataSource, DataSourceOptions
+from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.stage import Statement, session_id
 
-PASSWORD = "service-password"
 Make = Callable[..., DataSource]
-
-
-@pytest.fixture
-def logins(mariadb: EmbeddedMariaDB) -> Iterator[str]:
-    """Give the name of an application's login; the bot has one of its own, and one lacks every privilege."""
-    with mariadb.connect() as connection, connection.cursor() as cursor:
-        for user in ("mysql_bot", "mysql_app", "mysql_plain"):
-            cursor.execute(f"CREATE OR REPLACE USER {user} IDENTIFIED BY '{PASSWORD}'")
-        cursor.execute("GRANT PROCESS, CONNECTION ADMIN ON *.* TO mysql_bot")
-        cursor.execute("CREATE OR REPLACE DATABASE mysql_test")
-        cursor.execute("GRANT ALL ON mysql_test.* TO mysql_app")
-        cursor.execute("CREATE TABLE mysql_test.stock (sku INT PRIMARY KEY, quantity INT) ENGINE=InnoDB")
-        cursor.execute("INSERT INTO mysql_test.stock VALUES (1, 10)")
-        yield "mysql_app"
-        cursor.execute("DROP USER mysql_bot, mysql_app, mysql_plain")
-        cursor.execute("DROP DATABASE mysql_test")
-
-
-@pytest.fixture
-def source(mariadb: EmbeddedMariaDB, logins: str) -> Iterator[Make]:
-    """Make data sources; they are closed after the test."""
-    made: list[DataSource] = []
-
-    def make(options: DataSourceOptions | None = None, user: str = "mysql_bot") -> DataSource:
-        endpoint = Endpoint.of("maria", mariadb.host, mariadb.port, user, PASSWORD)
-        made.append(DataSource(endpoint, options or DataSourceOptions()))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 def query(*conditions: Condition, flags: frozenset[Flag] = frozenset(), **more: Any) -> SessionQuery:
@@ -106,9 +74,9 @@ def one(source: DataSource, number: int) -> Session:
 
 
 def test_a_session_is_what_the_server_says_and_dashes_elsewhere(
-    mariadb: EmbeddedMariaDB, source: Make, logins: str
+    mariadb: EmbeddedMariaDB, maria_source: Make, logins: str
 ) -> None:
-    maria = source()
+    maria = maria_source()
     with mariadb.connect(user=logins, password=PASSWORD) as client:
         (session,) = listed(maria)
         assert (session.id, session.user, session.command, session.state) == (
@@ -131,9 +99,9 @@ def test_a_session_is_what_the_server_says_and_dashes_elsewhere(
 
 
 def test_a_running_query_has_a_time_with_fractions_and_a_name_for_this_very_run(
-    mariadb: EmbeddedMariaDB, source: Make
+    mariadb: EmbeddedMariaDB, maria_source: Make
 ) -> None:
-    maria = source()
+    maria = maria_source()
     with running(mariadb, maria, "SELECT SLEEP(60), '100%'", database="mysql_test") as statement:
         first = one(maria, statement.id)
         assert (first.state, first.command, first.database) == ("ACTIVE", "Query", "mysql_test")
@@ -145,8 +113,8 @@ def test_a_running_query_has_a_time_with_fractions_and_a_name_for_this_very_run(
         assert len(first.sql_id or "") == 32
 
 
-def test_filters_orders_and_counts_work_as_on_oceanbase(mariadb: EmbeddedMariaDB, source: Make) -> None:
-    maria = source()
+def test_filters_orders_and_counts_work_as_on_oceanbase(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
+    maria = maria_source()
     with (
         running(mariadb, maria, "SELECT SLEEP(60), '100%'", database="mysql_test") as statement,
         mariadb.connect(user="mysql_app", password=PASSWORD) as client,
@@ -174,8 +142,8 @@ def test_filters_orders_and_counts_work_as_on_oceanbase(mariadb: EmbeddedMariaDB
         assert [session.id for session in listed(maria, flags=frozenset({Flag.IDLE}))] == [idle]
 
 
-def test_closing_a_query_hits_only_the_run_that_was_looked_at(mariadb: EmbeddedMariaDB, source: Make) -> None:
-    maria = source()
+def test_closing_a_query_hits_only_the_run_that_was_looked_at(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
+    maria = maria_source()
     with mariadb.connect(user="mysql_app", password=PASSWORD) as client:
         first = Statement(client, "SELECT SLEEP(0.3)")
         until(lambda: one(maria, first.id).running)
@@ -193,9 +161,9 @@ def test_closing_a_query_hits_only_the_run_that_was_looked_at(mariadb: EmbeddedM
 
 
 def test_a_close_that_came_too_late_does_not_make_an_idle_session_look_busy(
-    mariadb: EmbeddedMariaDB, source: Make
+    mariadb: EmbeddedMariaDB, maria_source: Make
 ) -> None:
-    maria = source()
+    maria = maria_source()
     with mariadb.connect(user="mysql_app", password=PASSWORD) as client, mariadb.connect() as admin:
         with admin.cursor() as cursor:
             cursor.execute(f"KILL QUERY {session_id(client)}")
@@ -206,8 +174,8 @@ def test_a_close_that_came_too_late_does_not_make_an_idle_session_look_busy(
         assert one(maria, session_id(client)).state == "SLEEP"
 
 
-def test_an_open_transaction_is_seen_and_is_gone_after_the_close(mariadb: EmbeddedMariaDB, source: Make) -> None:
-    maria = source()
+def test_an_open_transaction_is_seen_and_is_gone_after_the_close(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
+    maria = maria_source()
     with mariadb.connect(user="mysql_app", password=PASSWORD, database="mysql_test") as holder:
         holder.begin()
         with holder.cursor() as cursor:
@@ -230,14 +198,14 @@ def test_an_open_transaction_is_seen_and_is_gone_after_the_close(mariadb: Embedd
         assert cursor.fetchone() == (12,)
 
 
-def test_a_plain_select_is_no_transaction(mariadb: EmbeddedMariaDB, source: Make) -> None:
-    maria = source()
+def test_a_plain_select_is_no_transaction(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
+    maria = maria_source()
     with running(mariadb, maria, "SELECT SLEEP(60) FROM stock", database="mysql_test") as statement:
         assert not one(maria, statement.id).in_transaction
 
 
-def test_every_session_of_the_bots_login_counts_as_its_own(mariadb: EmbeddedMariaDB, source: Make) -> None:
-    maria = source()
+def test_every_session_of_the_bots_login_counts_as_its_own(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
+    maria = maria_source()
     with mariadb.connect(user="mysql_bot", password=PASSWORD) as other:
         assert one(maria, session_id(other)).own
         page = maria.page(SessionQuery(limit=50), None)
@@ -245,54 +213,54 @@ def test_every_session_of_the_bots_login_counts_as_its_own(mariadb: EmbeddedMari
         assert any("mysql_bot" in caveat and "left out" in caveat for caveat in page.caveats)
 
 
-def test_a_login_without_process_is_told_what_it_cannot_see(mariadb: EmbeddedMariaDB, source: Make) -> None:
-    maria = source(user="mysql_plain")
+def test_a_login_without_process_is_told_what_it_cannot_see(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
+    maria = maria_source(user="mysql_plain")
     with mariadb.connect(user="mysql_app", password=PASSWORD) as client:
         page = maria.page(SessionQuery(), None)
         assert (page.total, maria.find(session_id(client), None)) == (0, [])
         assert any("GRANT PROCESS" in caveat for caveat in page.caveats)
         with maria.console() as console:
             assert console.transaction_open(1) is None
-            seen = replace(one(source(), session_id(client)), trace_id=None)
+            seen = replace(one(maria_source(), session_id(client)), trace_id=None)
             with pytest.raises((NotSessionOwnerError, UnknownSessionError)):
                 console.kill(seen, Mode.SESSION)
-        assert one(source(), session_id(client)).id == session_id(client)
+        assert one(maria_source(), session_id(client)).id == session_id(client)
 
 
 @pytest.mark.parametrize("kind", ["auto", "mysql"])
 @pytest.mark.parametrize("user", ["mysql_bot", "mysql_plain"])
-def test_the_server_is_recognised_whatever_the_login_may(source: Make, kind: Any, user: str) -> None:
-    assert source(DataSourceOptions(kind=kind), user=user).description().startswith("MariaDB 1")
+def test_the_server_is_recognised_whatever_the_login_may(maria_source: Make, kind: Any, user: str) -> None:
+    assert maria_source(DataSourceOptions(kind=kind), user=user).description().startswith("MariaDB 1")
 
 
 @pytest.mark.parametrize("kind", ["oceanbase", "seekdb"])
-def test_another_kind_than_configured_is_told(source: Make, kind: Any) -> None:
+def test_another_kind_than_configured_is_told(maria_source: Make, kind: Any) -> None:
     with pytest.raises(PrivilegeMissingError, match="maria"):  # so MariaDB says of a view that is not there
-        source(DataSourceOptions(kind=kind)).description()
+        maria_source(DataSourceOptions(kind=kind)).description()
 
 
-def test_rules_about_tenants_show_nothing_and_say_so(mariadb: EmbeddedMariaDB, source: Make) -> None:
+def test_rules_about_tenants_show_nothing_and_say_so(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
     with mariadb.connect(user="mysql_app", password=PASSWORD) as client:
         for options, tenants in (
             (DataSourceOptions(), frozenset({"shop"})),
             (DataSourceOptions(tenants=frozenset({"shop"})), None),
         ):
-            maria = source(options)
+            maria = maria_source(options)
             with pytest.raises(NotAllowedError, match="maria has no tenants"):
                 maria.page(SessionQuery(), tenants)
             assert maria.find(session_id(client), tenants) == []
 
 
 @pytest.mark.parametrize("kind", ["auto", "mysql"])
-def test_the_server_gives_up_on_the_bots_own_statements(source: Make, kind: Any) -> None:
-    with source(DataSourceOptions(kind=kind)).console() as console:
+def test_the_server_gives_up_on_the_bots_own_statements(maria_source: Make, kind: Any) -> None:
+    with maria_source(DataSourceOptions(kind=kind)).console() as console:
         assert float(console._connection.rows("SELECT @@max_statement_time")[0][0]) == STATEMENT_TIMEOUT
         with pytest.raises(DataSourceTimeoutError, match="maria"):
             console._connection.rows("SET STATEMENT max_statement_time = 0.05 FOR SELECT SLEEP(5)")
 
 
-def test_the_servers_own_threads_are_listed_and_protected(mariadb: EmbeddedMariaDB, source: Make) -> None:
-    maria = source()
+def test_the_servers_own_threads_are_listed_and_protected(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
+    maria = maria_source()
     with mariadb.connect() as admin, admin.cursor() as cursor:
         cursor.execute("SET GLOBAL event_scheduler = ON")
         try:
@@ -314,37 +282,3 @@ def test_the_servers_own_threads_are_listed_and_protected(mariadb: EmbeddedMaria
     ):
         assert why in (maria.protection(replace(session, user=user, command=command)) or "")
     assert maria.protection(replace(session, user="mysql_app", command="Query")) is None
-
-
-# The columns of MySQL 8.0's process list, filled as its manual says; evaluated by the real MariaDB.
-MYSQL_8 = frozenset({"ID", "USER", "HOST", "DB", "COMMAND", "TIME", "STATE", "INFO", "EXECUTION_ENGINE"})
-ROW = "SELECT 5 AS ID, %s AS USER, %s AS HOST, NULL AS DB, %s AS COMMAND, 7 AS TIME, '' AS STATE, %s AS INFO"
-
-
-@pytest.mark.parametrize(
-    ("user", "host", "command", "info", "peer", "state"),
-    [
-        ("app", "10.0.3.7:50112", "Query", "SELECT 1", "10.0.3.7:50112", "ACTIVE"),
-        ("app", "10.0.3.7:50112", "Execute", "SELECT 1", "10.0.3.7:50112", "ACTIVE"),
-        ("app", "db-client.example:50112", "Sleep", None, "db-client.example:50112", "SLEEP"),
-        ("app", "localhost", "Sleep", None, "localhost", "SLEEP"),
-        ("app", "::1:50112", "Killed", "SELECT 1", "[::1]:50112", "KILLED"),
-        ("app", "fd00::7:50112", "Sleep", None, "[fd00::7]:50112", "SLEEP"),
-        ("app", "[fd00::7]:50112", "Sleep", None, "[fd00::7]:50112", "SLEEP"),
-        ("repl", "10.0.3.8:4000", "Binlog Dump GTID", None, "10.0.3.8:4000", "BACKGROUND"),
-        ("event_scheduler", "localhost", "Daemon", None, "localhost", "BACKGROUND"),
-        ("system user", "", "Query", None, "", "BACKGROUND"),
-        ("system user", None, "Connect", None, None, "BACKGROUND"),
-        (None, None, "Connect", None, None, "ACTIVE"),
-    ],
-)
-def test_addresses_and_states_of_mysql_8_are_understood(
-    mariadb: EmbeddedMariaDB, user: str | None, host: str | None, command: str, info: str | None,
-    peer: str | None, state: str,
-) -> None:  # fmt: skip
-    columns = _expressions(MYSQL_8, transactions=False)
-    names = ("peer", "origin", "state", "time", "trace_id", "memory", "transaction_id", "tenant")
-    texts = ", ".join(columns[name] for name in names)
-    with mariadb.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT {texts}, NOT ({columns['own']}) FROM ({ROW}) t", ("bot", user, host, command, info))
-        assert cursor.fetchone() == (peer, peer, state, 7, None, None, None, None, 1)
