@@ -29,6 +29,7 @@ class RunningBot:
     def __init__(
         self, sandbox: SlackSandbox, database: EmbeddedServer, folder: Path, *,
         access: str = ACCESS, more: str = "", source: str = "", user: str = "root@sys",
+        password: str = "", port: int = 0,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._folder = folder
@@ -38,9 +39,9 @@ class RunningBot:
             f"""
 [data_sources.demo]
 host = "{database.host}"
-port = {database.port}
+port = {port or database.port}
 user = "{user}"
-password = "{database.password}"
+password = "{password or database.password}"
 protected_users = ["guarded"]
 {source}
 {access}

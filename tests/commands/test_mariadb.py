@@ -121,6 +121,7 @@ def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> No
     let_innodb_look_again()
     card = card_of(stage, f"{waiter.id} query")
     assert "open (LOCK WAIT), waits for a row lock" in text_of(card)
+    assert "A transaction that began before it stays open, with its locks." in text_of(card)
     stage.alice.press(card, "Close Query")
     stage.alice.wait_for_change(card, "✅ query closed")
     assert waiter.ended() == 1317
