@@ -19,6 +19,7 @@ from bot.errors import (
     NotAllowedError,
     NotSessionOwnerError,
     SessionBotError,
+    SessionOutOfReachError,
     StoreError,
     TargetError,
     UnknownSessionError,
@@ -228,6 +229,8 @@ def _send(console: Console, session: Session, mode: Mode) -> tuple[Outcome | Non
         return Outcome.ALREADY_GONE, f"The {'query' if mode is Mode.QUERY else 'session'} ended in the same moment."
     except NotSessionOwnerError as error:
         return Outcome.NOT_ALLOWED, str(error)
+    except SessionOutOfReachError as error:
+        return Outcome.STILL_RUNNING, str(error)
     except DataSourceError as error:
         log.warning("kill failed", session=session.id, mode=mode.value, errno=error.errno, error=str(error))
         return None, str(error)

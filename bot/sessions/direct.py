@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.errors import DataSourceError, UnknownSessionError
+from bot.errors import DataSourceError, SessionOutOfReachError, UnknownSessionError
 from bot.sessions.database import connected
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import Endpoint
@@ -21,17 +21,14 @@ def kill_directly(
 ) -> None:
     """Log in to the session's server, look whether it is the same there, and close it or its query.
 
-    ``why`` is what the proxy said. Raises ``DataSourceError`` with a sentence of its own when that
-    server cannot be asked, and nothing was closed then; ``UnknownSessionError`` when it has gone;
-    else what the ``KILL`` raises.
+    ``why`` is what the proxy said. Raises ``SessionOutOfReachError`` when that server cannot be asked,
+    ``UnknownSessionError`` when the session has gone, a bare ``DataSourceError`` when there is no
+    other address to try, else what the ``KILL`` raises.
     """
     server = proxy.at(session.server)
     if server is None:
-        raise DataSourceError(
-            f"{why} Yet the session is still there, and {session.server or 'its server'} is no other address to try. "
-            "Nothing was closed.",
-            errno=why.errno,
-        ) from why
+        # Without a proxy it is a session that is just ending: looking on will tell.
+        raise DataSourceError(f"{why} Yet it was still listed then.", errno=why.errno) from why
     asked = False
     try:
         with connected(server, prepare) as connection:
@@ -44,7 +41,7 @@ def kill_directly(
     except DataSourceError as error:
         if asked:
             raise
-        raise DataSourceError(
+        raise SessionOutOfReachError(
             f"{proxy.name} does not know session {session.id} (a proxy knows only its own), and the session's server "
             f"could not be asked. Nothing was closed. {error}",
             errno=error.errno,

@@ -57,9 +57,9 @@ class Console:
     def kill(self, session: Session, mode: Mode) -> None:
         """Send ``KILL`` or ``KILL QUERY``, once; where a proxy does not know the session, to its server instead.
 
-        Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError`` or
-        another ``DataSourceError``; after ``ConnectionLostError`` and ``DataSourceTimeoutError`` it
-        may or may not have been carried out.
+        Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError``,
+        ``SessionOutOfReachError`` or another ``DataSourceError``; after ``ConnectionLostError`` and
+        ``DataSourceTimeoutError`` it may or may not have been carried out.
         """
         try:
             self._connection.rows(self._dialect.kill(session, mode).sql)

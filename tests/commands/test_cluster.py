@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -95,3 +96,17 @@ def test_a_session_of_any_tenant_is_closed_past_the_proxy(
     stage.alice.wait_for_change(card, "✅ closed")
     assert odp.kills == [b"KILL %d" % number]
     assert stage.row(number) == {}
+
+
+def test_where_the_server_past_the_proxy_cannot_be_asked_the_card_says_so_at_once(
+    cluster: Cluster, stage: MariaDBStage, odp: Odp
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        victim = cluster.connect("app@shop", server="127.0.0.1", port=unused.getsockname()[1])
+        card = stage.asks(stage.alice, f"/kill-session {session_id(victim)}", "Nothing is closed without a press")
+        stage.alice.press(card, "Close Session")
+        result = text_of(stage.alice.wait_for_change(card, "still running"))
+    assert "the session's server could not be asked. Nothing was closed." in result
+    assert "cannot be reached" in result
+    victim.ping(reconnect=False)

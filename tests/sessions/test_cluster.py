@@ -12,7 +12,7 @@ import pymysql
 import pytest
 
 from bot.demo.mariadb import EmbeddedMariaDB
-from bot.errors import DataSourceError, UnknownSessionError
+from bot.errors import DataSourceError, SessionOutOfReachError, UnknownSessionError
 from bot.sessions.database import Connection
 from bot.sessions.direct import kill_directly
 from bot.sessions.endpoint import Endpoint
@@ -172,17 +172,23 @@ def test_of_a_query_beyond_the_proxy_only_the_run_that_was_looked_at_is_closed(c
 def test_a_server_that_cannot_be_asked_is_told_and_nothing_is_closed(cluster: Cluster, source: Make) -> None:
     with socket.socket() as unused, Odp(cluster.database.host, cluster.database.port) as odp:
         unused.bind(("127.0.0.1", 0))
-        for server, port, said in (
-            ("127.0.0.1", unused.getsockname()[1], "server could not be asked. Nothing was closed"),
-            ("127.0.0.1", odp.port, "is no other address to try. Nothing was closed"),
-        ):
-            victim = cluster.connect("app@shop", server=server, port=port)
-            with source(port=odp.port).console() as console:
-                (session,) = console.find(session_id(victim))
-                with pytest.raises(DataSourceError, match=said) as told:
-                    console.kill(session, Mode.SESSION)
-            assert not isinstance(told.value, UnknownSessionError)
-            victim.ping(reconnect=False)
+        victim = cluster.connect("app@shop", server="127.0.0.1", port=unused.getsockname()[1])
+        with source(port=odp.port).console() as console:
+            (session,) = console.find(session_id(victim))
+            with pytest.raises(SessionOutOfReachError, match=r"server could not be asked\. Nothing was closed"):
+                console.kill(session, Mode.SESSION)
+        victim.ping(reconnect=False)
+
+
+def test_where_there_is_no_other_address_it_is_not_called_gone(cluster: Cluster, source: Make) -> None:
+    with Odp(cluster.database.host, cluster.database.port) as odp, source(port=odp.port).console() as console:
+        victim = cluster.connect("app@shop", server="127.0.0.1", port=odp.port)
+        (session,) = console.find(session_id(victim))
+        with pytest.raises(DataSourceError, match=r"Unknown thread id.*Yet it was still listed then") as told:
+            console.kill(session, Mode.SESSION)
+        assert type(told.value) is DataSourceError
+        assert len(odp.kills) == 1
+        victim.ping(reconnect=False)
 
 
 def test_another_session_under_the_same_id_is_not_closed_on_the_server(cluster: Cluster, source: Make) -> None:
