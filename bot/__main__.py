@@ -180,7 +180,7 @@ def _service(settings: Settings) -> SessionService:
 
 def _data_source(name: str, source: DataSourceSettings) -> DataSource:
     endpoint = Endpoint.of(name, source.host, source.port, source.user, source.password.get_secret_value())
-    return DataSource(endpoint, DataSourceOptions(source.tenants, source.protected_users))
+    return DataSource(endpoint, DataSourceOptions(source.tenants, source.protected_users, source.kind))
 
 
 def _rules(settings: Settings) -> list[Rule]:

@@ -16,7 +16,8 @@ SessionBotError
     ├── LoginRefusedError
     ├── PrivilegeMissingError
     ├── UnknownSessionError     the server knows no session of that id (1094)
-    └── NotSessionOwnerError    the server refuses to let this login close it (1095)
+    ├── NotSessionOwnerError    the server refuses to let this login close it (1095)
+    └── SessionOutOfReachError  a proxy does not know it, and its own server cannot be asked: nothing was closed
 """
 
 from __future__ import annotations
@@ -115,3 +116,7 @@ class UnknownSessionError(DataSourceError):
 
 class NotSessionOwnerError(DataSourceError):
     """The server does not let this login close that session (errno 1095)."""
+
+
+class SessionOutOfReachError(DataSourceError):
+    """The session is there, but no server that would close it could be asked. Nothing was closed."""

@@ -73,9 +73,11 @@ class _Strict(BaseModel):
 class DataSourceSettings(_Strict):
     """One endpoint; see DESIGN.md section 5 for the meaning of each key."""
 
-    kind: Literal["auto", "oceanbase", "seekdb"] = "auto"
+    kind: Literal["auto", "oceanbase", "seekdb", "mysql"] = "auto"  # "mysql" is MariaDB as well
     host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 2881
+    port: Annotated[
+        int, Field(ge=1, le=65535, default_factory=lambda so_far: 3306 if so_far.get("kind") == "mysql" else 2881)
+    ]
     user: Annotated[str, Field(min_length=1)]
     password: SecretStr = SecretStr("")
     tenants: Names | None = None

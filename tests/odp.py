@@ -18,12 +18,17 @@ _KILL = re.compile(rb"\s*KILL\s+(?:QUERY\s+|CONNECTION\s+)?(\d+)", re.IGNORECASE
 
 
 class Odp:
-    """Listens on `port` of 127.0.0.1 for as long as the `with` block; `errno` is what KILL is answered with."""
+    """Listens on `port` of `address` for as long as the `with` block.
 
-    def __init__(self, host: str, port: int, errno: int = 1094) -> None:
+    `errno` is what KILL is answered with; without one it passes like everything else.
+    """
+
+    def __init__(self, host: str, port: int, errno: int | None = 1094, address: str = "127.0.0.1") -> None:
         self._server = (host, port)
         self._errno = errno
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(
+            (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
+        )
         self.port = int(self._listener.getsockname()[1])
         self.kills: list[bytes] = []  # what was kept from the server
         self._sockets: list[socket.socket] = [self._listener]
@@ -74,7 +79,7 @@ class Odp:
                 length, sequence = struct.unpack("<I", header[:3] + b"\0")[0], header[3]
                 body = reader.read(length)
                 kill = _KILL.match(body[1:]) if sequence == 0 and body[:1] == bytes([_COM_QUERY]) else None
-                if kill is None:
+                if kill is None or self._errno is None:
                     server.sendall(header + body)
                     continue
                 self.kills.append(body[1:])

@@ -28,7 +28,8 @@ class RunningBot:
 
     def __init__(
         self, sandbox: SlackSandbox, database: EmbeddedServer, folder: Path, *,
-        access: str = ACCESS, more: str = "", source: str = "", first: str = "",
+        access: str = ACCESS, more: str = "", source: str = "", first: str = "", user: str = "root@sys",
+        password: str = "", port: int = 0,
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._folder = folder
@@ -39,9 +40,9 @@ class RunningBot:
 {first}
 [data_sources.demo]
 host = "{database.host}"
-port = {database.port}
-user = "root@sys"
-password = "{database.password}"
+port = {port or database.port}
+user = "{user}"
+password = "{password or database.password}"
 protected_users = ["guarded"]
 {source}
 {access}

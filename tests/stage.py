@@ -10,7 +10,7 @@ from typing import Any
 
 import pymysql
 
-from bot.demo.database import EmbeddedOceanBase
+from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
 from tests.running_bot import RunningBot
 from tests.slack_person import Person
@@ -48,7 +48,10 @@ class Statement(threading.Thread):
 class Stage:
     """What a test plays on. Connections opened here are closed by `tidy`."""
 
-    def __init__(self, database: EmbeddedOceanBase, slack: SlackSandbox, bot: RunningBot) -> None:
+    processes = "oceanbase.V$OB_PROCESSLIST"
+    without_timeout = "SET ob_query_timeout = 600000000"
+
+    def __init__(self, database: EmbeddedServer, slack: SlackSandbox, bot: RunningBot) -> None:
         self.database = database
         self.slack = slack
         self.bot = bot
@@ -68,7 +71,7 @@ class Stage:
         """Start a statement on a session of its own and return once the server shows it."""
         connection = self.connect(user, **more)
         with connection.cursor() as cursor:
-            cursor.execute("SET ob_query_timeout = 600000000")
+            cursor.execute(self.without_timeout)
         statement = Statement(connection, sql)
         self._statements.append(statement)
         self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
@@ -77,7 +80,7 @@ class Stage:
     def row(self, session: int) -> dict[str, Any]:
         """Return the server's own row of a session, empty when there is none."""
         with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
-            cursor.execute("SELECT * FROM oceanbase.V$OB_PROCESSLIST WHERE id = %s", (session,))
+            cursor.execute(f"SELECT * FROM {self.processes} WHERE id = %s", (session,))
             return dict(cursor.fetchone() or {})
 
     def wait_until(self, condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
@@ -117,6 +120,13 @@ class Stage:
         self.slack.clear()
 
 
+class MariaDBStage(Stage):
+    """The same on a MariaDB."""
+
+    processes = "information_schema.PROCESSLIST"
+    without_timeout = "SET max_statement_time = 0"
+
+
 def full_text(message: Json) -> str:
     """Everything a message says, fallback text included."""
     return f"{message['text']}\n{text_of(message)}"
@@ -127,7 +137,7 @@ def session_id(connection: pymysql.Connection[Any]) -> int:
     return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
 
-def accounts(database: EmbeddedOceanBase) -> None:
+def accounts(database: EmbeddedServer) -> None:
     """Make the users that tests log in as, and a table to lock rows of; once for each database."""
     if database in _WITH_ACCOUNTS:
         return
@@ -141,4 +151,4 @@ def accounts(database: EmbeddedOceanBase) -> None:
     _WITH_ACCOUNTS.add(database)
 
 
-_WITH_ACCOUNTS: weakref.WeakSet[EmbeddedOceanBase] = weakref.WeakSet()
+_WITH_ACCOUNTS: weakref.WeakSet[EmbeddedServer] = weakref.WeakSet()

@@ -47,6 +47,15 @@ def test_a_small_file_and_two_tokens_are_enough() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "port"),
+    [("kind = 'mysql'", 3306), ("kind = 'mysql'\nport = 3310", 3310), ("kind = 'seekdb'", 2881), ("", 2881)],
+)
+def test_the_port_left_out_is_the_usual_one_of_the_kind(line: str, port: int) -> None:
+    write(f"{GOOD}\n[data_sources.other]\nhost = 'h'\nuser = 'u'\n{line}\n")
+    assert load().require()[1].data_sources["other"].port == port
+
+
+@pytest.mark.parametrize(
     ("more", "told"),
     [
         ("tpyo = 1\n", "tpyo: there is no such setting"),
@@ -62,7 +71,7 @@ def test_a_small_file_and_two_tokens_are_enough() -> None:
         ("[[access]]\nwho = ['U1']\nmay = ['view']\ndata_sources = ['nowhere']\n", "access.1.data_sources: nowhere"),
         ("[[access]]\nwho = ['alice']\nmay = ['view']\n", "access.1.who.0: a Slack id looks like U0123456789"),
         ("[[access]]\nwho = []\nmay = ['view']\n", "access.1.who"),
-        ("[data_sources.mine]\nkind = 'mysql'\nhost = 'h'\nuser = 'u'\n", "data_sources.mine.kind"),
+        ("[data_sources.mine]\nkind = 'oracle'\nhost = 'h'\nuser = 'u'\n", "data_sources.mine.kind"),
     ],
 )
 def test_each_mistake_is_told_with_its_key(more: str, told: str) -> None:

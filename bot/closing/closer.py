@@ -19,6 +19,7 @@ from bot.errors import (
     NotAllowedError,
     NotSessionOwnerError,
     SessionBotError,
+    SessionOutOfReachError,
     StoreError,
     TargetError,
     UnknownSessionError,
@@ -207,7 +208,7 @@ def _judge(pin: Pin, mode: Mode, current: Session | None) -> tuple[Outcome, str]
     if mode is Mode.SESSION:
         if current is None:
             return Outcome.CLOSED, ""
-        if current.state == "SESSION_KILLED" or current.transaction_state in ("ABORTED", "IN_TERMINATE"):
+        if current.state in ("SESSION_KILLED", "KILLED") or current.transaction_state in ("ABORTED", "IN_TERMINATE"):
             return Outcome.ROLLING_BACK, "The server has taken the request and is rolling the session back."
         return Outcome.STILL_RUNNING, "The server has taken the request, yet the session is still there."
     if current is None:
@@ -225,9 +226,11 @@ def _send(console: Console, session: Session, mode: Mode) -> tuple[Outcome | Non
     try:
         console.kill(session, mode)
     except UnknownSessionError:
-        return Outcome.ALREADY_GONE, "The session ended in the same moment."
+        return Outcome.ALREADY_GONE, f"The {'query' if mode is Mode.QUERY else 'session'} ended in the same moment."
     except NotSessionOwnerError as error:
         return Outcome.NOT_ALLOWED, str(error)
+    except SessionOutOfReachError as error:
+        return Outcome.STILL_RUNNING, str(error)
     except DataSourceError as error:
         log.warning("kill failed", session=session.id, mode=mode.value, errno=error.errno, error=str(error))
         return None, str(error)

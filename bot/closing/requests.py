@@ -162,11 +162,9 @@ def refuse_protected(sessions: SessionService, session: Session) -> None:
         )
     if not session.user:
         raise TargetError(f"Session {session.id} belongs to the database itself, not to a user. It is never closed.")
-    if sessions.source(session.source).is_protected(session):
-        raise TargetError(
-            f"Session {session.id} belongs to {session.user}, a protected user of {session.source}: "
-            "closing it could harm the cluster. Nothing was closed."
-        )
+    protection = sessions.source(session.source).protection(session)
+    if protection is not None:
+        raise TargetError(f"Session {session.id} {protection}: closing it could harm the cluster. Nothing was closed.")
 
 
 def known(request: ClosingRequest | None) -> ClosingRequest:

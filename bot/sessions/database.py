@@ -74,13 +74,7 @@ class Pool:
         )  # fmt: skip
 
     def _create(self) -> Any:
-        raw = connect(self._endpoint)
-        with raw.cursor() as cursor:
-            for statement in self._prepare:
-                # Tags and time-outs that this server does not know are not worth a refusal.
-                with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):
-                    cursor.execute(statement)
-        return raw
+        return _prepared(self._endpoint, self._prepare)
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -127,6 +121,20 @@ class Pool:
         self._pool.dispose()
 
 
+@contextlib.contextmanager
+def connected(endpoint: Endpoint, prepare: Sequence[str]) -> Iterator[Connection]:
+    """Open a connection outside any pool, for one use. Raises one of the ``DataSourceError`` family."""
+    try:
+        raw = _prepared(endpoint, prepare)
+    except (pymysql.Error, OSError) as error:
+        raise _explained(endpoint, error) from error
+    try:
+        yield Connection(endpoint, raw)
+    finally:
+        with contextlib.suppress(pymysql.Error):  # the server may have closed it
+            raw.close()
+
+
 def try_login(endpoint: Endpoint) -> None:
     """Log in and out again. Raises one of the ``DataSourceError`` family."""
     try:
@@ -148,6 +156,16 @@ def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
         read_timeout=READ_TIMEOUT,
         write_timeout=READ_TIMEOUT,
     )
+
+
+def _prepared(endpoint: Endpoint, prepare: Sequence[str]) -> pymysql.Connection[Any]:
+    raw = connect(endpoint)
+    with raw.cursor() as cursor:
+        for statement in prepare:
+            # Tags and time-outs that this server does not know are not worth a refusal.
+            with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+                cursor.execute(statement)
+    return raw
 
 
 def _explained(endpoint: Endpoint, error: Exception) -> DataSourceError:

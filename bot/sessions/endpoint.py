@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ipaddress
+from dataclasses import dataclass, replace
 
 # Seconds. The server is asked to give up first, so that its own message arrives; reading gives up
 # for servers that hang. Together they stay well inside the half hour that an answer may take.
@@ -25,6 +26,21 @@ class Endpoint:
     def of(cls, name: str, host: str, port: int, user: str, password: str) -> Endpoint:
         """Wrap a plain password."""
         return cls(name, host, port, user, _Secret(password))
+
+    def at(self, server: str | None) -> Endpoint | None:
+        """The same login on one server of the cluster, ``ip:port`` or ``[ip]:port``, past any proxy.
+
+        None for what is no such address, and for this endpoint itself. A server takes no
+        ``#cluster`` behind the user name, a proxy wants it (OCEANBASE.md section 4).
+        """
+        host, _, port = (server or "").rpartition(":")
+        try:
+            host = str(ipaddress.ip_address(host.strip("[]")))
+        except ValueError:
+            return None
+        if not port.isdecimal() or (host, int(port)) == (self.host, self.port):
+            return None
+        return replace(self, host=host, port=int(port), user=self.user.partition("#")[0])
 
 
 class _Secret(str):

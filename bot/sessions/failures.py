@@ -56,7 +56,7 @@ def _lost(where: str, _endpoint: Endpoint, _text: str, errno: int) -> DataSource
 def _refused(where: str, endpoint: Endpoint, _text: str, errno: int) -> DataSourceError:
     return LoginRefusedError(
         f"Data source {where} refused the login of {endpoint.user}. User, password, tenant or cluster is wrong; "
-        "OceanBase does not say which.",
+        "the server does not say which.",
         errno=errno,
     )
 
@@ -78,7 +78,7 @@ def _too_many(where: str, _endpoint: Endpoint, _text: str, errno: int) -> DataSo
 def _privilege(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
     return PrivilegeMissingError(
         f"The login {endpoint.user} of data source {where} lacks a privilege: {text[:200]}. "
-        "For OceanBase: GRANT SELECT ON oceanbase.* TO it.",
+        "For OceanBase: GRANT SELECT ON oceanbase.* TO it; for MySQL and MariaDB: GRANT PROCESS ON *.* TO it.",
         errno=errno,
     )
 
@@ -96,7 +96,8 @@ def _unknown(where: str, _endpoint: Endpoint, text: str, errno: int) -> DataSour
 def _not_owner(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
     return NotSessionOwnerError(
         f"Data source {where} does not let {endpoint.user} close that session: {text[:200]}. "
-        "A login of the sys tenant may close any session, one with SUPER any of its tenant.",
+        "In OceanBase a login of the sys tenant may close any session, one with SUPER any of its tenant. "
+        "MySQL wants CONNECTION_ADMIN for it, and SYSTEM_USER for accounts that have that; MariaDB CONNECTION ADMIN.",
         errno=errno,
     )
 
@@ -114,13 +115,20 @@ _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     2006: _lost,
     _SERVER_LOST: _lost,
     1040: _too_many,
+    1203: _too_many,  # this user's sessions, by max_user_connections
     1044: _privilege,
     1045: _refused,
+    1053: _lost,  # the server is shutting down
     1094: _unknown,
     1095: _not_owner,
     1142: _privilege,
     1227: _privilege,
     1235: _oracle,
+    1927: _lost,  # MariaDB: the session was closed under the statement
+    1957: _unknown,  # MariaDB: KILL QUERY ID of a query that has ended
+    1969: _server_gave_up,  # MariaDB: max_statement_time
+    3024: _server_gave_up,  # MySQL: max_execution_time
+    4031: _lost,  # MySQL: closed for having been idle
     4012: _server_gave_up,
     5066: _lost,
     5271: _too_many,

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TypeVar
 
-from bot.errors import BusyError, ConnectionLostError, DataSourceError, InputError
-from bot.sessions import oceanbase, variables
+from bot.errors import BusyError, ConnectionLostError, DataSourceError, InputError, NotAllowedError
+from bot.sessions import kinds, variables
 from bot.sessions.database import Connection, Pool, try_login
 from bot.sessions.details import SessionDetails
 from bot.sessions.dialect import Dialect
+from bot.sessions.direct import OUT_OF_REACH, is_among, kill_directly
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.health import SourceHealth
 from bot.sessions.model import Mode, Session, SessionFilter, SessionPage, SessionQuery
@@ -35,6 +36,7 @@ class DataSourceOptions:
 
     tenants: Tenants = None
     protected_users: frozenset[str] = frozenset()
+    kind: kinds.Kind = "auto"
 
 
 class Console:
@@ -61,13 +63,18 @@ class Console:
         return self._dialect.kill(session, mode).sql
 
     def kill(self, session: Session, mode: Mode) -> None:
-        """Send ``KILL`` or ``KILL QUERY``, once.
+        """Send ``KILL`` or ``KILL QUERY``, once; where a proxy does not know the session, to its server instead.
 
-        Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError`` or
-        another ``DataSourceError``; after ``ConnectionLostError`` and ``DataSourceTimeoutError`` it
-        may or may not have been carried out.
+        Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError``,
+        ``SessionOutOfReachError`` or another ``DataSourceError``; after ``ConnectionLostError`` and
+        ``DataSourceTimeoutError`` it may or may not have been carried out.
         """
-        self._connection.rows(self._dialect.kill(session, mode).sql)
+        try:
+            self._connection.rows(self._dialect.kill(session, mode).sql)
+        except DataSourceError as error:
+            if error.errno not in OUT_OF_REACH or not is_among(self.find(session.id), session, mode):
+                raise
+            self._source.kill_directly(session, mode, self._dialect, error)
 
     def transaction_open(self, transaction_id: int) -> bool | None:
         """Tell whether a transaction still exists; None where the server cannot say.
@@ -87,7 +94,8 @@ class DataSource:
         self.name = endpoint.name
         self.options = options
         self._endpoint = endpoint
-        self._pool = Pool(endpoint, oceanbase.PREPARE)
+        self._prepare = kinds.PREPARE[options.kind]
+        self._pool = Pool(endpoint, self._prepare)
         self._dialect: Dialect | None = None
         self._probed_at = 0.0
         self._servers_asked_at = -SERVERS_EVERY
@@ -105,6 +113,11 @@ class DataSource:
         started = monotonic()
 
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
+            if scope is not None and not dialect.has_tenants:
+                raise NotAllowedError(
+                    f"Data source {self.name} has no tenants, yet its setting tenants, or the access rule that is "
+                    "yours, names some. So none of its sessions is shown or closed: leave tenants out there."
+                )
             totals = dialect.totals(scope, query.filter)
             total, active, matching = map(int, connection.rows(totals.sql, totals.values)[0])
             # A page that has emptied since it was asked for is no answer: show the last one.
@@ -207,14 +220,24 @@ class DataSource:
         """Connect if need be and say what kind of server this is and what cannot be seen there."""
 
         def describe(_connection: Connection, dialect: Dialect) -> str:
-            return " ".join((f"{dialect.name}, {dialect.view.split('.')[-1]}", *map("({})".format, dialect.caveats)))
+            return " ".join(
+                (f"{dialect.name}, {dialect.view.split()[0].split('.')[-1]}", *map("({})".format, dialect.caveats))
+            )
 
         return self._read(describe)
 
-    def is_protected(self, session: Session) -> bool:
-        """Whether this is a user that the dialect or the configuration protects."""
-        users = self.options.protected_users | (self._dialect.protected_users if self._dialect else frozenset())
-        return session.user in users
+    def protection(self, session: Session) -> str | None:
+        """Say why this session is never closed, as in "belongs to ocp, a protected user of prod"; else None."""
+        dialect = self._dialect
+        if dialect and session.command in dialect.protected_commands:
+            return f"is a thread of the server itself or of replication ({session.command}) on {self.name}"
+        if session.user in self.options.protected_users | (dialect.protected_users if dialect else frozenset()):
+            return f"belongs to {session.user}, a protected user of {self.name}"
+        return None
+
+    def kill_directly(self, session: Session, mode: Mode, dialect: Dialect, why: DataSourceError) -> None:
+        """Close past the proxy that said ``why``; raises as ``Console.kill``."""
+        kill_directly(self._endpoint, self._prepare, dialect, session, mode, why)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -246,22 +269,18 @@ class DataSource:
         except DataSourceError as error:
             if error.errno not in _NO_SUCH_COLUMN_OR_VIEW:
                 raise
-            self._dialect = None
-            return self._ask(ask)
+            return self._ask(ask, anew=True)
 
-    def _ask(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
+    def _ask(self, ask: Callable[[Connection, Dialect], _T], *, anew: bool = False) -> _T:
         with self._pool.connection() as connection:
-            return ask(connection, self._probed(connection))
+            return ask(connection, self._probed(connection, anew=anew))
 
-    def _probed(self, connection: Connection) -> Dialect:
+    def _probed(self, connection: Connection, *, anew: bool = False) -> Dialect:
+        """Probe once; anew replaces what is known only when it succeeds: its protected users hold meanwhile."""
         partial = self._dialect is not None and bool(self._dialect.caveats)
-        if self._dialect is None or (partial and monotonic() - self._probed_at >= PROBE_EVERY):
-            dialect = oceanbase.probe(connection, self._endpoint.user)
-            if dialect is None:
-                raise DataSourceError(
-                    f"Data source {self.name} is no OceanBase and no seekdb. Check its address and port."
-                )
-            self._dialect, self._probed_at = dialect, monotonic()
+        if anew or self._dialect is None or (partial and monotonic() - self._probed_at >= PROBE_EVERY):
+            self._dialect = kinds.probe(self.options.kind, connection, self.name, self._endpoint.user)
+            self._probed_at = monotonic()
         return self._dialect
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bot.sessions.model import Session
 
+MARIA_PASSWORD = "service-password"  # of the logins that conftest.py makes
+
 EXAMPLE = Session(
     source="demo", server="10.0.0.1:2881", id=3221487826, tenant="shop", user="app", peer="10.0.3.7:51234",
     origin="10.0.3.7:51234", database="orders", command="Query", time=75.4, total_time=75.4, state="ACTIVE",

@@ -15,6 +15,7 @@ import pytest
 from bot.demo.database import EmbeddedOceanBase
 from bot.errors import (
     BusyError,
+    DataSourceError,
     DataSourceUnreachableError,
     LoginRefusedError,
     UnknownSessionError,
@@ -26,7 +27,9 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import SORTABLE, Condition, Field, Flag, Mode, Operator, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase import _expressions
 from bot.sessions.service import DataSource, DataSourceOptions
+from tests.odp import Odp
 from tests.sessions.examples import EXAMPLE
+from tests.stage import Statement
 
 PASSWORD = "service-password"
 Make = Callable[..., DataSource]
@@ -324,6 +327,32 @@ def test_every_column_sorts_both_ways(source: Make, database: EmbeddedOceanBase,
         assert up == sorted(up) == down[::-1]
     if field is Field.DATABASE:
         assert up != down
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_session_that_a_proxy_does_not_know_is_closed_on_its_own_server(
+    database: EmbeddedOceanBase, source: Make, user: str, mode: Mode
+) -> None:
+    with Odp(database.host, database.port) as odp, database.connect(user=user, password=PASSWORD) as client:
+        victim = Statement(client, "SELECT SLEEP(60)")
+        with source(port=odp.port).console() as console:
+            while not (session := console.find(victim.id)[0]).running:
+                pass  # each look takes some milliseconds
+            console.kill(session, mode)
+        assert victim.ended() in ((1317,) if mode is Mode.QUERY else (2013, 5066, 1317))
+        assert odp.kills == [f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{victim.id}".encode()]
+
+
+def test_what_is_gone_is_gone_behind_a_proxy_as_well(database: EmbeddedOceanBase, source: Make) -> None:
+    with Odp(database.host, database.port) as odp, source(port=odp.port).console() as console:
+        with pytest.raises(UnknownSessionError, match="prod"):
+            console.kill(replace(EXAMPLE, id=2**32 - 2), Mode.SESSION)
+        assert len(odp.kills) == 1
+
+
+def test_an_oceanbase_is_not_taken_for_a_mysql(source: Make) -> None:
+    with pytest.raises(DataSourceError, match="prod is no MySQL or MariaDB"):
+        source(DataSourceOptions(kind="mysql")).description()
 
 
 def test_more_callers_than_may_wait_are_sent_away(source: Make) -> None:

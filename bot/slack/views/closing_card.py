@@ -164,6 +164,9 @@ def query_meaning(session: Session) -> str:
     if not session.running:
         keeps = " Its open transaction and its locks would stay." if session.in_transaction else ""
         return f"does nothing: this session is idle, no query runs.{keeps}"
+    if session.transaction_state in ("RUNNING", "LOCK WAIT"):
+        # InnoDB does not say whether a transaction is the statement's own.
+        return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
     if session.in_transaction and session.transaction_state != "IMPLICIT_ACTIVE":
         return "stops this query; the session stays. Its open transaction and the locks it holds stay, too."
     return "stops this query; the session stays usable."

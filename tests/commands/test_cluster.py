@@ -1,0 +1,112 @@
+"""A cluster behind a proxy, through Slack: tenants, rights by tenant, and closing past the proxy."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.slack.server import SlackSandbox
+from tests.cluster import BOT, Cluster
+from tests.odp import Odp
+from tests.running_bot import COMMANDS, RunningBot
+from tests.slack_person import text_of
+from tests.stage import APP_PASSWORD, MariaDBStage, session_id
+
+ACCESS = """
+[[access]]
+who = ["U01ALICE"]
+may = ["view", "close"]
+
+[[access]]
+who = ["U02BOB"]
+may = ["view", "close"]
+tenants = ["billing"]
+"""
+
+
+@pytest.fixture(scope="module")
+def standing(
+    mariadb: EmbeddedMariaDB, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Cluster, MariaDBStage, Odp]]:
+    folder = tmp_path_factory.mktemp("bot")
+    with (
+        Cluster(mariadb) as cluster,
+        Odp(mariadb.host, mariadb.port) as odp,
+        SlackSandbox(commands=COMMANDS) as slack,
+        RunningBot(slack, mariadb, folder, access=ACCESS, user=BOT, password=APP_PASSWORD, port=odp.port) as bot,
+    ):
+        slack.limits.rates.clear()
+        yield cluster, MariaDBStage(mariadb, slack, bot), odp
+
+
+@pytest.fixture
+def cluster(standing: tuple[Cluster, MariaDBStage, Odp]) -> Iterator[Cluster]:
+    yield standing[0]
+    standing[0].tidy()
+
+
+@pytest.fixture
+def stage(standing: tuple[Cluster, MariaDBStage, Odp]) -> Iterator[MariaDBStage]:
+    yield standing[1]
+    standing[1].tidy()
+
+
+@pytest.fixture
+def odp(standing: tuple[Cluster, MariaDBStage, Odp]) -> Odp:
+    standing[2].kills.clear()
+    return standing[2]
+
+
+def test_a_tenant_column_stands_where_more_than_one_tenant_is_shown(cluster: Cluster, stage: MariaDBStage) -> None:
+    cluster.connect("app@shop")
+    cluster.connect("report@billing")
+    both = text_of(stage.asks(stage.alice, "/sessions", "Sessions on demo"))
+    assert "| Tenant |" in both
+    assert "| app | shop |" in both
+    assert "| report | billing |" in both
+    assert "| Tenant |" not in text_of(stage.asks(stage.alice, "/sessions tenant=billing", "Sessions on demo"))
+
+
+def test_whoever_may_see_one_tenant_sees_and_closes_no_other(cluster: Cluster, stage: MariaDBStage) -> None:
+    other = cluster.connect("app@shop")
+    cluster.connect("report@billing")
+    own = text_of(stage.asks(stage.bob, "/sessions", "Sessions on demo"))
+    assert "| report |" in own
+    assert "| app |" not in own
+    assert "1 in all" in own
+    answer = stage.asks(stage.bob, f"/kill-session {session_id(other)}", "that you may close")
+    assert "shop" not in text_of(answer)
+    other.ping(reconnect=False)
+
+
+@pytest.mark.parametrize("name", ["app@shop", "SCOTT@ora"])  # the second as of an Oracle-mode tenant
+def test_a_session_of_any_tenant_is_closed_past_the_proxy(
+    cluster: Cluster, stage: MariaDBStage, odp: Odp, name: str
+) -> None:
+    victim = cluster.connect(name)
+    number = session_id(victim)
+    user, tenant = name.split("@")
+    card = stage.asks(stage.alice, f"/kill-session {number}", "Nothing is closed without a press")
+    assert f"Tenant {tenant}" in text_of(card)
+    assert f"User {user}" in text_of(card)
+    stage.alice.press(card, "Close Session")
+    stage.alice.wait_for_change(card, "✅ closed")
+    assert odp.kills == [b"KILL %d" % number]
+    assert stage.row(number) == {}
+
+
+def test_where_the_server_past_the_proxy_cannot_be_asked_the_card_says_so_at_once(
+    cluster: Cluster, stage: MariaDBStage, odp: Odp
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        victim = cluster.connect("app@shop", server="127.0.0.1", port=unused.getsockname()[1])
+        card = stage.asks(stage.alice, f"/kill-session {session_id(victim)}", "Nothing is closed without a press")
+        stage.alice.press(card, "Close Session")
+        result = text_of(stage.alice.wait_for_change(card, "still running"))
+    assert "the session's server could not be asked. Nothing was closed." in result
+    assert "cannot be reached" in result
+    victim.ping(reconnect=False)

@@ -1,0 +1,142 @@
+"""The whole flow on a real MariaDB: listed, looked at and closed through Slack."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.slack.server import SlackSandbox
+from tests.running_bot import COMMANDS, RunningBot
+from tests.slack_person import buttons_of, options_of, text_of
+from tests.slack_text import Json
+from tests.stage import MariaDBStage, Statement, accounts, session_id
+
+BOT = "session_bot"
+
+
+@pytest.fixture(scope="module")
+def standing(mariadb: EmbeddedMariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDBStage]:
+    """Give a stage whose bot has a login of its own, as the README wants it."""
+    accounts(mariadb)
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE OR REPLACE USER {BOT} IDENTIFIED BY '{mariadb.password}'")
+        cursor.execute(f"GRANT PROCESS, CONNECTION ADMIN ON *.* TO {BOT}")
+    with SlackSandbox(commands=COMMANDS) as slack:
+        slack.limits.rates.clear()
+        folder = tmp_path_factory.mktemp("bot")
+        with RunningBot(slack, mariadb, folder, user=BOT, source='kind = "mysql"') as bot:
+            yield MariaDBStage(mariadb, slack, bot)
+
+
+@pytest.fixture
+def stage(standing: MariaDBStage) -> Iterator[MariaDBStage]:
+    """Give the standing stage and close afterwards what the test opened on it."""
+    yield standing
+    standing.tidy()
+
+
+def card_of(stage: MariaDBStage, typed: str) -> Json:
+    return stage.asks(stage.alice, f"/kill-session {typed}", "Nothing is closed without a press")
+
+
+def cells_of(message: Json) -> dict[str, list[str]]:
+    """The columns of the table in a message, by their labels."""
+    head, *rows = [line.split(" | ") for line in text_of(message).splitlines() if " | " in line]
+    return {label: [row[number] for row in rows] for number, label in enumerate(head)}
+
+
+def let_innodb_look_again() -> None:
+    """Pass the 0.1 s within which InnoDB shows a second reader of its transactions what it showed the first."""
+    time.sleep(0.15)
+
+
+def test_a_list_shows_times_with_fractions_and_dashes_for_what_mariadb_has_not(stage: MariaDBStage) -> None:
+    report = stage.runs("SELECT SLEEP(60), 'secret'", database="depot")
+    stage.connect()
+    message = stage.asks(stage.alice, "/sessions user=teller active-only", "Sessions on demo")
+    cells = cells_of(message)
+    assert cells["Session ID"] == [str(report.id)]
+    assert cells["SQL"] == ["SELECT SLEEP(?), ?"]
+    assert cells["Database Name"] == ["depot"]
+    assert (cells["Status"], cells["Command"], cells["OBProxy"]) == (["ACTIVE"], ["Query"], ["-"])
+    assert float(cells["Execution Time (s)"][0]) < 60
+    assert cells["observer"][0].endswith(f":{stage.database.port}")
+    assert "Tenant" not in cells
+    stage.asks(stage.alice, "/sessions db=depot status=SLEEP", "No session fits that")
+
+
+def test_closing_a_query_stops_it_and_leaves_the_session(stage: MariaDBStage) -> None:
+    report = stage.runs("SELECT SLEEP(60)")
+    card = card_of(stage, f"{report.id} query")
+    assert "Tenant -" in text_of(card)
+    stage.alice.press(card, "Close Query")
+    stage.alice.wait_for_change(card, "✅ query closed")
+    assert report.ended() == 1317
+    assert stage.row(report.id)["COMMAND"] == "Sleep"
+
+
+def test_the_same_text_run_again_is_another_query_and_is_not_closed(stage: MariaDBStage) -> None:
+    first = stage.runs("SELECT SLEEP(0.5)")
+    card = card_of(stage, f"{first.id} query")
+    assert first.ended() == 0
+    again = Statement(first.connection, "SELECT SLEEP(0.5)")
+    stage.wait_until(lambda: stage.row(first.id)["COMMAND"] == "Query", "the second run")
+    stage.alice.press(card, "Close Query")
+    result = stage.alice.wait_for_change(card, "changed, not closed")
+    assert "now runs another one" in text_of(result) or "is idle" in text_of(result)
+    assert again.ended() == 0
+
+
+def test_closing_an_idle_transaction_rolls_it_back_and_frees_who_waits(stage: MariaDBStage) -> None:
+    holder = stage.connect(database="depot")
+    with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = 50 WHERE sku = 3")
+        holder.begin()
+        cursor.execute("UPDATE stock SET quantity = 7 WHERE sku = 3")
+    waiter = stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="depot")
+    let_innodb_look_again()
+    listed = stage.asks(stage.alice, "/sessions user=teller in-transaction status=SLEEP", "Sessions on demo")
+    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    card = stage.presses(stage.alice, listed, "Close Session", "Nothing is closed without a press")
+    assert f"Close session {session_id(holder)}?" in text_of(card)
+    assert "open (RUNNING)" in text_of(card)
+    assert "Close Query" not in buttons_of(card)
+    stage.alice.press(card, "Close Session")
+    stage.alice.wait_for_change(card, "✅ closed")
+    assert waiter.ended() == 0
+    with stage.database.connect(database="depot") as admin, admin.cursor() as cursor:
+        cursor.execute("SELECT quantity FROM stock WHERE sku = 3")
+        assert cursor.fetchone() == (51,)
+
+
+def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> None:
+    holder = stage.connect(database="depot")
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = 8 WHERE sku = 2")
+    waiter = stage.runs("UPDATE stock SET quantity = 9 WHERE sku = 2", database="depot")
+    let_innodb_look_again()
+    card = card_of(stage, f"{waiter.id} query")
+    assert "open (LOCK WAIT), waits for a row lock" in text_of(card)
+    assert "A transaction that began before it stays open, with its locks." in text_of(card)
+    stage.alice.press(card, "Close Query")
+    stage.alice.wait_for_change(card, "✅ query closed")
+    assert waiter.ended() == 1317
+
+
+def test_the_servers_own_threads_and_the_bots_login_are_never_closed(stage: MariaDBStage) -> None:
+    with stage.database.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("SET GLOBAL event_scheduler = ON")
+        try:
+            cursor.execute("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'event_scheduler'")
+            ((daemon,),) = cursor.fetchall()
+            stage.asks(stage.alice, f"/kill-session {daemon}", "a thread of the server itself or of replication")
+        finally:
+            cursor.execute("SET GLOBAL event_scheduler = OFF")
+        cursor.execute("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = %s", (BOT,))
+        own = cursor.fetchall()[0][0]
+    stage.asks(stage.alice, f"/kill-session {own}", "one of this bot's own")
+    assert stage.row(own)
