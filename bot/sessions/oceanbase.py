@@ -161,8 +161,8 @@ def _untagged(tenant: str, *, seekdb: bool) -> dict[str, str]:
     if seekdb:
         where = {"tenant": "'sys'"}
     else:
-        # A login of sys sees every tenant's sessions there, of servers that are not named either.
-        where = {"tenant": "NULL" if tenant == _SYS else "effective_tenant()", "server": "NULL"}
+        # A login of sys sees every tenant's sessions there, but not whose they are, nor on which server.
+        where = {"tenant": "CAST(NULL AS CHAR)" if tenant == _SYS else "effective_tenant()", "server": "NULL"}
     return {
         **where,
         # No id of the statement: this one tells one text from another, so that what was confirmed is closed.

@@ -13,6 +13,7 @@ import pytest
 
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.errors import (
+    DataSourceError,
     DataSourceTimeoutError,
     NotAllowedError,
     NotSessionOwnerError,

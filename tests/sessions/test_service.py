@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -20,52 +19,21 @@ from bot.errors import (
     LoginRefusedError,
     UnknownSessionError,
 )
-from bot.sessions import oceanbase, service
+from bot.sessions import service
 from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
-from bot.sessions.details import Reach
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import SORTABLE, Condition, Field, Flag, Mode, Operator, SessionFilter, SessionQuery, Sort
+from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase import _expressions
-from bot.sessions.service import DataSource, DataSourceOptions
+from bot.sessions.service import DataSourceOptions
 from tests.odp import Odp
+from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import EXAMPLE
-from tests.stage import Statement
-
-PASSWORD = "service-password"
-Make = Callable[..., DataSource]
-
-
-@pytest.fixture
-def source(database: EmbeddedOceanBase) -> Iterator[Make]:
-    """Make data sources on the kernel; they are closed after the test."""
-    made: list[DataSource] = []
-
-    def make(options: DataSourceOptions | None = None, **more: Any) -> DataSource:
-        login = {"host": database.host, "port": database.port, "user": "root", "password": database.password, **more}
-        made.append(DataSource(Endpoint.of("prod", **login), options or DataSourceOptions()))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def user(database: EmbeddedOceanBase) -> Iterator[str]:
-    """Give a user who may log in and nothing else."""
-    with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE USER service_test IDENTIFIED BY '{PASSWORD}'")
-        yield "service_test"
-        cursor.execute("DROP USER service_test")
+from tests.stage import Statement, session_id
 
 
 def by_user(name: str, **more: Any) -> SessionQuery:
     condition = Condition(Field.USER, Operator.EXACTLY, (name,))
     return SessionQuery(filter=SessionFilter((condition,)), **more)
-
-
-def id_of(connection: pymysql.Connection[Any]) -> int:
-    return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
 
 def test_a_page_says_of_a_session_what_the_server_says(database: EmbeddedOceanBase, source: Make, user: str) -> None:
@@ -74,7 +42,7 @@ def test_a_page_says_of_a_session_what_the_server_says(database: EmbeddedOceanBa
         (session,) = page.sessions
         assert (page.source, page.matching, page.pages) == ("prod", 1, 1)
         assert page.total >= 1
-        assert (session.source, session.id, session.tenant, session.user) == ("prod", id_of(client), "sys", user)
+        assert (session.source, session.id, session.tenant, session.user) == ("prod", session_id(client), "sys", user)
         assert (session.command, session.database, session.sql, session.own) == ("Sleep", None, None, False)
         assert session.server is not None
         assert session.server.endswith(f":{database.port}")
@@ -130,7 +98,7 @@ def test_pages_hold_each_session_once_and_the_last_one_stands_for_those_behind_i
     prod.description()
     counted.clear()
     with contextlib.ExitStack() as clients:
-        ids = {id_of(clients.enter_context(database.connect(user=user, password=PASSWORD))) for _ in range(30)}
+        ids = {session_id(clients.enter_context(database.connect(user=user, password=PASSWORD))) for _ in range(30)}
         page = prod.page(by_user(user, limit=5), None)
         assert (len(page.sessions), page.matching, page.pages) == (5, 30, 6)
         assert counted == [1, 5]
@@ -188,65 +156,6 @@ def test_a_closed_port_is_an_unreachable_data_source(source: Make) -> None:
     assert "hunter2" not in str(told.value)
 
 
-def test_a_login_that_may_not_read_the_views_gets_a_list_with_what_there_is_and_a_caveat(
-    database: EmbeddedOceanBase, source: Make, user: str
-) -> None:
-    limited = source(user=user, password=PASSWORD)
-    with database.connect(bind_address="127.0.0.7") as client, limited.console() as console:
-        page = limited.page(SessionQuery(limit=50), frozenset({"sys"}))
-        session = next(one for one in page.sessions if one.id == id_of(client))
-        assert (session.tenant, session.user, session.state, session.trace_id) == ("sys", "root", "SLEEP", None)
-        assert session.origin.startswith("127.0.0.7:")
-        assert any("information_schema.PROCESSLIST" in caveat and "GRANT SELECT" in caveat for caveat in page.caveats)
-        (own,) = console.find(console._connection.id)
-        assert own.own
-        assert user not in {one.user for one in page.sessions}
-        assert any(f"Sessions of {user} are left out" in caveat for caveat in page.caveats)
-        assert "GRANT SELECT" in limited.description(), "session-bot check says it, too"
-
-
-def test_such_a_list_of_a_whole_cluster_names_no_server_and_no_tenant_it_does_not_know(
-    source: Make, user: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(oceanbase, "_name", lambda _connection: "OceanBase-v3.1.5")
-    limited = source(user=user, password=PASSWORD)
-    with source().console():
-        page = limited.page(SessionQuery(), None)
-        assert {(one.server, one.tenant) for one in page.sessions} == {(None, None)}
-        assert limited.page(SessionQuery(), frozenset({"sys"})).total == 0, "who may see one tenant sees no unknown one"
-
-
-def test_a_filter_on_what_such_a_list_lacks_finds_nothing_and_is_no_error(source: Make, user: str) -> None:
-    limited = source(user=user, password=PASSWORD)
-    for field in Field:
-        value = 5 if field in (Field.ID, Field.TIME) else "x"
-        operator = Operator.ABOVE if field is Field.TIME else Operator.CONTAINS
-        condition = Condition(field, operator, (value,))
-        limited.page(SessionQuery(filter=SessionFilter((condition,), frozenset({Flag.IN_TRANSACTION}))), None)
-    for field in SORTABLE:
-        limited.page(SessionQuery(sort=Sort(field)), None)
-
-
-def test_more_rights_are_noticed_without_a_restart(
-    database: EmbeddedOceanBase, source: Make, user: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limited = source(user=user, password=PASSWORD)
-    assert limited.page(SessionQuery(), None).caveats
-    with database.connect() as admin, admin.cursor() as cursor:
-        cursor.execute(f"GRANT SELECT ON oceanbase.* TO {user}")
-    assert limited.page(SessionQuery(), None).caveats, "asked again after a while, not each time"
-    monkeypatch.setattr(service, "PROBE_EVERY", 0.0)
-    page = limited.page(SessionQuery(), None)
-    assert page.caveats == ()
-
-
-def test_whoever_sees_everything_reads_no_caveat(source: Make) -> None:
-    prod = source()
-    assert prod.page(SessionQuery(), None).caveats == ()
-    health = prod.health(None)
-    assert (health.problem, health.sees, health.closes, health.tenant) == ("", Reach.ALL, Reach.ALL, "sys")
-
-
 def test_a_list_that_was_long_on_its_way_says_so(source: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     prod = source()
     prod.description()
@@ -255,27 +164,6 @@ def test_a_list_that_was_long_on_its_way_says_so(source: Make, monkeypatch: pyte
     (caveat,) = prod.page(SessionQuery(), None).caveats
     assert caveat.startswith("The list was ")
     assert caveat.endswith("00 s on its way.")
-
-
-def test_details_that_cannot_be_read_leave_the_session_and_say_why(source: Make) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        details = source(port=unused.getsockname()[1]).details(EXAMPLE)
-    assert details.session is EXAMPLE
-    assert "Not all could be read: Data source prod" in details.caveats[0]
-
-
-def test_details_name_every_holder_and_what_is_not_known_stays_open(
-    database: EmbeddedOceanBase, source: Make, user: str
-) -> None:
-    prod = source()
-    with database.connect(user=user, password=PASSWORD) as client:
-        (session,) = prod.find(id_of(client), None)
-        details = prod.details(session)
-        assert (details.transaction_age, details.plan_id, details.holders, details.waiters) == (None, None, (), ())
-        gone = replace(session, transaction_id=2**40, retry_info=-6005, command="Query", trace_id="none")
-        details = prod.details(gone)
-        assert (details.transaction_age, details.plan_id, details.holders, details.waiters) == (None, None, (), ())
 
 
 def test_a_password_is_in_no_repr() -> None:
