@@ -12,6 +12,7 @@ import yaml
 from bot.demo import launch
 from bot.slack.arguments import parse as parse_sessions
 from bot.slack.typed import repaired
+from bot.slack.wishes import read_wish
 from commands import kill_session, sessions
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +79,7 @@ def test_every_example_of_readme_and_help_runs_as_it_stands(example: str) -> Non
     if name == sessions.NAME:
         assert parse_sessions(repaired(words)).notes == ()
     else:
-        kill_session.parse(repaired(words))
+        read_wish(repaired(words))
 
 
 def test_the_readme_names_both_commands_and_the_two_that_start_everything() -> None:

@@ -46,11 +46,21 @@ class SessionReference:
 
 
 def picked(press: Press) -> SessionReference:
-    """Return the session picked in the menu; raises ``InputError`` when there is none."""
-    chosen = press.chosen.get(PICK) or ()
+    """Return the one session picked in the menu; raises ``InputError`` when there is none, or more."""
+    chosen = all_picked(press)
+    if len(chosen) > 1:
+        raise InputError(f"{len(chosen)} sessions are picked, and this shows one. Pick one, then press the button.")
+    return chosen[0]
+
+
+def all_picked(press: Press) -> list[SessionReference]:
+    """Return the sessions picked in the menu, all of one data source; raises ``InputError`` when there is none."""
+    chosen = [SessionReference.read(value) for value in press.chosen.get(PICK) or ()]
     if not chosen:
         raise InputError("Pick a session in the menu first, then press the button.")
-    return SessionReference.read(chosen[0])
+    if len({one.source for one in chosen}) > 1:
+        raise InputError("That choice cannot be read. Press Refresh and choose again.")
+    return chosen
 
 
 def _check(session: Session) -> str:

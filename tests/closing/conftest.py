@@ -26,6 +26,7 @@ ALICE = Person("U01ALICE", "T1")
 BOB = Person("U02BOB", "T1")
 GUS = Person("U03GUS", "T1")
 CHANNEL = "C01INC"
+MAX_TARGETS = 8
 
 
 class Nobody:
@@ -72,7 +73,9 @@ class Desk:
             Rule(frozenset({BOB.id}), frozenset({Right.VIEW, Right.CLOSE, Right.APPROVE})),
         ]
         access = Access(rules, Nobody())
-        closing = ClosingRules(timedelta(minutes=2), require_reason=False, approval={"demo": approval})
+        closing = ClosingRules(
+            timedelta(minutes=2), require_reason=False, approval={"demo": approval}, max_targets={"demo": 8}
+        )
         self.requests = ClosingRequests(self.sessions, access, self.store, closing, self.clock)
         self.closer = Closer(self.sessions, access, self.store, self.clock, self.clock.wait)
         self._opened: list[pymysql.Connection[Any]] = []

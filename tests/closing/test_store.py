@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from bot.closing.model import CardPlace, Outcome, State
+from bot.closing.model import CardPlace, Finding, Outcome, State
 from bot.closing.store import Store
+from bot.closing.targets import Wanted
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk
@@ -16,19 +18,20 @@ from tests.stage import session_id
 
 
 def test_a_request_survives_the_store_being_closed_and_opened(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION, reason="why")
+    wanted = [Wanted(session_id(desk.connect())), Wanted(session_id(desk.connect())), Wanted(5, "10.0.0.3")]
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, reason="why")
     desk.requests.place_card(request, CardPlace("C1", "1.2"))
     again = Store(f"sqlite:///{desk.path}")
     again.create()
     kept = again.get(request.id)
     again.close()
     assert kept is not None
-    assert (kept.target, kept.reason, kept.requester) == (request.target, "why", ALICE)
-    assert kept.card == CardPlace("C1", "1.2")
+    assert kept == replace(request, card=CardPlace("C1", "1.2"))
+    assert (len(kept.targets), [one.session_id for one in kept.untouched], kept.reason) == (2, [5], "why")
 
 
 def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION)
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     other = Store(f"sqlite:///{desk.path}")
     now = desk.clock()
     claims = [
@@ -44,19 +47,19 @@ def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> No
 
 
 def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twice(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION)
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     now = desk.clock()
     with pytest.raises(StoreError):
-        desk.store.intend(request.id, "KILL 5", now)  # nobody has claimed it
+        desk.store.intend(request.id, request.targets[0], "KILL 5", now)  # nobody has claimed it
     assert desk.store.claim(request.id, ALICE, Mode.SESSION, now)
-    desk.store.intend(request.id, "KILL 5", now)
+    desk.store.intend(request.id, request.targets[0], "KILL 5", now)
     with pytest.raises(StoreError):
-        desk.store.intend(request.id, "KILL 5", now)
+        desk.store.intend(request.id, request.targets[0], "KILL 5", now)
     desk.store.release(request.id, now, "no reason")
     kept = desk.store.get(request.id)
     assert kept is not None
     assert kept.state is State.CLAIMED
-    desk.store.conclude(request.id, Outcome.CLOSED, "", now)
+    desk.store.conclude(request, {1: Finding(Outcome.CLOSED, "", now)}, now)
     assert desk.store.abandoned(now + timedelta(days=1)) == []
 
 

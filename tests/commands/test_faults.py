@@ -159,7 +159,7 @@ def test_a_workspace_that_leaves_out_optional_fields_is_served(shaky_stage: Stag
     try:
         report = stage.runs("SELECT SLEEP(60)")
         listed = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
-        stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+        stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
         card = stage.presses(stage.alice, listed, "Close Query", "Nothing is closed without a press")
         stage.alice.press(card, "Close Query")
         stage.alice.wait_for_change(card, "query closed")

@@ -231,7 +231,7 @@ def test_another_tenant_than_the_sessions_own_closes_nothing(stage: Stage) -> No
 def test_a_picked_session_is_closed_from_the_list(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60)")
     listed = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
-    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
     card = stage.presses(stage.alice, listed, "Close Session", "Nothing is closed without a press")
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
