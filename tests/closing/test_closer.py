@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +21,7 @@ from bot.errors import (
     TargetError,
 )
 from bot.sessions.model import Mode, Session
-from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk
+from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, lock_waiter, tamper
 from tests.stage import Statement, session_id
 
 
@@ -39,33 +37,6 @@ def outcome(request: ClosingRequest) -> Outcome | None:
     return request.targets[0].outcome
 
 
-def lock_waiter(desk: Desk) -> Statement:
-    """Give a statement that waits for a row lock; the kernel looks after killed ones only every 10 s."""
-    holder = desk.connect(database="depot")
-    holder.begin()
-    with holder.cursor() as cursor:
-        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
-    waiter = desk.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
-    desk.until(lambda: desk.row(waiter.id).get("RETRY_INFO") == -6005)
-    return waiter
-
-
-def tamper(desk: Desk, request: ClosingRequest, **changes: object) -> None:
-    """Change what was pinned: stands for an id that has gone to another session since."""
-    session = json.loads(stored(desk, request, "session"))
-    session.update(changes)
-    with sqlite3.connect(desk.path) as store:
-        store.execute("UPDATE closing_targets SET session = ? WHERE request_id = ?", (json.dumps(session), request.id))
-    store.close()
-
-
-def stored(desk: Desk, request: ClosingRequest, column: str) -> str:
-    with sqlite3.connect(desk.path) as store:
-        value = store.execute(f"SELECT {column} FROM closing_targets WHERE request_id = ?", (request.id,)).fetchone()[0]
-    store.close()
-    return str(value)
-
-
 def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None:
     sleeper = desk.connect()
     done = confirm(desk, ask(desk, session_id(sleeper)))
@@ -79,7 +50,7 @@ def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None
 def test_an_id_that_belongs_to_another_session_by_now_is_not_closed(desk: Desk, changed: dict[str, object]) -> None:
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
-    tamper(desk, request, **changed)
+    tamper(desk, request, 1, **changed)
     assert outcome(confirm(desk, request)) is Outcome.CHANGED
     assert desk.row(session_id(sleeper))
     assert "intent" not in [event for event, _ in desk.store.events(request.id)]

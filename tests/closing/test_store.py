@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -69,3 +71,33 @@ def test_a_store_that_cannot_be_opened_is_told_without_its_password(tmp_path: Pa
             Store(url).create()
         assert "hush-hush" not in str(told.value)
         assert "[store] url" in str(told.value)
+
+
+def test_what_another_version_kept_of_a_session_is_read_and_what_is_missing_matches_nothing(desk: Desk) -> None:
+    session = session_id(desk.connect())
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
+    with sqlite3.connect(desk.path) as store:
+        kept = json.loads(store.execute("SELECT session FROM closing_targets").fetchone()[0])
+        del kept["retry_count"], kept["peer"]
+        store.execute("UPDATE closing_targets SET session = ?", (json.dumps({**kept, "colour": "red"}),))
+    store.close()
+    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda *_: None)
+    assert done.targets[0].outcome is Outcome.CHANGED
+    assert desk.row(session)
+
+
+def test_a_store_of_the_time_of_one_session_a_request_is_put_aside_and_the_record_kept(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as old:
+        old.execute("CREATE TABLE closing_requests (id TEXT PRIMARY KEY, state TEXT, session TEXT NOT NULL)")
+        old.execute("CREATE INDEX ix_closing_requests_state ON closing_requests (state)")
+        old.execute("INSERT INTO closing_requests VALUES ('x', 'open', '{}')")
+    old.close()
+    store = Store(f"sqlite:///{path}")
+    for _ in range(2):
+        store.create()
+    assert store.get("x") is None
+    store.close()
+    with sqlite3.connect(path) as kept:
+        assert kept.execute("SELECT id FROM closing_requests_of_one").fetchall() == [("x",)]
+    kept.close()
