@@ -143,6 +143,7 @@ def _register(
         confirm_within=settings.closing.confirm_within,
         require_reason=settings.closing.require_reason,
         approval={name: Approval(source.approval) for name, source in settings.data_sources.items()},
+        max_targets={name: source.max_targets for name, source in settings.data_sources.items()},
     )
     requests = ClosingRequests(service, access, store, rules, _now)
     closer = Closer(service, access, store, _now, threading.Event().wait)

@@ -120,6 +120,22 @@ class SessionBot:
 
         self.bolt.action(action_id)(listener)
 
+    def submission(self, callback_id: str, check: events.SubmissionCheck, handler: events.SubmissionHandler) -> None:
+        """Answer a modal that was submitted."""
+
+        def run(payload: Payload, reply: Reply) -> None:
+            handler(events.submission_of(payload, reply))
+
+        def listener(ack: Ack, body: dict[str, Any]) -> None:
+            # Not taken as a delivery yet: the same modal may be submitted again once it is mended.
+            wrong = check(events.submission_of(body, self._reply(body)))
+            if wrong:
+                ack(response_action="errors", errors=dict(wrong))
+            else:
+                self._take(ack, body, run, None)
+
+        self.bolt.view(callback_id)(listener)
+
     def periodically(self, seconds: float, job: Callable[[], None]) -> None:
         """Run a job again and again until ``stop``; its errors are logged and do not end it."""
 
@@ -146,6 +162,7 @@ class SessionBot:
 
         self.bolt.action(re.compile(".*"))(old)
         self.bolt.command(re.compile(".*"))(old)
+        self.bolt.view(re.compile(".*"))(old)
 
     def stop(self) -> None:
         """Take nothing new and finish what is under way."""
@@ -209,9 +226,16 @@ class SessionBot:
 
 
 def _turn_away(ack: Ack, payload: Payload, why: str) -> None:
-    """Say that nothing was done; only the acknowledgement of a command can carry a text."""
+    """Say that nothing was done; the acknowledgement of a press cannot carry a text."""
     log.warning("turned away", why=why)
-    ack(f"{why} Nothing was done. Try again in a few seconds.") if "command" in payload else ack()
+    text = f"{why} Nothing was done. Try again in a few seconds."
+    inputs = [block for block in (payload.get("view") or {}).get("blocks") or [] if block.get("type") == "input"]
+    if "command" in payload:
+        ack(text)
+    elif payload.get("type") == "view_submission" and inputs:
+        ack(response_action="errors", errors={inputs[0]["block_id"]: text})
+    else:
+        ack()
 
 
 def _announce(reply: Reply, after: float | None) -> threading.Timer | None:
@@ -238,14 +262,20 @@ def _key(payload: Payload) -> str:
         return f"trigger {trigger}"
     actions = payload.get("actions") or [{}]
     person = (payload.get("user") or {}).get("id") or payload.get("user_id")
-    act = actions[0].get("action_ts") or payload.get("response_url") or secrets.token_hex(8)
+    view = (payload.get("view") or {}).get("hash")
+    act = actions[0].get("action_ts") or payload.get("response_url") or view or secrets.token_hex(8)
     return f"act {act} {person} {actions[0].get('action_id')}"
 
 
 def _about(payload: Payload) -> dict[str, str]:
     """What the log says of a delivery: no text, which may hold literals, and no URL."""
     person = events.person_of(payload)
-    what = payload.get("command") or (payload.get("actions") or [{}])[0].get("action_id") or payload.get("type")
+    what = (
+        payload.get("command")
+        or (payload.get("actions") or [{}])[0].get("action_id")
+        or (payload.get("view") or {}).get("callback_id")
+        or payload.get("type")
+    )
     return {"user": person.id, "channel": events.channel_of(payload), "what": str(what)}
 
 

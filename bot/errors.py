@@ -67,7 +67,14 @@ class NotAllowedError(SessionBotError):
 
 
 class TargetError(SessionBotError):
-    """The session asked for does not exist, is ambiguous, protected or the bot's own."""
+    """The session asked for does not exist, is ambiguous, protected or the bot's own.
+
+    ``why`` says it without naming the session, for one of several.
+    """
+
+    def __init__(self, sentence: str, *, why: str = "") -> None:
+        super().__init__(sentence)
+        self.why = why or sentence
 
 
 class RequestError(SessionBotError):

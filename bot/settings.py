@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from bot.errors import ConfigurationError
+from bot.sessions.model import MAX_LIMIT
 
 PREFIX = "SESSION_BOT__"
 DEFAULT_FILE = "session-bot.toml"
@@ -84,7 +85,7 @@ class DataSourceSettings(_Strict):
     approval: Literal["requester", "second-person"] = "requester"
     show_sql: Literal["digest", "full"] = "digest"
     protected_users: frozenset[str] = frozenset()
-    max_targets: Annotated[int, Field(ge=1)] = 20  # a closing request names one session, so it always keeps to this
+    max_targets: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 20  # one closing request closes no more
 
 
 class AccessRuleSettings(_Strict):

@@ -13,6 +13,7 @@ import yaml
 from bot.demo import launch
 from bot.slack.arguments import parse as parse_sessions
 from bot.slack.typed import repaired
+from bot.slack.wishes import read_wish
 from commands import kill_session, sessions, show, sources, statistics, variables
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +91,7 @@ def test_every_example_of_readme_and_help_runs_as_it_stands(example: str) -> Non
     elif name == sessions.NAME:
         assert not [note for note in parse_sessions(repaired(words)).notes if "was read as" in note]
     else:
-        kill_session.parse(repaired(words))
+        read_wish(repaired(words))
 
 
 def test_the_readme_names_both_commands_and_the_two_that_start_everything() -> None:

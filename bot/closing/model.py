@@ -9,6 +9,9 @@ from datetime import datetime
 from bot.access import Person
 from bot.sessions.model import Mode, Session
 
+# More sessions than this are closed only by somebody who has typed how many there are.
+TYPED_ABOVE = 5
+
 
 class State(enum.Enum):
     """Where a closing request stands. Only OPEN can still lead to a close."""
@@ -32,6 +35,7 @@ class Outcome(enum.Enum):
     STILL_RUNNING = "still running"
     ROLLING_BACK = "rolling back"
     UNVERIFIED = "unverified"
+    UNTOUCHED = "not touched"
 
 
 class Approval(enum.Enum):
@@ -45,11 +49,30 @@ class Approval(enum.Enum):
 class Target:
     """One session of a closing request, as it was when asked for, and what became of it."""
 
+    number: int  # its place in the request, from 1
     session: Session
     intent_at: datetime | None = None  # UTC; when the KILL was about to be sent
     outcome: Outcome | None = None
     detail: str = ""
     outcome_at: datetime | None = None  # UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one target, as the press that closes it found out."""
+
+    outcome: Outcome
+    detail: str
+    at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """A session that was asked for and that this request does not close; ``why`` does not name it."""
+
+    session_id: int
+    server: str | None
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +96,10 @@ class ClosingRequest:
     approval: Approval
     created_at: datetime
     expires_at: datetime
-    target: Target
+    targets: tuple[Target, ...]  # never empty
+    untouched: tuple[Untouched, ...] = ()
+    question: str = ""  # the filter as typed; '' where ids were named or picked
+    matching: int = 0  # how many sessions the filter found, more than one request may close included
     state: State = State.OPEN
     decided_by: Person | None = None  # who confirmed or cancelled
     decided_at: datetime | None = None
@@ -83,3 +109,17 @@ class ClosingRequest:
     def expired(self, now: datetime) -> bool:
         """Whether nobody decided in time."""
         return self.state is State.EXPIRED or (self.state is State.OPEN and now >= self.expires_at)
+
+    @property
+    def beyond(self) -> int:
+        """How many sessions fit the filter beyond what one request may close."""
+        return max(0, self.matching - len(self.targets) - len(self.untouched))
+
+    def affected(self, mode: Mode) -> int:
+        """How many of the targets that mode would close: an idle session has no query."""
+        return sum(mode is Mode.SESSION or target.session.running for target in self.targets)
+
+    def number_to_type(self, mode: Mode) -> int | None:
+        """The number that whoever confirms must type; None where a press is enough."""
+        affected = self.affected(mode)
+        return affected if affected > TYPED_ABOVE else None

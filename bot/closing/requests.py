@@ -1,21 +1,26 @@
-"""Asking for a close: finds the target, judges whether it may be closed at all, writes the request."""
+"""Asking for a close: finds the targets, judges whether they may be closed at all, writes the request."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
-from bot.closing.model import Approval, CardPlace, ClosingRequest, State, Target
+from bot.closing import targets
+from bot.closing.model import Approval, CardPlace, ClosingRequest, State, Target, Untouched
 from bot.closing.store import Store
+from bot.closing.targets import Wanted
 from bot.errors import InputError, RequestError, TargetError
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import cut, without_passwords
 
+DEFAULT_MAX_TARGETS = 20
+
 _RECORDED_SQL = 4000  # characters of the statement that are kept in the store
+_RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))
 
 Clock = Callable[[], datetime]
 
@@ -27,6 +32,7 @@ class ClosingRules:
     confirm_within: timedelta
     require_reason: bool
     approval: Mapping[str, Approval]  # by data source
+    max_targets: Mapping[str, int] = field(default_factory=dict)  # same; how many one request closes at most
 
 
 class ClosingRequests:
@@ -42,44 +48,74 @@ class ClosingRequests:
         self._clock = clock
 
     def ask(
-        self, person: Person, channel: str, source: str, session_id: int, mode: Mode, *,
-        tenant: str | None = None, server: str | None = None, reason: str = "",
-        listed: Callable[[Session], bool] | None = None,
+        self, person: Person, channel: str, source: str, wanted: Sequence[Wanted], mode: Mode, *,
+        tenant: str | None = None, reason: str = "",
     ) -> ClosingRequest:  # fmt: skip
-        """Write a request to close one session or its query.
+        """Write a request to close these sessions or their queries.
 
-        ``listed`` tells whether a session is still the one that was picked from a list.
+        Of several, those that cannot be closed are left untouched and the request says why.
 
         Raises ``NotAllowedError``, ``InputError``, ``TargetError``, ``StoreError`` or ``DataSourceError``.
         """
         scope = self._access.scope(person, Right.CLOSE, source, channel)
-        if self._rules.require_reason and not reason:
+        self._require_reason(reason, f"/kill-session {','.join(str(one.id) for one in wanted[:3])}")
+        wanted = list(dict.fromkeys(wanted))
+        if len(wanted) > self._most(source):
             raise InputError(
-                'A reason is required to close a session here. Say why with reason="…".',
-                example=f'/kill-session {session_id} reason="blocks the payments"',
+                f"Those are {len(wanted)} sessions; one request closes at most {self._most(source)} on {source}. "
+                "Nothing was closed. Ask in several requests.",
+                example="/kill-session " + ",".join(str(one.id) for one in wanted[: self._most(source)][:3]),
             )
-        session = self._target(source, session_id, mode, scope.tenants, tenant, server)
-        if listed is not None and not listed(session):
+        found: dict[tuple[str | None, int], Session] = {}  # two ways of naming one session make one target
+        untouched = []
+        for one in wanted:
+            try:
+                session = targets.find(self._sessions, source, one, mode, allowed=scope.tenants, tenant=tenant)
+            except TargetError as error:
+                if len(wanted) == 1:
+                    raise
+                untouched.append(Untouched(one.id, one.server, error.why))
+            else:
+                found[session.server, session.id] = session
+        if not found:
+            raise _none_of(len(wanted), untouched)
+        return self._write(person, channel, source, mode, list(found.values()), untouched, reason=reason)
+
+    def ask_where(
+        self, person: Person, channel: str, query: SessionQuery, mode: Mode, *, question: str, reason: str = ""
+    ) -> ClosingRequest:
+        """Write a request to close what fits a filter: ACTIVE and longest first, no more than one request may.
+
+        ``query`` names its data source; ``question`` is the filter in words, for the card. Raises as ``ask``.
+        """
+        source = query.source or ""
+        scope = self._access.scope(person, Right.CLOSE, source, channel)
+        self._require_reason(reason, f"/kill-session where {question}")
+        filter_ = query.filter
+        if mode is Mode.QUERY:
+            filter_ = SessionFilter((*filter_.conditions, _RUNNING), filter_.flags)
+        asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
+        page = self._sessions.page(source, asked, scope.tenants)
+        closable, untouched = [], []
+        for session in page.sessions:
+            try:
+                targets.refuse_protected(self._sessions, session)
+            except TargetError as error:
+                untouched.append(Untouched(session.id, session.server, error.why))
+            else:
+                closable.append(session)
+        if not page.sessions:
+            running = " that runs a query" if mode is Mode.QUERY else ""
             raise TargetError(
-                f"The id {session_id} belongs to another session by now. Nothing was closed. "
-                "Press Refresh and choose again."
+                f"No session{running} on {source} fits that; there are {page.total} in all. Nothing was closed. "
+                f"Look again: /sessions {question}"
             )
-        now = self._clock()
-        kept = replace(session, sql=cut(without_passwords(session.sql), _RECORDED_SQL) if session.sql else None)
-        request = ClosingRequest(
-            id=secrets.token_urlsafe(16),
-            source=source,
-            mode=mode,
-            requester=person,
-            channel=channel,
-            reason=reason,
-            approval=self._rules.approval.get(source, Approval.REQUESTER),
-            created_at=now,
-            expires_at=now + self._rules.confirm_within,
-            target=Target(kept),
-        )
-        self._store.add(request)
-        return request
+        if not closable:
+            raise _none_of(page.matching, untouched)
+        return self._write(
+            person, channel, source, mode, closable, untouched,
+            reason=reason, question=question, matching=page.matching,
+        )  # fmt: skip
 
     def find(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""
@@ -92,7 +128,10 @@ class ClosingRequests:
         """
         request = known(self._store.get(request_id))
         if person.id != request.requester.id:
-            self._access.require(person, Right.CLOSE, request.source, channel, request.target.session.tenant)
+            scope = self._access.scope(person, Right.CLOSE, request.source, channel)
+            tenants = [target.session.tenant for target in request.targets]
+            if not any(map(scope.covers, tenants)):
+                self._access.require(person, Right.CLOSE, request.source, channel, tenants[0])
         if not self._store.cancel(request_id, person, self._clock()):
             raise already_decided(known(self._store.get(request_id)), self._clock())
         return known(self._store.get(request_id))
@@ -112,59 +151,47 @@ class ClosingRequests:
             {"source": session.source, "server": session.server, "id": session.id, "sql_id": session.sql_id},
         )  # fmt: skip
 
-    def _target(
-        self, source: str, session_id: int, mode: Mode, allowed: frozenset[str] | None,
-        tenant: str | None, server: str | None,
-    ) -> Session:  # fmt: skip
-        if not 1 < session_id < 2**32:
-            raise InputError(id_out_of_range(session_id))
-        found = self._sessions.find(source, session_id, allowed)
-        here = [
-            one
-            for one in found
-            if (tenant is None or one.tenant == tenant) and (server is None or one.server == server)
-        ]
-        if not here:
-            where = f" of tenant {found[0].tenant or '-'}" if found else ""
-            hint = (
-                f" There is one{where}, though."
-                if found
-                else " It may have ended, or the id is of another data source."
-            )
-            raise TargetError(
-                f"There is no session {session_id}{_within(tenant)} on {source} that you may close.{hint}"
-            )
-        if len(here) > 1:
-            raise TargetError(
-                f"{len(here)} sessions have the id {session_id}: "
-                + ", ".join(f"{one.user} on {one.server or '-'} (tenant {one.tenant or '-'})" for one in here)
-                + ". Pick the right one from the list of /sessions id="
-                + f"{session_id}. Nothing was closed."
-            )
-        session = here[0]
-        refuse_protected(self._sessions, session)
-        if mode is Mode.QUERY and not session.running:
-            raise TargetError(
-                f"Session {session_id} is idle: it runs no query that could be closed. "
-                f"To close the session itself: /kill-session {session_id}"
-            )
-        return session
+    def _most(self, source: str) -> int:
+        return self._rules.max_targets.get(source, DEFAULT_MAX_TARGETS)
 
+    def _require_reason(self, reason: str, command: str) -> None:
+        if self._rules.require_reason and not reason:
+            raise InputError(
+                'A reason is required to close a session here. Say why with reason="…".',
+                example=f'{command} reason="blocks the payments"',
+            )
 
-def refuse_protected(sessions: SessionService, session: Session) -> None:
-    """Raise ``TargetError`` for a session that is never closed: the bot's own, system's, protected users'."""
-    if session.own:
-        raise TargetError(f"Session {session.id} is one of this bot's own. It is never closed.")
-    if session.master_session_id:
-        raise TargetError(
-            f"Session {session.id} executes a part of session {session.master_session_id}. "
-            f"Close that one instead: /kill-session {session.master_session_id}"
+    def _write(
+        self, person: Person, channel: str, source: str, mode: Mode, found: Sequence[Session],
+        untouched: Sequence[Untouched], *, reason: str, question: str = "", matching: int = 0,
+    ) -> ClosingRequest:  # fmt: skip
+        now = self._clock()
+        request = ClosingRequest(
+            id=secrets.token_urlsafe(16),
+            source=source,
+            mode=mode,
+            requester=person,
+            channel=channel,
+            reason=reason,
+            approval=self._rules.approval.get(source, Approval.REQUESTER),
+            created_at=now,
+            expires_at=now + self._rules.confirm_within,
+            targets=tuple(Target(number, _kept(session)) for number, session in enumerate(found, 1)),
+            untouched=tuple(untouched),
+            question=question,
+            matching=matching,
         )
-    if not session.user:
-        raise TargetError(f"Session {session.id} belongs to the database itself, not to a user. It is never closed.")
-    protection = sessions.source(session.source).protection(session)
-    if protection is not None:
-        raise TargetError(f"Session {session.id} {protection}: closing it could harm the cluster. Nothing was closed.")
+        self._store.add(request)
+        return request
+
+
+def _kept(session: Session) -> Session:
+    return replace(session, sql=cut(without_passwords(session.sql), _RECORDED_SQL) if session.sql else None)
+
+
+def _none_of(count: int, untouched: Sequence[Untouched]) -> TargetError:
+    reasons = " ".join(f"{one.session_id} {one.why.rstrip('.')}." for one in untouched)
+    return TargetError(f"None of these {count} sessions can be closed. Nothing was closed. {reasons}")
 
 
 def known(request: ClosingRequest | None) -> ClosingRequest:
@@ -177,10 +204,8 @@ def known(request: ClosingRequest | None) -> ClosingRequest:
 def already_decided(request: ClosingRequest, now: datetime) -> RequestError:
     """Say why a press came too late."""
     if request.expired(now):
-        query = " query" if request.mode is Mode.QUERY else ""
         return RequestError(
-            "This closing request has expired. Nothing was closed by this press. "
-            f"Ask again: /kill-session {request.target.session.id}{query}"
+            f"This closing request has expired. Nothing was closed by this press. Ask again: {_again(request)}"
         )
     if request.state is State.CANCELLED:
         return RequestError("This closing request was cancelled. Nothing was closed by this press.")
@@ -190,13 +215,7 @@ def already_decided(request: ClosingRequest, now: datetime) -> RequestError:
     )
 
 
-def id_out_of_range(session_id: int) -> str:
-    """Say why an id cannot be right: the kernel would cut it to 32 bits and close somebody else."""
-    return (
-        f"{session_id} is not a session id: ids lie between 2 and 4294967295. OceanBase would cut a longer one "
-        "to somebody else's id. Take it from the first column of /sessions."
-    )
-
-
-def _within(tenant: str | None) -> str:
-    return f" in tenant {tenant}" if tenant else ""
+def _again(request: ClosingRequest) -> str:
+    ids = ",".join(str(target.session.id) for target in request.targets)
+    query = " query" if request.mode is Mode.QUERY else ""
+    return f"/kill-session {f'where {request.question}' if request.question else ids}{query}"

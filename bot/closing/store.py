@@ -4,61 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.access import Person
-from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State, Target
+from bot.closing import tables
+from bot.closing.model import CardPlace, ClosingRequest, Finding, State, Target
 from bot.errors import StoreError
 from bot.sessions.model import Mode, Session
+from bot.sessions.statement import cut
 
-_metadata = sa.MetaData()
+_requests, _targets, _audit = tables.requests, tables.targets, tables.audit
 
-# Times are epoch seconds: no database's idea of time zones can get between.
-_requests = sa.Table(
-    "closing_requests",
-    _metadata,
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False, index=True),
-    sa.Column("source", sa.String(64), nullable=False),
-    sa.Column("mode", sa.String(16), nullable=False),
-    sa.Column("approval", sa.String(16), nullable=False),
-    sa.Column("requester", sa.String(32), nullable=False),
-    sa.Column("requester_team", sa.String(32), nullable=False),
-    sa.Column("channel", sa.String(32), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Double, nullable=False),
-    sa.Column("expires_at", sa.Double, nullable=False),
-    sa.Column("decided_by", sa.String(32)),
-    sa.Column("decided_team", sa.String(32)),
-    sa.Column("decided_at", sa.Double),
-    sa.Column("decided_mode", sa.String(16)),
-    sa.Column("card_channel", sa.String(32)),
-    sa.Column("card_ts", sa.String(32)),
-    sa.Column("session", sa.Text, nullable=False),  # the whole row as it was when asked for, JSON
-    sa.Column("intent_at", sa.Double),
-    sa.Column("outcome", sa.String(32)),
-    sa.Column("detail", sa.Text),
-    sa.Column("outcome_at", sa.Double),
-)
-
-_audit = sa.Table(
-    "audit",
-    _metadata,
-    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("at", sa.Double, nullable=False),
-    sa.Column("event", sa.String(32), nullable=False),
-    sa.Column("person", sa.String(32)),
-    sa.Column("team", sa.String(32)),
-    sa.Column("channel", sa.String(32)),
-    sa.Column("request_id", sa.String(32), index=True),
-    sa.Column("details", sa.Text, nullable=False),  # JSON
-)
+# Characters of SQL in the record of one request, shared by its targets: MySQL's TEXT holds 65,535 bytes.
+_RECORDED_SQL = 4000
 
 
 class Store:
@@ -78,7 +42,7 @@ class Store:
     def create(self) -> None:
         """Make the tables where they are missing."""
         try:
-            _metadata.create_all(self._engine)
+            tables.create(self._engine)
         except SQLAlchemyError as error:
             raise _failed(error) from error
 
@@ -89,32 +53,27 @@ class Store:
     def add(self, request: ClosingRequest) -> None:
         """Write a new request and its record."""
         with self._transaction() as connection:
-            connection.execute(
-                _requests.insert().values(
-                    id=request.id,
-                    state=request.state.value,
-                    source=request.source,
-                    mode=request.mode.value,
-                    approval=request.approval.value,
-                    requester=request.requester.id,
-                    requester_team=request.requester.team,
-                    channel=request.channel,
-                    reason=request.reason,
-                    created_at=request.created_at.timestamp(),
-                    expires_at=request.expires_at.timestamp(),
-                    session=json.dumps(asdict(request.target.session)),
-                )
-            )
+            connection.execute(_requests.insert().values(tables.request_values(request)))
+            connection.execute(_targets.insert(), tables.target_values(request))
             _record(
                 connection, request.created_at, "request", request.requester, request.channel, request.id,
-                {"mode": request.mode.value, "reason": request.reason, "target": asdict(request.target.session)},
+                {
+                    "mode": request.mode.value, "reason": request.reason, "question": request.question,
+                    "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],
+                    "untouched": [asdict(one) for one in request.untouched], "matching": request.matching,
+                },
             )  # fmt: skip
 
     def get(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""
         with self._transaction() as connection:
             row = connection.execute(sa.select(_requests).where(_requests.c.id == request_id)).mappings().first()
-        return _to_request(row) if row else None
+            if row is None:
+                return None
+            targets = connection.execute(
+                sa.select(_targets).where(_targets.c.request_id == request_id).order_by(_targets.c.number)
+            ).mappings().all()  # fmt: skip
+        return tables.to_request(row, targets)
 
     def claim(self, request_id: str, person: Person, mode: Mode, now: datetime) -> bool:
         """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included."""
@@ -150,14 +109,11 @@ class Store:
 
     def release(self, request_id: str, now: datetime, why: str) -> None:
         """Open a claimed request again because nothing was sent to the database; never after an intent."""
+        intended = sa.exists().where(_targets.c.request_id == request_id, _targets.c.intent_at.is_not(None))
         with self._transaction() as connection:
             changed = connection.execute(
                 _requests.update()
-                .where(
-                    _requests.c.id == request_id,
-                    _requests.c.state == State.CLAIMED.value,
-                    _requests.c.intent_at.is_(None),
-                )
+                .where(_requests.c.id == request_id, _requests.c.state == State.CLAIMED.value, ~intended)
                 .values(
                     state=State.OPEN.value,
                     decided_by=None,
@@ -169,33 +125,55 @@ class Store:
             if changed == 1:
                 _record(connection, now, "release", None, None, request_id, {"why": why})
 
-    def intend(self, request_id: str, sql: str, now: datetime) -> None:
+    def intend(self, request_id: str, target: Target, sql: str, now: datetime) -> None:
         """Write that this KILL is about to be sent. Without this record nothing may be sent."""
+        claimed = sa.exists().where(_requests.c.id == request_id, _requests.c.state == State.CLAIMED.value)
         with self._transaction() as connection:
             changed = connection.execute(
-                _requests.update()
+                _targets.update()
                 .where(
-                    _requests.c.id == request_id,
-                    _requests.c.state == State.CLAIMED.value,
-                    _requests.c.intent_at.is_(None),
+                    _targets.c.request_id == request_id,
+                    _targets.c.number == target.number,
+                    _targets.c.intent_at.is_(None),
+                    _targets.c.outcome.is_(None),
+                    claimed,
                 )
                 .values(intent_at=now.timestamp())
             ).rowcount
             if changed != 1:
                 raise StoreError("This request was taken over in the meantime. Nothing was closed by this press.")
-            _record(connection, now, "intent", None, None, request_id, {"sql": sql})
+            _record(connection, now, "intent", None, None, request_id, {**_named(target), "sql": sql})
 
-    def conclude(self, request_id: str, outcome: Outcome, detail: str, now: datetime) -> None:
-        """Write what became of a claimed request and end it; once, however often it is called."""
+    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
+        """Write what became of targets of a claimed request, each once, however often it is called.
+
+        The request ends with the last of its targets.
+        """
+        claimed = sa.exists().where(_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value)
+        waiting = sa.exists().where(_targets.c.request_id == request.id, _targets.c.outcome.is_(None))
         with self._transaction() as connection:
-            changed = connection.execute(
+            for target in request.targets:
+                finding = findings.get(target.number)
+                if finding is None:
+                    continue
+                details = {"outcome": finding.outcome.value, "detail": finding.detail}
+                changed = connection.execute(
+                    _targets.update()
+                    .where(
+                        _targets.c.request_id == request.id,
+                        _targets.c.number == target.number,
+                        _targets.c.outcome.is_(None),
+                        claimed,
+                    )
+                    .values(**details, outcome_at=finding.at.timestamp())
+                ).rowcount
+                if changed == 1:
+                    _record(connection, now, "outcome", None, None, request.id, {**_named(target), **details})
+            connection.execute(
                 _requests.update()
-                .where(_requests.c.id == request_id, _requests.c.state == State.CLAIMED.value)
-                .values(state=State.DONE.value, outcome=outcome.value, detail=detail, outcome_at=now.timestamp())
-            ).rowcount
-            if changed == 1:
-                details = {"outcome": outcome.value, "detail": detail}
-                _record(connection, now, "outcome", None, None, request_id, details)
+                .where(_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value, ~waiting)
+                .values(state=State.DONE.value)
+            )
 
     def place_card(self, request_id: str, place: CardPlace) -> None:
         """Remember where the card stands."""
@@ -210,9 +188,7 @@ class Store:
         """Mark open requests that ran out of time; return those this call has marked."""
         late = sa.and_(_requests.c.state == State.OPEN.value, _requests.c.expires_at <= now.timestamp())
         marked = []
-        with self._transaction() as connection:
-            ids = connection.execute(sa.select(_requests.c.id).where(late)).scalars().all()
-        for request_id in ids:
+        for request_id in self._ids(late):
             with self._transaction() as connection:
                 changed = connection.execute(
                     _requests.update().where(late, _requests.c.id == request_id).values(state=State.EXPIRED.value)
@@ -224,13 +200,8 @@ class Store:
 
     def abandoned(self, before: datetime) -> list[ClosingRequest]:
         """Requests claimed before that time and never concluded: a bot stopped in the middle."""
-        with self._transaction() as connection:
-            rows = connection.execute(
-                sa.select(_requests).where(
-                    _requests.c.state == State.CLAIMED.value, _requests.c.decided_at < before.timestamp()
-                )
-            ).mappings().all()  # fmt: skip
-        return [_to_request(row) for row in rows]
+        left = sa.and_(_requests.c.state == State.CLAIMED.value, _requests.c.decided_at < before.timestamp())
+        return [request for request in map(self.get, self._ids(left)) if request is not None]
 
     def record(self, now: datetime, event: str, person: Person, channel: str, details: dict[str, Any]) -> None:
         """Write an act that belongs to no request, for example a look at a whole SQL text."""
@@ -246,6 +217,10 @@ class Store:
                 .order_by(_audit.c.id)
             ).all()
         return [(event, json.loads(details)) for event, details in rows]
+
+    def _ids(self, which: sa.ColumnElement[bool]) -> list[str]:
+        with self._transaction() as connection:
+            return list(connection.execute(sa.select(_requests.c.id).where(which)).scalars().all())
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -286,35 +261,12 @@ def _record(
     )
 
 
-def _to_request(row: sa.RowMapping) -> ClosingRequest:
-    return ClosingRequest(
-        id=row["id"],
-        source=row["source"],
-        mode=Mode(row["mode"]),
-        requester=Person(row["requester"], row["requester_team"]),
-        channel=row["channel"],
-        reason=row["reason"],
-        approval=Approval(row["approval"]),
-        created_at=_time(row["created_at"]),
-        expires_at=_time(row["expires_at"]),
-        target=Target(
-            session=Session(**json.loads(row["session"])),
-            intent_at=_maybe_time(row["intent_at"]),
-            outcome=Outcome(row["outcome"]) if row["outcome"] else None,
-            detail=row["detail"] or "",
-            outcome_at=_maybe_time(row["outcome_at"]),
-        ),
-        state=State(row["state"]),
-        decided_by=Person(row["decided_by"], row["decided_team"]) if row["decided_by"] else None,
-        decided_at=_maybe_time(row["decided_at"]),
-        decided_mode=Mode(row["decided_mode"]) if row["decided_mode"] else None,
-        card=CardPlace(row["card_channel"], row["card_ts"]) if row["card_ts"] else None,
-    )
+def _named(target: Target) -> dict[str, Any]:
+    return {"target": target.number, "id": target.session.id, "server": target.session.server}
 
 
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _maybe_time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _time(seconds)
+def _recorded(target: Target, sql_characters: int) -> dict[str, Any]:
+    session: Session = target.session
+    if session.sql:
+        session = replace(session, sql=cut(session.sql, sql_characters))
+    return {"target": target.number, **asdict(session)}

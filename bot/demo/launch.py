@@ -38,8 +38,8 @@ COMMANDS = [
     },
     {
         "command": "/kill-session",
-        "description": "Close an OceanBase session or only its query",
-        "usage_hint": 'ID [query] [tenant=…] [source=…] [reason="…"] | help',
+        "description": "Close OceanBase sessions or only their queries",
+        "usage_hint": 'ID[,ID…] [query] [tenant=…] [source=…] [reason="…"] | where FILTER… [query] | help',
     },
 ]
 BOT_COMMAND = (sys.executable, "-m", "bot", "run")

@@ -1,7 +1,8 @@
-"""What Slack sends, as typed values: a command, a press. Reads payloads, tolerates what is left out."""
+"""What Slack sends, as typed values: a command, a press, a submission. Tolerates what payloads leave out."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -39,8 +40,26 @@ class Press:
     reply: Reply
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A modal as submitted. It comes from no message, so that answers go to the channel that ``metadata`` names.
+
+    ``metadata`` is what the modal was opened with: it says where and about what, never who may do what.
+    """
+
+    callback_id: str
+    metadata: Mapping[str, str]
+    values: Mapping[str, str]  # of the text fields by action id
+    person: Person
+    channel: str
+    trigger_id: str
+    reply: Reply
+
+
 CommandHandler = Callable[[Command], None]
 PressHandler = Callable[[Press], None]
+SubmissionHandler = Callable[[Submission], None]
+SubmissionCheck = Callable[[Submission], Mapping[str, str]]  # what is wrong, by block id; asks nobody, never raises
 Verb = Callable[[Command, str], None]  # answers ``/sessions VERB …``, given the repaired words after the verb
 
 
@@ -55,6 +74,9 @@ class Registrar(Protocol):
 
         The presser is told when it takes long, unless the handler ``shows_progress`` itself.
         """
+
+    def submission(self, callback_id: str, check: SubmissionCheck, handler: SubmissionHandler) -> None:
+        """Answer a modal that was submitted: at once with what ``check`` finds wrong, else by the handler."""
 
     def periodically(self, seconds: float, job: Callable[[], None]) -> None:
         """Run a job again and again until the bot stops, pausing for seconds between."""
@@ -98,12 +120,38 @@ def press_of(payload: Payload, reply: Reply) -> Press:
     )
 
 
+def submission_of(payload: Payload, reply: Reply) -> Submission:
+    """Read a view_submission payload."""
+    view = payload.get("view") or {}
+    fields = ((view.get("state") or {}).get("values") or {}).values()
+    return Submission(
+        callback_id=str(view.get("callback_id") or ""),
+        metadata=_metadata(view),
+        values={name: str(field.get("value") or "") for elements in fields for name, field in elements.items()},
+        person=person_of(payload),
+        channel=channel_of(payload),
+        trigger_id=str(payload.get("trigger_id") or ""),
+        reply=reply,
+    )
+
+
 def channel_of(payload: Payload) -> str:
-    """The channel a payload comes from."""
+    """The channel a payload comes from; for a modal the one that it was opened for."""
     channel = payload.get("channel")
     if isinstance(channel, Mapping):
         return str(channel.get("id") or "")
+    if "view" in payload:
+        return _metadata(payload["view"]).get("channel", "")
     return str(payload.get("channel_id") or (payload.get("container") or {}).get("channel_id") or "")
+
+
+def _metadata(view: Payload) -> dict[str, str]:
+    """Read what a modal was opened with, a JSON object of texts; nothing where it is anything else."""
+    try:
+        kept = json.loads(view.get("private_metadata") or "{}")
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in kept.items()} if isinstance(kept, dict) else {}
 
 
 def _chosen(payload: Payload) -> dict[str, tuple[str, ...]]:

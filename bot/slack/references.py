@@ -46,11 +46,25 @@ class SessionReference:
 
 
 def picked(press: Press) -> SessionReference:
-    """Return the session picked in the menu, else the button's own; raises ``InputError`` when there is none."""
-    chosen = press.chosen.get(PICK) or ((press.value,) if _SEPARATOR in press.value else ())
+    """Return the one session picked in the menu; raises ``InputError`` when there is none, or more."""
+    chosen = all_picked(press)
+    if len(chosen) > 1:
+        raise InputError(f"{len(chosen)} sessions are picked, and this shows one. Pick one, then press the button.")
+    return chosen[0]
+
+
+def all_picked(press: Press) -> list[SessionReference]:
+    """Return the sessions picked in the menu, else the button's own, all of one data source.
+
+    Raises ``InputError`` when there is none.
+    """
+    values = press.chosen.get(PICK) or ((press.value,) if _SEPARATOR in press.value else ())
+    chosen = [SessionReference.read(value) for value in values]
     if not chosen:
         raise InputError("Pick a session in the menu first, then press the button.")
-    return SessionReference.read(chosen[0])
+    if len({one.source for one in chosen}) > 1:
+        raise InputError("That choice cannot be read. Press Refresh and choose again.")
+    return chosen
 
 
 def _check(session: Session) -> str:

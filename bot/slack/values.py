@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bot.closing.requests import id_out_of_range
+from bot.closing.targets import id_out_of_range
 from bot.errors import InputError
 from bot.sessions.model import Field, Operator
 from bot.slack.words import KeyWord, nearest, quoted

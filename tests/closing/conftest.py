@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +16,7 @@ import pytest
 
 from bot.access import Access, Person, Right, Rule
 from bot.closing.closer import Closer
-from bot.closing.model import Approval
+from bot.closing.model import Approval, ClosingRequest
 from bot.closing.requests import ClosingRequests, ClosingRules
 from bot.closing.store import Store
 from bot.demo.database import EmbeddedOceanBase
@@ -25,7 +27,9 @@ from tests.stage import APP_PASSWORD, Statement, accounts
 ALICE = Person("U01ALICE", "T1")
 BOB = Person("U02BOB", "T1")
 GUS = Person("U03GUS", "T1")
+CAROL = Person("U04CAROL", "T1")  # of tenant sys alone
 CHANNEL = "C01INC"
+MAX_TARGETS = 8
 
 
 class Nobody:
@@ -70,9 +74,12 @@ class Desk:
         rules = [
             Rule(frozenset({ALICE.id}), frozenset({Right.VIEW, Right.CLOSE})),
             Rule(frozenset({BOB.id}), frozenset({Right.VIEW, Right.CLOSE, Right.APPROVE})),
+            Rule(frozenset({CAROL.id}), frozenset({Right.CLOSE}), tenants=frozenset({"sys"})),
         ]
         access = Access(rules, Nobody())
-        closing = ClosingRules(timedelta(minutes=2), require_reason=False, approval={"demo": approval})
+        closing = ClosingRules(
+            timedelta(minutes=2), require_reason=False, approval={"demo": approval}, max_targets={"demo": 8}
+        )
         self.requests = ClosingRequests(self.sessions, access, self.store, closing, self.clock)
         self.closer = Closer(self.sessions, access, self.store, self.clock, self.clock.wait)
         self._opened: list[pymysql.Connection[Any]] = []
@@ -109,11 +116,33 @@ class Desk:
         self.store.close()
         running = {statement.connection for statement in self._statements}
         for connection in (one for one in self._opened if one not in running):
-            connection.close()  # which gives the locks free that statements wait for
+            with contextlib.suppress(pymysql.Error):  # closed by the test
+                connection.close()  # which gives the locks free that statements wait for
         for statement in self._statements:
             statement.join(20)
             with contextlib.suppress(pymysql.Error):  # closed by the server
                 statement.connection.close()
+
+
+def lock_waiter(desk: Desk, sku: int = 1) -> Statement:
+    """Give a statement that waits for a row lock; the kernel looks after killed ones only every 10 s."""
+    holder = desk.connect(database="depot")
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = %s", (sku,))
+    waiter = desk.runs(f"UPDATE stock SET quantity = 0 WHERE sku = {sku}", database="depot")
+    desk.until(lambda: desk.row(waiter.id).get("RETRY_INFO") == -6005)
+    return waiter
+
+
+def tamper(desk: Desk, request: ClosingRequest, number: int, **changes: object) -> None:
+    """Change what was pinned of a target: stands for an id that has gone to another session since."""
+    which = "WHERE request_id = ? AND number = ?", (request.id, number)
+    with sqlite3.connect(desk.path) as store:
+        session = json.loads(store.execute(f"SELECT session FROM closing_targets {which[0]}", which[1]).fetchone()[0])
+        session.update(changes)
+        store.execute(f"UPDATE closing_targets SET session = ? {which[0]}", (json.dumps(session), *which[1]))
+    store.close()
 
 
 @pytest.fixture

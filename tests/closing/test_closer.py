@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from bot.closing.model import ClosingRequest, Outcome, State
+from bot.closing.targets import Wanted
 from bot.errors import (
     DataSourceError,
     InputError,
@@ -22,12 +21,12 @@ from bot.errors import (
     TargetError,
 )
 from bot.sessions.model import Mode, Session
-from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk
+from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, lock_waiter, tamper
 from tests.stage import Statement, session_id
 
 
-def ask(desk: Desk, session: int, mode: Mode = Mode.SESSION) -> ClosingRequest:
-    return desk.requests.ask(ALICE, CHANNEL, "demo", session, mode)
+def ask(desk: Desk, *sessions: int, mode: Mode = Mode.SESSION) -> ClosingRequest:
+    return desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session) for session in sessions], mode)
 
 
 def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION) -> ClosingRequest:
@@ -35,34 +34,7 @@ def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION) -> C
 
 
 def outcome(request: ClosingRequest) -> Outcome | None:
-    return request.target.outcome
-
-
-def lock_waiter(desk: Desk) -> Statement:
-    """Give a statement that waits for a row lock; the kernel looks after killed ones only every 10 s."""
-    holder = desk.connect(database="depot")
-    holder.begin()
-    with holder.cursor() as cursor:
-        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
-    waiter = desk.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
-    desk.until(lambda: desk.row(waiter.id).get("RETRY_INFO") == -6005)
-    return waiter
-
-
-def tamper(desk: Desk, request: ClosingRequest, **changes: object) -> None:
-    """Change what was pinned: stands for an id that has gone to another session since."""
-    session = json.loads(stored(desk, request, "session"))
-    session.update(changes)
-    with sqlite3.connect(desk.path) as store:
-        store.execute("UPDATE closing_requests SET session = ? WHERE id = ?", (json.dumps(session), request.id))
-    store.close()
-
-
-def stored(desk: Desk, request: ClosingRequest, column: str) -> str:
-    with sqlite3.connect(desk.path) as store:
-        value = store.execute(f"SELECT {column} FROM closing_requests WHERE id = ?", (request.id,)).fetchone()[0]
-    store.close()
-    return str(value)
+    return request.targets[0].outcome
 
 
 def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None:
@@ -78,7 +50,7 @@ def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None
 def test_an_id_that_belongs_to_another_session_by_now_is_not_closed(desk: Desk, changed: dict[str, object]) -> None:
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
-    tamper(desk, request, **changed)
+    tamper(desk, request, 1, **changed)
     assert outcome(confirm(desk, request)) is Outcome.CHANGED
     assert desk.row(session_id(sleeper))
     assert "intent" not in [event for event, _ in desk.store.events(request.id)]
@@ -86,7 +58,7 @@ def test_an_id_that_belongs_to_another_session_by_now_is_not_closed(desk: Desk, 
 
 def test_another_run_of_the_very_same_statement_is_not_closed(desk: Desk) -> None:
     first = desk.runs("SELECT SLEEP(0.5)")
-    request = ask(desk, first.id, Mode.QUERY)
+    request = ask(desk, first.id, mode=Mode.QUERY)
     assert first.ended() == 0
     second = Statement(first.connection, "SELECT SLEEP(1)")
     desk.until(lambda: desk.row(second.id).get("COMMAND") == "Query")
@@ -111,7 +83,7 @@ def test_a_lock_waiters_session_that_is_not_gone_in_time_is_rolling_back(desk: D
 def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_progress_was_told(desk: Desk) -> None:
     waiter = lock_waiter(desk)
     notes: list[str] = []
-    request = ask(desk, waiter.id, Mode.QUERY)
+    request = ask(desk, waiter.id, mode=Mode.QUERY)
     done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda _request, note: notes.append(note))
     assert outcome(done) is Outcome.STILL_RUNNING
     assert len(notes) == 1
@@ -126,7 +98,7 @@ def test_a_database_that_goes_away_after_the_kill_leaves_the_outcome_unverified(
     desk.clock.at_wait = lambda: setattr(source, "console", _unreachable)
     done = confirm(desk, request)
     assert outcome(done) is Outcome.UNVERIFIED
-    assert "could not be seen" in done.target.detail
+    assert "could not be seen" in done.targets[0].detail
 
 
 def _unreachable() -> object:
@@ -195,7 +167,7 @@ def test_a_cancelled_request_closes_nothing(desk: Desk) -> None:
 def test_somebody_without_the_right_can_neither_ask_nor_confirm_nor_cancel(desk: Desk) -> None:
     sleeper = desk.connect()
     with pytest.raises(NotAllowedError):
-        desk.requests.ask(GUS, CHANNEL, "demo", session_id(sleeper), Mode.SESSION)
+        desk.requests.ask(GUS, CHANNEL, "demo", [Wanted(session_id(sleeper))], Mode.SESSION)
     request = ask(desk, session_id(sleeper))
     with pytest.raises(NotAllowedError):
         desk.closer.confirm(request.id, GUS, CHANNEL, Mode.SESSION, lambda *_: None)
@@ -227,7 +199,7 @@ def test_with_a_second_person_the_requester_alone_closes_nothing(two_person_desk
 
 def test_an_approver_cannot_approve_what_he_asked_for(two_person_desk: Desk) -> None:
     desk = two_person_desk
-    request = desk.requests.ask(BOB, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION)
+    request = desk.requests.ask(BOB, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     with pytest.raises(NotAllowedError, match="needs a second person"):
         desk.closer.confirm(request.id, BOB, CHANNEL, Mode.SESSION, lambda *_: None)
 
@@ -254,8 +226,8 @@ def test_two_sessions_of_one_id_must_be_told_apart(desk: Desk) -> None:
     desk.sessions.source("demo").find = lambda *_: twins  # type: ignore[method-assign]  # one server has no twins
     with pytest.raises(TargetError, match="2 sessions have the id"):
         ask(desk, found.id)
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", found.id, Mode.SESSION, server="10.0.0.3:2881")
-    assert request.target.session.server == "10.0.0.3:2881"
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(found.id, "10.0.0.3")], Mode.SESSION)
+    assert request.targets[0].session.server == "10.0.0.3:2881"
 
 
 @pytest.mark.parametrize("number", [0, 1, 2**32, 2**32 + 3, -5])
@@ -306,7 +278,7 @@ def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(d
 
 def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(desk: Desk) -> None:
     waiter = lock_waiter(desk)
-    request = ask(desk, waiter.id, Mode.QUERY)
+    request = ask(desk, waiter.id, mode=Mode.QUERY)
     whole, intend = desk.store.get, desk.store.intend
 
     def gone(_request_id: str) -> None:
@@ -322,6 +294,6 @@ def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(d
     desk.store.get = whole  # type: ignore[method-assign]  # it has room again
     kept = desk.requests.find(request.id)
     assert kept is not None
-    assert kept.target.outcome is Outcome.STILL_RUNNING
+    assert kept.targets[0].outcome is Outcome.STILL_RUNNING
     events = [event for event, _ in desk.store.events(request.id)]
     assert events == ["request", "confirm", "intent", "outcome"], "recorded once"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from bot.closing.model import CardPlace, Outcome, State
+from bot.closing.model import CardPlace, Finding, Outcome, State
 from bot.closing.store import Store
+from bot.closing.targets import Wanted
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk
@@ -16,19 +20,20 @@ from tests.stage import session_id
 
 
 def test_a_request_survives_the_store_being_closed_and_opened(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION, reason="why")
+    wanted = [Wanted(session_id(desk.connect())), Wanted(session_id(desk.connect())), Wanted(5, "10.0.0.3")]
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, reason="why")
     desk.requests.place_card(request, CardPlace("C1", "1.2"))
     again = Store(f"sqlite:///{desk.path}")
     again.create()
     kept = again.get(request.id)
     again.close()
     assert kept is not None
-    assert (kept.target, kept.reason, kept.requester) == (request.target, "why", ALICE)
-    assert kept.card == CardPlace("C1", "1.2")
+    assert kept == replace(request, card=CardPlace("C1", "1.2"))
+    assert (len(kept.targets), [one.session_id for one in kept.untouched], kept.reason) == (2, [5], "why")
 
 
 def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION)
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     other = Store(f"sqlite:///{desk.path}")
     now = desk.clock()
     claims = [
@@ -44,19 +49,19 @@ def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> No
 
 
 def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twice(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", session_id(desk.connect()), Mode.SESSION)
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     now = desk.clock()
     with pytest.raises(StoreError):
-        desk.store.intend(request.id, "KILL 5", now)  # nobody has claimed it
+        desk.store.intend(request.id, request.targets[0], "KILL 5", now)  # nobody has claimed it
     assert desk.store.claim(request.id, ALICE, Mode.SESSION, now)
-    desk.store.intend(request.id, "KILL 5", now)
+    desk.store.intend(request.id, request.targets[0], "KILL 5", now)
     with pytest.raises(StoreError):
-        desk.store.intend(request.id, "KILL 5", now)
+        desk.store.intend(request.id, request.targets[0], "KILL 5", now)
     desk.store.release(request.id, now, "no reason")
     kept = desk.store.get(request.id)
     assert kept is not None
     assert kept.state is State.CLAIMED
-    desk.store.conclude(request.id, Outcome.CLOSED, "", now)
+    desk.store.conclude(request, {1: Finding(Outcome.CLOSED, "", now)}, now)
     assert desk.store.abandoned(now + timedelta(days=1)) == []
 
 
@@ -66,3 +71,33 @@ def test_a_store_that_cannot_be_opened_is_told_without_its_password(tmp_path: Pa
             Store(url).create()
         assert "hush-hush" not in str(told.value)
         assert "[store] url" in str(told.value)
+
+
+def test_what_another_version_kept_of_a_session_is_read_and_what_is_missing_matches_nothing(desk: Desk) -> None:
+    session = session_id(desk.connect())
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
+    with sqlite3.connect(desk.path) as store:
+        kept = json.loads(store.execute("SELECT session FROM closing_targets").fetchone()[0])
+        del kept["retry_count"], kept["peer"]
+        store.execute("UPDATE closing_targets SET session = ?", (json.dumps({**kept, "colour": "red"}),))
+    store.close()
+    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda *_: None)
+    assert done.targets[0].outcome is Outcome.CHANGED
+    assert desk.row(session)
+
+
+def test_a_store_of_the_time_of_one_session_a_request_is_put_aside_and_the_record_kept(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as old:
+        old.execute("CREATE TABLE closing_requests (id TEXT PRIMARY KEY, state TEXT, session TEXT NOT NULL)")
+        old.execute("CREATE INDEX ix_closing_requests_state ON closing_requests (state)")
+        old.execute("INSERT INTO closing_requests VALUES ('x', 'open', '{}')")
+    old.close()
+    store = Store(f"sqlite:///{path}")
+    for _ in range(2):
+        store.create()
+    assert store.get("x") is None
+    store.close()
+    with sqlite3.connect(path) as kept:
+        assert kept.execute("SELECT id FROM closing_requests_of_one").fetchall() == [("x",)]
+    kept.close()

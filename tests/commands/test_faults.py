@@ -159,7 +159,7 @@ def test_a_workspace_that_leaves_out_optional_fields_is_served(shaky_stage: Stag
     try:
         report = stage.runs("SELECT SLEEP(60)")
         listed = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
-        stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+        stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
         card = stage.presses(stage.alice, listed, "Close Query", "Nothing is closed without a press")
         stage.alice.press(card, "Close Query")
         stage.alice.wait_for_change(card, "query closed")
@@ -206,8 +206,9 @@ def test_a_bot_killed_between_intent_and_outcome_finishes_the_record_without_clo
     with sqlite3.connect(stage.bot.log.parent / "store.db") as store:
         store.execute(
             "UPDATE closing_requests SET state = 'claimed', decided_by = 'U01ALICE', decided_team = 'T01DEMO', "
-            "decided_mode = 'Close Session', decided_at = created_at - 100, intent_at = created_at - 100"
+            "decided_mode = 'Close Session', decided_at = created_at - 100"
         )
+        store.execute("UPDATE closing_targets SET intent_at = 1")
     store.close()
     stage.bot.start()
     result = stage.alice.wait_for_change(card, "still running", timeout=15)

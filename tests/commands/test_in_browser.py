@@ -45,7 +45,7 @@ def test_listing_picking_reading_and_closing_a_query_works_by_hand(stage: Stage,
     listed = last_message(page, str(report.id))
     expect(listed.get_by_role("columnheader")).to_have_count(10)
 
-    listed.get_by_role("combobox", name="Pick a session").click()
+    listed.get_by_role("combobox", name="Pick sessions").click()
     page.get_by_role("option").filter(has_text=str(report.id)).click()
     listed.get_by_role("button", name="View SQL").click()
     modal = page.get_by_role("dialog")
@@ -82,7 +82,7 @@ def test_closing_an_idle_transaction_from_the_list_frees_its_waiter(stage: Stage
     waiter = stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1", database="depot")
     types(page, f"/sessions id={session_id(holder)}")
     listed = last_message(page, str(session_id(holder)))
-    listed.get_by_role("combobox", name="Pick a session").click()
+    listed.get_by_role("combobox", name="Pick sessions").click()
     page.get_by_role("option").filter(has_text=str(session_id(holder))).click()
     listed.get_by_role("button", name="Close Session").click()
     card = last_message(page, "is rolled back and the locks are released")

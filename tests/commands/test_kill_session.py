@@ -206,7 +206,12 @@ def test_the_bots_own_session_is_never_closed(stage: Stage) -> None:
         ("1", "is not a session id"),
         ("abc", "is not a session id"),
         ("5 qery", "Did you mean query?"),
-        ("5 6", "Give one session id"),
+        ("5 6 abc", "is not a session id"),
+        ("user=teller", "A filter follows the word where"),
+        ("where", "without one every session would be meant"),
+        ("where usr=teller", "Did you mean user?"),
+        ("where user=teller limit=5", "limit is for lists"),
+        ("where user=nobody-of-that-name", "No session on demo fits that"),
         ("5 tenat=sys", "Did you mean tenant=?"),
         ("5 source=other", "There is no data source other"),
     ],
@@ -225,13 +230,13 @@ def test_a_pasted_kill_statement_is_understood(stage: Stage) -> None:
 def test_another_tenant_than_the_sessions_own_closes_nothing(stage: Stage) -> None:
     sleeper = stage.connect()
     answer = stage.asks(stage.alice, f"/kill-session {session_id(sleeper)} tenant=shop", "in tenant shop")
-    assert "There is one of tenant sys, though" in text_of(answer)
+    assert "There is one of tenant sys on" in text_of(answer)
 
 
 def test_a_picked_session_is_closed_from_the_list(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60)")
     listed = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
-    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
     card = stage.presses(stage.alice, listed, "Close Session", "Nothing is closed without a press")
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
@@ -251,7 +256,7 @@ def test_the_record_keeps_no_password_of_a_statement(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60), PASSWORD('hunter2')")
     card_of(stage, str(report.id))
     with sqlite3.connect(stage.bot.log.parent / "store.db") as store:
-        kept = json.dumps(store.execute("SELECT session FROM closing_requests").fetchall())
+        kept = json.dumps(store.execute("SELECT session FROM closing_targets").fetchall())
         kept += json.dumps(store.execute("SELECT details FROM audit").fetchall())
     store.close()
     assert "hunter2" not in kept

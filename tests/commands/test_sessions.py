@@ -154,7 +154,7 @@ def test_a_workspace_without_the_table_block_gets_the_same_list_as_text(stage: S
     finally:
         stage.slack.faults.refuse_blocks.clear()
     assert str(session_id(sleeper)) in text_of(answer)
-    assert "Pick a session" in text_of(answer)
+    assert "Pick sessions" in text_of(answer)
 
 
 def test_the_bots_own_sessions_are_not_listed(stage: Stage) -> None:
@@ -170,7 +170,7 @@ def test_view_sql_shows_the_whole_statement_to_the_presser_alone(stage: Stage) -
     ending = "'the very end of it'"
     report = stage.runs(f"SELECT SLEEP(60), {', '.join(f'{n} AS number_{n}' for n in range(300))}, {ending}")
     answer = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
-    stage.alice.choose(answer, "Pick a session", options_of(answer, "Pick a session")[:1])
+    stage.alice.choose(answer, "Pick sessions", options_of(answer, "Pick sessions")[:1])
     stage.alice.press(answer, "View SQL")
     modal = stage.alice.wait_for_modal(ending)
     assert "Trace ID" in text_of(modal)
@@ -188,7 +188,7 @@ def test_view_sql_without_a_pick_asks_for_one(stage: Stage) -> None:
 def test_view_sql_of_a_session_that_has_ended_says_so(stage: Stage) -> None:
     sleeper = stage.connect()
     answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Sessions on demo")
-    stage.alice.choose(answer, "Pick a session", options_of(answer, "Pick a session")[:1])
+    stage.alice.choose(answer, "Pick sessions", options_of(answer, "Pick sessions")[:1])
     number = session_id(sleeper)
     sleeper.close()
     stage.wait_until(lambda: not stage.row(number), "the session's end")
@@ -206,7 +206,7 @@ def test_a_guest_gets_a_sentence_and_no_list(stage: Stage) -> None:
 def test_a_guest_cannot_use_the_buttons_of_somebody_elses_list(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60)")
     answer = stage.asks(stage.alice, f"/sessions id={report.id}", "Sessions on demo")
-    stage.gus.choose(answer, "Pick a session", options_of(answer, "Pick a session")[:1])
+    stage.gus.choose(answer, "Pick sessions", options_of(answer, "Pick sessions")[:1])
     for button in ("Refresh", "Close Session", "Close Query"):
         assert stage.presses(stage.gus, answer, button, "You may not")["ephemeral"]
     stage.gus.press(answer, "View SQL")
@@ -276,7 +276,7 @@ def test_a_statement_that_tries_to_break_out_is_shown_harmlessly_everywhere(stag
     hostile = stage.runs(HOSTILE.format(long="x" * 100_000))
     listed = stage.asks(stage.alice, f"/sessions id={hostile.id}", "Sessions on demo")
     card = stage.asks(stage.alice, f"/kill-session {hostile.id}", "Nothing is closed without a press")
-    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
     stage.alice.press(listed, "View SQL")
     modal = stage.alice.wait_for_modal("cuts a statement at 65,535 bytes")
     stage.alice.closes_modal()

@@ -11,7 +11,7 @@ from bot.sessions.model import SORTABLE, Condition, Field, Flag, Operator, Sessi
 from bot.slack.arguments import describe, parse
 from bot.slack.typed import MAX_TYPED, repaired
 from bot.slack.values import STATES
-from commands import kill_session
+from bot.slack.wishes import read_wish
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def assert_runs(example: str) -> None:
     """An example must be a command that can be typed as it stands."""
     name, _, words = example.partition(" ")
     assert name in ("/sessions", "/kill-session")
-    parse(repaired(words)) if name == "/sessions" else kill_session.parse(repaired(words))
+    parse(repaired(words)) if name == "/sessions" else read_wish(repaired(words))
 
 
 def test_three_thousand_characters_are_refused_with_a_sentence() -> None:

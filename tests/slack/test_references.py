@@ -10,21 +10,22 @@ from hypothesis import strategies as st
 
 from bot.access import Person
 from bot.errors import InputError
-from bot.slack.events import press_of
-from bot.slack.references import PICK, SessionReference, picked
+from bot.slack.events import Press, press_of
+from bot.slack.references import PICK, SessionReference, all_picked, picked
 from bot.slack.replies import Reply
 from bot.slack.values import session_id
 from tests.sessions.examples import EXAMPLE
 
 
-def choice(chosen: object, reply: Reply, value: str = "x") -> SessionReference:
-    """Return what is picked by a press as Slack tells it."""
-    state = {"values": {"block": {PICK: {"type": "static_select", "selected_option": chosen}}}}
+def pressed(reply: Reply, *chosen: str, value: str = "x") -> Press:
+    """Return a press with what is picked in the menu, as Slack tells it."""
+    options = [{"value": value} for value in chosen]
+    state = {"values": {"block": {PICK: {"type": "multi_static_select", "selected_options": options}}}}
     action = {"action_id": "sessions.close_session", "value": value}
     payload = {"user": {"id": "U01ALICE", "team_id": "T01DEMO"}, "actions": [action], "state": state}
     press = press_of(payload, reply)
     assert press.person == Person("U01ALICE", "T01DEMO")
-    return picked(press)
+    return press
 
 
 @pytest.fixture
@@ -37,23 +38,37 @@ def reply() -> Reply:
 
 def test_the_chosen_session_is_the_one_meant(reply: Reply) -> None:
     reference = SessionReference.of(replace(EXAMPLE, server=None))
-    assert choice({"value": str(reference)}, reply) == reference
+    assert picked(pressed(reply, str(reference))) == reference
 
 
 def test_a_button_of_a_card_names_its_session_itself(reply: Reply) -> None:
     reference = SessionReference.of(EXAMPLE)
-    assert choice(None, reply, str(reference)) == reference
+    assert picked(pressed(reply, value=str(reference))) == reference
 
 
 def test_a_press_without_a_choice_asks_for_one(reply: Reply) -> None:
     with pytest.raises(InputError, match="Pick a session in the menu first"):
-        choice(None, reply)
+        picked(pressed(reply))
+
+
+def test_several_are_told_apart_and_a_view_of_one_asks_for_one(reply: Reply) -> None:
+    several = [SessionReference.of(replace(EXAMPLE, id=number)) for number in (5, 6)]
+    press = pressed(reply, *map(str, several))
+    assert all_picked(press) == several
+    with pytest.raises(InputError, match="2 sessions are picked"):
+        picked(press)
+
+
+def test_picks_of_two_data_sources_come_from_no_list(reply: Reply) -> None:
+    other = str(SessionReference.of(replace(EXAMPLE, source="other")))
+    with pytest.raises(InputError, match="cannot be read"):
+        all_picked(pressed(reply, str(SessionReference.of(EXAMPLE)), other))
 
 
 @pytest.mark.parametrize("number", ["٥", "5.0", "-5", " 5", "0" * 19 + "59999999999999", "0" * 5000, "9" * 5000])
 def test_an_id_that_no_session_can_have_is_refused(number: str, reply: Reply) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        choice({"value": f"demo||{number}|0123456789ab"}, reply)
+        picked(pressed(reply, f"demo||{number}|0123456789ab"))
 
 
 @given(st.text() | st.text(st.sampled_from("|0159a")))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from bot.errors import InputError
 from bot.slack import arguments
 from bot.slack.typed import repaired
-from commands import kill_session
+from bot.slack.wishes import read_wish
 
 Parse = Callable[[str], object]
 
-PARSERS: dict[str, Parse] = {"/sessions": arguments.parse, "/kill-session": kill_session.parse}
+PARSERS: dict[str, Parse] = {"/sessions": arguments.parse, "/kill-session": read_wish}
 KEYS = ["user", "tenant", "id", "time", "status", "sort", "limit", "reason", "server"]
 SIGNS = ["=", "==", "!=", ">", "<", "=>", "<>", ",", ";", "@", '"', "'", "“", "—", "&lt;"]
 VALUES = ["0", "5", "007", "4294967296", "5m", "1.5h", "-time", "ACTIVE", "数", "ﷺ", "<http://a|b>", "10.0.0.1:2881"]

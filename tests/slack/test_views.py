@@ -21,7 +21,15 @@ from bot.sessions.health import SourceHealth
 from bot.sessions.model import MAX_LIMIT, Mode, Session, SessionPage, SessionQuery
 from bot.slack.message import Message
 from bot.slack.references import SessionReference
-from bot.slack.views import closing_card, notices, session_details, session_list, sources, sql_modal
+from bot.slack.views import (
+    closing_card,
+    closing_words,
+    notices,
+    session_details,
+    session_list,
+    sources,
+    sql_modal,
+)
 from tests.sessions.examples import EXAMPLE
 from tests.slack_text import table_of, text_of
 
@@ -43,7 +51,7 @@ def page(*sessions: Session, **query: Any) -> SessionPage:
 def request(session: Session, **changes: Any) -> ClosingRequest:
     made = ClosingRequest(
         "id", "demo", Mode.QUERY, Person("U01ALICE", "T1"), "C1", HOSTILE * 20, Approval.SECOND_PERSON, NOW,
-        NOW + timedelta(minutes=2), Target(session),
+        NOW + timedelta(minutes=2), (Target(1, session),),
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -67,8 +75,8 @@ def messages(session: Session) -> Iterator[Message]:
         )
         yield closing_card.closing_progress(decided, HOSTILE, full_sql=full)
         for outcome in Outcome:
-            target = Target(session, NOW, outcome, HOSTILE, NOW)
-            yield closing_card.closing_result(replace(decided, target=target), full_sql=full)
+            target = Target(1, session, NOW, outcome, HOSTILE, NOW)
+            yield closing_card.closing_result(replace(decided, targets=(target,)), full_sql=full)
         for state in (State.CANCELLED, State.EXPIRED):
             yield closing_card.closing_result(replace(asked, state=state), full_sql=full)
 
@@ -199,5 +207,5 @@ def test_a_tenant_column_appears_when_more_than_one_is_shown() -> None:
 def test_the_card_says_what_closing_means_for_exactly_this_session(
     session: Session, means_session: str, means_query: str
 ) -> None:
-    assert means_session in closing_card.session_meaning(session)
-    assert means_query in closing_card.query_meaning(session)
+    assert means_session in closing_words.session_meaning(session)
+    assert means_query in closing_words.query_meaning(session)

@@ -6,93 +6,124 @@ from typing import Literal
 
 import slackblocks as kit
 
-from bot.closing.model import Approval, ClosingRequest, Outcome, State
+from bot.closing.model import Approval, ClosingRequest, State
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.message import Message
 from bot.slack.text import unformatted, visible
-from bot.slack.views import parts
+from bot.slack.views import closing_targets, closing_words, parts
 
 # action ids
 CLOSE_SESSION = "closing.close_session"
 CLOSE_QUERY = "closing.close_query"
+COUNT_SESSIONS = "closing.count_sessions"  # opens the dialog in which the number is typed
+COUNT_QUERIES = "closing.count_queries"
 CANCEL = "closing.cancel"
 
 _SQL_CHARACTERS = 600
-_DONE = {
-    Outcome.CLOSED: "✅ closed",
-    Outcome.QUERY_CLOSED: "✅ query closed",
-    Outcome.ALREADY_GONE: "☑️ already gone",
-    Outcome.CHANGED: "⚠️ changed, not closed",
-    Outcome.PROTECTED: "⛔ protected, not closed",
-    Outcome.NOT_ALLOWED: "⛔ not allowed, not closed",
-    Outcome.STILL_RUNNING: "⚠️ still running",
-    Outcome.ROLLING_BACK: "⏳ rolling back",
-    Outcome.UNVERIFIED: "❓ unverified",
-}
-_NEXT = {
-    Outcome.STILL_RUNNING: "Look at it again with /sessions id={id}; Close Session is stronger than Close Query.",
-    Outcome.ROLLING_BACK: "Rolling back a large transaction takes time; nothing more needs to be closed.",
-    Outcome.UNVERIFIED: "Look at it with /sessions id={id} as soon as the data source answers.",
-    Outcome.CHANGED: "Nothing was closed. Look again with /sessions id={id}.",
-}
+_QUESTION_CHARACTERS = 400
 
 
 def closing_card(request: ClosingRequest, *, full_sql: bool) -> Message:
     """Show a request that waits for its confirmation."""
     second = " A second person must confirm." if request.approval is Approval.SECOND_PERSON else ""
-    blocks = [
-        *_target(request, _title(request), full_sql=full_sql),
-        _meaning(request.target.session),
+    below = [
+        *_untouched(request),
+        _meaning(request),
         parts.context(f"Expires {parts.moment(request.expires_at)}.{second} Nothing is closed without a press."),
         _buttons(request),
     ]
-    return Message(_summary(request, "waits for a press"), blocks)
+    return _card(request, closing_words.title(request), "waits for a press", [], below, full_sql=full_sql)
 
 
 def closing_progress(request: ClosingRequest, note: str, *, full_sql: bool) -> Message:
     """Show a request that is being carried out and takes longer than a moment."""
-    blocks = [
-        *_target(request, _title(request), full_sql=full_sql),
-        parts.lines([parts.bold("⏳ Closing … "), parts.plain(note)]),
-        *_decided(request, "pressed"),
-    ]
-    return Message(_summary(request, "is being closed"), blocks)
+    lines = parts.lines([parts.bold("⏳ Closing … "), parts.plain(cut(visible(note), 1000))])
+    below = [*_untouched(request), *_decided(request, "pressed")]
+    return _card(request, closing_words.title(request), "is being closed", [lines], below, full_sql=full_sql)
 
 
 def closing_result(request: ClosingRequest, *, full_sql: bool) -> Message:
     """Show what became of a request: done, cancelled or expired. It has no buttons any more."""
-    text, rows = _result(request)
-    title = f"{_title(request).rstrip('?')}: {text}"
+    text = closing_words.result(request)
+    title = f"{closing_words.title(request).rstrip('?')}: {text}"
     verb = "cancelled" if request.state is State.CANCELLED else "pressed"
-    blocks = [*_target(request, title, full_sql=full_sql), parts.lines(*rows), *_decided(request, verb)]
-    return Message(_summary(request, text), blocks)
+    lines = parts.lines(*_result(request, text))
+    below = [*_untouched(request), *_decided(request, verb)]
+    return _card(request, title, text, [lines], below, full_sql=full_sql)
 
 
-def _result(request: ClosingRequest) -> tuple[str, list[parts.Line]]:
-    outcome = request.target.outcome
+def _card(
+    request: ClosingRequest, title: str, what: str, state: list[kit.Block], below: list[kit.Block], *, full_sql: bool
+) -> Message:
+    """Put together what every card has: what is to be closed stands above what is said of it, as far as it is short."""
+    head: list[kit.Block] = [
+        parts.header(title),
+        parts.context(f"Asked by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}"),
+    ]
+    text = _summary(request, what)
+    facts = parts.lines(*_facts(request))
+    if len(request.targets) == 1:
+        sql = _sql(request.targets[0].session, full_sql=full_sql)
+        return Message(text, [*head, facts, *sql, *state, *below])
+    if len(request.targets) <= closing_targets.AS_LINES:
+        lines = closing_targets.as_lines(request, full_sql=full_sql)
+        return Message(text, [*head, facts, lines, *state, *below])
+    above = [*head, facts, *state]
+    return Message(
+        text,
+        [*above, closing_targets.as_table(request, full_sql=full_sql), *below],
+        fallback=[*above, *closing_targets.as_text_table(request, full_sql=full_sql), *below],
+    )
+
+
+def _facts(request: ClosingRequest) -> list[parts.Line]:
+    facts = [("Data source", request.source)]
+    rows = _session_facts(request.targets[0].session, facts) if len(request.targets) == 1 else [parts.facts(facts)]
+    if request.question:
+        question = cut(visible(request.question), _QUESTION_CHARACTERS)
+        rows.append([parts.bold("Where"), parts.plain(" "), parts.code(question)])
+    if request.reason:
+        rows.append(parts.facts([("Reason", request.reason)]))
+    return rows
+
+
+def _session_facts(session: Session, before: list[tuple[str, str]]) -> list[parts.Line]:
+    state = f"{session.state}, {session.command}, for {parts.seconds(session.time)}"
+    rows = (
+        [*before, ("Tenant", session.tenant or "-"), ("observer", session.server or "-")],
+        [("User", session.user or "-"), ("Source", session.origin), ("OBProxy", session.proxy or "-")],
+        [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
+        [("Status", state)],
+        [("Transaction", closing_words.transaction(session))],
+    )
+    return [parts.facts(row) for row in rows]
+
+
+def _result(request: ClosingRequest, text: str) -> list[parts.Line]:
     if request.state is State.CANCELLED:
-        return "cancelled", [[parts.plain("Nothing was closed.")]]
-    if outcome is None:
-        return "expired", [[parts.plain("Nobody confirmed in time. Nothing was closed.")]]
-    text = _DONE[outcome]
-    rows: list[parts.Line] = [[parts.bold(text), parts.plain(f". {request.target.detail}")]]
-    if not request.target.detail:
-        rows = [[parts.bold(text + ".")]]
-    hint = _NEXT.get(outcome)
-    if hint:
-        rows.append([parts.plain(hint.format(id=request.target.session.id))])
-    return text, rows
-
-
-def _title(request: ClosingRequest) -> str:
-    what = "Close the query of session" if (request.decided_mode or request.mode) is Mode.QUERY else "Close session"
-    return f"{what} {request.target.session.id}?"
+        return [[parts.plain("Nothing was closed.")]]
+    if all(target.outcome is None for target in request.targets):
+        return [[parts.plain("Nobody confirmed in time. Nothing was closed.")]]
+    if 1 < len(request.targets) <= closing_targets.AS_LINES:  # each line tells its own outcome
+        return [[parts.bold(text + ".")]]
+    told = closing_words.outcomes(request.targets)
+    if len(request.targets) > 1:
+        return [[parts.bold(text + ".")], *([parts.bold(which), parts.plain(f" {why}")] for which, why in told)]
+    target = request.targets[0]
+    if target.outcome is None:
+        return []
+    done = closing_words.DONE[target.outcome]
+    rows: list[parts.Line] = [
+        [parts.bold(done), parts.plain(f". {target.detail}")] if target.detail else [parts.bold(done + ".")]
+    ]
+    step = closing_words.next_step(target.outcome, [target.session.id])
+    return [*rows, [parts.plain(step)]] if step else rows
 
 
 def _summary(request: ClosingRequest, what: str) -> str:
-    session = request.target.session
-    return unformatted(f"{_title(request).rstrip('?')} of {session.user} on {request.source}: {what}")
+    of = f" of {request.targets[0].session.user}" if len(request.targets) == 1 else ""
+    return unformatted(f"{closing_words.title(request).rstrip('?')}{of} on {request.source}: {what}")
 
 
 def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
@@ -100,39 +131,13 @@ def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
     if request.decided_by is None or request.decided_at is None:
         return []
     took = ""
-    if request.target.outcome_at is not None:
-        took = f", known after {parts.seconds((request.target.outcome_at - request.decided_at).total_seconds())}"
+    known = [target.outcome_at for target in request.targets if target.outcome_at is not None]
+    if len(known) == len(request.targets):
+        took = f", known after {parts.seconds((max(known) - request.decided_at).total_seconds())}"
     what = f"{request.decided_mode.value} {verb}" if request.decided_mode else verb.capitalize()
     return [
         parts.context(f"{what} by {parts.mention(request.decided_by.id)} at {parts.moment(request.decided_at)}{took}.")
     ]
-
-
-def _target(request: ClosingRequest, title: str, *, full_sql: bool) -> list[kit.Block]:
-    """What is to be closed: the same at the top of a card in each of its states."""
-    session = request.target.session
-    rows = [
-        [("Data source", request.source), ("Tenant", session.tenant or "-"), ("observer", session.server or "-")],
-        [("User", session.user or "-"), ("Source", session.origin), ("OBProxy", session.proxy or "-")],
-        [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
-        [("Status", f"{session.state}, {session.command}, for {parts.seconds(session.time)}")],
-        [("Transaction", _transaction(session))],
-    ]
-    if request.reason:
-        rows.append([("Reason", request.reason)])
-    return [
-        parts.header(title),
-        parts.context(f"Asked by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}"),
-        parts.lines(*(parts.facts(row) for row in rows)),
-        *_sql(session, full_sql=full_sql),
-    ]
-
-
-def _transaction(session: Session) -> str:
-    if not session.in_transaction:
-        return "none"
-    waits = ", waits for a row lock" if session.waits_for_lock else ""
-    return f"open ({session.transaction_state or 'state unknown'}){waits}"
 
 
 def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
@@ -142,39 +147,20 @@ def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
     return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)
 
 
-def _meaning(session: Session) -> kit.Block:
-    return parts.lines(
-        [parts.bold(Mode.SESSION.value), parts.plain("  " + session_meaning(session))],
-        [parts.bold(Mode.QUERY.value), parts.plain("  " + query_meaning(session))],
-    )
+def _untouched(request: ClosingRequest) -> list[kit.Block]:
+    told = closing_words.untouched(request)
+    if not told:
+        return []
+    return [parts.lines(*([parts.bold(which), parts.plain(f" {why}")] for which, why in told))]
 
 
-def session_meaning(session: Session) -> str:
-    """Say what Close Session would do to exactly this session."""
-    parts_ = ["disconnects the client; it must connect again."]
-    if session.running:
-        parts_.append("Its running query is stopped.")
-    if session.in_transaction:
-        parts_.append("Its open transaction is rolled back and the locks are released.")
-    return " ".join(parts_)
-
-
-def query_meaning(session: Session) -> str:
-    """Say what Close Query would do to exactly this session."""
-    if not session.running:
-        keeps = " Its open transaction and its locks would stay." if session.in_transaction else ""
-        return f"does nothing: this session is idle, no query runs.{keeps}"
-    if session.transaction_state in ("RUNNING", "LOCK WAIT"):
-        # InnoDB does not say whether a transaction is the statement's own.
-        return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
-    if session.in_transaction and session.transaction_state != "IMPLICIT_ACTIVE":
-        return "stops this query; the session stays. Its open transaction and the locks it holds stay, too."
-    return "stops this query; the session stays usable."
+def _meaning(request: ClosingRequest) -> kit.Block:
+    meanings = closing_words.meanings(request)
+    return parts.lines(*([parts.bold(mode.value), parts.plain("  " + means)] for mode, means in meanings))
 
 
 def _buttons(request: ClosingRequest) -> kit.Block:
-    session = request.target.session
-    offered = [Mode.SESSION, Mode.QUERY] if session.running else [Mode.SESSION]
+    offered = [mode for mode in Mode if request.affected(mode)]
     # What was asked for stands first and is the coloured one.
     offered.sort(key=lambda mode: mode is not request.mode)
     buttons: list[kit.Element] = [
@@ -184,17 +170,25 @@ def _buttons(request: ClosingRequest) -> kit.Block:
 
 
 def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] | None) -> kit.Button:
-    session = request.target.session
-    means = session_meaning(session) if mode is Mode.SESSION else query_meaning(session)
-    # Plain text: the names in it come from the database (SLACK.md 2.3).
-    text = visible(
-        f"{session.user} from {session.origin}, {session.state} for {parts.seconds(session.time)}. {mode.value} {means}"
-    )
+    number = request.number_to_type(mode)
+    if number is not None:  # the dialog that it opens asks more than a confirmation would
+        action = COUNT_SESSIONS if mode is Mode.SESSION else COUNT_QUERIES
+        return kit.Button(mode.value, action_id=action, value=f"{request.id}|{number}", style=style)
+    means = dict(closing_words.meanings(request))[mode]
+    session = request.targets[0].session
+    of = f"{session.user} from {session.origin}, {session.state} for {parts.seconds(session.time)}."
+    which = f"{request.affected(mode)} sessions"
+    if len(request.targets) > 1:
+        of = ", ".join(str(one.session.id) for one in request.targets if mode is Mode.SESSION or one.session.running)
+        of = f"{of} on {request.source}."
+    else:
+        which = str(session.id)
     confirm = kit.ConfirmationDialogue(
-        title=f"{mode.value} {session.id}?",
-        text=kit.PlainText(cut(text, 300)),
+        title=f"{mode.value} {which}?",
+        # Plain text: the names in it come from the database (SLACK.md 2.3).
+        text=kit.PlainText(cut(visible(f"{of} {mode.value} {means}"), 300)),
         confirm=mode.value,
-        deny="Keep it",
+        deny="Keep it" if len(request.targets) == 1 else "Keep them",
         style="danger",
     )
     action = CLOSE_SESSION if mode is Mode.SESSION else CLOSE_QUERY

@@ -159,7 +159,7 @@ def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
 def _pick(page: SessionPage) -> kit.Block:
     width = min(75, _OPTIONS_CHARACTERS // len(page.sessions))
     options = [kit.Option(_option_text(session, width), str(SessionReference.of(session))) for session in page.sessions]
-    menu = kit.StaticSelectMenu(action_id=PICK, options=options, placeholder=kit.PlainText("Pick a session"))
+    menu = kit.StaticMultiSelectMenu(action_id=PICK, options=options, placeholder=kit.PlainText("Pick sessions"))
     buttons = [
         kit.Button("View SQL", action_id=VIEW_SQL),
         kit.Button("Details", action_id=DETAILS),

@@ -1,0 +1,50 @@
+"""What a look at the process list shows of a KILL that was sent (OCEANBASE.md 9.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bot.closing.model import Outcome
+from bot.errors import BusyError, DataSourceError
+from bot.sessions.model import Mode, Pin, Session
+from bot.sessions.service import Console, SessionService
+
+Seen = tuple[Outcome, str]
+
+
+def look(sessions: SessionService, source: str, killed: Mapping[int, Session], mode: Mode) -> dict[int, Seen]:
+    """Look at all of them on one borrowed connection; ``killed`` are the sessions as they were before, by number."""
+    seen: dict[int, Seen] = {}
+    try:
+        with sessions.source(source).console() as console:
+            for number, before in killed.items():
+                seen[number] = _look_at(console, before, mode)
+    except (DataSourceError, BusyError) as error:
+        unseen = Outcome.UNVERIFIED, f"Whether it worked could not be seen: {error}"
+        return {number: seen.get(number, unseen) for number in killed}
+    return seen
+
+
+def _look_at(console: Console, before: Session, mode: Mode) -> Seen:
+    pin = Pin.of(before)
+    current = next((one for one in console.find(pin.id) if pin.same_session(one)), None)
+    if mode is Mode.QUERY:
+        return _judge_query(pin, current)
+    if current is None:
+        if before.transaction_id and console.transaction_open(before.transaction_id):
+            return Outcome.ROLLING_BACK, "The session is gone; its transaction is still being rolled back."
+        return Outcome.CLOSED, ""
+    if current.state in ("SESSION_KILLED", "KILLED") or current.transaction_state in ("ABORTED", "IN_TERMINATE"):
+        return Outcome.ROLLING_BACK, "The server has taken the request and is rolling the session back."
+    return Outcome.STILL_RUNNING, "The server has taken the request, yet the session is still there."
+
+
+def _judge_query(pin: Pin, current: Session | None) -> Seen:
+    if current is None:
+        return Outcome.QUERY_CLOSED, "The whole session has ended."
+    if not pin.same_query(current):
+        return Outcome.QUERY_CLOSED, ""
+    return Outcome.STILL_RUNNING, (
+        "The server has taken the request; the query has not stopped yet. "
+        "One that waits for a row lock takes up to 11 s."
+    )

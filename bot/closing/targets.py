@@ -1,0 +1,133 @@
+"""Finding what is to be closed, and judging whether it may be closed at all."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bot.errors import InputError, TargetError
+from bot.sessions.model import Mode, Session
+from bot.sessions.service import SessionService
+
+_BRACKETED = re.compile(r"\[([^\]]*)\](?::(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One session as it was named or picked.
+
+    ``server`` may leave out the port; ``listed`` tells whether a session is still the one that was picked.
+    """
+
+    id: int
+    server: str | None = None
+    listed: Callable[[Session], bool] | None = None
+
+
+def find(
+    sessions: SessionService, source: str, wanted: Wanted, mode: Mode, *, allowed: frozenset[str] | None,
+    tenant: str | None,
+) -> Session:  # fmt: skip
+    """Return the one session that is meant; ``allowed`` are the tenants that the person may close in.
+
+    Raises ``TargetError``, ``InputError`` for an id that cannot be right, or a ``DataSourceError``.
+    """
+    if not 1 < wanted.id < 2**32:
+        raise InputError(id_out_of_range(wanted.id))
+    found = sessions.find(source, wanted.id, allowed)
+    here = [
+        one
+        for one in found
+        if (tenant is None or one.tenant == tenant)
+        and (wanted.server is None or (one.server is not None and same_server(wanted.server, one.server)))
+    ]
+    if not here:
+        raise _missing(source, wanted, tenant, found)
+    if len(here) > 1:
+        raise _ambiguous(wanted.id, here)
+    session = here[0]
+    if wanted.listed is not None and not wanted.listed(session):
+        raise TargetError(
+            f"The id {wanted.id} belongs to another session by now. Nothing was closed. "
+            "Press Refresh and choose again.",
+            why="is the id of another session by now.",
+        )
+    refuse_protected(sessions, session)
+    if mode is Mode.QUERY and not session.running:
+        idle = "is idle: it runs no query that could be closed."
+        raise TargetError(
+            f"Session {wanted.id} {idle} To close the session itself: /kill-session {wanted.id}", why=idle
+        )
+    return session
+
+
+def same_server(named: str, server: str) -> bool:
+    """Whether a server that somebody named is that one: with or without its port, IPv6 with or without brackets."""
+    (named_host, named_port), (host, port) = _parts(named), _parts(server)
+    return named_host == host and named_port in (None, port)
+
+
+def refuse_protected(sessions: SessionService, session: Session) -> None:
+    """Raise ``TargetError`` for a session that is never closed: the bot's own, system's, protected users'."""
+    if session.own:
+        raise _refused(session, "is one of this bot's own. It is never closed.")
+    if session.master_session_id:
+        raise _refused(
+            session,
+            f"executes a part of session {session.master_session_id}. "
+            f"Close that one instead: /kill-session {session.master_session_id}",
+        )
+    if not session.user:
+        raise _refused(session, "belongs to the database itself, not to a user. It is never closed.")
+    protection = sessions.source(session.source).protection(session)
+    if protection is not None:
+        raise _refused(session, f"{protection}: closing it could harm the cluster.")
+
+
+def id_out_of_range(session_id: int) -> str:
+    """Say why an id cannot be right: the kernel would cut it to 32 bits and close somebody else."""
+    return (
+        f"{session_id} is not a session id: ids lie between 2 and 4294967295. OceanBase would cut a longer one "
+        "to somebody else's id. Take it from the first column of /sessions."
+    )
+
+
+def _refused(session: Session, why: str) -> TargetError:
+    return TargetError(f"Session {session.id} {why} Nothing was closed.", why=why)
+
+
+def _missing(source: str, wanted: Wanted, tenant: str | None, found: list[Session]) -> TargetError:
+    where = (f" in tenant {tenant}" if tenant else "") + (f" on server {wanted.server}" if wanted.server else "")
+    hint = "It may have ended, or the id is of another data source."
+    if found:
+        hint = f"There is one of tenant {found[0].tenant or '-'} on {found[0].server or '-'}, though."
+    return TargetError(
+        f"There is no session {wanted.id}{where} on {source} that you may close. {hint}",
+        why=f"is no session{where} on {source} that you may close. {hint}",
+    )
+
+
+def _ambiguous(session_id: int, here: list[Session]) -> TargetError:
+    them = ", ".join(f"{one.user} on {one.server or '-'} (tenant {one.tenant or '-'})" for one in here)
+    how = f"Name the server, as in /kill-session {session_id}@{here[0].server or 'SERVER'}"
+    return TargetError(
+        f"{len(here)} sessions have the id {session_id}: {them}. Nothing was closed. {how}",
+        why=f"is the id of {len(here)} sessions: {them}. {how}",
+    )
+
+
+def _parts(server: str) -> tuple[str, str | None]:
+    """Split an address into its host, in one way of writing it, and its port."""
+    bracketed = _BRACKETED.fullmatch(server)
+    if bracketed is not None:
+        host, port = bracketed[1], bracketed[2]
+    elif server.count(":") == 1:
+        host, _, port = server.partition(":")
+    else:
+        host, port = server, None
+    try:
+        return str(ipaddress.ip_address(host)), port
+    except ValueError:
+        return host.lower(), port

@@ -1,0 +1,121 @@
+"""The sessions of a closing request that names several: a few as lines, more as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import slackblocks as kit
+from tabulate import tabulate
+
+from bot.closing.model import ClosingRequest, Target
+from bot.sessions.model import Session
+from bot.sessions.statement import cut, digest, without_passwords
+from bot.slack.text import visible
+from bot.slack.views import closing_words, parts, session_list
+
+AS_LINES = 5  # more are shown as a table
+
+_SQL_CHARACTERS = 160
+_NAME_CHARACTERS = 60
+# What a message may hold, about 13,200 characters, less everything else that a card says.
+_TABLE_CHARACTERS = 7_000
+# Characters of the SQL cell and of any other cell; the first pair that fits is taken.
+_WIDTHS = ((44, 40), (30, 24), (16, 16), (10, 11), (8, 8))
+
+_TRANSACTION = session_list.Column("Transaction", lambda s, _f, _w: closing_words.transaction(s))
+_BY_LABEL = {column.label: column for column in (*session_list.COLUMNS, session_list.TENANT, _TRANSACTION)}
+_SHOWN = (
+    "Session ID", "SQL", "User", "Source", "Tenant", "Database Name", "Status", "Execution Time (s)", "Transaction",
+)  # fmt: skip
+
+
+def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
+    """Show each session in three lines, with its outcome once there is one."""
+    rows: list[parts.Line] = []
+    servers = _several_servers(request)
+    for target in request.targets:
+        session = target.session
+        if target.outcome is not None:
+            step = closing_words.next_step(target.outcome, [session.id])
+            rows.append(
+                [parts.bold(closing_words.DONE[target.outcome]), parts.plain(cut(f" {target.detail} {step}", 400))]
+            )
+        names = [("User", session.user), ("Source", session.origin), ("Tenant", session.tenant)]
+        names += [("Database Name", session.database), *([("observer", session.server)] if servers else [])]
+        rows.append(parts.facts([("Session ID", str(session.id)), *((label, _name(text)) for label, text in names)]))
+        state = f"{_name(session.state)}, {_name(session.command)}, for {parts.seconds(session.time)}"
+        rows.append(parts.facts([("Status", state), ("Transaction", _name(closing_words.transaction(session)))]))
+        if session.sql:
+            rows.append([parts.code(_sql(session, full_sql=full_sql))])
+    return parts.lines(*rows)
+
+
+def as_table(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
+    """Show the sessions in the columns of the session list, with their outcomes once there are some."""
+    header = _header(request)
+    for widths in _WIDTHS:
+        rows = _rows(request, widths, full_sql=full_sql)
+        if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
+            break
+    table = [header, *rows]
+    cells: list[list[kit.RawText | kit.RichTextObject]] = [[kit.RawText(text) for text in row] for row in table]
+    settings = [kit.ColumnSettings(align="right" if number else "left") for number in _numbers(header)]
+    return kit.TableBlock(cells, column_settings=settings, block_id="closing.table")
+
+
+def as_text_table(request: ClosingRequest, *, full_sql: bool) -> list[kit.Block]:
+    """Show the same where Slack takes no table."""
+    header = _header(request)
+    for widths in _WIDTHS:
+        text = tabulate(
+            _rows(request, widths, full_sql=full_sql),
+            headers=header,
+            disable_numparse=True,
+            colalign=["right" if number else "left" for number in _numbers(header)],
+        )
+        if len(text) <= _TABLE_CHARACTERS:
+            break
+    return parts.preformatted(text, block_id="closing.text")
+
+
+def _header(request: ClosingRequest) -> list[str]:
+    labels = [*_SHOWN, *(["observer"] if _several_servers(request) else [])]
+    return [labels[0], "Outcome", *labels[1:]] if _decided(request) else labels
+
+
+def _rows(request: ClosingRequest, widths: tuple[int, int], *, full_sql: bool) -> list[list[str]]:
+    return [
+        [_cell(label, target, widths, full_sql=full_sql) for label in _header(request)] for target in request.targets
+    ]
+
+
+def _cell(label: str, target: Target, widths: tuple[int, int], *, full_sql: bool) -> str:
+    sql_width, width = widths
+    if label == "Outcome":
+        return cut(closing_words.DONE[target.outcome] if target.outcome else "…", max(width, 16))
+    column = _BY_LABEL[label]
+    text = visible(column.cell(target.session, full_sql, sql_width)).strip() or "-"
+    return cut(text, sql_width if label == "SQL" else width) if column.cuttable else text
+
+
+def _numbers(labels: Sequence[str]) -> list[bool]:
+    return [label in _BY_LABEL and _BY_LABEL[label].number for label in labels]
+
+
+def _decided(request: ClosingRequest) -> bool:
+    return any(target.outcome is not None for target in request.targets)
+
+
+def _several_servers(request: ClosingRequest) -> bool:
+    return len({target.session.server for target in request.targets}) > 1
+
+
+def _sql(session: Session, *, full_sql: bool) -> str:
+    sql = session.sql or ""
+    if not full_sql:
+        return digest(sql, _SQL_CHARACTERS)
+    return cut(visible(" ".join(without_passwords(sql).split())), _SQL_CHARACTERS)
+
+
+def _name(text: str | None) -> str:
+    return cut(visible(text or "-"), _NAME_CHARACTERS)

@@ -1,0 +1,176 @@
+"""What the cards of closing requests say: titles, meanings, outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from bot.closing.model import ClosingRequest, Outcome, State, Target
+from bot.closing.press import counted
+from bot.sessions.model import Mode, Session
+from bot.sessions.statement import cut
+from bot.slack.text import visible
+
+DONE = {
+    Outcome.CLOSED: "✅ closed",
+    Outcome.QUERY_CLOSED: "✅ query closed",
+    Outcome.ALREADY_GONE: "☑️ already gone",
+    Outcome.CHANGED: "⚠️ changed, not closed",
+    Outcome.PROTECTED: "⛔ protected, not closed",
+    Outcome.NOT_ALLOWED: "⛔ not allowed, not closed",
+    Outcome.STILL_RUNNING: "⚠️ still running",
+    Outcome.ROLLING_BACK: "⏳ rolling back",
+    Outcome.UNVERIFIED: "❓ unverified",
+    Outcome.UNTOUCHED: "➖ not touched",
+}
+_NEXT = {
+    Outcome.STILL_RUNNING: "Look again with /sessions id={id}; Close Session is stronger than Close Query.",
+    Outcome.ROLLING_BACK: "Rolling back a large transaction takes time; nothing more needs to be closed.",
+    Outcome.UNVERIFIED: "Look with /sessions id={id} as soon as the data source answers.",
+    Outcome.CHANGED: "Nothing was closed. Look again with /sessions id={id}.",
+    Outcome.UNTOUCHED: "Nothing was closed. Look again with /sessions id={id}.",
+}
+_GROUPS = 8  # different reasons that one card tells; more are counted
+_GROUP_CHARACTERS = 190
+_IDS = 8  # ids that are named together; more are counted
+
+
+def title(request: ClosingRequest) -> str:
+    """Ask what is to be decided."""
+    mode = request.decided_mode or request.mode
+    if len(request.targets) == 1:
+        what = "Close the query of session" if mode is Mode.QUERY else "Close session"
+        return f"{what} {request.targets[0].session.id}?"
+    what = "Close the queries of" if mode is Mode.QUERY else "Close"
+    return f"{what} {_number(request.affected(mode), 'session', 'sessions')}?"
+
+
+def result(request: ClosingRequest) -> str:
+    """Say what became of the request as a whole, in a few words."""
+    if request.state is State.CANCELLED:
+        return "cancelled"
+    outcomes = [target.outcome for target in request.targets if target.outcome is not None]
+    if not outcomes:
+        return "expired"
+    left = len(request.untouched) + request.beyond
+    if len(request.targets) == 1 and not left:
+        return DONE[outcomes[0]]
+    left += outcomes.count(Outcome.UNTOUCHED)
+    closed = counted(outcome for outcome in outcomes if outcome is not Outcome.UNTOUCHED)
+    return "; ".join(part for part in (closed, f"{left} not touched" if left else "") if part)
+
+
+def next_step(outcome: Outcome, ids: Iterable[int]) -> str:
+    """Say what to do after such an outcome; '' where nothing is to be done."""
+    return _NEXT.get(outcome, "").format(id=",".join(map(str, list(ids)[:_IDS])))
+
+
+def outcomes(targets: Iterable[Target]) -> list[tuple[str, str]]:
+    """Say what there is to say of the outcomes, those with the same words together: which ones, what."""
+    told = [(one.outcome, one.detail, one) for one in targets if one.outcome is not None]
+    told = [one for one in told if one[1] or one[0] in _NEXT]
+    groups = []
+    for (outcome, detail), members in groupby(sorted(told, key=_by_words), key=lambda one: one[:2]):
+        ids = [target.session.id for _, _, target in members]
+        groups.append((f"{DONE[outcome]}: {_ids(ids)}.", f"{detail} {next_step(outcome, ids)}".strip()))
+    return _few(groups)
+
+
+def untouched(request: ClosingRequest) -> list[tuple[str, str]]:
+    """Say what was asked for and is not closed by this request, and why: which ones, why."""
+    groups = []
+    for why, members in groupby(sorted(request.untouched, key=lambda one: one.why), key=lambda one: one.why):
+        groups.append((f"Not touched: {_ids([one.session_id for one in members])}", why))
+    beyond = []
+    if request.beyond:
+        most = len(request.targets) + len(request.untouched)
+        why = f"more fit the filter than the {most} that one request closes. Ask again for the rest afterwards."
+        beyond.append((f"Not touched: {request.beyond:,}", why))
+    return [*beyond, *_few(groups)]
+
+
+def meanings(request: ClosingRequest) -> list[tuple[Mode, str]]:
+    """Say what each way of closing would do to exactly these sessions."""
+    if len(request.targets) == 1:
+        session = request.targets[0].session
+        return [(Mode.SESSION, session_meaning(session)), (Mode.QUERY, query_meaning(session))]
+    sessions = [target.session for target in request.targets]
+    return [(Mode.SESSION, _sessions_meaning(sessions)), (Mode.QUERY, _queries_meaning(sessions))]
+
+
+def session_meaning(session: Session) -> str:
+    """Say what Close Session would do to exactly this session."""
+    parts = ["disconnects the client; it must connect again."]
+    if session.running:
+        parts.append("Its running query is stopped.")
+    if session.in_transaction:
+        parts.append("Its open transaction is rolled back and the locks are released.")
+    return " ".join(parts)
+
+
+def query_meaning(session: Session) -> str:
+    """Say what Close Query would do to exactly this session."""
+    if not session.running:
+        keeps = " Its open transaction and its locks would stay." if session.in_transaction else ""
+        return f"does nothing: this session is idle, no query runs.{keeps}"
+    if session.transaction_state in ("RUNNING", "LOCK WAIT"):
+        # InnoDB does not say whether a transaction is the statement's own.
+        return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
+    if _keeps_transaction(session):
+        return "stops this query; the session stays. Its open transaction and the locks it holds stay, too."
+    return "stops this query; the session stays usable."
+
+
+def transaction(session: Session) -> str:
+    """Say whether a transaction is open and what it waits for."""
+    if not session.in_transaction:
+        return "none" if session.transaction_known else "not known"
+    waits = ", waits for a row lock" if session.waits_for_lock else ""
+    return f"open ({session.transaction_state or 'state unknown'}){waits}"
+
+
+def _sessions_meaning(sessions: list[Session]) -> str:
+    running = sum(session.running for session in sessions)
+    open_ = sum(session.in_transaction for session in sessions)
+    parts = [f"disconnects {len(sessions)} clients; they must connect again."]
+    if running:
+        parts.append(f"{_number(running, 'runs', 'run')} a query, which is stopped.")
+    if open_:
+        parts.append(f"{_number(open_, 'has', 'have')} an open transaction, which is rolled back; its locks are freed.")
+    return " ".join(parts)
+
+
+def _queries_meaning(sessions: list[Session]) -> str:
+    running = [session for session in sessions if session.running]
+    if not running:
+        return "does nothing: all of them are idle, no query runs."
+    keep, idle = sum(map(_keeps_transaction, running)), len(sessions) - len(running)
+    parts = [f"stops the {_number(len(running), 'query', 'queries')} that run; the sessions stay."]
+    if keep:
+        parts.append(f"{_number(keep, 'keeps its', 'keep their')} open transaction and the locks.")
+    if idle:
+        parts.append(f"{_number(idle, 'is', 'are')} idle and not touched by it.")
+    return " ".join(parts)
+
+
+def _keeps_transaction(session: Session) -> bool:
+    return session.in_transaction and session.transaction_state != "IMPLICIT_ACTIVE"
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _by_words(told: tuple[Outcome, str, Target]) -> tuple[str, str, int]:
+    return told[0].value, told[1], told[2].number
+
+
+def _ids(ids: list[int]) -> str:
+    more = f" and {len(ids) - _IDS} more" if len(ids) > _IDS else ""
+    return ", ".join(map(str, ids[:_IDS])) + more
+
+
+def _few(groups: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    few = [(which, cut(visible(why), _GROUP_CHARACTERS)) for which, why in groups[:_GROUPS]]
+    left = len(groups) - _GROUPS
+    return [*few, ("And", f"{left} more reasons, all in the record.")] if left > 0 else few

@@ -1,0 +1,393 @@
+"""Several sessions in one request, on a real kernel: one press, and what becomes of each."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bot.closing.model import ClosingRequest, Outcome, State
+from bot.closing.targets import Wanted, same_server
+from bot.errors import (
+    DataSourceUnreachableError,
+    InputError,
+    NotAllowedError,
+    RequestError,
+    SessionBotError,
+    StoreError,
+    TargetError,
+)
+from bot.sessions.database import Connection
+from bot.sessions.model import Condition, Field, Mode, Operator, SessionFilter, SessionQuery
+from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, MAX_TARGETS, Desk, lock_waiter, tamper
+from tests.stage import Statement, session_id
+
+NO_SESSION = "is no session on demo that you may close. It may have ended, or the id is of another data source."
+
+
+def ask(desk: Desk, *sessions: int | Wanted, mode: Mode = Mode.SESSION) -> ClosingRequest:
+    wanted = [Wanted(one) if isinstance(one, int) else one for one in sessions]
+    return desk.requests.ask(ALICE, CHANNEL, "demo", wanted, mode)
+
+
+def where(desk: Desk, address: str, mode: Mode = Mode.SESSION) -> ClosingRequest:
+    """Ask for the sessions that come from this address; each test has one of its own."""
+    filter_ = SessionFilter((Condition(Field.HOST, Operator.CONTAINS, (f"{address}:",)),))
+    query = SessionQuery(source="demo", filter=filter_)
+    return desk.requests.ask_where(ALICE, CHANNEL, query, mode, question=f"host={address}:")
+
+
+def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION, **more: Any) -> ClosingRequest:
+    person = more.pop("person", ALICE)
+    return desk.closer.confirm(request.id, person, CHANNEL, mode, lambda *_: None, **more)
+
+
+def outcomes(request: ClosingRequest) -> list[Outcome | None]:
+    return [target.outcome for target in request.targets]
+
+
+def sleepers(desk: Desk, count: int, **more: Any) -> list[int]:
+    return [session_id(desk.connect(**more)) for _ in range(count)]
+
+
+def test_three_are_closed_with_one_press_and_each_has_its_record(desk: Desk) -> None:
+    ids = sleepers(desk, 3)
+    done = confirm(desk, ask(desk, *ids))
+    assert outcomes(done) == [Outcome.CLOSED] * 3
+    assert done.state is State.DONE
+    assert [desk.row(one) for one in ids] == [{}, {}, {}]
+    events = desk.store.events(done.id)
+    assert [event for event, _ in events] == ["request", "confirm", *["intent"] * 3, *["outcome"] * 3]
+    assert [one["id"] for one in events[0][1]["targets"]] == ids
+    server = done.targets[0].session.server
+    assert [(one["target"], one["id"], one["server"]) for _, one in events[2:5]] == [
+        (number, one, server) for number, one in enumerate(ids, 1)
+    ]
+
+
+def test_what_has_ended_changed_or_become_protected_since_does_not_keep_the_others_from_being_closed(
+    desk: Desk,
+) -> None:
+    gone = desk.connect()
+    guarded = session_id(desk.connect("auditor"))
+    changed, first, last = sleepers(desk, 3)
+    request = ask(desk, first, session_id(gone), guarded, changed, last)
+    gone_id = session_id(gone)
+    gone.close()
+    desk.until(lambda: not desk.row(gone_id))
+    tamper(desk, request, 4, peer="127.0.0.1:1")
+    source = desk.sessions.source("demo")
+    source.options = replace(source.options, protected_users=frozenset({"auditor"}))
+    done = confirm(desk, request)
+    assert outcomes(done) == [
+        Outcome.CLOSED, Outcome.ALREADY_GONE, Outcome.PROTECTED, Outcome.CHANGED, Outcome.CLOSED,
+    ]  # fmt: skip
+    assert desk.row(guarded)
+    assert desk.row(changed)
+
+
+def test_of_several_those_that_cannot_be_closed_are_left_out_with_a_reason(desk: Desk) -> None:
+    report = desk.runs("SELECT SLEEP(60)")
+    idle, guarded = sleepers(desk, 1)[0], session_id(desk.connect("guarded"))
+    stranger = Wanted(session_id(desk.connect()), listed=lambda _session: False)
+    request = ask(desk, idle, report.id, guarded, 2999999999, stranger, mode=Mode.QUERY)
+    assert [target.session.id for target in request.targets] == [report.id]
+    assert [(one.session_id, one.why.split(":")[0].split(" by now")[0]) for one in request.untouched] == [
+        (idle, "is idle"),
+        (guarded, "belongs to guarded, a protected user of demo"),
+        (
+            2999999999,
+            "is no session on demo that you may close. It may have ended, or the id is of another data source.",
+        ),
+        (stranger.id, "is the id of another session"),
+    ]
+    desk.clock.at_wait = lambda: report.join(20)
+    assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED]
+
+
+def test_when_none_of_several_can_be_closed_every_reason_is_told(desk: Desk) -> None:
+    guarded = session_id(desk.connect("guarded"))
+    with pytest.raises(TargetError) as told:
+        ask(desk, guarded, 2999999999)
+    for said in ("None of these 2 sessions", f"{guarded} belongs to guarded", "2999999999 is no session", "Nothing"):
+        assert said in told.value.sentence
+
+
+def test_one_session_named_in_two_ways_is_one_target(desk: Desk) -> None:
+    one = sleepers(desk, 1)[0]
+    server = desk.sessions.find("demo", one, None)[0].server
+    request = ask(desk, one, one, Wanted(one, server), Wanted(one, "127.0.0.1"))
+    assert [target.session.id for target in request.targets] == [one]
+
+
+def test_more_than_one_request_may_close_are_refused(desk: Desk) -> None:
+    with pytest.raises(InputError, match=f"9 sessions; one request closes at most {MAX_TARGETS} on demo"):
+        ask(desk, *range(5000, 5009))
+
+
+@pytest.mark.parametrize(
+    ("named", "server", "same"),
+    [
+        ("10.0.0.3", "10.0.0.3:2881", True),
+        ("10.0.0.3:2881", "10.0.0.3:2881", True),
+        ("10.0.0.3:2882", "10.0.0.3:2881", False),
+        ("10.0.0.30", "10.0.0.3:2881", False),
+        ("fe80::1", "[fe80::1]:2881", True),
+        ("[fe80::1]", "[fe80::1]:2881", True),
+        ("[FE80:0::1]:2881", "[fe80::1]:2881", True),
+        ("[fe80::1]:2882", "[fe80::1]:2881", False),
+        ("fe80::2", "[fe80::1]:2881", False),
+        ("OB1", "ob1:2881", True),
+        ("", "10.0.0.3:2881", False),
+    ],
+)
+def test_a_server_is_named_with_or_without_port_and_brackets(named: str, server: str, same: bool) -> None:
+    assert same_server(named, server) is same
+
+
+def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: Desk) -> None:
+    waiters = [lock_waiter(desk, sku) for sku in (1, 2, 3)]
+    request = ask(desk, *sleepers(desk, 1), *(waiter.id for waiter in waiters))
+    notes: list[str] = []
+    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, note: notes.append(note))
+    assert outcomes(done) == [Outcome.CLOSED, *[Outcome.ROLLING_BACK] * 3]
+    assert 13 <= sum(desk.clock.waits) <= 20, "fifteen seconds for all, not for each"
+    assert notes == ["1 closed, 3 waiting"], "it is told again only when something has changed"
+
+
+def test_more_than_five_are_closed_only_with_their_number_typed(desk: Desk) -> None:
+    ids = sleepers(desk, 6)
+    request = ask(desk, *ids)
+    for typed in (None, 5, 66):
+        with pytest.raises(InputError, match="6 sessions, and that number must be typed"):
+            confirm(desk, request, typed=typed)
+    assert desk.requests.find(request.id) == request
+    assert outcomes(confirm(desk, request, typed=6)) == [Outcome.CLOSED] * 6
+
+
+def test_close_query_counts_only_those_that_run_one_and_leaves_the_idle_ones(desk: Desk) -> None:
+    report = desk.runs("SELECT SLEEP(60)")
+    idle = sleepers(desk, 6)
+    request = ask(desk, report.id, *idle)
+    assert (request.number_to_type(Mode.SESSION), request.number_to_type(Mode.QUERY)) == (7, None)
+    desk.clock.at_wait = lambda: report.join(20)
+    assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED, *[Outcome.UNTOUCHED] * 6]
+    assert all(map(desk.row, idle))
+
+
+def test_a_filter_never_loads_more_than_one_request_may_close(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleepers(desk, MAX_TARGETS + 4, bind_address="127.0.0.31")
+    fetched: list[int] = []
+    rows = Connection.rows
+
+    def counting(self: Connection, *arguments: Any) -> list[Any]:
+        found = rows(self, *arguments)
+        fetched.append(len(found))
+        return found
+
+    desk.sessions.source("demo").description()  # what kind of server it is has been asked before
+    monkeypatch.setattr(Connection, "rows", counting)
+    request = where(desk, "127.0.0.31")
+    assert sum(fetched) <= MAX_TARGETS + 1, "the sessions, and the totals"
+    assert (len(request.targets), request.matching, request.beyond) == (MAX_TARGETS, MAX_TARGETS + 4, 4)
+    assert outcomes(confirm(desk, request, typed=MAX_TARGETS)) == [Outcome.CLOSED] * MAX_TARGETS
+    assert len(where(desk, "127.0.0.31").targets) == 4, "the rest is still there"
+
+
+def test_a_filter_leaves_out_protected_sessions_and_takes_the_longest_running_first(desk: Desk) -> None:
+    here = "127.0.0.32"
+    guarded = session_id(desk.connect("guarded", bind_address=here))
+    sleepers(desk, 1, bind_address=here)
+    report = desk.runs("SELECT SLEEP(60)", bind_address=here)
+    request = where(desk, here)
+    assert request.targets[0].session.id == report.id
+    assert len(request.targets) == 2
+    assert [one.session_id for one in request.untouched] == [guarded]
+    assert request.beyond == 0
+    only_query = where(desk, here, Mode.QUERY)
+    assert [target.session.id for target in only_query.targets] == [report.id]
+    desk.clock.at_wait = lambda: report.join(20)
+    assert outcomes(confirm(desk, only_query, Mode.QUERY)) == [Outcome.QUERY_CLOSED]
+
+
+def test_a_filter_that_fits_nothing_or_only_what_is_protected_is_told(desk: Desk) -> None:
+    here = "127.0.0.33"
+    guarded = session_id(desk.connect("guarded", bind_address=here))
+    with pytest.raises(TargetError, match=rf"None of these 1 sessions can be closed. Nothing was closed. {guarded}"):
+        where(desk, here)
+    with pytest.raises(TargetError, match="No session that runs a query on demo fits that"):
+        where(desk, here, Mode.QUERY)
+
+
+def test_what_a_filter_has_found_is_closed_only_while_it_is_the_same_query(desk: Desk) -> None:
+    first = desk.runs("SELECT SLEEP(0.5)", bind_address="127.0.0.34")
+    request = where(desk, "127.0.0.34", Mode.QUERY)
+    assert first.ended() == 0
+    second = Statement(first.connection, "SELECT SLEEP(1)")
+    desk.until(lambda: desk.row(second.id).get("COMMAND") == "Query")
+    assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.CHANGED]
+    assert second.ended() == 0
+
+
+def test_two_people_pressing_at_once_close_each_session_once(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 3))
+    start = threading.Barrier(8)
+    results: list[object] = []
+
+    def press(number: int) -> None:
+        start.wait()
+        try:
+            results.append(confirm(desk, request, person=ALICE if number % 2 else BOB))
+        except SessionBotError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=press, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(result, ClosingRequest) for result in results) == 1
+    assert sum(isinstance(result, RequestError) for result in results) == 7
+    events = [event for event, _ in desk.store.events(request.id)]
+    assert (events.count("confirm"), events.count("intent"), events.count("outcome")) == (1, 3, 3)
+
+
+def test_targets_of_a_tenant_that_the_presser_may_not_close_in_are_left_and_the_others_closed(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 2))
+    tamper(desk, request, 1, tenant="billing")
+    done = confirm(desk, request, person=CAROL)
+    assert outcomes(done) == [Outcome.NOT_ALLOWED, Outcome.CLOSED]
+    assert "tenant billing" in done.targets[0].detail
+
+
+def test_who_may_close_none_of_them_closes_nothing_and_the_request_stays_open(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 2))
+    for number in (1, 2):
+        tamper(desk, request, number, tenant="billing")
+    with pytest.raises(NotAllowedError, match="tenant billing"):
+        confirm(desk, request, person=CAROL)
+    with pytest.raises(NotAllowedError, match="tenant billing"):
+        desk.requests.cancel(request.id, CAROL, CHANNEL)
+    left = desk.requests.find(request.id)
+    assert left is not None
+    assert left.state is State.OPEN
+
+
+def test_a_store_that_fails_in_the_middle_leaves_that_one_alone_and_closes_the_rest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = sleepers(desk, 3)
+    request = ask(desk, *ids)
+    intend = desk.store.intend
+
+    def failing(request_id: str, target: Any, *more: Any) -> None:
+        if target.number == 2:
+            raise StoreError("The store does not answer.")
+        intend(request_id, target, *more)
+
+    monkeypatch.setattr(desk.store, "intend", failing)  # stands for a disk that is full for a moment
+    done = confirm(desk, request)
+    assert outcomes(done) == [Outcome.CLOSED, Outcome.UNTOUCHED, Outcome.CLOSED]
+    assert "No KILL was sent for it: The store does not answer." in done.targets[1].detail
+    assert desk.row(ids[1])
+
+
+def test_a_data_source_that_goes_away_in_the_middle_is_tried_until_the_time_for_sending_is_spent(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = sleepers(desk, 5)
+    request = ask(desk, *ids)
+    source = desk.sessions.source("demo")
+    console, intend = source.console, desk.store.intend
+
+    def away() -> object:
+        desk.clock.ahead += timedelta(seconds=9)  # what a server that hangs takes to be given up on
+        raise DataSourceUnreachableError("Data source demo cannot be reached.")
+
+    def intend_then_lose(*arguments: Any) -> None:
+        intend(*arguments)
+        monkeypatch.setattr(source, "console", away)
+
+    monkeypatch.setattr(desk.store, "intend", intend_then_lose)  # the server goes away after the first KILL
+    desk.clock.at_wait = lambda: monkeypatch.setattr(source, "console", console)  # and is back for the looks
+    done = confirm(desk, request)
+    # The first look afterwards finds it away, too; by then its time is up.
+    assert outcomes(done) == [Outcome.UNVERIFIED, *[Outcome.UNTOUCHED] * 4]
+    assert ["cannot be reached" in one.detail for one in done.targets[1:]] == [True, True, True, False]
+    assert "The 25 s for sending were spent" in done.targets[4].detail
+    assert [bool(desk.row(one)) for one in ids] == [False, True, True, True, True]
+
+
+def test_a_data_source_that_is_away_from_the_start_leaves_the_request_open(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ask(desk, *sleepers(desk, 3))
+
+    def away() -> object:
+        raise DataSourceUnreachableError("Data source demo cannot be reached.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.sessions.source("demo"), "console", away)
+        with pytest.raises(DataSourceUnreachableError):
+            confirm(desk, request)
+    assert desk.requests.find(request.id) == request
+    assert outcomes(confirm(desk, request)) == [Outcome.CLOSED] * 3
+
+
+def test_after_a_crash_each_target_with_an_intent_is_looked_at_and_the_others_are_untouched(desk: Desk) -> None:
+    closed, running, waiting = sleepers(desk, 3)
+    request = ask(desk, closed, running, waiting)
+    assert desk.store.claim(request.id, ALICE, Mode.SESSION, desk.clock())
+    for target in request.targets[:2]:
+        desk.store.intend(request.id, target, f"KILL {target.session.id}", desk.clock())
+    with desk.database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"KILL {closed}")  # the bot was stopped right after this one
+    desk.until(lambda: not desk.row(closed))
+    assert desk.closer.resume() == [], "the press may still be under way"
+    desk.clock.ahead += timedelta(seconds=61)
+    (left,) = desk.closer.resume()
+    assert outcomes(left) == [Outcome.CLOSED, Outcome.STILL_RUNNING, Outcome.UNTOUCHED]
+    assert left.state is State.DONE
+    assert left.targets[2].detail == "Nothing was sent for it before the bot stopped."
+    assert desk.row(running)
+    assert desk.row(waiting)
+    assert desk.closer.resume() == []
+
+
+def test_the_press_of_a_bot_that_was_thought_stopped_sends_nothing_more(desk: Desk) -> None:
+    ids = sleepers(desk, 2)
+    request = ask(desk, *ids)
+    intend = desk.store.intend
+
+    def slow(*arguments: Any) -> None:
+        intend(*arguments)
+        desk.clock.ahead += timedelta(seconds=61)
+        desk.closer.resume()  # another replica takes it for a stopped bot's
+
+    desk.store.intend = slow  # type: ignore[method-assign, assignment]  # stands for a machine that slept
+    done = confirm(desk, request)
+    assert done.targets[1].outcome is Outcome.UNTOUCHED
+    assert desk.row(ids[1])
+    assert [event for event, _ in desk.store.events(request.id)].count("outcome") == 2
+
+
+def test_a_lost_connection_in_the_middle_is_made_anew(desk: Desk) -> None:
+    ids = sleepers(desk, 3)
+    request = ask(desk, *ids)
+    intend = desk.store.intend
+
+    def intend_then_cut(*arguments: Any) -> None:
+        intend(*arguments)
+        with desk.database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM oceanbase.V$OB_PROCESSLIST WHERE module = 'session-bot' AND state = 'SLEEP'")
+            for (own,) in cursor.fetchall():
+                cursor.execute(f"KILL {own}")
+
+    desk.store.intend = intend_then_cut  # type: ignore[method-assign, assignment]  # between the intent and the KILL
+    done = confirm(desk, request)
+    assert set(outcomes(done)) <= {Outcome.CLOSED, Outcome.STILL_RUNNING}
+    for target in done.targets:
+        assert bool(desk.row(target.session.id)) is (target.outcome is Outcome.STILL_RUNNING)
