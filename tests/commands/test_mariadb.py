@@ -99,7 +99,7 @@ def test_closing_an_idle_transaction_rolls_it_back_and_frees_who_waits(stage: Ma
     waiter = stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="depot")
     let_innodb_look_again()
     listed = stage.asks(stage.alice, "/sessions user=teller in-transaction status=SLEEP", "Sessions on demo")
-    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
     card = stage.presses(stage.alice, listed, "Close Session", "Nothing is closed without a press")
     assert f"Close session {session_id(holder)}?" in text_of(card)
     assert "open (RUNNING)" in text_of(card)

@@ -112,10 +112,10 @@ def test_details_under_a_list_show_the_card_of_the_session_picked(stage: Stage) 
     sleeper = stage.connect()
     number = session_id(sleeper)
     listed = stage.asks(stage.alice, f"/sessions id={number}", "Sessions on demo")
-    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
     assert not stage.presses(stage.alice, listed, "Details", f"Session {number} on demo")["ephemeral"]
     listed = stage.asks(stage.alice, f"/sessions private id={number}", "Sessions on demo")
-    stage.alice.choose(listed, "Pick a session", options_of(listed, "Pick a session")[:1])
+    stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
     assert stage.presses(stage.alice, listed, "Details", f"Session {number} on demo")["ephemeral"]
 
 
