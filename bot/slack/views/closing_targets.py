@@ -38,7 +38,10 @@ def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
         if target.outcome is not None:
             step = closing_words.next_step(target.outcome, [session.id])
             rows.append(
-                [parts.bold(closing_words.DONE[target.outcome]), parts.plain(cut(f" {target.detail} {step}", 400))]
+                [
+                    parts.bold(closing_words.DONE[target.outcome]),
+                    parts.plain(cut(visible(f" {target.detail} {step}"), 400)),
+                ]
             )
         names = [("User", session.user), ("Source", session.origin), ("Tenant", session.tenant)]
         names += [("Database Name", session.database), *([("observer", session.server)] if servers else [])]
@@ -94,8 +97,10 @@ def _cell(label: str, target: Target, widths: tuple[int, int], *, full_sql: bool
     if label == "Outcome":
         return cut(closing_words.DONE[target.outcome] if target.outcome else "…", max(width, 16))
     column = _BY_LABEL[label]
-    text = visible(column.cell(target.session, full_sql, sql_width)).strip() or "-"
-    return cut(text, sql_width if label == "SQL" else width) if column.cuttable else text
+    most = sql_width if label == "SQL" else width
+    # What is shown is never shorter than what it is: the rest of a long name need not be looked at.
+    text = visible(column.cell(target.session, full_sql, sql_width)[: most + 1]).strip() or "-"
+    return cut(text, most) if column.cuttable else text
 
 
 def _numbers(labels: Sequence[str]) -> list[bool]:
@@ -112,9 +117,8 @@ def _several_servers(request: ClosingRequest) -> bool:
 
 def _sql(session: Session, *, full_sql: bool) -> str:
     sql = session.sql or ""
-    if not full_sql:
-        return digest(sql, _SQL_CHARACTERS)
-    return cut(visible(" ".join(without_passwords(sql).split())), _SQL_CHARACTERS)
+    line = " ".join(without_passwords(sql).split()) if full_sql else digest(sql, _SQL_CHARACTERS)
+    return cut(visible(line), _SQL_CHARACTERS)
 
 
 def _name(text: str | None) -> str:
