@@ -35,7 +35,7 @@ from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
-from commands import kill_session, sessions, show, sources, statistics, variables
+from commands import home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
 
@@ -165,6 +165,7 @@ def _register(
         lambda to: sessions.register(to, list_command),
         lambda to: show.register(to, show_command),
         lambda to: statistics.register(to, statistics_command),
+        lambda to: home.register(to, home.HomeCommand(service, requests, access, _now)),
         lambda to: kill_session.register(
             to,
             kill_session.KillSessionCommand(

@@ -136,6 +136,17 @@ class SessionBot:
 
         self.bolt.view(callback_id)(listener)
 
+    def home(self, handler: events.HomeHandler) -> None:
+        """Fill the app's Home tab when somebody opens it."""
+
+        def run(payload: Payload, reply: Reply) -> None:
+            handler(events.HomeOpened(events.person_of(payload), reply))
+
+        def listener(ack: Ack, body: dict[str, Any]) -> None:
+            self._take(ack, body, run, None)
+
+        self.bolt.event("app_home_opened")(listener)
+
     def periodically(self, seconds: float, job: Callable[[], None]) -> None:
         """Run a job again and again until ``stop``; its errors are logged and do not end it."""
 
@@ -257,9 +268,9 @@ def _say_old(payload: Payload, reply: Reply) -> None:
 
 def _key(payload: Payload) -> str:
     """What names one act of one person: the trigger id, or what Slack sends in its place."""
-    trigger = payload.get("trigger_id")
-    if trigger:
-        return f"trigger {trigger}"
+    for name in ("trigger_id", "event_id"):
+        if payload.get(name):
+            return f"{name} {payload[name]}"
     actions = payload.get("actions") or [{}]
     person = (payload.get("user") or {}).get("id") or payload.get("user_id")
     view = (payload.get("view") or {}).get("hash")

@@ -171,6 +171,20 @@ class Person:
         what = {"block_id": block_id, "action_id": element["action_id"]}
         self._post("act", {**where, **what, **given, "state": self._choices.get(_key(place), {})})
 
+    def opens_home(self, matching: Matching = "", timeout: float = 10.0) -> Json:
+        """Open the app's Home tab and return it once it is published and matches."""
+        self._post("home", {})
+        return self.wait_for_home(matching, timeout)
+
+    def wait_for_home(self, matching: Matching = "", timeout: float = 10.0) -> Json:
+        """Return the Home tab once it matches."""
+
+        def shown() -> Json | None:
+            view: Json | None = self.state()["home"]
+            return view if view is not None and _matches(view, matching) else None
+
+        return self._wait(shown, matching, timeout, lambda: [view for view in [self.state()["home"]] if view])
+
     def modals(self) -> list[Json]:
         """Return this person's open modals, the top one last."""
         views: list[Json] = self.state()["views"]

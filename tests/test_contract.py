@@ -33,7 +33,7 @@ SCOPES = {
     "chat_postMessage": "chat:write", "chat_postEphemeral": "chat:write", "chat_update": "chat:write",
     "users_info": "users:read", "usergroups_users_list": "usergroups:read",
     "files_upload_v2": "files:write", "conversations_open": "im:write",
-    "views_open": None, "views_update": None, "auth_test": None,
+    "views_open": None, "views_publish": None, "views_update": None, "auth_test": None,
 }  # fmt: skip
 
 

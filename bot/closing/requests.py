@@ -19,6 +19,7 @@ from bot.sessions.statement import cut, without_passwords
 
 DEFAULT_MAX_TARGETS = 20
 
+_LOOKED_AT = 50  # requests among which those that somebody may see are sought
 _RECORDED_SQL = 4000  # characters of the statement that are kept in the store
 _RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))
 
@@ -139,6 +140,17 @@ class ClosingRequests:
     def place_card(self, request: ClosingRequest, place: CardPlace) -> None:
         """Remember where the request's card stands, so that it can be rewritten after a restart."""
         self._store.place_card(request.id, place)
+
+    def recent(
+        self, limit: int, sees: Callable[[str, str | None], bool]
+    ) -> tuple[list[ClosingRequest], list[ClosingRequest]]:
+        """Return the newest open requests and the newest closes, of data sources and tenants that somebody ``sees``."""
+        found = []
+        for state in (State.OPEN, State.DONE):
+            requests = self._store.recent(state, _LOOKED_AT)
+            found.append([one for one in requests if all(sees(one.source, t.session.tenant) for t in one.targets)])
+        now = self._clock()
+        return [one for one in found[0] if not one.expired(now)][:limit], found[1][:limit]
 
     def expire(self) -> list[ClosingRequest]:
         """Mark the requests that nobody decided in time; return them so that their cards can say so."""

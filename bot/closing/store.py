@@ -198,6 +198,13 @@ class Store:
                     marked.append(request_id)
         return [request for request in map(self.get, marked) if request is not None]
 
+    def recent(self, state: State, limit: int) -> list[ClosingRequest]:
+        """The newest requests in that state, newest first."""
+        newest = sa.select(_requests.c.id).where(_requests.c.state == state.value)
+        with self._transaction() as connection:
+            ids = connection.execute(newest.order_by(_requests.c.created_at.desc()).limit(limit)).scalars().all()
+        return [request for request in map(self.get, ids) if request is not None]
+
     def abandoned(self, before: datetime) -> list[ClosingRequest]:
         """Requests claimed before that time and never concluded: a bot stopped in the middle."""
         left = sa.and_(_requests.c.state == State.CLAIMED.value, _requests.c.decided_at < before.timestamp())

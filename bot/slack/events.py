@@ -56,6 +56,15 @@ class Submission:
     reply: Reply
 
 
+@dataclass(frozen=True, slots=True)
+class HomeOpened:
+    """Somebody looks at the app's Home tab."""
+
+    person: Person
+    reply: Reply
+
+
+HomeHandler = Callable[[HomeOpened], None]
 CommandHandler = Callable[[Command], None]
 PressHandler = Callable[[Press], None]
 SubmissionHandler = Callable[[Submission], None]
@@ -78,12 +87,18 @@ class Registrar(Protocol):
     def submission(self, callback_id: str, check: SubmissionCheck, handler: SubmissionHandler) -> None:
         """Answer a modal that was submitted: at once with what ``check`` finds wrong, else by the handler."""
 
+    def home(self, handler: HomeHandler) -> None:
+        """Fill the app's Home tab when somebody opens it."""
+
     def periodically(self, seconds: float, job: Callable[[], None]) -> None:
         """Run a job again and again until the bot stops, pausing for seconds between."""
 
 
 def person_of(payload: Payload) -> Person:
     """Who acts: from Slack's own fields, never from names or texts."""
+    event = payload.get("event")
+    if isinstance(event, Mapping):
+        return Person(str(event["user"]), str(payload.get("team_id") or ""))
     user = payload.get("user")
     if isinstance(user, Mapping):
         team = user.get("team_id") or (payload.get("team") or {}).get("id")

@@ -94,6 +94,15 @@ class Reply:
             return False
         return True
 
+    def publish_home(self, view: Mapping[str, Any]) -> bool:
+        """Fill the person's Home tab."""
+        try:
+            self._client.views_publish(user_id=self._user, view=dict(view))
+        except (SlackClientError, OSError) as error:
+            log.warning("home not published", error=_reason(error))
+            return False
+        return True
+
     def _send(self, message: Message, kind: _Kind, *, replace: bool) -> bool:
         if self._webhook is None:
             return False

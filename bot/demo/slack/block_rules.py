@@ -125,4 +125,12 @@ IN_MESSAGES: dict[str, Rule] = {
     "data_visualization": CHART,
     "container": CONTAINER,
 }
+IN_HOME: dict[str, Rule] = {
+    **_EVERYWHERE,
+    "card": CARD,
+    "carousel": CAROUSEL,
+    "table": TABLE,
+    "data_table": DATA_TABLE,
+    "container": CONTAINER,
+}
 IN_MODALS: dict[str, Rule] = {**_EVERYWHERE, "card": CARD, "alert": ALERT}

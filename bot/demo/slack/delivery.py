@@ -10,6 +10,7 @@ ACK_WITHIN = 3.0  # seconds
 
 COMMAND = "slash_commands"
 INTERACTIVE = "interactive"
+EVENT = "events_api"
 
 
 class NotAcknowledged(Exception):  # noqa: N818 - reads as a sentence where it is raised

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlencode
 
-from bot.demo.slack.delivery import ACK_WITHIN, COMMAND, NotAcknowledged
+from bot.demo.slack.delivery import ACK_WITHIN, COMMAND, EVENT, NotAcknowledged
 from bot.demo.slack.faults import Faults
 from bot.demo.slack.refusals import Json
 
@@ -30,8 +30,11 @@ class HttpMode:
 
     async def deliver(self, kind: str, payload: Json) -> Json:
         """POST one payload and return what the answer's body holds."""
-        fields = payload if kind == COMMAND else {"payload": json.dumps(payload)}
-        request = self._signed(urlencode(fields).encode())
+        if kind == EVENT:
+            request = self._signed(json.dumps(payload).encode(), "application/json")
+        else:
+            fields = payload if kind == COMMAND else {"payload": json.dumps(payload)}
+            request = self._signed(urlencode(fields).encode(), "application/x-www-form-urlencoded")
         sent = [asyncio.create_task(asyncio.to_thread(self._send, request))]
         if self._faults.deliver_twice:
             sent.append(asyncio.create_task(asyncio.to_thread(self._send, request)))
@@ -43,12 +46,12 @@ class HttpMode:
             raise NotAcknowledged
         return _message(*answers[0])
 
-    def _signed(self, body: bytes) -> urllib.request.Request:
+    def _signed(self, body: bytes, content_type: str) -> urllib.request.Request:
         timestamp = str(int(time.time()))
         base = b"v0:" + timestamp.encode() + b":" + body
         digest = hmac.new(self._signing_secret.encode(), base, hashlib.sha256).hexdigest()
         headers = {
-            "Content-Type": "application/x-www-form-urlencoded",
+            "Content-Type": content_type,
             "User-Agent": "Slackbot 1.0 (+https://api.slack.com/robots)",
             "X-Slack-Request-Timestamp": timestamp,
             "X-Slack-Signature": f"v0={digest}",

@@ -12,9 +12,10 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bot.demo.slack.delivery import NotAcknowledged
+from bot.demo.slack.home import Home
 from bot.demo.slack.interactions import Interactions
 from bot.demo.slack.refusals import Json, PersonRefused
-from bot.demo.slack.workspace import Message, View, Workspace, shown_view
+from bot.demo.slack.workspace import Message, View, Workspace, shown_home, shown_view
 from bot.demo.slack.world import Channel, Command, Member
 
 NOT_ANSWERED = "The app did not answer in time."
@@ -23,10 +24,13 @@ NOT_ANSWERED = "The app did not answer in time."
 class Page:
     """The page API. Whoever calls it says who they are: it is a sandbox, bound to this machine."""
 
-    def __init__(self, workspace: Workspace, interactions: Interactions, commands: tuple[Command, ...]) -> None:
+    def __init__(
+        self, workspace: Workspace, interactions: Interactions, home: Home, commands: tuple[Command, ...]
+    ) -> None:
         self._workspace = workspace
         self._world = workspace.world
         self._interactions = interactions
+        self._home = home
         self._commands = commands
 
     def routes(self) -> list[BaseRoute]:
@@ -42,6 +46,7 @@ class Page:
                     ("act", self.act),
                     ("submit", self.submit),
                     ("close", self.close),
+                    ("home", self.home),
                 )
             ),
         ]
@@ -83,6 +88,8 @@ class Page:
         view = self._workspace.view(str(body.get("view_id")))
         if view is None or view.user != person.id:
             raise PersonRefused("no_such_view", f"{person.name} has no such dialog open.", 404)
+        if view is self._workspace.home(person.id):
+            return view
         if view is not self._workspace.stack(person.id)[-1]:
             raise PersonRefused("not_on_top", "Another dialog stands on top of this one.", 409)
         return view
@@ -114,8 +121,15 @@ class Page:
             return _refusal(refusal)
         channels = [_described(c) for c in self._world.channels if person.id in c.members]
         views = [shown_view(view) for view in self._workspace.stack(person.id)]
-        messages = self._workspace.messages_for(person.id)
-        return JSONResponse({"channels": channels, "messages": messages, "views": views})
+        home = self._workspace.home(person.id)
+        return JSONResponse(
+            {
+                "channels": channels,
+                "messages": self._workspace.messages_for(person.id),
+                "views": views,
+                "home": shown_home(home) if home else None,
+            }
+        )
 
     async def events(self, socket: WebSocket) -> None:
         """Push what changes for a person until their page goes away."""
@@ -162,6 +176,11 @@ class Page:
         """Submit a dialog."""
         errors = await self._interactions.submit(person, self._view(person, body), body)
         return {"ok": False, "errors": errors} if errors else {"ok": True}
+
+    async def home(self, person: Member, _body: Json) -> Json:
+        """Open the app's Home tab."""
+        await self._home.open(person)
+        return {"ok": True}
 
     async def close(self, person: Member, body: Json) -> Json:
         """Close a dialog."""

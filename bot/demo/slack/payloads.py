@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import secrets
 
 from bot.demo.slack.refusals import Json
 from bot.demo.slack.workspace import Message, View, Workspace
@@ -121,6 +122,36 @@ class Payloads:
         payload["is_cleared"] = cleared
         return payload
 
+    def home_opened(self, person: Member, view: View | None, now: float) -> Json:
+        """Build the event that somebody opened the app's Home tab."""
+        event: Json = {
+            "type": "app_home_opened",
+            "user": person.id,
+            "channel": "D" + person.id[1:],
+            "tab": "home",
+            "event_ts": f"{now:.6f}",
+        }
+        if view is not None:
+            event["view"] = self.view(view, {})
+        return {
+            "type": "event_callback",
+            "token": VERIFICATION_TOKEN,
+            "team_id": self._world.team_id,
+            "api_app_id": self._world.bot.app_id,
+            "event": event,
+            "event_id": "Ev" + secrets.token_hex(5).upper(),
+            "event_time": int(now),
+            "authorizations": [
+                {
+                    "enterprise_id": None,
+                    "team_id": self._world.team_id,
+                    "user_id": self._world.bot.user_id,
+                    "is_bot": True,
+                    "is_enterprise_install": False,
+                }
+            ],
+        }
+
     def message(self, message: Message) -> Json:
         """Show a message as the Web API does."""
         bot = self._world.bot
@@ -142,19 +173,19 @@ class Payloads:
         return shown
 
     def view(self, view: View, state: Json) -> Json:
-        """Show a modal as the Web API and the payloads do."""
+        """Show a modal or a Home tab as the Web API and the payloads do."""
         body = copy.deepcopy(view.body)
         return {
             "id": view.id,
             "team_id": self._world.team_id,
-            "type": "modal",
+            "type": body["type"],
             "blocks": body["blocks"],
             "private_metadata": body.get("private_metadata", ""),
             "callback_id": body.get("callback_id", ""),
             "external_id": body.get("external_id", ""),
             "state": {"values": state},
             "hash": view.hash,
-            "title": body["title"],
+            "title": body.get("title"),
             "submit": body.get("submit"),
             "close": body.get("close"),
             "clear_on_close": body.get("clear_on_close", False),

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bot.demo.slack.block_rules import IN_MESSAGES, IN_MODALS
+from bot.demo.slack.block_rules import IN_HOME, IN_MESSAGES, IN_MODALS
 from bot.demo.slack.chart_rules import CHARTS_PER_MESSAGE
 from bot.demo.slack.element_rules import plain
 from bot.demo.slack.refusals import Json, Refused
@@ -129,6 +129,24 @@ def view_problems(view: object, refused_types: Collection[str] = ()) -> list[Pro
     blocks = both(many(_allowed(IN_MODALS, refused_types), MODAL_BLOCKS), _distinct_blocks)
     modal = record({"title": plain(24), "blocks": blocks}, _MODAL)
     return list(by_type({"modal": both(modal, _has_submit, _one_focus)})(view, "/view"))
+
+
+def home_problems(view: object, refused_types: Collection[str] = ()) -> list[Problem]:
+    """Return what Slack objects to in a Home tab."""
+    blocks = both(many(_allowed(IN_HOME, refused_types), MODAL_BLOCKS), _distinct_blocks)
+    names = ("callback_id", "private_metadata", "external_id")
+    return list(by_type({"home": record({"blocks": blocks}, {name: _MODAL[name] for name in names})})(view, "/view"))
+
+
+def check_home(view: object, refused_types: Collection[str] = ()) -> None:
+    """Refuse a Home tab with Slack's code if it is not acceptable."""
+    if view is None:
+        raise Refused("invalid_arguments", ["missing required field: view"])
+    if len(json.dumps(view).encode()) > VIEW_BYTES:
+        raise Refused("view_too_large")
+    problems = home_problems(view, refused_types)
+    if problems:
+        raise Refused("invalid_arguments", [str(problem) for problem in problems])
 
 
 def check_view(view: object, refused_types: Collection[str] = ()) -> None:

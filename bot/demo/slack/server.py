@@ -23,6 +23,7 @@ from bot.demo.slack.calls import Calls, Changes
 from bot.demo.slack.chat import ChatMethods
 from bot.demo.slack.delivery import ACK_WITHIN, Delivery
 from bot.demo.slack.faults import Faults
+from bot.demo.slack.home import Home
 from bot.demo.slack.http_mode import HttpMode
 from bot.demo.slack.interactions import Interactions
 from bot.demo.slack.limits import RateLimits
@@ -173,6 +174,7 @@ class SlackSandbox:
         self._workspace = workspace = Workspace(self.world, self._clock)
         workspace.listen(lambda _event, _audience: self._changes.wake())
         tickets = Tickets(self._clock)
+        delivery = self._delivery()
         payloads = Payloads(workspace, self.base_url)
         replies = Replies(workspace, tickets, self.faults)
         interactions = Interactions(
@@ -180,18 +182,20 @@ class SlackSandbox:
             tickets=tickets,
             payloads=payloads,
             replies=replies,
-            delivery=self._delivery(),
+            delivery=delivery,
             commands=self._commands,
             faults=self.faults,
             calls=self.calls,
             clock=self._clock,
         )
+        home = Home(workspace, payloads, delivery, self.faults, self._clock)
         methods = (
             WorkspaceMethods(
                 self.world, self.base_url, None if self._request_url else self._socket_url, self.faults
             ).table()
             | ChatMethods(workspace, payloads, self.faults).table()
             | ModalMethods(workspace, tickets, payloads, self.faults).table()
+            | home.table()
         )
         api = WebApi(self.world, methods, self.limits, self.faults, self.calls)
         urls = ResponseUrls(replies, tickets, self.limits, self.faults, self.calls)
@@ -202,7 +206,7 @@ class SlackSandbox:
             Route("/commands/{rest:path}", urls.handle, methods=["POST"]),
             Route("/actions/{rest:path}", urls.handle, methods=["POST"]),
             WebSocketRoute("/link/", self._socket_mode.serve),
-            *Page(workspace, interactions, self._commands).routes(),
+            *Page(workspace, interactions, home, self._commands).routes(),
         ]
         return _Guard(Starlette(routes=routes), self.port)
 

@@ -64,6 +64,7 @@ class Workspace:
         self._clock = clock
         self._messages: list[Message] = []
         self._stacks: dict[str, list[View]] = {}
+        self._homes: dict[str, View] = {}
         self._listeners: list[Listener] = []
         self._last_ts = 0
 
@@ -134,6 +135,7 @@ class Workspace:
         for message in list(self._messages):
             self.remove(message)
         self._stacks.clear()
+        self._homes.clear()
 
     def _tell_message(self, message: Message) -> None:
         self.tell({"type": "message", "message": self.shown(message)}, self.audience(message))
@@ -173,9 +175,22 @@ class Workspace:
         """Return a person's open modals, the top one last."""
         return list(self._stacks.get(user, []))
 
+    def home(self, user: str) -> View | None:
+        """Return what the app shows on a person's Home tab."""
+        return self._homes.get(user)
+
+    def publish_home(self, user: str, body: Json) -> View:
+        """Show something on a person's Home tab."""
+        known = self._homes.get(user)
+        view_id = known.id if known else "V" + secrets.token_hex(5).upper()
+        self._homes[user] = view = View(view_id, user, _body(body), self._hash(), view_id, None)
+        self.tell({"type": "home", "view": shown_home(view)}, (user,))
+        return view
+
     def view(self, view_id: str) -> View | None:
-        """Find an open modal by its id."""
-        return next((v for stack in self._stacks.values() for v in stack if v.id == view_id), None)
+        """Find an open modal or a Home tab by its id."""
+        views = [*self._homes.values(), *(v for stack in self._stacks.values() for v in stack)]
+        return next((v for v in views if v.id == view_id), None)
 
     def view_by_external_id(self, external_id: str) -> View | None:
         """Find an open modal by the id that the app chose for it."""
@@ -227,6 +242,11 @@ def _machine_name(user: str, world: World) -> str:
 
 def _body(body: Json) -> Json:
     return {**copy.deepcopy(body), "blocks": named(body["blocks"])}
+
+
+def shown_home(view: View) -> Json:
+    """Return the Home tab as the page gets it."""
+    return {"id": view.id, "type": "home", "blocks": copy.deepcopy(view.body["blocks"]), "hash": view.hash}
 
 
 def shown_view(view: View) -> Json:

@@ -4,11 +4,13 @@ import { Composer, exampleTexts } from "./composer.js";
 import { refreshRelativeTimes } from "./dates.js";
 import { directory } from "./directory.js";
 import { avatar, h, icon } from "./dom.js";
+import { Home } from "./home.js";
 import { MessageList } from "./messages.js";
 import { Modals } from "./modal.js";
 import { Sidebar } from "./sidebar.js";
 import { failureText } from "./surface.js";
 
+const HOME = "home"; // stands for the app's Home tab where else a channel's id stands
 const at = (id) => document.getElementById(id);
 
 class Page {
@@ -24,8 +26,9 @@ class Page {
     const known = world.people.some(({ id }) => id === asked.get("as"));
     this.person = known ? asked.get("as") : world.people[0].id;
     this.sidebar = new Sidebar({
-      workspace: at("workspace"), sidebar: at("sidebar"), menuButton: at("menu-button"), channels: at("channels"),
+      workspace: at("workspace"), sidebar: at("sidebar"), menuButton: at("menu-button"), channels: at("channels"), apps: at("apps"),
       openChannel: (id) => this.open(id),
+      openApp: () => this.openHome(),
     });
     this.sidebar.team(world.team, at("team-tile"), at("team-name"));
     this.sidebar.people(at("people"), world.people, this.person, (id) => this.actAs(id));
@@ -38,6 +41,7 @@ class Page {
       submit: (view) => this.post("submit", view),
       close: (view) => this.post("close", view),
     });
+    this.home = new Home({ pane: at("home"), act: (action) => this.post("act", action) });
     this.composer = new Composer({
       form: at("composer"), box: at("message"), list: at("suggestions"), usage: at("usage"), send: at("send"), slash: at("slash"),
       commands: world.commands, submit: (text) => this.say(text),
@@ -66,17 +70,23 @@ class Page {
     });
   }
 
-  start({ channels, messages, views }) {
+  start({ channels, messages, views, home }) {
     at("connection").hidden = true;
     this.channels = channels;
     this.messages = new Map(channels.map(({ id }) => [id, new Map((messages[id] ?? []).map((message) => [message.key, message]))]));
     this.modals.show(views);
+    this.home.show(home);
+    if (this.channel === HOME) {
+      this.openHome();
+      return;
+    }
     const here = channels.some(({ id }) => id === this.channel) ? this.channel : channels[0]?.id;
     if (here) this.open(here);
   }
 
   take(event) {
     if (event.type === "views") this.modals.show(event.views);
+    else if (event.type === "home") this.home.show(event.view);
     else if (event.type === "notice") notice(event.message);
     else if (event.type === "message") this.put(event.message);
     else if (event.type === "message_deleted") {
@@ -98,7 +108,27 @@ class Page {
     this.draw(message.channel);
   }
 
+  /** The app hears of each look at its Home tab. */
+  openHome() {
+    this.channel = HOME;
+    this.#showHome(true);
+    const { name } = this.world.bot;
+    at("channel-name").replaceChildren(name);
+    at("members").replaceChildren();
+    this.showChannels();
+    document.title = `${name} · ${this.world.team.name}`;
+    history.replaceState(null, "", `?${new URLSearchParams({ as: this.person, channel: HOME })}`);
+    this.post("home", {});
+  }
+
+  #showHome(shown) {
+    at("home").hidden = !shown;
+    for (const id of ["scroller", "composer"]) at(id).hidden = shown;
+    if (shown) at("latest").hidden = true;
+  }
+
   open(id) {
+    this.#showHome(false);
     if (id !== this.channel) this.list.clear();
     this.channel = id;
     this.unread.delete(id);
@@ -115,6 +145,7 @@ class Page {
 
   showChannels() {
     this.sidebar.show(this.channels, this.channel, this.unread);
+    this.sidebar.showApp(this.world.bot, this.channel === HOME);
   }
 
   showMembers({ members }) {

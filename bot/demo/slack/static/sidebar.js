@@ -2,8 +2,8 @@
 import { avatar, h, icon } from "./dom.js";
 
 export class Sidebar {
-  constructor({ workspace, sidebar, menuButton, channels, openChannel }) {
-    Object.assign(this, { workspace, sidebar, menuButton, channels, openChannel });
+  constructor({ workspace, sidebar, menuButton, channels, apps, openChannel, openApp }) {
+    Object.assign(this, { workspace, sidebar, menuButton, channels, apps, openChannel, openApp });
     menuButton.replaceChildren(icon("menu"), h("span", { class: "offscreen" }, "Menu"));
     menuButton.addEventListener("click", () => this.toggle(!workspace.classList.contains("menu-open")));
     document.addEventListener("keydown", (event) => {
@@ -33,6 +33,14 @@ export class Sidebar {
       const radio = h("input", { type: "radio", name: "as", value: person.id, checked: person.id === chosen, "aria-label": person.name, "aria-description": person.title, onchange: () => act(person.id) });
       fieldset.append(h("label", { class: "person" }, radio, avatar(person), h("span", { class: "person-text" }, h("span", { class: "person-name" }, person.name), h("span", { class: "person-title" }, person.title))));
     }
+  }
+
+  showApp({ name }, isOpen) {
+    const open = () => {
+      this.openApp();
+      this.toggle(false);
+    };
+    this.apps.replaceChildren(h("li", {}, h("button", { type: "button", class: "channel-link", "aria-current": isOpen ? "page" : null, onclick: open }, icon("bot"), h("span", {}, name))));
   }
 
   show(channels, current, unread) {

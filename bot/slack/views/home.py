@@ -1,0 +1,102 @@
+"""The app's Home tab: what this person may do where, how the data sources are, open requests and the last closes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import slackblocks as kit
+
+from bot.access import Right, Rule
+from bot.closing.model import ClosingRequest
+from bot.sessions.health import SourceHealth
+from bot.slack.text import unformatted
+from bot.slack.views import closing_words, parts, sources
+
+REFRESH = "home.refresh"  # action id
+
+_DOES = {Right.VIEW: "see", Right.CLOSE: "close", Right.APPROVE: "approve closing"}
+_NAMES = 10  # of tenants, channels or data sources that one line tells
+
+
+def home(
+    rules: Sequence[Rule],
+    found: Sequence[SourceHealth],
+    open_: Sequence[ClosingRequest],
+    last: Sequence[ClosingRequest],
+    as_of: datetime,
+) -> dict[str, Any]:
+    """Show the tab of somebody whom these ``rules`` name."""
+    if not rules:
+        return _view([_nothing()])
+    blocks: list[kit.Block] = [
+        parts.header("You may"),
+        *[kit.SectionBlock(kit.Text(_rule(rule), verbatim=True)) for rule in rules[:_NAMES]],
+        parts.lines([parts.plain("In a channel type "), parts.code("/sessions active-only"), parts.plain(" or "),
+                     parts.code("/sessions help"), parts.plain(".")]),
+        *(sources.sources(found, as_of).blocks if found else []),
+        parts.header("Waiting for a press"),
+        *_requests(open_, "Nothing waits."),
+        parts.header("Last closes"),
+        *_requests(last, "Nothing was closed yet."),
+        kit.ActionsBlock([kit.Button("Refresh", action_id=REFRESH, value="home")]),
+    ]  # fmt: skip
+    return _view(blocks)
+
+
+def loading() -> dict[str, Any]:
+    """The tab as it opens, until the data sources have answered."""
+    return _view([parts.lines([parts.plain("Asking the data sources …")])])
+
+
+def problem(sentence: str) -> dict[str, Any]:
+    """The tab when it cannot be filled."""
+    return _view([parts.lines([parts.plain(f"⚠️ {sentence}")])])
+
+
+def _nothing() -> kit.Block:
+    return parts.lines(
+        [parts.plain("No access rule names you, so that you may do nothing with this bot. Ask whoever runs it.")]
+    )
+
+
+def _rule(rule: Rule) -> str:
+    does = ", ".join(_DOES[right] for right in Right if right in rule.may)
+    where = _few([f"<#{channel}>" for channel in sorted(rule.channels)]) if rule.channels else "in every channel"
+    return (
+        f"*{does}* · data sources: {_named(rule.data_sources)} · tenants: {_named(rule.tenants)} · {where}"
+    )  # fmt: skip
+
+
+def _named(names: frozenset[str] | None) -> str:
+    return "all" if names is None else _few([unformatted(name) for name in sorted(names)])
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
+
+
+def _requests(requests: Sequence[ClosingRequest], none: str) -> list[kit.Block]:
+    """One line a request; ids of people and channels come from Slack, so that they may stand in mrkdwn."""
+    if not requests:
+        return [parts.context(none)]
+    return [kit.SectionBlock(kit.Text(_line(request), verbatim=True)) for request in requests]
+
+
+def _line(request: ClosingRequest) -> str:
+    what = unformatted(f"{closing_words.title(request).rstrip('?')} on {request.source}")
+    if request.decided_by is None or request.decided_at is None:
+        asked = f"asked by {parts.mention(request.requester.id)} in <#{request.channel}>"
+        return f"{what}: {asked}, expires {parts.moment(request.expires_at)}"
+    done = unformatted(closing_words.result(request))
+    return f"{done} · {what}, by {parts.mention(request.decided_by.id)} {parts.moment(request.decided_at, _DAY)}"
+
+
+_DAY = "{date_short_pretty} {time}"
+
+
+def _view(blocks: list[kit.Block]) -> dict[str, Any]:
+    view: dict[str, Any] = kit.HomeTabView(blocks=blocks).to_dict()
+    return view
