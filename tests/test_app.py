@@ -14,7 +14,9 @@ from slack_sdk import WebClient
 from bot.app import REMEMBER, Deliveries, Identity, SessionBot
 from bot.demo.slack.server import SlackSandbox
 from bot.errors import DataSourceError, InputError
+from bot.sessions.model import Mode
 from bot.slack.events import Command
+from bot.slack.views.closing_modal import ask_number
 from bot.slack.views.notices import notice
 from tests.running_bot import COMMANDS
 from tests.slack_person import Person, text_of
@@ -129,6 +131,29 @@ def test_a_command_that_finds_no_place_in_the_queue_is_told_so(run: Run, monkeyp
         alice.types("/sessions")
     alice.wait_for_message("The bot has too much to do at this moment. Nothing was done.")
     release.set()
+
+
+def test_a_dialog_that_finds_no_place_in_the_queue_stays_open_and_says_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app.WORKERS", 1)
+    monkeypatch.setattr("bot.app.QUEUE", 0)
+    release = threading.Event()
+
+    def opens_and_sticks(command: Command) -> None:
+        command.reply.open_modal(command.trigger_id, ask_number(Mode.SESSION, 6, {"channel": command.channel}))
+        release.wait(20)
+
+    alice = run(opens_and_sticks)
+    alice.types("/sessions")
+    alice.fill_in(alice.wait_for_modal("Close 6 sessions"), "closing.number", "6")
+    assert alice.submit() == {
+        "closing.number_block": "The bot has too much to do at this moment. Nothing was done. "
+        "Try again in a few seconds."
+    }
+    release.set()
+    alice.sandbox.wait_for(lambda: alice.submit() == {} and alice.modal() is None, 10, "the dialog to be taken")
+    alice.wait_for_message("does not know that command or button")
 
 
 def test_a_command_nobody_registered_is_answered(run: Run) -> None:
