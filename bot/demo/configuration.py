@@ -13,15 +13,13 @@ FOREIGN = ("SLACK_", "SESSION_BOT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 FILE = """\
 # Written by the demo at every start.
-default_source = "demo"
-
 [data_sources.demo]
 kind = "auto"
 host = {host}
 port = {port}
 user = {user}
 password = {password}
-
+{more}
 [[access]]
 who = ["U01ALICE"]  # the on-call engineer
 may = ["view", "close"]
@@ -38,9 +36,31 @@ url = {store}
 """
 
 
-def write_configuration(file: Path, endpoint: Endpoint, store: Path) -> None:
-    """Write the bot's configuration so that nobody else on the machine can read the password."""
+SECOND = """
+[data_sources.crm]
+kind = "mysql"
+host = {host}
+port = {port}
+user = {user}
+password = {password}
+"""
+
+
+def write_configuration(file: Path, endpoint: Endpoint, store: Path, second: Endpoint | None = None) -> None:
+    """Write the bot's configuration so that nobody else on the machine can read the passwords.
+
+    ``second`` is a MariaDB, for a data source of another kind.
+    """
+    more = ""
+    if second is not None:
+        more = SECOND.format(
+            host=_quoted(second.host),
+            port=second.port,
+            user=_quoted(second.user),
+            password=_quoted(second.password),
+        )
     text = FILE.format(
+        more=more,
         host=_quoted(endpoint.host),
         port=endpoint.port,
         user=_quoted(endpoint.user),

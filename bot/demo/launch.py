@@ -23,10 +23,12 @@ from bot.demo.configuration import bot_environment, write_configuration
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.endpoint import Endpoint, UnusableDatabase, check_login, read_endpoint
+from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.mariadb import find_server as find_mariadb
 from bot.demo.processes import GuardedProcess, stop_leftover
-from bot.demo.shop import create_bot_account
+from bot.demo.shop import MARIADB_BOT_GRANT, create_bot_account
 from bot.demo.slack.server import SlackSandbox
-from bot.demo.workload import Workload
+from bot.demo.workload import MARIADB_LET_IT_RUN, Workload
 
 DEFAULT_PORT = 8026
 # The same as in manifest.yml; a test holds them together.
@@ -92,21 +94,26 @@ class _Demo:
         sandbox = everything.enter_context(_sandbox(port))
         self._clear_the_last_run()
         endpoint = self._own_database(everything, own) if own else self._embedded_database(everything)
-        bot = self._bot(everything, sandbox, endpoint)
+        second = None if own else self._mariadb(everything)
+        bot = self._bot(everything, sandbox, endpoint, second)
         _say(f"Ready: {sandbox.base_url}")
         listing = "/sessions active-only" if own else "/sessions tenant=sys active-only"
         _say(f"Type there:  {listing}")
         _say("             /kill-session ID query     with an id from that list")
+        if second is not None:
+            _say("             /sessions source=crm       the same on a MariaDB")
         _say(f"The bot's log is {bot.log}. Ctrl-C stops everything.")
         self._watch(bot)
 
     def remove_data(self) -> None:
         """Remove the database's folder, some 400 MB; after a failure it is kept for its logs."""
-        shutil.rmtree(self._data, ignore_errors=True)
+        for folder in (self._data, self._folder / "mariadb"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _clear_the_last_run(self) -> None:
         """Begin with a new database: it is there in seconds, and whatever killed the last one is forgotten."""
         stop_leftover(self._data / "run" / "seekdb.pid", expected=str(self._data))
+        stop_leftover(self._folder / "mariadb" / "server.pid", expected=str(self._folder / "mariadb"))
         self.remove_data()
         for file in self._folder.glob("session-bot.db*"):
             file.unlink()
@@ -122,6 +129,21 @@ class _Demo:
         _say("  refuse every login that does not come from this machine.")
         root = Endpoint(database.host, database.port, database.user, database.password)
         self._start_workload(everything, root)
+        return Endpoint(database.host, database.port, user, password)
+
+    def _mariadb(self, everything: ExitStack) -> Endpoint | None:
+        """Start a data source of another kind, where the machine has what it takes."""
+        try:
+            find_mariadb()
+        except DatabaseUnavailable as problem:
+            _say(f"One data source only. {problem} adds a second one.")
+            return None
+        with _step("Starting a MariaDB as a second data source"):
+            database = everything.enter_context(EmbeddedMariaDB(base_dir=self._folder / "mariadb"))
+            with database.connect() as connection:
+                user, password = create_bot_account(connection, MARIADB_BOT_GRANT)
+            root = (database.host, database.port, database.user, database.password)
+            everything.enter_context(Workload(*root, let_it_run=MARIADB_LET_IT_RUN))
         return Endpoint(database.host, database.port, user, password)
 
     def _own_database(self, everything: ExitStack, endpoint: Endpoint) -> Endpoint:
@@ -144,9 +166,11 @@ class _Demo:
             except pymysql.err.MySQLError as problem:
                 raise DemoFailed(f"The workload's databases and users cannot be created: {problem}") from problem
 
-    def _bot(self, everything: ExitStack, sandbox: SlackSandbox, endpoint: Endpoint) -> GuardedProcess:
+    def _bot(
+        self, everything: ExitStack, sandbox: SlackSandbox, endpoint: Endpoint, second: Endpoint | None
+    ) -> GuardedProcess:
         file = self._folder / "session-bot.toml"
-        write_configuration(file, endpoint, self._folder / "session-bot.db")
+        write_configuration(file, endpoint, self._folder / "session-bot.db", second)
         with _step("Starting the bot"):
             bot = GuardedProcess(
                 self._bot_command,

@@ -9,7 +9,7 @@ from pathlib import Path
 from bot.demo.embedded import DatabaseUnavailable, EmbeddedServer
 from bot.demo.processes import GuardedProcess, stop_leftover, tail
 
-NO_SERVER = "There is no MariaDB on this machine. On Debian and Ubuntu: apt-get install mariadb-server"
+NO_SERVER = "There is no MariaDB on this machine; on Debian and Ubuntu apt-get install mariadb-server"
 # With these a new server answers after 2 s and takes 91 MB of disk (10.11).
 SMALL = (
     "--innodb-log-file-size=4M",

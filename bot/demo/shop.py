@@ -35,6 +35,7 @@ BOT_USER = "session_bot"
 # Enough on seekdb 1.3 and 1.4 (measured): with it the session, lock and transaction views can be read, and
 # every account of tenant sys may close every session without a privilege. PROCESS or SUPER open no view.
 BOT_GRANT = "SELECT ON oceanbase.*"
+MARIADB_BOT_GRANT = "PROCESS, CONNECTION ADMIN ON *.*"
 
 REGIONS = ("north", "south", "east", "west")
 ORDER_COUNT = 600
@@ -58,9 +59,9 @@ def create_users(connection: "Connection[Cursor]") -> dict[str, str]:
     return {user: _create_user(connection, user, grants) for user, grants in GRANTS.items()}
 
 
-def create_bot_account(connection: "Connection[Cursor]") -> tuple[str, str]:
+def create_bot_account(connection: "Connection[Cursor]", grant: str = BOT_GRANT) -> tuple[str, str]:
     """Create the account that the bot lists and closes sessions with; return its name and password."""
-    return BOT_USER, _create_user(connection, BOT_USER, (BOT_GRANT,))
+    return BOT_USER, _create_user(connection, BOT_USER, (grant,))
 
 
 def _create_user(connection: "Connection[Cursor]", user: str, grants: tuple[str, ...]) -> str:

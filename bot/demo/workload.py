@@ -14,7 +14,9 @@ import pymysql
 from bot.demo.client import Account, Client, EventLog
 from bot.demo.shop import create_databases, create_users
 
-HOURS = "7200000000"  # microseconds; by default OceanBase ends every statement after 10 s
+# By default OceanBase ends every statement after 10 s, MariaDB the wait for a row after 50 s.
+LET_IT_RUN = "SET ob_query_timeout = 7200000000"  # microseconds
+MARIADB_LET_IT_RUN = "SET innodb_lock_wait_timeout = 7200"  # seconds
 REPORT = """
 SELECT c.region,
        DATE_FORMAT(o.ordered_at, '%Y-%m') AS month,
@@ -52,14 +54,17 @@ class Workload:
     """The clients of three small applications, as threads that end with `stop()` or with the process.
 
     `user` must be allowed to create databases and users; it is used for that alone, before the first client
-    logs in. `events` is safe to read from any thread.
+    logs in. `let_it_run` is run where a statement must not end by itself. `events` is safe to read from any thread.
     """
 
-    def __init__(self, host: str, port: int, user: str, password: str, pace: Pace | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, user: str, password: str, pace: Pace | None = None, *, let_it_run: str = LET_IT_RUN
+    ) -> None:
         self.events = EventLog()
         self._endpoint = (host, port)
         self._creator = (user, password)
         self._pace = pace or Pace()
+        self._let_it_run = let_it_run
         self._passwords: dict[str, str] = {}
         self._row_is_held = threading.Event()
         self._clients: list[Client] = []
@@ -148,14 +153,14 @@ class Workload:
         return work
 
     def _report(self, client: Client) -> None:
-        client.run(f"SET ob_query_timeout = {HOURS}")
+        client.run(self._let_it_run)
         client.run(REPORT)
         client.note("done")
         client.rest(self._pace.between_reports)
 
     def _hold_a_row(self, client: Client) -> None:
         """Leave a transaction open, as a person does who goes to lunch, until the session is closed."""
-        client.run(f"SET ob_query_timeout = {HOURS}")
+        client.run(self._let_it_run)
         client.run("BEGIN")
         client.run(BLOCKED_ROW.format(step=40))
         client.note("holding")
@@ -167,7 +172,7 @@ class Workload:
     def _writer(self, step: int) -> Callable[[Client], None]:
         def work(client: Client) -> None:
             self._row_is_held.wait(10)
-            client.run(f"SET ob_query_timeout = {HOURS}")
+            client.run(self._let_it_run)
             client.run(BLOCKED_ROW.format(step=step))
             client.note("done")
             client.rest(self._pace.between_writes)

@@ -36,6 +36,7 @@ WELL_KNOWN: dict[str, tuple[str, str]] = {
     "ob_route_policy": ("", "which replicas a weak read goes to"),
     "ob_trx_timeout": ("µs", "when an open transaction is rolled back, counted from its start"),
     "ob_trx_idle_timeout": ("µs", "when an idle open transaction is rolled back and its session disconnected"),
+    "ob_pl_block_timeout": ("µs", "when a running procedure is ended"),
     "ob_trx_lock_timeout": ("µs", "how long a statement waits for a row lock; -1 is until its query timeout"),
     "tx_isolation": ("", "what a transaction sees of others"),
     "transaction_isolation": ("", "what a transaction sees of others"),

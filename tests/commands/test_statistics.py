@@ -58,7 +58,7 @@ def test_an_entry_of_the_menu_opens_the_list_of_that_group(stage: Stage, by: str
     mine = stage.connect(user="auditor", bind_address="127.0.0.7")
     stage.connect(user="auditor", bind_address="127.0.0.17", database="depot")
     answer = stage.asks(stage.alice, f"/sessions stats user=auditor by={by}", "Session statistics of demo")
-    menu = f"Open the list of a {table_of(answer)[0][0]}"
+    menu = f"Open the list of one {table_of(answer)[0][0]}"
     wanted = {"user": "auditor", "source": "127.0.0.7", "db": "-"}[by]
     [option] = [text for text in options_of(answer, menu) if text.startswith(f"{wanted} · ")]
     before = {message["key"] for message in stage.alice.messages()}

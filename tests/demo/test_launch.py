@@ -273,12 +273,24 @@ def test_the_configuration_says_what_was_given_and_is_for_its_owner_alone(tmp_pa
     file.chmod(0o644)
     write_configuration(file, Endpoint("127.0.0.1", 2881, 'o"dd\\user@sys', "ü\n\x7f'"), tmp_path / "s.db")
     configuration = tomllib.loads(file.read_text(encoding="utf-8"))
-    source = configuration["data_sources"][configuration["default_source"]]
+    assert list(configuration["data_sources"]) == ["demo"]
+    source = configuration["data_sources"]["demo"]
     assert (source["user"], source["password"]) == ('o"dd\\user@sys', "ü\n\x7f'")
     assert configuration["store"]["url"] == f"sqlite:///{tmp_path}/s.db"
     rights = {who: rule["may"] for rule in configuration["access"] for who in rule["who"]}
     assert rights == {"U01ALICE": ["view", "close"], "U02BOB": ["view", "close", "approve"]}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_second_data_source_is_of_another_kind_and_only_the_incident_channel_has_a_default(tmp_path: Path) -> None:
+    file = tmp_path / "session-bot.toml"
+    here, second = Endpoint("127.0.0.1", 2881, "bot", "one"), Endpoint("127.0.0.1", 3306, "bot", "two")
+    write_configuration(file, here, tmp_path / "s.db", second)
+    configuration = tomllib.loads(file.read_text(encoding="utf-8"))
+    assert configuration["data_sources"]["crm"] == {
+        "kind": "mysql", "host": "127.0.0.1", "port": 3306, "user": "bot", "password": "two",
+    }  # fmt: skip
+    assert configuration["channels"] == {"C01INC": {"data_source": "demo"}}
 
 
 def test_the_bot_gets_nothing_of_a_real_workspace_and_no_proxy(tmp_path: Path) -> None:

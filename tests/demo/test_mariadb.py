@@ -1,6 +1,7 @@
 """The MariaDB of the demo and the tests starts, comes back and ends as it is told."""
 
 import contextlib
+import time
 from pathlib import Path
 
 import pymysql
@@ -8,6 +9,8 @@ import pytest
 
 from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.mariadb import NO_SERVER, EmbeddedMariaDB
+from bot.demo.shop import MARIADB_BOT_GRANT, create_bot_account
+from bot.demo.workload import MARIADB_LET_IT_RUN, Workload
 
 
 def test_it_answers_on_a_loopback_port_with_its_password_and_without_it_refuses(mariadb: EmbeddedMariaDB) -> None:
@@ -36,3 +39,23 @@ def test_a_machine_without_mariadb_is_told_what_to_install(monkeypatch: pytest.M
     with pytest.raises(DatabaseUnavailable, match="apt-get install mariadb-server") as told:
         EmbeddedMariaDB()
     assert str(told.value) == NO_SERVER
+
+
+def test_the_demos_workload_runs_on_it_with_writers_that_wait_for_a_row_and_a_bot_that_sees_them_all() -> None:
+    with EmbeddedMariaDB() as database:
+        with contextlib.closing(database.connect()) as connection:
+            user, password = create_bot_account(connection, MARIADB_BOT_GRANT)
+        root = (database.host, database.port, database.user, database.password)
+        with Workload(*root, let_it_run=MARIADB_LET_IT_RUN) as workload:
+            workload.events.wait_for("stock-take", "holding")
+            with database.connect(user=user, password=password) as connection, connection.cursor() as cursor:
+                deadline = time.monotonic() + 10
+                waiting: object = None
+                while waiting != (2,):
+                    assert time.monotonic() < deadline, "two writers should wait for the row"
+                    # The list of transactions is renewed only when nobody has read it for 0.1 s.
+                    time.sleep(0.2)
+                    cursor.execute("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'")
+                    waiting = cursor.fetchone()
+                cursor.execute("SELECT COUNT(DISTINCT USER) FROM information_schema.PROCESSLIST WHERE HOST LIKE '127%'")
+                assert cursor.fetchone() >= (5,)

@@ -9,7 +9,7 @@ from typing import Any
 import slackblocks as kit
 
 from bot.sessions.statement import cut
-from bot.slack.text import unformatted, visible
+from bot.slack.text import visible
 
 _MAX_TEXT = 3000  # characters of one text element
 _CAVEATS, _CAVEAT = 5, 300  # sentences, and characters of each
@@ -77,14 +77,14 @@ def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -
     ]
 
 
-def context(*texts: str) -> kit.ContextBlock:
-    """Small print; each text is mrkdwn and must be free of data that is not escaped."""
-    return kit.ContextBlock([kit.Text(text, verbatim=True) for text in texts])
+def context(*texts: str | kit.PlainText) -> kit.ContextBlock:
+    """Small print; a text is mrkdwn and must be free of data that is not escaped."""
+    return kit.ContextBlock([kit.Text(one, verbatim=True) if isinstance(one, str) else one for one in texts])
 
 
-def caveats(sentences: Sequence[str]) -> list[str]:
+def caveats(sentences: Sequence[str]) -> list[kit.PlainText]:
     """Sentences on what is not seen, as small print for ``context``: no more than fit beside a list."""
-    return [f"⚠️ {unformatted(cut(sentence, _CAVEAT))}" for sentence in sentences[:_CAVEATS]]
+    return [kit.PlainText(f"⚠️ {visible(cut(sentence, _CAVEAT))}", emoji=False) for sentence in sentences[:_CAVEATS]]
 
 
 def moment(at: datetime, style: str = "{time_secs}") -> str:
@@ -93,7 +93,7 @@ def moment(at: datetime, style: str = "{time_secs}") -> str:
 
 
 def seconds(value: float) -> str:
-    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h."""
+    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h, 4.0 days."""
     if value < 1:
         return f"{value * 1000:.0f} ms"
     if value < 10:
@@ -102,7 +102,9 @@ def seconds(value: float) -> str:
         return f"{value:.0f} s"
     if value < 7200:
         return f"{value / 60:.0f} min"
-    return f"{value / 3600:.1f} h"
+    if value < 172_800:
+        return f"{value / 3600:.1f} h"
+    return f"{value / 86_400:.1f} days"
 
 
 def _pieces(text: str) -> list[str]:

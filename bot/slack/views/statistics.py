@@ -154,7 +154,7 @@ def _open(found: Statistics) -> kit.Block | None:
     if not options:
         return None
     menu = kit.StaticSelectMenu(
-        action_id=OPEN, options=options, placeholder=kit.PlainText(f"Open the list of a {_LABELS[found.by]}")
+        action_id=OPEN, options=options, placeholder=kit.PlainText(f"Open the list of one {_LABELS[found.by]}")
     )
     # A new block id each time: Slack keeps a menu's choice with its block.
     return kit.ActionsBlock([menu], block_id=f"statistics.{found.as_of.timestamp():.6f}")
