@@ -58,4 +58,4 @@ def test_the_demos_workload_runs_on_it_with_writers_that_wait_for_a_row_and_a_bo
                     cursor.execute("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'")
                     waiting = cursor.fetchone()
                 cursor.execute("SELECT COUNT(DISTINCT USER) FROM information_schema.PROCESSLIST WHERE HOST LIKE '127%'")
-                assert cursor.fetchone() >= (5,)
+                assert cursor.fetchall()[0][0] >= 5
