@@ -35,7 +35,7 @@ from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
-from commands import home, kill_session, sessions, show, sources, statistics, variables
+from commands import deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
 
@@ -152,13 +152,14 @@ def _register(
     full_sql = {name: source.show_sql == "full" for name, source in settings.data_sources.items()}
     show_command = show.ShowCommand(service, requests, access, defaults, full_sql)
     verbs: dict[str, Verb] = {}
-    topics = {module.NAME: module.TOPIC for module in (show, statistics, variables, sources, kill_session)}
+    topics = {module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, kill_session)}
     list_command = sessions.SessionsCommand(service, access, defaults, full_sql, verbs, topics)
     statistics_command = statistics.StatisticsCommand(service, access, defaults, full_sql, list_command.answer)
     verbs |= {
         show.NAME: show_command.answer,
         statistics.NAME: statistics_command.answer,
         variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
+        deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, full_sql).answer,
         sources.NAME: sources.SourcesCommand(service, access).answer,
     }
     registers: list[Callable[[SessionBot], None]] = [

@@ -14,7 +14,7 @@ from bot.demo import launch
 from bot.slack.arguments import parse as parse_sessions
 from bot.slack.typed import repaired
 from bot.slack.wishes import read_wish
-from commands import kill_session, sessions, show, sources, statistics, variables
+from commands import deadlocks, kill_session, sessions, show, sources, statistics, variables
 
 ROOT = Path(__file__).parent.parent
 REGISTERED = {
@@ -26,8 +26,9 @@ VERBS: dict[str, Callable[[str], object]] = {
     sources.NAME: sources.parse,
     statistics.NAME: statistics.read,
     variables.NAME: variables.read,
+    deadlocks.NAME: deadlocks.read,
 }
-MODULES = (sessions, kill_session, show, sources, statistics, variables)
+MODULES = (sessions, kill_session, show, sources, statistics, variables, deadlocks)
 # The scope that each Web API method wants (SLACK.md section 6).
 SCOPES = {
     "chat_postMessage": "chat:write", "chat_postEphemeral": "chat:write", "chat_update": "chat:write",

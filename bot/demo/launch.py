@@ -36,7 +36,7 @@ COMMANDS = [
     {
         "command": "/sessions",
         "description": "List OceanBase sessions and close them",
-        "usage_hint": "[filter…] [active-only|idle] [private] | show ID | stats | vars | sources | help",
+        "usage_hint": "[filter…] [active-only|idle] [private] | show ID | stats | vars | deadlocks | sources | help",
     },
     {
         "command": "/kill-session",

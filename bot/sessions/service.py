@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, InputError, NotAllowedError
 from bot.sessions import kinds, variables
 from bot.sessions.database import Connection, Pool, try_login
+from bot.sessions.deadlocks import Deadlocks, History, complete, detection
 from bot.sessions.details import SessionDetails
 from bot.sessions.dialect import Dialect
 from bot.sessions.direct import OUT_OF_REACH, is_among, kill_directly
@@ -158,6 +159,23 @@ class DataSource:
                 as_of=datetime.now(UTC),
                 caveats=self._caveats(connection, dialect),
             )
+
+        return self._read(ask)
+
+    def deadlocks(self, since: timedelta, tenants: Tenants) -> Deadlocks:
+        """Read the history of deadlocks; raises ``InputError`` where the server keeps none, else as ``page``."""
+        scope = self._scope(tenants)
+
+        def ask(connection: Connection, dialect: Dialect) -> Deadlocks:
+            history = History.probe(connection) if dialect.has_tenants else None
+            if history is None:
+                raise InputError(f"Data source {self.name} keeps no history of deadlocks that its login can read.")
+            if scope is not None and not history.has_tenants and dialect.login_tenant not in scope:
+                raise NotAllowedError(f"{self.name} tells the deadlocks of tenant {dialect.login_tenant} only.")
+            now = datetime.now(UTC)
+            statement = history.statement(scope, since, now)
+            events, incomplete = complete(connection.rows(statement.sql, statement.values))
+            return Deadlocks(self.name, since, events, incomplete, detection(connection), now)
 
         return self._read(ask)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from bot.closing.targets import id_out_of_range
 from bot.errors import InputError
@@ -35,6 +36,19 @@ def values_of(field: Field, word: KeyWord) -> tuple[str | int | float, ...]:
     if field is Field.STATUS:
         return tuple(_state(value) for value in word.values)
     return word.values
+
+
+def span(value: str, longest: timedelta, example: str) -> timedelta:
+    """Read a duration that reaches back into the past; raises ``InputError``."""
+    match = _DURATION.fullmatch(value.lower())
+    seconds = float(match[1]) * UNITS[match[2]] if match and match[2] in UNITS else 0
+    if not 1 <= seconds <= longest.total_seconds():
+        raise InputError(
+            f"“{value[:60]}” is no time to look back. Give a number with s, m, h or d, at most {longest.days}d.",
+            spot=value,
+            example=example,
+        )
+    return timedelta(seconds=seconds)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,69 @@
+"""The answer to ``/sessions deadlocks``: OCP's history of deadlocks, an event after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import slackblocks as kit
+
+from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
+from bot.sessions.statement import cut, digest, without_passwords
+from bot.slack.message import Message
+from bot.slack.text import visible
+from bot.slack.values import duration
+from bot.slack.views import parts
+
+_OFF = (
+    "Deadlock detection is switched off on this cluster: deadlocks end by their time-outs only, and none is recorded. "
+    "An administrator switches it on with ALTER SYSTEM SET _lcl_op_interval = '30ms'; it costs about 2 % of the CPU."
+)
+_SQL = 150
+_RESOURCE = 80
+_CHARACTERS = 11_000  # of all events together (SLACK.md 2.2)
+
+
+def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Message:
+    """Show the events; ``notes`` are sentences on how the input was understood."""
+    since = duration(found.since.total_seconds())
+    blocks: list[kit.Block] = [parts.header(f"Deadlocks on {found.source}")]
+    said = [*notes, *([_OFF] if found.detection is False else [])]
+    if not found.events:
+        said.append(f"There was no deadlock in the last {since}.")
+    if said:
+        blocks.append(parts.lines(*([parts.plain(sentence)] for sentence in said)))
+    shown = 0
+    left = _CHARACTERS
+    for event in found.events:
+        lines = _event(event, full_sql=full_sql)
+        left -= sum(len(part.text) for line in lines for part in line)
+        if left < 0:
+            break
+        shown += 1
+        blocks += [kit.DividerBlock(), parts.context(_heading(event)), parts.lines(*lines)]
+    blocks.append(parts.context(_footer(found, shown, since)))
+    return Message(f"Deadlocks on {found.source}: {len(found.events)} in the last {since}", blocks)
+
+
+def _heading(event: Deadlock) -> str:
+    return f"*{parts.moment(event.at, '{date_short_pretty} {time_secs}')}* · {len(event.members)} transactions"
+
+
+def _event(event: Deadlock, *, full_sql: bool) -> list[parts.Line]:
+    facts = [("Event", event.id), *([("Tenant", event.tenant)] if event.tenant else [])]
+    return [parts.facts(facts), *(_member(member, full_sql=full_sql) for member in event.members)]
+
+
+def _member(member: Member, *, full_sql: bool) -> parts.Line:
+    done = "interrupted" if member.interrupted else "went on"
+    line = [parts.bold(f"{member.number}. "), parts.plain(f"transaction {cut(member.transaction, 40)}, {done}  ")]
+    if member.sql:
+        sql = " ".join(without_passwords(member.sql).split()) if full_sql else digest(member.sql, _SQL)
+        line.append(parts.code(cut(visible(sql), _SQL)))
+    if full_sql and member.resource:  # it holds the values of the row's key
+        line.append(parts.plain(f"  asked for {cut(visible(member.resource), _RESOURCE)}"))
+    return line
+
+
+def _footer(found: Deadlocks, shown: int, since: str) -> str:
+    lacking = f" · {found.incomplete} left out, since the history lacks a part of them" if found.incomplete else ""
+    return f"{shown} shown, newest first · last {since}{lacking} · as of {parts.moment(found.as_of)}"

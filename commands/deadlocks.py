@@ -1,0 +1,95 @@
+"""/sessions deadlocks: the history of deadlocks, as OCP's page has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bot.access import Access, Right
+from bot.errors import InputError
+from bot.sessions.model import Operator
+from bot.sessions.service import SessionService
+from bot.slack.channels import Defaults
+from bot.slack.events import Command
+from bot.slack.values import span
+from bot.slack.views import deadlocks as view
+from bot.slack.views.help import Topic
+from bot.slack.words import KeyWord, nearest, words
+
+NAME = "deadlocks"  # the verb after /sessions
+USAGE = "/sessions deadlocks [since=7d] [tenant=…] [source=…] [private]"
+EXAMPLES = (
+    ("/sessions deadlocks", "of the last seven days, newest first"),
+    ("/sessions deadlocks since=2h tenant=shop", "of two hours, of one tenant"),
+)
+TOPIC = Topic(USAGE, "Show which transactions deadlocked, and which of them was interrupted", EXAMPLES)
+
+LONGEST = timedelta(days=30)
+_KEYS = ("since", "tenant", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was typed after ``deadlocks``; ``notes`` are sentences on what had to be corrected."""
+
+    since: timedelta = timedelta(days=7)
+    tenant: str | None = None
+    source: str | None = None
+    private: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def read(text: str) -> Question:
+    """Read the words after ``deadlocks`` (already repaired). Raises ``InputError``."""
+    keys: dict[str, str] = {}
+    notes: list[str] = []
+    private = False
+    for word in words(text):
+        if isinstance(word, KeyWord):
+            key = _key(word, notes)
+            if key in keys or word.operator is not Operator.CONTAINS or len(word.values) != 1:
+                raise InputError(f"{key} takes one value after =, once.", spot=word.text, example=EXAMPLES[1][0])
+            keys[key] = word.values[0]
+        elif word.word == "private":
+            private = True
+        else:
+            raise InputError(f"“{word.text[:60]}” is not understood here.", spot=word.text, example=EXAMPLES[1][0])
+    since = span(keys["since"], LONGEST, EXAMPLES[1][0]) if "since" in keys else timedelta(days=7)
+    return Question(since, keys.get("tenant"), keys.get("source"), private, tuple(notes))
+
+
+def _key(word: KeyWord, notes: list[str]) -> str:
+    if word.key in _KEYS:
+        return word.key
+    meant = nearest(word.key, _KEYS)
+    if meant is None:
+        raise InputError(
+            f"There is no key “{word.key}” here. There is: {', '.join(_KEYS)}.", spot=word.text, example=EXAMPLES[1][0]
+        )
+    notes.append(f"“{word.key}” was read as {meant}.")
+    return meant
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlocksCommand:
+    """What /sessions deadlocks does."""
+
+    sessions: SessionService
+    access: Access
+    defaults: Defaults
+    full_sql: Mapping[str, bool]  # by data source
+
+    def answer(self, command: Command, text: str) -> None:
+        """Answer the command."""
+        question = read(text)
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        source = self.defaults.source_for(question.source, command.channel, allowed)
+        tenants = self.access.scope(command.person, Right.VIEW, source, command.channel).tenants
+        tenant = question.tenant or self.defaults.tenant_for(source, command.channel)
+        if tenant is not None:
+            self.access.require(command.person, Right.VIEW, source, command.channel, tenant)
+            tenants = frozenset({tenant})
+        found = self.sessions.source(source).deadlocks(question.since, tenants)
+        message = view.deadlocks(found, question.notes, full_sql=self.full_sql[source])
+        (command.reply.private if question.private else command.reply.public)(message)
