@@ -55,7 +55,7 @@ def test_words_after_sources_earn_a_sentence(stage: Stage) -> None:
 
 def test_a_list_of_a_login_that_sees_little_says_so_in_its_footer(wide_stage: Stage) -> None:
     said = text_of(wide_stage.asks(wide_stage.alice, "/sessions source=limited", "Sessions on limited"))
-    assert "⚠️ Read from information＿schema.PROCESSLIST" in said
+    assert "⚠️ Read from information_schema.PROCESSLIST" in said
     assert "⚠️ Sessions of auditor are left out" in said
 
 
@@ -63,7 +63,7 @@ def test_a_session_of_such_a_source_is_shown_with_what_there_is(wide_stage: Stag
     report = wide_stage.runs("SELECT SLEEP(60), 'a secret'")
     card = wide_stage.asks(wide_stage.alice, f"/sessions show {report.id} source=limited", "Status ACTIVE")
     assert "SELECT SLEEP(?), ?" in text_of(card)
-    assert "⚠️ Read from information＿schema.PROCESSLIST" in text_of(card)
+    assert "⚠️ Read from information_schema.PROCESSLIST" in text_of(card)
     assert "Transaction not known" in text_of(card), "and not: none"
 
 
