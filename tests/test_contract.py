@@ -95,6 +95,15 @@ def test_every_example_of_readme_and_help_runs_as_it_stands(example: str) -> Non
         read_wish(repaired(words))
 
 
+def test_every_test_that_the_readme_names_as_a_proof_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert len(named) > 50
+    there: set[str] = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        there |= set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named - there == set()
+
+
 def test_the_readme_names_both_commands_and_the_two_that_start_everything() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for word in (*REGISTERED, "make demo", "make test", "session-bot check", "manifest.yml"):
