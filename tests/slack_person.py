@@ -81,6 +81,10 @@ class Person:
         messages: list[Json] = self.state()["messages"][channel or self.channel]
         return messages
 
+    def direct_messages(self) -> list[Json]:
+        """Return what the bot has told this person directly, oldest first."""
+        return self.state()["messages"].get(f"D{self.id[1:]}") or []
+
     def now(self, message: Json) -> Json | None:
         """Return a message as it stands now, None if it was deleted."""
         return next((m for m in self.messages(message["channel"]) if m["key"] == message["key"]), None)

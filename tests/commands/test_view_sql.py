@@ -56,3 +56,16 @@ def test_a_statement_too_long_for_a_window_says_so_where_slack_refuses_the_file(
     assert "Slack takes no longer text here: these are the first" in said
     assert "Slack refused the file with the whole statement" in said
     assert "files:write and im:write" in said
+
+
+def test_a_statement_too_long_for_a_window_goes_whole_to_the_presser_alone_as_a_file(wide_stage: Stage) -> None:
+    report = wide_stage.runs(LONG)
+    said = text_of(looks(wide_stage, wide_stage.alice, report.id))
+    assert "Slack takes no longer text here: these are the first" in said
+    [message] = wide_stage.alice.direct_messages()
+    [file] = message["files"]
+    assert file["title"] == f"SQL of {report.id}"
+    assert file["text"].endswith(" the end'")
+    assert file["text"].count("\\u0080") == 31_000, "what cannot be seen is written out"
+    assert wide_stage.bob.direct_messages() == []
+    assert not any(message.get("files") for message in wide_stage.bob.messages())

@@ -33,7 +33,7 @@ class ChatMethods:
         }
 
     def _channel(self, arguments: Json) -> Channel:
-        channel = self._world.channel(str(arguments.get("channel")))
+        channel = self._workspace.channel(str(arguments.get("channel")))
         if channel is None or (channel.is_private and not channel.has_bot):
             raise Refused("channel_not_found")
         return channel

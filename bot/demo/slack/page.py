@@ -15,7 +15,7 @@ from bot.demo.slack.delivery import NotAcknowledged
 from bot.demo.slack.home import Home
 from bot.demo.slack.interactions import Interactions
 from bot.demo.slack.refusals import Json, PersonRefused
-from bot.demo.slack.workspace import Message, View, Workspace, shown_home, shown_view
+from bot.demo.slack.workspace import Message, View, Workspace, described, shown_home, shown_view
 from bot.demo.slack.world import Channel, Command, Member
 
 NOT_ANSWERED = "The app did not answer in time."
@@ -72,7 +72,7 @@ class Page:
         return person
 
     def _channel(self, person: Member, channel_id: object) -> Channel:
-        channel = self._world.channel(str(channel_id))
+        channel = self._workspace.channel(str(channel_id))
         if channel is None or person.id not in channel.members:
             raise PersonRefused("no_such_channel", f"{person.name} is not in that channel.", 404)
         return channel
@@ -104,7 +104,7 @@ class Page:
                     {"id": p.id, "name": p.name, "title": p.title, "color": p.color, "is_guest": p.is_guest}
                     for p in self._world.people
                 ],
-                "channels": [_described(channel) for channel in self._world.channels],
+                "channels": [described(channel) for channel in self._world.channels],
                 "commands": [
                     {"command": c.command, "description": c.description, "usage_hint": c.usage_hint}
                     for c in self._commands
@@ -119,7 +119,7 @@ class Page:
             person = self._person(request.query_params.get("as"))
         except PersonRefused as refusal:
             return _refusal(refusal)
-        channels = [_described(c) for c in self._world.channels if person.id in c.members]
+        channels = [described(c) for c in self._workspace.channels_of(person.id)]
         views = [shown_view(view) for view in self._workspace.stack(person.id)]
         home = self._workspace.home(person.id)
         return JSONResponse(
@@ -212,15 +212,6 @@ async def _json_body(request: Request) -> Json:
 def _refusal(refusal: PersonRefused) -> Response:
     body = {"ok": False, "error": refusal.error, "message": refusal.message}
     return JSONResponse(body, refusal.status)
-
-
-def _described(channel: Channel) -> Json:
-    return {
-        "id": channel.id,
-        "name": channel.name,
-        "is_private": channel.is_private,
-        "members": list(channel.members),
-    }
 
 
 def is_foreign(connection: HTTPConnection, port: int) -> bool:

@@ -12,6 +12,13 @@ from bot.demo.slack.world import Channel, Member, World
 VERIFICATION_TOKEN = "sandbox-verification-token"  # noqa: S105 - deprecated by Slack, proves nothing
 
 
+def channel_name(channel: Channel) -> str:
+    """How Slack names a conversation in payloads: a private one is not told by its name."""
+    if channel.is_direct:
+        return "directmessage"
+    return "privategroup" if channel.is_private else channel.name
+
+
 class Payloads:
     """Builds payloads for one workspace; with `bare` what Slack does not promise is left out."""
 
@@ -42,7 +49,7 @@ class Payloads:
         if not bare:
             payload["token"] = VERIFICATION_TOKEN
             payload["team_domain"] = self._world.team_domain
-            payload["channel_name"] = "privategroup" if channel.is_private else channel.name
+            payload["channel_name"] = channel_name(channel)
             payload["user_name"] = person.username
         return payload
 
@@ -78,7 +85,7 @@ class Payloads:
     ) -> Json:
         """Build what a press on a message sends; one on an ephemeral message does not show the message."""
         ephemeral = message.only_for is not None
-        channel = self._world.channel(message.channel)
+        channel = self._workspace.channel(message.channel)
         payload = self._interaction("block_actions", person, trigger_id, bare=bare)
         payload["container"] = {
             "type": "message",
@@ -90,7 +97,7 @@ class Payloads:
             payload["container"]["thread_ts"] = message.thread_ts
         payload["channel"] = {"id": message.channel}
         if not bare and channel:
-            payload["channel"]["name"] = "privategroup" if channel.is_private else channel.name
+            payload["channel"]["name"] = channel_name(channel)
         if not bare and not ephemeral:
             payload["message"] = self.message(message)
         payload["state"] = {"values": state}

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,11 +19,13 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from websockets.exceptions import InvalidState
 
 from bot.demo.slack.calls import Calls, Changes
 from bot.demo.slack.chat import ChatMethods
 from bot.demo.slack.delivery import ACK_WITHIN, Delivery
 from bot.demo.slack.faults import Faults
+from bot.demo.slack.files import FileMethods
 from bot.demo.slack.home import Home
 from bot.demo.slack.http_mode import HttpMode
 from bot.demo.slack.interactions import Interactions
@@ -189,6 +192,7 @@ class SlackSandbox:
             clock=self._clock,
         )
         home = Home(workspace, payloads, delivery, self.faults, self._clock)
+        files = FileMethods(workspace, self.base_url)
         methods = (
             WorkspaceMethods(
                 self.world, self.base_url, None if self._request_url else self._socket_url, self.faults
@@ -196,6 +200,7 @@ class SlackSandbox:
             | ChatMethods(workspace, payloads, self.faults).table()
             | ModalMethods(workspace, tickets, payloads, self.faults).table()
             | home.table()
+            | files.table()
         )
         api = WebApi(self.world, methods, self.limits, self.faults, self.calls)
         urls = ResponseUrls(replies, tickets, self.limits, self.faults, self.calls)
@@ -205,6 +210,7 @@ class SlackSandbox:
             Route("/api/{method}", api.handle, methods=["GET", "POST"]),
             Route("/commands/{rest:path}", urls.handle, methods=["POST"]),
             Route("/actions/{rest:path}", urls.handle, methods=["POST"]),
+            Route("/upload/{file}", files.receive, methods=["POST"]),
             WebSocketRoute("/link/", self._socket_mode.serve),
             *Page(workspace, interactions, home, self._commands).routes(),
         ]
@@ -254,7 +260,8 @@ class _Server(uvicorn.Server):
             listener.close()
         state = self.server_state
         for connection in list(state.connections):
-            connection.shutdown()
+            with suppress(InvalidState):  # its other side was just closing it
+                connection.shutdown()
         end = time.monotonic() + STOP_WITHIN
         while (state.connections or state.tasks) and time.monotonic() < end:
             await asyncio.sleep(0.005)

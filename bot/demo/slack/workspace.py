@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bot.demo.slack.refusals import Json, Refused
-from bot.demo.slack.world import World
+from bot.demo.slack.world import Channel, World
 
 STACK_LIMIT = 3
 
@@ -29,6 +29,7 @@ class Message:
     only_for: str | None = None
     thread_ts: str | None = None
     edited: bool = False
+    files: list[Json] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Workspace:
         self._messages: list[Message] = []
         self._stacks: dict[str, list[View]] = {}
         self._homes: dict[str, View] = {}
+        self._directs: dict[str, Channel] = {}
         self._listeners: list[Listener] = []
         self._last_ts = 0
 
@@ -86,8 +88,24 @@ class Workspace:
         """Return the ids of the people who see this message."""
         if message.only_for is not None:
             return (message.only_for,)
-        channel = self.world.channel(message.channel)
+        channel = self.channel(message.channel)
         return channel.members if channel else ()
+
+    def channels_of(self, user: str) -> list[Channel]:
+        """Return the conversations that a person is in, the bot's direct message among them."""
+        return [c for c in (*self.world.channels, *self._directs.values()) if user in c.members]
+
+    def channel(self, channel_id: str) -> Channel | None:
+        """Look a conversation up; None for ids that none has."""
+        direct = (c for c in self._directs.values() if c.id == channel_id)
+        return self.world.channel(channel_id) or next(direct, None)
+
+    def open_direct(self, user: str) -> Channel:
+        """Open the bot's direct message with a person, once."""
+        if user not in self._directs:
+            name = self.world.bot.name
+            self._directs[user] = Channel(f"D{user[1:]}", name, (user,), is_private=True, is_direct=True)
+        return self._directs[user]
 
     def post(
         self,
@@ -98,6 +116,7 @@ class Workspace:
         *,
         only_for: str | None = None,
         thread_ts: str | None = None,
+        files: list[Json] | None = None,
     ) -> Message:
         """Put a new message into a channel."""
         ts = self._next_ts()
@@ -112,6 +131,7 @@ class Workspace:
             self._clock(),
             only_for,
             thread_ts,
+            files=files or [],
         )
         self._messages.append(message)
         self._tell_message(message)
@@ -136,6 +156,7 @@ class Workspace:
             self.remove(message)
         self._stacks.clear()
         self._homes.clear()
+        self._directs.clear()
 
     def _tell_message(self, message: Message) -> None:
         self.tell({"type": "message", "message": self.shown(message)}, self.audience(message))
@@ -146,7 +167,7 @@ class Workspace:
 
     def messages_for(self, user: str) -> dict[str, list[Json]]:
         """Return what a person sees, channel by channel, oldest first."""
-        seen: dict[str, list[Json]] = {c.id: [] for c in self.world.channels if user in c.members}
+        seen: dict[str, list[Json]] = {c.id: [] for c in self.channels_of(user)}
         for message in self._messages:
             if message.channel in seen and user in self.audience(message):
                 seen[message.channel].append(self.shown(message))
@@ -155,6 +176,7 @@ class Workspace:
     def shown(self, message: Message) -> Json:
         """Return the message as the page gets it."""
         person = self.world.person(message.user)
+        channel = self.channel(message.channel)
         return {
             "key": message.key,
             "ts": message.ts,
@@ -169,6 +191,9 @@ class Workspace:
             "deleted": False,
             "thread_ts": message.thread_ts,
             "time": message.time,
+            "files": message.files,
+            # A direct message may be new to the page.
+            "conversation": described(channel) if channel is not None and channel.is_direct else None,
         }
 
     def stack(self, user: str) -> list[View]:
@@ -234,6 +259,17 @@ class Workspace:
 
     def _tell_views(self, user: str) -> None:
         self.tell({"type": "views", "views": [shown_view(v) for v in self.stack(user)]}, (user,))
+
+
+def described(channel: Channel) -> Json:
+    """Return a conversation as the page gets it."""
+    return {
+        "id": channel.id,
+        "name": channel.name,
+        "is_private": channel.is_private,
+        "is_direct": channel.is_direct,
+        "members": list(channel.members),
+    }
 
 
 def _machine_name(user: str, world: World) -> str:

@@ -32,6 +32,7 @@ class Channel:
     members: tuple[str, ...]
     is_private: bool = False
     has_bot: bool = True
+    is_direct: bool = False  # the bot's direct message with one person
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class World:
         "users:read",
         "channels:read",
         "groups:read",
+        "im:write",
+        "files:write",
     )
 
     def person(self, user_id: str) -> Member | None:

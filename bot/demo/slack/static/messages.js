@@ -106,9 +106,15 @@ export class MessageList {
         h("div", { class: "byline" }, h("span", { class: "author" }, message.name), isBot ? h("span", { class: "badge" }, "APP") : null,
           h("time", { datetime: time.toISOString(), title: time.toLocaleString() }, clock(time)),
           message.thread_ts && message.thread_ts !== message.ts ? h("span", { class: "threaded" }, "replied in a thread") : null),
-        content, edited, warning));
+        content, ...(message.files ?? []).map(file), edited, warning));
     return { node, surface, content, edited, warning };
   }
+}
+
+/** A snippet: its name, and its whole text when opened. */
+function file({ title, text }) {
+  return h("details", { class: "file" }, h("summary", {}, icon("copy"), h("span", {}, title), h("span", { class: "file-size" }, `${text.length.toLocaleString("en")} characters`)),
+    h("pre", { class: "code-block", tabindex: "0" }, h("code", {}, text)));
 }
 
 /** A message without blocks is one section of its text. */

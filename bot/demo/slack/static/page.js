@@ -96,6 +96,11 @@ class Page {
   }
 
   put(message) {
+    // The first message of a conversation that the bot has just opened brings it along.
+    if (message.conversation && !this.messages.has(message.channel)) {
+      this.channels.push(message.conversation);
+      this.messages.set(message.channel, new Map());
+    }
     const known = this.messages.get(message.channel);
     if (!known) return;
     const isNew = !known.has(message.key);
@@ -133,7 +138,8 @@ class Page {
     this.channel = id;
     this.unread.delete(id);
     const channel = this.channels.find((each) => each.id === id);
-    at("channel-name").replaceChildren(channel.is_private ? icon("lock") : h("span", { class: "hash", "aria-hidden": "true" }, "#"), channel.name);
+    const mark = channel.is_private ? icon("lock") : h("span", { class: "hash", "aria-hidden": "true" }, "#");
+    at("channel-name").replaceChildren(...(channel.is_direct ? [] : [mark]), channel.name);
     this.composer.channel(channel.name);
     this.showMembers(channel);
     this.showChannels();

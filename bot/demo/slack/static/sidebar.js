@@ -46,7 +46,7 @@ export class Sidebar {
   show(channels, current, unread) {
     this.channels.replaceChildren(...channels.map((channel) => {
       const classes = unread.has(channel.id) ? "channel-link unread" : "channel-link";
-      const mark = channel.is_private ? icon("lock") : h("span", { class: "hash", "aria-hidden": "true" }, "#");
+      const mark = channel.is_direct ? icon("bot") : channel.is_private ? icon("lock") : h("span", { class: "hash", "aria-hidden": "true" }, "#");
       return h("li", {}, h("button", {
         type: "button", class: classes, "aria-current": channel.id === current ? "page" : null,
         onclick: () => {

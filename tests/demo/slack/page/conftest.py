@@ -72,17 +72,21 @@ class _Handler(BaseHTTPRequestHandler):
     server: StandIn
 
     def do_POST(self) -> None:
-        fields = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
-        payload = json.loads(fields["payload"]) if "payload" in fields else fields
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if self.headers.get_content_type() == "application/json":
+            payload = json.loads(body)
+        else:
+            fields = dict(parse_qsl(body))
+            payload = json.loads(fields["payload"]) if "payload" in fields else fields
         self.server.payloads.put(payload)
         if self.server.held.is_set() and not self.server.released.wait(2 * ACK_WITHIN):
             return
-        body = json.dumps(self.server.answer).encode() if payload.get("type") == "view_submission" else b""
+        answer = json.dumps(self.server.answer).encode() if payload.get("type") == "view_submission" else b""
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer)
 
     def log_message(self, *_: object) -> None:
         """Stay silent."""

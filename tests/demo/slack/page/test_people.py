@@ -9,7 +9,7 @@ from slack_sdk import WebClient
 
 from bot.demo.slack.server import SlackSandbox
 from tests.demo.slack.page.conftest import COMMANDS, Say, StandIn
-from tests.demo.slack.page.pieces import article, raw, section
+from tests.demo.slack.page.pieces import actions, article, button, raw, section
 from tests.slack_person import Person
 
 
@@ -166,3 +166,35 @@ def test_the_page_needs_nothing_from_elsewhere(page: Page, sandbox: SlackSandbox
     expect(page.get_by_role("heading", name="incident")).to_be_visible()
     assert [url for url in asked if not re.match(re.escape(sandbox.page_url), url)] == []
     page.evaluate("globalThis.home = location.href")
+
+
+def test_a_direct_message_with_a_file_appears_for_that_person_and_opens_to_its_whole_text(
+    page: Page, client: WebClient
+) -> None:
+    channel = client.conversations_open(users="U01ALICE")["channel"]["id"]
+    client.files_upload_v2(channel=channel, content="SELECT 1\n-- the end", filename="s.sql", title="SQL of 17")
+    page.get_by_role("navigation").get_by_role("button", name="Session Bot (new messages)").click()
+    expect(page.get_by_role("heading", name="Session Bot", exact=True)).to_be_visible()
+    page.get_by_text("SQL of 17").click()
+    expect(page.get_by_text("-- the end")).to_be_visible()
+    page.get_by_role("button", name="incident").click()
+
+
+def test_the_home_tab_shows_what_the_app_publishes_and_tells_the_app_of_the_look_and_of_presses(
+    page: Page, client: WebClient, bot: StandIn
+) -> None:
+    page.locator("#apps").get_by_role("button", name="Session Bot").click()
+    opened = bot.next()
+    assert (opened["event"]["type"], opened["event"]["user"], opened["event"]["tab"]) == (
+        "app_home_opened", "U01ALICE", "home",
+    )  # fmt: skip
+    home = page.get_by_role("region", name="Home")
+    expect(home).to_contain_text("This app has not published its Home tab yet.")
+    client.views_publish(user_id="U01ALICE", view={"type": "home", "blocks": [actions(button("Refresh"))]})
+    home.get_by_role("button", name="Refresh").click()
+    pressed = bot.next()
+    assert pressed["container"]["type"] == "view"
+    assert pressed["view"]["type"] == "home"
+    assert "response_url" not in pressed
+    page.get_by_role("button", name="incident").click()
+    expect(page.get_by_role("log")).to_be_visible()
