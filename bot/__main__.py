@@ -17,20 +17,20 @@ from typing import TypeVar
 import structlog
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackClientError
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 
-from bot import __version__
+from bot import __version__, checks
 from bot.access import Access, Right, Rule
 from bot.app import Identity, SessionBot
 from bot.closing.closer import Closer
 from bot.closing.model import Approval
 from bot.closing.requests import ClosingRequests, ClosingRules
 from bot.closing.store import Store
-from bot.errors import DataSourceError, LoginRefusedError, StoreError
+from bot.errors import DataSourceError
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.service import DataSource, DataSourceOptions, SessionService
-from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
+from bot.settings import DataSourceSettings, Settings, SlackSettings, load
 from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
@@ -38,8 +38,6 @@ from bot.slack.replies import update
 from commands import deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
-
-_SOURCES_AT_ONCE = 16
 
 T = TypeVar("T")
 
@@ -61,9 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check() -> int:
     """Try everything the configuration names; 0 when all of it works."""
     loaded = load()
-    reports = _try_everything(loaded)
-    for line in (*(f"ok       {text}" for ok, text in reports if ok), *_problem_lines(loaded, reports)):
-        print(line)
+    reports = checks.everything(loaded, _client(loaded.slack) if loaded.slack else None, _data_source)
+    for ok, text in reports:
+        if ok:
+            print(f"ok       {text}")
+    for text in (*loaded.problems, *(text for ok, text in reports if not ok)):
+        print(f"problem  {text}")
     failed = bool(loaded.problems) or not all(ok for ok, _ in reports)
     print("Not everything works; see above." if failed else "Everything works.")
     return 1 if failed else 0
@@ -74,7 +75,7 @@ def run() -> int:
     _log_setup()
     loaded = load()
     client = _client(loaded.slack) if loaded.slack else None
-    refused = _refusals(loaded, client)
+    refused = checks.refusals(loaded, client, _data_source)
     if refused or client is None or loaded.slack is None or loaded.settings is None:
         print("session-bot does not start:", file=sys.stderr)
         for line in refused:
@@ -204,7 +205,7 @@ def _client(slack: SlackSettings) -> WebClient:
 
 def _warm_up(service: SessionService) -> None:
     """Make the first connection of each data source before somebody needs it."""
-    with ThreadPoolExecutor(_SOURCES_AT_ONCE) as pool:
+    with ThreadPoolExecutor(checks.SOURCES_AT_ONCE) as pool:
         for name, problem in pool.map(lambda name: (name, _failure(service.source(name))), service.names):
             if problem:
                 log.warning("data source not ready", source=name, error=str(problem))
@@ -216,76 +217,6 @@ def _failure(source: DataSource) -> DataSourceError | None:
     except DataSourceError as error:
         return error
     return None
-
-
-def _refusals(loaded: Loaded, client: WebClient | None) -> list[str]:
-    """What must be mended before the bot can be of use. A server that is down is not among it."""
-    problems = list(loaded.problems)
-    for ok, text in _try_slack(client):
-        if ok is False:
-            problems.append(text)
-    with ThreadPoolExecutor(_SOURCES_AT_ONCE) as pool:
-        problems += filter(None, pool.map(_login_refused, loaded.data_sources.items()))
-    problems += [text for ok, text in _try_store(loaded) if not ok]
-    return problems
-
-
-def _login_refused(named: tuple[str, DataSourceSettings]) -> str | None:
-    try:
-        _data_source(*named).try_login()
-    except LoginRefusedError as error:
-        return f"data_sources.{named[0]}: {error}"
-    except DataSourceError:
-        return None  # it is down; the bot starts all the same and recovers with it
-    return None
-
-
-Report = tuple[bool | None, str]  # works; does not; None: cannot be said now
-
-
-def _try_everything(loaded: Loaded) -> list[Report]:
-    reports = [*_try_slack(_client(loaded.slack) if loaded.slack else None), *_try_store(loaded)]
-    with ThreadPoolExecutor(_SOURCES_AT_ONCE) as pool:
-        reports += pool.map(_try_source, loaded.data_sources.items())
-    return reports
-
-
-def _try_source(named: tuple[str, DataSourceSettings]) -> Report:
-    source = _data_source(*named)
-    try:
-        return True, f"data_sources.{named[0]}: {source.description()}"
-    except DataSourceError as error:
-        return False, f"data_sources.{named[0]}: {error}"
-    finally:
-        source.close()
-
-
-def _try_slack(client: WebClient | None) -> list[Report]:
-    if client is None:
-        return []
-    try:
-        answer = client.auth_test()
-    except SlackApiError as error:
-        return [(False, f"SLACK_BOT_TOKEN: Slack refuses it ({error.response.get('error')}); install the app anew")]
-    except (SlackClientError, OSError) as error:
-        return [(None, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")]
-    return [(True, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
-
-
-def _try_store(loaded: Loaded) -> list[Report]:
-    if loaded.settings is None:
-        return []
-    try:
-        store = Store(loaded.settings.store.url.get_secret_value())
-        store.create()
-        store.close()
-    except StoreError as error:
-        return [(False, f"store.url: {error}")]
-    return [(True, "store: requests and records can be written")]
-
-
-def _problem_lines(loaded: Loaded, reports: Sequence[Report]) -> list[str]:
-    return [f"problem  {text}" for text in (*loaded.problems, *(text for ok, text in reports if not ok))]
 
 
 def _now() -> datetime:

@@ -108,7 +108,10 @@ class Access:
             )
 
     def sources(self, person: Person, right: Right, names: Sequence[str], channel: str) -> list[str]:
-        """Of these data sources, those where the person may do that at all."""
+        """Of these data sources, those where the person may do that at all.
+
+        Raises ``NotAllowedError`` where there is none.
+        """
         allowed = []
         for name in names:
             try:
@@ -116,6 +119,11 @@ class Access:
             except NotAllowedError:
                 continue
             allowed.append(name)
+        if not allowed:
+            raise NotAllowedError(
+                f"You may not {_DOES[right]} in this channel: no access rule allows it. "
+                f"Ask whoever runs this bot to add you to a rule; your Slack id is {person.id}."
+            )
         return allowed
 
     def rights(self, person: Person, source: str, channel: str) -> dict[Right, Scope]:

@@ -82,8 +82,8 @@ class DeadlocksCommand:
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
-        question = read(text)
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        question = read(text)
         source = self.defaults.source_for(question.source, command.channel, allowed)
         tenants = self.access.scope(command.person, Right.VIEW, source, command.channel).tenants
         tenant = question.tenant or self.defaults.tenant_for(source, command.channel)

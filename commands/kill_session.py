@@ -65,8 +65,8 @@ class KillSessionCommand:
             help_ = help_for([TOPIC], self.access, self.sessions.names, command.person, command.channel)
             command.reply.private(help_)
             return
-        wish = read_wish(text)
         allowed = self.access.sources(command.person, Right.CLOSE, self.sessions.names, command.channel)
+        wish = read_wish(text)
         if wish.where is None:
             source = self.defaults.source_for(wish.source, command.channel, allowed)
             request = self.requests.ask(

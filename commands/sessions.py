@@ -71,24 +71,21 @@ class SessionsCommand:
         if verb is not None:
             verb(command, rest.strip())
             return
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         parsed = parse(rest if first.lower() == "list" else text)
-        query = self._completed(parsed.query, command)
+        query = self.defaults.completed(parsed.query, command.channel, allowed)
         message = self._page(query, command, parsed.notes)
         (command.reply.private if query.private else command.reply.public)(message)
 
     def browse(self, press: Press) -> None:
         """Refresh, turn the page or toggle: the same question again, edited in place."""
         query = parse("" if press.value == "list" else press.value).query
-        message = self._page(self._completed(query, press), press, ())
+        allowed = self.access.sources(press.person, Right.VIEW, self.sessions.names, press.channel)
+        message = self._page(self.defaults.completed(query, press.channel, allowed), press, ())
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def _help(self, topics: Sequence[Topic], command: Command) -> None:
         command.reply.private(help_for(topics, self.access, self.sessions.names, command.person, command.channel))
-
-    def _completed(self, query: SessionQuery, event: Command | Press) -> SessionQuery:
-        """Fill in what the channel means when nothing is named."""
-        allowed = self.access.sources(event.person, Right.VIEW, self.sessions.names, event.channel)
-        return self.defaults.completed(query, event.channel, allowed)
 
     def _page(self, query: SessionQuery, event: Command | Press, notes: tuple[str, ...]) -> Message:
         source = query.source or ""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from bot.access import Access, Right
 from bot.closing.requests import ClosingRequests
+from bot.closing.targets import same_server
 from bot.errors import InputError, NotAllowedError, SessionBotError, TargetError
 from bot.sessions.model import Field, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
@@ -42,9 +43,8 @@ class Wish:
     def fits(self, session: Session) -> bool:
         """Whether this is a session that was meant: exactly that tenant, that address with its port or without."""
         tenant, server = self.named(Field.TENANT), self.named(Field.SERVER)
-        address = session.server or ""
         return (tenant is None or session.tenant == tenant) and (
-            server is None or server.strip("[]") in (address, address.rpartition(":")[0].strip("[]"))
+            server is None or (session.server is not None and same_server(server, session.server))
         )
 
     def named(self, field: Field) -> str | None:
@@ -90,8 +90,8 @@ class ShowCommand:
 
     def answer(self, command: Command, words: str) -> None:
         """Answer /sessions show with a card."""
-        wish = parse(words)
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        wish = parse(words)
         wish = replace(wish, query=self.defaults.completed(wish.query, command.channel, allowed))
         found = self._find(command, wish.query.source or "", wish.id)
         here = [one for one in found if wish.fits(one)]

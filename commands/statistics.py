@@ -82,13 +82,12 @@ class StatisticsCommand:
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
-        question = read(text)
-        message = self._statistics(question, command)
+        question, message = self._statistics(text, command)
         (command.reply.private if question.query.private else command.reply.public)(message)
 
     def browse(self, press: Press) -> None:
         """Count again, by the same or by something else, edited in place."""
-        message = self._statistics(read(press.value), press)
+        _, message = self._statistics(press.value, press)
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def open(self, press: Press) -> None:
@@ -97,13 +96,14 @@ class StatisticsCommand:
         if chosen:
             self.open_list(Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply))
 
-    def _statistics(self, question: Question, event: Command | Press) -> Message:
+    def _statistics(self, text: str, event: Command | Press) -> tuple[Question, Message]:
         allowed = self.access.sources(event.person, Right.VIEW, self.sessions.names, event.channel)
+        question = read(text)
         query = self.defaults.completed(question.query, event.channel, allowed)
         source = query.source or ""
         scope = self.access.scope(event.person, Right.VIEW, source, event.channel)
         found = self.sessions.source(source).statistics(query, question.by, scope.tenants)
-        return view.statistics(found, question.notes, full_sql=self.full_sql[source])
+        return question, view.statistics(found, question.notes, full_sql=self.full_sql[source])
 
 
 def register(registrar: Registrar, command: StatisticsCommand) -> None:

@@ -92,8 +92,8 @@ class VariablesCommand:
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
-        question = read(text)
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        question = read(text)
         source = self.defaults.source_for(question.source, command.channel, allowed)
         found = self.sessions.source(source).variables(question.like, everywhere=question.everywhere)
         message = view.variables(found, question.notes)

@@ -69,6 +69,8 @@ def test_a_channel_of_a_rule_is_the_only_place_it_holds() -> None:
 def test_a_data_source_of_a_rule_is_the_only_one_it_holds_for() -> None:
     rules = access(Rule(names("U01ALICE"), VIEW, data_sources=names("prod")))
     assert rules.sources(ALICE, Right.VIEW, ["test", "prod"], "C01INC") == ["prod"]
+    with pytest.raises(NotAllowedError, match="your Slack id is U01ALICE"):
+        rules.sources(ALICE, Right.VIEW, ["test"], "C01INC")
 
 
 def test_the_tenants_of_several_rules_are_united() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bot.errors import InputError, NotAllowedError, SourceOpenError
+from bot.errors import InputError, SourceOpenError
 from bot.sessions.model import Condition, Field, Operator, SessionQuery
 
 
@@ -25,15 +25,11 @@ class Defaults:
     channels: Mapping[str, ChannelDefault] = field(default_factory=dict)
 
     def source_for(self, named: str | None, channel: str, allowed: Sequence[str]) -> str:
-        """Decide which data source is meant; ``allowed`` are those that the person may use here.
+        """Decide which data source is meant; ``allowed`` are those that the person may use here, one at least.
 
-        Raises ``NotAllowedError`` when there is none, ``SourceOpenError`` when it is open which one is
-        meant, ``InputError`` for one that the person may not use.
+        Raises ``SourceOpenError`` when it is open which one is meant, ``InputError`` for one that the person
+        may not use.
         """
-        if not allowed:
-            raise NotAllowedError(
-                "You may not do that in this channel: no access rule allows it. Ask whoever runs this bot to add you."
-            )
         here = self.channels.get(channel, ChannelDefault())
         meant = named or here.data_source or self.source or (allowed[0] if len(allowed) == 1 else None)
         if meant is not None and meant in allowed:

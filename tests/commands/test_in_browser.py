@@ -69,7 +69,7 @@ def test_a_guest_at_the_page_gets_a_sentence_only_he_sees(stage: Stage, page: Pa
     sleeper = stage.connect()
     page.get_by_role("radio", name="Gus Weber").check(force=True)
     types(page, f"/kill-session {session_id(sleeper)}")
-    told = last_message(page, "You may not do that in this channel")
+    told = last_message(page, "You may not close sessions in this channel")
     expect(told).to_contain_text("Only visible to you")
     assert stage.row(session_id(sleeper))
 

@@ -198,7 +198,7 @@ def test_view_sql_of_a_session_that_has_ended_says_so(stage: Stage) -> None:
 
 
 def test_a_guest_gets_a_sentence_and_no_list(stage: Stage) -> None:
-    answer = stage.asks(stage.gus, "/sessions", "You may not do that")
+    answer = stage.asks(stage.gus, "/sessions", "You may not see sessions")
     assert answer["ephemeral"]
     assert "Error id" in text_of(answer)
 

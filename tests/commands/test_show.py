@@ -156,7 +156,7 @@ def test_what_cannot_be_shown_earns_a_sentence_with_what_to_do(stage: Stage, wor
 
 def test_a_guest_sees_neither_a_card_nor_its_refresh(stage: Stage) -> None:
     number = session_id(stage.connect())
-    stage.asks(stage.gus, f"/sessions show {number}", "You may not do that")
+    stage.asks(stage.gus, f"/sessions show {number}", "You may not see sessions")
     card = stage.asks(stage.alice, f"/sessions show {number}", f"Session {number} on demo")
     assert stage.presses(stage.gus, card, "Refresh", "You may not see sessions")["ephemeral"]
 

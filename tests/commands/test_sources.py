@@ -45,7 +45,7 @@ def test_sources_that_fail_or_see_little_say_why_and_no_password(wide_stage: Sta
 def test_only_what_the_asker_may_see_is_named(wide_stage: Stage) -> None:
     answer = wide_stage.asks(wide_stage.bob, "/sessions sources", "Data sources")
     assert [row[0] for row in table_of(answer)[1:]] == ["demo", "limited"]
-    assert wide_stage.asks(wide_stage.gus, "/sessions sources", "You may not see any data source")["ephemeral"]
+    assert wide_stage.asks(wide_stage.gus, "/sessions sources", "You may not see sessions")["ephemeral"]
 
 
 def test_words_after_sources_earn_a_sentence(stage: Stage) -> None:

@@ -141,9 +141,13 @@ texts = st.lists(words, min_size=1, max_size=3).map(tuple)
 ids = st.lists(st.integers(2, 2**32 - 1), min_size=1, max_size=3).map(tuple)
 equal = st.sampled_from([Operator.CONTAINS, Operator.NOT, Operator.EXACTLY])
 compared = st.sampled_from([Operator.ABOVE, Operator.AT_LEAST])
+TEXT_FIELDS = [field for field in Field if field not in (Field.ID, Field.STATUS, Field.TIME)]
 conditions = st.one_of(
     st.builds(
-        Condition, st.sampled_from([Field.TENANT, Field.USER, Field.SQL, Field.DATABASE, Field.HOST]), equal, texts
+        Condition,
+        st.sampled_from(TEXT_FIELDS),
+        equal,
+        texts,
     ),
     st.builds(Condition, st.just(Field.ID), equal, ids),
     st.builds(Condition, st.just(Field.STATUS), equal, st.sampled_from(STATES[1:]).map(lambda state: (state,))),

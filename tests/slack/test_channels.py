@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.errors import InputError, NotAllowedError
+from bot.errors import InputError
 from bot.slack.arguments import parse
 from bot.slack.channels import ChannelDefault, Defaults
 
@@ -52,11 +52,6 @@ def test_a_data_source_that_is_forbidden_looks_like_one_that_does_not_exist(name
 def test_a_default_that_somebody_may_not_use_is_never_used_for_them() -> None:
     with pytest.raises(InputError, match="There is no data source stage that you may use here"):
         DEFAULTS.source_for(None, "C01INC", ["prod", "test"])
-
-
-def test_who_may_use_nothing_here_is_refused() -> None:
-    with pytest.raises(NotAllowedError):
-        DEFAULTS.source_for(None, "C01INC", [])
 
 
 @pytest.mark.parametrize(

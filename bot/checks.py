@@ -1,0 +1,79 @@
+"""Tries what a configuration names: Slack, the store and every data source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from bot.closing.store import Store
+from bot.errors import DataSourceError, LoginRefusedError, StoreError
+from bot.sessions.service import DataSource
+from bot.settings import DataSourceSettings, Loaded
+
+SOURCES_AT_ONCE = 16
+
+Report = tuple[bool | None, str]  # works; does not; None: cannot be said now
+MakeSource = Callable[[str, DataSourceSettings], DataSource]
+
+
+def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[Report]:
+    """Try all of it, one sentence for each."""
+
+    def source(named: tuple[str, DataSourceSettings]) -> Report:
+        made = make_source(*named)
+        try:
+            return True, f"data_sources.{named[0]}: {made.description()}"
+        except DataSourceError as error:
+            return False, f"data_sources.{named[0]}: {error}"
+        finally:
+            made.close()
+
+    reports = [*_slack(client), *_store(loaded)]
+    with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
+        reports += pool.map(source, loaded.data_sources.items())
+    return reports
+
+
+def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[str]:
+    """What must be mended before the bot can be of use. A server that is down is not among it."""
+
+    def login(named: tuple[str, DataSourceSettings]) -> str | None:
+        try:
+            make_source(*named).try_login()
+        except LoginRefusedError as error:
+            return f"data_sources.{named[0]}: {error}"
+        except DataSourceError:
+            return None  # it is down; the bot starts all the same and recovers with it
+        return None
+
+    problems = [*loaded.problems, *(text for ok, text in _slack(client) if ok is False)]
+    with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
+        problems += filter(None, pool.map(login, loaded.data_sources.items()))
+    return problems + [text for ok, text in _store(loaded) if not ok]
+
+
+def _slack(client: WebClient | None) -> list[Report]:
+    if client is None:
+        return []
+    try:
+        answer = client.auth_test()
+    except SlackApiError as error:
+        return [(False, f"SLACK_BOT_TOKEN: Slack refuses it ({error.response.get('error')}); install the app anew")]
+    except (SlackClientError, OSError) as error:
+        return [(None, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")]
+    return [(True, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
+
+
+def _store(loaded: Loaded) -> list[Report]:
+    if loaded.settings is None:
+        return []
+    try:
+        store = Store(loaded.settings.store.url.get_secret_value())
+        store.create()
+        store.close()
+    except StoreError as error:
+        return [(False, f"store.url: {error}")]
+    return [(True, "store: requests and records can be written")]
