@@ -200,7 +200,7 @@ class Dialect:
     def _condition(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
         if condition.field is Field.ANY:
             return self._anywhere(condition)
-        column = self._searched(condition.field)
+        column = self._searched(condition.field, exactly=condition.operator is Operator.EXACTLY)
         parts: list[str] = []
         values: list[Value | Sequence[Value]] = []
         for typed in condition.values:
@@ -229,10 +229,12 @@ class Dialect:
         ]
         return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
 
-    def _searched(self, field: Field) -> str:
+    def _searched(self, field: Field, *, exactly: bool) -> str:
         column = self.expressions[_COLUMN_OF[field]]
         if field in (Field.ID, Field.TIME):
             return column
+        if field is Field.PROXY and not exactly:  # its address or the session's number there
+            column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
         return f"BINARY COALESCE({column}, '')" if field in CASE_FIELDS else f"LOWER(COALESCE({column}, ''))"
 
     def _order(self, sort: Sort) -> str:

@@ -67,7 +67,7 @@ def test_none_in_that_time_is_said_with_the_time_of_the_look(stage: Stage) -> No
     recent = "SELECT 1 FROM oceanbase.DBA_OB_DEADLOCK_EVENT_HISTORY WHERE REPORT_TIME / 1000000 > UNIX_TIMESTAMP() - 2"
     with stage.database.connect() as connection, connection.cursor() as cursor:
         stage.wait_until(lambda: not cursor.execute(recent), "the last deadlock to be two seconds ago")
-    said = text_of(stage.asks(stage.alice, "/sessions deadlocks since=1s", "There was no deadlock in the last 1s"))
+    said = text_of(stage.asks(stage.alice, "/sessions deadlocks since=1s", "There was no deadlock in the last 1 s"))
     assert "as of" in said
     assert "switched off" not in said
 

@@ -10,7 +10,6 @@ from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.message import Message
 from bot.slack.text import visible
-from bot.slack.values import duration
 from bot.slack.views import parts
 
 _OFF = (
@@ -24,7 +23,7 @@ _CHARACTERS = 11_000  # of all events together (SLACK.md 2.2)
 
 def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Message:
     """Show the events; ``notes`` are sentences on how the input was understood."""
-    since = duration(found.since.total_seconds())
+    since = _words(int(found.since.total_seconds()))
     blocks: list[kit.Block] = [parts.header(f"Deadlocks on {found.source}")]
     said = [*notes, *([_OFF] if found.detection is False else [])]
     if not found.events:
@@ -42,6 +41,13 @@ def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Mess
         blocks += [kit.DividerBlock(), parts.context(_heading(event)), parts.lines(*lines)]
     blocks.append(parts.context(_footer(found, shown, since)))
     return Message(f"Deadlocks on {found.source}: {len(found.events)} in the last {since}", blocks)
+
+
+def _words(seconds: int) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}{'' if seconds == length else 's'}"
+    return f"{seconds} s"
 
 
 def _heading(event: Deadlock) -> str:

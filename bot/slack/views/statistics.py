@@ -52,7 +52,8 @@ def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool) -> Me
     as_text = [*above, *_text_table(columns, rows), *below]
     if found.query.text:
         return Message(text, as_text)
-    return Message(text, [*above, _chart(found), _table(columns, rows), *below], fallback=as_text)
+    chart = _chart(found, [row[0] for row in rows])
+    return Message(text, [*above, chart, _table(columns, rows), *below], fallback=as_text)
 
 
 def _command(found: Statistics) -> str:
@@ -82,14 +83,15 @@ def _rows(found: Statistics, *, full_sql: bool) -> tuple[list[str], list[list[st
     if found.by is not Grouping.SQL_ID:
         rows = [[_name(group), f"{group.active:,}", f"{group.total:,}"] for group in found.groups]
         return [name, "Active", "Total"], rows
-    columns = [name, "Active", "Total", "Shortest (s)", "Average (s)", "Longest (s)", "SQL"]
+    # The SQL first: on a phone the last columns are out of sight.
+    columns = ["SQL", "Active", "Total", "Shortest (s)", "Average (s)", "Longest (s)", name]
     return columns, [
         [
-            _name(group),
+            _sql(group, full_sql=full_sql),
             f"{group.active:,}",
             f"{group.total:,}",
             *(f"{seconds:.1f}" for seconds in (group.shortest, group.average, group.longest)),
-            _sql(group, full_sql=full_sql),
+            _name(group),
         ]
         for group in found.groups
     ]
@@ -124,13 +126,14 @@ def _text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[k
     return parts.preformatted(text, block_id="statistics.text")
 
 
-def _chart(found: Statistics) -> kit.Block:
+def _chart(found: Statistics, names: Sequence[str]) -> kit.Block:
     labels: list[str] = []
-    for group in found.groups:
-        name = visible(group.name).strip() or "-"
-        # Slack wants each label once.
-        taken = cut(name, _LABEL) in labels
-        labels.append(f"{name[: _LABEL - 4]} {len(labels) + 1}" if taken else cut(name, _LABEL))
+    for name in names:
+        label, number = cut(name, _LABEL), 1
+        while label in labels:  # Slack wants each once
+            number += 1
+            label = f"{name[: _LABEL - 4].rstrip()} {number}"
+        labels.append(label)
     counts = {
         "Active": [group.active for group in found.groups],
         "Other": [group.total - group.active for group in found.groups],
@@ -149,7 +152,8 @@ def _open(found: Statistics) -> kit.Block | None:
     for group in found.groups:
         question = describe(_of_group(found, group))
         if len(question) <= _OPTION_VALUE:
-            label = cut(f"{_name(group)} · {group.total:,}, {group.active:,} active", 75)
+            name = digest(group.sql, 40) if group.sql else _name(group)
+            label = cut(visible(f"{name} · {group.total:,}, {group.active:,} active"), 75)
             options.append(kit.Option(kit.PlainText(label), question))
     if not options:
         return None
