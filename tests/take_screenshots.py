@@ -39,9 +39,11 @@ def main() -> int:
         card.get_by_role("button", name="Close Query").click()
         page.get_by_role("alertdialog").get_by_role("button", name="Close Query").click()
         expect(page.get_by_role("article").filter(has_text="query closed").last).to_be_visible()
+        types(page, "/sessions stats", "Session statistics of demo")
+        page.screenshot(path=PICTURES / "stats.png")
         phone = browser.new_page(viewport={"width": 390, "height": 844})
         phone.goto(page.url)
-        expect(phone.get_by_role("article").filter(has_text="query closed").last).to_be_visible()
+        phone.get_by_role("article").filter(has_text="query closed").last.scroll_into_view_if_needed()
         phone.screenshot(path=PICTURES / "phone.png")
         browser.close()
     return 0
