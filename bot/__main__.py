@@ -29,7 +29,8 @@ from bot.closing.requests import ClosingRequests, ClosingRules
 from bot.closing.store import Store
 from bot.errors import DataSourceError
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.service import DataSource, DataSourceOptions, SessionService
+from bot.sessions.service import SessionService
+from bot.sessions.source import DataSource, DataSourceOptions
 from bot.settings import DataSourceSettings, Settings, SlackSettings, load
 from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb

@@ -10,7 +10,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 
 from bot.closing.store import Store
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
-from bot.sessions.service import DataSource
+from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded
 
 SOURCES_AT_ONCE = 16

@@ -15,7 +15,7 @@ from bot.slack.events import Command
 from bot.slack.values import span
 from bot.slack.views import deadlocks as view
 from bot.slack.views.help import Topic
-from bot.slack.words import KeyWord, nearest, words
+from bot.slack.words import KeyWord, known_key, words
 
 NAME = "deadlocks"  # the verb after /sessions
 USAGE = "/sessions deadlocks [since=7d] [tenant=…] [source=…] [private]"
@@ -47,7 +47,7 @@ def read(text: str) -> Question:
     private = False
     for word in words(text):
         if isinstance(word, KeyWord):
-            key = _key(word, notes)
+            key = known_key(word, _KEYS, notes, EXAMPLES[1][0])
             if key in keys or word.operator is not Operator.CONTAINS or len(word.values) != 1:
                 raise InputError(f"{key} takes one value after =, once.", spot=word.text, example=EXAMPLES[1][0])
             keys[key] = word.values[0]
@@ -57,18 +57,6 @@ def read(text: str) -> Question:
             raise InputError(f"“{word.text[:60]}” is not understood here.", spot=word.text, example=EXAMPLES[1][0])
     since = span(keys["since"], LONGEST, EXAMPLES[1][0]) if "since" in keys else timedelta(days=7)
     return Question(since, keys.get("tenant"), keys.get("source"), private, tuple(notes))
-
-
-def _key(word: KeyWord, notes: list[str]) -> str:
-    if word.key in _KEYS:
-        return word.key
-    meant = nearest(word.key, _KEYS)
-    if meant is None:
-        raise InputError(
-            f"There is no key “{word.key}” here. There is: {', '.join(_KEYS)}.", spot=word.text, example=EXAMPLES[1][0]
-        )
-    notes.append(f"“{word.key}” was read as {meant}.")
-    return meant
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from bot.access import Access, Person, Right, Rule
 from bot.closing.requests import ClosingRequests
 from bot.errors import SessionBotError
 from bot.sessions.health import ask_all
-from bot.sessions.service import SessionService, Tenants
+from bot.sessions.service import SessionService
+from bot.sessions.source import Tenants
 from bot.slack.events import HomeOpened, Registrar
 from bot.slack.replies import Reply
 from bot.slack.views import home

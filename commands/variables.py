@@ -12,7 +12,7 @@ from bot.slack.channels import Defaults
 from bot.slack.events import Command
 from bot.slack.views import variables as view
 from bot.slack.views.help import Topic
-from bot.slack.words import KeyWord, PlainWord, nearest, words
+from bot.slack.words import KeyWord, PlainWord, known_key, nearest, words
 
 NAME = "vars"
 USAGE = "/sessions vars [like=…] [global] [source=…] [private]"
@@ -57,15 +57,7 @@ def read(text: str) -> Question:
 
 
 def _read_key(word: KeyWord, keys: dict[str, str], notes: list[str]) -> None:
-    key = word.key
-    if key not in _KEYS:
-        meant = nearest(key, _KEYS)
-        if meant is None:
-            raise InputError(
-                f"There is no key “{key}” here. There is: {', '.join(_KEYS)}.", spot=word.text, example=EXAMPLES[1][0]
-            )
-        notes.append(f"“{key}” was read as {meant}.")
-        key = meant
+    key = known_key(word, _KEYS, notes, EXAMPLES[1][0])
     if key in keys:
         raise InputError(f"{key} stands there twice. Give it once.", spot=word.text, example=EXAMPLES[1][0])
     if word.operator is not Operator.CONTAINS or len(word.values) != 1:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from bot.closing.model import Outcome
 from bot.errors import BusyError, DataSourceError
 from bot.sessions.model import Mode, Pin, Session
-from bot.sessions.service import Console, SessionService
+from bot.sessions.service import SessionService
+from bot.sessions.source import Console
 
 Seen = tuple[Outcome, str]
 

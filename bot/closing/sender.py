@@ -21,7 +21,8 @@ from bot.errors import (
     UnknownSessionError,
 )
 from bot.sessions.model import Mode, Pin, Session
-from bot.sessions.service import Console, SessionService
+from bot.sessions.service import SessionService
+from bot.sessions.source import Console
 
 # Seconds for sending. With the time-outs of the last KILL and the looks afterwards it stays within the
 # closer's lease, after which the press would be taken for one that a stopped bot left.

@@ -54,18 +54,8 @@ class EmbeddedOceanBase(EmbeddedServer):
     name = "embedded OceanBase"
     own_log = "log/seekdb.log"
 
-    def __init__(
-        self,
-        *,
-        server: Path | None = None,
-        port: int = 0,
-        base_dir: Path | None = None,
-        password: str | None = None,
-        start_within: float = 60,
-    ) -> None:
-        super().__init__(
-            server=server or find_server(), port=port, base_dir=base_dir, password=password, start_within=start_within
-        )
+    def _installed(self) -> Path:
+        return find_server()
 
     def _launch(self) -> None:
         self.base_dir.mkdir(parents=True, exist_ok=True)

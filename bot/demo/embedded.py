@@ -28,8 +28,8 @@ class DatabaseUnavailable(Exception):  # noqa: N818 - it says what the database 
 class EmbeddedServer(ABC):
     """A server on a loopback port, for as long as the `with` block or until `stop()`.
 
-    `server` is the binary, `port` 0 means any free one, `password` is root's (default: random). Without
-    `base_dir` the data lives in a temporary folder that `stop()` removes.
+    `server` is the binary (default: the installed one), `port` 0 means any free one, `password` is root's
+    (default: random). Without `base_dir` the data lives in a temporary folder that `stop()` removes.
     """
 
     host = "127.0.0.1"
@@ -40,13 +40,13 @@ class EmbeddedServer(ABC):
     def __init__(
         self,
         *,
-        server: Path,
+        server: Path | None = None,
         port: int = 0,
         base_dir: Path | None = None,
         password: str | None = None,
         start_within: float = 60,
     ) -> None:
-        self.server = server
+        self.server = server or self._installed()
         self.port = port
         self.password = password or secrets.token_urlsafe(16)
         self.base_dir = (base_dir or Path(tempfile.mkdtemp(prefix=f"{type(self).__name__.lower()}-"))).absolute()
@@ -128,6 +128,10 @@ class EmbeddedServer(ABC):
             read_timeout=read_timeout,
             ssl_disabled=True,  # else each login reads all CA certificates: 35 ms instead of 1 ms
         )
+
+    @abstractmethod
+    def _installed(self) -> Path:
+        """Return the installed server's binary, or raise DatabaseUnavailable."""
 
     @abstractmethod
     def _launch(self) -> None:

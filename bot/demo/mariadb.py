@@ -40,18 +40,8 @@ class EmbeddedMariaDB(EmbeddedServer):
     name = "MariaDB"
     own_log = "server.out"
 
-    def __init__(
-        self,
-        *,
-        server: Path | None = None,
-        port: int = 0,
-        base_dir: Path | None = None,
-        password: str | None = None,
-        start_within: float = 60,
-    ) -> None:
-        super().__init__(
-            server=server or find_server(), port=port, base_dir=base_dir, password=password, start_within=start_within
-        )
+    def _installed(self) -> Path:
+        return find_server()
 
     def _launch(self) -> None:
         self.base_dir.mkdir(parents=True, exist_ok=True)

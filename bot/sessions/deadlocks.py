@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from bot.errors import DataSourceError, PrivilegeMissingError
+from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMissingError
 from bot.sessions.database import Connection
-from bot.sessions.dialect import LIST_SQL_CHARACTERS, Statement
+from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Statement
 
 EVENTS = 10  # events in one answer
 _ROWS = 60  # rows that are read for them: most deadlocks have two members
@@ -93,6 +93,25 @@ class History:
             f"WHERE {at} >= %s{within} ORDER BY 2 DESC, 1, 4 LIMIT {_ROWS}",
             ((now - since).timestamp(), *values),
         )
+
+
+def read(
+    connection: Connection, dialect: Dialect, source: str, scope: Sequence[str] | None, since: timedelta
+) -> Deadlocks:
+    """Read the events; ``scope`` names the tenants, None is all.
+
+    Raises ``InputError`` where the server keeps none, ``NotAllowedError`` where they are of another
+    tenant only, or ``DataSourceError``.
+    """
+    history = History.probe(connection) if dialect.has_tenants else None
+    if history is None:
+        raise InputError(f"Data source {source} keeps no history of deadlocks that its login can read.")
+    if scope is not None and not history.has_tenants and dialect.login_tenant not in scope:
+        raise NotAllowedError(f"{source} tells the deadlocks of tenant {dialect.login_tenant} only.")
+    now = datetime.now(UTC)
+    statement = history.statement(scope, since, now)
+    events, incomplete = complete(connection.rows(statement.sql, statement.values))
+    return Deadlocks(source, since, events, incomplete, detection(connection), now)
 
 
 def detection(connection: Connection) -> bool | None:

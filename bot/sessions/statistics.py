@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
+from bot.sessions.database import Connection
 from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Statement
 from bot.sessions.model import Field, SessionFilter, SessionQuery
 
@@ -55,6 +56,23 @@ class Statistics:
     names: int  # how many groups there are
     as_of: datetime  # UTC
     caveats: tuple[str, ...] = ()
+
+
+def read(
+    connection: Connection,
+    dialect: Dialect,
+    source: str,
+    scope: Sequence[str] | None,
+    query: SessionQuery,
+    by: Grouping,
+) -> Statistics:
+    """Ask for the numbers; ``scope`` names the tenants, None is all. Raises ``DataSourceError``."""
+    asked = totals(dialect, scope, query.filter, by)
+    total, active, longest, names = connection.rows(asked.sql, asked.values)[0]
+    grouped = groups(dialect, scope, query.filter, by)
+    found = tuple(map(to_group, connection.rows(grouped.sql, grouped.values)))
+    as_of = datetime.now(UTC)
+    return Statistics(source, query, by, int(total), int(active), float(longest), found, int(names), as_of)
 
 
 def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Statement:

@@ -121,6 +121,20 @@ def quoted(value: str, *, first: bool = True) -> str:
     return mark + value.replace(mark, mark * 2) + mark
 
 
+def known_key(word: KeyWord, keys: Iterable[str], notes: list[str], example: str) -> str:
+    """Return which of ``keys`` is meant; a slip is noted. Raises ``InputError`` for any other."""
+    known = tuple(keys)
+    if word.key in known:
+        return word.key
+    meant = nearest(word.key, known)
+    if meant is None:
+        raise InputError(
+            f"There is no key “{word.key}” here. There is: {', '.join(known)}.", spot=word.text, example=example
+        )
+    notes.append(f"“{word.key}” was read as {meant}.")
+    return meant
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that was probably meant."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)

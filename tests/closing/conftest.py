@@ -21,7 +21,8 @@ from bot.closing.requests import ClosingRequests, ClosingRules
 from bot.closing.store import Store
 from bot.demo.database import EmbeddedOceanBase
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.service import DataSource, DataSourceOptions, SessionService
+from bot.sessions.service import SessionService
+from bot.sessions.source import DataSource, DataSourceOptions
 from tests.stage import APP_PASSWORD, Statement, accounts
 
 ALICE = Person("U01ALICE", "T1")

@@ -10,7 +10,7 @@ import pytest
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.service import DataSource, DataSourceOptions
+from bot.sessions.source import DataSource, DataSourceOptions
 from tests.sessions.examples import MARIA_PASSWORD
 
 PASSWORD = "service-password"

@@ -17,7 +17,7 @@ from bot.sessions.database import Connection
 from bot.sessions.direct import kill_directly
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
-from bot.sessions.service import DataSource, DataSourceOptions
+from bot.sessions.source import DataSource, DataSourceOptions
 from tests.cluster import BOT, Cluster
 from tests.conftest import leave_out
 from tests.odp import Odp

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bot.demo.database import EmbeddedOceanBase
-from bot.sessions import oceanbase, service
+from bot.sessions import oceanbase
 from bot.sessions.details import Reach
 from bot.sessions.model import SORTABLE, Condition, Field, Flag, Operator, SessionFilter, SessionQuery, Sort
 from tests.sessions.conftest import PASSWORD, Make
@@ -63,7 +63,7 @@ def test_more_rights_are_noticed_without_a_restart(
     with database.connect() as admin, admin.cursor() as cursor:
         cursor.execute(f"GRANT SELECT ON oceanbase.* TO {user}")
     assert limited.page(SessionQuery(), None).caveats, "asked again after a while, not each time"
-    monkeypatch.setattr(service, "PROBE_EVERY", 0.0)
+    monkeypatch.setattr("bot.sessions.source.PROBE_EVERY", 0.0)
     page = limited.page(SessionQuery(), None)
     assert page.caveats == ()
 

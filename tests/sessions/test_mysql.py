@@ -32,7 +32,8 @@ from bot.sessions.model import (
     SessionQuery,
     Sort,
 )
-from bot.sessions.service import DataSource, DataSourceOptions
+from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.statistics import Grouping
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.stage import Statement, session_id
 
@@ -248,6 +249,8 @@ def test_rules_about_tenants_show_nothing_and_say_so(mariadb: EmbeddedMariaDB, m
             maria = maria_source(options)
             with pytest.raises(NotAllowedError, match="maria has no tenants"):
                 maria.page(SessionQuery(), tenants)
+            with pytest.raises(NotAllowedError, match="maria has no tenants"):
+                maria.statistics(SessionQuery(), Grouping.USER, tenants)
             assert maria.find(session_id(client), tenants) == []
 
 

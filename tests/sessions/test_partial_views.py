@@ -13,11 +13,10 @@ import pytest
 
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.demo.slack.server import SlackSandbox
-from bot.sessions import service
 from bot.sessions.details import Reach
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import SessionQuery
-from bot.sessions.service import DataSource, DataSourceOptions
+from bot.sessions.source import DataSource, DataSourceOptions
 from tests.cluster import BOT, Cluster
 from tests.running_bot import COMMANDS, RunningBot
 from tests.slack_person import Person, table_of, text_of
@@ -79,7 +78,7 @@ def test_a_server_that_does_not_serve_is_named_until_it_is_back_and_not_asked_ab
     assert prod.page(SessionQuery(), None).caveats == said
     cluster.run(f"UPDATE {servers} SET STATUS = 'ACTIVE'")
     assert prod.page(SessionQuery(), None).caveats == said
-    monkeypatch.setattr(service, "SERVERS_EVERY", 0.0)
+    monkeypatch.setattr("bot.sessions.source.SERVERS_EVERY", 0.0)
     assert prod.page(SessionQuery(), None).caveats == ()
     cluster.run(f"RENAME TABLE {servers} TO oceanbase.away")
     try:

@@ -19,12 +19,11 @@ from bot.errors import (
     LoginRefusedError,
     UnknownSessionError,
 )
-from bot.sessions import service
 from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase import _expressions
-from bot.sessions.service import DataSourceOptions
+from bot.sessions.source import DataSourceOptions
 from tests.odp import Odp
 from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import EXAMPLE
@@ -160,7 +159,7 @@ def test_a_list_that_was_long_on_its_way_says_so(source: Make, monkeypatch: pyte
     prod = source()
     prod.description()
     hours = iter(range(0, 3600 * 50, 3600))
-    monkeypatch.setattr(service, "monotonic", lambda: float(next(hours)))
+    monkeypatch.setattr("bot.sessions.source.monotonic", lambda: float(next(hours)))
     (caveat,) = prod.page(SessionQuery(), None).caveats
     assert caveat.startswith("The list was ")
     assert caveat.endswith("00 s on its way.")

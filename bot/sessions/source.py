@@ -1,0 +1,295 @@
+"""One data source: its pool, its dialect as probed, and what can be asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TypeVar
+
+from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
+from bot.sessions import deadlocks, kinds, statistics, variables
+from bot.sessions.database import Connection, Pool, try_login
+from bot.sessions.deadlocks import Deadlocks
+from bot.sessions.details import SessionDetails
+from bot.sessions.dialect import Dialect
+from bot.sessions.direct import OUT_OF_REACH, is_among, kill_directly
+from bot.sessions.endpoint import Endpoint
+from bot.sessions.health import SourceHealth
+from bot.sessions.model import Mode, Session, SessionFilter, SessionPage, SessionQuery
+from bot.sessions.statistics import Grouping, Statistics
+from bot.sessions.variables import Variables
+
+Tenants = frozenset[str] | None  # None: every tenant
+
+_T = TypeVar("_T")
+_NO_SUCH_COLUMN_OR_VIEW = (1054, 1146)
+SERVERS_EVERY = 10.0  # seconds between two looks at which servers of a cluster serve
+PROBE_EVERY = 60.0  # seconds after which a login that could not see everything may have been given more
+SLOW = 2.0  # seconds on its way after which a list says so
+
+
+@dataclass(frozen=True, slots=True)
+class DataSourceOptions:
+    """What the configuration says of one data source beyond its address."""
+
+    tenants: Tenants = None
+    protected_users: frozenset[str] = frozenset()
+    kind: kinds.Kind = "auto"
+
+
+class Console:
+    """One borrowed connection to a data source, to look and close on without a gap between."""
+
+    def __init__(self, source: DataSource, connection: Connection, dialect: Dialect) -> None:
+        self._source = source
+        self._connection = connection
+        self._dialect = dialect
+
+    def find(self, session_id: int) -> list[Session]:
+        """Return every session of that id with its whole SQL, the bot's own included.
+
+        Several servers of one cluster may use the same id (OceanBase 4.2.5 and later).
+        """
+        statement = self._dialect.by_id(session_id)
+        rows = self._connection.rows(statement.sql, statement.values)
+        sessions = [self._dialect.to_session(self._source.name, row) for row in rows]
+        allowed = self._source.options.tenants
+        return [one for one in sessions if allowed is None or one.tenant in allowed]
+
+    def kill_text(self, session: Session, mode: Mode) -> str:
+        """Return the statement that ``kill`` sends, for the record."""
+        return self._dialect.kill(session, mode).sql
+
+    def kill(self, session: Session, mode: Mode) -> None:
+        """Send ``KILL`` or ``KILL QUERY``, once; where a proxy does not know the session, to its server instead.
+
+        Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError``,
+        ``SessionOutOfReachError`` or another ``DataSourceError``; after ``ConnectionLostError`` and
+        ``DataSourceTimeoutError`` it may or may not have been carried out.
+        """
+        try:
+            self._connection.rows(self._dialect.kill(session, mode).sql)
+        except DataSourceError as error:
+            if error.errno not in OUT_OF_REACH or not is_among(self.find(session.id), session, mode):
+                raise
+            self._source.kill_directly(session, mode, self._dialect, error)
+
+    def transaction_open(self, transaction_id: int) -> bool | None:
+        """Tell whether a transaction still exists; None where the server cannot say.
+
+        A killed session may leave the process list while its locks live on (OCEANBASE.md 2.3).
+        """
+        statement = self._dialect.transaction(transaction_id)
+        if statement is None:
+            return None
+        return bool(self._connection.rows(statement.sql, statement.values))
+
+
+class DataSource:
+    """One endpoint that the bot can reach, with its pool and its dialect as probed."""
+
+    def __init__(self, endpoint: Endpoint, options: DataSourceOptions) -> None:
+        self.name = endpoint.name
+        self.options = options
+        self._endpoint = endpoint
+        self._prepare = kinds.PREPARE[options.kind]
+        self._pool = Pool(endpoint, self._prepare)
+        self._dialect: Dialect | None = None
+        self._probed_at = 0.0
+        self._servers_asked_at = -SERVERS_EVERY
+        self._absent_servers: tuple[str, ...] = ()
+
+    @contextlib.contextmanager
+    def console(self) -> Iterator[Console]:
+        """Borrow a connection to look and close on. Raises ``DataSourceError`` or ``BusyError``."""
+        with self._pool.connection() as connection:
+            yield Console(self, connection, self._probed(connection))
+
+    def page(self, query: SessionQuery, tenants: Tenants) -> SessionPage:
+        """List one page; raises ``DataSourceError`` or ``BusyError``."""
+        scope = self._scope(tenants)
+        started = monotonic()
+
+        def ask(connection: Connection, dialect: Dialect) -> SessionPage:
+            self._refuse_tenants(dialect, scope)
+            totals = dialect.totals(scope, query.filter)
+            total, active, matching = map(int, connection.rows(totals.sql, totals.values)[0])
+            # A page that has emptied since it was asked for is no answer: show the last one.
+            page = min(query.page, max(1, -(-matching // query.limit)))
+            statement = dialect.page(scope, query.filter, query.sort, query.limit, (page - 1) * query.limit)
+            rows = connection.rows(statement.sql, statement.values)
+            return SessionPage(
+                source=self.name,
+                sessions=tuple(dialect.to_session(self.name, row) for row in rows),
+                total=total,
+                active=active,
+                # The two statements are not one snapshot: never claim fewer than are shown.
+                matching=max(matching, (page - 1) * query.limit + len(rows)),
+                as_of=datetime.now(UTC),
+                query=_on_page(query, page),
+                caveats=(*self._caveats(connection, dialect), *_slow(monotonic() - started)),
+            )
+
+        return self._read(ask)
+
+    def statistics(self, query: SessionQuery, by: Grouping, tenants: Tenants) -> Statistics:
+        """Count the sessions that fit the filter, and group them; raises ``DataSourceError`` or ``BusyError``."""
+        scope = self._scope(tenants)
+
+        def ask(connection: Connection, dialect: Dialect) -> Statistics:
+            self._refuse_tenants(dialect, scope)
+            found = statistics.read(connection, dialect, self.name, scope, query, by)
+            return replace(found, caveats=self._caveats(connection, dialect))
+
+        return self._read(ask)
+
+    def deadlocks(self, since: timedelta, tenants: Tenants) -> Deadlocks:
+        """Read the history of deadlocks; raises ``InputError`` where the server keeps none, else as ``page``."""
+        scope = self._scope(tenants)
+        return self._read(lambda connection, dialect: deadlocks.read(connection, dialect, self.name, scope, since))
+
+    def variables(self, like: str, *, everywhere: bool) -> Variables:
+        """Read variables of the bot's own session or the global ones; raises as ``statistics`` does."""
+        statement = variables.statement(like, everywhere=everywhere)
+        rows = self._read(lambda connection, _dialect: connection.rows(statement.sql, statement.values))
+        return Variables(self.name, everywhere, like, variables.chosen(rows, like), len(rows), datetime.now(UTC))
+
+    def find(self, session_id: int, tenants: Tenants) -> list[Session]:
+        """Return every session of that id in those tenants, whole SQL included."""
+        found = self._read(lambda connection, dialect: Console(self, connection, dialect).find(session_id))
+        return [one for one in found if tenants is None or one.tenant in tenants]
+
+    def details(self, session: Session) -> SessionDetails:
+        """Return what the server says of a session beyond its row; what cannot be read is no error."""
+
+        def ask(connection: Connection, dialect: Dialect) -> SessionDetails:
+            caveats = self._caveats(connection, dialect)
+            if dialect.details is None:
+                return SessionDetails(session, caveats=caveats)
+            known = dialect.details(connection, session, Console(self, connection, dialect).find)
+            return replace(known, caveats=caveats)
+
+        try:
+            return self._read(ask)
+        except (DataSourceError, BusyError) as error:
+            return SessionDetails(session, caveats=(f"Not all could be read: {error.sentence}",))
+
+    def health(self, tenants: Tenants) -> SourceHealth:
+        """Say how this data source is and what its login may do; a failure is part of the answer."""
+
+        def ask(connection: Connection, dialect: Dialect) -> SourceHealth:
+            started = monotonic()
+            totals = dialect.totals(self._scope(tenants), SessionFilter())
+            total, active, _matching = map(int, connection.rows(totals.sql, totals.values)[0])
+            return SourceHealth(
+                self.name,
+                milliseconds=(monotonic() - started) * 1000,
+                kind=dialect.name,
+                view=dialect.view.split(maxsplit=1)[0],
+                tenant=dialect.login_tenant,
+                sees=dialect.sees,
+                closes=dialect.closes,
+                total=total,
+                active=active,
+                caveats=self._caveats(connection, dialect),
+            )
+
+        try:
+            return self._read(ask)
+        except (DataSourceError, BusyError) as error:
+            return SourceHealth(self.name, error.sentence)
+
+    def try_login(self) -> None:
+        """Log in once, without any further statement. Raises one of the ``DataSourceError`` family."""
+        try_login(self._endpoint)
+
+    def description(self) -> str:
+        """Connect if need be and say what kind of server this is and what cannot be seen there."""
+
+        def describe(_connection: Connection, dialect: Dialect) -> str:
+            return " ".join(
+                (f"{dialect.name}, {dialect.view.split()[0].split('.')[-1]}", *map("({})".format, dialect.caveats))
+            )
+
+        return self._read(describe)
+
+    def protection(self, session: Session) -> str | None:
+        """Say why this session is never closed, as in "belongs to ocp, a protected user of prod"; else None."""
+        dialect = self._dialect
+        if dialect and session.command in dialect.protected_commands:
+            return f"is a thread of the server itself or of replication ({session.command}) on {self.name}"
+        if session.user in self.options.protected_users | (dialect.protected_users if dialect else frozenset()):
+            return f"belongs to {session.user}, a protected user of {self.name}"
+        return None
+
+    def kill_directly(self, session: Session, mode: Mode, dialect: Dialect, why: DataSourceError) -> None:
+        """Close past the proxy that said ``why``; raises as ``Console.kill``."""
+        kill_directly(self._endpoint, self._prepare, dialect, session, mode, why)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
+
+    def _scope(self, tenants: Tenants) -> list[str] | None:
+        """The tenants of the data source and of the asker together; None is every tenant."""
+        narrowed = _narrow(self.options.tenants, tenants)
+        return None if narrowed is None else sorted(narrowed)
+
+    def _refuse_tenants(self, dialect: Dialect, scope: Sequence[str] | None) -> None:
+        if scope is not None and not dialect.has_tenants:
+            raise NotAllowedError(
+                f"Data source {self.name} has no tenants, yet its setting tenants, or the access rule that is "
+                "yours, names some. So none of its sessions is shown or closed: leave tenants out there."
+            )
+
+    def _caveats(self, connection: Connection, dialect: Dialect) -> tuple[str, ...]:
+        statement = dialect.absent_servers()
+        if statement is not None and monotonic() - self._servers_asked_at >= SERVERS_EVERY:
+            self._servers_asked_at = monotonic()
+            # A list without this is better than none.
+            with contextlib.suppress(DataSourceError):
+                self._absent_servers = tuple(
+                    f"Server {ip}:{port} is {status}: its sessions may be missing here."
+                    for ip, port, status in connection.rows(statement.sql, statement.values)
+                )
+        return (*dialect.caveats, *(self._absent_servers if statement is not None else ()))
+
+    def _read(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
+        """Ask once, and once more when the connection had broken or the server's views have changed."""
+        try:
+            return self._ask(ask)
+        except ConnectionLostError:
+            return self._ask(ask)
+        except DataSourceError as error:
+            if error.errno not in _NO_SUCH_COLUMN_OR_VIEW:
+                raise
+            return self._ask(ask, anew=True)
+
+    def _ask(self, ask: Callable[[Connection, Dialect], _T], *, anew: bool = False) -> _T:
+        with self._pool.connection() as connection:
+            return ask(connection, self._probed(connection, anew=anew))
+
+    def _probed(self, connection: Connection, *, anew: bool = False) -> Dialect:
+        """Probe once; anew replaces what is known only when it succeeds: its protected users hold meanwhile."""
+        partial = self._dialect is not None and bool(self._dialect.caveats)
+        if anew or self._dialect is None or (partial and monotonic() - self._probed_at >= PROBE_EVERY):
+            self._dialect = kinds.probe(self.options.kind, connection, self.name, self._endpoint.user)
+            self._probed_at = monotonic()
+        return self._dialect
+
+
+def _narrow(one: Tenants, other: Tenants) -> Tenants:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
+def _slow(seconds: float) -> tuple[str, ...]:
+    return (f"The list was {seconds:.0f} s on its way.",) if seconds > SLOW else ()
+
+
+def _on_page(query: SessionQuery, page: int) -> SessionQuery:
+    return query if query.page == page else replace(query, page=page)
