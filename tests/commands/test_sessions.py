@@ -108,6 +108,18 @@ def test_totals_count_what_is_there_what_is_active_and_what_fits(stage: Stage) -
     assert table_of(answer)[1][7] == "ACTIVE", "ACTIVE first"
 
 
+def test_those_who_wait_for_a_row_lock_are_counted_with_the_longest_wait(stage: Stage) -> None:
+    holder = stage.connect(database="depot")
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = 1 WHERE sku = 3")
+    waiter = stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="depot")
+    stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the writer to wait")
+    said = text_of(stage.asks(stage.alice, "/sessions user=teller db=depot", "Sessions on demo"))
+    assert "🔒 1 of these waits for a row lock, for " in said
+    assert "🔒" not in text_of(stage.asks(stage.alice, "/sessions user=teller idle", "Sessions on demo"))
+
+
 def test_paging_and_refreshing_edit_the_message_in_place_and_keep_the_filter(stage: Stage) -> None:
     for _ in range(5):
         stage.connect(user="auditor")

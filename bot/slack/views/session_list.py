@@ -70,7 +70,7 @@ TENANT = Column("Tenant", lambda s, _f, _w: s.tenant or "-")
 def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> Message:
     """Show one page; ``notes`` are sentences on how the input was understood."""
     above: list[kit.Block] = [parts.header(f"Sessions on {page.source}"), _question(page.query, notes)]
-    below: list[kit.Block] = [parts.context(_totals(page), *parts.caveats(page.caveats))]
+    below: list[kit.Block] = [parts.context(_totals(page), *_waiters(page), *parts.caveats(page.caveats))]
     if page.sessions:
         below.append(_pick(page))
     below.append(_browse(page))
@@ -97,6 +97,17 @@ def _totals(page: SessionPage) -> str:
         f"{shown:,} shown of {page.matching:,} matching{pages} · {page.total:,} in all, {page.active:,} active · "
         f"as of {parts.moment(page.as_of)}"
     )
+
+
+def _waiters(page: SessionPage) -> list[str]:
+    """Say what the columns do not: a wait for a row lock restarts Execution Time with each of the server's retries."""
+    waits = [session.total_time for session in page.sessions if session.waits_for_lock]
+    if not waits:
+        return []
+    longest = parts.seconds(max(waits))
+    if len(waits) == 1:
+        return [f"🔒 1 of these waits for a row lock, for {longest}: Details says who holds it"]
+    return [f"🔒 {len(waits)} of these wait for a row lock, the longest for {longest}: Details says who holds it"]
 
 
 def _nothing(page: SessionPage) -> str:
