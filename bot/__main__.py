@@ -140,7 +140,8 @@ def _until_slack_answers(ask: Callable[[], T], stop: threading.Event) -> T | Non
 def _register(
     bot: SessionBot, client: WebClient, identity: Identity, settings: Settings, service: SessionService, store: Store
 ) -> None:
-    access = Access(_rules(settings), SlackDirectory(client, identity.team))
+    read_only = [name for name, source in settings.data_sources.items() if source.read_only]
+    access = Access(_rules(settings), SlackDirectory(client, identity.team), read_only)
     rules = ClosingRules(
         confirm_within=settings.closing.confirm_within,
         require_reason=settings.closing.require_reason,

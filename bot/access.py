@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,15 +72,21 @@ class Scope:
 class Access:
     """The configured rules, asked for one person at a time."""
 
-    def __init__(self, rules: Sequence[Rule], directory: Directory) -> None:
+    def __init__(self, rules: Sequence[Rule], directory: Directory, read_only: Collection[str] = frozenset()) -> None:
         self._rules = tuple(rules)
         self._directory = directory
+        self._read_only = frozenset(read_only)  # data sources on which nobody closes anything, whatever the rules say
 
     def scope(self, person: Person, right: Right, source: str, channel: str) -> Scope:
         """Which tenants of ``source`` the person may ``right`` from that channel.
 
         Raises ``NotAllowedError`` where there is none.
         """
+        if right is not Right.VIEW and source in self._read_only:
+            raise NotAllowedError(
+                f"Nothing is closed on {source}: its configuration says read_only. "
+                "Whoever runs this bot can change that."
+            )
         tenants: set[str] = set()
         found = False
         for rule in self._rules:

@@ -84,6 +84,7 @@ class DataSourceSettings(_Strict):
     tenants: Names | None = None
     approval: Literal["requester", "second-person"] = "requester"
     show_sql: Literal["digest", "full"] = "digest"
+    read_only: bool = False  # nobody closes anything there, whatever the access rules say
     protected_users: frozenset[str] = frozenset()
     max_targets: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 20  # one closing request closes no more
 

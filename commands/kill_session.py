@@ -67,6 +67,9 @@ class KillSessionCommand:
             return
         allowed = self.access.sources(command.person, Right.CLOSE, self.sessions.names, command.channel)
         wish = read_wish(text)
+        if wish.source and Right.VIEW in self.access.rights(command.person, wish.source, command.channel):
+            # Whoever sees a data source is told why nothing is closed there; to others it does not exist.
+            self.access.scope(command.person, Right.CLOSE, wish.source, command.channel)
         if wish.where is None:
             source = self.defaults.source_for(wish.source, command.channel, allowed)
             request = self.requests.ask(

@@ -143,3 +143,13 @@ def test_another_rule_never_takes_anything_away(
     assert before <= after
     # And what it adds is what it would allow alone.
     assert after == before | allowed([more], who, right, source, channel)
+
+
+@pytest.mark.parametrize("right", [Right.CLOSE, Right.APPROVE])
+def test_on_a_read_only_data_source_nobody_closes_whatever_the_rules_say(right: Right) -> None:
+    everything = Access([Rule(names("U01ALICE"), frozenset(Right))], Workspace(), {"prod"})
+    with pytest.raises(NotAllowedError, match="Nothing is closed on prod: its configuration says read_only"):
+        everything.scope(ALICE, right, "prod", "C01INC")
+    assert everything.scope(ALICE, Right.VIEW, "prod", "C01INC").tenants is None
+    assert everything.scope(ALICE, right, "test", "C01INC").tenants is None
+    assert set(everything.rights(ALICE, "prod", "C01INC")) == {Right.VIEW}

@@ -9,7 +9,7 @@ import pytest
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.slack.server import SlackSandbox
 from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import buttons_of, table_of, text_of
+from tests.slack_person import buttons_of, options_of, table_of, text_of
 from tests.stage import Stage, accounts, session_id
 
 ACCESS = """
@@ -29,6 +29,13 @@ host = "{host}"
 port = {port}
 user = "root@sys"
 password = "{password}"
+
+[data_sources.museum]
+host = "{host}"
+port = {port}
+user = "root@sys"
+password = "{password}"
+read_only = true
 """
 
 
@@ -52,7 +59,7 @@ def test_where_two_could_be_meant_a_question_with_buttons_runs_what_was_typed_on
     sleeper = stage.connect()
     asked = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Which data source?")
     assert asked["ephemeral"]
-    assert buttons_of(asked) == ["demo", "spare"]
+    assert buttons_of(asked) == ["demo", "spare", "museum"]
     answer = stage.presses(stage.alice, asked, "spare", "Sessions on spare")
     assert not answer["ephemeral"], "a list is for the channel"
     assert table_of(answer)[1][0] == str(session_id(sleeper))
@@ -82,3 +89,14 @@ def test_help_shows_what_this_person_may_do_here_and_nothing_else(stage: Stage) 
     assert "/kill-session 3221487826 query" in alices
     guests = text_of(stage.asks(stage.gus, "/sessions help", "You may do nothing"))
     assert "/sessions" not in guests
+
+
+def test_on_a_read_only_data_source_nothing_is_closed_by_anybody(stage: Stage) -> None:
+    sleeper = stage.connect()
+    number = session_id(sleeper)
+    for typed in (f"{number} source=museum", "where user=teller source=museum"):
+        assert stage.asks(stage.alice, f"/kill-session {typed}", "Nothing is closed on museum")["ephemeral"]
+    listed = stage.asks(stage.alice, f"/sessions id={number} source=museum", "Sessions on museum")
+    stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions"))
+    stage.presses(stage.alice, listed, "Close Session", "Nothing is closed on museum: its configuration says read_only")
+    assert stage.row(number)
