@@ -26,7 +26,8 @@ def sources(found: Sequence[SourceHealth], as_of: datetime) -> Message:
     """Show the data sources in the order given."""
     rows = [[cut(visible(cell), _CELL) or "-" for cell in _row(one)] for one in found[:_SHOWN]]
     failing = sum(1 for one in found if one.problem)
-    summary = f"{len(found)} data sources, {failing} of them do not answer" if failing else _all_well(len(found))
+    does = "does" if failing == 1 else "do"
+    summary = f"{len(found)} data sources, {failing} of them {does} not answer" if failing else _all_well(len(found))
     under = [
         *_sentences(found),
         parts.context(
