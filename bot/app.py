@@ -140,7 +140,7 @@ class SessionBot:
         """Fill the app's Home tab when somebody opens it."""
 
         def run(payload: Payload, reply: Reply) -> None:
-            handler(events.HomeOpened(events.person_of(payload), reply))
+            handler(events.HomeOpened(events.person_of(payload), reply, "view" not in payload["event"]))
 
         def listener(ack: Ack, body: dict[str, Any]) -> None:
             self._take(ack, body, run, None)

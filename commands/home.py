@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from bot.access import Access, Person, Right, Rule
+from bot.access import Access, Right, Rule
 from bot.closing.requests import ClosingRequests
 from bot.errors import SessionBotError
 from bot.sessions.health import ask_all
 from bot.sessions.service import SessionService
 from bot.sessions.source import Tenants
 from bot.slack.events import HomeOpened, Registrar
-from bot.slack.replies import Reply
 from bot.slack.views import home
 
 LAST = 10  # closes that are shown
@@ -31,16 +30,14 @@ class HomeCommand:
 
     def opened(self, event: HomeOpened) -> None:
         """Fill the tab of the person who looks at it."""
-        self._show(event.person, event.reply)
-
-    def _show(self, person: Person, reply: Reply) -> None:
-        rules = self.access.rules_of(person)
+        if event.empty:
+            event.reply.publish_home(home.loading())
         try:
-            view = self._view(rules)
+            view = self._view(self.access.rules_of(event.person))
         except SessionBotError as error:
-            reply.publish_home(home.problem(error.sentence))
+            event.reply.publish_home(home.problem(error.sentence))
             raise
-        reply.publish_home(view)
+        event.reply.publish_home(view)
 
     def _view(self, rules: list[Rule]) -> dict[str, object]:
         questions = {}

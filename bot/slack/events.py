@@ -58,10 +58,11 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class HomeOpened:
-    """Somebody looks at the app's Home tab."""
+    """Somebody looks at the app's Home tab; ``empty`` says that nothing has been shown there yet."""
 
     person: Person
     reply: Reply
+    empty: bool = False
 
 
 HomeHandler = Callable[[HomeOpened], None]
