@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bot.sessions.model import Condition, Field, Operator
+from bot.sessions.statistics import Grouping
+from commands.statistics import read
 from tests.slack_person import buttons_of, options_of, table_of, text_of
 from tests.stage import APP_PASSWORD, Stage, session_id
 
@@ -97,9 +100,16 @@ def test_names_that_differ_in_case_are_counted_apart_and_so_is_their_number(stag
     assert "2 shown of 2" in text_of(answer)
 
 
+def test_by_within_a_value_stays_there() -> None:
+    question = read('sql="order by=source" by=source')
+    assert question.by is Grouping.SOURCE
+    assert question.query.filter.conditions == (Condition(Field.SQL, Operator.CONTAINS, ("order by=source",)),)
+
+
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
+        ("by=user by=db", "by stands there twice. Give it once."),
         ("by=colour", "Sessions are counted by user, source, db, sql-id, tenant."),
         ("sort=time", "Statistics take no sort, limit or page"),
         ("limit=5", "Statistics take no sort, limit or page"),
