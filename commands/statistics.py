@@ -16,7 +16,7 @@ from bot.slack.events import Command, Press, Registrar
 from bot.slack.message import Message
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
-from bot.slack.words import KeyWord, words
+from bot.slack.words import KeyWord, again, words
 
 NAME = "stats"
 USAGE = "/sessions stats [filter…] [by=user|source|db|sql-id|tenant] [private] [text]"
@@ -39,12 +39,16 @@ class Question:
 
 def read(text: str) -> Question:
     """Read the words after ``stats`` (already repaired). Raises ``InputError``."""
-    by = Grouping.USER
+    by: Grouping | None = None
+    rest: list[str] = []
     for word in words(text):
-        if isinstance(word, KeyWord) and word.key == "by":
+        if not isinstance(word, KeyWord) or word.key != "by":
+            rest.append(again(word))
+        elif by is not None:
+            raise InputError("by stands there twice. Give it once.", spot=word.text, example="/sessions stats by=user")
+        else:
             by = _grouping(word)
-            text = text.replace(word.text, "", 1)
-    parsed = parse(text)
+    parsed = parse(" ".join(rest))
     query = parsed.query
     if query.sort.field is not None or query.limit != DEFAULT_LIMIT or query.page != 1:
         raise InputError(
@@ -52,7 +56,7 @@ def read(text: str) -> Question:
             spot="sort" if query.sort.field is not None else "limit" if query.limit != DEFAULT_LIMIT else "page",
             example=EXAMPLES[0][0],
         )
-    return Question(query, by, parsed.notes)
+    return Question(query, by or Grouping.USER, parsed.notes)
 
 
 _GROUPINGS = {by.value: by for by in Grouping}

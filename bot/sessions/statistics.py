@@ -82,7 +82,7 @@ def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter
     running = f"CASE WHEN {_counted(dialect, by)} THEN {_name(dialect, by)} END"
     return Statement(
         f"SELECT COUNT(*), COALESCE(SUM({state} = 'ACTIVE'), 0), "
-        f"COALESCE(MAX(CASE WHEN {state} = 'ACTIVE' THEN {time} END), 0), COUNT(DISTINCT {running}) "
+        f"COALESCE(MAX(CASE WHEN {state} = 'ACTIVE' THEN {time} END), 0), COUNT(DISTINCT BINARY {running}) "
         f"FROM {dialect.view} WHERE {where}",
         tuple(values),
     )

@@ -12,7 +12,7 @@ from bot.errors import InputError
 from bot.sessions.model import Field, Flag, Mode, Operator, SessionQuery
 from bot.slack.arguments import CLOSE_EXAMPLE, parse
 from bot.slack.values import session_id
-from bot.slack.words import KeyWord, PlainWord, Word, nearest, words
+from bot.slack.words import KeyWord, PlainWord, Word, again, nearest, words
 
 _ONE = "/kill-session 3221487826"
 _QUERY = "/kill-session 3221487826 query"
@@ -118,7 +118,7 @@ def _suggest_filter(typed: Sequence[Word], ids: Sequence[PlainWord]) -> None:
     mistyped = bool(ids) and not ids[0].quoted and nearest(ids[0].word, ("where",)) is not None
     if not (keys or flags or mistyped):
         return
-    rest = " ".join(_again(word) for word in typed if not (mistyped and word is ids[0]))
+    rest = " ".join(again(word) for word in typed if not (mistyped and word is ids[0]))
     example = CLOSE_EXAMPLE
     with contextlib.suppress(InputError):
         read_wish(f"where {rest}")
@@ -184,7 +184,7 @@ def _filter(typed: Sequence[Word]) -> Wish:
                 spot=word.text,
                 example=CLOSE_EXAMPLE,
             )
-    query = _parsed(" ".join(_again(word) for word in rest))
+    query = _parsed(" ".join(again(word) for word in rest))
     if not query.filter.conditions and not query.filter.flags:
         raise InputError(
             "Which sessions? where takes a filter; without one every session would be meant. Nothing was closed.",
@@ -199,10 +199,3 @@ def _parsed(text: str) -> SessionQuery:
     except InputError as error:
         sentence = str(error) if "Nothing was closed" in str(error) else f"{error} Nothing was closed."
         raise InputError(sentence, spot=error.spot, example=CLOSE_EXAMPLE) from error
-
-
-def _again(word: Word) -> str:
-    """Write a word so that it is read as the same word again."""
-    if isinstance(word, PlainWord) and word.quoted:
-        return '"' + word.text.replace('"', '""') + '"'
-    return word.text

@@ -110,6 +110,13 @@ def _operator(typed: str, sign: str) -> Operator:
     )
 
 
+def again(word: Word) -> str:
+    """Write a word so that it is read as the same word again."""
+    if isinstance(word, PlainWord) and word.quoted:
+        return '"' + word.text.replace('"', '""') + '"'
+    return word.text
+
+
 def quoted(value: str, *, first: bool = True) -> str:
     """Write a value so that ``words`` reads it back as it is, no longer than it can be typed.
 

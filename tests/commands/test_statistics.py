@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bot.sessions.model import Condition, Field, Operator
+from bot.sessions.statistics import Grouping
+from commands.statistics import read
 from tests.slack_person import buttons_of, options_of, table_of, text_of
-from tests.stage import Stage, session_id
+from tests.stage import APP_PASSWORD, Stage, session_id
 
 
 def test_the_numbers_and_the_groups_are_those_of_the_server_the_most_active_first(stage: Stage) -> None:
@@ -86,9 +89,27 @@ def test_as_text_the_table_is_aligned_and_no_chart_is_needed(stage: Stage) -> No
     assert lines == [["User", "Active", "Total"], ["auditor", "0", "1"]]
 
 
+def test_names_that_differ_in_case_are_counted_apart_and_so_is_their_number(stage: Stage) -> None:
+    with stage.database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE USER 'Auditor' IDENTIFIED BY '{APP_PASSWORD}'")
+        for user in ("Auditor", "auditor"):
+            stage.connect(user=user)
+        answer = stage.asks(stage.alice, "/sessions stats user=auditor", "Session statistics of demo")
+        cursor.execute("DROP USER 'Auditor'")
+    assert sorted(table_of(answer)[1:]) == [["Auditor", "0", "1"], ["auditor", "0", "1"]]
+    assert "2 shown of 2" in text_of(answer)
+
+
+def test_by_within_a_value_stays_there() -> None:
+    question = read('sql="order by=source" by=source')
+    assert question.by is Grouping.SOURCE
+    assert question.query.filter.conditions == (Condition(Field.SQL, Operator.CONTAINS, ("order by=source",)),)
+
+
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
+        ("by=user by=db", "by stands there twice. Give it once."),
         ("by=colour", "Sessions are counted by user, source, db, sql-id, tenant."),
         ("sort=time", "Statistics take no sort, limit or page"),
         ("limit=5", "Statistics take no sort, limit or page"),
