@@ -200,11 +200,13 @@ class Dialect:
     def _condition(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
         if condition.field is Field.ANY:
             return self._anywhere(condition)
-        column = self._searched(condition.field, exactly=condition.operator is Operator.EXACTLY)
+        exactly = condition.operator is Operator.EXACTLY
+        column = self._searched(condition.field, exactly=exactly)
+        with_case = _with_case(condition.field, exactly=exactly)
         parts: list[str] = []
         values: list[Value | Sequence[Value]] = []
         for typed in condition.values:
-            value = typed.lower() if isinstance(typed, str) and condition.field not in CASE_FIELDS else typed
+            value = typed.lower() if isinstance(typed, str) and not with_case else typed
             if condition.operator in _COMPARISONS:
                 parts.append(f"{column} {_COMPARISONS[condition.operator]} %s")
                 values.append(value)
@@ -235,7 +237,9 @@ class Dialect:
             return column
         if field is Field.PROXY and not exactly:  # its address or the session's number there
             column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
-        return f"BINARY COALESCE({column}, '')" if field in CASE_FIELDS else f"LOWER(COALESCE({column}, ''))"
+        return (
+            f"BINARY COALESCE({column}, '')" if _with_case(field, exactly=exactly) else f"LOWER(COALESCE({column}, ''))"
+        )
 
     def _order(self, sort: Sort) -> str:
         expression = self.expressions
@@ -248,6 +252,7 @@ class Dialect:
 # '=' means these exactly (DESIGN.md section 4); tenants are case-sensitive in OceanBase.
 EXACT_FIELDS = frozenset({Field.ID, Field.TENANT, Field.STATUS, Field.SQL_ID})
 CASE_FIELDS = frozenset({Field.TENANT})
+NAMES = frozenset({Field.USER, Field.DATABASE})  # '==' tells App from app, as the server does
 
 _COMPARISONS = {
     Operator.ABOVE: ">",
@@ -276,6 +281,10 @@ _ANY_COLUMNS = (
     "id", "sql_text", "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
     "trace_id",
 )  # fmt: skip
+
+
+def _with_case(field: Field, *, exactly: bool) -> bool:
+    return field in CASE_FIELDS or (exactly and field in NAMES)
 
 
 def _literal_like(text: str) -> str:
