@@ -192,7 +192,7 @@ def test_an_open_transaction_is_seen_and_is_gone_after_the_close(mariadb: Embedd
                 assert console.transaction_open(session.transaction_id)
                 console.kill(session, Mode.SESSION)
                 until(lambda: not console.transaction_open(session.transaction_id or 0))
-            assert maria.find(session.id, None) == []
+            until(lambda: not maria.find(session.id, None))
             assert waiter.ended() == 0
     with mariadb.connect(database="mysql_test") as admin, admin.cursor() as cursor:
         cursor.execute("SELECT quantity FROM stock WHERE sku = 1")
