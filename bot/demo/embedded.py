@@ -99,11 +99,13 @@ class EmbeddedServer(ABC):
 
     def suspend(self) -> None:
         """Stop the server's process without ending it: connections stay open, nothing answers."""
-        self._send(signal.SIGSTOP)
+        if self._process is not None:
+            self._process.suspend()
 
     def resume(self) -> None:
         """Let a suspended server go on."""
-        self._send(signal.SIGCONT)
+        if self._process is not None:
+            self._process.send(signal.SIGCONT)
 
     def connect(
         self,
@@ -204,7 +206,3 @@ class EmbeddedServer(ABC):
         if self._process is not None:
             self._process.stop()
             self._process = None
-
-    def _send(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send(number)
