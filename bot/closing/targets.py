@@ -76,7 +76,7 @@ def same_server(named: str, server: str) -> bool:
 
 
 def refuse_protected(sessions: SessionService, session: Session, *, override: bool = False) -> None:
-    """Raise ``TargetError`` for a session that is never closed: the bot's own, system's, protected ones.
+    """Raise ``TargetError`` for a session that is never closed: the bot's own, the server's, protected ones.
 
     ``override`` sets the lists of protected ones aside, and nothing else.
     """
@@ -90,6 +90,10 @@ def refuse_protected(sessions: SessionService, session: Session, *, override: bo
         )
     if not session.user:
         raise _refused(session, "belongs to the database itself, not to a user. It is never closed.")
+    if sessions.source(session.source).is_thread(session):
+        raise _refused(
+            session, f"is a thread of the server itself or of replication ({session.command}). It is never closed."
+        )
     why = sessions.source(session.source).protection(session)
     if why and not override:
         raise TargetError(

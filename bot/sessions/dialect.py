@@ -51,6 +51,7 @@ class Dialect:
     servers_view: str | None = None  # where the cluster's servers are listed
     transaction_column: str = "tx_id"  # their id in that view
     protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
+    thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
 
     @property

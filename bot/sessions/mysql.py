@@ -25,9 +25,12 @@ _VIEWS = ("performance_schema.processlist", "information_schema.PROCESSLIST")
 # InnoDB fills it anew only when nobody has read it for 0.1 s: it may be as old as that, or older under a busy monitor.
 _TRANSACTIONS = "information_schema.INNODB_TRX"
 
-# The servers' own threads, the accounts that MySQL makes for itself, and those of managed services.
+# What the servers' own threads have for a user; nobody can log in so.
+THREAD_USERS = frozenset({"system user", "event_scheduler"})
+
+# The accounts that MySQL makes for itself, and those of managed services.
 PROTECTED_USERS = frozenset({
-    "system user", "event_scheduler", "mysql.session", "mysql.sys", "mysql.infoschema", "mariadb.sys",
+    "mysql.session", "mysql.sys", "mysql.infoschema", "mariadb.sys",
     "rdsadmin", "rdsrepladmin",
 })  # fmt: skip
 
@@ -83,6 +86,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         own_values=(user,),
         protected_users=PROTECTED_USERS,
         protected_commands=PROTECTED_COMMANDS,
+        thread_users=THREAD_USERS,
         transaction_view=_TRANSACTIONS if transactions else None,
         transaction_column="trx_id",
         kills_by_query_id="QUERY_ID" in columns,

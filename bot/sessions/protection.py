@@ -28,7 +28,7 @@ class Protected:
 
     def why(self, session: Session, dialect: Dialect | None, source: str) -> str:
         """Say by what a session is protected, as in "belongs to ocp, a protected user of prod"; '' by nothing."""
-        if dialect and session.command in dialect.protected_commands:
+        if is_thread(session, dialect):
             return f"is a thread of the server itself or of replication ({session.command}) on {source}"
         if session.user in self.users | (dialect.protected_users if dialect else frozenset()):
             return f"belongs to {session.user}, a protected user of {source}"
@@ -47,6 +47,13 @@ class Protected:
             if address is not None and any(address in network for network in self.sources):
                 return f"comes from {address}, a protected source of {source}"
         return ""
+
+
+def is_thread(session: Session, dialect: Dialect | None) -> bool:
+    """Whether no client's statements run in it: it is the server's own or replicates to another server."""
+    if dialect is None:
+        return False
+    return session.command in dialect.protected_commands or session.user in dialect.thread_users
 
 
 def _among(tag: str, names: Collection[str]) -> bool:

@@ -30,7 +30,7 @@ from bot.sessions.model import (
     SessionQuery,
     Sort,
 )
-from bot.sessions.protection import Protected
+from bot.sessions.protection import Protected, is_thread
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
 
@@ -73,14 +73,14 @@ class Console:
 
     def alike(self, session: Session, limit: int) -> list[Session]:
         """Return sessions of the same user from the same client, no more than ``limit``, the bot's own left out."""
+        tenants = [session.tenant] if session.tenant else None
         host = host_of(session.origin)
         same = [Condition(Field.USER, Operator.EXACTLY, (session.user,))]
         if host:
             same.append(Condition(Field.HOST, Operator.EXACTLY, (host,)))
-        statement = self._dialect.page(None, SessionFilter(tuple(same)), Sort(), limit, 0)
+        statement = self._dialect.page(tenants, SessionFilter(tuple(same)), Sort(), limit, 0)
         rows = self._connection.rows(statement.sql, statement.values)
-        sessions = [self._dialect.to_session(self._source.name, row) for row in rows]
-        return [one for one in sessions if one.tenant == session.tenant]
+        return [self._dialect.to_session(self._source.name, row) for row in rows]
 
     def kill_text(self, session: Session, mode: Mode) -> str:
         """Return the statement that ``kill`` sends, for the record."""
@@ -242,6 +242,10 @@ class DataSource:
     def protection(self, session: Session) -> str:
         """Say by what a session is protected, as in "belongs to ocp, a protected user of prod"; '' by nothing."""
         return self.options.protected.why(session, self._dialect, self.name)
+
+    def is_thread(self, session: Session) -> bool:
+        """Whether a session is a thread of the server itself or of replication, and nobody's."""
+        return is_thread(session, self._dialect)
 
     def kill_directly(self, session: Session, mode: Mode, dialect: Dialect, why: DataSourceError) -> None:
         """Close past the proxy that said ``why``; raises as ``Console.kill``."""

@@ -274,14 +274,14 @@ def test_the_servers_own_threads_are_listed_and_protected(mariadb: EmbeddedMaria
         finally:
             cursor.execute("SET GLOBAL event_scheduler = OFF")
     assert (session.command, session.state, session.active) == ("Daemon", "BACKGROUND", False)
-    assert "(Daemon)" in (maria.protection(session) or "")
+    assert "(Daemon)" in maria.protection(session)
     for user, command, why in (
         ("repl", "Binlog Dump", "replication (Binlog Dump)"),
         ("repl", "Binlog Dump GTID", "replication (Binlog Dump GTID)"),
         ("system user", "Slave_IO", "replication (Slave_IO)"),
-        ("system user", "Connect", "belongs to system user, a protected user"),
+        ("system user", "Connect", "a thread of the server itself"),
         ("mysql.session", "Sleep", "belongs to mysql.session, a protected user"),
         ("rdsadmin", "Query", "belongs to rdsadmin, a protected user"),
     ):
-        assert why in (maria.protection(replace(session, user=user, command=command)) or "")
-    assert maria.protection(replace(session, user="mysql_app", command="Query")) is None
+        assert why in maria.protection(replace(session, user=user, command=command))
+    assert maria.protection(replace(session, user="mysql_app", command="Query")) == ""
