@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from bot.access import Person
 from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
@@ -102,33 +104,55 @@ audit_head = sa.Table(
 
 
 def create(engine: sa.Engine) -> None:
-    """Make the tables, and the columns that an older store lacks. Two replicas may do so at once."""
-    for last_try in (False, False, True):
-        try:
-            metadata.create_all(engine)
-            _add_missing_columns(engine)
-            with engine.begin() as connection:
-                if connection.execute(sa.select(audit_head.c.id)).first() is None:
-                    start = {"count": 0, "hash": "", "first": 0, "first_hash": ""}
-                    connection.execute(audit_head.insert().values(id=1, **start))
-        except SQLAlchemyError:  # another replica was quicker with the very same
-            if last_try:
-                raise
-        else:
-            return
+    """Make the tables, and the columns and indexes that an older store lacks. Several replicas may do so at once."""
+    for table in metadata.sorted_tables:
+        _make(engine, CreateTable(table), partial(_is_there, engine, table))
+        there = sa.inspect(engine)
+        columns = {one["name"] for one in there.get_columns(table.name)}
+        for column in (one for one in table.columns if one.name not in columns):
+            _make(engine, _new_column(engine, column), partial(_has_column, engine, column))
+        indexes = {one["name"] for one in there.get_indexes(table.name)}
+        for index in (one for one in table.indexes if one.name not in indexes):
+            _make(engine, CreateIndex(index), partial(_has_index, engine, index))
+    start = audit_head.insert().values(id=1, count=0, hash="", first=0, first_hash="")
+    _make(engine, start, partial(_is_started, engine))
 
 
-def _add_missing_columns(engine: sa.Engine) -> None:
-    """Widen tables of an older version; a column that is new must be empty for the rows that are there."""
-    there = sa.inspect(engine)
-    with engine.begin() as connection:
-        for table in metadata.sorted_tables:
-            known = {column["name"] for column in there.get_columns(table.name)}
-            for column in table.columns:
-                if column.name not in known:
-                    name = engine.dialect.identifier_preparer.quote(column.name)
-                    kind = column.type.compile(engine.dialect)
-                    connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}"))
+def _make(engine: sa.Engine, statement: sa.Executable, is_there: Callable[[], bool]) -> None:
+    """Make one thing unless it is there; where another replica was quicker, that is just as well."""
+    if is_there():
+        return
+    try:
+        with engine.begin() as connection:
+            connection.execute(statement)
+    except SQLAlchemyError:
+        if not is_there():
+            raise
+
+
+def _is_there(engine: sa.Engine, table: sa.Table) -> bool:
+    return sa.inspect(engine).has_table(table.name)
+
+
+def _new_column(engine: sa.Engine, column: sa.Column[Any]) -> sa.TextClause:
+    """Widen a table of an older version; a column that is new must be empty for the rows that are there."""
+    name = engine.dialect.identifier_preparer.quote(column.name)
+    return sa.text(f"ALTER TABLE {column.table.name} ADD COLUMN {name} {column.type.compile(engine.dialect)}")
+
+
+def _has_column(engine: sa.Engine, column: sa.Column[Any]) -> bool:
+    return column.name in {one["name"] for one in sa.inspect(engine).get_columns(column.table.name)}
+
+
+def _has_index(engine: sa.Engine, index: sa.Index) -> bool:
+    return index.table is not None and index.name in {
+        one["name"] for one in sa.inspect(engine).get_indexes(index.table.name)
+    }
+
+
+def _is_started(engine: sa.Engine) -> bool:
+    with engine.connect() as connection:
+        return connection.execute(sa.select(audit_head.c.id)).first() is not None
 
 
 def request_values(request: ClosingRequest) -> dict[str, Any]:
