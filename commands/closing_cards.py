@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from bot.closing.closer import Closer
 from bot.closing.consent import Consent
 from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
-from bot.errors import BudgetError, InputError, RequestError, SessionBotError, TargetError
+from bot.errors import BudgetError, InputError, RequestError, SessionBotError, StoreError, TargetError
 from bot.sessions.model import Mode
 from bot.slack.events import Press, Registrar, Submission
 from bot.slack.message import Message
@@ -78,9 +79,8 @@ class ClosingCards:
                 self._show_as_it_is(press.value, lambda message: press.reply.replace(message, ts=press.message_ts))
             raise
         metadata = {"request": request.id, "channel": press.channel, "mode": mode.value}
-        full_sql = self.full_sql[request.source]
         press.reply.update_modal(
-            view_id, closing_modal.as_it_is_now(request, present, mode, metadata, full_sql=full_sql)
+            view_id, closing_modal.as_it_is_now(request, present, mode, metadata, full_sql=self._full_sql(request))
         )
 
     def confirm_looked_at(self, submission: Submission) -> None:
@@ -92,7 +92,10 @@ class ClosingCards:
             return place is not None and self.update(place, message)
 
         def result(message: Message) -> bool:
-            return progress(message) or submission.reply.private(notice(message.text))
+            if progress(message):
+                return True
+            submission.reply.private(notice(message.text))
+            return False  # everybody else still sees the buttons: the card is tried again
 
         mode = Mode(submission.metadata["mode"])
         self._confirm(submission, request_id, mode, progress, result, typed=_typed(submission))
@@ -136,8 +139,7 @@ class ClosingCards:
     def review(self, press: Press) -> None:
         """Sign a close that was confirmed alone."""
         request = self.consent.review(press.value, press.person, press.channel)
-        if request.card is not None:
-            self.update(request.card, self._result(request))
+        self._rewrite(request)
         if request.card is None or request.card.ts != press.message_ts:  # pressed in the list of the audit
             press.reply.private(notice(f"Signed: the close of {_ids(request)} is reviewed."))
 
@@ -157,7 +159,9 @@ class ClosingCards:
 
     def follow(self) -> None:
         """Rewrite the cards of presses that a stopped bot left, and of closes of which there is something new."""
-        for request in (*self.closer.resume(), *self.closer.look_again()):
+        for request in self.closer.resume():
+            self._rewrite(request)
+        for request in self.closer.look_again():
             self._rewrite(request)
 
     def _rewrite(self, request: ClosingRequest) -> bool:
@@ -173,24 +177,32 @@ class ClosingCards:
         self, event: Press | Submission, request_id: str, mode: Mode, show_progress: Rewrite, show_result: Rewrite, *,
         typed: int | None = None,
     ) -> None:  # fmt: skip
+        told = False
+
         def progress(request: ClosingRequest, note: str) -> None:
-            show_progress(closing_card.closing_progress(request, note, full_sql=self.full_sql[request.source]))
+            nonlocal told
+            told = True
+            show_progress(closing_card.closing_progress(request, note, full_sql=self._full_sql(request)))
 
         try:
             request = self.closer.confirm(request_id, event.person, event.channel, mode, progress, typed=typed)
-        except RequestError:
-            self._show_as_it_is(request_id, show_result)
-            raise
-        except BudgetError as error:
-            event.reply.public(notices.budget(error))
+        except SessionBotError as error:
+            if isinstance(error, BudgetError):
+                event.reply.public(notices.budget(error))
+            if told or isinstance(error, RequestError):
+                self._show_as_it_is(request_id, show_result)
             raise
         self._show_result(request, show_result)
 
     def _show_as_it_is(self, request_id: str, rewrite: Rewrite) -> None:
-        """Rewrite a card whose buttons no longer fit what became of its request."""
-        request = self.requests.find(request_id)
-        if request is not None and request.state is not State.CLAIMED:
-            self._show_result(request, rewrite)
+        """Rewrite a card whose buttons no longer fit what became of its request, or lack though it is open again."""
+        with contextlib.suppress(StoreError):  # the first error is what the person is told
+            try:
+                rewrite(self._open_card(self.consent.open_request(request_id)))
+            except RequestError:
+                request = self.requests.find(request_id)
+                if request is not None and request.state is not State.CLAIMED:
+                    self._show_result(request, rewrite)
 
     def _show_result(self, request: ClosingRequest, rewrite: Rewrite) -> bool:
         shown = rewrite(self._result(request))
@@ -207,14 +219,17 @@ class ClosingCards:
     def _open_card(self, request: ClosingRequest, note: str = "") -> Message:
         return closing_card.closing_card(
             request,
-            full_sql=self.full_sql[request.source],
+            full_sql=self._full_sql(request),
             approvers=self.consent.approvers(request),
             break_glass=self.consent.break_glass_after(request) is not None,
             note=note,
         )
 
     def _result(self, request: ClosingRequest) -> Message:
-        return closing_card.closing_result(request, full_sql=self.full_sql[request.source])
+        return closing_card.closing_result(request, full_sql=self._full_sql(request))
+
+    def _full_sql(self, request: ClosingRequest) -> bool:
+        return self.full_sql.get(request.source, False)  # the configuration may name it no more
 
 
 def check_number(submission: Submission) -> dict[str, str]:
