@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.closing.looks import look
+from bot.closing.looks import judge
 from bot.closing.model import ClosingRequest, Finding, Outcome
-from bot.closing.press import Clock, Press, SessionKey
+from bot.closing.press import Clock, Sent, SessionKey
 from bot.closing.store import Store
 from bot.errors import BusyError, DataSourceError
 from bot.sessions.model import Session
@@ -46,55 +48,70 @@ class Aftermath:
         self._lock = threading.Lock()
         self._watches: list[_Watch] = []
 
-    def follow(self, request: ClosingRequest, press: Press) -> None:
-        """Look again, from now on, at what was sent by a press that has its outcomes."""
+    def follow(self, request: ClosingRequest, sent: Mapping[int, Sent], findings: Mapping[int, Finding]) -> None:
+        """Look again, from now on, at what was sent and has its outcome."""
         now = self._clock()
         watches = []
-        for number, sent in press.sent.items():
-            outcome = press.findings[number].outcome
+        for number, one in sent.items():
+            outcome = findings[number].outcome
             if outcome in _UNFINISHED:
                 until = now + ENDS_WITHIN
-            elif outcome is Outcome.CLOSED and sent.known is not None:
+            elif outcome is Outcome.CLOSED and one.known is not None:
                 until = now + COMES_BACK_WITHIN
             else:
                 continue
-            watches.append(_Watch(request, number, sent.session, sent.known, outcome, until))
+            watches.append(_Watch(request, number, one.session, one.known, outcome, until))
         with self._lock:
             self._watches += watches
 
     def look(self) -> list[ClosingRequest]:
-        """Look once at all that is followed; return the requests with something new, as they stand now."""
+        """Look once at all that is followed; return the requests with something new, as they stand now.
+
+        A data source that does not answer is asked once, not for each; what it would have told is looked at later.
+        Raises ``StoreError``; what could not be written then is found again by the next look.
+        """
+        now = self._clock()
         with self._lock:
-            watches, self._watches = self._watches, []
+            watches, self._watches = deque(one for one in self._watches if now < one.until), []
         news: dict[str, None] = {}
+        away: set[str] = set()
         left = []
-        for watch in watches:
-            finding = self._look_at(watch)
-            if finding is None:
-                left += [watch] if self._clock() < watch.until else []
-            elif self._amended(watch, finding):
-                news[watch.request.id] = None
-        with self._lock:
-            self._watches += left
+        try:
+            while watches:
+                watch = watches[0]
+                finding = self._look_at(watch, away)
+                if finding is None:
+                    left.append(watch)
+                elif self._amended(watch, finding):
+                    news[watch.request.id] = None
+                watches.popleft()
+        finally:
+            with self._lock:
+                self._watches += [*left, *watches]
         return [request for request in map(self._store.get, news) if request is not None]
 
-    def _look_at(self, watch: _Watch) -> Finding | None:
-        if watch.outcome is Outcome.CLOSED:
-            return self._come_back(watch)
-        mode = watch.request.decided_mode or watch.request.mode
-        outcome, detail = look(self._sessions, watch.request.source, {watch.number: watch.session}, mode)[watch.number]
+    def _look_at(self, watch: _Watch, away: set[str]) -> Finding | None:
+        """Return what is new; None where nothing is, or where the data source is ``away``."""
+        source = watch.request.source
+        if source in away:
+            return None
+        try:
+            with self._sessions.source(source).console() as console:
+                return self._back(console, watch) if watch.outcome is Outcome.CLOSED else self._ended(console, watch)
+        except (DataSourceError, BusyError):
+            away.add(source)
+            return None
+
+    def _ended(self, console: Console, watch: _Watch) -> Finding | None:
+        outcome, detail = judge(console, watch.session, watch.request.decided_mode or watch.request.mode)
         if outcome not in (Outcome.CLOSED, Outcome.QUERY_CLOSED):
             return None
         told = f"It took longer; at first it was {watch.outcome.value}. {detail}"
         return Finding(outcome, told.strip(), self._clock())
 
-    def _come_back(self, watch: _Watch) -> Finding | None:
-        try:
-            with self._sessions.source(watch.request.source).console() as console:
-                there = console.alike(watch.session, _ALIKE)
-        except (DataSourceError, BusyError):
-            return None  # the next look may tell
+    def _back(self, console: Console, watch: _Watch) -> Finding | None:
         known = watch.known or frozenset()
+        there = console.alike(watch.session, _ALIKE)
         new = [one for one in there if (one.server, one.id) not in known and _same_work(watch.session, one)]
         if not new:
             return None

@@ -54,16 +54,16 @@ class Audit:
             )
 
     def read(self, person: Person, channel: str, question: AuditQuestion) -> tuple[list[Told], datetime]:
-        """Return what fits, oldest first, and since when."""
+        """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
         since = self._clock() - question.since
         with self._store.reading() as connection:
             found = record.entries(connection, since=since, channel=channel if question.here else None, newest=MOST)
-        requests: dict[str, ClosingRequest | None] = {}
+        if len(found) == MOST:
+            since = found[0].at
+        requests = self._store.those({entry.request_id for entry in found if entry.request_id is not None})
         sees = self._sees(person, channel)
         told = []
         for entry in found:
-            if entry.request_id is not None and entry.request_id not in requests:
-                requests[entry.request_id] = self._store.get(entry.request_id)
             one = Told(entry, requests.get(entry.request_id or ""))
             if _fits(one, question) and all(sees(entry.source or "", tenant) for tenant in tenants_of(one)):
                 told.append(one)

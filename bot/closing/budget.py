@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from bot.closing import record, tables
-from bot.closing.model import Budget, State
+from bot.closing.model import Budget, ClosingRequest, State
 from bot.errors import BudgetError
 
 EXTENDED = "extend budget"  # the event that allows as much again
@@ -15,12 +15,16 @@ EXTENDED = "extend budget"  # the event that allows as much again
 _requests = tables.requests
 
 
-def require(connection: sa.Connection, source: str, planned: int, budget: Budget, now: datetime) -> None:
-    """Raise ``BudgetError`` where ``planned`` more closes would be too many; the caller holds the record's lock."""
-    since = now - budget.window
+def require(connection: sa.Connection, request: ClosingRequest, planned: int, budget: Budget, now: datetime) -> None:
+    """Raise ``BudgetError`` where the ``planned`` closes of a request would be too many besides all others.
+
+    The caller holds the record's lock.
+    """
+    source, since = request.source, now - budget.window
     spent = connection.execute(
         sa.select(sa.func.coalesce(sa.func.sum(_requests.c.planned), 0)).where(
             _requests.c.source == source,
+            _requests.c.id != request.id,
             _requests.c.decided_at > since.timestamp(),
             _requests.c.state.in_((State.CLAIMED.value, State.DONE.value)),
         )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from bot.access import Person
 from bot.closing.aftermath import Aftermath
 from bot.closing.consent import Consent, too_late
 from bot.closing.looks import look, present
-from bot.closing.model import ClosingRequest, Finding, Outcome
-from bot.closing.press import Clock, Press, Progress, counted
+from bot.closing.model import ClosingRequest, Finding, Outcome, State
+from bot.closing.press import Clock, Press, Progress, Sent, counted
 from bot.closing.rules import ClosingRules
 from bot.closing.sender import Sender
 from bot.closing.store import Store
-from bot.errors import InputError, SessionBotError, StoreError
+from bot.errors import BudgetError, InputError, SessionBotError, StoreError
 from bot.sessions.model import Mode, Session
 from bot.sessions.service import SessionService
 
@@ -66,19 +67,17 @@ class Closer:
                 f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
                 f"Press {mode.value} on the card and type {number}."
             )
-        if not self._store.claim(request, person, mode, self._clock(), self._rules.of(request.source).budget):
-            raise too_late(self._consent.find(request_id), self._clock())
+        press = Press(self._claim(request, person, mode), mode, self._clock, progress)
         try:
-            press = Press(self._consent.find(request_id), mode, self._clock, progress)
             self._sender.send(press, denied)
         except SessionBotError as error:
             # Nothing was sent: the store opens the request again only where it holds no intent.
             with contextlib.suppress(StoreError):
-                self._store.release(request, self._clock(), str(error))
+                self._store.release(press.request, self._clock(), str(error))
             raise
         self._verify(press)
         done = self._conclude(press)
-        self._aftermath.follow(done, press)
+        self._aftermath.follow(done, press.sent, press.findings)
         return done
 
     def present(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, dict[int, Session]]:
@@ -103,13 +102,25 @@ class Closer:
             if all(target.intent_at is None for target in request.targets):
                 self._store.release(request, self._clock(), "the bot stopped before anything was sent")
             else:
-                self._store.conclude(request, self._look_after_restart(request), self._clock())
+                self._finish(request)
             finished.append(self._consent.find(request.id))
         return finished
 
     def look_again(self) -> list[ClosingRequest]:
         """Look again at closes that had an outcome; return the requests of which there is something new."""
         return self._aftermath.look()
+
+    def _claim(self, request: ClosingRequest, person: Person, mode: Mode) -> ClosingRequest:
+        """Take the request for this press, and return it as taken: nobody else's claim will do for what follows."""
+        now = self._clock()
+        try:
+            taken = self._store.claim(request, person, mode, now, self._rules.of(request.source).budget)
+        except BudgetError as error:
+            self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)
+            raise
+        if not taken:
+            raise too_late(self._consent.find(request.id), self._clock())
+        return replace(request, state=State.CLAIMED, decided_by=person, decided_at=now, decided_mode=mode)
 
     def _verify(self, press: Press) -> None:
         """Look at all that was sent until it is so, each for up to ``VERIFY_FOR`` seconds, in common rounds."""
@@ -143,10 +154,15 @@ class Closer:
                 self._wait(pause)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _look_after_restart(self, request: ClosingRequest) -> dict[int, Finding]:
-        mode = request.decided_mode or request.mode
-        sent = {one.number: one.session for one in request.targets if one.intent_at is not None}
-        seen = look(self._sessions, request.source, sent, mode)
+    def _finish(self, request: ClosingRequest) -> None:
+        """Write what a look shows of a press that a stopped bot left, and follow what has not ended."""
+        sent = {one.number: Sent(one.session, one.intent_at) for one in request.targets if one.intent_at is not None}
+        findings = self._look_after_restart(request, {number: one.session for number, one in sent.items()})
+        self._store.conclude(request, findings, self._clock())
+        self._aftermath.follow(request, sent, findings)
+
+    def _look_after_restart(self, request: ClosingRequest, sent: Mapping[int, Session]) -> dict[int, Finding]:
+        seen = look(self._sessions, request.source, sent, request.decided_mode or request.mode)
         stopped = Outcome.UNTOUCHED, "Nothing was sent for it before the bot stopped."
         told = "The bot was restarted while closing; this is what a look afterwards shows."
         findings = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
@@ -77,13 +78,14 @@ class Consent:
             )
         if person.id != request.requester.id:
             raise NotAllowedError("Only who asked for the close can use break-glass. If you may approve, press Close.")
-        self._access.require(person, Right.CLOSE, request.source, channel, request.targets[0].session.tenant)
+        self._uncovered(request, person, _right_alone(request), channel)
         if not reason.strip():
             raise InputError("Break-glass needs a reason, for whoever reviews the close afterwards. Nothing was done.")
         now = self._clock()
         due = now + after
         until = due + self._rules.confirm_within
         if not self._store.allow_alone(request, person, reason.strip(), now, alone_from=due, expires_at=until):
+            self.open_request(request_id)  # or it was decided in the same moment
             raise RequestError("Break-glass is already under way for this request; its card says from when on.")
         return self.find(request_id)
 
@@ -103,6 +105,8 @@ class Consent:
             self._access.require(person, Right.APPROVE, request.source, channel, target.session.tenant)
         if not request.confirmed_alone:
             raise RequestError("This request was not confirmed alone; there is nothing to review.")
+        if request.state is State.CLAIMED:
+            raise RequestError("This close is still being carried out. Sign it when its card says what came of it.")
         if not self._store.review(request, person, self._clock()):
             first = _who(self.find(request_id).reviewed_by)
             raise RequestError("Somebody has already reviewed this close.", first=first)
@@ -127,7 +131,10 @@ class Consent:
     def _denied(self, request: ClosingRequest, person: Person, channel: str) -> frozenset[int]:
         if channel != request.channel:
             raise NotAllowedError("This closing request belongs to another channel. Nothing was closed.")
-        right = self._right_needed(request, person)
+        return self._uncovered(request, person, self._right_needed(request, person), channel)
+
+    def _uncovered(self, request: ClosingRequest, person: Person, right: Right, channel: str) -> frozenset[int]:
+        """Return the numbers of the targets that the person has no such right to; raises where that is all."""
         scope = self._access.scope(person, right, request.source, channel)
         denied = frozenset(one.number for one in request.targets if not scope.covers(one.session.tenant))
         if len(denied) == len(request.targets):
@@ -136,9 +143,8 @@ class Consent:
 
     def _right_needed(self, request: ClosingRequest, person: Person) -> Right:
         """Return the right that this person's press needs; raises where it is not theirs to press at all."""
-        alone = Right.APPROVE if request.override else Right.CLOSE
         if request.approval is Approval.REQUESTER:
-            return alone
+            return _right_alone(request)
         if person.id != request.requester.id:
             return Right.APPROVE
         if request.alone_from is None:
@@ -148,10 +154,15 @@ class Consent:
         left = (request.alone_from - self._clock()).total_seconds()
         if left > 0:
             raise NotAllowedError(
-                f"You may confirm this alone in {left:.0f} s, from {request.alone_from:%H:%M:%S} UTC on, unless "
+                f"You may confirm this alone in {math.ceil(left)} s, from {request.alone_from:%H:%M:%S} UTC on, unless "
                 "somebody presses Stop. Until then somebody else who may approve must press. Nothing was closed."
             )
-        return alone
+        return _right_alone(request)
+
+
+def _right_alone(request: ClosingRequest) -> Right:
+    """Return the right that a press needs where no second person is wanted."""
+    return Right.APPROVE if request.override else Right.CLOSE
 
 
 def too_late(request: ClosingRequest, now: datetime) -> RequestError:
@@ -163,6 +174,11 @@ def too_late(request: ClosingRequest, now: datetime) -> RequestError:
     first = _who(request.decided_by)
     if request.state is State.CANCELLED:
         return RequestError("This closing request was cancelled. Nothing was closed by this press.", first=first)
+    if request.state is State.OPEN:
+        return RequestError(
+            "Somebody else pressed in the same moment, and that press came to nothing: nothing was closed. "
+            "The request is open again. Press once more."
+        )
     return RequestError(
         "Somebody has already confirmed this closing request; its card shows who and what came of it. "
         "Your press changed nothing.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bot.closing.model import ClosingRequest, Outcome
-from bot.errors import BusyError, DataSourceError
+from bot.errors import BusyError, DataSourceError, InputError
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
 from bot.sessions.source import Console
@@ -19,8 +19,8 @@ def look(sessions: SessionService, source: str, killed: Mapping[int, Session], m
     try:
         with sessions.source(source).console() as console:
             for number, before in killed.items():
-                seen[number] = _look_at(console, before, mode)
-    except (DataSourceError, BusyError) as error:
+                seen[number] = judge(console, before, mode)
+    except (DataSourceError, BusyError, InputError) as error:  # InputError: the configuration names it no more
         unseen = Outcome.UNVERIFIED, f"Whether it worked could not be seen: {error}"
         return {number: seen.get(number, unseen) for number in killed}
     return seen
@@ -40,7 +40,8 @@ def _current(console: Console, pin: Pin) -> Session | None:
     return next((one for one in console.find(pin.id) if pin.same_session(one)), None)
 
 
-def _look_at(console: Console, before: Session, mode: Mode) -> Seen:
+def judge(console: Console, before: Session, mode: Mode) -> Seen:
+    """Look once at a session to which a KILL was sent; ``before`` is as it was then. Raises a ``DataSourceError``."""
     pin = Pin.of(before)
     current = _current(console, pin)
     if mode is Mode.QUERY:

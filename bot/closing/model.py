@@ -122,14 +122,15 @@ class ClosingRequest:
 
     @property
     def to_review(self) -> bool:
-        """Whether somebody who may approve still has to sign what was confirmed without them."""
-        return self.confirmed_alone and self.reviewed_by is None
+        """Whether somebody who may approve still has to sign what was carried out without them."""
+        return self.state is State.DONE and self.confirmed_alone and self.reviewed_by is None
 
     @property
     def confirmed_alone(self) -> bool:
         """Whether break-glass was used: the requester confirmed what wanted a second person."""
-        decided = self.state in (State.CLAIMED, State.DONE)
-        return decided and self.alone_from is not None and self.decided_by == self.requester
+        if self.decided_by is None or self.state not in (State.CLAIMED, State.DONE):
+            return False
+        return self.alone_from is not None and self.decided_by.id == self.requester.id
 
     def expired(self, now: datetime) -> bool:
         """Whether nobody decided in time."""

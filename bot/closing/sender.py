@@ -9,13 +9,14 @@ import structlog
 
 from bot.closing.aftermath import alike
 from bot.closing.model import Outcome, Target
-from bot.closing.press import Press, Sent
+from bot.closing.press import Press, Sent, SessionKey
 from bot.closing.store import Store
 from bot.closing.targets import refuse_protected
 from bot.errors import (
     BusyError,
     ConnectionLostError,
     DataSourceError,
+    DataSourceTimeoutError,
     NotSessionOwnerError,
     SessionOutOfReachError,
     StoreError,
@@ -62,18 +63,18 @@ class Sender:
         try:
             try:
                 self._look_and_kill(press, target)
-            except ConnectionLostError:
+            except ConnectionLostError as error:
                 # Lost before anything was sent, else it would not be raised: once more on a fresh connection.
-                self._look_and_kill(press, target)
+                self._look_and_kill(press, target, listed=not isinstance(error, _ListTooSlowError))
         except (DataSourceError, BusyError, StoreError) as error:
             if not press.sent:
                 raise
             press.settle(target.number, Outcome.UNTOUCHED, f"No KILL was sent for it: {error}")
 
-    def _look_and_kill(self, press: Press, target: Target) -> None:
+    def _look_and_kill(self, press: Press, target: Target, *, listed: bool = True) -> None:
         pin = Pin.of(target.session)
         with self._sessions.source(press.request.source).console() as console:
-            known = alike(console, target.session) if press.mode is Mode.SESSION else None
+            known = _alike(console, target.session) if listed and press.mode is Mode.SESSION else None
             found = console.find(pin.id)
             current = next((one for one in found if pin.same_session(one)), None)
             refusal = self._refusal(press, pin, current, found)
@@ -103,6 +104,22 @@ class Sender:
                 if current.running
                 else "The query had ended before the press; the session is idle."
             )
+        return None
+
+
+class _ListTooSlowError(ConnectionLostError):
+    """The sessions of the same client were not listed in time, and the connection was given up for it."""
+
+
+def _alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
+    """Name the sessions of the same client; None where that cannot be known: no close fails because of it."""
+    try:
+        return alike(console, session)
+    except ConnectionLostError:
+        raise
+    except DataSourceTimeoutError as error:
+        raise _ListTooSlowError(str(error)) from error
+    except DataSourceError:
         return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import sqlite3
+import time
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +24,8 @@ _requests, _targets = tables.requests, tables.targets
 
 # Characters of SQL in the record of one request, shared by its targets: MySQL's TEXT holds 65,535 bytes.
 _RECORDED_SQL = 4000
+
+_AT_ONCE = 500  # ids that one statement names
 
 
 class Store:
@@ -73,14 +77,13 @@ class Store:
 
     def get(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""
-        with self.reading() as connection:
-            row = connection.execute(sa.select(_requests).where(_requests.c.id == request_id)).mappings().first()
-            if row is None:
-                return None
-            targets = connection.execute(
-                sa.select(_targets).where(_targets.c.request_id == request_id).order_by(_targets.c.number)
-            ).mappings().all()  # fmt: skip
-        return tables.to_request(row, targets)
+        return next(iter(self._those(_requests.c.id == request_id)), None)
+
+    def those(self, request_ids: Collection[str]) -> dict[str, ClosingRequest]:
+        """Look several requests up; those that are not there are left out."""
+        ids = sorted(request_ids)
+        parts = [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
+        return {one.id: one for part in parts for one in self._those(_requests.c.id.in_(part))}
 
     def claim(
         self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None
@@ -91,12 +94,13 @@ class Store:
         """
         planned = request.affected(mode)
         with self.writing() as connection:
-            if within is not None:
-                budget.require(connection, request.source, planned, within, now)
-            return self._decide(
+            claimed = self._decide(
                 connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
                 decided_mode=mode.value, planned=planned,
             )  # fmt: skip
+            if claimed and within is not None:  # whoever comes too late is told that, not that it is too much
+                budget.require(connection, request, planned, within, now)
+            return claimed
 
     def cancel(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
         """End an open, unexpired request without a close."""
@@ -143,11 +147,12 @@ class Store:
         with self.writing() as connection:
             changed = connection.execute(
                 _requests.update()
-                .where(_requests.c.id == request.id, _requests.c.reviewed_by.is_(None))
+                .where(_requests.c.id == request.id, _to_review())
                 .values(reviewed_by=person.id, reviewed_team=person.team, reviewed_at=now.timestamp())
             ).rowcount
             if changed == 1:
                 record.append(connection, now, "review", {}, person=person, **_of(request))
+                self._show_anew(connection, request)
         return changed == 1
 
     def release(self, request: ClosingRequest, now: datetime, why: str) -> bool:
@@ -218,6 +223,7 @@ class Store:
             ).rowcount
             if changed == 1:
                 record.append(connection, now, "later", _told(target, finding), **_of(request))
+                self._show_anew(connection, request)
         return changed == 1
 
     def note(
@@ -238,6 +244,10 @@ class Store:
     def _set(self, request_id: str, **values: object) -> None:
         with self.writing() as connection:
             connection.execute(_requests.update().where(_requests.c.id == request_id).values(**values))
+
+    def _show_anew(self, connection: sa.Connection, request: ClosingRequest) -> None:
+        """Let the card be rewritten until Slack has taken it: it tells what is so no more."""
+        connection.execute(_requests.update().where(_requests.c.id == request.id).values(shown=False))
 
     def unshown(self, since: datetime, before: datetime) -> list[ClosingRequest]:
         """Requests made since a time and over before another whose cards do not tell so yet."""
@@ -284,11 +294,16 @@ class Store:
             record.append(connection, now, budget.EXTENDED, details, person=person, channel=channel, source=source)
 
     def _those(self, which: sa.ColumnElement[bool], limit: int | None = None) -> list[ClosingRequest]:
+        chosen = sa.select(_requests).where(which).order_by(_requests.c.created_at.desc()).limit(limit)
+        targets: dict[str, list[sa.RowMapping]] = {}
         with self.reading() as connection:
-            ids = connection.execute(
-                sa.select(_requests.c.id).where(which).order_by(_requests.c.created_at.desc()).limit(limit)
-            ).scalars().all()  # fmt: skip
-        return [request for request in map(self.get, ids) if request is not None]
+            rows = connection.execute(chosen).mappings().all()
+            ids = [row["id"] for row in rows]
+            for start in range(0, len(ids), _AT_ONCE):
+                theirs = _targets.c.request_id.in_(ids[start : start + _AT_ONCE])
+                for one in connection.execute(sa.select(_targets).where(theirs).order_by(_targets.c.number)).mappings():
+                    targets.setdefault(one["request_id"], []).append(one)
+        return [tables.to_request(row, targets.get(row["id"], [])) for row in rows]
 
     def forget(self, before: datetime, now: datetime) -> int:
         """Let go of records older than that, and of requests that nobody waits for; return how many records."""
@@ -334,7 +349,14 @@ def _failed(error: SQLAlchemyError) -> StoreError:
 
 def _sqlite_durable(connection: Any, _record: Any) -> None:
     # WAL lets lists be read while a close is recorded; FULL keeps the record through a power cut.
-    connection.execute("PRAGMA journal_mode = WAL")
+    for last_try in (*[False] * 20, True):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:  # a new file that another process switches: for that SQLite does not wait
+            if last_try:
+                raise
+            time.sleep(0.05)
     connection.execute("PRAGMA synchronous = FULL")
 
 
@@ -343,14 +365,23 @@ def _open(request: ClosingRequest) -> sa.ColumnElement[bool]:
 
 
 def _claimed(request: ClosingRequest) -> sa.ColumnElement[bool]:
-    return sa.and_(_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value)
+    """Whether the request is claimed: by this very claim, where it was read with one.
+
+    A press that was thought dead must not send under the press of somebody else who took the request since.
+    """
+    claimed = [_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value]
+    if request.decided_by is not None and request.decided_at is not None:
+        claimed += [
+            _requests.c.decided_by == request.decided_by.id,
+            _requests.c.decided_at == request.decided_at.timestamp(),
+        ]
+    return sa.and_(*claimed)
 
 
 def _to_review() -> sa.ColumnElement[bool]:
     """What ``ClosingRequest.to_review`` says, for the database."""
-    decided = _requests.c.state.in_((State.CLAIMED.value, State.DONE.value))
     alone = sa.and_(_requests.c.alone_from.is_not(None), _requests.c.decided_by == _requests.c.requester)
-    return sa.and_(decided, alone, _requests.c.reviewed_by.is_(None))
+    return sa.and_(_requests.c.state == State.DONE.value, alone, _requests.c.reviewed_by.is_(None))
 
 
 def _target(request: ClosingRequest, target: Target) -> sa.ColumnElement[bool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bot.closing import record
 from bot.closing.audit import Audit
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
-from bot.closing.model import Approval, ClosingRequest
+from bot.closing.model import Approval, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
 from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
@@ -34,6 +35,7 @@ ALICE = Person("U01ALICE", "T1")
 BOB = Person("U02BOB", "T1")
 GUS = Person("U03GUS", "T1")
 CAROL = Person("U04CAROL", "T1")  # of tenant sys alone
+DORA = Person("U05DORA", "T1")  # approves for tenant sys, and may nothing else
 CHANNEL = "C01INC"
 MAX_TARGETS = 8
 BREAK_GLASS_AFTER = timedelta(minutes=1)
@@ -84,16 +86,34 @@ class Desk:
             Rule(frozenset({ALICE.id}), frozenset({Right.VIEW, Right.CLOSE})),
             Rule(frozenset({BOB.id}), frozenset({Right.VIEW, Right.CLOSE, Right.APPROVE})),
             Rule(frozenset({CAROL.id}), frozenset({Right.CLOSE}), tenants=frozenset({"sys"})),
+            Rule(frozenset({DORA.id}), frozenset({Right.APPROVE}), tenants=frozenset({"sys"})),
         ]
         access = Access(rules, Nobody())
         demo = SourceRules(approval, max_targets=MAX_TARGETS, break_glass_after=BREAK_GLASS_AFTER)
-        self.rules = ClosingRules(timedelta(minutes=2), sources={"demo": demo})
+        self._of_sources = {"demo": demo}
+        self.rules = ClosingRules(timedelta(minutes=2), sources=self._of_sources)
         self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
         self.consent = Consent(access, self.store, self.rules, self.clock)
         self.closer = Closer(self.sessions, self.consent, self.store, self.rules, self.clock, self.clock.wait)
         self.audit = Audit(self.store, access, self.clock)
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
+
+    def rule(self, **changes: Any) -> None:
+        """Change what the configuration says of closing on the data source."""
+        self._of_sources["demo"] = replace(self._of_sources["demo"], **changes)
+
+    def protect(self, *users: str, modules: Iterable[str] = (), sources: Iterable[str] = ()) -> None:
+        """Change what the configuration protects."""
+        source = self.sessions.source("demo")
+        networks = tuple(map(ipaddress.ip_network, sources))
+        source.options = replace(source.options, protected=Protected(frozenset(users), frozenset(modules), networks))
+
+    def state(self, request: ClosingRequest) -> State:
+        """How the request stands in the store."""
+        kept = self.store.get(request.id)
+        assert kept is not None
+        return kept.state
 
     def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
         connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
@@ -129,6 +149,10 @@ class Desk:
             with contextlib.suppress(pymysql.Error):  # closed by the test
                 connection.close()  # which gives the locks free that statements wait for
         for statement in self._statements:
+            statement.join(0.5)
+            if statement.is_alive():
+                with self.database.connect() as admin, admin.cursor() as cursor, contextlib.suppress(pymysql.Error):
+                    cursor.execute(f"KILL {statement.id}")
             statement.join(20)
             with contextlib.suppress(pymysql.Error):  # closed by the server
                 statement.connection.close()
