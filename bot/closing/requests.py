@@ -153,7 +153,7 @@ class ClosingRequests:
         return self._rules.of(source).max_targets
 
     def _require_reason(self, reason: str, command: str) -> None:
-        if self._rules.require_reason and not reason:
+        if self._rules.require_reason and not reason.strip():
             raise InputError(
                 'A reason is required to close a session here. Say why with reason="…".',
                 example=f'{command} reason="blocks the payments"',
@@ -193,7 +193,7 @@ def _require_override(wanted: Sequence[Wanted], reason: str) -> None:
     example = f'/kill-session {wanted[0].id} override reason="asked for by its owner"'
     if len(wanted) > 1:
         raise InputError("override takes one session at a time. Nothing was closed.", example=example)
-    if not reason:
+    if not reason.strip():
         raise InputError('override needs a reason. Say why with reason="…". Nothing was closed.', example=example)
 
 

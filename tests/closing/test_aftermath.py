@@ -1,0 +1,267 @@
+"""What comes after an outcome: a client that is back, a session that ends late, and the card that tells it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pymysql
+import pytest
+
+from bot.closing.aftermath import COMES_BACK_WITHIN, ENDS_WITHIN
+from bot.closing.model import CardPlace, ClosingRequest, Finding, Outcome
+from bot.errors import DataSourceError, DataSourceTimeoutError, StoreError
+from bot.sessions.model import Mode
+from bot.sessions.source import Console
+from tests.closing.conftest import ALICE, Desk, lock_waiter, record_of
+from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.stage import Statement, session_id
+
+HERE = "127.0.0.51"  # nobody else's clients come from there
+
+
+def news(desk: Desk) -> list[tuple[str, Outcome | None]]:
+    """Look once more: which requests have something new, and what."""
+    return [(one.id, one.targets[0].outcome) for one in desk.closer.look_again()]
+
+
+def closed(desk: Desk, client: pymysql.Connection[Any] | Statement) -> ClosingRequest:
+    number = client.id if isinstance(client, Statement) else session_id(client)
+    done = confirm(desk, ask(desk, number))
+    assert outcomes(done) == [Outcome.CLOSED]
+    return done
+
+
+def left_by_a_stopped_bot(desk: Desk) -> ClosingRequest:
+    """A request whose bot stopped between the intent and the KILL; the target is still there."""
+    request = ask(desk, *sleepers(desk, 1))
+    (target,) = request.targets
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    desk.store.intend(request, target, f"KILL {target.session.id}", desk.clock())
+    desk.clock.ahead += timedelta(seconds=61)
+    (left,) = desk.closer.resume()
+    assert outcomes(left) == [Outcome.STILL_RUNNING]
+    return left
+
+
+def kill(desk: Desk, request: ClosingRequest) -> None:
+    """Close the target behind the bot's back."""
+    number = request.targets[0].session.id
+    with desk.database.connect() as admin, admin.cursor() as cursor:
+        cursor.execute(f"KILL {number}")
+    desk.until(lambda: not desk.row(number))
+
+
+def after_a_look(desk: Desk) -> None:
+    """Return right after the kernel has looked for killed lock waiters: the next look is ten seconds off."""
+    waiter = lock_waiter(desk, 3)
+    with desk.database.connect() as admin, admin.cursor() as cursor:
+        cursor.execute(f"KILL {waiter.id}")
+    assert waiter.ended()
+
+
+def rolling_back(desk: Desk) -> tuple[ClosingRequest, Statement]:
+    """A request whose target, a lock waiter, has not ended when the outcome must be told."""
+    after_a_look(desk)
+    waiter = lock_waiter(desk)
+    done = confirm(desk, ask(desk, waiter.id))
+    assert outcomes(done) == [Outcome.ROLLING_BACK]
+    return done, waiter
+
+
+def test_a_client_that_reconnects_and_does_the_same_is_told_with_its_new_id(desk: Desk) -> None:
+    done = closed(desk, desk.runs("SELECT SLEEP(60)", bind_address=HERE))
+    assert news(desk) == []
+    again = desk.runs("SELECT SLEEP(60)", bind_address=HERE)
+    assert news(desk) == [(done.id, Outcome.CAME_BACK)]
+    kept = desk.store.get(done.id)
+    assert kept is not None
+    told = f"The session was closed, and a new one of the same user and source does the same: {again.id}."
+    assert kept.targets[0].detail == told
+    event, details = record_of(desk, done)[-1]
+    assert (event, details["outcome"], details["detail"]) == ("later", "came back", told)
+    assert news(desk) == [], "told once"
+
+
+def test_an_idle_client_that_reconnects_is_told_too(desk: Desk) -> None:
+    done = closed(desk, desk.connect(bind_address=HERE, database="depot"))
+    desk.connect(bind_address=HERE, database="depot")
+    assert news(desk) == [(done.id, Outcome.CAME_BACK)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda desk: desk.runs("SELECT SLEEP(60)", user="auditor", bind_address=HERE),
+        lambda desk: desk.runs("SELECT SLEEP(60), 'another'", bind_address=HERE),
+        lambda desk: desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.52"),
+        lambda desk: desk.runs("SELECT SLEEP(60)", bind_address=HERE, database="depot"),
+        lambda desk: desk.connect(bind_address=HERE),
+    ],
+    ids=["user", "statement", "source", "database", "idle"],
+)
+def test_a_new_session_of_another_kind_has_not_come_back(desk: Desk, other: Callable[[Desk], object]) -> None:
+    closed(desk, desk.runs("SELECT SLEEP(60)", bind_address=HERE))
+    other(desk)
+    assert news(desk) == []
+
+
+def test_a_session_that_was_there_before_has_not_come_back(desk: Desk) -> None:
+    desk.runs("SELECT SLEEP(60)", bind_address=HERE)
+    closed(desk, desk.runs("SELECT SLEEP(60)", bind_address=HERE))
+    assert news(desk) == []
+
+
+def test_of_several_each_is_told_by_itself(desk: Desk) -> None:
+    first, second = sleepers(desk, 1, bind_address=HERE), sleepers(desk, 1, bind_address="127.0.0.53")
+    done = confirm(desk, ask(desk, *first, *second))
+    desk.connect(bind_address="127.0.0.53")
+    assert [outcomes(one) for one in desk.closer.look_again()] == [[Outcome.CLOSED, Outcome.CAME_BACK]]
+    desk.connect(bind_address=HERE)
+    (kept,) = desk.closer.look_again()
+    assert (kept.id, outcomes(kept)) == (done.id, [Outcome.CAME_BACK] * 2)
+
+
+def test_a_client_that_comes_after_the_time_is_over_is_nothing_new(desk: Desk) -> None:
+    closed(desk, desk.connect(bind_address=HERE))
+    desk.clock.ahead += COMES_BACK_WITHIN
+    desk.connect(bind_address=HERE)
+    assert news(desk) == []
+
+
+def test_a_close_query_is_not_followed_once_it_has_worked(desk: Desk) -> None:
+    report = desk.runs("SELECT SLEEP(60)", bind_address=HERE)
+    request = ask(desk, report.id, mode=Mode.QUERY)
+    desk.clock.at_wait = lambda: report.join(20)
+    assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED]
+    desk.runs("SELECT SLEEP(60)", bind_address=HERE)
+    assert news(desk) == []
+
+
+def test_a_session_that_ends_after_its_outcome_was_told_is_told_anew(desk: Desk) -> None:
+    done, waiter = rolling_back(desk)
+    assert news(desk) == []
+    assert waiter.ended()
+    desk.until(lambda: not desk.row(waiter.id))
+    assert news(desk) == [(done.id, Outcome.CLOSED)]
+    assert [event for event, _ in record_of(desk, done)][-2:] == ["outcome", "later"]
+    told = record_of(desk, done)[-1][1]
+    assert (told["outcome"], told["detail"]) == ("closed", "It took longer; at first it was rolling back.")
+
+
+def test_a_query_that_stops_late_is_told_anew(desk: Desk) -> None:
+    after_a_look(desk)
+    waiter = lock_waiter(desk)
+    request = ask(desk, waiter.id, mode=Mode.QUERY)
+    assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.STILL_RUNNING]
+    assert waiter.ended() == 1317
+    desk.until(lambda: desk.row(waiter.id).get("COMMAND") == "Sleep")
+    assert news(desk) == [(request.id, Outcome.QUERY_CLOSED)]
+
+
+def test_after_its_time_a_session_that_has_not_ended_is_looked_at_no_more(desk: Desk) -> None:
+    request = left_by_a_stopped_bot(desk)
+    desk.clock.ahead += ENDS_WITHIN
+    kill(desk, request)
+    assert news(desk) == []
+
+
+def test_a_database_that_cannot_be_reached_is_asked_once_for_all_and_again_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = confirm(desk, ask(desk, *sleepers(desk, 2, bind_address=HERE)))
+    desk.connect(bind_address=HERE)
+    asked = []
+
+    def away() -> object:
+        asked.append("once")
+        raise DataSourceError("Data source demo cannot be reached.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.sessions.source("demo"), "console", away)
+        assert news(desk) == []
+    assert asked == ["once"], "each waits for a server that hangs"
+    assert news(desk) == [(done.id, Outcome.CAME_BACK)]
+
+
+def test_what_could_not_be_written_is_found_again_by_the_next_look(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = confirm(desk, ask(desk, *sleepers(desk, 2, bind_address=HERE)))
+    desk.connect(bind_address=HERE)
+
+    def full(*_: object) -> bool:
+        raise StoreError("The store does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store, "amend", full)  # stands for a full disk
+        with pytest.raises(StoreError):
+            desk.closer.look_again()
+    (kept,) = desk.closer.look_again()
+    assert (kept.id, outcomes(kept)) == (done.id, [Outcome.CAME_BACK] * 2)
+
+
+def test_what_another_replica_has_told_is_not_told_again(desk: Desk) -> None:
+    done = closed(desk, desk.connect(bind_address=HERE))
+    desk.connect(bind_address=HERE)
+    (seen,) = done.targets
+    now = desk.clock()
+    with desk.store.reading() as connection:
+        before = connection.exec_driver_sql("SELECT COUNT(*) FROM audit").scalar_one()
+    assert desk.store.amend(done, seen, Outcome.CLOSED, Finding(Outcome.CAME_BACK, "by the other", now), now)
+    assert news(desk) == []
+    with desk.store.reading() as connection:
+        assert connection.exec_driver_sql("SELECT COUNT(*) FROM audit").scalar_one() == before + 1
+
+
+def test_a_card_that_slack_did_not_take_is_told_of_as_not_shown(desk: Desk) -> None:
+    done = closed(desk, desk.connect(bind_address=HERE))
+    desk.requests.place_card(done, CardPlace("C1", "1.2"))
+    desk.requests.mark_shown(done)
+    desk.clock.ahead += timedelta(seconds=29)
+    desk.connect(bind_address=HERE)
+    assert news(desk) == [(done.id, Outcome.CAME_BACK)]
+    desk.clock.ahead += timedelta(seconds=2)
+    assert [(one.id, outcomes(one)) for one in desk.requests.unshown()] == [(done.id, [Outcome.CAME_BACK])]
+
+
+def test_what_a_stopped_bot_left_is_followed_as_well(desk: Desk) -> None:
+    request = left_by_a_stopped_bot(desk)
+    assert news(desk) == []
+    kill(desk, request)
+    assert news(desk) == [(request.id, Outcome.CLOSED)]
+
+
+@pytest.mark.parametrize("error", [DataSourceTimeoutError, DataSourceError])
+def test_a_list_that_cannot_be_had_keeps_no_session_from_being_closed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: type[DataSourceError]
+) -> None:
+    def unknown(*_: object) -> list[Any]:
+        raise error("Data source demo did not answer in time.")
+
+    monkeypatch.setattr(Console, "alike", unknown)  # stands for a server on which long lists take too long
+    closed(desk, desk.connect(bind_address=HERE))
+    monkeypatch.undo()
+    desk.connect(bind_address=HERE)
+    assert news(desk) == [], "what was there before is not known"
+
+
+def test_where_there_are_too_many_alike_nobody_is_said_to_have_come_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.closing.aftermath._ALIKE", 3)
+    sleepers(desk, 3, bind_address=HERE)
+    closed(desk, desk.connect(bind_address=HERE))
+    desk.connect(bind_address=HERE)
+    assert news(desk) == []
+
+
+def test_a_session_closed_by_hand_before_the_first_look_leaves_nothing_behind(desk: Desk) -> None:
+    client = desk.connect(bind_address=HERE)
+    request = ask(desk, session_id(client))
+    with contextlib.suppress(pymysql.Error):
+        client.close()
+    desk.until(lambda: not desk.row(request.targets[0].session.id))
+    assert outcomes(confirm(desk, request)) == [Outcome.ALREADY_GONE]
+    desk.connect(bind_address=HERE)
+    assert news(desk) == []

@@ -1,0 +1,238 @@
+"""Break-glass: a requester who confirms alone because nobody who may approve is there; and the review of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bot.access import Person
+from bot.closing.audit import AuditQuestion
+from bot.closing.model import ClosingRequest, Outcome, State
+from bot.closing.targets import Wanted
+from bot.errors import InputError, NotAllowedError, RequestError
+from bot.sessions.model import Mode
+from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CAROL, CHANNEL, DORA, GUS, Desk, record_of
+from tests.closing.several import ask, confirm, outcomes, sleepers
+
+WHY = "Everybody else is asleep"
+
+
+@pytest.fixture
+def desk(two_person_desk: Desk) -> Desk:
+    return two_person_desk
+
+
+def broken(desk: Desk, session: int) -> ClosingRequest:
+    """A request of Alice's for which she has used break-glass."""
+    request = ask(desk, session)
+    return desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+
+
+def confirmed_alone(desk: Desk) -> ClosingRequest:
+    request = broken(desk, *sleepers(desk, 1))
+    desk.clock.ahead += BREAK_GLASS_AFTER
+    return confirm(desk, request)
+
+
+def test_it_is_off_unless_the_configuration_says_after_how_long(desk: Desk) -> None:
+    desk.rule(break_glass_after=None)
+    request = ask(desk, *sleepers(desk, 1))
+    assert desk.consent.break_glass_after(request) is None
+    with pytest.raises(NotAllowedError, match="Break-glass is not switched on for demo"):
+        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+    desk.clock.ahead += timedelta(seconds=90)
+    with pytest.raises(NotAllowedError, match="needs a second person"):
+        confirm(desk, request)
+
+
+def test_where_one_press_is_enough_there_is_nothing_to_break(desk: Desk) -> None:
+    desk.rule(approval=ask(desk, *sleepers(desk, 1)).approval.REQUESTER)
+    request = ask(desk, *sleepers(desk, 1))
+    with pytest.raises(NotAllowedError, match="Break-glass is not switched on"):
+        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_it_needs_a_reason(desk: Desk, reason: str) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    with pytest.raises(InputError, match="Break-glass needs a reason"):
+        desk.consent.break_glass(request.id, ALICE, CHANNEL, reason)
+    assert desk.store.get(request.id) == request
+
+
+@pytest.mark.parametrize("person", [BOB, CAROL, DORA, GUS])
+def test_nobody_but_the_requester_can_use_it(desk: Desk, person: Person) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    with pytest.raises(NotAllowedError, match="Only who asked for the close can use break-glass"):
+        desk.consent.break_glass(request.id, person, CHANNEL, WHY)
+    assert desk.store.get(request.id) == request
+
+
+def test_a_requester_who_may_not_close_any_more_cannot_use_it(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    desk.store.add(replace(request, id="of-gus", requester=GUS))  # asked for while he still could
+    with pytest.raises(NotAllowedError, match="You may not close sessions on demo"):
+        desk.consent.break_glass("of-gus", GUS, CHANNEL, WHY)
+
+
+def test_a_requester_who_could_not_confirm_an_override_anyway_is_told_so_at_once(desk: Desk) -> None:
+    (guarded,) = sleepers(desk, 1, user="guarded")
+    request = desk.requests.ask(
+        ALICE, CHANNEL, "demo", [Wanted(guarded)], Mode.SESSION, reason="stuck", override=True
+    )  # fmt: skip
+    with pytest.raises(NotAllowedError, match="You may not approve closing sessions on demo"):
+        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+    by_bob = desk.requests.ask(BOB, CHANNEL, "demo", [Wanted(guarded)], Mode.SESSION, reason="stuck", override=True)
+    desk.consent.break_glass(by_bob.id, BOB, CHANNEL, WHY)
+    desk.clock.ahead += BREAK_GLASS_AFTER
+    assert outcomes(confirm(desk, by_bob, person=BOB)) == [Outcome.CLOSED]
+
+
+def test_it_can_be_used_once(desk: Desk) -> None:
+    request = broken(desk, *sleepers(desk, 1))
+    with pytest.raises(RequestError, match="Break-glass is already under way"):
+        desk.consent.break_glass(request.id, ALICE, CHANNEL, "again")
+    assert desk.store.get(request.id) == request
+    assert [event for event, _ in record_of(desk, request)] == ["request", "break glass"]
+
+
+def test_until_the_delay_is_over_the_requesters_press_says_how_long_it_takes(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    request = broken(desk, session)
+    assert request.alone_from is not None
+    desk.clock.ahead = request.alone_from - timedelta(seconds=9.5) - (desk.clock() - desk.clock.ahead)
+    with pytest.raises(NotAllowedError, match=rf"alone in (9|10) s, from {request.alone_from:%H:%M:%S} UTC on"):
+        confirm(desk, request)
+    assert desk.state(request) is State.OPEN
+    assert desk.row(session)
+
+
+def test_after_the_delay_the_requester_confirms_alone_and_the_record_says_so(desk: Desk) -> None:
+    done = confirmed_alone(desk)
+    assert outcomes(done) == [Outcome.CLOSED]
+    assert done.confirmed_alone
+    events = record_of(desk, done)
+    assert [event for event, _ in events] == ["request", "break glass", "confirm", "intent", "outcome"]
+    assert events[1][1]["reason"] == WHY
+
+
+def test_the_requests_time_begins_anew_when_the_delay_is_over(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    desk.clock.ahead += timedelta(seconds=110)
+    later = desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+    assert later.alone_from is not None
+    assert later.expires_at - later.alone_from == timedelta(minutes=2)
+    desk.clock.ahead += timedelta(seconds=60 + 110)
+    assert desk.requests.expire() == []
+    desk.clock.ahead += timedelta(seconds=11)
+    with pytest.raises(RequestError, match="has expired"):
+        confirm(desk, later)
+    assert [late.id for late in desk.requests.expire()] == [request.id]
+
+
+@pytest.mark.parametrize("after", [timedelta(), BREAK_GLASS_AFTER])
+def test_somebody_who_may_approve_may_confirm_meanwhile(desk: Desk, after: timedelta) -> None:
+    request = broken(desk, *sleepers(desk, 1))
+    desk.clock.ahead += after
+    done = confirm(desk, request, person=DORA)
+    assert outcomes(done) == [Outcome.CLOSED]
+    assert not done.confirmed_alone
+    assert not done.to_review
+    assert desk.store.to_review() == []
+
+
+def test_somebody_who_may_approve_may_stop_it_meanwhile(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    request = broken(desk, session)
+    assert desk.consent.cancel(request.id, DORA, CHANNEL).state is State.CANCELLED
+    desk.clock.ahead += BREAK_GLASS_AFTER
+    with pytest.raises(RequestError, match="was cancelled") as told:
+        confirm(desk, request)
+    assert told.value.first == DORA.id
+    assert desk.row(session)
+
+
+def test_after_a_cancel_or_its_time_there_is_nothing_to_break(desk: Desk) -> None:
+    ended, late = (ask(desk, *sleepers(desk, 1)) for _ in range(2))
+    desk.consent.cancel(ended.id, BOB, CHANNEL)
+    with pytest.raises(RequestError, match="was cancelled"):
+        desk.consent.break_glass(ended.id, ALICE, CHANNEL, WHY)
+    desk.clock.ahead += timedelta(minutes=2)
+    with pytest.raises(RequestError, match="has expired"):
+        desk.consent.break_glass(late.id, ALICE, CHANNEL, WHY)
+
+
+def test_a_cancel_in_the_same_moment_is_told_and_not_taken_for_another_break_glass(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    allow = desk.store.allow_alone
+
+    def after_bob(*arguments: Any, **more: Any) -> bool:
+        desk.consent.cancel(request.id, BOB, CHANNEL)
+        return allow(*arguments, **more)
+
+    monkeypatch.setattr(desk.store, "allow_alone", after_bob)  # Bob is quicker by a moment
+    with pytest.raises(RequestError, match="was cancelled") as told:
+        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+    assert told.value.first == BOB.id
+
+
+def test_what_was_confirmed_alone_is_to_be_reviewed_once_by_somebody_else_who_may_approve(desk: Desk) -> None:
+    done = confirmed_alone(desk)
+    assert done.to_review
+    assert [one.id for one in desk.audit.to_review(ALICE, CHANNEL)] == [done.id]
+    with pytest.raises(NotAllowedError, match="Somebody else must review"):
+        desk.consent.review(done.id, ALICE, CHANNEL)
+    with pytest.raises(NotAllowedError, match="You may not approve"):
+        desk.consent.review(done.id, CAROL, CHANNEL)
+    signed = desk.consent.review(done.id, DORA, CHANNEL)
+    assert (signed.to_review, signed.confirmed_alone, signed.reviewed_by) == (False, True, DORA)
+    assert desk.store.to_review() == []
+    with pytest.raises(RequestError, match="already reviewed") as told:
+        desk.consent.review(done.id, BOB, CHANNEL)
+    assert told.value.first == DORA.id
+    assert [event for event, _ in record_of(desk, done)][-2:] == ["outcome", "review"]
+
+
+def test_one_who_approves_himself_still_needs_somebody_else_for_the_review(desk: Desk) -> None:
+    request = desk.requests.ask(BOB, CHANNEL, "demo", [Wanted(sleepers(desk, 1)[0])], Mode.SESSION)
+    desk.consent.break_glass(request.id, BOB, CHANNEL, WHY)
+    desk.clock.ahead += BREAK_GLASS_AFTER
+    done = confirm(desk, request, person=BOB)
+    assert done.to_review
+    with pytest.raises(NotAllowedError, match="Somebody else must review"):
+        desk.consent.review(done.id, BOB, CHANNEL)
+
+
+def test_what_was_not_confirmed_alone_is_not_reviewed(desk: Desk) -> None:
+    done = confirm(desk, ask(desk, *sleepers(desk, 1)), person=BOB)
+    with pytest.raises(RequestError, match="was not confirmed alone"):
+        desk.consent.review(done.id, DORA, CHANNEL)
+    assert "review" not in [event for event, _ in record_of(desk, done)]
+
+
+def test_a_signature_in_advance_is_not_taken_since_the_press_may_come_to_nothing(desk: Desk) -> None:
+    """Signed while under way, then opened again: the requester could confirm alone once more, unseen."""
+    request = broken(desk, *sleepers(desk, 1))
+    desk.clock.ahead += BREAK_GLASS_AFTER
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    with pytest.raises(RequestError, match="still being carried out"):
+        desk.consent.review(request.id, BOB, CHANNEL)
+    assert not desk.store.review(request, BOB, desk.clock())
+    desk.clock.ahead += timedelta(seconds=61)
+    assert [one.state for one in desk.closer.resume()] == [State.OPEN]
+    assert confirm(desk, request).to_review
+
+
+def test_what_waits_for_a_review_is_kept_and_listed_however_old_it_is(desk: Desk) -> None:
+    done = confirmed_alone(desk)
+    later = desk.clock() + timedelta(days=400)
+    desk.store.forget(later, later)
+    assert [one.id for one in desk.store.to_review()] == [done.id]
+    assert desk.audit.to_review(GUS, CHANNEL) == [], "who may not see the data source is not told"
+    told, _since = desk.audit.read(ALICE, CHANNEL, AuditQuestion(timedelta(hours=1)))
+    assert [one.entry.event for one in told] == ["forget"]
