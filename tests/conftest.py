@@ -39,17 +39,17 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
         for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
             if kernel in nodeid:
                 return kernel
-        if file.startswith(("closing/", "test_main", "commands/test_data_sources")):
-            return "oceanbase-4.3.5"
         if file in USING_MARIADB:
             return "mariadb"
+        if file.startswith(("closing/", "test_main", "commands/test_data_sources")):
+            return "oceanbase-4.3.5"
         return "restartable" if file in USING_RESTARTABLE else file
 
 
 USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
-    "commands/test_cluster.py",
+    "commands/test_cluster.py", "closing/test_store_elsewhere.py",
 )  # fmt: skip
 USING_RESTARTABLE = ("commands/test_faults.py", "demo/test_database.py", "demo/test_workload.py")
 

@@ -104,50 +104,51 @@ audit_head = sa.Table(
 
 
 def create(engine: sa.Engine) -> None:
-    """Make the tables, and the columns and indexes that an older store lacks. Several replicas may do so at once."""
+    """Make the tables, and the columns that an older store lacks. Several replicas may do so at once."""
     for table in metadata.sorted_tables:
-        _make(engine, CreateTable(table), partial(_is_there, engine, table))
-        there = sa.inspect(engine)
-        columns = {one["name"] for one in there.get_columns(table.name)}
-        for column in (one for one in table.columns if one.name not in columns):
-            _make(engine, _new_column(engine, column), partial(_has_column, engine, column))
-        indexes = {one["name"] for one in there.get_indexes(table.name)}
-        for index in (one for one in table.indexes if one.name not in indexes):
-            _make(engine, CreateIndex(index), partial(_has_index, engine, index))
+        if _make(engine, CreateTable(table), partial(_is_there, engine, table)):
+            with engine.begin() as connection:
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index))
+        there = _columns(engine, table)
+        for column in (one for one in table.columns if one.name not in there):
+            _make(engine, _added(engine, column), partial(_has, engine, column))
     start = audit_head.insert().values(id=1, count=0, hash="", first=0, first_hash="")
     _make(engine, start, partial(_is_started, engine))
 
 
-def _make(engine: sa.Engine, statement: sa.Executable, is_there: Callable[[], bool]) -> None:
+def _make(engine: sa.Engine, statement: sa.Executable, is_there: Callable[[], bool]) -> bool:
     """Make one thing unless it is there; where another replica was quicker, that is just as well."""
     if is_there():
-        return
+        return False
     try:
         with engine.begin() as connection:
             connection.execute(statement)
     except SQLAlchemyError:
         if not is_there():
             raise
+        return False
+    return True
 
 
 def _is_there(engine: sa.Engine, table: sa.Table) -> bool:
     return sa.inspect(engine).has_table(table.name)
 
 
-def _new_column(engine: sa.Engine, column: sa.Column[Any]) -> sa.TextClause:
+def _has(engine: sa.Engine, column: sa.Column[Any]) -> bool:
+    return column.name in _columns(engine, column.table)
+
+
+def _columns(engine: sa.Engine, table: sa.FromClause) -> set[str]:
+    # SQLAlchemy's own inspection does not understand all that OceanBase says of a table.
+    with engine.connect() as connection:
+        return set(connection.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys())
+
+
+def _added(engine: sa.Engine, column: sa.Column[Any]) -> sa.TextClause:
     """Widen a table of an older version; a column that is new must be empty for the rows that are there."""
     name = engine.dialect.identifier_preparer.quote(column.name)
     return sa.text(f"ALTER TABLE {column.table.name} ADD COLUMN {name} {column.type.compile(engine.dialect)}")
-
-
-def _has_column(engine: sa.Engine, column: sa.Column[Any]) -> bool:
-    return column.name in {one["name"] for one in sa.inspect(engine).get_columns(column.table.name)}
-
-
-def _has_index(engine: sa.Engine, index: sa.Index) -> bool:
-    return index.table is not None and index.name in {
-        one["name"] for one in sa.inspect(engine).get_indexes(index.table.name)
-    }
 
 
 def _is_started(engine: sa.Engine) -> bool:

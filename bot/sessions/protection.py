@@ -62,6 +62,9 @@ def _among(tag: str, names: Collection[str]) -> bool:
 
 def _address(place: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host_of(place))
+        address = ipaddress.ip_address(host_of(place))
     except ValueError:
         return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped or address  # ::ffff:10.1.0.1: what a server that listens to both shows of IPv4
+    return address

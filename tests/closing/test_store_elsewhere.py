@@ -1,0 +1,359 @@
+"""The store on a MariaDB and on an OceanBase: the same promises as on SQLite, with several replicas on it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from bot.closing import record
+from bot.closing.model import (
+    Approval,
+    Budget,
+    CardPlace,
+    ClosingRequest,
+    Finding,
+    Outcome,
+    State,
+    Target,
+    Untouched,
+)
+from bot.closing.store import Store
+from bot.demo.embedded import EmbeddedServer
+from bot.errors import BudgetError, StoreError
+from bot.sessions.model import Mode
+from tests.closing.conftest import ALICE, BOB, DORA
+from tests.sessions.examples import EXAMPLE
+
+# What a database may turn into something else: case, blanks at the end, other planes, quotes, signs of LIKE.
+HOSTILE = "\U0001f480 Zoë “x” \\' \" `a` -- ; %s %(x)s :y {z} _ % \0 \x1a \x7f \u202e\u2028\ufffe\U0010ffff\r\n\t  "
+MINUTE = timedelta(minutes=1)
+
+NewStore = Callable[[], Store]
+
+_schemas = itertools.count(1)
+
+
+@pytest.fixture(params=["oceanbase", "mariadb"], ids=["oceanbase-4.3.5", "mariadb"])
+def server(request: pytest.FixtureRequest) -> EmbeddedServer:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, EmbeddedServer)
+    return found
+
+
+@pytest.fixture
+def new_store(server: EmbeddedServer) -> Iterator[NewStore]:
+    """Give replicas of the bot that share one schema, which is empty at first."""
+    schema = f"store_{next(_schemas)}"
+    url = sa.URL.create("mysql+pymysql", server.user, server.password, server.host, server.port, schema)
+    stores: list[Store] = []
+
+    def make() -> Store:
+        stores.append(Store(url.render_as_string(hide_password=False)))
+        return stores[-1]
+
+    with server.connect() as admin, admin.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {schema}")
+        yield make
+        for one in stores:
+            one.close()
+        cursor.execute(f"DROP DATABASE {schema}")
+
+
+@pytest.fixture
+def stores(new_store: NewStore) -> tuple[Store, Store]:
+    first, second = new_store(), new_store()
+    first.create()
+    return first, second
+
+
+@pytest.fixture
+def store(stores: tuple[Store, Store]) -> Store:
+    return stores[0]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+_ids = itertools.count(1)
+
+
+def added(store: Store, count: int = 1, at: datetime | None = None, **more: object) -> ClosingRequest:
+    asked = at or now()
+    request = ClosingRequest(
+        id=f"request-{next(_ids)}", source="prod", mode=Mode.SESSION, requester=ALICE, channel="C01INC", reason="why",
+        approval=Approval.REQUESTER, created_at=asked, expires_at=asked + 2 * MINUTE,
+        targets=tuple(Target(number, replace(EXAMPLE, id=1000 + number)) for number in range(1, count + 1)),
+    )  # fmt: skip
+    request = replace(request, **more)  # type: ignore[arg-type]  # as a test names them
+    store.add(request)
+    return request
+
+
+def taken(store: Store, request: ClosingRequest) -> ClosingRequest:
+    """Claim it for Alice and return it as it stands then."""
+    assert store.claim(request, ALICE, Mode.SESSION, now())
+    return kept(store, request)
+
+
+def kept(store: Store, request: ClosingRequest) -> ClosingRequest:
+    found = store.get(request.id)
+    assert found is not None
+    return found
+
+
+def events(store: Store, request: ClosingRequest | None = None) -> list[str]:
+    with store.reading() as connection:
+        return [one.event for one in record.entries(connection, request_id=request.id if request else None)]
+
+
+def problems(store: Store) -> list[str]:
+    with store.reading() as connection:
+        return record.problems(connection)
+
+
+def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, Store]) -> None:
+    session = replace(EXAMPLE, user=HOSTILE, sql=HOSTILE * 100, client_info=HOSTILE)
+    request = added(
+        stores[0], reason=HOSTILE, question=HOSTILE, override=HOSTILE, targets=(Target(1, session),),
+        untouched=(Untouched(5, None, HOSTILE), Untouched(2**32 - 1, HOSTILE, "x")), matching=7,
+    )  # fmt: skip
+    stores[0].place_card(request.id, CardPlace("C1", "1718.0001"))
+    assert kept(stores[1], request) == replace(request, card=CardPlace("C1", "1718.0001"))
+    finding = Finding(Outcome.CLOSED, HOSTILE, now(), HOSTILE)
+    claim = taken(stores[1], request)
+    stores[1].conclude(claim, {1: finding}, now())
+    assert kept(stores[0], request).targets[0].detail == HOSTILE
+    with stores[1].reading() as connection:
+        first, *_, last = record.entries(connection)
+    assert (first.details["reason"], last.details["detail"], last.details["answer"]) == (HOSTILE,) * 3
+    assert problems(stores[0]) == []
+
+
+def test_ids_differ_by_case_and_by_blanks(store: Store) -> None:
+    added(store, id="AbC")
+    added(store, id="abc", reason="another")
+    assert [found.reason for found in (store.get("AbC"), store.get("abc")) if found] == ["why", "another"]
+    assert store.get("ABC") is None
+    assert set(store.those(["abc", "AbC", "ABC"])) == {"abc", "AbC"}
+
+
+def test_times_are_kept_to_the_microsecond(store: Store) -> None:
+    at = datetime(2026, 3, 29, 1, 59, 59, 999_999, UTC)
+    request = added(store, at=at)
+    assert (kept(store, request).created_at, kept(store, request).expires_at) == (at, at + 2 * MINUTE)
+
+
+def test_of_twenty_presses_on_two_replicas_one_gets_the_claim(stores: tuple[Store, Store]) -> None:
+    request = added(stores[0])
+    start = threading.Barrier(20)
+
+    def press(number: int) -> bool:
+        start.wait()
+        if number % 5 == 4:
+            return stores[number % 2].cancel(request, BOB, now())
+        return stores[number % 2].claim(request, (ALICE, BOB)[number % 3 % 2], Mode.SESSION, now(), Budget(1))
+
+    with ThreadPoolExecutor(20) as pool:
+        claims = list(pool.map(press, range(20)))
+    assert claims.count(True) == 1
+    assert events(stores[0], request) in (["request", "confirm"], ["request", "cancel"])
+    assert problems(stores[1]) == []
+
+
+def test_no_kill_is_intended_without_the_claim_and_none_twice(stores: tuple[Store, Store]) -> None:
+    first, second = stores
+    request = added(first, 2)
+    with pytest.raises(StoreError, match="taken over"):
+        first.intend(request, request.targets[0], "KILL 1001", now())
+    claim = taken(first, request)
+    start = threading.Barrier(8)
+
+    def intend(number: int) -> bool:
+        start.wait()
+        try:
+            stores[number % 2].intend(claim, claim.targets[0], "KILL 1001", now())
+        except StoreError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(intend, range(8))) == 1
+    assert not second.release(claim, now(), "nothing was sent"), "after an intent it is never opened again"
+    assert events(first, request) == ["request", "confirm", "intent"]
+
+
+def test_a_claim_that_was_released_and_taken_by_somebody_else_is_not_ones_own(stores: tuple[Store, Store]) -> None:
+    first, second = stores
+    request = added(first)
+    mine = taken(first, request)
+    assert second.release(mine, now(), "the bot stopped")
+    assert second.claim(request, BOB, Mode.QUERY, now())
+    with pytest.raises(StoreError, match="taken over"):
+        first.intend(mine, mine.targets[0], "KILL 1001", now())
+    assert not first.release(mine, now(), "it came to nothing")
+    first.conclude(mine, {1: Finding(Outcome.CLOSED, "", now())}, now())
+    theirs = kept(second, request)
+    assert (theirs.state, theirs.decided_by, theirs.targets[0].outcome) == (State.CLAIMED, BOB, None)
+    second.intend(theirs, theirs.targets[0], "KILL QUERY 1001", now())
+
+
+def test_a_request_ends_with_the_last_of_its_outcomes_each_written_once(store: Store) -> None:
+    claim = taken(store, added(store, 3))
+    store.intend(claim, claim.targets[0], "KILL 1001", now())
+    found = {number: Finding(Outcome.CLOSED, f"{number}", now()) for number in (1, 2)}
+    for _ in range(2):
+        store.conclude(claim, found, now())
+    assert kept(store, claim).state is State.CLAIMED
+    assert [one.id for one in store.abandoned(now() + MINUTE)] == [claim.id]
+    store.conclude(claim, {3: Finding(Outcome.UNTOUCHED, "", now())}, now())
+    done = kept(store, claim)
+    assert done.state is State.DONE
+    assert [one.outcome for one in done.targets] == [Outcome.CLOSED, Outcome.CLOSED, Outcome.UNTOUCHED]
+    assert events(store, claim) == ["request", "confirm", "intent", "outcome", "outcome", "outcome"]
+    assert store.abandoned(now() + MINUTE) == []
+
+
+def test_a_later_outcome_is_written_once_and_its_card_is_to_be_shown_anew(stores: tuple[Store, Store]) -> None:
+    first, second = stores
+    request = added(first, at=now() - MINUTE)
+    first.place_card(request.id, CardPlace("C1", "1.2"))
+    claim = taken(first, request)
+    first.conclude(claim, {1: Finding(Outcome.ROLLING_BACK, "", now())}, now())
+    first.mark_shown(request.id)
+    times = (now() - 60 * MINUTE, now() + MINUTE)
+    assert second.unshown(*times) == []
+    later = Finding(Outcome.CLOSED, "It took longer.", now())
+    amended = [one.amend(claim, claim.targets[0], Outcome.ROLLING_BACK, later, now()) for one in stores]
+    assert amended == [True, False]
+    assert [one.targets[0].outcome for one in second.unshown(*times)] == [Outcome.CLOSED]
+    assert events(first, request)[-2:] == ["outcome", "later"]
+
+
+def test_requests_that_run_out_of_time_are_marked_by_one_replica(stores: tuple[Store, Store]) -> None:
+    late = [added(stores[0], at=now() - 5 * MINUTE) for _ in range(4)]
+    added(stores[0])
+    start = threading.Barrier(2)
+
+    def expire(store: Store) -> list[str]:
+        start.wait()
+        return [one.id for one in store.expire(now())]
+
+    with ThreadPoolExecutor(2) as pool:
+        marked = list(itertools.chain(*pool.map(expire, stores)))
+    assert sorted(marked) == sorted(one.id for one in late)
+    assert not stores[0].claim(late[0], ALICE, Mode.SESSION, now())
+
+
+def test_break_glass_and_its_review_are_taken_once(stores: tuple[Store, Store]) -> None:
+    request = added(stores[0], approval=Approval.SECOND_PERSON)
+    until = now() + 5 * MINUTE
+    allowed = [one.allow_alone(request, ALICE, HOSTILE, now(), alone_from=now(), expires_at=until) for one in stores]
+    assert allowed == [True, False]
+    claim = taken(stores[1], request)
+    assert not stores[0].review(claim, BOB, now())
+    stores[1].conclude(claim, {1: Finding(Outcome.CLOSED, "", now())}, now())
+    assert [one.id for one in stores[0].to_review()] == [request.id]
+    assert [one.review(request, person, now()) for one, person in zip(stores, (BOB, DORA), strict=True)] == [
+        True,
+        False,
+    ]
+    assert kept(stores[0], request).reviewed_by == BOB
+    assert stores[1].to_review() == []
+
+
+def test_presses_at_once_on_two_replicas_stay_within_the_budget(stores: tuple[Store, Store]) -> None:
+    requests = [added(stores[0]) for _ in range(8)]
+    start = threading.Barrier(8)
+
+    def press(number: int) -> bool:
+        start.wait()
+        try:
+            return stores[number % 2].claim(requests[number], ALICE, Mode.SESSION, now(), Budget(3))
+        except BudgetError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(press, range(8))) == 3
+
+
+def test_writers_of_two_replicas_at_once_make_one_chain_and_none_waits_for_ever(stores: tuple[Store, Store]) -> None:
+    requests = [added(stores[0], 2) for _ in range(6)]
+    start = threading.Barrier(12)
+
+    def writes(number: int) -> None:
+        mine, request = stores[number % 2], requests[number // 2]
+        start.wait()
+        for step in range(5):
+            if number % 2:
+                mine.note(now(), "refused", {"why": HOSTILE, "step": step}, person=BOB, request=request)
+            else:
+                added(mine)
+        if mine.claim(request, ALICE, Mode.SESSION, now()):
+            claim = kept(mine, request)
+            mine.intend(claim, claim.targets[1], "KILL 1002", now())
+            mine.conclude(claim, {one: Finding(Outcome.CLOSED, "", now()) for one in (2, 1)}, now())
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(writes, range(12)))
+    with stores[1].reading() as connection:
+        numbers = [one.number for one in record.entries(connection)]
+    assert numbers == list(range(1, 6 + 60 + 6 * 4 + 1))
+    assert problems(stores[0]) == []
+    assert {one.state for one in stores[1].those([one.id for one in requests]).values()} == {State.DONE}
+
+
+def test_a_row_that_was_changed_behind_the_bots_back_is_found(store: Store) -> None:
+    for _ in range(4):
+        added(store)
+    with store.reading() as connection:
+        connection.exec_driver_sql("UPDATE audit SET person = 'u01alice' WHERE id = 2")
+        connection.exec_driver_sql("DELETE FROM audit WHERE id = 4")
+        connection.commit()
+    assert problems(store) == ["record 2 was changed", "record 4 is missing"]
+
+
+def test_old_records_and_requests_go_and_the_chain_of_the_others_holds(store: Store) -> None:
+    old, waiting = added(store, at=now() - 100 * MINUTE), added(store, at=now() - 100 * MINUTE)
+    assert [one.id for one in store.expire(now())]
+    assert not store.cancel(waiting, ALICE, now() - 99 * MINUTE)
+    new = added(store)
+    assert store.forget(now() - 50 * MINUTE, now()) == 2
+    assert (store.get(old.id), kept(store, new)) == (None, new)
+    assert events(store) == ["expire", "expire", "request", "forget"]
+    assert problems(store) == []
+
+
+def test_four_replicas_that_start_at_once_on_an_empty_schema_all_find_it_made(new_store: NewStore) -> None:
+    stores = [new_store() for _ in range(4)]
+    start = threading.Barrier(4)
+
+    def create(store: Store) -> None:
+        start.wait()
+        store.create()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(create, stores))
+    request = added(stores[3])
+    assert kept(stores[0], request) == request
+    with stores[1].reading() as connection:
+        assert record.newest(connection)[0] == 1
+        made = {row[2] for row in connection.exec_driver_sql("SHOW INDEX FROM audit")}
+    assert made >= {"ix_audit_at", "ix_audit_request_id"}
+
+
+def test_a_schema_of_an_older_version_is_widened_and_keeps_its_requests(stores: tuple[Store, Store]) -> None:
+    request = added(stores[0])
+    with stores[0].reading() as connection:
+        for column in ("planned", "override", "alone_from", "reviewed_by", "reviewed_team", "reviewed_at"):
+            connection.exec_driver_sql(f"ALTER TABLE closing_requests DROP COLUMN `{column}`")
+    for _ in range(2):
+        stores[1].create()
+    assert kept(stores[1], request) == request
