@@ -12,7 +12,7 @@ from bot.closing.looks import judge
 from bot.closing.model import ClosingRequest, Finding, Outcome
 from bot.closing.press import Clock, Sent, SessionKey
 from bot.closing.store import Store
-from bot.errors import BusyError, DataSourceError
+from bot.errors import BusyError, DataSourceError, InputError
 from bot.sessions.model import Session
 from bot.sessions.service import SessionService
 from bot.sessions.source import Console
@@ -98,7 +98,7 @@ class Aftermath:
         try:
             with self._sessions.source(source).console() as console:
                 return self._back(console, watch) if watch.outcome is Outcome.CLOSED else self._ended(console, watch)
-        except (DataSourceError, BusyError):
+        except (DataSourceError, BusyError, InputError):  # InputError: the configuration names it no more
             away.add(source)
             return None
 

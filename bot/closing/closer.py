@@ -103,7 +103,9 @@ class Closer:
                 self._store.release(request, self._clock(), "the bot stopped before anything was sent")
             else:
                 self._finish(request)
-            finished.append(self._consent.find(request.id))
+            left = self._consent.find(request.id)
+            if left.state is not State.CLAIMED:  # else it was not left at all: its press goes on
+                finished.append(left)
         return finished
 
     def look_again(self) -> list[ClosingRequest]:

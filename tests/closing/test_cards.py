@@ -1,0 +1,292 @@
+"""Cards of closing requests: they tell what is so, also where Slack, the data source or the configuration fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bot.access import Person
+from bot.closing.model import Approval, Budget, CardPlace, ClosingRequest, Outcome, State
+from bot.errors import BudgetError, DataSourceUnreachableError, RequestError, StoreError
+from bot.sessions.model import Mode
+from bot.slack.events import Press, Submission
+from bot.slack.message import Message
+from bot.slack.replies import Reply
+from bot.slack.views import closing_modal
+from commands.closing_cards import ClosingCards
+from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CHANNEL, DORA, Desk, tamper
+from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.slack_text import buttons_of, text_of
+
+PLACE = CardPlace(CHANNEL, "1718.0001")
+
+
+class Slack(Reply):
+    """What has been shown, and whether Slack takes rewritten cards; it stands for the channel and the person."""
+
+    def __init__(self) -> None:
+        self.takes = True
+        self.cards: list[tuple[CardPlace, Message]] = []
+        self.said: list[tuple[str, Message]] = []
+
+    def rewrite(self, place: CardPlace, message: Message) -> bool:
+        if self.takes:
+            self.cards.append((place, message))
+        return self.takes
+
+    def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
+        return self.rewrite(CardPlace(CHANNEL, ts), message)
+
+    def public(self, message: Message) -> bool:
+        self.said.append(("public", message))
+        return True
+
+    def private(self, message: Message) -> bool:
+        self.said.append(("private", message))
+        return True
+
+    def open_modal(self, trigger_id: str, view: Any) -> str | None:
+        return "V1"
+
+    def update_modal(self, view_id: str, view: Any) -> bool:
+        self.said.append(("modal", Message(text_of(view), [])))
+        return True
+
+    @property
+    def card(self) -> str:
+        """The card as it was rewritten last, with its buttons at the end."""
+        shown = {"blocks": self.cards[-1][1].payload()}
+        return f"{text_of(shown)} {buttons_of(shown)}"
+
+
+@pytest.fixture
+def slack() -> Slack:
+    return Slack()
+
+
+MakeCards = Callable[[Desk], ClosingCards]
+
+
+@pytest.fixture
+def cards_of(slack: Slack) -> MakeCards:
+    return lambda desk: ClosingCards(desk.requests, desk.closer, desk.consent, {"demo": False}, slack.rewrite)
+
+
+@pytest.fixture
+def cards(desk: Desk, cards_of: MakeCards) -> ClosingCards:
+    return cards_of(desk)
+
+
+def placed(desk: Desk, *sessions: int) -> ClosingRequest:
+    request = ask(desk, *sessions)
+    desk.requests.place_card(request, PLACE)
+    return replace(request, card=PLACE)
+
+
+def press(slack: Slack, value: str, person: Person = ALICE) -> Press:
+    return Press("", value, {}, person, CHANNEL, PLACE.ts, False, "T1", slack)
+
+
+def submission(slack: Slack, request: ClosingRequest, person: Person = ALICE) -> Submission:
+    metadata = {"request": request.id, "channel": CHANNEL, "mode": Mode.SESSION.value}
+    return Submission(closing_modal.CALLBACK, metadata, {}, person, CHANNEL, "T1", slack)
+
+
+def unshown(desk: Desk) -> list[ClosingRequest]:
+    desk.clock.ahead += timedelta(seconds=31)  # whoever decided is not at it any more
+    return desk.requests.unshown()
+
+
+def test_a_press_that_comes_to_nothing_after_it_was_shown_gives_the_buttons_back(
+    desk: Desk, slack: Slack, cards: ClosingCards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sleepers(desk, 2)
+    request = placed(desk, first, second)
+    tamper(desk, request, 1, peer="127.0.0.1:1")
+    source = desk.sessions.source("demo")
+    console = source.console
+
+    def slow_then_away() -> object:
+        desk.clock.ahead += timedelta(seconds=3)
+        monkeypatch.setattr(source, "console", away)
+        return console()
+
+    def away() -> object:
+        raise DataSourceUnreachableError("Data source demo cannot be reached.")
+
+    monkeypatch.setattr(source, "console", slow_then_away)
+    with pytest.raises(DataSourceUnreachableError):
+        cards.confirm(press(slack, request.id), Mode.SESSION)
+    assert "Closing …" in text_of({"blocks": slack.cards[0][1].payload()})
+    assert "['Close Session', 'Cancel']" in slack.card
+    assert desk.state(request) is State.OPEN
+    assert unshown(desk) == []
+
+
+def test_a_press_too_late_shows_what_became_of_the_request(desk: Desk, slack: Slack, cards: ClosingCards) -> None:
+    request = placed(desk, *sleepers(desk, 1))
+    desk.consent.cancel(request.id, BOB, CHANNEL)
+    with pytest.raises(RequestError, match="was cancelled"):
+        cards.confirm(press(slack, request.id), Mode.SESSION)
+    assert "Nothing was closed." in slack.card
+    assert unshown(desk) == []
+
+
+def test_a_store_that_fails_while_the_card_is_put_right_does_not_hide_what_went_wrong_first(
+    desk: Desk, slack: Slack, cards: ClosingCards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = placed(desk, *sleepers(desk, 1))
+    desk.consent.cancel(request.id, BOB, CHANNEL)
+
+    def gone(_id: str) -> None:
+        raise StoreError("The store does not answer.")
+
+    def cancelled(*_: object, **_more: object) -> None:
+        monkeypatch.setattr(desk.store, "get", gone)
+        raise RequestError("This closing request was cancelled.")
+
+    monkeypatch.setattr(desk.closer, "confirm", cancelled)
+    with pytest.raises(RequestError, match="was cancelled"):
+        cards.confirm(press(slack, request.id), Mode.SESSION)
+
+
+def test_a_result_that_the_card_did_not_take_is_told_to_the_presser_and_shown_to_all_later(
+    desk: Desk, slack: Slack, cards: ClosingCards
+) -> None:
+    request = placed(desk, *sleepers(desk, 1))
+    slack.takes = False
+    cards.confirm_looked_at(submission(slack, request))
+    assert [kind for kind, _ in slack.said] == ["private"]
+    slack.takes = True
+    assert [one.id for one in unshown(desk)] == [request.id]
+    cards.tidy()
+    assert slack.cards[-1][0] == PLACE
+    assert "✅ closed" in slack.card
+    assert unshown(desk) == []
+
+
+def test_what_came_of_it_later_stands_on_the_card_even_if_slack_takes_it_late(
+    desk: Desk, slack: Slack, cards: ClosingCards
+) -> None:
+    request = placed(desk, *sleepers(desk, 1, bind_address="127.0.0.55"))
+    cards.confirm(press(slack, request.id), Mode.SESSION)
+    desk.connect(bind_address="127.0.0.55")
+    slack.takes = False
+    cards.follow()
+    assert "✅ closed" in slack.card
+    slack.takes = True
+    desk.clock.ahead += timedelta(seconds=31)
+    cards.tidy()
+    assert "🔁 came back" in slack.card
+    assert unshown(desk) == []
+
+
+def test_an_old_result_that_is_shown_late_is_not_taken_for_the_newest(
+    desk: Desk, slack: Slack, cards: ClosingCards
+) -> None:
+    request = placed(desk, *sleepers(desk, 1, bind_address="127.0.0.56"))
+    done = confirm(desk, request)
+    desk.connect(bind_address="127.0.0.56")
+    cards.follow()
+    desk.requests.mark_shown(done)  # Slack was slow with the first result, and shows it now
+    desk.clock.ahead += timedelta(seconds=31)
+    cards.tidy()
+    assert "🔁 came back" in slack.card
+
+
+def test_a_request_of_a_data_source_that_is_configured_no_more_keeps_no_other_card_from_being_told(
+    desk: Desk, slack: Slack, cards: ClosingCards
+) -> None:
+    sent, waiting = (
+        replace(ask(desk, *sleepers(desk, 1)), id=name, source="removed", card=None) for name in ("sent", "waiting")
+    )
+    for old in (sent, waiting):
+        desk.store.add(old)
+        desk.requests.place_card(old, PLACE)
+    assert desk.store.claim(sent, ALICE, Mode.SESSION, desk.clock())
+    desk.store.intend(sent, sent.targets[0], "KILL 5", desk.clock())
+    request = placed(desk, *sleepers(desk, 1))
+    desk.clock.ahead += timedelta(minutes=3)
+    cards.follow()
+    assert "❓ unverified" in slack.card
+    cards.tidy()
+    told = [text_of({"blocks": message.payload()}) for _, message in slack.cards[1:]]
+    assert len([text for text in told if "Nobody confirmed in time" in text]) == 2
+    assert [desk.state(one) for one in (sent, waiting, request)] == [State.DONE, State.EXPIRED, State.EXPIRED]
+
+
+def test_a_press_that_goes_on_is_not_shown_as_one_that_was_left(
+    desk: Desk, slack: Slack, cards: ClosingCards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = placed(desk, *sleepers(desk, 1))
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    desk.clock.ahead += timedelta(seconds=61)
+    release = desk.store.release
+
+    def too_late(taken: ClosingRequest, *more: Any) -> bool:
+        desk.store.intend(taken, taken.targets[0], "KILL 5", desk.clock())  # the press was only slow
+        return release(taken, *more)
+
+    monkeypatch.setattr(desk.store, "release", too_late)
+    cards.follow()
+    assert slack.cards == [], "it would say that nobody confirmed in time"
+    assert desk.state(request) is State.CLAIMED
+
+
+def test_what_a_stopped_bot_left_gets_its_buttons_back(desk: Desk, slack: Slack, cards: ClosingCards) -> None:
+    request = placed(desk, *sleepers(desk, 1))
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    desk.clock.ahead += timedelta(seconds=61)
+    cards.follow()
+    assert "The bot was stopped before anything was sent" in slack.card
+    assert "'Close Session'" in slack.card
+
+
+def test_too_many_closes_call_for_somebody_who_allows_more(desk: Desk, slack: Slack, cards: ClosingCards) -> None:
+    desk.rule(budget=Budget(1))
+    request = placed(desk, *sleepers(desk, 2))
+    with pytest.raises(BudgetError):
+        cards.confirm(press(slack, request.id), Mode.SESSION)
+    kind, message = slack.said[-1]
+    assert (kind, buttons_of({"blocks": message.payload()})) == ("public", ["Extend budget"])
+    cards.extend_budget(press(slack, "demo", DORA))
+    assert "extended the budget of demo by 1 closes" in slack.card
+    cards.confirm(press(slack, request.id), Mode.SESSION)
+    assert desk.state(request) is State.DONE
+
+
+def test_a_signature_that_the_card_did_not_take_is_shown_later(
+    two_person_desk: Desk, slack: Slack, cards_of: MakeCards
+) -> None:
+    desk, cards = two_person_desk, cards_of(two_person_desk)
+    request = placed(desk, *sleepers(desk, 1))
+    desk.consent.break_glass(request.id, ALICE, CHANNEL, "nobody is there")
+    desk.clock.ahead += BREAK_GLASS_AFTER
+    cards.confirm(press(slack, request.id), Mode.SESSION)
+    assert "['Sign review']" in slack.card
+    slack.takes = False
+    cards.review(press(slack, request.id, BOB))
+    slack.takes = True
+    desk.clock.ahead += timedelta(seconds=31)
+    cards.tidy()
+    assert f"Reviewed by <@{BOB.id}>" in slack.card
+    assert "[]" in slack.card
+
+
+def test_the_dialog_of_a_second_person_shows_the_target_and_carries_the_press_out(
+    two_person_desk: Desk, slack: Slack, cards_of: MakeCards
+) -> None:
+    desk, cards = two_person_desk, cards_of(two_person_desk)
+    request = placed(desk, *sleepers(desk, 1))
+    assert request.approval is Approval.SECOND_PERSON
+    cards.look(press(slack, request.id, BOB), Mode.SESSION)
+    assert "Nothing of that has changed since it was asked for." in slack.said[-1][1].text
+    cards.confirm_looked_at(submission(slack, request, BOB))
+    kept = desk.store.get(request.id)
+    assert kept is not None
+    assert outcomes(kept) == [Outcome.CLOSED]
+    assert "✅ closed" in slack.card
