@@ -1,0 +1,140 @@
+"""What a server answers to a KILL, and what is told of it: an answer is not the truth, a look is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bot.closing.model import ClosingRequest, Outcome, State
+from bot.errors import (
+    ConnectionLostError,
+    DataSourceError,
+    DataSourceTimeoutError,
+    NotSessionOwnerError,
+    SessionOutOfReachError,
+    UnknownSessionError,
+)
+from bot.sessions.model import Mode, Session
+from bot.sessions.source import Console
+from tests.closing.conftest import Desk, record_of
+from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.stage import session_id
+
+
+def answer_of(desk: Desk, request: ClosingRequest) -> str:
+    return str(dict(record_of(desk, request))["outcome"]["answer"])
+
+
+def test_a_session_that_ends_between_the_look_and_the_kill_was_already_gone(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    request = ask(desk, session)
+    intend = desk.store.intend
+
+    def intend_then_end(*arguments: Any) -> None:
+        intend(*arguments)
+        with desk.database.connect() as admin, admin.cursor() as cursor:
+            cursor.execute(f"KILL {session}")
+        desk.until(lambda: not desk.row(session))
+
+    desk.store.intend = intend_then_end  # type: ignore[method-assign, assignment]  # its client disconnects right then
+    done = confirm(desk, request)
+    assert outcomes(done) == [Outcome.ALREADY_GONE]
+    assert done.targets[0].detail == "The session ended in the same moment."
+    assert answer_of(desk, request) == "unknown session"
+
+
+def test_a_query_that_ends_between_the_look_and_the_kill_is_not_said_to_be_the_session(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = desk.runs("SELECT SLEEP(60)")
+    request = ask(desk, report.id, mode=Mode.QUERY)
+
+    def unknown(*_: object) -> None:
+        raise UnknownSessionError("Unknown query id: 7", errno=1957)
+
+    monkeypatch.setattr(Console, "kill", unknown)  # so MariaDB answers; this kernel says OK
+    assert confirm(desk, request, Mode.QUERY).targets[0].detail == "The query ended in the same moment."
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(NotSessionOwnerError, Outcome.NOT_ALLOWED), (SessionOutOfReachError, Outcome.STILL_RUNNING)],
+)
+def test_a_server_that_refuses_is_quoted_and_not_looked_at(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: type[DataSourceError], outcome: Outcome
+) -> None:
+    sessions = sleepers(desk, 2)
+    request = ask(desk, *sessions)
+    kill = Console.kill
+
+    def refuse_the_first(self: Console, session: Session, mode: Mode) -> None:
+        if session.id == sessions[0]:
+            raise error("Data source demo does not let the bot close that session.")
+        kill(self, session, mode)
+
+    monkeypatch.setattr(Console, "kill", refuse_the_first)  # everybody may close everything on this server
+    done = confirm(desk, request)
+    assert outcomes(done) == [outcome, Outcome.CLOSED]
+    told = "Data source demo does not let the bot close that session."
+    details = [one["answer"] for event, one in record_of(desk, request) if event == "outcome"]
+    assert (done.targets[0].detail, details) == (told, [told, "OK"])
+    assert desk.row(sessions[0])
+    assert done.state is State.DONE
+
+
+@pytest.mark.parametrize("error", [DataSourceTimeoutError, ConnectionLostError])
+@pytest.mark.parametrize("sent", [True, False], ids=["arrived", "lost"])
+def test_a_kill_without_an_answer_is_not_sent_again_and_told_by_a_look(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: type[DataSourceError], sent: bool
+) -> None:
+    (session,) = sleepers(desk, 1)
+    request = ask(desk, session)
+    kill = Console.kill
+    kills = []
+
+    def without_answer(self: Console, *arguments: Any) -> None:
+        kills.append(arguments)
+        if sent:
+            kill(self, *arguments)
+        raise error("Data source demo did not answer in time.")
+
+    monkeypatch.setattr(Console, "kill", without_answer)  # the network breaks before or behind the server
+    done = confirm(desk, request)
+    assert len(kills) == 1
+    assert outcomes(done) == [Outcome.CLOSED if sent else Outcome.STILL_RUNNING]
+    assert bool(desk.row(session)) is not sent
+    assert answer_of(desk, request) == "Data source demo did not answer in time."
+    if not sent:
+        assert done.targets[0].detail.startswith("Data source demo did not answer in time. The server")
+
+
+def test_a_session_that_is_gone_while_its_transaction_lives_on_is_rolling_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = desk.connect(database="depot")
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 2")
+    request = ask(desk, session_id(holder))
+    assert request.targets[0].session.transaction_id
+
+    def answers() -> Iterator[bool]:
+        yield from (True, True)
+        while True:
+            yield False
+
+    still = answers()
+    monkeypatch.setattr(Console, "transaction_open", lambda *_: next(still))  # 4.2.5 hides such sessions at once
+    done = confirm(desk, request)
+    assert outcomes(done) == [Outcome.CLOSED]
+    assert len(desk.clock.waits) == 2, "it was not taken for closed as long as its locks lived"
+    monkeypatch.setattr(Console, "transaction_open", lambda *_: True)
+    other = desk.connect(database="depot")
+    other.begin()
+    with other.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
+    left = confirm(desk, ask(desk, session_id(other)))
+    assert outcomes(left) == [Outcome.ROLLING_BACK]
+    assert "its transaction is still being rolled back" in left.targets[0].detail

@@ -1,0 +1,118 @@
+"""Reading requests and the record: as few statements for many as for one, and never more than one may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from bot.closing.audit import AuditQuestion
+from bot.closing.model import ClosingRequest
+from bot.closing.requests import ClosingRequests
+from bot.closing.targets import Wanted
+from bot.errors import InputError
+from bot.sessions.model import Mode, SessionFilter, SessionQuery
+from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, GUS, Desk, tamper
+from tests.closing.several import ask, confirm, sleepers
+
+HOUR = AuditQuestion(timedelta(hours=1))
+
+
+@contextmanager
+def counted(desk: Desk) -> Iterator[list[str]]:
+    """Count the statements that the store is asked."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    sa.event.listen(desk.store._engine, "before_cursor_execute", note)
+    yield statements
+    sa.event.remove(desk.store._engine, "before_cursor_execute", note)
+
+
+def everything(_source: str, _tenant: str | None) -> bool:
+    return True
+
+
+READS: list[Callable[[Desk], object]] = [
+    lambda desk: desk.audit.read(ALICE, CHANNEL, HOUR),
+    lambda desk: desk.requests.recent(5, everything),
+    lambda desk: desk.store.abandoned(desk.clock()),
+]
+
+
+@pytest.mark.parametrize("read", READS)
+def test_many_requests_take_no_more_statements_than_one(desk: Desk, read: Callable[[Desk], object]) -> None:
+    def some(count: int) -> int:
+        for session in sleepers(desk, count):
+            ask(desk, session)
+            assert desk.store.claim(ask(desk, session), ALICE, Mode.SESSION, desk.clock())
+        with counted(desk) as statements:
+            read(desk)
+        return len(statements)
+
+    assert some(1) == some(7)
+
+
+def test_the_newest_are_read_whole_and_only_of_what_somebody_sees(desk: Desk) -> None:
+    done = confirm(desk, ask(desk, *sleepers(desk, 3)))
+    open_ = [ask(desk, *sleepers(desk, 1)) for _ in range(3)]
+    assert desk.requests.recent(2, everything) == ([open_[2], open_[1]], [done])
+    assert desk.requests.recent(2, lambda _source, tenant: tenant == "shop") == ([], [])
+    desk.clock.ahead += timedelta(minutes=3)
+    assert desk.requests.recent(2, everything) == ([], [done]), "what ran out of time is not open"
+
+
+def test_of_more_than_one_answer_takes_the_newest_are_told_and_since_when(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    for number in range(5):
+        desk.store.note(desk.clock(), "refused", {"why": str(number)}, person=GUS, request=request)
+    told, since = desk.audit.read(ALICE, CHANNEL, HOUR)
+    assert (len(told), desk.clock() - since >= timedelta(hours=1)) == (6, True)
+    monkeypatch.setattr("bot.closing.audit.MOST", 3)
+    told, since = desk.audit.read(ALICE, CHANNEL, HOUR)
+    assert [one.entry.details["why"] for one in told] == ["2", "3", "4"]
+    assert since == told[0].entry.at, "not since as long as was asked for"
+
+
+def test_a_look_at_a_whole_sql_is_on_record_for_those_who_may_see_its_tenant(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    (found,) = desk.sessions.find("demo", session, None)
+    desk.audit.note_sql_view(BOB, CHANNEL, found)
+    told, _since = desk.audit.read(ALICE, CHANNEL, replace(HOUR, by=BOB.id, tenant="sys", source="demo"))
+    (entry,) = (one.entry for one in told)
+    assert (entry.event, entry.person, entry.channel, entry.source) == ("view sql", BOB, CHANNEL, "demo")
+    assert (entry.details["id"], entry.details["tenant"]) == (session, "sys")
+    assert desk.audit.read(CAROL, CHANNEL, HOUR)[0] == []
+
+
+def test_of_a_request_over_several_tenants_all_must_be_seen(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 2))
+    tamper(desk, request, 1, tenant="billing")
+
+    def seen(tenants: set[str]) -> list[ClosingRequest]:
+        return desk.requests.recent(5, lambda _source, tenant: tenant in tenants)[0]
+
+    assert [len(seen(tenants)) for tenants in ({"sys"}, {"billing"}, {"sys", "billing"})] == [0, 0, 1]
+
+
+def test_where_a_reason_is_required_blanks_are_none(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    query = SessionQuery(source="demo", filter=SessionFilter())
+    rules = replace(desk.rules, require_reason=True)
+    requests = ClosingRequests(desk.sessions, desk.requests._access, desk.store, rules, desk.clock)
+    for reason in ("", "  "):
+        with pytest.raises(InputError, match="A reason is required") as told:
+            requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason=reason)
+        assert told.value.example == f'/kill-session {session} reason="blocks the payments"'
+        with pytest.raises(InputError, match="A reason is required"):
+            requests.ask_where(ALICE, CHANNEL, query, Mode.SESSION, question="user=app", reason=reason)
+    made = requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody")
+    assert made.reason == "it blocks everybody"
