@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pymysql
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, DataSourceTimeoutError
 from bot.sessions import failures
@@ -25,6 +26,9 @@ Row = tuple[Any, ...]
 # Connections kept open and used at once by one data source, and how many commands may wait for one.
 POOL_SIZE = 4
 WAITING = 24
+
+# "Too many connections", of a server or of a user (5271 is OceanBase's own, OCEANBASE.md section 4).
+_TOO_MANY = (1040, 1203, 1226, 5271)
 
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
 
@@ -66,6 +70,7 @@ class Pool:
         self._prepare = tuple(prepare)
         self._generation = 0
         self._places = threading.BoundedSemaphore(POOL_SIZE + WAITING)
+        self._given_back = threading.Condition()
         # No overflow: the first connection, once made, is kept, so that listing and closing still
         # work while the server refuses new ones.
         self._pool = QueuePool(
@@ -96,12 +101,12 @@ class Pool:
     @contextlib.contextmanager
     def _borrow(self) -> Iterator[Connection]:
         try:
-            fairy = self._pool.connect()
+            fairy = self._connect()
             # Where one connection broke the others mostly did too: those older than that are not used.
             while fairy.info.setdefault("generation", self._generation) != self._generation:
                 fairy.invalidate()
                 fairy.close()
-                fairy = self._pool.connect()
+                fairy = self._connect()
         except PoolTimeoutError as error:
             raise failures.timeout(self._endpoint) from error
         except (pymysql.Error, OSError) as error:
@@ -115,6 +120,21 @@ class Pool:
                 self._generation += 1
                 fairy.invalidate()
             fairy.close()
+            with self._given_back:
+                self._given_back.notify()
+
+    def _connect(self) -> PoolProxiedConnection:
+        """Take a free connection or a new one; while the server refuses new ones, wait for one that is in use."""
+        deadline = time.monotonic() + READ_TIMEOUT
+        while True:
+            try:
+                return self._pool.connect()
+            except pymysql.err.OperationalError as error:
+                some = self._pool.checkedout() + self._pool.checkedin()
+                if error.args[0] not in _TOO_MANY or some <= 0 or time.monotonic() > deadline:
+                    raise
+                with self._given_back:
+                    self._given_back.wait(0.1)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
