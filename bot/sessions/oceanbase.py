@@ -71,6 +71,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         own_values=(MODULE, login) if tagged else (login,),
         protected_users=PROTECTED_USERS,
         transaction_view=details.transactions,
+        lock_view=details.locks,
         caveats=tuple(caveats),
         sees=sees,
         closes=closes,
