@@ -5,15 +5,15 @@ ARG PYTHON=3.11
 FROM python:${PYTHON}-slim AS build
 WORKDIR /build
 COPY requirements.lock requirements-build.lock ./
-RUN python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements-build.lock
+RUN python -m pip install --only-binary :all: --require-hashes -r requirements-build.lock
 # Without pip: nothing is installed where the bot runs.
 RUN python -m venv --without-pip /opt/session-bot
-RUN python -m pip --python /opt/session-bot install --no-cache-dir --only-binary :all: --require-hashes -r requirements.lock
+RUN python -m pip --python /opt/session-bot install --only-binary :all: --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY bot bot
 COPY commands commands
-RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
-RUN python -m pip --python /opt/session-bot install --no-cache-dir --no-deps --no-index --find-links /wheels session-bot
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+RUN python -m pip --python /opt/session-bot install --no-deps --no-index --find-links /wheels session-bot
 
 FROM python:${PYTHON}-slim
 # By number, so that Kubernetes can see that it is not root. Nothing in the image belongs to it but its folder.
