@@ -41,7 +41,7 @@ COMMANDS = [
     {
         "command": "/kill-session",
         "description": "Close OceanBase sessions or only their queries",
-        "usage_hint": 'ID[,ID…] [query] [tenant=…] [source=…] [reason="…"] | where FILTER… [query] | help',
+        "usage_hint": 'ID[,ID…] [query] [tenant=…] [source=…] [reason="…"] [override] | where FILTER… [query] | help',
     },
 ]
 BOT_COMMAND = (sys.executable, "-m", "bot", "run")
