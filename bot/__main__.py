@@ -40,7 +40,7 @@ from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
-from commands import closing_cards, deadlocks, home, kill_session, sessions, show, sources, statistics, variables
+from commands import audit, closing_cards, deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
 
@@ -145,7 +145,8 @@ def _register(
     bot: SessionBot, client: WebClient, identity: Identity, settings: Settings, service: SessionService, store: Store
 ) -> None:
     read_only = [name for name, source in settings.data_sources.items() if source.read_only]
-    access = Access(_access_rules(settings), SlackDirectory(client, identity.team), read_only)
+    directory = SlackDirectory(client, identity.team)
+    access = Access(_access_rules(settings), directory, read_only)
     rules = _closing_rules(settings)
     requests = ClosingRequests(service, access, store, rules, _now)
     consent = Consent(access, store, rules, _now)
@@ -158,7 +159,9 @@ def _register(
     cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, partial(update, client))
     kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
     verbs: dict[str, Verb] = {}
-    topics = {module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, kill_session)}
+    topics = {
+        module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, audit, kill_session)
+    }
     list_command = sessions.SessionsCommand(service, access, defaults, full_sql, verbs, topics)
     statistics_command = statistics.StatisticsCommand(service, access, defaults, full_sql, list_command.answer)
     verbs |= {
@@ -166,6 +169,7 @@ def _register(
         statistics.NAME: statistics_command.answer,
         variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
         deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, full_sql).answer,
+        audit.NAME: audit.AuditCommand(service, record, access, directory.name_of).answer,
         sources.NAME: sources.SourcesCommand(service, access).answer,
     }
     registers: list[Callable[[SessionBot], None]] = [
@@ -177,6 +181,13 @@ def _register(
         lambda to: closing_cards.register(to, cards),
     ]
     bot.register(registers)
+    if settings.store.keep is not None:
+        keep = settings.store.keep
+
+        def let_go() -> None:
+            store.forget(_now() - keep, _now())
+
+        bot.periodically(3600, let_go)
 
 
 def _service(settings: Settings) -> SessionService:

@@ -187,7 +187,7 @@ class SessionBot:
         self, ack: Ack, payload: Payload, run: Callable[[Payload, Reply], None], progress_after: float | None
     ) -> None:
         """Acknowledge and hand over. Never raises: Bolt loses the acknowledgement of a listener that does."""
-        if not self._deliveries.first(_key(payload)):
+        if not self._deliveries.first(events.delivery_of(payload)):
             ack()
         elif not self._places.acquire(blocking=False):
             _turn_away(ack, payload, "The bot has too much to do at this moment.")
@@ -264,18 +264,6 @@ def _say_old(payload: Payload, reply: Reply) -> None:
     reply.private(
         notices.notice("This bot does not know that command or button. Run /sessions again, or /sessions help.")
     )
-
-
-def _key(payload: Payload) -> str:
-    """What names one act of one person: the trigger id, or what Slack sends in its place."""
-    for name in ("trigger_id", "event_id"):
-        if payload.get(name):
-            return f"{name} {payload[name]}"
-    actions = payload.get("actions") or [{}]
-    person = (payload.get("user") or {}).get("id") or payload.get("user_id")
-    view = (payload.get("view") or {}).get("hash")
-    act = actions[0].get("action_ts") or payload.get("response_url") or view or secrets.token_hex(8)
-    return f"act {act} {person} {actions[0].get('action_id')}"
 
 
 def _about(payload: Payload) -> dict[str, str]:

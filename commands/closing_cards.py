@@ -177,7 +177,9 @@ class ClosingCards:
             show_progress(closing_card.closing_progress(request, note, full_sql=self.full_sql[request.source]))
 
         try:
-            request = self.closer.confirm(request_id, event.person, event.channel, mode, progress, typed=typed)
+            request = self.closer.confirm(
+                request_id, event.person, event.channel, mode, progress, typed=typed, delivery=event.delivery
+            )
         except RequestError:
             self._show_as_it_is(request_id, show_result)
             raise
@@ -189,7 +191,7 @@ class ClosingCards:
     def _show_as_it_is(self, request_id: str, rewrite: Rewrite) -> None:
         """Rewrite a card whose buttons no longer fit what became of its request."""
         request = self.requests.find(request_id)
-        if request is not None and request.state is not State.CLAIMED:
+        if request is not None and request.state not in (State.CLAIMED, State.OPEN):  # an expired one follows by itself
             self._show_result(request, rewrite)
 
     def _show_result(self, request: ClosingRequest, rewrite: Rewrite) -> bool:

@@ -83,10 +83,12 @@ class Store:
         return tables.to_request(row, targets)
 
     def claim(
-        self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None
-    ) -> bool:
+        self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None,
+        delivery: str = "",
+    ) -> bool:  # fmt: skip
         """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included.
 
+        A press whose ``delivery`` has taken it before, and was given up, does not take it again.
         Raises ``BudgetError`` where it would close more than may be closed on its data source ``within`` a time.
         """
         planned = request.affected(mode)
@@ -95,7 +97,7 @@ class Store:
                 budget.require(connection, request.source, planned, within, now)
             return self._decide(
                 connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
-                decided_mode=mode.value, planned=planned,
+                decided_mode=mode.value, planned=planned, pressed=delivery or None,
             )  # fmt: skip
 
     def cancel(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
@@ -107,9 +109,10 @@ class Store:
         self, connection: sa.Connection, request: ClosingRequest, state: State, person: Person, now: datetime,
         event: str, details: dict[str, Any], **more: object,
     ) -> bool:  # fmt: skip
+        another_press = sa.or_(_requests.c.pressed.is_(None), _requests.c.pressed != more.get("pressed"))
         changed = connection.execute(
             _requests.update()
-            .where(_open(request), _requests.c.expires_at > now.timestamp())
+            .where(_open(request), _requests.c.expires_at > now.timestamp(), another_press)
             .values(
                 state=state.value,
                 decided_by=person.id,

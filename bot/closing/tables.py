@@ -51,6 +51,7 @@ requests = sa.Table(
     sa.Column("card_ts", sa.String(32)),
     sa.Column("shown", sa.Boolean),  # whether the card tells how it ended
     sa.Column("planned", sa.Integer),  # how many closes its claim counts for in the budget
+    sa.Column("pressed", sa.String(32)),  # the delivery of the press that took it last
     sa.Column("override", sa.Text),
     sa.Column("alone_from", sa.Double),
     sa.Column("reviewed_by", sa.String(32)),

@@ -36,7 +36,8 @@ COMMANDS = [
     {
         "command": "/sessions",
         "description": "List OceanBase sessions and close them",
-        "usage_hint": "[filter…] [active-only|idle] [private] | show ID | stats | vars | deadlocks | sources | help",
+        "usage_hint": "[filter…] [active-only|idle] [private] | "
+        "show ID | stats | vars | deadlocks | audit | sources | help",
     },
     {
         "command": "/kill-session",

@@ -122,5 +122,6 @@ def test_an_index_that_a_store_lacks_is_made_at_the_next_start(tmp_path: Path) -
         for (name,) in made:
             inside.execute(f"DROP INDEX {name}")
         store.create()
-        assert inside.execute(listed).fetchall() == made != []
+        assert made
+        assert inside.execute(listed).fetchall() == made
     store.close()

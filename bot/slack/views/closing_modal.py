@@ -23,6 +23,7 @@ REASON = "closing.reason"  # action id
 REASON_BLOCK = "closing.reason_block"
 REASON_CHARACTERS = 500
 
+_TITLES = {Mode.SESSION: "Close {} sessions", Mode.QUERY: "Close {} queries"}
 _SQL_CHARACTERS = 400
 _ONE_LINE = 120  # characters of each of several
 
@@ -70,8 +71,9 @@ def as_it_is_now(
             )
         )
     typed = {"number": str(number)} if number is not None else {}
+    title = mode.value if number is None else _TITLES[mode].format(number)
     return _modal(
-        mode.value, blocks, submit=mode.value, close="Keep them" if several else "Keep it", callback=CALLBACK,
+        title, blocks, submit=mode.value, close="Keep them" if several else "Keep it", callback=CALLBACK,
         metadata={**metadata, **typed},
     )  # fmt: skip
 
