@@ -123,12 +123,20 @@ ITS_OWN = (
 OF_A_CLUSTER = grants("OceanBase: a cluster")
 
 
-@pytest.fixture
-def cluster(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
-    """Give a cluster with every view, whose bot has no grant yet."""
+@pytest.fixture(scope="module")
+def standing(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
+    """Give a cluster with every view."""
     with Cluster(mariadb) as cluster:
-        cluster.run(*MORE_VIEWS.split(";\n"), f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{BOT}'@'%'")
+        cluster.run(*MORE_VIEWS.split(";\n"))
         yield cluster
+
+
+@pytest.fixture
+def cluster(standing: Cluster) -> Iterator[Cluster]:
+    """Give that cluster, whose bot has no grant yet."""
+    standing.run(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{BOT}'@'%'")
+    yield standing
+    standing.tidy()
 
 
 @pytest.fixture
