@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pip
+
 from tests.running_bot import ROOT
 
 KNOWN = {
@@ -91,7 +93,10 @@ def clean() -> dict[str, str]:
 def build(folder: Path) -> Built:
     """Do what the build stage says, with a plain virtual environment for the base image's Python."""
     base = folder / "base"
-    subprocess.run([sys.executable, "-m", "venv", base], env=clean(), check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", base], env=clean(), check=True, timeout=60)
+    # The pip at hand will do, and is there in no time.
+    (library,) = (base / "lib").glob("python3*/site-packages")
+    (library / "pip").symlink_to(Path(pip.__file__).parent)
     places = {"/opt/session-bot": str(folder / "opt"), "/wheels": str(folder / "wheels")}
     context = folder
     for instruction in stages()[0][1:]:
@@ -107,7 +112,8 @@ def build(folder: Path) -> Built:
             command = instruction.text
             for place, here in places.items():
                 command = command.replace(place, here)
-            environment = {**clean(), "PATH": f"{base / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+            path = f"{base / 'bin'}{os.pathsep}{os.environ['PATH']}"
+            environment = {**clean(), "PATH": path, "PIP_NO_COMPILE": "1"}
             done = subprocess.run(
                 command, shell=True, cwd=context, env=environment, capture_output=True, text=True, timeout=300,
                 check=False,
