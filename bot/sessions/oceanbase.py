@@ -88,6 +88,7 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
     """Return the best list of sessions that this login can read."""
     reasons: list[str] = []
     refused: PrivilegeMissingError | None = None
+    closed: list[str] = []
     for view in (_ALL_SERVERS, _ONE_SERVER):
         try:
             columns = _columns(connection, view)
@@ -97,7 +98,8 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
             reasons.append(f"{view} is empty")
         except PrivilegeMissingError as error:
             refused = error
-            reasons.append(f"this login may not read {view} (GRANT SELECT ON oceanbase.* TO it)")
+            reasons.append(f"this login may not read {view} (GRANT SELECT ON {view} TO it)")
+            closed.append(reasons[-1])
         except DataSourceError as error:
             if error.errno not in _NO_SUCH_VIEW:
                 raise
@@ -108,7 +110,7 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
         columns = _columns(connection, _LAST_RESORT)
     except DataSourceError as error:
         raise refused or error from error
-    return _ProcessList(_LAST_RESORT, columns, (_last_resort(reasons[-1]),))
+    return _ProcessList(_LAST_RESORT, columns, (_last_resort([*closed, *reasons][0]),))
 
 
 def _columns(connection: Connection, view: str) -> frozenset[str]:
