@@ -21,7 +21,7 @@ _CHOICES = 20  # buttons; more are named in the sentence
 
 def notice(text: str) -> Message:
     """One sentence, shown as it is."""
-    return Message(unformatted(text), [parts.lines([parts.plain(text)])])
+    return Message(_text(text), [parts.lines([parts.plain(cut(visible(text), 2000))])])
 
 
 def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
@@ -36,7 +36,7 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
         if example:
             rows.append([parts.plain("For example: "), parts.code(cut(visible(example), 2000))])
     return Message(
-        "⚠️ " + unformatted(cut(error.sentence, 1000)),
+        "⚠️ " + _text(error.sentence),
         [parts.lines(*rows), parts.context(f"Error id {error_id}")],
     )
 
@@ -45,10 +45,18 @@ def question(error: SourceOpenError, typed: str) -> Message:
     """Ask which data source is meant; each button runs what was ``typed`` after the command on one."""
     # One button a block: an action id may stand only once in each.
     buttons = [
-        kit.ActionsBlock([kit.Button(name, action_id=CHOOSE_SOURCE, value=f"{typed} source={name}".strip())])
+        kit.ActionsBlock(
+            [
+                kit.Button(
+                    cut(visible(name).strip(), 75) or "-",
+                    action_id=CHOOSE_SOURCE,
+                    value=f"{typed} source={name}".strip(),
+                )
+            ]
+        )
         for name in error.choices[:_CHOICES]
     ]
-    return Message(unformatted(error.sentence), [parts.lines([parts.plain(error.sentence)]), *buttons])
+    return Message(_text(error.sentence), [parts.lines([parts.plain(cut(visible(error.sentence), 2000))]), *buttons])
 
 
 def unexpected(error_id: str) -> Message:
@@ -58,6 +66,11 @@ def unexpected(error_id: str) -> Message:
         f"of the closing request and by /sessions. Tell whoever runs this bot the error id {error_id}."
     )
     return Message(text, [parts.lines([parts.plain(text)])])
+
+
+def _text(sentence: str) -> str:
+    """The same for notifications; an escape takes up to five characters, and Slack rewrites up to 4,000 only."""
+    return unformatted(cut(visible(sentence), 700))
 
 
 def _marked(typed: str, spot: str) -> list[kit.RichText]:
