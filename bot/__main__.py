@@ -22,12 +22,16 @@ from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 from bot import __version__, checks, logs
 from bot.access import Access, Right, Rule
 from bot.app import Identity, SessionBot
+from bot.closing.audit import Audit
 from bot.closing.closer import Closer
-from bot.closing.model import Approval
-from bot.closing.requests import ClosingRequests, ClosingRules
+from bot.closing.consent import Consent
+from bot.closing.model import Approval, Budget
+from bot.closing.requests import ClosingRequests
+from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
 from bot.errors import DataSourceError
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.settings import DataSourceSettings, Settings, SlackSettings, load
@@ -36,7 +40,7 @@ from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
 from bot.slack.text import visible
-from commands import deadlocks, home, kill_session, sessions, show, sources, statistics, variables
+from commands import audit, closing_cards, deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
 
@@ -73,7 +77,7 @@ def check() -> int:
 
 def run() -> int:
     """Start the bot and stop it on SIGTERM or Ctrl-C."""
-    logs.setup(sys.stderr, terminal=sys.stderr.isatty())
+    logs.set_up()
     loaded = load()
     client = _client(loaded.slack) if loaded.slack else None
     refused = checks.refusals(loaded, client, _data_source)
@@ -141,21 +145,23 @@ def _register(
     bot: SessionBot, client: WebClient, identity: Identity, settings: Settings, service: SessionService, store: Store
 ) -> None:
     read_only = [name for name, source in settings.data_sources.items() if source.read_only]
-    access = Access(_rules(settings), SlackDirectory(client, identity.team), read_only)
-    rules = ClosingRules(
-        confirm_within=settings.closing.confirm_within,
-        require_reason=settings.closing.require_reason,
-        approval={name: Approval(source.approval) for name, source in settings.data_sources.items()},
-        max_targets={name: source.max_targets for name, source in settings.data_sources.items()},
-    )
+    directory = SlackDirectory(client, identity.team)
+    access = Access(_access_rules(settings), directory, read_only)
+    rules = _closing_rules(settings)
     requests = ClosingRequests(service, access, store, rules, _now)
-    closer = Closer(service, access, store, _now, threading.Event().wait)
+    consent = Consent(access, store, rules, _now)
+    closer = Closer(service, consent, store, rules, _now, threading.Event().wait)
+    record = Audit(store, access, _now)
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)
     full_sql = {name: source.show_sql == "full" for name, source in settings.data_sources.items()}
-    show_command = show.ShowCommand(service, requests, access, defaults, full_sql)
+    show_command = show.ShowCommand(service, record, access, defaults, full_sql)
+    cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, partial(update, client))
+    kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
     verbs: dict[str, Verb] = {}
-    topics = {module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, kill_session)}
+    topics = {
+        module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, audit, kill_session)
+    }
     list_command = sessions.SessionsCommand(service, access, defaults, full_sql, verbs, topics)
     statistics_command = statistics.StatisticsCommand(service, access, defaults, full_sql, list_command.answer)
     verbs |= {
@@ -163,6 +169,7 @@ def _register(
         statistics.NAME: statistics_command.answer,
         variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
         deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, full_sql).answer,
+        audit.NAME: audit.AuditCommand(service, record, access, directory.name_of).answer,
         sources.NAME: sources.SourcesCommand(service, access).answer,
     }
     registers: list[Callable[[SessionBot], None]] = [
@@ -170,14 +177,17 @@ def _register(
         lambda to: show.register(to, show_command),
         lambda to: statistics.register(to, statistics_command),
         lambda to: home.register(to, home.HomeCommand(service, requests, access, _now)),
-        lambda to: kill_session.register(
-            to,
-            kill_session.KillSessionCommand(
-                service, requests, closer, access, defaults, full_sql, partial(update, client)
-            ),
-        ),
+        lambda to: kill_session.register(to, kill_command),
+        lambda to: closing_cards.register(to, cards),
     ]
     bot.register(registers)
+    if settings.store.keep is not None:
+        keep = settings.store.keep
+
+        def let_go() -> None:
+            store.forget(_now() - keep, _now())
+
+        bot.periodically(3600, let_go)
 
 
 def _service(settings: Settings) -> SessionService:
@@ -186,10 +196,28 @@ def _service(settings: Settings) -> SessionService:
 
 def _data_source(name: str, source: DataSourceSettings) -> DataSource:
     endpoint = Endpoint.of(name, source.host, source.port, source.user, source.password.get_secret_value())
-    return DataSource(endpoint, DataSourceOptions(source.tenants, source.protected_users, source.kind))
+    protected = Protected(source.protected_users, source.protected_modules, tuple(source.protected_sources))
+    return DataSource(endpoint, DataSourceOptions(source.tenants, protected, source.kind))
 
 
-def _rules(settings: Settings) -> list[Rule]:
+def _closing_rules(settings: Settings) -> ClosingRules:
+    return ClosingRules(
+        settings.closing.confirm_within,
+        settings.closing.require_reason,
+        {
+            name: SourceRules(
+                Approval(source.approval),
+                {tenant: Approval(approval) for tenant, approval in source.tenant_approval.items()},
+                source.break_glass_after,
+                source.max_targets,
+                Budget(source.budget, source.budget_window),
+            )
+            for name, source in settings.data_sources.items()
+        },
+    )
+
+
+def _access_rules(settings: Settings) -> list[Rule]:
     return [
         Rule(rule.who, frozenset(map(Right, rule.may)), rule.data_sources, rule.tenants, rule.channels)
         for rule in settings.access

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
+from bot.closing import record
 from bot.closing.store import Store
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
 from bot.sessions.source import DataSource
@@ -31,7 +32,7 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
         finally:
             made.close()
 
-    reports = [*_slack(client), *_store(loaded)]
+    reports = [*_slack(client), *_store(loaded), *_record(loaded)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         reports += pool.map(source, loaded.data_sources.items())
     return reports
@@ -72,8 +73,30 @@ def _store(loaded: Loaded) -> list[Report]:
         return []
     try:
         store = Store(loaded.settings.store.url.get_secret_value())
-        store.create()
-        store.close()
+        try:
+            store.create()
+            with store.reading() as connection:
+                number, chained = record.newest(connection)
+        finally:
+            store.close()
     except StoreError as error:
         return [(False, f"store.url: {error}")]
-    return [(True, "store: requests and records can be written")]
+    newest = f"; the newest is number {number}, {chained[:16]}" if number else ""
+    return [(True, f"store: requests and records can be written{newest}")]
+
+
+def _record(loaded: Loaded) -> list[Report]:
+    """Read the whole record and say where it was tampered with."""
+    if loaded.settings is None:
+        return []
+    try:
+        store = Store(loaded.settings.store.url.get_secret_value())
+        try:
+            with store.reading() as connection:
+                problems = record.problems(connection)
+        finally:
+            store.close()
+    except StoreError:
+        return []  # told with the store itself
+    wrong: list[Report] = [(False, f"store: {problem} since it was written") for problem in problems]
+    return wrong or [(True, "store: no record was changed or removed since it was written")]

@@ -17,10 +17,13 @@ from tests.hostile import SECRET
 Json = dict[str, Any]
 
 # Who and where, as Slack's own payloads name them; no hostile text has these ids.
-ASKER, DECIDER, CHANNEL = "U0ASKER", "U0DECIDER", "C0CHANNEL"
+ASKER, DECIDER, GROUP, CHANNEL = "U0ASKER", "U0DECIDER", "S0GROUP", "C0CHANNEL"
 
-_OURS = re.compile(rf"<@(?:{ASKER}|{DECIDER})>|<#{CHANNEL}>|<!date\^\d+\^[^|<>]*\|\d\d:\d\d:\d\d UTC>")
-_BOLD = re.compile(r"\*(?:(?:see|close|approve closing|, )+|\x00)\*")  # of a rule, and of a moment
+_OURS = re.compile(
+    rf"<@(?:{ASKER}|{DECIDER})>|<!subteam\^{GROUP}>|<#{CHANNEL}>|"
+    r"<!date\^\d+\^[^|<>]*\|\d\d:\d\d:\d\d UTC>"
+)
+_BOLD = re.compile(r"\*(?:(?:see|close|approve closing|, )+|\x00|Stop|Break-glass|To be reviewed)\*")
 _FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _PLAIN = ("plain_text", "raw_text")
 
@@ -92,6 +95,8 @@ def _walked(value: object) -> Iterator[tuple[str, str]]:
     elif isinstance(value, dict):
         if isinstance(value.get("text"), str):
             yield str(value.get("type")), value["text"]
+        if value.get("type") == "user" and value.get("user_id") in (ASKER, DECIDER):
+            return
         if value.get("type") in ("user", "usergroup", "channel", "link", "broadcast", "emoji", "image", "markdown"):
             yield str(value["type"]), ""
         for key, one in value.items():

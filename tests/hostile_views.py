@@ -11,8 +11,10 @@ from itertools import cycle, islice
 from typing import Any
 
 from bot.access import Person, Right, Rule, Scope
+from bot.closing.audit import Told
 from bot.closing.model import Approval, ClosingRequest, Outcome, State, Target, Untouched
-from bot.errors import InputError, SourceOpenError, TargetError
+from bot.closing.record import Entry
+from bot.errors import BudgetError, InputError, RequestError, SourceOpenError, TargetError
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.details import LockHolder, Reach, SessionDetails
 from bot.sessions.health import SourceHealth
@@ -24,6 +26,7 @@ from bot.slack.message import Message
 from bot.slack.references import SessionReference
 from bot.slack.typed import repaired
 from bot.slack.views import (
+    audit,
     closing_card,
     closing_modal,
     deadlocks,
@@ -37,7 +40,7 @@ from bot.slack.views import (
     statistics,
     variables,
 )
-from tests.harmless import ASKER, CHANNEL, DECIDER
+from tests.harmless import ASKER, CHANNEL, DECIDER, GROUP
 from tests.hostile import Texts
 from tests.sessions.examples import EXAMPLE
 
@@ -59,7 +62,7 @@ class Views:
         """Yield views with their names, endlessly, or what kept one from being made."""
         kinds = (
             self.session_lists, self.details, self.cards, self.statistics, self.variables, self.deadlocks,
-            self.sources, self.homes, self.notices, self.modals,
+            self.sources, self.homes, self.notices, self.modals, self.audits,
         )  # fmt: skip
         for kind in cycle(kinds):
             try:
@@ -93,7 +96,11 @@ class Views:
         """Closing cards of any number of targets in every state."""
         asked = self._request(self._random.choice(_TARGETS))
         full = next(self._full)
-        yield closing_card.closing_card(asked, full_sql=full)
+        yield closing_card.closing_card(
+            asked, full_sql=full, approvers=[ASKER, GROUP], break_glass=True, note=self._texts.text()
+        )
+        yield closing_card.broken_glass(asked, [ASKER, GROUP])
+        yield closing_card.budget_extended(asked.source, 5, Person(DECIDER, "T1"))
         yield closing_card.closing_progress(asked, self._texts.text(), full_sql=full)
         for state in (State.CLAIMED, State.CANCELLED, State.EXPIRED):
             yield closing_card.closing_result(replace(asked, state=state), full_sql=full)
@@ -160,6 +167,9 @@ class Views:
         yield notices.failure(TargetError(f"Because of {text()}"), "abcd1234", typed)
         wrong = InputError(f"What is {text()}?", spot=typed[3:30], example=text())
         yield notices.failure(wrong, "abcd1234", typed)
+        late = RequestError(f"Because of {text()}", first=DECIDER)
+        yield notices.failure(late, "abcd1234", typed)
+        yield notices.budget(BudgetError(f"Because of {text()}", source=self._source()))
         choices = [self._source() for _ in range(30)]
         unclear = SourceOpenError(f"Which of {text()}?", choices=choices, example=text())
         yield notices.question(unclear, self._texts.some(1_000))
@@ -173,8 +183,32 @@ class Views:
         for literals in (True, False):
             yield sql_modal.statement(session, sql_modal.SqlText.of(session, literals=literals))
         yield sql_modal.problem(session.id, self._texts.text())
-        yield closing_modal.ask_number(Mode.SESSION, 50, {"request": self._texts.some(40), "channel": CHANNEL})
-        yield closing_modal.problem(Mode.QUERY, 50, self._texts.text())
+        asked = self._request(self._random.choice(_TARGETS))
+        metadata = {"request": self._texts.some(40), "channel": CHANNEL}
+        present = {one.number: self._session() for one in asked.targets if self._random.random() < 0.7}
+        for mode in Mode:
+            yield closing_modal.looking(mode)
+            yield closing_modal.as_it_is_now(asked, present, mode, metadata, full_sql=next(self._full))
+        yield closing_modal.ask_reason(asked, 60.0, metadata)
+        yield closing_modal.problem(Mode.QUERY, self._texts.text())
+
+    def audits(self) -> Iterator[Shown]:
+        """The record of anything, and a timeline of it."""
+        told = [self._told() for _ in range(self._random.choice((0, 3, 60)))]
+        alone = [replace(self._done(self._request(1)), alone_from=NOW, decided_by=Person(ASKER, "T1"))] * 3
+        yield audit.audit(told, self._texts.some(500), NOW, alone)
+        yield audit.timeline_message(audit.timeline(told[:3], NOW, NOW, lambda _id: self._texts.text()), sent=False)
+
+    def _told(self) -> Told:
+        text = self._texts.some
+        session = {"id": 5, "user": text(64), "origin": text(64), "tenant": text(64)}
+        details: dict[str, Any] = {
+            "mode": "Close Session", "targets": [session] * 3, "reason": text(1_000), "override": text(100),
+            "outcome": "closed", "detail": text(300), "why": text(300), "sql": text(100), "id": 5, "closes": 5,
+        }  # fmt: skip
+        event = self._random.choice(("request", "outcome", "refused", "intent", "break glass", "review", text(20)))
+        entry = Entry(1, NOW, event, Person(ASKER, "T1"), CHANNEL, self._source(), "request-id", details, "hash")
+        return Told(entry, self._request(1))
 
     def _several(self, most: int) -> tuple[str, ...]:
         return tuple(islice(iter(self._texts.text, None), most))
@@ -210,7 +244,7 @@ class Views:
         return ClosingRequest(
             "request-id", self._source(), self._random.choice(list(Mode)), Person(ASKER, "T1"), CHANNEL,
             self._texts.some(1_000), self._random.choice(list(Approval)), NOW, NOW + timedelta(minutes=2), targets,
-            left, describe(self._question(text=False)), 999,
+            left, describe(self._question(text=False)), 999, override=self._texts.some(300) if count == 1 else "",
         )  # fmt: skip
 
     def _done(self, asked: ClosingRequest) -> ClosingRequest:

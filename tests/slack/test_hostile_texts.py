@@ -21,7 +21,7 @@ from tests.hostile_views import Views
 
 KINDS = {
     "session_lists", "details", "cards", "statistics", "variables", "deadlocks", "sources", "homes", "notices",
-    "modals",
+    "modals", "audits",
 }  # fmt: skip
 
 
