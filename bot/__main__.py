@@ -17,7 +17,6 @@ import structlog
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackClientError
-from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 
 from bot import __version__, checks, logs
 from bot.access import Access, Right, Rule
@@ -37,6 +36,7 @@ from bot.sessions.source import DataSource, DataSourceOptions
 from bot.settings import DataSourceSettings, Settings, SlackSettings, load
 from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
+from bot.slack.patience import Patience
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
 from bot.slack.text import visible
@@ -229,7 +229,7 @@ def _client(slack: SlackSettings) -> WebClient:
         token=slack.bot_token.get_secret_value(),
         base_url=slack.api_url,
         timeout=10,
-        retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)],
+        retry_handlers=[Patience()],
     )
 
 
