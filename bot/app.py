@@ -261,6 +261,8 @@ def _announce(reply: Reply, after: float | None) -> threading.Timer | None:
     text = "⏳ Still waiting for the database. An answer or an error follows within seconds."
 
     def tell() -> None:
+        if reply.answering:  # it waits for Slack now
+            return
         with impatient():  # no news when it comes after the answer
             reply.private(notices.notice(text))
 

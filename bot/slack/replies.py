@@ -37,6 +37,8 @@ class Reply:
         self._channel = channel
         self._user = user
         self._response_url = response_url
+        self.answering = False
+        """Whether an answer is on its way, which may wait for Slack."""
 
     def public(self, message: Message) -> bool:
         """Post a message that the whole channel sees."""
@@ -114,6 +116,7 @@ class Reply:
         return True
 
     def _kept(self, what: str, send: Callable[[], bool]) -> bool:
+        self.answering = self.answering or is_patient()
         if send():
             return True
         if self._outbox is not None and is_patient():  # else it is old by then
