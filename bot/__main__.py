@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import logging
 import signal
 import sys
 import threading
@@ -18,9 +17,8 @@ import structlog
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackClientError
-from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 
-from bot import __version__, checks
+from bot import __version__, checks, logs
 from bot.access import Access, Right, Rule
 from bot.app import Identity, SessionBot
 from bot.closing.audit import Audit
@@ -38,8 +36,10 @@ from bot.sessions.source import DataSource, DataSourceOptions
 from bot.settings import DataSourceSettings, Settings, SlackSettings, load
 from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
+from bot.slack.patience import Patience
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
+from bot.slack.text import visible
 from commands import audit, closing_cards, deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
@@ -67,9 +67,9 @@ def check() -> int:
     reports = checks.everything(loaded, _client(loaded.slack) if loaded.slack else None, _data_source)
     for ok, text in reports:
         if ok:
-            print(f"ok       {text}")
+            print(f"ok       {visible(text)}")
     for text in (*loaded.problems, *(text for ok, text in reports if not ok)):
-        print(f"problem  {text}")
+        print(f"problem  {visible(text)}")
     failed = bool(loaded.problems) or not all(ok for ok, _ in reports)
     print("Not everything works; see above." if failed else "Everything works.")
     return 1 if failed else 0
@@ -77,14 +77,14 @@ def check() -> int:
 
 def run() -> int:
     """Start the bot and stop it on SIGTERM or Ctrl-C."""
-    _log_setup()
+    logs.set_up()
     loaded = load()
     client = _client(loaded.slack) if loaded.slack else None
     refused = checks.refusals(loaded, client, _data_source)
     if refused or client is None or loaded.slack is None or loaded.settings is None:
         print("session-bot does not start:", file=sys.stderr)
         for line in refused:
-            print(f"problem  {line}", file=sys.stderr)
+            print(f"problem  {visible(line)}", file=sys.stderr)
         return 1
     return _serve(client, loaded.slack, loaded.settings)
 
@@ -229,7 +229,7 @@ def _client(slack: SlackSettings) -> WebClient:
         token=slack.bot_token.get_secret_value(),
         base_url=slack.api_url,
         timeout=10,
-        retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)],
+        retry_handlers=[Patience()],
     )
 
 
@@ -251,26 +251,6 @@ def _failure(source: DataSource) -> DataSourceError | None:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _log_setup() -> None:
-    terminal = sys.stderr.isatty()
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.format_exc_info]),
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    # Bolt and the SDK log payloads below this level.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from slack_sdk import WebClient
 
 from bot.errors import InputError, SessionBotError
 from bot.slack import events
+from bot.slack.outbox import Outbox
+from bot.slack.patience import impatient
 from bot.slack.replies import Reply
 from bot.slack.views import notices
 
@@ -29,6 +31,7 @@ LISTENERS = 64
 WORKERS = 64
 QUEUE = 500  # deliveries waiting for a worker; beyond it people are told so
 PROGRESS_AFTER = 2.0  # seconds until somebody who waits hears that it goes on
+OUTBOX_EVERY = 1.0  # seconds
 REMEMBER = 600.0  # seconds; Slack redelivers within five minutes (SLACK.md section 3)
 
 log = structlog.get_logger(__name__)
@@ -77,6 +80,7 @@ class SessionBot:
     def __init__(self, client: WebClient, identity: Identity) -> None:
         self._client = client
         self._deliveries = Deliveries()
+        self._outbox = Outbox()
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="worker")
         self._places = threading.BoundedSemaphore(WORKERS + QUEUE)
         self._stopping = threading.Event()
@@ -97,6 +101,7 @@ class SessionBot:
             logger=logging.getLogger("bolt"),
         )
         self.bolt.error(_last_net)
+        self.periodically(OUTBOX_EVERY, self._outbox.deliver)
 
     def command(self, name: str, handler: events.CommandHandler) -> None:
         """Answer a slash command."""
@@ -233,7 +238,8 @@ class SessionBot:
 
     def _reply(self, payload: Payload) -> Reply:
         person = events.person_of(payload)
-        return Reply(self._client, str(payload.get("response_url") or ""), events.channel_of(payload), person.id)
+        url = str(payload.get("response_url") or "")
+        return Reply(self._client, url, events.channel_of(payload), person.id, outbox=self._outbox)
 
 
 def _turn_away(ack: Ack, payload: Payload, why: str) -> None:
@@ -253,7 +259,14 @@ def _announce(reply: Reply, after: float | None) -> threading.Timer | None:
     if after is None:
         return None
     text = "⏳ Still waiting for the database. An answer or an error follows within seconds."
-    timer = threading.Timer(after, lambda: reply.private(notices.notice(text)))
+
+    def tell() -> None:
+        if reply.answering:  # it waits for Slack now
+            return
+        with impatient():  # no news when it comes after the answer
+            reply.private(notices.notice(text))
+
+    timer = threading.Timer(after, tell)
     timer.daemon = True
     timer.start()
     return timer

@@ -15,6 +15,7 @@ from bot.errors import BudgetError, InputError, RequestError, SessionBotError, T
 from bot.sessions.model import Mode
 from bot.slack.events import Press, Registrar, Submission
 from bot.slack.message import Message
+from bot.slack.patience import impatient
 from bot.slack.replies import Reply
 from bot.slack.typed import repaired
 from bot.slack.views import closing_card, closing_modal, notices
@@ -42,9 +43,7 @@ class ClosingCards:
 
     def show(self, request: ClosingRequest, reply: Reply) -> None:
         """Post the card of a new request."""
-        place = reply.post_card(self._open_card(request))
-        if place is not None:
-            self.requests.place_card(request, place)
+        reply.post_card(self._open_card(request), lambda place: self.requests.place_card(request, place))
 
     def confirm(self, press: Press, mode: Mode) -> None:
         """Carry out what a card stands for."""
@@ -54,10 +53,11 @@ class ClosingCards:
 
         def progress(message: Message) -> bool:
             nonlocal left
-            if self.update(place, message):
-                return True
-            left -= 1
-            return left >= 0 and press.reply.replace(message)
+            with impatient():  # whoever waits for Slack would look later at what was closed
+                if self.update(place, message):
+                    return True
+                left -= 1
+                return left >= 0 and press.reply.replace(message)
 
         def result(message: Message) -> bool:
             return press.reply.replace(message, ts=press.message_ts)
@@ -89,10 +89,11 @@ class ClosingCards:
         place = self.consent.find(request_id).card
 
         def progress(message: Message) -> bool:
-            return place is not None and self.update(place, message)
+            with impatient():  # same
+                return place is not None and self.update(place, message)
 
         def result(message: Message) -> bool:
-            return progress(message) or submission.reply.private(notice(message.text))
+            return (place is not None and self.update(place, message)) or submission.reply.private(notice(message.text))
 
         mode = Mode(submission.metadata["mode"])
         self._confirm(submission, request_id, mode, progress, result, typed=_typed(submission))
@@ -152,7 +153,11 @@ class ClosingCards:
             self._rewrite(request)
         for request in self.requests.unshown():
             not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
-            if time.monotonic() >= not_before and not self._rewrite(request):
+            if time.monotonic() < not_before:
+                continue
+            with impatient():  # one card that Slack does not take holds up no other
+                shown = self._rewrite(request)
+            if not shown:
                 self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
 
     def follow(self) -> None:

@@ -163,7 +163,7 @@ def submission_of(payload: Payload, reply: Reply) -> Submission:
     return Submission(
         callback_id=str(view.get("callback_id") or ""),
         metadata=_metadata(view),
-        values={name: str(field.get("value") or "") for elements in fields for name, field in elements.items()},
+        values={name: _whole(str(field.get("value") or "")) for elements in fields for name, field in elements.items()},
         person=person_of(payload),
         channel=channel_of(payload),
         trigger_id=str(payload.get("trigger_id") or ""),
@@ -180,6 +180,11 @@ def channel_of(payload: Payload) -> str:
     if "view" in payload:
         return _metadata(payload["view"]).get("channel", "")
     return str(payload.get("channel_id") or (payload.get("container") or {}).get("channel_id") or "")
+
+
+def _whole(text: str) -> str:
+    """Half a character would fail in the store and in the database's driver."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _metadata(view: Payload) -> dict[str, str]:
