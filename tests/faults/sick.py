@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from bot.demo.embedded import EmbeddedServer
-from tests.faults.arena import Row, arena
+from bot.demo.slack.faults import Failure
+from tests.faults.arena import ASKS, Row, arena
+from tests.hostile_judge import judge
 from tests.slack_person import text_of
+from tests.slack_text import Json
 
 READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
+LIMITED = Failure("", 429, "ratelimited", retry_after=1)
+FAILED = Failure("", 500)
 _PEOPLE = 100  # who type at the same time
 
 
@@ -62,6 +68,35 @@ def stopped_between(row: Row, tries: int, restartable: EmbeddedServer, folder: P
             told = stage.ended(card)
             stage.expect("✅" not in told["text"].split(":")[-1], told["text"])
             stage.asks(stage.alice, "/sessions", "Sessions on demo")
+
+
+def sick_slack(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
+    """Close while Slack answers half of all calls with 429 or 500: every card tells its outcome in the end."""
+    with arena(row, database, folder) as stage:
+        for number in range(tries):
+            stage.slack.faults.fall_ill(LIMITED, FAILED, share=0.5, seed=number)
+            victim = stage.victim()
+            stage.alice.types(f"/kill-session {victim}")
+            # It may stand there twice: a call that failed may have been carried out (SLACK.md section 4).
+            card = stage.alice.wait_for_message(partial(_is_card_of, victim), timeout=90)
+            stage.counts.tries += 1
+            stage.counts.attempted += 1
+            stage.alice.press(card, "Close Session")
+            stage.ended(card, timeout=120)
+            stage.slack.faults.recover()
+            stage.count(victim, card, closed=True)
+
+
+def _is_card_of(session: int, message: Json) -> bool:
+    return str(session) in text_of(message) and ASKS in text_of(message)
+
+
+def hostile_texts(row: Row, tries: int) -> None:
+    """Show so many texts made to break out in every view: none is refused, none becomes markup, none a password."""
+    counted = judge(tries, seed=tries)
+    row.tries = counted.texts
+    row.wrong = counted.wrong
+    row.failures += counted.examples
 
 
 def store_gone(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:

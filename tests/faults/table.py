@@ -72,6 +72,14 @@ SCENARIOS = (
         lambda row, tries, on, folder: targets.refused_logins(row, tries, on.mariadb, folder, MariaDBArena),
     ),
     Scenario(
+        "Slack answers 429 or 500 half the time", 20, 2,
+        lambda row, tries, on, folder: sick.sick_slack(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "texts made to break out, in every view", 50_000, 2_000,
+        lambda row, tries, _on, _folder: sick.hostile_texts(row, tries),
+    ),
+    Scenario(
         "the store is gone", 20, 2,
         lambda row, tries, on, folder: sick.store_gone(row, tries, on.kernel, folder),
     ),
