@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -224,6 +225,13 @@ class Store:
                 .order_by(_audit.c.id)
             ).all()
         return [(event, json.loads(details)) for event, details in rows]
+
+    def check(self) -> None:
+        """Read something. An SQLite file that was taken away would else be written to unseen until the bot ends."""
+        self.get("")
+        file = self._engine.url.database if self._engine.url.get_backend_name() == "sqlite" else None
+        if file and file != ":memory:" and not Path(file).exists():
+            raise StoreError("The store's file is gone. Put it back, or restart the bot. Check [store] url.")
 
     def _ids(self, which: sa.ColumnElement[bool]) -> list[str]:
         with self._transaction() as connection:

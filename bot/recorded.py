@@ -1,0 +1,29 @@
+"""The store, telling what is put on record, and set up later where it was away at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from bot.closing.model import ClosingRequest, Finding
+from bot.closing.store import Store
+
+
+class RecordedStore(Store):
+    """``concluded`` is told the outcomes that are on record, for metrics."""
+
+    def __init__(self, url: str, concluded: Callable[[Iterable[Finding]], None]) -> None:
+        super().__init__(url)
+        self._concluded = concluded
+        self._created = False
+
+    def create_once(self) -> None:
+        """Make the tables unless that has been done. Raises ``StoreError``."""
+        if not self._created:
+            self.create()
+            self._created = True
+
+    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
+        """Write the outcomes, then tell them."""
+        super().conclude(request, findings, now)
+        self._concluded(findings.values())
