@@ -119,11 +119,11 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
     secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
     bot = SessionBot(client, identity, secret, metrics)
     running = _Running(bot, client, identity, slack, store, patience, metrics, health, seen)
-    running.use(settings)
     try:
         store.create_once()
     except StoreError as error:
         log.warning("store not ready, trying again", error=error.sentence)
+    running.use(settings)
     metrics.read_out(lambda: bot.waiting, running.pools)
     bot.periodically(STORE_AGAIN, store.create_once)
     socket = SocketModeHandler(bot.bolt, slack.app_token.get_secret_value()) if slack.app_token else None
@@ -174,7 +174,8 @@ class _Running:
 
     def pools(self) -> dict[str, PoolUse]:
         """How busy the connections of each data source are."""
-        return {name: self.service.source(name).pool_use for name in self.service.names}
+        service = self.service  # another one may take its place meanwhile
+        return {name: service.source(name).pool_use for name in service.names}
 
     def use(self, settings: Settings) -> None:
         """Work with these settings from now on; what is under way ends with those before."""

@@ -84,6 +84,20 @@ class HttpBot(RunningBot):
         return self.web.reachable() and self.web.health()[1]["process"]["status"] == "ok"
 
 
+class SocketBot(HttpBot):
+    """`python -m bot run` in Socket Mode, with health and metrics on a port of their own."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the bot's process gets."""
+        here = {"SLACK_APP_TOKEN": self._sandbox.world.app_token, "HEALTH_PORT": str(self.web.port)}
+        return {key: value for key, value in super().environment.items() if key != "SLACK_SIGNING_SECRET"} | here
+
+    def is_ready(self) -> bool:
+        """Whether it is connected to Slack."""
+        return self._sandbox.connections > self._before
+
+
 def signed(secret: str, body: bytes, at: float | None = None) -> dict[str, str]:
     """Return the headers of a request as Slack signs it."""
     timestamp = str(int(time.time() if at is None else at))
