@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.client
 import json
+import secrets
 import socket
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +21,12 @@ from tests.running_bot import RunningBot
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody has, from below those that outgoing connections are given: it must stay free."""
+    while True:
+        port = 20000 + secrets.randbelow(12000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 class Web:
@@ -107,6 +113,13 @@ def signed(secret: str, body: bytes, at: float | None = None) -> dict[str, str]:
         "X-Slack-Request-Timestamp": timestamp,
         "X-Slack-Signature": f"v0={digest}",
     }
+
+
+def value(folder: Path, query: str) -> object:
+    """Ask the store of the bot in that folder for one value."""
+    with closing(sqlite3.connect(folder / "store.db")) as store:
+        row = store.execute(query).fetchone()
+    return row[0] if row else None
 
 
 def request_url(web: Web) -> str:
