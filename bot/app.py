@@ -232,7 +232,8 @@ class SessionBot:
         self._load.begun()
         error_id = secrets.token_hex(4)
         started = time.monotonic()
-        with structlog.contextvars.bound_contextvars(id=error_id, rows=None, **about(payload)):
+        what = key[1] or "other"  # nothing that is not ours gets into logs and metrics
+        with structlog.contextvars.bound_contextvars(id=error_id, rows=None, **about(payload) | {"what": what}):
             reply = self._reply(payload)
             progress = _announce(reply, progress_after)
             outcome, why = "done", {}
@@ -251,7 +252,7 @@ class SessionBot:
                 seconds = time.monotonic() - started
                 tell = log.error if outcome == "failed" else log.info
                 tell("answered", outcome=outcome, seconds=round(seconds, 3), **why)
-                self._observer.answered(key[1] or "other", outcome, seconds)
+                self._observer.answered(what, outcome, seconds)
 
     def _reply(self, payload: Payload) -> Reply:
         person = events.person_of(payload)

@@ -87,7 +87,10 @@ class HttpBot(RunningBot):
 
     def is_ready(self) -> bool:
         """Whether it takes what Slack sends."""
-        return self.web.reachable() and self.web.health()[1]["process"]["status"] == "ok"
+        try:
+            return bool(self.web.health()[1]["process"]["status"] == "ok")
+        except OSError:  # not yet, or no longer there
+            return False
 
 
 class SocketBot(HttpBot):
