@@ -28,7 +28,7 @@ from bot.closing.requests import ClosingRequests, ClosingRules
 from bot.closing.store import Store
 from bot.errors import ConfigurationError, DataSourceError, StoreError
 from bot.health import Health, SlackSeen
-from bot.lifecycle import Patience, Signals, until_slack_answers
+from bot.lifecycle import Patience, Signals, ignore_hangups, until_slack_answers
 from bot.metrics import Metrics
 from bot.observed import ObservedClient
 from bot.recorded import RecordedStore
@@ -80,6 +80,7 @@ def check() -> int:
 def run() -> int:
     """Start the bot and stop it on SIGTERM or Ctrl-C."""
     logs.set_up()
+    ignore_hangups()
     loaded = load()
     client = _client(loaded.slack) if loaded.slack else None
     refused = checks.refusals(loaded, client, _data_source)

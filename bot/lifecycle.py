@@ -24,6 +24,11 @@ log = structlog.get_logger("bot")
 T = TypeVar("T")
 
 
+def ignore_hangups() -> None:
+    """Live through a SIGHUP that comes before there is anything to read again."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 class Signals:
     """SIGTERM and Ctrl-C end the bot, SIGHUP makes it read its configuration again."""
 

@@ -63,6 +63,7 @@ url = "sqlite:///{folder / "store.db"}"
             "PYTHONPATH": str(ROOT),
             "SLACK_BOT_TOKEN": self._sandbox.world.bot_token,
             "SLACK_APP_TOKEN": self._sandbox.world.app_token,
+            "SLACK_SIGNING_SECRET": "",  # set on this machine or not, this is Socket Mode
             "SLACK_API_URL": self._sandbox.api_url,
             "SESSION_BOT_CONFIG": str(self.config),
         }

@@ -70,7 +70,8 @@ def pressed(stage: Stage, waiter: Statement) -> Json:
 def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_is_told(
     restartable: EmbeddedOceanBase, tmp_path: Path, http: bool
 ) -> None:
-    with staged(restartable, tmp_path, http=http) as stage:
+    web = Web(free_port())
+    with staged(restartable, tmp_path, http=http, web=web) as stage:
         listed = stage.asks(stage.bob, "/sessions private", "Sessions on demo")
         waiter = lock_waiter(stage)
         card = pressed(stage, waiter)
@@ -80,6 +81,8 @@ def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_
         stage.asks(stage.bob, "/sessions", "The bot is being restarted. Nothing was done.")
         told = stage.presses(stage.bob, listed, "Refresh", "The bot is being restarted. Nothing was done.")
         assert told["ephemeral"]
+        status, report = web.health()
+        assert (status, report["process"]["status"]) == (503, "stopping"), "a load balancer looks elsewhere"
         assert stage.bot.stop() == 0
         assert time.monotonic() - began < ENDS_WITHIN
         now = stage.alice.now(card)
