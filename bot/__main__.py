@@ -22,9 +22,12 @@ from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 from bot import __version__, checks, logs
 from bot.access import Access, Right, Rule
 from bot.app import Identity, SessionBot
+from bot.closing.audit import Audit
 from bot.closing.closer import Closer
-from bot.closing.model import Approval
-from bot.closing.requests import ClosingRequests, ClosingRules
+from bot.closing.consent import Consent
+from bot.closing.model import Approval, Budget
+from bot.closing.requests import ClosingRequests
+from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
 from bot.errors import ConfigurationError, DataSourceError, StoreError
 from bot.health import Health, SlackSeen
@@ -35,6 +38,7 @@ from bot.recorded import RecordedStore
 from bot.server import Pages, Server
 from bot.sessions.database import PoolUse, Visited
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
@@ -42,7 +46,7 @@ from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
-from commands import deadlocks, home, kill_session, sessions, show, sources, statistics, variables
+from commands import audit, closing_cards, deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
 
@@ -184,8 +188,8 @@ class _Running:
         wanted = [_data_source(name, source, self._metrics.visited) for name, source in settings.data_sources.items()]
         sources = [before[one.name] if one.name in before and before[one.name].is_like(one) else one for one in wanted]
         self.service = service = SessionService(sources)
-        access = Access(_rules(settings), self._directory, _read_only(settings))
-        _register(self._bot, self._client, settings, service, self._store, access, self._patience.wait)
+        access = Access(_access_rules(settings), self._directory, _read_only(settings))
+        _register(self._bot, self._client, settings, service, self._store, access, self._directory, self._patience.wait)
         looks = {source.name: source.check for source in sources}
         self._health.watch(self._store.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
         self._settings = settings
@@ -229,23 +233,24 @@ class _Running:
 
 def _register(
     bot: SessionBot, client: WebClient, settings: Settings, service: SessionService, store: Store, access: Access,
-    wait: Callable[[float], object],
+    directory: SlackDirectory, wait: Callable[[float], object],
 ) -> None:  # fmt: skip
-    rules = ClosingRules(
-        confirm_within=settings.closing.confirm_within,
-        require_reason=settings.closing.require_reason,
-        approval={name: Approval(source.approval) for name, source in settings.data_sources.items()},
-        max_targets={name: source.max_targets for name, source in settings.data_sources.items()},
-    )
+    rules = _closing_rules(settings)
     requests = ClosingRequests(service, access, store, rules, _now)
-    closer = Closer(service, access, store, _now, wait)
+    consent = Consent(access, store, rules, _now)
+    closer = Closer(service, consent, store, rules, _now, wait)
+    record = Audit(store, access, _now)
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)
     # Cards of data sources that are no longer there are still rewritten.
     full_sql = defaultdict(bool, {name: one.show_sql == "full" for name, one in settings.data_sources.items()})
-    show_command = show.ShowCommand(service, requests, access, defaults, full_sql)
+    show_command = show.ShowCommand(service, record, access, defaults, full_sql)
+    cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, partial(update, client))
+    kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
     verbs: dict[str, Verb] = {}
-    topics = {module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, kill_session)}
+    topics = {
+        module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, audit, kill_session)
+    }
     list_command = sessions.SessionsCommand(service, access, defaults, full_sql, verbs, topics)
     statistics_command = statistics.StatisticsCommand(service, access, defaults, full_sql, list_command.answer)
     verbs |= {
@@ -253,6 +258,7 @@ def _register(
         statistics.NAME: statistics_command.answer,
         variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
         deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, full_sql).answer,
+        audit.NAME: audit.AuditCommand(service, record, access, directory.name_of).answer,
         sources.NAME: sources.SourcesCommand(service, access).answer,
     }
     registers: list[Callable[[SessionBot], None]] = [
@@ -260,26 +266,48 @@ def _register(
         lambda to: show.register(to, show_command),
         lambda to: statistics.register(to, statistics_command),
         lambda to: home.register(to, home.HomeCommand(service, requests, access, _now)),
-        lambda to: kill_session.register(
-            to,
-            kill_session.KillSessionCommand(
-                service, requests, closer, access, defaults, full_sql, partial(update, client)
-            ),
-        ),
+        lambda to: kill_session.register(to, kill_command),
+        lambda to: closing_cards.register(to, cards),
     ]
     bot.register(registers)
+    if settings.store.keep is not None:
+        keep = settings.store.keep
+
+        def let_go() -> None:
+            store.forget(_now() - keep, _now())
+
+        bot.periodically(3600, let_go)
 
 
 def _data_source(name: str, source: DataSourceSettings, visited: Visited | None = None) -> DataSource:
     endpoint = Endpoint.of(name, source.host, source.port, source.user, source.password.get_secret_value())
-    return DataSource(endpoint, DataSourceOptions(source.tenants, source.protected_users, source.kind), visited)
+    networks = tuple(sorted(source.protected_sources, key=str))
+    protected = Protected(source.protected_users, source.protected_modules, networks)
+    return DataSource(endpoint, DataSourceOptions(source.tenants, protected, source.kind), visited)
 
 
 def _read_only(settings: Settings) -> list[str]:
     return [name for name, source in settings.data_sources.items() if source.read_only]
 
 
-def _rules(settings: Settings) -> list[Rule]:
+def _closing_rules(settings: Settings) -> ClosingRules:
+    return ClosingRules(
+        settings.closing.confirm_within,
+        settings.closing.require_reason,
+        {
+            name: SourceRules(
+                Approval(source.approval),
+                {tenant: Approval(approval) for tenant, approval in source.tenant_approval.items()},
+                source.break_glass_after,
+                source.max_targets,
+                Budget(source.budget, source.budget_window),
+            )
+            for name, source in settings.data_sources.items()
+        },
+    )
+
+
+def _access_rules(settings: Settings) -> list[Rule]:
     return [
         Rule(rule.who, frozenset(map(Right, rule.may)), rule.data_sources, rule.tenants, rule.channels)
         for rule in settings.access

@@ -140,6 +140,18 @@ class Access:
                 found[right] = self.scope(person, right, source, channel)
         return found
 
+    def named(self, right: Right, source: str, tenants: Collection[str | None], channel: str) -> tuple[str, ...]:
+        """Return the ids of people and user groups whom the rules name for all of those tenants there.
+
+        ``EVERYBODY`` is nobody in particular and not among them.
+        """
+        ids: dict[str, None] = {}
+        for rule in self._rules:
+            here = rule.channels is None or channel in rule.channels
+            if here and all(rule.covers(right, source, tenant) for tenant in tenants):
+                ids.update(dict.fromkeys(sorted(rule.who - {EVERYBODY})))
+        return tuple(ids)
+
     def rules_of(self, person: Person) -> list[Rule]:
         """Every rule that names the person, in whatever channel."""
         return [rule for rule in self._rules if self._names(rule, person)]

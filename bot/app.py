@@ -17,7 +17,7 @@ from slack_bolt import Ack, BoltRequest, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk import WebClient
 
-from bot.deliveries import Deliveries, Payload, about, key_of, reason, typed
+from bot.deliveries import Deliveries, Payload, about, reason, typed
 from bot.errors import BusyError, SessionBotError
 from bot.observed import ObservedApp, Observer, Unobserved
 from bot.slack import events
@@ -198,7 +198,7 @@ class SessionBot:
 
     def _take(self, ack: Ack, payload: Payload, key: tuple[str, str], progress_after: float | None) -> None:
         """Acknowledge and hand over. Never raises: Bolt loses the acknowledgement of a listener that does."""
-        if not self._deliveries.first(key_of(payload)):
+        if not self._deliveries.first(events.delivery_of(payload)):
             ack()
         elif not self._places.acquire(blocking=False):
             _turn_away(ack, payload, "The bot has too much to do at this moment.")

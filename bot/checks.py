@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
+from bot.closing import record
 from bot.closing.store import Store
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
 from bot.sessions.source import DataSource
@@ -31,7 +32,7 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
         finally:
             made.close()
 
-    reports = [*_slack(client), *_store(loaded)]
+    reports = [*_slack(client), *_store(loaded), *_record(loaded)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         reports += pool.map(source, loaded.data_sources.items())
     return reports
@@ -82,9 +83,29 @@ def _store(loaded: Loaded) -> list[Report]:
         return [(False, f"store.url: {error}")]
     try:
         store.create()
+        with store.reading() as connection:
+            number, chained = record.newest(connection)
     except StoreError as error:
         # A file that cannot be made is a wrong setting; a server may be away and come back.
         return [(False if url.startswith("sqlite") else None, f"store.url: {error}")]
     finally:
         store.close()
-    return [(True, "store: requests and records can be written")]
+    newest = f"; the newest is number {number}, {chained[:16]}" if number else ""
+    return [(True, f"store: requests and records can be written{newest}")]
+
+
+def _record(loaded: Loaded) -> list[Report]:
+    """Read the whole record and say where it was tampered with."""
+    if loaded.settings is None:
+        return []
+    try:
+        store = Store(loaded.settings.store.url.get_secret_value())
+        try:
+            with store.reading() as connection:
+                problems = record.problems(connection)
+        finally:
+            store.close()
+    except StoreError:
+        return []  # told with the store itself
+    wrong: list[Report] = [(False, f"store: {problem} since it was written") for problem in problems]
+    return wrong or [(True, "store: no record was changed or removed since it was written")]

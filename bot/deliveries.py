@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -45,18 +44,6 @@ class Deliveries:
                 return False
             self._seen[key] = now
             return True
-
-
-def key_of(payload: Payload) -> str:
-    """Return what names one act of one person: the trigger id, or what Slack sends in its place."""
-    for name in ("trigger_id", "event_id"):
-        if payload.get(name):
-            return f"{name} {payload[name]}"
-    actions = payload.get("actions") or [{}]
-    person = (payload.get("user") or {}).get("id") or payload.get("user_id")
-    view = (payload.get("view") or {}).get("hash")
-    act = actions[0].get("action_ts") or payload.get("response_url") or view or secrets.token_hex(8)
-    return f"act {act} {person} {actions[0].get('action_id')}"
 
 
 def about(payload: Payload) -> dict[str, str]:

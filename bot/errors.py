@@ -7,6 +7,7 @@ SessionBotError
 ├── NotAllowedError             the access rules say no
 ├── TargetError                 the session asked for is not one that may be closed
 ├── RequestError                a closing request is over, unknown or not this person's
+├── BudgetError                 so much was closed there within a short time that somebody must agree to more
 ├── StoreError                  requests and records cannot be written or read
 ├── BusyError                   too much is waiting already
 ├── StoppedError                the bot ends before it could see what came of a close
@@ -79,7 +80,22 @@ class TargetError(SessionBotError):
 
 
 class RequestError(SessionBotError):
-    """A closing request is unknown, expired, used up or belongs to somebody else."""
+    """A closing request is unknown, expired, used up or belongs to somebody else.
+
+    ``first`` is the Slack id of whoever was quicker, '' where nobody was.
+    """
+
+    def __init__(self, sentence: str, *, first: str = "") -> None:
+        super().__init__(sentence)
+        self.first = first
+
+
+class BudgetError(SessionBotError):
+    """So much was closed on ``source`` within a short time that somebody who may approve must agree to more."""
+
+    def __init__(self, sentence: str, *, source: str) -> None:
+        super().__init__(sentence)
+        self.source = source
 
 
 class StoreError(SessionBotError):

@@ -7,6 +7,7 @@ that (or like the ``SLACK_…`` variables) and hold a value each. Environment be
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -72,6 +73,15 @@ def _slack_id(value: str) -> str:
     return value
 
 
+def _network(value: object) -> object:
+    try:
+        return ipaddress.ip_network(str(value), strict=False)
+    except ValueError as error:
+        raise ValueError("an address or a network looks like 10.0.0.7 or 10.0.0.0/24") from error
+
+
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+ApprovalName = Literal["requester", "second-person"]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
 Names = Annotated[frozenset[str], Field(min_length=1)]
@@ -93,10 +103,16 @@ class DataSourceSettings(_Strict):
     user: Annotated[str, Field(min_length=1)]
     password: SecretStr = SecretStr("")
     tenants: Names | None = None
-    approval: Literal["requester", "second-person"] = "requester"
+    approval: ApprovalName = "requester"
+    tenant_approval: dict[str, ApprovalName] = {}  # for sessions of these tenants instead
+    break_glass_after: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(hours=1))] | None = None
     show_sql: Literal["digest", "full"] = "digest"
     read_only: bool = False  # nobody closes anything there, whatever the access rules say
     protected_users: frozenset[str] = frozenset()
+    protected_modules: frozenset[str] = frozenset()  # as clients set them with dbms_application_info
+    protected_sources: frozenset[Network] = frozenset()  # addresses or networks that clients come from
+    budget: Annotated[int, Field(ge=1, le=10_000)] = 50  # closes within budget_window; more must be agreed to
+    budget_window: Annotated[Duration, Field(ge=timedelta(seconds=10), le=timedelta(days=1))] = timedelta(minutes=10)
     max_targets: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 20  # one closing request closes no more
 
 
@@ -128,6 +144,7 @@ class StoreSettings(_Strict):
     """Where requests and records are kept: any URL that SQLAlchemy takes."""
 
     url: SecretStr = SecretStr("sqlite:///session-bot.db")
+    keep: Annotated[Duration, Field(ge=timedelta(days=1))] | None = None  # older records are let go; None: never
 
 
 class SlackSettings(BaseSettings):
@@ -224,6 +241,8 @@ def load() -> Loaded:
     raw = _merge(_file(problems), _environment(problems))
     settings = _validate(raw, problems)
     problems += _contradictions(raw)
+    if settings is not None:
+        problems += _without_approvers(settings)
     return Loaded(slack=slack, settings=settings, data_sources=_usable_sources(raw), problems=problems)
 
 
@@ -362,6 +381,23 @@ def _contradictions(raw: Mapping[str, Any]) -> list[str]:
             named.append((f"channels.{channel}.data_source", meant.get("data_source")))
     # What is no name at all has been told as such.
     return [f"{key}: {there}" for key, name in named if isinstance(name, str) and name not in known]
+
+
+def _without_approvers(settings: Settings) -> list[str]:
+    """Find data sources where a second person is wanted and no rule makes anybody one."""
+    problems = []
+    for name, source in settings.data_sources.items():
+        wanted = "second-person" in (source.approval, *source.tenant_approval.values())
+        approvers = any(
+            "approve" in rule.may and (rule.data_sources is None or name in rule.data_sources)
+            for rule in settings.access
+        )
+        if wanted and not approvers and not source.read_only:
+            problems.append(
+                f"data_sources.{name}.approval: second-person, yet no access rule lets anybody approve there; "
+                'add one with may = ["approve"]'
+            )
+    return problems
 
 
 def _is_dict(value: object) -> TypeGuard[dict[str, Any]]:

@@ -22,7 +22,7 @@ from bot.slack.views.help import HELP_WORDS, Topic, help_for
 from bot.slack.views.notices import CHOOSE_SOURCE, notice, question
 
 NAME = "/sessions"
-USAGE = "[filter…] [active-only|idle] [private] | show ID | stats | vars | deadlocks | sources | help"
+USAGE = "[filter…] [active-only|idle] [private] | show ID | stats | vars | deadlocks | audit | sources | help"
 DESCRIPTION = "List OceanBase sessions and close them"
 
 EXAMPLES = (

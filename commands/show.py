@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.access import Access, Right
-from bot.closing.requests import ClosingRequests
+from bot.closing.audit import Audit
 from bot.closing.targets import same_server
 from bot.errors import InputError, NotAllowedError, SessionBotError, TargetError
 from bot.sessions.model import Field, Operator, Session, SessionFilter, SessionQuery
@@ -83,7 +83,7 @@ class ShowCommand:
     """What /sessions show, Details, View SQL and the Refresh of a session's card do."""
 
     sessions: SessionService
-    requests: ClosingRequests
+    audit: Audit
     access: Access
     defaults: Defaults
     full_sql: Mapping[str, bool]  # by data source: whether SQL is shown with its literals
@@ -126,7 +126,7 @@ class ShowCommand:
             session = self._listed(press, reference)
             literals = self._sees_literals(press, session)
             if session.sql is not None and literals:
-                self.requests.record_sql_view(press.person, press.channel, session)
+                self.audit.note_sql_view(press.person, press.channel, session)
         except SessionBotError as error:
             press.reply.update_modal(view_id, sql_modal.problem(reference.id, error.sentence))
             raise

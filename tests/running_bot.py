@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,10 +30,11 @@ class RunningBot:
     def __init__(
         self, sandbox: SlackSandbox, database: EmbeddedServer, folder: Path, *,
         access: str = ACCESS, more: str = "", source: str = "", first: str = "", user: str = "root@sys",
-        password: str = "", port: int = 0,
+        password: str = "", port: int = 0, store: str = "", command: Sequence[str] = ("-m", "bot", "run"),
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._folder = folder
+        self.command = tuple(command)  # what runs at the next start
         self.config = folder / "session-bot.toml"
         self.log = folder / "bot.log"
         self.config.write_text(
@@ -47,7 +49,7 @@ protected_users = ["guarded"]
 {source}
 {access}
 [store]
-url = "sqlite:///{folder / "store.db"}"
+url = "{store or f"sqlite:///{folder / 'store.db'}"}"
 {more}
 """,
             encoding="utf-8",
@@ -73,7 +75,7 @@ url = "sqlite:///{folder / "store.db"}"
         self._before = self._sandbox.connections
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bot", "run"],
+                [sys.executable, *self.command],
                 cwd=self._folder, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         process = self._process
@@ -96,6 +98,11 @@ url = "sqlite:///{folder / "store.db"}"
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=25)
+
+    def ended(self, timeout: float) -> int:
+        """Wait for its end, which somebody else has caused, and return its exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout)
 
     def kill(self) -> None:
         """End it as a crash would."""

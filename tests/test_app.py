@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -15,9 +16,7 @@ from bot.app import Identity, SessionBot
 from bot.deliveries import REMEMBER, Deliveries
 from bot.demo.slack.server import SlackSandbox
 from bot.errors import DataSourceError, InputError
-from bot.sessions.model import Mode
 from bot.slack.events import Command
-from bot.slack.views.closing_modal import ask_number
 from bot.slack.views.notices import notice
 from tests.running_bot import COMMANDS
 from tests.slack_person import Person, text_of
@@ -142,12 +141,12 @@ def test_a_dialog_that_finds_no_place_in_the_queue_stays_open_and_says_so(
     release = threading.Event()
 
     def opens_and_sticks(command: Command) -> None:
-        command.reply.open_modal(command.trigger_id, ask_number(Mode.SESSION, 6, {"channel": command.channel}))
+        command.reply.open_modal(command.trigger_id, _dialog(command.channel))
         release.wait(20)
 
     alice = run(opens_and_sticks)
     alice.types("/sessions")
-    alice.fill_in(alice.wait_for_modal("Close 6 sessions"), "closing.number", "6")
+    alice.fill_in(alice.wait_for_modal("How many"), "closing.number", "6")
     assert alice.submit() == {
         "closing.number_block": "The bot has too much to do at this moment. Nothing was done. "
         "Try again in a few seconds."
@@ -174,3 +173,12 @@ def test_one_delivery_of_many_is_the_first_and_is_forgotten_after_ten_minutes() 
     assert not deliveries.first("trigger 1")
     now[0] = REMEMBER + 1
     assert deliveries.first("trigger 1")
+
+
+def _dialog(channel: str) -> dict[str, object]:
+    field = {"type": "plain_text_input", "action_id": "closing.number"}
+    label = {"type": "plain_text", "text": "How many?"}
+    block = {"type": "input", "block_id": "closing.number_block", "label": label, "element": field}
+    words = {name: {"type": "plain_text", "text": name} for name in ("title", "submit", "close")}
+    metadata = {"private_metadata": json.dumps({"channel": channel})}
+    return {"type": "modal", "callback_id": "nobodys", "blocks": [block], **words, **metadata}

@@ -14,7 +14,7 @@ from bot.demo import launch
 from bot.slack.arguments import parse as parse_sessions
 from bot.slack.typed import repaired
 from bot.slack.wishes import read_wish
-from commands import deadlocks, kill_session, sessions, show, sources, statistics, variables
+from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
 
 ROOT = Path(__file__).parent.parent
 REGISTERED = {
@@ -27,8 +27,9 @@ VERBS: dict[str, Callable[[str], object]] = {
     statistics.NAME: statistics.read,
     variables.NAME: variables.read,
     deadlocks.NAME: deadlocks.read,
+    audit.NAME: audit.read,
 }
-MODULES = (sessions, kill_session, show, sources, statistics, variables, deadlocks)
+MODULES = (sessions, kill_session, show, sources, statistics, variables, deadlocks, audit)
 # The scope that each Web API method wants (SLACK.md section 6).
 SCOPES = {
     "chat_postMessage": "chat:write", "chat_postEphemeral": "chat:write", "chat_update": "chat:write",

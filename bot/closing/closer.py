@@ -6,15 +6,17 @@ import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 
-from bot.access import Access, Person, Right
-from bot.closing.looks import look
-from bot.closing.model import Approval, ClosingRequest, Finding, Outcome, State
+from bot.access import Person
+from bot.closing.aftermath import Aftermath
+from bot.closing.consent import Consent, too_late
+from bot.closing.looks import look, present
+from bot.closing.model import ClosingRequest, Finding, Outcome
 from bot.closing.press import Clock, Press, Progress, counted
-from bot.closing.requests import already_decided, known
+from bot.closing.rules import ClosingRules
 from bot.closing.sender import Sender
 from bot.closing.store import Store
-from bot.errors import InputError, NotAllowedError, SessionBotError, StoreError
-from bot.sessions.model import Mode
+from bot.errors import InputError, SessionBotError, StoreError
+from bot.sessions.model import Mode, Session
 from bot.sessions.service import SessionService
 
 # Lock waiters take 3-11 s to notice that they were closed: the kernel looks only every 10 s
@@ -33,81 +35,83 @@ Wait = Callable[[float], object]
 class Closer:
     """Confirms requests. ``wait`` sleeps for seconds; both it and ``clock`` are given so that tests rule time."""
 
-    def __init__(self, sessions: SessionService, access: Access, store: Store, clock: Clock, wait: Wait) -> None:
+    def __init__(
+        self, sessions: SessionService, consent: Consent, store: Store, rules: ClosingRules, clock: Clock, wait: Wait
+    ) -> None:
         self._sessions = sessions
-        self._access = access
+        self._consent = consent
         self._store = store
+        self._rules = rules
         self._clock = clock
         self._wait = wait
         self._sender = Sender(sessions, store)
+        self._aftermath = Aftermath(sessions, store, clock)
+        self._started = clock()
 
     def confirm(
         self, request_id: str, person: Person, channel: str, mode: Mode, progress: Progress, *,
-        typed: int | None = None,
+        typed: int | None = None, delivery: str = "",
     ) -> ClosingRequest:  # fmt: skip
         """Close what the request names, as far as it is still what it was, and return it with its outcomes.
 
-        ``typed`` is the number of sessions as the person typed it, where the request wants that.
+        ``typed`` is the number of sessions as the person typed it, where the request wants that; ``delivery``
+        names the press, so that one that is delivered again after the bot was stopped closes nothing.
         ``progress`` is told when it takes longer than two seconds, then about every three.
-        Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``,
+        Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
-        request, denied = self._checked(request_id, person, channel)
+        request, denied = self._consent.confirmable(request_id, person, channel)
         number = request.number_to_type(mode)
         if number is not None and typed != number:
             raise InputError(
                 f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
                 f"Press {mode.value} on the card and type {number}."
             )
-        if not self._store.claim(request_id, person, mode, self._clock()):
-            raise already_decided(self._get(request_id), self._clock())
+        budget = self._rules.of(request.source).budget
+        if not self._store.claim(request, person, mode, self._clock(), budget, delivery):
+            raise too_late(self._consent.find(request_id), self._clock())
         try:
-            press = Press(self._get(request_id), mode, self._clock, progress)
+            press = Press(self._consent.find(request_id), mode, self._clock, progress)
             self._sender.send(press, denied)
         except SessionBotError as error:
             # Nothing was sent: the store opens the request again only where it holds no intent.
             with contextlib.suppress(StoreError):
-                self._store.release(request_id, self._clock(), str(error))
+                self._store.release(request, self._clock(), str(error))
             raise
         self._verify(press)
-        return self._conclude(press)
+        done = self._conclude(press)
+        self._aftermath.follow(done, press)
+        return done
 
-    def check(self, request_id: str, person: Person, channel: str) -> None:
-        """Raise what ``confirm`` would raise at once for that person, without doing anything."""
-        self._checked(request_id, person, channel)
+    def present(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, dict[int, Session]]:
+        """Return a request that this person could confirm, and its targets as they are now, as far as they are there.
+
+        Raises what ``confirm`` would raise at once, or a ``DataSourceError``.
+        """
+        request, _denied = self._consent.confirmable(request_id, person, channel)
+        return request, present(self._sessions, request)
 
     def resume(self) -> list[ClosingRequest]:
         """Finish the record of presses that a stopped bot left behind, without closing anything.
 
-        Returns the requests whose cards must be rewritten. Raises ``StoreError``.
+        Returns the requests whose cards must be rewritten; those of which nothing was sent are open again.
+        Raises ``StoreError``.
         """
+        before = self._clock() - LEASE
+        if not self._store.shared:  # then nobody but the process before this one can have left them
+            before = max(before, self._started)
         finished = []
-        for request in self._store.abandoned(self._clock() - LEASE):
+        for request in self._store.abandoned(before):
             if all(target.intent_at is None for target in request.targets):
-                self._store.release(request.id, self._clock(), "the bot stopped before anything was sent")
+                self._store.release(request, self._clock(), "the bot stopped before anything was sent")
             else:
                 self._store.conclude(request, self._look_after_restart(request), self._clock())
-            finished.append(self._get(request.id))
+            finished.append(self._consent.find(request.id))
         return finished
 
-    def _checked(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, frozenset[int]]:
-        """Return the request and the numbers of its targets that this person may not close."""
-        request = self._get(request_id)
-        if request.state is not State.OPEN or request.expired(self._clock()):
-            raise already_decided(request, self._clock())
-        if channel != request.channel:
-            raise NotAllowedError("This closing request belongs to another channel. Nothing was closed.")
-        second = request.approval is Approval.SECOND_PERSON
-        right = Right.APPROVE if second else Right.CLOSE
-        scope = self._access.scope(person, right, request.source, channel)
-        denied = frozenset(one.number for one in request.targets if not scope.covers(one.session.tenant))
-        if len(denied) == len(request.targets):
-            self._access.require(person, right, request.source, channel, request.targets[0].session.tenant)
-        if second and person.id == request.requester.id:
-            raise NotAllowedError(
-                f"Closing on {request.source} needs a second person: somebody else who may approve must press."
-            )
-        return request, denied
+    def look_again(self) -> list[ClosingRequest]:
+        """Look again at closes that had an outcome; return the requests of which there is something new."""
+        return self._aftermath.look()
 
     def _verify(self, press: Press) -> None:
         """Look at all that was sent until it is so, each for up to ``VERIFY_FOR`` seconds, in common rounds."""
@@ -134,7 +138,7 @@ class Closer:
         for pause in (0.2, 1.0, None):
             try:
                 self._store.conclude(press.request, press.findings, self._clock())
-                return self._get(press.request.id)
+                return self._consent.find(press.request.id)
             except StoreError as error:
                 if pause is None:
                     raise StoreError(_unrecorded(press, error)) from error
@@ -153,9 +157,6 @@ class Closer:
             detail = f"{told} {detail}".strip() if target.number in seen else detail
             findings[target.number] = Finding(outcome, detail, self._clock())
         return findings
-
-    def _get(self, request_id: str) -> ClosingRequest:
-        return known(self._store.get(request_id))
 
 
 def _unrecorded(press: Press, error: StoreError) -> str:

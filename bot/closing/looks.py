@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bot.closing.model import Outcome
+from bot.closing.model import ClosingRequest, Outcome
 from bot.errors import BusyError, DataSourceError
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
@@ -26,9 +26,23 @@ def look(sessions: SessionService, source: str, killed: Mapping[int, Session], m
     return seen
 
 
+def present(sessions: SessionService, request: ClosingRequest) -> dict[int, Session]:
+    """Return the targets of a request as they are now, by number; those that are gone or changed hands are left out.
+
+    Raises a ``DataSourceError`` or ``BusyError``.
+    """
+    with sessions.source(request.source).console() as console:
+        found = {target.number: _current(console, Pin.of(target.session)) for target in request.targets}
+    return {number: session for number, session in found.items() if session is not None}
+
+
+def _current(console: Console, pin: Pin) -> Session | None:
+    return next((one for one in console.find(pin.id) if pin.same_session(one)), None)
+
+
 def _look_at(console: Console, before: Session, mode: Mode) -> Seen:
     pin = Pin.of(before)
-    current = next((one for one in console.find(pin.id) if pin.same_session(one)), None)
+    current = _current(console, pin)
     if mode is Mode.QUERY:
         return _judge_query(pin, current)
     if current is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bot.access import Person
 from bot.sessions.model import Mode, Session
@@ -34,6 +34,7 @@ class Outcome(enum.Enum):
     NOT_ALLOWED = "not allowed"
     STILL_RUNNING = "still running"
     ROLLING_BACK = "rolling back"
+    CAME_BACK = "came back"
     UNVERIFIED = "unverified"
     UNTOUCHED = "not touched"
 
@@ -43,6 +44,14 @@ class Approval(enum.Enum):
 
     REQUESTER = "requester"
     SECOND_PERSON = "second-person"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many sessions or queries may be closed on one data source within a time that moves along."""
+
+    most: int = 50
+    window: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,7 @@ class Finding:
     outcome: Outcome
     detail: str
     at: datetime  # UTC
+    answer: str = ""  # of the server to the KILL; '' where none was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,21 @@ class ClosingRequest:
     decided_at: datetime | None = None
     decided_mode: Mode | None = None
     card: CardPlace | None = None
+    override: str = ""  # why the target is protected, where protection is to be set aside; '' where it is not
+    alone_from: datetime | None = None  # break-glass: from then on the requester may confirm alone
+    reviewed_by: Person | None = None  # who signed a close that was confirmed alone
+    reviewed_at: datetime | None = None
+
+    @property
+    def to_review(self) -> bool:
+        """Whether somebody who may approve still has to sign what was confirmed without them."""
+        return self.confirmed_alone and self.reviewed_by is None
+
+    @property
+    def confirmed_alone(self) -> bool:
+        """Whether break-glass was used: the requester confirmed what wanted a second person."""
+        decided = self.state in (State.CLAIMED, State.DONE)
+        return decided and self.alone_from is not None and self.decided_by == self.requester
 
     def expired(self, now: datetime) -> bool:
         """Whether nobody decided in time."""

@@ -17,6 +17,9 @@ Clock = Callable[[], datetime]
 Progress = Callable[[ClosingRequest, str], None]
 
 
+SessionKey = tuple[str | None, int]  # server and id
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A KILL that was sent."""
@@ -24,6 +27,7 @@ class Sent:
     session: Session  # as it was looked at right before
     at: datetime
     answer: str = ""  # what went wrong with sending it, where only a look can tell what came of it
+    known: frozenset[SessionKey] | None = None  # sessions of the same user and source right before; None: too many
 
 
 @dataclass
@@ -55,7 +59,9 @@ class Press:
 
     def settle(self, number: int, outcome: Outcome, detail: str) -> None:
         """Note what became of a target."""
-        self.findings[number] = Finding(outcome, detail, self.clock())
+        sent = self.sent.get(number)
+        answer = (sent.answer or "OK") if sent is not None else ""
+        self.findings[number] = Finding(outcome, detail, self.clock(), answer)
 
     def tell(self) -> None:
         """Say how far it is, when it takes long, something has changed, and the last word is some time ago."""

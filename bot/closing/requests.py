@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
 from bot.closing import targets
-from bot.closing.model import Approval, CardPlace, ClosingRequest, State, Target, Untouched
+from bot.closing.model import CardPlace, ClosingRequest, State, Target, Untouched
+from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
-from bot.errors import InputError, RequestError, TargetError
+from bot.errors import InputError, TargetError
 from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import cut, without_passwords
 
-DEFAULT_MAX_TARGETS = 20
-
+_SHOWN_LATER = timedelta(days=1)  # how long it is tried to show an outcome that Slack did not take
+_BEING_SHOWN = timedelta(seconds=30)  # whoever decided it is still at it
 _LOOKED_AT = 50  # requests among which those that somebody may see are sought
 _RECORDED_SQL = 4000  # characters of the statement that are kept in the store
 _RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))
@@ -26,18 +27,8 @@ _RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))
 Clock = Callable[[], datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class ClosingRules:
-    """What the configuration says of closing."""
-
-    confirm_within: timedelta
-    require_reason: bool
-    approval: Mapping[str, Approval]  # by data source
-    max_targets: Mapping[str, int] = field(default_factory=dict)  # same; how many one request closes at most
-
-
 class ClosingRequests:
-    """Makes and ends requests; confirming them is the closer's."""
+    """Makes requests and finds them; who may confirm them is ``Consent``'s, and carrying them out the closer's."""
 
     def __init__(
         self, sessions: SessionService, access: Access, store: Store, rules: ClosingRules, clock: Clock
@@ -47,20 +38,24 @@ class ClosingRequests:
         self._store = store
         self._rules = rules
         self._clock = clock
+        self._started = clock()
 
     def ask(
         self, person: Person, channel: str, source: str, wanted: Sequence[Wanted], mode: Mode, *,
-        tenant: str | None = None, reason: str = "",
+        tenant: str | None = None, reason: str = "", override: bool = False,
     ) -> ClosingRequest:  # fmt: skip
         """Write a request to close these sessions or their queries.
 
-        Of several, those that cannot be closed are left untouched and the request says why.
+        Of several, those that cannot be closed are left untouched and the request says why. ``override`` asks
+        for one session although it is protected; somebody who may approve must confirm that.
 
         Raises ``NotAllowedError``, ``InputError``, ``TargetError``, ``StoreError`` or ``DataSourceError``.
         """
         scope = self._access.scope(person, Right.CLOSE, source, channel)
         self._require_reason(reason, f"/kill-session {','.join(str(one.id) for one in wanted[:3])}")
         wanted = list(dict.fromkeys(wanted))
+        if override:
+            _require_override(wanted, reason)
         if len(wanted) > self._most(source):
             raise InputError(
                 f"Those are {len(wanted)} sessions; one request closes at most {self._most(source)} on {source}. "
@@ -71,7 +66,9 @@ class ClosingRequests:
         untouched = []
         for one in wanted:
             try:
-                session = targets.find(self._sessions, source, one, mode, allowed=scope.tenants, tenant=tenant)
+                session = targets.find(
+                    self._sessions, source, one, mode, allowed=scope.tenants, tenant=tenant, override=override
+                )
             except TargetError as error:
                 if len(wanted) == 1:
                     raise
@@ -80,7 +77,10 @@ class ClosingRequests:
                 found[session.server, session.id] = session
         if not found:
             raise _none_of(len(wanted), untouched)
-        return self._write(person, channel, source, mode, list(found.values()), untouched, reason=reason)
+        protection = self._sessions.source(source).protection(next(iter(found.values()))) if override else ""
+        return self._write(
+            person, channel, source, mode, list(found.values()), untouched, reason=reason, override=protection
+        )
 
     def ask_where(
         self, person: Person, channel: str, query: SessionQuery, mode: Mode, *, question: str, reason: str = ""
@@ -122,21 +122,6 @@ class ClosingRequests:
         """Look a request up; None when there is no such."""
         return self._store.get(request_id)
 
-    def cancel(self, request_id: str, person: Person, channel: str) -> ClosingRequest:
-        """End a request without a close: by its requester or by anybody who could confirm it.
-
-        Raises ``NotAllowedError`` or ``RequestError``.
-        """
-        request = known(self._store.get(request_id))
-        if person.id != request.requester.id:
-            scope = self._access.scope(person, Right.CLOSE, request.source, channel)
-            tenants = [target.session.tenant for target in request.targets]
-            if not any(map(scope.covers, tenants)):
-                self._access.require(person, Right.CLOSE, request.source, channel, tenants[0])
-        if not self._store.cancel(request_id, person, self._clock()):
-            raise already_decided(known(self._store.get(request_id)), self._clock())
-        return known(self._store.get(request_id))
-
     def place_card(self, request: ClosingRequest, place: CardPlace) -> None:
         """Remember where the request's card stands, so that it can be rewritten after a restart."""
         self._store.place_card(request.id, place)
@@ -152,19 +137,24 @@ class ClosingRequests:
         now = self._clock()
         return [one for one in found[0] if not one.expired(now)][:limit], found[1][:limit]
 
+    def mark_shown(self, request: ClosingRequest) -> None:
+        """Remember that the card tells how the request ended."""
+        self._store.mark_shown(request.id)
+
+    def unshown(self) -> list[ClosingRequest]:
+        """Return requests that are over and whose cards could not be told so yet."""
+        now = self._clock()
+        before = now - _BEING_SHOWN
+        if not self._store.shared:  # then nobody is at what the process before this one decided
+            before = max(before, self._started)
+        return self._store.unshown(now - _SHOWN_LATER, before)
+
     def expire(self) -> list[ClosingRequest]:
         """Mark the requests that nobody decided in time; return them so that their cards can say so."""
         return self._store.expire(self._clock())
 
-    def record_sql_view(self, person: Person, channel: str, session: Session) -> None:
-        """Write down that a person looked at a whole SQL text."""
-        self._store.record(
-            self._clock(), "view sql", person, channel,
-            {"source": session.source, "server": session.server, "id": session.id, "sql_id": session.sql_id},
-        )  # fmt: skip
-
     def _most(self, source: str) -> int:
-        return self._rules.max_targets.get(source, DEFAULT_MAX_TARGETS)
+        return self._rules.of(source).max_targets
 
     def _require_reason(self, reason: str, command: str) -> None:
         if self._rules.require_reason and not reason:
@@ -175,7 +165,7 @@ class ClosingRequests:
 
     def _write(
         self, person: Person, channel: str, source: str, mode: Mode, found: Sequence[Session],
-        untouched: Sequence[Untouched], *, reason: str, question: str = "", matching: int = 0,
+        untouched: Sequence[Untouched], *, reason: str, question: str = "", matching: int = 0, override: str = "",
     ) -> ClosingRequest:  # fmt: skip
         now = self._clock()
         request = ClosingRequest(
@@ -185,13 +175,14 @@ class ClosingRequests:
             requester=person,
             channel=channel,
             reason=reason,
-            approval=self._rules.approval.get(source, Approval.REQUESTER),
+            approval=self._rules.of(source).approval_for(session.tenant for session in found),
             created_at=now,
             expires_at=now + self._rules.confirm_within,
             targets=tuple(Target(number, _kept(session)) for number, session in enumerate(found, 1)),
             untouched=tuple(untouched),
             question=question,
             matching=matching,
+            override=override,
         )
         self._store.add(request)
         return request
@@ -201,33 +192,15 @@ def _kept(session: Session) -> Session:
     return replace(session, sql=cut(without_passwords(session.sql), _RECORDED_SQL) if session.sql else None)
 
 
+def _require_override(wanted: Sequence[Wanted], reason: str) -> None:
+    """Let protection be set aside for one session at a time, and never without saying why."""
+    example = f'/kill-session {wanted[0].id} override reason="asked for by its owner"'
+    if len(wanted) > 1:
+        raise InputError("override takes one session at a time. Nothing was closed.", example=example)
+    if not reason:
+        raise InputError('override needs a reason. Say why with reason="…". Nothing was closed.', example=example)
+
+
 def _none_of(count: int, untouched: Sequence[Untouched]) -> TargetError:
     reasons = " ".join(f"{one.session_id} {one.why.rstrip('.')}." for one in untouched)
     return TargetError(f"None of these {count} sessions can be closed. Nothing was closed. {reasons}")
-
-
-def known(request: ClosingRequest | None) -> ClosingRequest:
-    """Raise ``RequestError`` for a request that the store does not hold."""
-    if request is None:
-        raise RequestError("This closing request is unknown. Nothing was closed. Ask again with /kill-session ID.")
-    return request
-
-
-def already_decided(request: ClosingRequest, now: datetime) -> RequestError:
-    """Say why a press came too late."""
-    if request.expired(now):
-        return RequestError(
-            f"This closing request has expired. Nothing was closed by this press. Ask again: {_again(request)}"
-        )
-    if request.state is State.CANCELLED:
-        return RequestError("This closing request was cancelled. Nothing was closed by this press.")
-    return RequestError(
-        "Somebody has already confirmed this closing request; its card shows who and what came of it. "
-        "Your press changed nothing."
-    )
-
-
-def _again(request: ClosingRequest) -> str:
-    ids = ",".join(str(target.session.id) for target in request.targets)
-    query = " query" if request.mode is Mode.QUERY else ""
-    return f"/kill-session {f'where {request.question}' if request.question else ids}{query}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import structlog
 
+from bot.closing.aftermath import alike
 from bot.closing.model import Outcome, Target
 from bot.closing.press import Press, Sent
 from bot.closing.store import Store
@@ -71,30 +73,31 @@ class Sender:
     def _look_and_kill(self, press: Press, target: Target) -> None:
         pin = Pin.of(target.session)
         with self._sessions.source(press.request.source).console() as console:
+            known = alike(console, target.session) if press.mode is Mode.SESSION else None
             found = console.find(pin.id)
             current = next((one for one in found if pin.same_session(one)), None)
-            refusal = self._refusal(pin, press.mode, current, found)
+            refusal = self._refusal(press, pin, current, found)
             if refusal is not None:
                 press.settle(target.number, *refusal)
                 return
             if current is None:
                 press.settle(target.number, Outcome.ALREADY_GONE, "The session had ended before the press.")
                 return
-            self._store.intend(press.request.id, target, console.kill_text(current, press.mode), press.clock())
-            press.sent[target.number] = Sent(current, press.clock())
+            self._store.intend(press.request, target, console.kill_text(current, press.mode), press.clock())
+            press.sent[target.number] = Sent(current, press.clock(), known=known)
             _kill(console, press, target.number)
 
     def _refusal(
-        self, pin: Pin, mode: Mode, current: Session | None, found: list[Session]
+        self, press: Press, pin: Pin, current: Session | None, found: list[Session]
     ) -> tuple[Outcome, str] | None:
         if current is None:
             taken = any(one.server == pin.server for one in found)
             return (Outcome.CHANGED, "The id belongs to another session by now.") if taken else None
         try:
-            refuse_protected(self._sessions, current)
+            refuse_protected(self._sessions, current, override=bool(press.request.override))
         except TargetError as error:
             return Outcome.PROTECTED, f"It {error.why}"
-        if mode is Mode.QUERY and not pin.same_query(current):
+        if press.mode is Mode.QUERY and not pin.same_query(current):
             return Outcome.CHANGED, (
                 "The query had ended before the press; the session now runs another one."
                 if current.running
@@ -110,13 +113,16 @@ def _kill(console: Console, press: Press, number: int) -> None:
         console.kill(sent.session, press.mode)
     except UnknownSessionError:
         what = "query" if press.mode is Mode.QUERY else "session"
+        press.sent[number] = replace(sent, answer="unknown session")
         press.settle(number, Outcome.ALREADY_GONE, f"The {what} ended in the same moment.")
     except NotSessionOwnerError as error:
+        press.sent[number] = replace(sent, answer=str(error))
         press.settle(number, Outcome.NOT_ALLOWED, str(error))
     except SessionOutOfReachError as error:
+        press.sent[number] = replace(sent, answer=str(error))
         press.settle(number, Outcome.STILL_RUNNING, str(error))
     except DataSourceError as error:
         log.warning(
             "kill failed", session=sent.session.id, mode=press.mode.value, errno=error.errno, error=str(error)
         )  # fmt: skip
-        press.sent[number] = Sent(sent.session, sent.at, str(error))
+        press.sent[number] = replace(sent, answer=str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -14,13 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.access import Person
-from bot.closing import tables
-from bot.closing.model import CardPlace, ClosingRequest, Finding, State, Target
+from bot.closing import budget, record, tables
+from bot.closing.model import Budget, CardPlace, ClosingRequest, Finding, Outcome, State, Target
 from bot.errors import StoreError
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut
 
-_requests, _targets, _audit = tables.requests, tables.targets, tables.audit
+_requests, _targets = tables.requests, tables.targets
 
 # Characters of SQL in the record of one request, shared by its targets: MySQL's TEXT holds 65,535 bytes.
 _RECORDED_SQL = 4000
@@ -32,16 +31,22 @@ class Store:
     def __init__(self, url: str) -> None:
         try:
             parsed = sa.engine.make_url(url)
-            sqlite = parsed.get_backend_name() == "sqlite"
-            arguments: dict[str, Any] = {"timeout": 5} if sqlite else {"connect_timeout": 3, "read_timeout": 6}
-            self._engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=not sqlite)
+            self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
+            options: dict[str, Any] = {"connect_args": {"timeout": 5}}
+            if self.shared:
+                options = {
+                    "connect_args": {"connect_timeout": 3, "read_timeout": 6},
+                    "pool_pre_ping": True,
+                    "isolation_level": "READ COMMITTED",  # whoever waited for a lock must see what it was held for
+                }
+            self._engine = sa.create_engine(parsed, **options)
         except (SQLAlchemyError, ImportError) as error:
             raise StoreError(f"The store's URL is not usable: {type(error).__name__}. See [store] url.") from error
-        if sqlite:
+        if not self.shared:
             sa.event.listen(self._engine, "connect", _sqlite_durable)
 
     def create(self) -> None:
-        """Make the tables where they are missing."""
+        """Make the tables, and what an older store lacks of them; safe where two replicas start at once."""
         try:
             tables.create(self._engine)
         except SQLAlchemyError as error:
@@ -53,21 +58,23 @@ class Store:
 
     def add(self, request: ClosingRequest) -> None:
         """Write a new request and its record."""
-        with self._transaction() as connection:
+        with self.writing() as connection:
             connection.execute(_requests.insert().values(tables.request_values(request)))
             connection.execute(_targets.insert(), tables.target_values(request))
-            _record(
-                connection, request.created_at, "request", request.requester, request.channel, request.id,
+            record.append(
+                connection, request.created_at, "request",
                 {
                     "mode": request.mode.value, "reason": request.reason, "question": request.question,
+                    "approval": request.approval.value, "override": request.override,
                     "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],
                     "untouched": [asdict(one) for one in request.untouched], "matching": request.matching,
                 },
+                person=request.requester, **_of(request),
             )  # fmt: skip
 
     def get(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""
-        with self._transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(sa.select(_requests).where(_requests.c.id == request_id)).mappings().first()
             if row is None:
                 return None
@@ -76,155 +83,209 @@ class Store:
             ).mappings().all()  # fmt: skip
         return tables.to_request(row, targets)
 
-    def claim(self, request_id: str, person: Person, mode: Mode, now: datetime) -> bool:
-        """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included."""
-        return self._decide(request_id, State.CLAIMED, person, now, "confirm", {"mode": mode.value}, mode)
+    def claim(
+        self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None,
+        delivery: str = "",
+    ) -> bool:  # fmt: skip
+        """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included.
 
-    def cancel(self, request_id: str, person: Person, now: datetime) -> bool:
+        A press whose ``delivery`` has taken it before, and was given up, does not take it again.
+        Raises ``BudgetError`` where it would close more than may be closed on its data source ``within`` a time.
+        """
+        planned = request.affected(mode)
+        with self.writing() as connection:
+            if within is not None:
+                budget.require(connection, request.source, planned, within, now)
+            return self._decide(
+                connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
+                decided_mode=mode.value, planned=planned, pressed=delivery or None,
+            )  # fmt: skip
+
+    def cancel(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
         """End an open, unexpired request without a close."""
-        return self._decide(request_id, State.CANCELLED, person, now, "cancel", {}, None)
+        with self.writing() as connection:
+            return self._decide(connection, request, State.CANCELLED, person, now, "cancel", {})
 
     def _decide(
-        self, request_id: str, state: State, person: Person, now: datetime, event: str, details: dict[str, Any],
-        mode: Mode | None,
+        self, connection: sa.Connection, request: ClosingRequest, state: State, person: Person, now: datetime,
+        event: str, details: dict[str, Any], **more: object,
     ) -> bool:  # fmt: skip
-        with self._transaction() as connection:
-            changed = connection.execute(
-                _requests.update()
-                .where(
-                    _requests.c.id == request_id,
-                    _requests.c.state == State.OPEN.value,
-                    _requests.c.expires_at > now.timestamp(),
-                )
-                .values(
-                    state=state.value,
-                    decided_by=person.id,
-                    decided_team=person.team,
-                    decided_at=now.timestamp(),
-                    decided_mode=mode.value if mode else None,
-                )
-            ).rowcount
-            if changed == 1:
-                _record(connection, now, event, person, None, request_id, details)
+        another_press = sa.or_(_requests.c.pressed.is_(None), _requests.c.pressed != more.get("pressed"))
+        changed = connection.execute(
+            _requests.update()
+            .where(_open(request), _requests.c.expires_at > now.timestamp(), another_press)
+            .values(
+                state=state.value,
+                decided_by=person.id,
+                decided_team=person.team,
+                decided_at=now.timestamp(),
+                **more,
+            )
+        ).rowcount
+        if changed == 1:
+            record.append(connection, now, event, details, person=person, **_of(request))
         return changed == 1
 
-    def release(self, request_id: str, now: datetime, why: str) -> None:
-        """Open a claimed request again because nothing was sent to the database; never after an intent."""
-        intended = sa.exists().where(_targets.c.request_id == request_id, _targets.c.intent_at.is_not(None))
-        with self._transaction() as connection:
+    def allow_alone(
+        self, request: ClosingRequest, person: Person, reason: str, now: datetime, *, alone_from: datetime,
+        expires_at: datetime,
+    ) -> bool:  # fmt: skip
+        """Let the requester of an open request confirm it alone after a while; True only the first time."""
+        with self.writing() as connection:
             changed = connection.execute(
                 _requests.update()
-                .where(_requests.c.id == request_id, _requests.c.state == State.CLAIMED.value, ~intended)
+                .where(_open(request), _requests.c.expires_at > now.timestamp(), _requests.c.alone_from.is_(None))
+                .values(alone_from=alone_from.timestamp(), expires_at=expires_at.timestamp(), reason=reason)
+            ).rowcount
+            if changed == 1:
+                details = {"reason": reason, "alone_from": alone_from.isoformat()}
+                record.append(connection, now, "break glass", details, person=person, **_of(request))
+        return changed == 1
+
+    def review(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
+        """Sign what was confirmed alone; True only the first time."""
+        with self.writing() as connection:
+            changed = connection.execute(
+                _requests.update()
+                .where(_requests.c.id == request.id, _requests.c.reviewed_by.is_(None))
+                .values(reviewed_by=person.id, reviewed_team=person.team, reviewed_at=now.timestamp())
+            ).rowcount
+            if changed == 1:
+                record.append(connection, now, "review", {}, person=person, **_of(request))
+        return changed == 1
+
+    def release(self, request: ClosingRequest, now: datetime, why: str) -> bool:
+        """Open a claimed request again because nothing was sent to the database; never after an intent."""
+        intended = sa.exists().where(_targets.c.request_id == request.id, _targets.c.intent_at.is_not(None))
+        with self.writing() as connection:
+            changed = connection.execute(
+                _requests.update()
+                .where(_claimed(request), ~intended)
                 .values(
                     state=State.OPEN.value,
                     decided_by=None,
                     decided_team=None,
                     decided_at=None,
                     decided_mode=None,
+                    planned=None,
                 )
             ).rowcount
             if changed == 1:
-                _record(connection, now, "release", None, None, request_id, {"why": why})
+                record.append(connection, now, "release", {"why": why}, **_of(request))
+        return changed == 1
 
-    def intend(self, request_id: str, target: Target, sql: str, now: datetime) -> None:
+    def intend(self, request: ClosingRequest, target: Target, sql: str, now: datetime) -> None:
         """Write that this KILL is about to be sent. Without this record nothing may be sent."""
-        claimed = sa.exists().where(_requests.c.id == request_id, _requests.c.state == State.CLAIMED.value)
-        with self._transaction() as connection:
+        claimed = sa.exists().where(_claimed(request))
+        with self.writing() as connection:
             changed = connection.execute(
                 _targets.update()
-                .where(
-                    _targets.c.request_id == request_id,
-                    _targets.c.number == target.number,
-                    _targets.c.intent_at.is_(None),
-                    _targets.c.outcome.is_(None),
-                    claimed,
-                )
+                .where(_target(request, target), _targets.c.intent_at.is_(None), _targets.c.outcome.is_(None), claimed)
                 .values(intent_at=now.timestamp())
             ).rowcount
             if changed != 1:
                 raise StoreError("This request was taken over in the meantime. Nothing was closed by this press.")
-            _record(connection, now, "intent", None, None, request_id, {**_named(target), "sql": sql})
+            record.append(connection, now, "intent", {**_named(target), "sql": sql}, **_of(request))
 
     def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
         """Write what became of targets of a claimed request, each once, however often it is called.
 
-        The request ends with the last of its targets.
+        The request ends with the last of its targets; from then on its share of the budget is what was sent.
         """
-        claimed = sa.exists().where(_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value)
         waiting = sa.exists().where(_targets.c.request_id == request.id, _targets.c.outcome.is_(None))
-        with self._transaction() as connection:
+        sent = sa.select(sa.func.count(_targets.c.intent_at)).where(_targets.c.request_id == request.id)
+        with self.writing() as connection:
             for target in request.targets:
                 finding = findings.get(target.number)
                 if finding is None:
                     continue
-                details = {"outcome": finding.outcome.value, "detail": finding.detail}
                 changed = connection.execute(
                     _targets.update()
-                    .where(
-                        _targets.c.request_id == request.id,
-                        _targets.c.number == target.number,
-                        _targets.c.outcome.is_(None),
-                        claimed,
-                    )
-                    .values(**details, outcome_at=finding.at.timestamp())
+                    .where(_target(request, target), _targets.c.outcome.is_(None), sa.exists().where(_claimed(request)))
+                    .values(_found(finding))
                 ).rowcount
                 if changed == 1:
-                    _record(connection, now, "outcome", None, None, request.id, {**_named(target), **details})
+                    record.append(connection, now, "outcome", _told(target, finding), **_of(request))
             connection.execute(
                 _requests.update()
-                .where(_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value, ~waiting)
-                .values(state=State.DONE.value)
+                .where(_claimed(request), ~waiting)
+                .values(state=State.DONE.value, planned=sent.scalar_subquery())
             )
+
+    def amend(self, request: ClosingRequest, target: Target, before: Outcome, finding: Finding, now: datetime) -> bool:
+        """Write what became of a target later than its first outcome; True where that still stood ``before``."""
+        with self.writing() as connection:
+            changed = connection.execute(
+                _targets.update()
+                .where(_target(request, target), _targets.c.outcome == before.value)
+                .values(_found(finding))
+            ).rowcount
+            if changed == 1:
+                record.append(connection, now, "later", _told(target, finding), **_of(request))
+        return changed == 1
+
+    def note(
+        self, now: datetime, event: str, details: Mapping[str, Any], *, person: Person, request: ClosingRequest
+    ) -> None:
+        """Write an act that changes nothing of a request, for example a press that was refused."""
+        with self.writing() as connection:
+            record.append(connection, now, event, details, person=person, **_of(request))
 
     def place_card(self, request_id: str, place: CardPlace) -> None:
         """Remember where the card stands."""
-        with self._transaction() as connection:
-            connection.execute(
-                _requests.update()
-                .where(_requests.c.id == request_id)
-                .values(card_channel=place.channel, card_ts=place.ts)
-            )
+        self._set(request_id, card_channel=place.channel, card_ts=place.ts)
+
+    def mark_shown(self, request_id: str) -> None:
+        """Remember that the card tells how the request ended."""
+        self._set(request_id, shown=True)
+
+    def _set(self, request_id: str, **values: object) -> None:
+        with self.writing() as connection:
+            connection.execute(_requests.update().where(_requests.c.id == request_id).values(**values))
+
+    def unshown(self, since: datetime, before: datetime) -> list[ClosingRequest]:
+        """Requests made since a time and over before another whose cards do not tell so yet."""
+        over = (State.DONE.value, State.CANCELLED.value, State.EXPIRED.value)
+        decided = sa.func.coalesce(_requests.c.decided_at, _requests.c.expires_at)
+        which = sa.and_(
+            _requests.c.state.in_(over), _requests.c.shown.is_not(True), _requests.c.card_ts.is_not(None),
+            _requests.c.created_at > since.timestamp(), decided < before.timestamp(),
+        )  # fmt: skip
+        return self._those(which)
 
     def expire(self, now: datetime) -> list[ClosingRequest]:
         """Mark open requests that ran out of time; return those this call has marked."""
         late = sa.and_(_requests.c.state == State.OPEN.value, _requests.c.expires_at <= now.timestamp())
         marked = []
-        for request_id in self._ids(late):
-            with self._transaction() as connection:
+        for request in self._those(late):
+            with self.writing() as connection:
                 changed = connection.execute(
-                    _requests.update().where(late, _requests.c.id == request_id).values(state=State.EXPIRED.value)
+                    _requests.update().where(late, _requests.c.id == request.id).values(state=State.EXPIRED.value)
                 ).rowcount
                 if changed == 1:
-                    _record(connection, now, "expire", None, None, request_id, {})
-                    marked.append(request_id)
-        return [request for request in map(self.get, marked) if request is not None]
+                    record.append(connection, now, "expire", {}, **_of(request))
+                    marked.append(replace(request, state=State.EXPIRED))
+        return marked
 
     def recent(self, state: State, limit: int) -> list[ClosingRequest]:
         """The newest requests in that state, newest first."""
-        newest = sa.select(_requests.c.id).where(_requests.c.state == state.value)
-        with self._transaction() as connection:
-            ids = connection.execute(newest.order_by(_requests.c.created_at.desc()).limit(limit)).scalars().all()
-        return [request for request in map(self.get, ids) if request is not None]
+        return self._those(_requests.c.state == state.value, limit)
 
     def abandoned(self, before: datetime) -> list[ClosingRequest]:
         """Requests claimed before that time and never concluded: a bot stopped in the middle."""
-        left = sa.and_(_requests.c.state == State.CLAIMED.value, _requests.c.decided_at < before.timestamp())
-        return [request for request in map(self.get, self._ids(left)) if request is not None]
+        return self._those(
+            sa.and_(_requests.c.state == State.CLAIMED.value, _requests.c.decided_at < before.timestamp())
+        )
 
-    def record(self, now: datetime, event: str, person: Person, channel: str, details: dict[str, Any]) -> None:
-        """Write an act that belongs to no request, for example a look at a whole SQL text."""
-        with self._transaction() as connection:
-            _record(connection, now, event, person, channel, None, details)
+    def to_review(self) -> list[ClosingRequest]:
+        """Requests that were confirmed alone and that nobody has signed, newest first."""
+        return self._those(_to_review())
 
-    def events(self, request_id: str) -> list[tuple[str, dict[str, Any]]]:
-        """The record of one request, oldest first: event and details."""
-        with self._transaction() as connection:
-            rows = connection.execute(
-                sa.select(_audit.c.event, _audit.c.details)
-                .where(_audit.c.request_id == request_id)
-                .order_by(_audit.c.id)
-            ).all()
-        return [(event, json.loads(details)) for event, details in rows]
+    def extend_budget(self, source: str, person: Person, channel: str, within: Budget, now: datetime) -> None:
+        """Allow as many closes again within the budget's time."""
+        details = {"closes": within.most, "seconds": within.window.total_seconds()}
+        with self.writing() as connection:
+            record.append(connection, now, budget.EXTENDED, details, person=person, channel=channel, source=source)
 
     def check(self) -> None:
         """Read something. An SQLite file that was taken away would else be written to unseen until the bot ends."""
@@ -233,14 +294,43 @@ class Store:
         if file and file != ":memory:" and not Path(file).exists():
             raise StoreError("The store's file is gone. Put it back, or restart the bot. Check [store] url.")
 
-    def _ids(self, which: sa.ColumnElement[bool]) -> list[str]:
-        with self._transaction() as connection:
-            return list(connection.execute(sa.select(_requests.c.id).where(which)).scalars().all())
+    def _those(self, which: sa.ColumnElement[bool], limit: int | None = None) -> list[ClosingRequest]:
+        with self.reading() as connection:
+            ids = connection.execute(
+                sa.select(_requests.c.id).where(which).order_by(_requests.c.created_at.desc()).limit(limit)
+            ).scalars().all()  # fmt: skip
+        return [request for request in map(self.get, ids) if request is not None]
+
+    def forget(self, before: datetime, now: datetime) -> int:
+        """Let go of records older than that, and of requests that nobody waits for; return how many records."""
+        waited_for = sa.or_(
+            _requests.c.state.in_((State.OPEN.value, State.CLAIMED.value)),
+            _to_review(),
+        )
+        old = sa.and_(_requests.c.created_at < before.timestamp(), ~waited_for)
+        with self.writing() as connection:
+            connection.execute(_targets.delete().where(_targets.c.request_id.in_(sa.select(_requests.c.id).where(old))))
+            connection.execute(_requests.delete().where(old))
+            gone = record.forget(connection, before)
+            if gone:
+                record.append(connection, now, "forget", {"records": gone, "before": before.isoformat()})
+        return gone
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """Give a connection to read with."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise _failed(error) from error
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """Give a transaction that may write; it ends with the block, and nothing of it stays where that fails."""
         try:
             with self._engine.begin() as connection:
+                record.lock(connection)
                 yield connection
         except SQLAlchemyError as error:
             raise _failed(error) from error
@@ -259,25 +349,45 @@ def _sqlite_durable(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _record(
-    connection: sa.Connection, at: datetime, event: str, person: Person | None, channel: str | None,
-    request_id: str | None, details: dict[str, Any],
-) -> None:  # fmt: skip
-    connection.execute(
-        _audit.insert().values(
-            at=at.timestamp(),
-            event=event,
-            person=person.id if person else None,
-            team=person.team if person else None,
-            channel=channel,
-            request_id=request_id,
-            details=json.dumps(details),
-        )
-    )
+def _open(request: ClosingRequest) -> sa.ColumnElement[bool]:
+    return sa.and_(_requests.c.id == request.id, _requests.c.state == State.OPEN.value)
+
+
+def _claimed(request: ClosingRequest) -> sa.ColumnElement[bool]:
+    return sa.and_(_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value)
+
+
+def _to_review() -> sa.ColumnElement[bool]:
+    """What ``ClosingRequest.to_review`` says, for the database."""
+    decided = _requests.c.state.in_((State.CLAIMED.value, State.DONE.value))
+    alone = sa.and_(_requests.c.alone_from.is_not(None), _requests.c.decided_by == _requests.c.requester)
+    return sa.and_(decided, alone, _requests.c.reviewed_by.is_(None))
+
+
+def _target(request: ClosingRequest, target: Target) -> sa.ColumnElement[bool]:
+    return sa.and_(_targets.c.request_id == request.id, _targets.c.number == target.number)
+
+
+def _of(request: ClosingRequest) -> dict[str, Any]:
+    return {"channel": request.channel, "source": request.source, "request_id": request.id}
+
+
+def _found(finding: Finding) -> dict[str, Any]:
+    return {
+        "outcome": finding.outcome.value,
+        "detail": finding.detail,
+        "outcome_at": finding.at.timestamp(),
+    }
+
+
+def _told(target: Target, finding: Finding) -> dict[str, Any]:
+    told = {"outcome": finding.outcome.value, "detail": finding.detail, "answer": finding.answer}
+    return {**_named(target), **told}
 
 
 def _named(target: Target) -> dict[str, Any]:
-    return {"target": target.number, "id": target.session.id, "server": target.session.server}
+    session = target.session
+    return {"target": target.number, "id": session.id, "server": session.server, "tenant": session.tenant}
 
 
 def _recorded(target: Target, sql_characters: int) -> dict[str, Any]:

@@ -9,12 +9,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.access import Person
 from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.sessions.model import Mode, Session
 
 metadata = sa.MetaData()
+# Whatever a MySQL server's own default is: every text fits, and ids differ by their case.
+_ON_MYSQL: dict[str, Any] = {
+    f"{name}_{key}": f"utf8mb4{tail}"
+    for name in ("mysql", "mariadb")
+    for key, tail in (("charset", ""), ("collate", "_bin"))
+}
 
 # Times are epoch seconds: no database's idea of time zones can get between.
 requests = sa.Table(
@@ -40,6 +48,15 @@ requests = sa.Table(
     sa.Column("decided_mode", sa.String(16)),
     sa.Column("card_channel", sa.String(32)),
     sa.Column("card_ts", sa.String(32)),
+    sa.Column("shown", sa.Boolean),  # whether the card tells how it ended
+    sa.Column("planned", sa.Integer),  # how many closes its claim counts for in the budget
+    sa.Column("pressed", sa.String(32)),  # the delivery of the press that took it last
+    sa.Column("override", sa.Text),
+    sa.Column("alone_from", sa.Double),
+    sa.Column("reviewed_by", sa.String(32)),
+    sa.Column("reviewed_team", sa.String(32)),
+    sa.Column("reviewed_at", sa.Double),
+    **_ON_MYSQL,
 )
 
 targets = sa.Table(
@@ -52,35 +69,67 @@ targets = sa.Table(
     sa.Column("outcome", sa.String(32)),
     sa.Column("detail", sa.Text),
     sa.Column("outcome_at", sa.Double),
+    **_ON_MYSQL,
 )
 
 audit = sa.Table(
     "audit",
     metadata,
-    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("at", sa.Double, nullable=False),
+    # Counted by audit_head, without gaps: a missing number is a removed row.
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger, nullable=False, index=True),  # microseconds since the epoch
     sa.Column("event", sa.String(32), nullable=False),
     sa.Column("person", sa.String(32)),
     sa.Column("team", sa.String(32)),
     sa.Column("channel", sa.String(32)),
+    sa.Column("source", sa.String(64)),
     sa.Column("request_id", sa.String(32), index=True),
-    sa.Column("details", sa.Text, nullable=False),  # JSON
+    sa.Column("details", sa.Text().with_variant(mysql.MEDIUMTEXT, "mysql", "mariadb"), nullable=False),  # JSON
+    sa.Column("hash", sa.String(64), nullable=False),  # of this row and the hash of the row before
+    **_ON_MYSQL,
+)
+
+# One row. Whoever writes takes its lock first, so that rows of several replicas make one chain.
+audit_head = sa.Table(
+    "audit_head",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("count", sa.BigInteger, nullable=False),  # the newest row's number
+    sa.Column("hash", sa.String(64), nullable=False),  # the newest row's
+    sa.Column("first", sa.BigInteger, nullable=False),  # rows up to this number have been let go
+    sa.Column("first_hash", sa.String(64), nullable=False),
+    **_ON_MYSQL,
 )
 
 
 def create(engine: sa.Engine) -> None:
-    """Make the tables where they are missing.
+    """Make the tables, and the columns that an older store lacks. Two replicas may do so at once."""
+    for last_try in (False, False, True):
+        try:
+            metadata.create_all(engine)
+            _add_missing_columns(engine)
+            with engine.begin() as connection:
+                if connection.execute(sa.select(audit_head.c.id)).first() is None:
+                    start = {"count": 0, "hash": "", "first": 0, "first_hash": ""}
+                    connection.execute(audit_head.insert().values(id=1, **start))
+        except SQLAlchemyError:  # another replica was quicker with the very same
+            if last_try:
+                raise
+        else:
+            return
 
-    Requests of the time when each had one session, in the request's own row, are put aside under another
-    name: they ran out long ago, and what came of them is in the audit.
-    """
-    older = sa.inspect(engine)
-    if older.has_table("closing_requests") and "session" in {c["name"] for c in older.get_columns("closing_requests")}:
-        with engine.begin() as connection:
-            if engine.dialect.name == "sqlite":  # where the name of an index is the whole database's
-                connection.execute(sa.text("DROP INDEX IF EXISTS ix_closing_requests_state"))
-            connection.execute(sa.text("ALTER TABLE closing_requests RENAME TO closing_requests_of_one"))
-    metadata.create_all(engine)
+
+def _add_missing_columns(engine: sa.Engine) -> None:
+    """Widen tables of an older version; a column that is new must be empty for the rows that are there."""
+    there = sa.inspect(engine)
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            known = {column["name"] for column in there.get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in known:
+                    name = engine.dialect.identifier_preparer.quote(column.name)
+                    kind = column.type.compile(engine.dialect)
+                    connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}"))
 
 
 def request_values(request: ClosingRequest) -> dict[str, Any]:
@@ -100,6 +149,7 @@ def request_values(request: ClosingRequest) -> dict[str, Any]:
         "untouched": json.dumps([asdict(one) for one in request.untouched]),
         "created_at": request.created_at.timestamp(),
         "expires_at": request.expires_at.timestamp(),
+        "override": request.override or None,
     }
 
 
@@ -132,6 +182,10 @@ def to_request(row: sa.RowMapping, target_rows: Sequence[sa.RowMapping]) -> Clos
         decided_at=_maybe_time(row["decided_at"]),
         decided_mode=Mode(row["decided_mode"]) if row["decided_mode"] else None,
         card=CardPlace(row["card_channel"], row["card_ts"]) if row["card_ts"] else None,
+        override=row["override"] or "",
+        alone_from=_maybe_time(row["alone_from"]),
+        reviewed_by=Person(row["reviewed_by"], row["reviewed_team"]) if row["reviewed_by"] else None,
+        reviewed_at=_maybe_time(row["reviewed_at"]),
     )
 
 

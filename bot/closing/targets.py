@@ -28,9 +28,11 @@ class Wanted:
 
 def find(
     sessions: SessionService, source: str, wanted: Wanted, mode: Mode, *, allowed: frozenset[str] | None,
-    tenant: str | None,
+    tenant: str | None, override: bool = False,
 ) -> Session:  # fmt: skip
     """Return the one session that is meant; ``allowed`` are the tenants that the person may close in.
+
+    ``override`` takes a protected one, and no other.
 
     Raises ``TargetError``, ``InputError`` for an id that cannot be right, or a ``DataSourceError``.
     """
@@ -54,7 +56,11 @@ def find(
             "Press Refresh and choose again.",
             why="is the id of another session by now.",
         )
-    refuse_protected(sessions, session)
+    refuse_protected(sessions, session, override=override)
+    if override and not sessions.source(source).protection(session):
+        raise TargetError(
+            f"Session {wanted.id} is not protected. Nothing was closed. Ask without override: /kill-session {wanted.id}"
+        )
     if mode is Mode.QUERY and not session.running:
         idle = "is idle: it runs no query that could be closed."
         raise TargetError(
@@ -69,8 +75,11 @@ def same_server(named: str, server: str) -> bool:
     return named_host == host and named_port in (None, port)
 
 
-def refuse_protected(sessions: SessionService, session: Session) -> None:
-    """Raise ``TargetError`` for a session that is never closed: the bot's own, system's, protected users'."""
+def refuse_protected(sessions: SessionService, session: Session, *, override: bool = False) -> None:
+    """Raise ``TargetError`` for a session that is never closed: the bot's own, system's, protected ones.
+
+    ``override`` sets the lists of protected ones aside, and nothing else.
+    """
     if session.own:
         raise _refused(session, "is one of this bot's own. It is never closed.")
     if session.master_session_id:
@@ -81,9 +90,13 @@ def refuse_protected(sessions: SessionService, session: Session) -> None:
         )
     if not session.user:
         raise _refused(session, "belongs to the database itself, not to a user. It is never closed.")
-    protection = sessions.source(session.source).protection(session)
-    if protection is not None:
-        raise _refused(session, f"{protection}: closing it could harm the cluster.")
+    why = sessions.source(session.source).protection(session)
+    if why and not override:
+        raise TargetError(
+            f"Session {session.id} {why}: closing it could harm the cluster. Nothing was closed. Where it must be, "
+            f'somebody who may approve can confirm it: /kill-session {session.id} override reason="…"',
+            why=f"{why}: closing it could harm the cluster.",
+        )
 
 
 def id_out_of_range(session_id: int) -> str:

@@ -36,12 +36,13 @@ COMMANDS = [
     {
         "command": "/sessions",
         "description": "List OceanBase sessions and close them",
-        "usage_hint": "[filter…] [active-only|idle] [private] | show ID | stats | vars | deadlocks | sources | help",
+        "usage_hint": "[filter…] [active-only|idle] [private] | "
+        "show ID | stats | vars | deadlocks | audit | sources | help",
     },
     {
         "command": "/kill-session",
         "description": "Close OceanBase sessions or only their queries",
-        "usage_hint": 'ID[,ID…] [query] [tenant=…] [source=…] [reason="…"] | where FILTER… [query] | help',
+        "usage_hint": 'ID[,ID…] [query] [tenant=…] [source=…] [reason="…"] [override] | where FILTER… [query] | help',
     },
 ]
 BOT_COMMAND = (sys.executable, "-m", "bot", "run")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
 from bot.sessions import deadlocks, kinds, statistics, variables
+from bot.sessions.address import host_of
 from bot.sessions.database import Connection, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import SessionDetails
@@ -18,7 +19,18 @@ from bot.sessions.dialect import Dialect
 from bot.sessions.direct import OUT_OF_REACH, is_among, kill_directly
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.health import SourceHealth
-from bot.sessions.model import Mode, Session, SessionFilter, SessionPage, SessionQuery
+from bot.sessions.model import (
+    Condition,
+    Field,
+    Mode,
+    Operator,
+    Session,
+    SessionFilter,
+    SessionPage,
+    SessionQuery,
+    Sort,
+)
+from bot.sessions.protection import Protected
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
 
@@ -36,7 +48,7 @@ class DataSourceOptions:
     """What the configuration says of one data source beyond its address."""
 
     tenants: Tenants = None
-    protected_users: frozenset[str] = frozenset()
+    protected: Protected = field(default_factory=Protected)
     kind: kinds.Kind = "auto"
 
 
@@ -58,6 +70,17 @@ class Console:
         sessions = [self._dialect.to_session(self._source.name, row) for row in rows]
         allowed = self._source.options.tenants
         return [one for one in sessions if allowed is None or one.tenant in allowed]
+
+    def alike(self, session: Session, limit: int) -> list[Session]:
+        """Return sessions of the same user from the same client, no more than ``limit``, the bot's own left out."""
+        host = host_of(session.origin)
+        same = [Condition(Field.USER, Operator.EXACTLY, (session.user,))]
+        if host:
+            same.append(Condition(Field.HOST, Operator.EXACTLY, (host,)))
+        statement = self._dialect.page(None, SessionFilter(tuple(same)), Sort(), limit, 0)
+        rows = self._connection.rows(statement.sql, statement.values)
+        sessions = [self._dialect.to_session(self._source.name, row) for row in rows]
+        return [one for one in sessions if one.tenant == session.tenant]
 
     def kill_text(self, session: Session, mode: Mode) -> str:
         """Return the statement that ``kill`` sends, for the record."""
@@ -234,14 +257,9 @@ class DataSource:
 
         return self._read(describe)
 
-    def protection(self, session: Session) -> str | None:
-        """Say why this session is never closed, as in "belongs to ocp, a protected user of prod"; else None."""
-        dialect = self._dialect
-        if dialect and session.command in dialect.protected_commands:
-            return f"is a thread of the server itself or of replication ({session.command}) on {self.name}"
-        if session.user in self.options.protected_users | (dialect.protected_users if dialect else frozenset()):
-            return f"belongs to {session.user}, a protected user of {self.name}"
-        return None
+    def protection(self, session: Session) -> str:
+        """Say by what a session is protected, as in "belongs to ocp, a protected user of prod"; '' by nothing."""
+        return self.options.protected.why(session, self._dialect, self.name)
 
     def kill_directly(self, session: Session, mode: Mode, dialect: Dialect, why: DataSourceError) -> None:
         """Close past the proxy that said ``why``; raises as ``Console.kill``."""

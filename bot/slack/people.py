@@ -29,6 +29,7 @@ class SlackDirectory:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._members: dict[str, tuple[float, bool]] = {}
+        self._names: dict[str, tuple[float, str]] = {}
         self._groups: dict[str, tuple[float, frozenset[str]]] = {}
 
     def is_full_member(self, person: Person) -> bool:
@@ -43,6 +44,10 @@ class SlackDirectory:
             return False
         members = self._cached(self._groups, group, lambda: self._ask_group(group), default=frozenset())
         return person.id in members
+
+    def name_of(self, user: str) -> str:
+        """What somebody is called, for reading only: names can be changed and taken by others. The id if unknown."""
+        return self._cached(self._names, user, lambda: self._ask_name(user), default=user)
 
     def _cached(self, cache: dict[str, tuple[float, _T]], key: str, ask: Callable[[], _T], default: _T) -> _T:
         with self._lock:
@@ -64,6 +69,12 @@ class SlackDirectory:
             raise KeyError("user")
         barred = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger")
         return not any(found.get(flag) for flag in barred) and found.get("team_id", self._team) == self._team
+
+    def _ask_name(self, user: str) -> str:
+        found = self._client.users_info(user=user)["user"]
+        profile = found.get("profile") or {}
+        names = (profile.get("display_name"), found.get("real_name"), found.get("name"))
+        return next((str(name) for name in names if name), user)
 
     def _ask_group(self, group: str) -> frozenset[str]:
         members = self._client.usergroups_users_list(usergroup=group).get("users")

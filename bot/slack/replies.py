@@ -89,15 +89,15 @@ class Reply:
             return False
         return True
 
-    def send_file(self, name: str, title: str, text: str) -> bool:
-        """Send the person alone a text file of SQL by direct message; False when Slack refuses.
+    def send_file(self, name: str, title: str, text: str, *, kind: str = "sql") -> bool:
+        """Send the person alone a text file of a kind of snippet by direct message; False when Slack refuses.
 
         A file cannot be ephemeral (SLACK.md 2.3).
         """
         try:
             channel = self._client.conversations_open(users=self._user)["channel"]["id"]
             self._client.files_upload_v2(
-                channel=str(channel), content=text, filename=name, title=title, snippet_type="sql"
+                channel=str(channel), content=text, filename=name, title=title, snippet_type=kind
             )
         except (SlackClientError, OSError) as error:
             log.warning("file not sent", error=_reason(error))

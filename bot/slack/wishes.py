@@ -35,6 +35,7 @@ class Wish:
     source: str | None = None
     tenant: str | None = None
     reason: str = ""
+    override: bool = False  # close it although it is protected
     where: SessionQuery | None = None
 
 
@@ -48,6 +49,8 @@ def read_wish(text: str) -> Wish:
         return _filter(typed)
     modes = _modes(typed)
     keys: dict[str, str] = {}
+    override = any(_is(word, "override") for word in typed)
+    typed = [word for word in typed if not _is(word, "override")]
     ids = [word for word in typed if isinstance(word, PlainWord) and not _is(word, "kill", *_MODES, "connection")]
     _suggest_filter(typed, ids)
     for word in typed:
@@ -56,7 +59,7 @@ def read_wish(text: str) -> Wish:
     wanted = tuple(_id(word, keys.get("server")) for word in ids)
     if not wanted:
         raise InputError("Which session? Give its id; /sessions shows it in the first column.", example=_ONE)
-    return Wish(wanted, _mode(modes), keys.get("source"), keys.get("tenant"), keys.get("reason", ""))
+    return Wish(wanted, _mode(modes), keys.get("source"), keys.get("tenant"), keys.get("reason", ""), override)
 
 
 def _pieces(typed: Iterable[Word]) -> list[Word]:
@@ -148,7 +151,7 @@ def _one_value(word: KeyWord) -> str:
 
 def _id(word: PlainWord, named_server: str | None) -> Wanted:
     if not word.word[:1].isdecimal():
-        meant = nearest(word.word, (*_MODES, "help"))
+        meant = nearest(word.word, (*_MODES, "override", "help"))
         hint = f" Did you mean {meant}?" if meant else ""
         raise InputError(
             f"“{word.text[:60]}” is not a session id.{hint} Nothing was closed.", spot=word.text, example=_ONE
@@ -169,6 +172,11 @@ def _filter(typed: Sequence[Word]) -> Wish:
     reasons = [word for word in typed if isinstance(word, KeyWord) and word.key == "reason"]
     if len(reasons) > 1:
         raise InputError("reason stands there twice. Nothing was closed.", spot=reasons[1].text, example=CLOSE_EXAMPLE)
+    if any(_is(word, "override") for word in typed):
+        raise InputError(
+            "override takes one session by its id, not a filter. Nothing was closed.",
+            spot="override", example='/kill-session 3221487826 override reason="asked for by its owner"',
+        )  # fmt: skip
     rest = [word for word in typed if word not in reasons and not _is(word, "where", *_MODES)]
     for word in rest:
         name = word.key if isinstance(word, KeyWord) else word.word

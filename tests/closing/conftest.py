@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +15,17 @@ import pymysql
 import pytest
 
 from bot.access import Access, Person, Right, Rule
+from bot.closing import record
+from bot.closing.audit import Audit
 from bot.closing.closer import Closer
+from bot.closing.consent import Consent
 from bot.closing.model import Approval, ClosingRequest
-from bot.closing.requests import ClosingRequests, ClosingRules
+from bot.closing.requests import ClosingRequests
+from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
 from bot.demo.database import EmbeddedOceanBase
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from tests.stage import APP_PASSWORD, Statement, accounts
@@ -31,6 +36,7 @@ GUS = Person("U03GUS", "T1")
 CAROL = Person("U04CAROL", "T1")  # of tenant sys alone
 CHANNEL = "C01INC"
 MAX_TARGETS = 8
+BREAK_GLASS_AFTER = timedelta(minutes=1)
 
 
 class Nobody:
@@ -71,18 +77,21 @@ class Desk:
         self.store = Store(f"sqlite:///{self.path}")
         self.store.create()
         endpoint = Endpoint.of("demo", database.host, database.port, database.user, database.password)
-        self.sessions = SessionService([DataSource(endpoint, DataSourceOptions(None, frozenset({"guarded"})))])
+        self.sessions = SessionService(
+            [DataSource(endpoint, DataSourceOptions(None, Protected(frozenset({"guarded"}))))]
+        )
         rules = [
             Rule(frozenset({ALICE.id}), frozenset({Right.VIEW, Right.CLOSE})),
             Rule(frozenset({BOB.id}), frozenset({Right.VIEW, Right.CLOSE, Right.APPROVE})),
             Rule(frozenset({CAROL.id}), frozenset({Right.CLOSE}), tenants=frozenset({"sys"})),
         ]
         access = Access(rules, Nobody())
-        closing = ClosingRules(
-            timedelta(minutes=2), require_reason=False, approval={"demo": approval}, max_targets={"demo": 8}
-        )
-        self.requests = ClosingRequests(self.sessions, access, self.store, closing, self.clock)
-        self.closer = Closer(self.sessions, access, self.store, self.clock, self.clock.wait)
+        demo = SourceRules(approval, max_targets=MAX_TARGETS, break_glass_after=BREAK_GLASS_AFTER)
+        self.rules = ClosingRules(timedelta(minutes=2), sources={"demo": demo})
+        self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
+        self.consent = Consent(access, self.store, self.rules, self.clock)
+        self.closer = Closer(self.sessions, self.consent, self.store, self.rules, self.clock, self.clock.wait)
+        self.audit = Audit(self.store, access, self.clock)
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
 
@@ -123,6 +132,12 @@ class Desk:
             statement.join(20)
             with contextlib.suppress(pymysql.Error):  # closed by the server
                 statement.connection.close()
+
+
+def record_of(desk: Desk, request: ClosingRequest) -> list[tuple[str, Mapping[str, Any]]]:
+    """The record of one request, oldest first: event and details."""
+    with desk.store.reading() as connection:
+        return [(one.event, one.details) for one in record.entries(connection, request_id=request.id)]
 
 
 def lock_waiter(desk: Desk, sku: int = 1) -> Statement:

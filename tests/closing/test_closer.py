@@ -21,7 +21,8 @@ from bot.errors import (
     TargetError,
 )
 from bot.sessions.model import Mode, Session
-from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, lock_waiter, tamper
+from bot.sessions.protection import Protected
+from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, lock_waiter, record_of, tamper
 from tests.stage import Statement, session_id
 
 
@@ -43,7 +44,7 @@ def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None
     assert outcome(done) is Outcome.CLOSED
     assert done.state is State.DONE
     assert desk.row(session_id(sleeper)) == {}
-    assert [event for event, _ in desk.store.events(done.id)] == ["request", "confirm", "intent", "outcome"]
+    assert [event for event, _ in record_of(desk, done)] == ["request", "confirm", "intent", "outcome"]
 
 
 @pytest.mark.parametrize("changed", [{"user": "other"}, {"peer": "127.0.0.1:1"}, {"proxy_session_id": 7}])
@@ -53,7 +54,7 @@ def test_an_id_that_belongs_to_another_session_by_now_is_not_closed(desk: Desk, 
     tamper(desk, request, 1, **changed)
     assert outcome(confirm(desk, request)) is Outcome.CHANGED
     assert desk.row(session_id(sleeper))
-    assert "intent" not in [event for event, _ in desk.store.events(request.id)]
+    assert "intent" not in [event for event, _ in record_of(desk, request)]
 
 
 def test_another_run_of_the_very_same_statement_is_not_closed(desk: Desk) -> None:
@@ -138,7 +139,7 @@ def test_twenty_presses_at_once_close_once(desk: Desk) -> None:
         thread.join()
     assert sum(isinstance(result, ClosingRequest) for result in results) == 1
     assert sum(isinstance(result, RequestError) for result in results) == 19
-    events = [event for event, _ in desk.store.events(request.id)]
+    events = [event for event, _ in record_of(desk, request)]
     assert events == ["request", "confirm", "intent", "outcome"]
 
 
@@ -156,11 +157,11 @@ def test_after_its_time_a_request_closes_nothing(desk: Desk) -> None:
 def test_a_cancelled_request_closes_nothing(desk: Desk) -> None:
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
-    assert desk.requests.cancel(request.id, ALICE, CHANNEL).state is State.CANCELLED
+    assert desk.consent.cancel(request.id, ALICE, CHANNEL).state is State.CANCELLED
     with pytest.raises(RequestError, match="was cancelled"):
         confirm(desk, request)
     with pytest.raises(RequestError, match="was cancelled"):
-        desk.requests.cancel(request.id, ALICE, CHANNEL)
+        desk.consent.cancel(request.id, ALICE, CHANNEL)
     assert desk.row(session_id(sleeper))
 
 
@@ -172,7 +173,7 @@ def test_somebody_without_the_right_can_neither_ask_nor_confirm_nor_cancel(desk:
     with pytest.raises(NotAllowedError):
         desk.closer.confirm(request.id, GUS, CHANNEL, Mode.SESSION, lambda *_: None)
     with pytest.raises(NotAllowedError):
-        desk.requests.cancel(request.id, GUS, CHANNEL)
+        desk.consent.cancel(request.id, GUS, CHANNEL)
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 
 
@@ -208,7 +209,7 @@ def test_a_user_who_became_protected_since_the_card_is_not_closed(desk: Desk) ->
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
     source = desk.sessions.source("demo")
-    source.options = replace(source.options, protected_users=frozenset({"teller"}))
+    source.options = replace(source.options, protected=Protected(frozenset({"teller"})))
     assert outcome(confirm(desk, request)) is Outcome.PROTECTED
     assert desk.row(session_id(sleeper))
 
@@ -269,7 +270,7 @@ def test_an_outcome_that_cannot_be_written_is_told_and_finished_later(desk: Desk
 def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(desk: Desk) -> None:
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
-    assert desk.store.claim(request.id, ALICE, Mode.SESSION, desk.clock())
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
     assert desk.closer.resume() == [], "the press may still be under way"
     desk.clock.ahead += timedelta(seconds=61)
     assert [left.state for left in desk.closer.resume()] == [State.OPEN]
@@ -295,5 +296,5 @@ def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(d
     kept = desk.requests.find(request.id)
     assert kept is not None
     assert kept.targets[0].outcome is Outcome.STILL_RUNNING
-    events = [event for event, _ in desk.store.events(request.id)]
+    events = [event for event, _ in record_of(desk, request)]
     assert events == ["request", "confirm", "intent", "outcome"], "recorded once"

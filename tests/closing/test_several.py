@@ -19,7 +19,8 @@ from bot.errors import (
 )
 from bot.sessions.database import Connection
 from bot.sessions.model import Condition, Field, Mode, Operator, SessionFilter, SessionQuery
-from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, MAX_TARGETS, Desk, lock_waiter, tamper
+from bot.sessions.protection import Protected
+from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, MAX_TARGETS, Desk, lock_waiter, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.stage import Statement, session_id
 
@@ -39,7 +40,7 @@ def test_three_are_closed_with_one_press_and_each_has_its_record(desk: Desk) -> 
     assert outcomes(done) == [Outcome.CLOSED] * 3
     assert done.state is State.DONE
     assert [desk.row(one) for one in ids] == [{}, {}, {}]
-    events = desk.store.events(done.id)
+    events = record_of(desk, done)
     assert [event for event, _ in events] == ["request", "confirm", *["intent"] * 3, *["outcome"] * 3]
     assert [one["id"] for one in events[0][1]["targets"]] == ids
     server = done.targets[0].session.server
@@ -60,7 +61,7 @@ def test_what_has_ended_changed_or_become_protected_since_does_not_keep_the_othe
     desk.until(lambda: not desk.row(gone_id))
     tamper(desk, request, 4, peer="127.0.0.1:1")
     source = desk.sessions.source("demo")
-    source.options = replace(source.options, protected_users=frozenset({"auditor"}))
+    source.options = replace(source.options, protected=Protected(frozenset({"auditor"})))
     done = confirm(desk, request)
     assert outcomes(done) == [
         Outcome.CLOSED, Outcome.ALREADY_GONE, Outcome.PROTECTED, Outcome.CHANGED, Outcome.CLOSED,
@@ -232,7 +233,7 @@ def test_two_people_pressing_at_once_close_each_session_once(desk: Desk) -> None
         thread.join()
     assert sum(isinstance(result, ClosingRequest) for result in results) == 1
     assert sum(isinstance(result, RequestError) for result in results) == 7
-    events = [event for event, _ in desk.store.events(request.id)]
+    events = [event for event, _ in record_of(desk, request)]
     assert (events.count("confirm"), events.count("intent"), events.count("outcome")) == (1, 3, 3)
 
 
@@ -251,7 +252,7 @@ def test_who_may_close_none_of_them_closes_nothing_and_the_request_stays_open(de
     with pytest.raises(NotAllowedError, match="tenant billing"):
         confirm(desk, request, person=CAROL)
     with pytest.raises(NotAllowedError, match="tenant billing"):
-        desk.requests.cancel(request.id, CAROL, CHANNEL)
+        desk.consent.cancel(request.id, CAROL, CHANNEL)
     left = desk.requests.find(request.id)
     assert left is not None
     assert left.state is State.OPEN

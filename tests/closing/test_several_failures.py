@@ -13,7 +13,7 @@ from bot.errors import (
     StoreError,
 )
 from bot.sessions.model import Mode
-from tests.closing.conftest import ALICE, Desk
+from tests.closing.conftest import ALICE, Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
 
 
@@ -24,10 +24,10 @@ def test_a_store_that_fails_in_the_middle_leaves_that_one_alone_and_closes_the_r
     request = ask(desk, *ids)
     intend = desk.store.intend
 
-    def failing(request_id: str, target: Any, *more: Any) -> None:
+    def failing(request: Any, target: Any, *more: Any) -> None:
         if target.number == 2:
             raise StoreError("The store does not answer.")
-        intend(request_id, target, *more)
+        intend(request, target, *more)
 
     monkeypatch.setattr(desk.store, "intend", failing)  # stands for a disk that is full for a moment
     done = confirm(desk, request)
@@ -81,9 +81,9 @@ def test_a_data_source_that_is_away_from_the_start_leaves_the_request_open(
 def test_after_a_crash_each_target_with_an_intent_is_looked_at_and_the_others_are_untouched(desk: Desk) -> None:
     closed, running, waiting = sleepers(desk, 3)
     request = ask(desk, closed, running, waiting)
-    assert desk.store.claim(request.id, ALICE, Mode.SESSION, desk.clock())
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
     for target in request.targets[:2]:
-        desk.store.intend(request.id, target, f"KILL {target.session.id}", desk.clock())
+        desk.store.intend(request, target, f"KILL {target.session.id}", desk.clock())
     with desk.database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"KILL {closed}")  # the bot was stopped right after this one
     desk.until(lambda: not desk.row(closed))
@@ -112,7 +112,7 @@ def test_the_press_of_a_bot_that_was_thought_stopped_sends_nothing_more(desk: De
     done = confirm(desk, request)
     assert done.targets[1].outcome is Outcome.UNTOUCHED
     assert desk.row(ids[1])
-    assert [event for event, _ in desk.store.events(request.id)].count("outcome") == 2
+    assert [event for event, _ in record_of(desk, request)].count("outcome") == 2
 
 
 def test_a_lost_connection_in_the_middle_is_made_anew(desk: Desk) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from bot.closing.closer import LEASE, Closer
+from bot.closing.closer import LEASE
 from bot.closing.model import Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import StoppedError
@@ -21,12 +21,12 @@ def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished
     monkeypatch.setattr("bot.lifecycle.CUT_SHORT_AFTER", 0.0)
     monkeypatch.setattr("bot.lifecycle.EXIT_AFTER", 3600.0)
     patience = Patience()
-    closer = Closer(desk.sessions, desk.closer._access, desk.store, desk.clock, patience.wait)
+    monkeypatch.setattr(desk.closer, "_wait", patience.wait)
     waiter = lock_waiter(desk)
     request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(waiter.id)], Mode.SESSION)
     patience.end_in_time()
     with pytest.raises(StoppedError, match="What was sent is on record"):
-        closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, _note: None)
+        desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, _note: None)
     stored = desk.store.get(request.id)
     assert stored is not None
     assert stored.state is State.CLAIMED

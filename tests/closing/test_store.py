@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from bot.closing import record
 from bot.closing.model import CardPlace, Finding, Outcome, State
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
@@ -37,9 +39,9 @@ def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> No
     other = Store(f"sqlite:///{desk.path}")
     now = desk.clock()
     claims = [
-        desk.store.claim(request.id, ALICE, Mode.SESSION, now),
-        other.claim(request.id, BOB, Mode.SESSION, now),
-        desk.store.cancel(request.id, BOB, now),
+        desk.store.claim(request, ALICE, Mode.SESSION, now),
+        other.claim(request, BOB, Mode.SESSION, now),
+        desk.store.cancel(request, BOB, now),
     ]
     other.close()
     assert claims == [True, False, False]
@@ -52,12 +54,12 @@ def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twic
     request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     now = desk.clock()
     with pytest.raises(StoreError):
-        desk.store.intend(request.id, request.targets[0], "KILL 5", now)  # nobody has claimed it
-    assert desk.store.claim(request.id, ALICE, Mode.SESSION, now)
-    desk.store.intend(request.id, request.targets[0], "KILL 5", now)
+        desk.store.intend(request, request.targets[0], "KILL 5", now)  # nobody has claimed it
+    assert desk.store.claim(request, ALICE, Mode.SESSION, now)
+    desk.store.intend(request, request.targets[0], "KILL 5", now)
     with pytest.raises(StoreError):
-        desk.store.intend(request.id, request.targets[0], "KILL 5", now)
-    desk.store.release(request.id, now, "no reason")
+        desk.store.intend(request, request.targets[0], "KILL 5", now)
+    desk.store.release(request, now, "no reason")
     kept = desk.store.get(request.id)
     assert kept is not None
     assert kept.state is State.CLAIMED
@@ -86,18 +88,25 @@ def test_what_another_version_kept_of_a_session_is_read_and_what_is_missing_matc
     assert desk.row(session)
 
 
-def test_a_store_of_the_time_of_one_session_a_request_is_put_aside_and_the_record_kept(tmp_path: Path) -> None:
-    path = tmp_path / "old.db"
-    with sqlite3.connect(path) as old:
-        old.execute("CREATE TABLE closing_requests (id TEXT PRIMARY KEY, state TEXT, session TEXT NOT NULL)")
-        old.execute("CREATE INDEX ix_closing_requests_state ON closing_requests (state)")
-        old.execute("INSERT INTO closing_requests VALUES ('x', 'open', '{}')")
+def test_a_store_that_lacks_newer_columns_gets_them_and_keeps_its_requests(desk: Desk) -> None:
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    newer = ("shown", "planned", "override", "alone_from", "reviewed_by", "reviewed_team", "reviewed_at")
+    with sqlite3.connect(desk.path) as old:
+        for column in newer:
+            old.execute(f"ALTER TABLE closing_requests DROP COLUMN {column}")
     old.close()
-    store = Store(f"sqlite:///{path}")
+    again = Store(f"sqlite:///{desk.path}")
     for _ in range(2):
-        store.create()
-    assert store.get("x") is None
-    store.close()
-    with sqlite3.connect(path) as kept:
-        assert kept.execute("SELECT id FROM closing_requests_of_one").fetchall() == [("x",)]
-    kept.close()
+        again.create()
+    assert again.get(request.id) == request
+    again.close()
+
+
+def test_two_replicas_that_start_at_once_on_an_empty_store_both_find_it_made(tmp_path: Path) -> None:
+    stores = [Store(f"sqlite:///{tmp_path / 'new.db'}") for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(Store.create, stores))
+    with stores[0].reading() as connection:
+        assert record.newest(connection) == (0, "")
+    for store in stores:
+        store.close()

@@ -132,7 +132,7 @@ def test_the_buttons_of_idle_sessions_offer_no_query_and_of_many_sessions_open_t
     for sessions, buttons, action in (
         (numbered(3, IDLE), ["Close Session", "Cancel"], closing_card.CLOSE_SESSION),
         (numbered(3), ["Close Session", "Close Query", "Cancel"], closing_card.CLOSE_SESSION),
-        (numbered(6), ["Close Session", "Close Query", "Cancel"], closing_card.COUNT_SESSIONS),
+        (numbered(6), ["Close Session", "Close Query", "Cancel"], closing_card.LOOK_SESSION),
     ):
         blocks = closing_card.closing_card(request(*sessions), full_sql=False).payload()
         assert buttons_of({"blocks": blocks}) == buttons
@@ -172,7 +172,11 @@ def test_a_sum_of_queries_counts_those_that_run() -> None:
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_the_dialog_for_the_number_is_one_that_slack_takes(mode: Mode) -> None:
-    view = closing_modal.ask_number(mode, 50, {"request": "x" * 22, "channel": "C0123456789"})
+    asked = request(*numbered(50))
+    present = {target.number: target.session for target in asked.targets[1:]}
+    view = closing_modal.as_it_is_now(asked, present, mode, {"request": "x" * 22, "channel": "C1"}, full_sql=False)
     check_view(view)
     assert "Type 50 to close them." in text_of(view)
-    check_view(closing_modal.problem(mode, 50, "It has expired."))
+    assert "is gone" in text_of(view)
+    check_view(closing_modal.looking(mode))
+    check_view(closing_modal.problem(mode, "It has expired."))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import slackblocks as kit
 
+from bot.access import Person
 from bot.closing.model import Approval, ClosingRequest, State
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
@@ -16,24 +19,39 @@ from bot.slack.views import closing_targets, closing_words, parts
 # action ids
 CLOSE_SESSION = "closing.close_session"
 CLOSE_QUERY = "closing.close_query"
-COUNT_SESSIONS = "closing.count_sessions"  # opens the dialog in which the number is typed
-COUNT_QUERIES = "closing.count_queries"
+LOOK_SESSION = "closing.look_session"  # opens the dialog that shows the targets as they are now
+LOOK_QUERY = "closing.look_query"
+BREAK_GLASS = "closing.break_glass"  # opens the dialog that asks for the reason
+REVIEW = "closing.review"
 CANCEL = "closing.cancel"
 
 _SQL_CHARACTERS = 600
 _QUESTION_CHARACTERS = 400
 
 
-def closing_card(request: ClosingRequest, *, full_sql: bool) -> Message:
-    """Show a request that waits for its confirmation."""
-    second = " A second person must confirm." if request.approval is Approval.SECOND_PERSON else ""
+def closing_card(
+    request: ClosingRequest, *, full_sql: bool, approvers: Sequence[str] = (), break_glass: bool = False, note: str = ""
+) -> Message:
+    """Show a request that waits for its confirmation.
+
+    ``approvers`` are Slack ids of those who are called where a second person must confirm, ``break_glass`` says
+    whether the requester may come to confirm alone, ``note`` is a sentence on what has happened to the request.
+    """
     below = [
+        *([parts.lines([parts.bold(f"⚠️ {note}")])] if note else []),
         *_untouched(request),
+        *_override(request),
         _meaning(request),
-        parts.context(f"Expires {parts.moment(request.expires_at)}.{second} Nothing is closed without a press."),
-        _buttons(request),
+        parts.context(
+            *_consent(request, approvers),
+            f"Expires {parts.moment(request.expires_at)}. Nothing is closed without a press.",
+        ),
+        _buttons(request, break_glass=break_glass),
     ]
-    return _card(request, closing_words.title(request), "waits for a press", [], below, full_sql=full_sql)
+    what = "waits for a second person" if request.approval is Approval.SECOND_PERSON else "waits for a press"
+    message = _card(request, closing_words.title(request), what, [], below, full_sql=full_sql)
+    called = " ".join(map(parts.called, approvers)) if request.approval is Approval.SECOND_PERSON else ""
+    return replace(message, text=f"{message.text} {called}".rstrip())  # mobile notifications are made of the text
 
 
 def closing_progress(request: ClosingRequest, note: str, *, full_sql: bool) -> Message:
@@ -44,13 +62,30 @@ def closing_progress(request: ClosingRequest, note: str, *, full_sql: bool) -> M
 
 
 def closing_result(request: ClosingRequest, *, full_sql: bool) -> Message:
-    """Show what became of a request: done, cancelled or expired. It has no buttons any more."""
+    """Show what became of a request: done, cancelled or expired. What is left to press is a review, if any."""
     text = closing_words.result(request)
     title = f"{closing_words.title(request).rstrip('?')}: {text}"
     verb = "cancelled" if request.state is State.CANCELLED else "pressed"
     lines = parts.lines(*_result(request, text))
-    below = [*_untouched(request), *_decided(request, verb)]
+    below = [*_untouched(request), *_decided(request, verb), *_reviewed(request)]
     return _card(request, title, text, [lines], below, full_sql=full_sql)
+
+
+def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
+    """Call those who may approve, in a message of its own: a card that is rewritten notifies nobody."""
+    called = " ".join(map(parts.called, approvers)) or "Whoever may approve"
+    from_ = parts.moment(request.alone_from) if request.alone_from is not None else "now"
+    text = (
+        f"🚨 {called}: {parts.mention(request.requester.id)} may confirm a close on {unformatted(request.source)} "
+        f"alone from {from_} on, by break-glass. Look at the card above: confirm it, or press *Stop*."
+    )
+    return Message(text, [parts.context(text), parts.lines(parts.facts([("Reason", request.reason)]))])
+
+
+def budget_extended(source: str, more: int, by: Person) -> Message:
+    """Say who agreed to more closes."""
+    text = f"{parts.mention(by.id)} extended the budget of {unformatted(source)} by {more} closes. Press again."
+    return Message(text, [parts.context(text)])
 
 
 def _card(
@@ -159,21 +194,58 @@ def _meaning(request: ClosingRequest) -> kit.Block:
     return parts.lines(*([parts.bold(mode.value), parts.plain("  " + means)] for mode, means in meanings))
 
 
-def _buttons(request: ClosingRequest) -> kit.Block:
+def _override(request: ClosingRequest) -> list[kit.Block]:
+    if not request.override:
+        return []
+    why = f" This session {request.override}. Somebody who may approve can set that aside for this one close."
+    return [parts.lines([parts.bold("⛔ Protected."), parts.plain(cut(visible(why), 500))])]
+
+
+def _consent(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
+    """Say whose press is wanted, as mrkdwn; the ids are those of the access rules."""
+    if request.approval is not Approval.SECOND_PERSON:
+        return []
+    called = ", ".join(map(parts.called, approvers)) or "somebody who may approve"
+    if request.alone_from is None:
+        return [f"👥 A second person must confirm: {called}. Who asked may cancel."]
+    who = parts.mention(request.requester.id)
+    return [
+        f"🚨 *Break-glass*: nobody who may approve was there. {who} may confirm alone from "
+        f"{parts.moment(request.alone_from)} on, unless somebody presses *Stop*. Called: {called}."
+    ]
+
+
+def _reviewed(request: ClosingRequest) -> list[kit.Block]:
+    """Ask for the signature under a close that was confirmed alone, or show it."""
+    if request.reviewed_by is not None and request.reviewed_at is not None:
+        by, at = parts.mention(request.reviewed_by.id), parts.moment(request.reviewed_at)
+        return [parts.context(f"Confirmed alone, by break-glass. Reviewed by {by} at {at}.")]
+    if not request.to_review:
+        return []
+    button = kit.Button("Sign review", action_id=REVIEW, value=request.id)
+    told = "🚨 Confirmed alone, by break-glass. *To be reviewed* by somebody else who may approve."
+    return [parts.context(told), kit.ActionsBlock([button])]
+
+
+def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
     offered = [mode for mode in Mode if request.affected(mode)]
     # What was asked for stands first and is the coloured one.
     offered.sort(key=lambda mode: mode is not request.mode)
     buttons: list[kit.Element] = [
         _close_button(request, mode, "danger" if mode is request.mode else None) for mode in offered
     ]
-    return kit.ActionsBlock([*buttons, kit.Button("Cancel", action_id=CANCEL, value=request.id)])
+    stop = "Cancel" if request.alone_from is None else "Stop"
+    buttons.append(kit.Button(stop, action_id=CANCEL, value=request.id))
+    if break_glass and request.approval is Approval.SECOND_PERSON and request.alone_from is None:
+        buttons.append(kit.Button("Break glass", action_id=BREAK_GLASS, value=request.id))
+    return kit.ActionsBlock(buttons)
 
 
 def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] | None) -> kit.Button:
-    number = request.number_to_type(mode)
-    if number is not None:  # the dialog that it opens asks more than a confirmation would
-        action = COUNT_SESSIONS if mode is Mode.SESSION else COUNT_QUERIES
-        return kit.Button(mode.value, action_id=action, value=f"{request.id}|{number}", style=style)
+    if request.number_to_type(mode) is not None or request.approval is Approval.SECOND_PERSON:
+        # The dialog that it opens shows and asks more than a confirmation would.
+        action = LOOK_SESSION if mode is Mode.SESSION else LOOK_QUERY
+        return kit.Button(mode.value, action_id=action, value=request.id, style=style)
     means = dict(closing_words.meanings(request))[mode]
     session = request.targets[0].session
     of = f"{session.user} from {session.origin}, {session.state} for {parts.seconds(session.time)}."

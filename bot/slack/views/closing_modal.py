@@ -1,4 +1,4 @@
-"""The dialog in which somebody types how many sessions are to be closed, before more than a few are."""
+"""The dialogs of closing: the targets as they are now, with their number to type; the reason of a break-glass."""
 
 from __future__ import annotations
 
@@ -8,38 +8,138 @@ from typing import Any
 
 import slackblocks as kit
 
-from bot.sessions.model import Mode
-from bot.slack.views import parts
+from bot.closing.model import ClosingRequest, Target
+from bot.sessions.model import Mode, Session
+from bot.sessions.statement import cut, digest, without_passwords
+from bot.slack.text import visible
+from bot.slack.views import closing_words, parts
 
 CALLBACK = "closing.typed"
 TYPED = "closing.number"  # action id
 TYPED_BLOCK = "closing.number_block"
 
+GLASS_CALLBACK = "closing.break_glass_reason"
+REASON = "closing.reason"  # action id
+REASON_BLOCK = "closing.reason_block"
+REASON_CHARACTERS = 500
+
 _TITLES = {Mode.SESSION: "Close {} sessions", Mode.QUERY: "Close {} queries"}
+_SQL_CHARACTERS = 400
+_ONE_LINE = 120  # characters of each of several
 
 
-def ask_number(mode: Mode, number: int, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Ask for the number of sessions; ``metadata`` comes back with what was typed."""
-    what = "Each client must connect again." if mode is Mode.SESSION else "The sessions themselves stay."
-    blocks = [
-        parts.lines([parts.plain(f"{mode.value} for the {number} sessions on the card, all at once. {what}")]),
-        kit.InputBlock(
-            label=kit.PlainText("How many sessions are meant?"),
-            element=kit.PlainTextInput(action_id=TYPED, max_length=20, focus_on_load=True),
-            block_id=TYPED_BLOCK,
-            hint=kit.PlainText(f"Type {number} to close them."),
-        ),
+def looking(mode: Mode) -> dict[str, Any]:
+    """Show that it is being looked at; the window must open within three seconds."""
+    return _modal(mode.value, [parts.lines([parts.plain("Looking at it as it is now …")])])
+
+
+def problem(mode: Mode, sentence: str) -> dict[str, Any]:
+    """Show in the dialog that there is nothing to confirm."""
+    return _modal(mode.value, [parts.lines([parts.plain(sentence)])])
+
+
+def as_it_is_now(
+    request: ClosingRequest, present: Mapping[int, Session], mode: Mode, metadata: Mapping[str, str], *, full_sql: bool
+) -> dict[str, Any]:
+    """Show the targets as they are now and what has changed since they were asked for; submitting confirms.
+
+    ``metadata`` comes back with what was typed.
+    """
+    number = request.number_to_type(mode)
+    several = len(request.targets) > 1
+    asked = f"Asked by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}."
+    blocks: list[kit.Block] = [parts.context(asked)]
+    if request.reason:
+        blocks.append(parts.lines(parts.facts([("Reason", request.reason)])))
+    if request.override:
+        blocks.append(parts.lines([parts.bold("⛔ Protected: "), parts.plain(f"this session {request.override}.")]))
+    blocks.append(_all_targets(request, present) if several else _one_target(request.targets[0], present.get(1)))
+    if not several and 1 in present:
+        blocks += _sql(present[1], full_sql=full_sql)
+    meaning = dict(closing_words.meanings(request))[mode]
+    if not several and 1 in present:
+        now = present[1]
+        meaning = closing_words.session_meaning(now) if mode is Mode.SESSION else closing_words.query_meaning(now)
+    blocks.append(parts.lines([parts.bold(mode.value), parts.plain("  " + meaning)]))
+    if number is not None:
+        blocks.append(
+            kit.InputBlock(
+                label=kit.PlainText("How many sessions are meant?"),
+                element=kit.PlainTextInput(action_id=TYPED, max_length=20, focus_on_load=True),
+                block_id=TYPED_BLOCK,
+                hint=kit.PlainText(f"Type {number} to close them."),
+            )
+        )
+    typed = {"number": str(number)} if number is not None else {}
+    title = mode.value if number is None else _TITLES[mode].format(number)
+    return _modal(
+        title, blocks, submit=mode.value, close="Keep them" if several else "Keep it", callback=CALLBACK,
+        metadata={**metadata, **typed},
+    )  # fmt: skip
+
+
+def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Ask why a second person cannot be waited for; ``wait`` is in seconds."""
+    told = (
+        f"{parts.seconds(wait)} from now you may confirm this alone, unless somebody presses Stop on the card. "
+        "Those who may approve are called in the channel, and one of them must review the close afterwards."
+    )
+    reason = kit.PlainTextInput(
+        action_id=REASON, multiline=True, max_length=REASON_CHARACTERS, min_length=1,
+        initial_value=request.reason[:REASON_CHARACTERS] or None,
+    )  # fmt: skip
+    blocks: list[kit.Block] = [
+        parts.lines([parts.plain(told)]),
+        kit.InputBlock(label=kit.PlainText("Reason"), element=reason, block_id=REASON_BLOCK),
     ]
+    return _modal(
+        "Break glass", blocks, submit="Break glass", close="Wait for them", callback=GLASS_CALLBACK, metadata=metadata
+    )
+
+
+def _modal(
+    title: str, blocks: list[kit.Block], *, submit: str | None = None, close: str = "Close",
+    callback: str | None = None, metadata: Mapping[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     view: dict[str, Any] = kit.ModalView(
-        title=_TITLES[mode].format(number), blocks=blocks, submit=mode.value, close="Keep them",
-        callback_id=CALLBACK, private_metadata=json.dumps(dict(metadata)),
+        title=title, blocks=blocks, submit=submit, close=close, callback_id=callback,
+        private_metadata=json.dumps(dict(metadata)) if metadata is not None else None,
     ).to_dict()  # fmt: skip
     return view
 
 
-def problem(mode: Mode, number: int, sentence: str) -> dict[str, Any]:
-    """Show in the dialog that there is nothing to confirm."""
-    view: dict[str, Any] = kit.ModalView(
-        title=_TITLES[mode].format(number), blocks=[parts.lines([parts.plain(sentence)])], close="Close"
-    ).to_dict()
-    return view
+def _one_target(target: Target, now: Session | None) -> kit.Block:
+    before = target.session
+    if now is None:
+        return parts.lines([parts.bold(f"Session {before.id} is gone"), parts.plain(": there is nothing to close.")])
+    state = f"{now.state}, {now.command}, for {parts.seconds(now.time)}"
+    rows = [
+        parts.facts([("Session ID", str(now.id)), ("User", now.user or "-"), ("Source", now.origin)]),
+        parts.facts([("Tenant", now.tenant or "-"), ("Database Name", now.database or "-")]),
+        parts.facts([("Status", state)]),
+        parts.facts([("Transaction", closing_words.transaction(now))]),
+    ]
+    changes = closing_words.changes(before, now)
+    said = [parts.bold("Changed since it was asked for: "), parts.plain(changes)] if changes else []
+    return parts.lines(*rows, said or [parts.plain("Nothing of that has changed since it was asked for.")])
+
+
+def _all_targets(request: ClosingRequest, present: Mapping[int, Session]) -> kit.Block:
+    rows: list[parts.Line] = []
+    for target in request.targets:
+        now = present.get(target.number)
+        if now is None:
+            said = "is gone"
+        else:
+            said = f"{now.user or '-'} from {now.origin}, {now.state} for {parts.seconds(now.time)}"
+            changes = closing_words.changes(target.session, now)
+            said += f"; changed: {changes}" if changes else ""
+        rows.append([parts.bold(f"{target.session.id}  "), parts.plain(cut(visible(said), _ONE_LINE))])
+    return parts.lines(*rows)
+
+
+def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
+    if not session.sql:
+        return []
+    text = without_passwords(session.sql) if full_sql else digest(session.sql, _SQL_CHARACTERS)
+    return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)

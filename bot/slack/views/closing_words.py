@@ -20,12 +20,14 @@ DONE = {
     Outcome.NOT_ALLOWED: "⛔ not allowed, not closed",
     Outcome.STILL_RUNNING: "⚠️ still running",
     Outcome.ROLLING_BACK: "⏳ rolling back",
+    Outcome.CAME_BACK: "🔁 came back",
     Outcome.UNVERIFIED: "❓ unverified",
     Outcome.UNTOUCHED: "➖ not touched",
 }
 _NEXT = {
     Outcome.STILL_RUNNING: "Look again with /sessions id={id}; Close Session is stronger than Close Query.",
     Outcome.ROLLING_BACK: "Rolling back a large transaction takes time; nothing more needs to be closed.",
+    Outcome.CAME_BACK: "Closing again will not help: its client, probably a connection pool, reconnects.",
     Outcome.UNVERIFIED: "Look with /sessions id={id} as soon as the data source answers.",
     Outcome.CHANGED: "Nothing was closed. Look again with /sessions id={id}.",
     Outcome.UNTOUCHED: "Nothing was closed. Look again with /sessions id={id}.",
@@ -127,6 +129,26 @@ def transaction(session: Session) -> str:
         return "none" if session.transaction_known else "not known"
     waits = ", waits for a row lock" if session.waits_for_lock else ""
     return f"open ({session.transaction_state or 'state unknown'}){waits}"
+
+
+def changes(before: Session, now: Session) -> str:
+    """Say what is different from when the close was asked for; '' where nothing is that matters for it."""
+    told = []
+    if before.running and not now.running:
+        told.append("its query has ended, it is idle")
+    elif now.running and not before.running:
+        told.append("it was idle, now it runs a query")
+    elif now.running and (before.trace_id, before.sql_id) != (now.trace_id, now.sql_id):
+        told.append("it runs another query")
+    if before.in_transaction and not now.in_transaction:
+        told.append("its transaction has ended")
+    elif now.in_transaction and not before.in_transaction:
+        told.append("it has a transaction open")
+    elif now.transaction_id != before.transaction_id:
+        told.append("it is in another transaction")
+    if now.waits_for_lock and not before.waits_for_lock:
+        told.append("it waits for a row lock")
+    return ", ".join(told)
 
 
 def _sessions_meaning(sessions: list[Session]) -> str:

@@ -6,7 +6,7 @@ import contextlib
 
 import slackblocks as kit
 
-from bot.errors import InputError, SessionBotError, SourceOpenError
+from bot.errors import BudgetError, InputError, RequestError, SessionBotError, SourceOpenError
 from bot.sessions.statement import cut
 from bot.slack.message import Message
 from bot.slack.text import unformatted, visible
@@ -14,6 +14,7 @@ from bot.slack.typed import repaired
 from bot.slack.views import parts
 
 CHOOSE_SOURCE = "sessions.choose_source"  # action id
+EXTEND_BUDGET = "closing.extend_budget"  # same
 
 _SHOWN = 300  # characters of what was typed
 _CHOICES = 20  # buttons; more are named in the sentence
@@ -35,9 +36,19 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
         )
         if example:
             rows.append([parts.plain("For example: "), parts.code(cut(visible(example), 2000))])
+    first = f"{parts.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
     return Message(
         "⚠️ " + unformatted(cut(error.sentence, 1000)),
-        [parts.lines(*rows), parts.context(f"Error id {error_id}")],
+        [parts.lines(*rows), parts.context(f"{first}Error id {error_id}")],
+    )
+
+
+def budget(error: BudgetError) -> Message:
+    """Ask somebody who may approve to agree to more closes."""
+    button = kit.Button("Extend budget", action_id=EXTEND_BUDGET, value=error.source)
+    return Message(
+        "⚠️ " + unformatted(error.sentence),
+        [parts.lines([parts.plain("⚠️ " + error.sentence)]), kit.ActionsBlock([button])],
     )
 
 

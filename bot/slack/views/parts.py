@@ -67,6 +67,11 @@ def mention(user_id: str) -> str:
     return f"<@{user_id}>"
 
 
+def called(slack_id: str) -> str:
+    """A person or a user group (S…) as mrkdwn, by an id of the configuration, which is checked there."""
+    return f"<!subteam^{slack_id}>" if slack_id.startswith("S") else mention(slack_id)
+
+
 def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -> list[kit.Block]:
     """Preformatted text, whole, in as many blocks as Slack's limit per text wants."""
     pieces = _pieces(visible(text, lines=True) or " ")

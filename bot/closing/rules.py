@@ -1,0 +1,38 @@
+"""What the configuration says of closing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from bot.closing.model import Approval, Budget
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRules:
+    """What holds for one data source."""
+
+    approval: Approval = Approval.REQUESTER
+    tenant_approval: Mapping[str, Approval] = field(default_factory=dict)  # for these tenants instead
+    break_glass_after: timedelta | None = None  # how long a requester waits to confirm alone; None: never
+    max_targets: int = 20  # one closing request closes no more
+    budget: Budget = field(default_factory=Budget)
+
+    def approval_for(self, tenants: Iterable[str | None]) -> Approval:
+        """Whose press a request for sessions of those tenants wants: the strictest of all."""
+        wanted = {self.tenant_approval.get(tenant or "", self.approval) for tenant in tenants}
+        return Approval.SECOND_PERSON if Approval.SECOND_PERSON in wanted else Approval.REQUESTER
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingRules:
+    """What holds everywhere, and for each data source by its name."""
+
+    confirm_within: timedelta
+    require_reason: bool = False
+    sources: Mapping[str, SourceRules] = field(default_factory=dict)
+
+    def of(self, source: str) -> SourceRules:
+        """Return what holds for a data source."""
+        return self.sources.get(source, SourceRules())

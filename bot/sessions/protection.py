@@ -1,0 +1,60 @@
+"""Which sessions are protected from being closed, and why: by user, module, source, command or tenant."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from bot.sessions.address import host_of
+from bot.sessions.dialect import Dialect
+from bot.sessions.model import Session
+
+# Tools of the cluster itself tag what they do (OCEANBASE.md section 3). ODC does, too, but what runs there
+# are people's own statements, which are closed like any other.
+PROTECTED_MODULES = frozenset({"obshell", "obagent", "ocp"})
+_META_TENANT = "META$"  # META$1002 holds the metadata of tenant 1002
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """What the configuration of a data source adds to the lists of its dialect."""
+
+    users: frozenset[str] = frozenset()
+    modules: frozenset[str] = frozenset()  # as clients set them with dbms_application_info; case does not matter
+    sources: tuple[Network, ...] = ()
+
+    def why(self, session: Session, dialect: Dialect | None, source: str) -> str:
+        """Say by what a session is protected, as in "belongs to ocp, a protected user of prod"; '' by nothing."""
+        if dialect and session.command in dialect.protected_commands:
+            return f"is a thread of the server itself or of replication ({session.command}) on {source}"
+        if session.user in self.users | (dialect.protected_users if dialect else frozenset()):
+            return f"belongs to {session.user}, a protected user of {source}"
+        if (session.tenant or "").startswith(_META_TENANT):
+            return f"is of tenant {session.tenant}, which holds the cluster's metadata, on {source}"
+        for tag in (session.module, session.client_info):
+            if tag and _among(tag, self.modules | PROTECTED_MODULES):
+                return f"is tagged {tag}, a protected module of {source}"
+        return self._by_source(session, source)
+
+    def _by_source(self, session: Session, source: str) -> str:
+        if not self.sources:
+            return ""
+        for place in (session.origin, session.peer):
+            address = _address(place)
+            if address is not None and any(address in network for network in self.sources):
+                return f"comes from {address}, a protected source of {source}"
+        return ""
+
+
+def _among(tag: str, names: Collection[str]) -> bool:
+    return tag.casefold() in {name.casefold() for name in names}
+
+
+def _address(place: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host_of(place))
+    except ValueError:
+        return None

@@ -1,0 +1,187 @@
+"""The record for people: a table of acts, a timeline to paste, a file for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import slackblocks as kit
+from tabulate import tabulate
+
+from bot.closing.audit import Told
+from bot.closing.model import ClosingRequest
+from bot.sessions.statement import cut
+from bot.slack.message import Message
+from bot.slack.text import unformatted, visible
+from bot.slack.views import closing_card, closing_words, parts
+
+ROWS = 40  # acts in one table; the file has all of them
+_REVIEWS = 5  # closes to review that are shown at once
+_WHAT, _NAME, _REASON = 120, 40, 200  # characters
+# What a message may hold, about 13,200 characters, less everything else.
+_TABLE_CHARACTERS = 7_000
+
+NameOf = Callable[[str], str]  # what a Slack id is called; the id where Slack does not say
+
+
+def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequence[ClosingRequest]) -> Message:
+    """Show the newest acts, the newest first, and what waits for a signature."""
+    shown = list(reversed(told))[:ROWS]
+    head: list[kit.Block] = [parts.header("Record of closes")]
+    head.append(
+        parts.context(
+            f"{len(shown)} shown of {len(told):,} since {parts.moment(since, '{date_short_pretty} {time_secs}')}, the "
+            "newest first. Times are UTC.",
+            kit.PlainText(cut(visible(question), 300), emoji=False),
+        )
+    )
+    below = _reviews(reviews)
+    if not shown:
+        return Message("Nothing is on record in that time.", [*head, _nothing(), *below])
+    while _length(shown) > _TABLE_CHARACTERS:
+        shown.pop()
+    text = unformatted(f"Record of closes: {len(told):,} acts since {since:%Y-%m-%d %H:%M} UTC")
+    return Message(text, [*head, _table(shown), *below], fallback=[*head, *_text(shown), *below])
+
+
+def timeline(told: Sequence[Told], since: datetime, until: datetime, name_of: NameOf) -> str:
+    """Write what was done, oldest first, as Markdown for a post-mortem."""
+    lines = [f"## Sessions closed, {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC", ""]
+    for one in told:
+        person = one.entry.person
+        who = f"**{_markdown(name_of(person.id))}** " if person is not None else ""
+        lines.append(f"- {one.entry.at:%H:%M:%S} {who}{_markdown(what(one))}")
+    return "\n".join([*lines, *([] if told else ["Nothing was done."])])
+
+
+def timeline_message(text: str, *, sent: bool) -> Message:
+    """Show a timeline to copy; ``sent`` says that it went as a file because it is long."""
+    if sent:
+        told = "The timeline is long: it has come to you as a file, by direct message."
+        return Message(told, [parts.lines([parts.plain(told)])])
+    told = "The timeline of this channel, to copy:"
+    return Message(told, [parts.lines([parts.plain(told)]), *parts.preformatted(text)])
+
+
+def as_csv(told: Sequence[Told], name_of: NameOf) -> str:
+    """Write everything, oldest first; no cell is read as a formula by a spreadsheet."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["number", "time_utc", "event", "person", "name", "team", "channel", "source", "request", "details", "hash"]
+    )
+    for one in told:
+        entry, person = one.entry, one.entry.person
+        cells = [
+            str(entry.number), entry.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), entry.event, person.id if person else "",
+            name_of(person.id) if person else "", person.team if person else "", entry.channel or "",
+            entry.source or "", entry.request_id or "", json.dumps(dict(entry.details), ensure_ascii=False), entry.hash,
+        ]  # fmt: skip
+        writer.writerow([_harmless(cell) for cell in cells])
+    return out.getvalue()
+
+
+def what(told: Told) -> str:
+    """Say what an act was, in one line."""
+    details = told.entry.details
+    say = _WORDS.get(told.entry.event)
+    return visible(say(details, told) if say is not None else told.entry.event)
+
+
+def _requested(details: Mapping[str, Any], _told: Told) -> str:
+    targets = details.get("targets", [])
+    named = ", ".join(_session(one) for one in targets[:8])
+    more = f" and {len(targets) - 8} more" if len(targets) > 8 else ""
+    why = f", because: {details['reason']}" if details.get("reason") else ""
+    over = f", although it {details['override']}" if details.get("override") else ""
+    return f"asked for {details.get('mode')}: {named}{more}{over}{why}"
+
+
+def _session(one: Mapping[str, Any]) -> str:
+    tenant = f", tenant {one['tenant']}" if one.get("tenant") else ""
+    return f"{one.get('id')} ({one.get('user') or '-'} from {one.get('origin') or '-'}{tenant})"
+
+
+def _outcome(details: Mapping[str, Any], _told: Told) -> str:
+    detail = f". {details['detail']}" if details.get("detail") else ""
+    return f"{details.get('id')}: {details.get('outcome')}{detail}"
+
+
+_WORDS: Mapping[str, Callable[[Mapping[str, Any], Told], str]] = {
+    "request": _requested,
+    "confirm": lambda details, told: f"confirmed {details.get('mode')}{_alone(told)}",
+    "cancel": lambda _details, told: f"cancelled the close of {_ids(told)}",
+    "expire": lambda _details, told: f"the close of {_ids(told)} expired",
+    "release": lambda details, _told: f"nothing was sent: {details.get('why')}",
+    "intent": lambda details, told: f"sends to {told.entry.source}: {details.get('sql')}",
+    "outcome": _outcome,
+    "later": _outcome,
+    "refused": lambda details, _told: f"pressed and was refused: {details.get('why')}",
+    "break glass": lambda details, _told: f"used break-glass, because: {details.get('reason')}",
+    "review": lambda _details, told: f"reviewed the close of {_ids(told)}",
+    "extend budget": lambda details, told: f"extended the budget of {told.entry.source} by {details.get('closes')}",
+    "view sql": lambda details, told: f"looked at the whole SQL of {details.get('id')} on {told.entry.source}",
+}
+
+
+def _alone(told: Told) -> str:
+    return " alone, by break-glass" if told.request is not None and told.request.confirmed_alone else ""
+
+
+def _ids(told: Told) -> str:
+    if told.request is None:
+        return "-"
+    return ", ".join(str(target.session.id) for target in told.request.targets)
+
+
+def _nothing() -> kit.Block:
+    return parts.lines([parts.plain("Nothing is on record in that time, of what you may see.")])
+
+
+def _table(shown: Sequence[Told]) -> kit.Block:
+    cells: list[list[kit.RawText | kit.RichTextObject]] = [[kit.RawText(label) for label in ("Time", "Who", "What")]]
+    for one in shown:
+        person = one.entry.person
+        who = kit.RichTextBlock([kit.RichTextSection([kit.RichTextUser(person.id)])]) if person else kit.RawText("-")
+        cells.append([kit.RawText(_time(one)), who, kit.RawText(cut(what(one), _WHAT))])  # type: ignore[list-item]  # slackblocks takes a block there
+    settings = [kit.ColumnSettings(align="left"), kit.ColumnSettings(align="left"), kit.ColumnSettings(is_wrapped=True)]
+    return kit.TableBlock(cells, column_settings=settings, block_id="audit.table")
+
+
+def _text(shown: Sequence[Told]) -> list[kit.Block]:
+    rows = [[_time(one), one.entry.person.id if one.entry.person else "-", cut(what(one), _WHAT)] for one in shown]
+    return parts.preformatted(tabulate(rows, headers=["Time", "Who", "What"], disable_numparse=True))
+
+
+def _length(shown: Sequence[Told]) -> int:
+    return sum(len(cut(what(one), _WHAT)) + 40 for one in shown)
+
+
+def _time(told: Told) -> str:
+    return f"{told.entry.at:%m-%d %H:%M:%S}"
+
+
+def _reviews(reviews: Sequence[ClosingRequest]) -> list[kit.Block]:
+    if not reviews:
+        return []
+    blocks: list[kit.Block] = [parts.lines([parts.bold(f"🚨 To be reviewed: {len(reviews)} confirmed alone")])]
+    for request in reviews[:_REVIEWS]:
+        ids = cut(", ".join(str(target.session.id) for target in request.targets), _NAME)
+        said = f"{request.source}: {ids}, {closing_words.result(request)}. Reason: {cut(request.reason, _REASON)}"
+        by = f"by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}"
+        button = kit.Button("Sign review", action_id=closing_card.REVIEW, value=request.id)
+        blocks += [parts.lines([parts.plain(said)]), parts.context(by), kit.ActionsBlock([button])]
+    return blocks
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~])", r"\\\1", visible(text))
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -1,0 +1,122 @@
+"""/sessions audit: who asked, confirmed, closed and looked at what; a timeline; a file; what is to be reviewed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from bot.access import Access, Right
+from bot.closing.audit import Audit, AuditQuestion, Told
+from bot.errors import InputError, SessionBotError
+from bot.sessions.model import Operator
+from bot.sessions.service import SessionService
+from bot.slack.events import Command
+from bot.slack.values import span
+from bot.slack.views import audit as view
+from bot.slack.views.help import Topic
+from bot.slack.views.notices import notice
+from bot.slack.words import KeyWord, known_key, words
+
+NAME = "audit"  # the verb after /sessions
+USAGE = "/sessions audit [here] [since=1h] [by=…] [tenant=…] [source=…] [csv]"
+EXAMPLES = (
+    ("/sessions audit", "who closed what in the last hour, and what is to be reviewed"),
+    ("/sessions audit since=7d by=@alice tenant=shop", "by person and tenant; by=me is yourself"),
+    ("/sessions audit here", "this channel's timeline of the last day, as Markdown to paste"),
+    ("/sessions audit since=30d csv", "all of it as a file, by direct message"),
+)
+TOPIC = Topic(USAGE, "Show the record: every request, look at SQL, press, KILL and outcome", EXAMPLES)
+
+LONGEST = timedelta(days=3650)
+_KEYS = ("since", "by", "tenant", "source")
+_MENTION = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>|([UW][A-Z0-9]{4,})")
+_BLOCK = 6000  # characters of a timeline that a message shows well; longer ones go as a file
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was typed after ``audit``; ``notes`` are sentences on what had to be corrected."""
+
+    since: timedelta
+    by: str = ""
+    tenant: str | None = None
+    source: str | None = None
+    here: bool = False
+    csv: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def read(text: str) -> Question:
+    """Read the words after ``audit`` (already repaired). Raises ``InputError``."""
+    keys: dict[str, str] = {}
+    notes: list[str] = []
+    flags: set[str] = set()
+    example = EXAMPLES[1][0]
+    for word in words(text):
+        if isinstance(word, KeyWord):
+            key = known_key(word, _KEYS, notes, example)
+            if key in keys or word.operator is not Operator.CONTAINS or len(word.values) != 1:
+                raise InputError(f"{key} takes one value after =, once.", spot=word.text, example=example)
+            keys[key] = word.values[0]
+        elif word.word in ("here", "csv", "private"):
+            flags.add(word.word)
+        else:
+            raise InputError(f"“{word.text[:60]}” is not understood here.", spot=word.text, example=example)
+    usual = timedelta(days=1) if "here" in flags else timedelta(hours=1)
+    since = span(keys["since"], LONGEST, example) if "since" in keys else usual
+    return Question(
+        since, keys.get("by", ""), keys.get("tenant"), keys.get("source"), "here" in flags, "csv" in flags, tuple(notes)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCommand:
+    """What /sessions audit does. Only whoever asks sees the answer."""
+
+    sessions: SessionService
+    audit: Audit
+    access: Access
+    name_of: Callable[[str], str]  # what somebody with that Slack id is called
+
+    def answer(self, command: Command, text: str) -> None:
+        """Answer the command."""
+        self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        asked = read(text)
+        if asked.source is not None:
+            self.sessions.source(asked.source)
+        question = AuditQuestion(asked.since, None, asked.source, asked.tenant, asked.here)
+        told, since = self.audit.read(command.person, command.channel, question)
+        told = [one for one in told if self._by(one, asked.by, command)]
+        if asked.csv:
+            self._send(command, "audit.csv", view.as_csv(told, self.name_of), f"{len(told):,} acts")
+        elif asked.here:
+            self._timeline(command, told, since)
+        else:
+            reviews = self.audit.to_review(command.person, command.channel)
+            words = " ".join((*asked.notes, f"/sessions audit {text}".strip()))
+            command.reply.private(view.audit(told, words, since, reviews))
+
+    def _timeline(self, command: Command, told: list[Told], since: datetime) -> None:
+        text = view.timeline(told, since, datetime.now(UTC), self.name_of)
+        sent = len(text) > _BLOCK and command.reply.send_file("timeline.md", "Timeline", text, kind="markdown")
+        command.reply.private(view.timeline_message(text, sent=sent))
+
+    def _send(self, command: Command, name: str, text: str, what: str) -> None:
+        if not command.reply.send_file(name, "Record of closes", text, kind="csv"):
+            raise SessionBotError("Slack did not take the file. Try again, or ask for less with since= or by=.")
+        command.reply.private(notice(f"{what} have come to you as a file, by direct message."))
+
+    def _by(self, told: Told, by: str, command: Command) -> bool:
+        if not by:
+            return True
+        person = told.entry.person
+        if person is None:
+            return False
+        named = _MENTION.fullmatch(by)
+        if named is not None:
+            return person.id == (named[1] or named[2])
+        if by.lower() == "me":
+            return person.id == command.person.id
+        return by.lstrip("@").casefold() in self.name_of(person.id).casefold()

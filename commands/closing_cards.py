@@ -1,0 +1,261 @@
+"""The buttons of closing cards: confirming, looking, cancelling, break-glass, review; and cards kept up to date."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bot.closing.closer import Closer
+from bot.closing.consent import Consent
+from bot.closing.model import CardPlace, ClosingRequest, State
+from bot.closing.requests import ClosingRequests
+from bot.errors import BudgetError, InputError, RequestError, SessionBotError, TargetError
+from bot.sessions.model import Mode
+from bot.slack.events import Press, Registrar, Submission
+from bot.slack.message import Message
+from bot.slack.replies import Reply
+from bot.slack.typed import repaired
+from bot.slack.views import closing_card, closing_modal, notices
+from bot.slack.views.notices import notice
+
+TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired, or what came of it afterwards
+
+# Slack takes five messages for one press (SLACK.md section 1): the outcome and an error must get through.
+_PROGRESS_BY_PRESS = 3
+_FIRST_RETRY, _LAST_RETRY = 4.0, 300.0  # seconds between two tries to show an outcome; each is twice the one before
+
+Rewrite = Callable[[Message], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingCards:
+    """What the buttons of a closing card and its dialogs do."""
+
+    requests: ClosingRequests
+    closer: Closer
+    consent: Consent
+    full_sql: Mapping[str, bool]
+    update: Callable[[CardPlace, Message], bool]  # rewrites a message by its place
+    _retries: dict[str, tuple[float, float]] = field(default_factory=dict)  # request: not before, pause after that
+
+    def show(self, request: ClosingRequest, reply: Reply) -> None:
+        """Post the card of a new request."""
+        place = reply.post_card(self._open_card(request))
+        if place is not None:
+            self.requests.place_card(request, place)
+
+    def confirm(self, press: Press, mode: Mode) -> None:
+        """Carry out what a card stands for."""
+        self._remember_place(press, press.value)
+        place = CardPlace(press.channel, press.message_ts)
+        left = _PROGRESS_BY_PRESS
+
+        def progress(message: Message) -> bool:
+            nonlocal left
+            if self.update(place, message):
+                return True
+            left -= 1
+            return left >= 0 and press.reply.replace(message)
+
+        def result(message: Message) -> bool:
+            return press.reply.replace(message, ts=press.message_ts)
+
+        self._confirm(press, press.value, mode, progress, result)
+
+    def look(self, press: Press, mode: Mode) -> None:
+        """Open the dialog with the targets as they are now: at once, then fill it."""
+        view_id = press.reply.open_modal(press.trigger_id, closing_modal.looking(mode))
+        if view_id is None:
+            raise TargetError(f"Slack did not open the window in time. Press {mode.value} once more.")
+        try:
+            self._remember_place(press, press.value)
+            request, present = self.closer.present(press.value, press.person, press.channel)
+        except SessionBotError as error:
+            press.reply.update_modal(view_id, closing_modal.problem(mode, error.sentence))
+            if isinstance(error, RequestError):
+                self._show_as_it_is(press.value, lambda message: press.reply.replace(message, ts=press.message_ts))
+            raise
+        metadata = {"request": request.id, "channel": press.channel, "mode": mode.value}
+        full_sql = self.full_sql[request.source]
+        press.reply.update_modal(
+            view_id, closing_modal.as_it_is_now(request, present, mode, metadata, full_sql=full_sql)
+        )
+
+    def confirm_looked_at(self, submission: Submission) -> None:
+        """Carry out what a card stands for, the dialog having been submitted."""
+        request_id = submission.metadata.get("request", "")
+        place = self.consent.find(request_id).card
+
+        def progress(message: Message) -> bool:
+            return place is not None and self.update(place, message)
+
+        def result(message: Message) -> bool:
+            return progress(message) or submission.reply.private(notice(message.text))
+
+        mode = Mode(submission.metadata["mode"])
+        self._confirm(submission, request_id, mode, progress, result, typed=_typed(submission))
+
+    def cancel(self, press: Press) -> None:
+        """End a request without a close."""
+        self._remember_place(press, press.value)
+
+        def rewrite(message: Message) -> bool:
+            return press.reply.replace(message, ts=press.message_ts)
+
+        try:
+            request = self.consent.cancel(press.value, press.person, press.channel)
+        except RequestError:
+            self._show_as_it_is(press.value, rewrite)
+            raise
+        self._show_result(request, rewrite)
+
+    def ask_reason(self, press: Press) -> None:
+        """Open the dialog that asks for the reason of a break-glass."""
+        self._remember_place(press, press.value)
+        request = self.consent.open_request(press.value)
+        after = self.consent.break_glass_after(request)
+        seconds = after.total_seconds() if after is not None else 0.0
+        metadata = {"request": request.id, "channel": press.channel}
+        if press.reply.open_modal(press.trigger_id, closing_modal.ask_reason(request, seconds, metadata)) is None:
+            raise TargetError("Slack did not open the window in time. Press Break glass once more.")
+
+    def break_glass(self, submission: Submission) -> None:
+        """Let the requester confirm alone after a while, and say so on the card."""
+        request = self.consent.break_glass(
+            submission.metadata.get("request", ""), submission.person, submission.channel,
+            submission.values.get(closing_modal.REASON, ""),
+        )  # fmt: skip
+        card = self._open_card(request)
+        if request.card is None or not self.update(request.card, card):
+            submission.reply.private(notice(card.text))
+        approvers = self.consent.approvers(request)
+        submission.reply.public(closing_card.broken_glass(request, approvers))
+
+    def review(self, press: Press) -> None:
+        """Sign a close that was confirmed alone."""
+        request = self.consent.review(press.value, press.person, press.channel)
+        if request.card is not None:
+            self.update(request.card, self._result(request))
+        if request.card is None or request.card.ts != press.message_ts:  # pressed in the list of the audit
+            press.reply.private(notice(f"Signed: the close of {_ids(request)} is reviewed."))
+
+    def extend_budget(self, press: Press) -> None:
+        """Allow as many closes again."""
+        more = self.consent.extend_budget(press.value, press.person, press.channel)
+        press.reply.replace(closing_card.budget_extended(press.value, more, press.person), ts=press.message_ts)
+
+    def tidy(self) -> None:
+        """Say on their cards what became of requests that ran out of time, and what Slack did not take before."""
+        for request in self.requests.expire():
+            self._rewrite(request)
+        for request in self.requests.unshown():
+            not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
+            if time.monotonic() >= not_before and not self._rewrite(request):
+                self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
+
+    def follow(self) -> None:
+        """Rewrite the cards of presses that a stopped bot left, and of closes of which there is something new."""
+        for request in (*self.closer.resume(), *self.closer.look_again()):
+            self._rewrite(request)
+
+    def _rewrite(self, request: ClosingRequest) -> bool:
+        if request.card is None:
+            return False
+        place = request.card
+        if request.state is State.OPEN:
+            note = "The bot was stopped before anything was sent. Nothing was closed. Press again."
+            return self.update(place, self._open_card(request, note))
+        return self._show_result(request, lambda message: self.update(place, message))
+
+    def _confirm(
+        self, event: Press | Submission, request_id: str, mode: Mode, show_progress: Rewrite, show_result: Rewrite, *,
+        typed: int | None = None,
+    ) -> None:  # fmt: skip
+        def progress(request: ClosingRequest, note: str) -> None:
+            show_progress(closing_card.closing_progress(request, note, full_sql=self.full_sql[request.source]))
+
+        try:
+            request = self.closer.confirm(
+                request_id, event.person, event.channel, mode, progress, typed=typed, delivery=event.delivery
+            )
+        except RequestError:
+            self._show_as_it_is(request_id, show_result)
+            raise
+        except BudgetError as error:
+            event.reply.public(notices.budget(error))
+            raise
+        self._show_result(request, show_result)
+
+    def _show_as_it_is(self, request_id: str, rewrite: Rewrite) -> None:
+        """Rewrite a card whose buttons no longer fit what became of its request."""
+        request = self.requests.find(request_id)
+        if request is not None and request.state not in (State.CLAIMED, State.OPEN):  # an expired one follows by itself
+            self._show_result(request, rewrite)
+
+    def _show_result(self, request: ClosingRequest, rewrite: Rewrite) -> bool:
+        shown = rewrite(self._result(request))
+        if shown:
+            self._retries.pop(request.id, None)
+            self.requests.mark_shown(request)
+        return shown
+
+    def _remember_place(self, press: Press, request_id: str) -> None:
+        request = self.requests.find(request_id)
+        if request is not None and request.card is None and press.message_ts and not press.ephemeral:
+            self.requests.place_card(request, CardPlace(press.channel, press.message_ts))
+
+    def _open_card(self, request: ClosingRequest, note: str = "") -> Message:
+        return closing_card.closing_card(
+            request,
+            full_sql=self.full_sql[request.source],
+            approvers=self.consent.approvers(request),
+            break_glass=self.consent.break_glass_after(request) is not None,
+            note=note,
+        )
+
+    def _result(self, request: ClosingRequest) -> Message:
+        return closing_card.closing_result(request, full_sql=self.full_sql[request.source])
+
+
+def check_number(submission: Submission) -> dict[str, str]:
+    """Say at once that another number was typed than the dialog asks for; the closer looks again."""
+    number = submission.metadata.get("number")
+    if number is None or (_typed(submission) is not None and str(_typed(submission)) == number):
+        return {}
+    return {closing_modal.TYPED_BLOCK: f"That is not the number of sessions. Type {number}, or press Keep them."}
+
+
+def check_reason(submission: Submission) -> dict[str, str]:
+    """Say at once that a reason is missing."""
+    given = submission.values.get(closing_modal.REASON, "").strip()
+    return {} if given else {closing_modal.REASON_BLOCK: "Say why, for whoever reviews the close afterwards."}
+
+
+def _typed(submission: Submission) -> int | None:
+    try:
+        text = repaired(submission.values.get(closing_modal.TYPED, ""))
+    except InputError:
+        return None
+    return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
+
+
+def _ids(request: ClosingRequest) -> str:
+    return ", ".join(str(target.session.id) for target in request.targets)
+
+
+def register(registrar: Registrar, cards: ClosingCards) -> None:
+    """Announce the buttons of cards and their dialogs."""
+    registrar.press(closing_card.CLOSE_SESSION, lambda press: cards.confirm(press, Mode.SESSION), shows_progress=True)
+    registrar.press(closing_card.CLOSE_QUERY, lambda press: cards.confirm(press, Mode.QUERY), shows_progress=True)
+    registrar.press(closing_card.LOOK_SESSION, lambda press: cards.look(press, Mode.SESSION), shows_progress=True)
+    registrar.press(closing_card.LOOK_QUERY, lambda press: cards.look(press, Mode.QUERY), shows_progress=True)
+    registrar.submission(closing_modal.CALLBACK, check_number, cards.confirm_looked_at)
+    registrar.press(closing_card.CANCEL, cards.cancel)
+    registrar.press(closing_card.BREAK_GLASS, cards.ask_reason)
+    registrar.submission(closing_modal.GLASS_CALLBACK, check_reason, cards.break_glass)
+    registrar.press(closing_card.REVIEW, cards.review)
+    registrar.press(notices.EXTEND_BUDGET, cards.extend_budget)
+    registrar.periodically(TIDY_EVERY, cards.tidy)
+    registrar.periodically(TIDY_EVERY, cards.follow)
