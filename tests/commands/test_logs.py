@@ -62,8 +62,8 @@ def lines(stage: Stage, **wanted: object) -> list[dict[str, Any]]:
 
 
 def forged(stage: Stage, web: Web, payload: dict[str, Any]) -> None:
-    """Send a press or submission as no client of Slack's would, yet signed."""
-    body = urlencode({"payload": json.dumps(payload)}).encode()
+    """Send a command, press or submission as no client of Slack's would, yet signed."""
+    body = urlencode(payload if "command" in payload else {"payload": json.dumps(payload)}).encode()
     status, _, content = web.request("POST", "/slack/events", body, signed(stage.slack.world.signing_secret, body))
     assert (status, content) == (200, b"")
 
@@ -151,6 +151,8 @@ def test_no_token_password_url_or_literal_is_in_the_log_of_a_busy_day(stage: Sta
     )
     forged(stage, web, {"type": "block_actions", **person, "trigger_id": f"3{CARD}", "channel": {"id": "C01INC"},
                         "actions": [{"action_id": CARD, "type": "button", "value": CARD}]})  # fmt: skip
+    fields = {"command": "/sessions", "text": CARD, "user_id": "U01ALICE", "trigger_id": f"4{CARD}"}
+    forged(stage, web, fields)  # without a channel
     web.request("POST", "/slack/events", CARD.encode(), signed("wrong", b""))
     stage.asks(stage.alice, "/sessions text private", "Sessions on demo")
 
@@ -161,7 +163,7 @@ def test_no_token_password_url_or_literal_is_in_the_log_of_a_busy_day(stage: Sta
         "xoxb-", "xapp-", "/commands/T", "/actions/T", "http://", "Traceback",
     ):  # fmt: skip
         assert hidden not in log, [line for line in log.splitlines() if hidden in line]
-    assert [line for line in lines(stage, outcome="failed") if "ValueError at " in line["exception"]]
+    assert [line for line in lines(stage, outcome="failed") if "KeyError at " in line["exception"]]
     outcomes = {line["outcome"] for line in lines(stage, event="answered")}
     assert {"done", "InputError", "NotAllowedError", "TargetError", "DataSourceUnreachableError"} <= outcomes
 
