@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -16,12 +17,19 @@ class RecordedStore(Store):
         super().__init__(url)
         self._concluded = concluded
         self._created = False
+        self._creating = threading.Lock()
 
     def create_once(self) -> None:
         """Make the tables unless that has been done. Raises ``StoreError``."""
-        if not self._created:
-            self.create()
-            self._created = True
+        with self._creating:
+            if not self._created:
+                self.create()
+                self._created = True
+
+    def check(self) -> None:
+        """Read something; a store is not well before all its tables are there."""
+        self.create_once()
+        super().check()
 
     def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
         """Write the outcomes, then tell them."""

@@ -85,13 +85,14 @@ def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_
         waiter = lock_waiter(stage)
         card = pressed(stage, waiter)
         began = time.monotonic()
-        stage.bot.signal(signal.SIGTERM)
-        stage.slack.wait_for(lambda: '"stopping"' in stage.bot.log.read_text())
-        stage.asks(stage.bob, "/sessions", "The bot is being restarted. Nothing was done.")
-        told = stage.presses(stage.bob, listed, "Refresh", "The bot is being restarted. Nothing was done.")
-        assert told["ephemeral"]
-        status, report = web.health()
-        assert (status, report["process"]["status"]) == (503, "stopping"), "a load balancer looks elsewhere"
+        with store_taken(tmp_path):  # the outcome cannot be recorded until people have been told
+            stage.bot.signal(signal.SIGTERM)
+            stage.slack.wait_for(lambda: '"stopping"' in stage.bot.log.read_text())
+            stage.asks(stage.bob, "/sessions", "The bot is being restarted. Nothing was done.")
+            told = stage.presses(stage.bob, listed, "Refresh", "The bot is being restarted. Nothing was done.")
+            assert told["ephemeral"]
+            status, report = web.health()
+            assert (status, report["process"]["status"]) == (503, "stopping"), "a load balancer looks elsewhere"
         assert stage.bot.stop() == 0
         assert time.monotonic() - began < ENDS_WITHIN
         now = stage.alice.now(card)
