@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SEEKDB_14 := pylibseekdb==1.4.0.post1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint format screenshots
+.PHONY: help demo test faults lint format lock audit screenshots
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ lint: $(VENV)/.installed-dev ## Style and types
 format: $(VENV)/.installed-dev ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: ## Pin anew, with hashes, what the bot runs on (requirements.lock); takes two minutes
+	@PYTHON=$(PYTHON) bash .ci/lock
+
+audit: ## Ask the Python advisory database about what is pinned
+	@PYTHON=$(PYTHON) bash .ci/audit
 
 screenshots: $(VENV)/.installed-dev ## The README's pictures, from a demo that runs
 	@$(BIN)/python -m tests.take_screenshots

@@ -46,7 +46,6 @@ class Closer:
         self._wait = wait
         self._sender = Sender(sessions, store)
         self._aftermath = Aftermath(sessions, store, clock)
-        self._started = clock()
 
     def confirm(
         self, request_id: str, person: Person, channel: str, mode: Mode, progress: Progress, *,
@@ -99,7 +98,7 @@ class Closer:
         """
         before = self._clock() - LEASE
         if not self._store.shared:  # then nobody but the process before this one can have left them
-            before = max(before, self._started)
+            before = max(before, self._store.opened)
         finished = []
         for request in self._store.abandoned(before):
             if all(target.intent_at is None for target in request.targets):

@@ -38,7 +38,6 @@ class ClosingRequests:
         self._store = store
         self._rules = rules
         self._clock = clock
-        self._started = clock()
 
     def ask(
         self, person: Person, channel: str, source: str, wanted: Sequence[Wanted], mode: Mode, *,
@@ -146,7 +145,7 @@ class ClosingRequests:
         now = self._clock()
         before = now - _BEING_SHOWN
         if not self._store.shared:  # then nobody is at what the process before this one decided
-            before = max(before, self._started)
+            before = max(before, self._store.opened)
         return self._store.unshown(now - _SHOWN_LATER, before)
 
     def expire(self) -> list[ClosingRequest]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Store:
     def __init__(self, url: str) -> None:
         try:
             parsed = sa.engine.make_url(url)
+            self.opened = datetime.now(UTC)
             self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
             options: dict[str, Any] = {"connect_args": {"timeout": 5}}
             if self.shared:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pymysql
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, DataSourceTimeoutError
 from bot.sessions import failures
@@ -27,6 +27,9 @@ Row = tuple[Any, ...]
 # Connections kept open and used at once by one data source, and how many commands may wait for one.
 POOL_SIZE = 4
 WAITING = 24
+
+# "Too many connections", of a server or of a user (5271 is OceanBase's own, OCEANBASE.md section 4).
+_TOO_MANY = (1040, 1203, 1226, 5271)
 
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
 
@@ -44,15 +47,27 @@ class Connection:
         """The session id the server gave at the handshake."""
         return int(self._raw.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
+    def columns(self, view: str) -> dict[str, int]:
+        """Return the columns of a view, in upper case, with their types as MySQL's protocol numbers them.
+
+        Not by DESC: OceanBase refuses that to a login with SELECT on just this view. Raises as ``rows``.
+        """
+        _, described = self._run(f"SELECT * FROM {view} LIMIT 0", ())
+        return {str(name).upper(): int(kind) for name, kind, *_ in described}
+
     def rows(self, sql: str, values: Sequence[Value | Sequence[Value]] = ()) -> list[Row]:
         """Run one statement and return its rows.
 
         Raises one of the ``DataSourceError`` family.
         """
+        return self._run(sql, values)[0]
+
+    def _run(self, sql: str, values: Sequence[Value | Sequence[Value]]) -> tuple[list[Row], Sequence[Row]]:
+        """Return the rows and what the server says of their columns."""
         try:
             with self._raw.cursor() as cursor:
                 cursor.execute(sql, tuple(values) or None)
-                return list(cursor.fetchall())
+                return list(cursor.fetchall()), cursor.description or ()
         except (pymysql.Error, OSError) as error:
             translated = _explained(self._endpoint, error)
             # A statement that was given up on may still be answered: never use that socket again.
@@ -85,6 +100,7 @@ class Pool:
         self._guests = 0
         self._guests_lock = threading.Lock()
         self._places = threading.BoundedSemaphore(POOL_SIZE + WAITING)
+        self._given_back = threading.Condition()
         # No overflow: the first connection, once made, is kept, so that listing and closing still
         # work while the server refuses new ones.
         self._pool = QueuePool(
@@ -132,12 +148,12 @@ class Pool:
     @contextlib.contextmanager
     def _borrow(self) -> Iterator[Connection]:
         try:
-            fairy = self._pool.connect()
+            fairy = self._connect()
             # Where one connection broke the others mostly did too: those older than that are not used.
             while fairy.info.setdefault("generation", self._generation) != self._generation:
                 fairy.invalidate()
                 fairy.close()
-                fairy = self._pool.connect()
+                fairy = self._connect()
         except PoolTimeoutError as error:
             raise failures.timeout(self._endpoint) from error
         except (pymysql.Error, OSError) as error:
@@ -153,6 +169,21 @@ class Pool:
             fairy.close()
             if self._closed:
                 self._pool.dispose()
+            with self._given_back:
+                self._given_back.notify()
+
+    def _connect(self) -> PoolProxiedConnection:
+        """Take a free connection or a new one; while the server refuses new ones, wait for one that is in use."""
+        deadline = time.monotonic() + READ_TIMEOUT
+        while True:
+            try:
+                return self._pool.connect()
+            except pymysql.err.OperationalError as error:
+                some = self._pool.checkedout() + self._pool.checkedin()
+                if error.args[0] not in _TOO_MANY or some <= 0 or time.monotonic() > deadline:
+                    raise
+                with self._given_back:
+                    self._given_back.wait(0.1)
 
     def close(self) -> None:
         """Close every connection, those in use as soon as they are given back."""

@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from bot.demo.embedded import EmbeddedServer
-from tests.faults.arena import Arena, Row, arena, at_once
+from tests.faults.arena import Arena, Row, arena, at_once, buttons_of, text_of
 from tests.running_bot import RunningBot
+from tests.slack_text import Json
 
 _STORE = "store"
+STOPPED = "The bot was stopped before anything was sent"
 
 
 def two_pressers(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
@@ -57,6 +59,31 @@ def two_replicas(row: Row, tries: int, database: EmbeddedServer, folder: Path, s
                 stage.ended(card)
                 stage.count(victim, card, closed=True)
                 _confirmed_once(stage, card["ts"])
+
+
+def killed_replica(row: Row, tries: int, database: EmbeddedServer, folder: Path, store: EmbeddedServer) -> None:
+    """Kill one of two replicas while both are at work; the other finishes the story, and nothing twice."""
+    url = shared_store(store)
+    hasty = ("-m", "tests.hasty_bot")
+    with arena(row, database, folder / "one", store=url, command=hasty) as stage:
+        other = folder / "other"
+        other.mkdir()
+        with RunningBot(stage.slack, database, other, store=url, source="budget = 10000", command=hasty):
+            stage.slack.wait_for(lambda: stage.slack.connections >= 2, 10, "two replicas")
+            cards = {victim: stage.card(str(victim)) for victim in [stage.victim() for _ in range(tries)]}
+            presses = [partial(stage.alice.press, card, "Close Session") for card in cards.values()]
+            at_once([*presses, stage.bot.kill])
+            for victim, card in cards.items():
+                _press_until_over(stage, card)
+                stage.count(victim, card, closed=True)
+
+
+def _press_until_over(stage: Arena, card: Json) -> None:
+    """Wait for the outcome; where the card says that nothing was sent, press again as a person would."""
+    told = stage.alice.wait_for_change(card, lambda now: not buttons_of(now) or STOPPED in text_of(now), timeout=40)
+    if buttons_of(told):
+        stage.alice.press(told, "Close Session")
+        stage.ended(card)
 
 
 def shared_store(server: EmbeddedServer) -> str:

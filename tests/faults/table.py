@@ -44,6 +44,10 @@ SCENARIOS = (
         lambda row, tries, on, folder: races.two_replicas(row, tries, on.kernel, folder, on.mariadb),
     ),
     Scenario(
+        "one of two replicas is killed under load", 100, 12,
+        lambda row, tries, on, folder: races.killed_replica(row, tries, on.kernel, folder, on.mariadb),
+    ),
+    Scenario(
         "kill -9 at each step of a close", 10, 1,
         lambda row, tries, on, folder: crashes.crashes(row, tries, on.kernel, folder),
     ),
