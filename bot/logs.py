@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -16,6 +17,8 @@ from bot.slack.text import visible
 # Whatever gets into a line by another way: tokens, and URLs beyond their host (response URLs, tickets, logins).
 _TOKEN = re.compile(r"\bx(?:ox[a-z]|app|oxe\.xox[bp])-[\w.-]+")
 _URL = re.compile(r"\b([a-z][a-z0-9+]{1,20}://)(?:[^\s/@'\"]*@)?([^\s/'\"]*)(?:/[^\s'\"]*)?")
+
+FRAMES = 12  # the last calls of an exception are told
 
 Event = MutableMapping[str, Any]
 
@@ -52,6 +55,8 @@ def set_up() -> None:
     )
     # Bolt and the SDK log payloads below this level.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    log = structlog.get_logger("bot")
+    threading.excepthook = lambda ended: log.error("a thread ended", exc_info=ended.exc_value)
 
 
 def masked(text: str) -> str:
@@ -66,7 +71,7 @@ def _where(_logger: object, _method: str, event: Event) -> Event:
     if isinstance(error, BaseException):
         told = []
         while error is not None:
-            frames = traceback.extract_tb(error.__traceback__)
+            frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
             told.append(
                 f"{type(error).__qualname__} at "
                 + " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)

@@ -39,7 +39,7 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
         for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
             if kernel in nodeid:
                 return kernel
-        if file.startswith(("closing/", "test_main", "commands/test_data_sources")):
+        if file.startswith(("closing/", "test_main", "commands/test_data_sources")) or file in USING_OCEANBASE:
             return "oceanbase-4.3.5"
         if file in USING_MARIADB:
             return "mariadb"
@@ -51,7 +51,11 @@ USING_MARIADB = (
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
 )  # fmt: skip
-USING_RESTARTABLE = ("commands/test_faults.py", "demo/test_database.py", "demo/test_workload.py")
+USING_OCEANBASE = ("commands/test_http_mode.py", "commands/test_reload.py", "commands/test_logs.py")
+USING_RESTARTABLE = (
+    "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",
+    "demo/test_workload.py",
+)  # fmt: skip
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -55,6 +55,7 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
             encoding="utf-8",
         )
         self._process: subprocess.Popen[bytes] | None = None
+        self._before = 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,24 +65,32 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
             "PYTHONPATH": str(ROOT),
             "SLACK_BOT_TOKEN": self._sandbox.world.bot_token,
             "SLACK_APP_TOKEN": self._sandbox.world.app_token,
+            "SLACK_SIGNING_SECRET": "",  # set on this machine or not, this is Socket Mode
             "SLACK_API_URL": self._sandbox.api_url,
             "SESSION_BOT_CONFIG": str(self.config),
         }
 
     def start(self) -> None:
         """Start the process and wait until it is connected."""
-        before = self._sandbox.connections
+        self._before = self._sandbox.connections
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self.command],
                 cwd=self._folder, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         process = self._process
-        self._sandbox.wait_for(
-            lambda: self._sandbox.connections > before or process.poll() is not None, 20, "the bot's connection"
-        )
+        self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, 20, "the bot's connection")
         if process.poll() is not None:
             raise AssertionError(f"the bot ended with {process.returncode}:\n{self.log.read_text()}")
+
+    def is_ready(self) -> bool:
+        """Whether it is connected to Slack."""
+        return self._sandbox.connections > self._before
+
+    def signal(self, number: int) -> None:
+        """Send its process a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def stop(self) -> int:
         """End it as systemd would and return its exit status."""

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -286,6 +287,13 @@ class Store:
         details = {"closes": within.most, "seconds": within.window.total_seconds()}
         with self.writing() as connection:
             record.append(connection, now, budget.EXTENDED, details, person=person, channel=channel, source=source)
+
+    def check(self) -> None:
+        """Read something. An SQLite file that was taken away would else be written to unseen until the bot ends."""
+        self.get("")
+        file = self._engine.url.database if self._engine.url.get_backend_name() == "sqlite" else None
+        if file and file != ":memory:" and not Path(file).exists():
+            raise StoreError("The store's file is gone. Put it back, or restart the bot. Check [store] url.")
 
     def _those(self, which: sa.ColumnElement[bool], limit: int | None = None) -> list[ClosingRequest]:
         with self.reading() as connection:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pymysql
@@ -74,13 +75,30 @@ class Connection:
             raise translated from error
 
 
+# Told of each use of a pool: data source, seconds, and the kind of error, '' for none.
+Visited = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How busy the connections of a data source are."""
+
+    in_use: int
+    waiting: int
+    size: int
+
+
 class Pool:
     """The connections of one data source. Opens none until the first use."""
 
-    def __init__(self, endpoint: Endpoint, prepare: Sequence[str]) -> None:
+    def __init__(self, endpoint: Endpoint, prepare: Sequence[str], visited: Visited | None = None) -> None:
         self._endpoint = endpoint
         self._prepare = tuple(prepare)
+        self._visited: Visited = visited or (lambda _source, _seconds, _error: None)
         self._generation = 0
+        self._closed = False
+        self._guests = 0
+        self._guests_lock = threading.Lock()
         self._places = threading.BoundedSemaphore(POOL_SIZE + WAITING)
         self._given_back = threading.Condition()
         # No overflow: the first connection, once made, is kept, so that listing and closing still
@@ -104,11 +122,28 @@ class Pool:
                 f"{POOL_SIZE + WAITING} commands are already waiting for data source {self._endpoint.name}. "
                 "Nothing was done. Try again in a few seconds."
             )
+        started, error = time.monotonic(), ""
+        self._count(1)
         try:
             with self._borrow() as connection:
                 yield connection
+        except (DataSourceError, BusyError) as failed:
+            error = type(failed).__name__
+            raise
         finally:
+            self._count(-1)
             self._places.release()
+            self._visited(self._endpoint.name, time.monotonic() - started, error)
+
+    @property
+    def use(self) -> PoolUse:
+        """How busy it is now."""
+        in_use = self._pool.checkedout()
+        return PoolUse(in_use, max(0, self._guests - in_use), POOL_SIZE)
+
+    def _count(self, change: int) -> None:
+        with self._guests_lock:
+            self._guests += change
 
     @contextlib.contextmanager
     def _borrow(self) -> Iterator[Connection]:
@@ -132,6 +167,8 @@ class Pool:
                 self._generation += 1
                 fairy.invalidate()
             fairy.close()
+            if self._closed:
+                self._pool.dispose()
             with self._given_back:
                 self._given_back.notify()
 
@@ -149,7 +186,8 @@ class Pool:
                     self._given_back.wait(0.1)
 
     def close(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection, those in use as soon as they are given back."""
+        self._closed = True
         self._pool.dispose()
 
 

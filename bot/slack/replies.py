@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import structlog
 from slack_sdk import WebClient
@@ -23,6 +23,13 @@ _Kind = Literal["in_channel", "ephemeral"]
 _Blocks = list[dict[str, Any]] | None
 
 
+class Called(Protocol):
+    """Who is told of calls that do not go through the client; ``error`` is '' for none."""
+
+    def __call__(self, method: str, error: str, *, reached: bool = True) -> None:
+        """A call came to that."""
+
+
 class Reply:
     """Answers one command or press. No method raises: what cannot be shown is logged and returned as False.
 
@@ -30,9 +37,11 @@ class Reply:
     """
 
     def __init__(
-        self, client: WebClient, response_url: str, channel: str, user: str, *, outbox: Outbox | None = None
-    ) -> None:
+        self, client: WebClient, response_url: str, channel: str, user: str, called: Called | None = None, *,
+        outbox: Outbox | None = None,
+    ) -> None:  # fmt: skip
         self._client = client
+        self._called = called
         self._outbox = outbox
         self._channel = channel
         self._user = user
@@ -140,13 +149,19 @@ class Reply:
                 )
             except (SlackClientError, OSError) as error:
                 log.warning("response url failed", error=_reason(error))
+                self._tell(_reason(error), reached=False)
                 return False
+            self._tell("" if answer.status_code == 200 else f"status_{answer.status_code}")
             if answer.status_code == 200 and '"ok":false' not in str(answer.body).replace(" ", ""):
                 return True
             log.warning("response url refused", status=answer.status_code, answer=str(answer.body)[:200])
             if "invalid_blocks" not in str(answer.body):
                 return False
         return False
+
+    def _tell(self, error: str, *, reached: bool = True) -> None:
+        if self._called is not None:
+            self._called("response_url", error, reached=reached)
 
     def _post(self, message: Message) -> bool:
         return self._post_somewhere(message) is not None
