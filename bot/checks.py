@@ -13,6 +13,7 @@ from bot.closing.store import Store
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded
+from bot.slack.patience import impatient
 
 SOURCES_AT_ONCE = 16
 
@@ -65,7 +66,8 @@ def _slack(client: WebClient | None) -> list[Report]:
     if client is None:
         return []
     try:
-        answer = client.auth_test()
+        with impatient():  # who waits here wants to know
+            answer = client.auth_test()
     except SlackApiError as error:
         return [(False, f"SLACK_BOT_TOKEN: Slack refuses it ({error.response.get('error')}); install the app anew")]
     except (SlackClientError, OSError) as error:

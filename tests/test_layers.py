@@ -20,7 +20,7 @@ MAY = {
     "bot.slack": {"bot.errors", "bot.access", "bot.sessions", "bot.closing"},
     "commands": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
     "bot.logs": {"bot.slack"},
-    "bot.lifecycle": {"bot.errors"},
+    "bot.lifecycle": {"bot.errors", "bot.slack"},
     "bot.server": {"bot.errors"},
     "bot.health": {"bot.errors"},
     "bot.metrics": {"bot.sessions", "bot.closing"},
@@ -31,7 +31,7 @@ MAY = {
         "bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.deliveries",
     },
     "bot.settings": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
-    "bot.checks": {"bot.errors", "bot.sessions", "bot.closing", "bot.settings"},
+    "bot.checks": {"bot.errors", "bot.sessions", "bot.closing", "bot.settings", "bot.slack"},
     "bot.configured": {"bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.settings"},
     "bot.demo": set(),
 }  # fmt: skip
