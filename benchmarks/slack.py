@@ -1,0 +1,149 @@
+"""The Slack sandbox with a stop-watch: when a payload went out, was acknowledged, and was answered."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import Self
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bot.demo.slack.delivery import Delivery
+from bot.demo.slack.refusals import Json
+from bot.demo.slack.server import SlackSandbox
+
+COMMANDS = ({"command": "/sessions"}, {"command": "/kill-session"})
+PERSON, CHANNEL = "U01ALICE", "C01INC"
+ANSWERED_WITHIN = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One command, in milliseconds since Slack sent its payload out."""
+
+    acknowledged: float
+    arrived: float  # the answer has reached Slack
+    posted: float  # Slack has checked it and shows it
+    body: Json
+
+
+class Watch:
+    """A delivery that notes times. With ``together`` set, payloads wait until so many are there, then all go."""
+
+    def __init__(self, inner: Delivery) -> None:
+        self._inner = inner
+        self.sent: list[float] = []
+        self.acks: list[float] = []  # milliseconds
+        self.together = 1
+        self._gathered = 0
+        self._all_here = asyncio.Event()
+
+    async def deliver(self, kind: str, payload: Json) -> Json:
+        """Deliver as Slack does."""
+        await self._gather()
+        started = time.time()
+        self.sent.append(started)
+        try:
+            return await self._inner.deliver(kind, payload)
+        finally:
+            self.acks.append((time.time() - started) * 1000)
+
+    async def _gather(self) -> None:
+        self._gathered += 1
+        if self._gathered >= self.together:
+            self._gathered = 0
+            self._all_here.set()
+            self._all_here = asyncio.Event()
+        else:
+            await self._all_here.wait()
+
+
+class TimedSandbox(SlackSandbox):
+    """A sandbox without rate limits, which have nothing to do with how fast the bot is."""
+
+    def __init__(self) -> None:
+        super().__init__(commands=COMMANDS)
+        self.limits.rates.clear()
+        self.arrivals: list[float] = []
+
+    def _delivery(self) -> Delivery:
+        self.watch = Watch(super()._delivery())
+        return self.watch
+
+    def _build(self) -> ASGIApp:
+        app = super()._build()
+
+        async def timed(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"].startswith(("/commands/", "/actions/")):
+                self.arrivals.append(time.time())
+            await app(scope, receive, send)
+
+        return timed
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def forget(self) -> None:
+        """Take away all messages and times."""
+        self.clear()
+        for kept in (self.calls, self.arrivals, self.watch.sent, self.watch.acks):
+            kept.clear()
+
+    def trip(self, text: str) -> Trip:
+        """Type a command and wait for its whole answer."""
+        self.forget()
+        self.typist().types(text)
+        self.wait_for(lambda: self.calls, ANSWERED_WITHIN, f"the answer to {text}")
+        call, sent = self.calls[0], self.watch.sent[0]
+        if call.method != "response_url" or call.answer != "ok":
+            raise RuntimeError(f"{text} was answered with {call}")
+        return Trip(
+            acknowledged=self.watch.acks[0],
+            arrived=(self.arrivals[0] - sent) * 1000,
+            posted=(call.time - sent) * 1000,
+            body=call.payload,
+        )
+
+    def burst(self, text: str, count: int) -> list[float]:
+        """Send so many commands out in one moment; returns the milliseconds to each acknowledgement."""
+        self.forget()
+        self.watch.together = count
+        people = [threading.Thread(target=self.typist().types, args=(text,)) for _ in range(count)]
+        for person in people:
+            person.start()
+        for person in people:
+            person.join()
+        self.watch.together = 1
+        return list(self.watch.acks)
+
+    def answered(self, count: int) -> None:
+        """Wait until so many answers are there."""
+        self.wait_for(lambda: len(self.calls) >= count, ANSWERED_WITHIN, f"{count} answers")
+
+    def typist(self) -> Typist:
+        """Somebody who types."""
+        return Typist(self.port)
+
+
+class Typist:
+    """Somebody at the page with a connection of their own that stays open."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def types(self, text: str) -> None:
+        """Type a command; returns once it is acknowledged."""
+        self._posts("post", {"channel": CHANNEL, "text": text})
+
+    def _posts(self, what: str, body: Json) -> None:
+        text = json.dumps({"as": PERSON, **body})
+        self._connection.request("POST", f"/page/{what}", text, {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"/page/{what} answered {answer.status}")
