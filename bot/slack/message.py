@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,12 @@ class Message:
     """What is to be posted.
 
     ``text`` is mrkdwn, already escaped, and holds no SQL: notifications and screen readers show it.
-    ``fallback`` replaces ``blocks`` where Slack refuses one of them.
+    ``fallback`` replaces ``blocks`` where Slack refuses one of them; as a function it is built only then.
     """
 
     text: str
     blocks: list[kit.Block]
-    fallback: list[kit.Block] | None = None
+    fallback: list[kit.Block] | Callable[[], list[kit.Block]] | None = None
 
     def payload(self) -> list[dict[str, Any]]:
         """Return the blocks as JSON; slackblocks raises where Slack's limits are broken."""
@@ -26,7 +27,9 @@ class Message:
 
     def fallback_payload(self) -> list[dict[str, Any]] | None:
         """Return the fallback's blocks as JSON."""
-        return None if self.fallback is None else _json(self.fallback)
+        if self.fallback is None:
+            return None
+        return _json(self.fallback() if callable(self.fallback) else self.fallback)
 
 
 def _json(blocks: list[kit.Block]) -> list[dict[str, Any]]:

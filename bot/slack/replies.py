@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import structlog
@@ -176,10 +176,12 @@ def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure
     return None
 
 
-def _versions(message: Message) -> list[_Blocks]:
+def _versions(message: Message) -> Iterator[_Blocks]:
     """The blocks as meant, then without newer blocks, then none: some text always gets through."""
-    fallback = message.fallback_payload()
-    return [message.payload(), *([fallback] if fallback is not None else []), None]
+    yield message.payload()
+    if message.fallback is not None:
+        yield message.fallback_payload()
+    yield None
 
 
 def _blocks_refused(error: SlackApiError) -> bool:

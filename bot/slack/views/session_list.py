@@ -77,9 +77,12 @@ def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> 
     text = f"Sessions on {page.source}: {_totals(page)}"
     if not page.sessions:
         return Message(text, [*above, parts.lines([parts.plain(_nothing(page))]), *below])
-    as_text = [*above, *_text_table(page, full_sql=full_sql), *below]
+
+    def as_text() -> list[kit.Block]:
+        return [*above, *_text_table(page, full_sql=full_sql), *below]
+
     if page.query.text:
-        return Message(text, as_text)
+        return Message(text, as_text())
     return Message(text, [*above, _table(page, full_sql=full_sql), *below], fallback=as_text)
 
 
