@@ -31,35 +31,49 @@ class Trip:
     body: Json
 
 
+class Gathering:
+    """A place where everybody waits until so many are there."""
+
+    def __init__(self) -> None:
+        self._here = 0
+        self._all_here = asyncio.Event()
+
+    async def wait_for(self, count: int) -> None:
+        """Wait for the last, or be the last."""
+        self._here += 1
+        if self._here < count:
+            await self._all_here.wait()
+        else:
+            self._here = 0
+            self._all_here.set()
+            self._all_here = asyncio.Event()
+
+
 class Watch:
-    """A delivery that notes times. With ``together`` set, payloads wait until so many are there, then all go."""
+    """A delivery that notes times.
+
+    With ``together`` set, payloads wait until so many are there, then all go; and nobody hears of an
+    acknowledgement until the last has come, since telling them would keep the sandbox from taking the next.
+    """
 
     def __init__(self, inner: Delivery) -> None:
         self._inner = inner
         self.sent: list[float] = []
         self.acks: list[float] = []  # milliseconds
         self.together = 1
-        self._gathered = 0
-        self._all_here = asyncio.Event()
+        self._here = Gathering()
+        self._acknowledged = Gathering()
 
     async def deliver(self, kind: str, payload: Json) -> Json:
         """Deliver as Slack does."""
-        await self._gather()
+        await self._here.wait_for(self.together)
         started = time.time()
         self.sent.append(started)
         try:
             return await self._inner.deliver(kind, payload)
         finally:
             self.acks.append((time.time() - started) * 1000)
-
-    async def _gather(self) -> None:
-        self._gathered += 1
-        if self._gathered >= self.together:
-            self._gathered = 0
-            self._all_here.set()
-            self._all_here = asyncio.Event()
-        else:
-            await self._all_here.wait()
+            await self._acknowledged.wait_for(self.together)
 
 
 class TimedSandbox(SlackSandbox):
