@@ -7,7 +7,7 @@ import re
 import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from bot.slack.views import notices
 
 WORKERS = 64
 QUEUE = 500  # deliveries waiting for a worker; beyond it people are told so
+RUSH, RUSH_AT_MOST = 0.1, 0.5  # seconds: in which 16 deliveries are many at once, and how long work stands back
 PROGRESS_AFTER = 2.0  # seconds until somebody who waits hears that it goes on
 REMEMBER = 600.0  # seconds; Slack redelivers within five minutes (SLACK.md section 3)
 
@@ -55,17 +56,25 @@ class Deliveries:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, float] = OrderedDict()
+        self._latest = deque([-REMEMBER] * 16, maxlen=16)
 
     def first(self, key: str) -> bool:
         """Whether this is the first time within ten minutes. True for exactly one of any callers."""
         now = self._monotonic()
         with self._lock:
+            self._latest.append(now)
             while self._seen and now - next(iter(self._seen.values())) > REMEMBER:
                 self._seen.popitem(last=False)
             if key in self._seen:
                 return False
             self._seen[key] = now
             return True
+
+    def let_through(self) -> None:
+        """Wait while many arrive at once: threads that work would keep those waiting that acknowledge."""
+        end = self._monotonic() + RUSH_AT_MOST
+        while self._latest[-1] - self._latest[0] < RUSH and self._monotonic() < min(end, self._latest[-1] + RUSH / 5):
+            time.sleep(RUSH / 20)
 
 
 class SessionBot:
@@ -208,6 +217,7 @@ class SessionBot:
     def _work(self, payload: Payload, run: Callable[[Payload, Reply], None], progress_after: float | None) -> None:
         error_id = secrets.token_hex(4)
         started = time.monotonic()
+        self._deliveries.let_through()
         with structlog.contextvars.bound_contextvars(id=error_id, **_about(payload)):
             reply = self._reply(payload)
             progress = _announce(reply, progress_after)
