@@ -149,9 +149,8 @@ def _fitting(page: SessionPage, columns: Sequence[Column], *, full_sql: bool) ->
 def _table(page: SessionPage, *, full_sql: bool) -> kit.Block:
     columns = _columns(page)
     texts = [[column.label for column in columns], *_fitting(page, columns, full_sql=full_sql)]
-    rows: list[list[kit.RawText | kit.RichTextObject]] = [[kit.RawText(text) for text in row] for row in texts]
     settings = [kit.ColumnSettings(align="right" if column.number else "left") for column in columns]
-    return kit.TableBlock(rows, column_settings=settings, block_id="sessions.table")
+    return parts.TextTable(texts, settings, "sessions.table")
 
 
 def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
