@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import logging
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -202,6 +203,7 @@ def _client(slack: SlackSettings) -> WebClient:
         base_url=slack.api_url,
         timeout=10,
         retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)],
+        ssl=ssl.create_default_context(),  # else each call reads all CA certificates anew: 35 ms of work
     )
 
 

@@ -30,7 +30,12 @@ class Reply:
         self._channel = channel
         self._user = user
         self._webhook = (
-            WebhookClient(response_url, timeout=10, retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)])
+            WebhookClient(
+                response_url,
+                timeout=10,
+                ssl=client.ssl,  # read once for all: CA certificates are 35 ms of work
+                retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)],
+            )
             if response_url
             else None
         )
