@@ -29,6 +29,7 @@ PARTS: dict[str, Part] = {
     "process": process.measure,
     "growth": growth.measure,
 }
+ONCE = ("process",)  # says little of the database: measured on the first server alone
 SERVERS: dict[str, type[EmbeddedServer]] = {"OceanBase": EmbeddedOceanBase, "MariaDB": EmbeddedMariaDB}
 
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="where to write (default: BENCHMARKS.md, with --quick nowhere)")
     chosen = parser.parse_args(arguments)
     output = chosen.output or (None if chosen.quick or chosen.part or chosen.server else ROOT / "BENCHMARKS.md")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # the bot's parts in this process
     report = run(QUICK if chosen.quick else FULL, chosen.part or list(PARTS), chosen.server or list(SERVERS))
     print(targets_markdown(report.targets))
     if output is not None:
@@ -50,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(scale: Scale, parts: Sequence[str], servers: Sequence[str]) -> Report:
     """Measure those parts on those servers; each server is started once."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # the bot's parts in this process
     allow_open_files()
     report = Report()
     for name in servers:
@@ -63,6 +64,8 @@ def run(scale: Scale, parts: Sequence[str], servers: Sequence[str]) -> Report:
         with database:
             make_login(database)
             for part in parts:
+                if part in ONCE and name != servers[0]:
+                    continue
                 with Crowd(database) as crowd:
                     # Growing fills the server itself.
                     held = crowd.grow_to(scale.sizes[0] if part == "growth" else count)

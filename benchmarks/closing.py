@@ -48,7 +48,7 @@ def _close(stage: Stage, slack: TimedSandbox, relay: Relay) -> tuple[float, floa
     alice = Person(slack, "U01ALICE")
     with contextlib.closing(stage.database.connect(user=USERS[0], password=PASSWORD)) as victim:
         slack.forget()
-        slack.typist().types(f"/kill-session {session_id(victim)}")
+        slack.types(f"/kill-session {session_id(victim)}")
         card = alice.wait_for_message(_has_button)
         slack.wait_for(lambda: slack.calls.of("chat.postMessage"))
         slack.calls.clear()

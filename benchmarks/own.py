@@ -21,6 +21,7 @@ from benchmarks.bots import LOGIN_PASSWORD
 from bot.access import Access, Person, Right, Rule
 from bot.app import Identity, SessionBot
 from bot.demo.embedded import EmbeddedServer
+from bot.sessions import statement
 from bot.sessions.database import Connection
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.service import SessionService
@@ -76,6 +77,11 @@ class OwnShare:
         self._service = service
         self._answers = answers
         self._port = port
+
+    def ask_afresh(self) -> float:
+        """The same with statements that the bot has not shown before."""
+        statement._line.cache_clear()
+        return self.ask()
 
     def ask(self, text: str = "") -> float:
         """Give the bot one /sessions; returns the milliseconds of our own until its answer was sent whole."""

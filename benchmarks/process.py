@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.bots import MeasuredBot, bot_in, seconds_to_ready
 from benchmarks.report import Line, Report, Table
-from benchmarks.slack import TimedSandbox
+from benchmarks.slack import TimedSandbox, Typist
 from benchmarks.stage import Scale, Stage
 
 HOW = (
@@ -75,9 +75,9 @@ def _work(slack: TimedSandbox, bot: MeasuredBot, commands: int) -> tuple[list[fl
 
 
 def _types(slack: TimedSandbox, count: int) -> None:
-    typist = slack.typist()
-    for _ in range(count):
-        before = len(slack.calls)
-        typist.types("/sessions")
-        # Any answer will do: there are as many people as commands under way.
-        slack.answered(before + 1)
+    with Typist(slack.port) as typist:
+        for _ in range(count):
+            before = len(slack.calls)
+            typist.types("/sessions")
+            # Any answer will do: there are as many people as commands under way.
+            slack.answered(before + 1)

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -111,7 +112,7 @@ class TimedSandbox(SlackSandbox):
     def trip(self, text: str) -> Trip:
         """Type a command and wait for its whole answer."""
         self.forget()
-        self.typist().types(text)
+        self.types(text)
         self.wait_for(lambda: self.calls, ANSWERED_WITHIN, f"the answer to {text}")
         call, sent = self.calls[0], self.watch.sent[0]
         if call.method != "response_url" or call.answer != "ok":
@@ -127,7 +128,7 @@ class TimedSandbox(SlackSandbox):
         """Send so many commands out in one moment; returns the milliseconds to each acknowledgement."""
         self.forget()
         self.watch.together = count
-        people = [threading.Thread(target=self.typist().types, args=(text,)) for _ in range(count)]
+        people = [threading.Thread(target=self.types, args=(text,)) for _ in range(count)]
         for person in people:
             person.start()
         for person in people:
@@ -139,9 +140,10 @@ class TimedSandbox(SlackSandbox):
         """Wait until so many answers are there."""
         self.wait_for(lambda: len(self.calls) >= count, ANSWERED_WITHIN, f"{count} answers")
 
-    def typist(self) -> Typist:
-        """Somebody who types."""
-        return Typist(self.port)
+    def types(self, text: str) -> None:
+        """Have somebody type a command once; returns when it is acknowledged."""
+        with Typist(self.port) as typist:
+            typist.types(text)
 
 
 class Typist:
@@ -152,12 +154,17 @@ class Typist:
 
     def types(self, text: str) -> None:
         """Type a command; returns once it is acknowledged."""
-        self._posts("post", {"channel": CHANNEL, "text": text})
-
-    def _posts(self, what: str, body: Json) -> None:
-        text = json.dumps({"as": PERSON, **body})
-        self._connection.request("POST", f"/page/{what}", text, {"Content-Type": "application/json"})
+        body = json.dumps({"as": PERSON, "channel": CHANNEL, "text": text})
+        self._connection.request("POST", "/page/post", body, {"Content-Type": "application/json"})
         answer = self._connection.getresponse()
         answer.read()
         if answer.status != 200:
-            raise RuntimeError(f"/page/{what} answered {answer.status}")
+            raise RuntimeError(f"the page answered {answer.status}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()

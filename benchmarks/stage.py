@@ -33,7 +33,7 @@ FULL = Scale(
 )  # fmt: skip
 QUICK = Scale(
     rounds=5, own_rounds=10, bursts=(1, 10), hung_bursts=(10,), burst_rounds=1, closes=2, sizes=(50, 100),
-    size_rounds=5, commands=50, starts=1, oceanbase_sessions=100, mariadb_sessions=200,
+    size_rounds=5, commands=160, starts=1, oceanbase_sessions=100, mariadb_sessions=200,
 )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
 USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
-    "commands/test_cluster.py",
+    "commands/test_cluster.py", "test_benchmarks.py",
 )  # fmt: skip
 USING_RESTARTABLE = ("commands/test_faults.py", "demo/test_database.py", "demo/test_workload.py")
 
