@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -61,20 +64,40 @@ def run(scale: Scale, parts: Sequence[str], servers: Sequence[str]) -> Report:
         except DatabaseUnavailable as problem:
             print(f"{name} is left out: {problem}", file=sys.stderr)
             continue
-        with database:
+        with own_temporary_folder(), database:
             make_login(database)
             for part in parts:
-                if part in ONCE and name != servers[0]:
-                    continue
-                with Crowd(database) as crowd:
+                if part not in ONCE or name == servers[0]:
                     # Growing fills the server itself.
-                    held = crowd.grow_to(scale.sizes[0] if part == "growth" else count)
-                    print(f"# {part} on {name}, {held:,} sessions", file=sys.stderr)
-                    started, before = time.perf_counter(), len(report.tables)
-                    PARTS[part](Stage(database, crowd, name), scale, report)
-                    print("\n".join(markdown(table) for table in report.tables[before:]))
-                    print(f"# {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+                    _run(part, name, database, scale.sizes[0] if part == "growth" else count, scale, report)
     return report
+
+
+def _run(part: str, name: str, database: EmbeddedServer, count: int, scale: Scale, report: Report) -> None:
+    with Crowd(database) as crowd:
+        held = crowd.grow_to(count)
+        print(f"# {part} on {name}, {held:,} sessions", file=sys.stderr)
+        started, before = time.perf_counter(), len(report.tables)
+        PARTS[part](Stage(database, crowd, name), scale, report)
+        print("\n".join(markdown(table) for table in report.tables[before:]))
+        print(f"# {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def own_temporary_folder() -> Iterator[None]:
+    """Let servers that start meanwhile keep their temporary tables by themselves.
+
+    A MariaDB that starts deletes such files of any other that has the same folder.
+    """
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("TMPDIR")
+            if before is not None:
+                os.environ["TMPDIR"] = before
 
 
 def whole(report: Report) -> str:

@@ -27,8 +27,8 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=200, own_rounds=300, bursts=(1, 50, 300), hung_bursts=(1, 50, 300), burst_rounds=5, closes=40,
-    sizes=(100, 1_000, 5_000), size_rounds=100, commands=10_000, starts=5,
+    rounds=120, own_rounds=200, bursts=(1, 50, 300), hung_bursts=(1, 50, 300), burst_rounds=5, closes=40,
+    sizes=(100, 1_000, 5_000), size_rounds=60, commands=10_000, starts=5,
     oceanbase_sessions=1_000, mariadb_sessions=5_000,
 )  # fmt: skip
 QUICK = Scale(
