@@ -47,20 +47,22 @@ class Nobody:
 
 @dataclass
 class DatabaseTime:
-    """Seconds that the bot's statements have taken, the driver's reading of their rows included."""
+    """Seconds that the bot's statements have taken, the driver's reading of their rows included; and of CPU."""
 
     seconds: float = 0.0
+    cpu: float = 0.0
     _rows: Any = field(default=Connection.rows)
 
     def __enter__(self) -> DatabaseTime:
         clock, rows = self, self._rows
 
         def timed(connection: Connection, *arguments: Any) -> Any:
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             try:
                 return rows(connection, *arguments)
             finally:
                 clock.seconds += time.perf_counter() - started
+                clock.cpu += time.process_time() - cpu
 
         Connection.rows = timed  # type: ignore[assignment,method-assign]  # the real bot takes no time of its own
         return self
@@ -77,6 +79,7 @@ class OwnShare:
         self._service = service
         self._answers = answers
         self._port = port
+        self.cpu: list[float] = []  # milliseconds of CPU of our own, whatever else the machine did
 
     def ask_afresh(self) -> float:
         """The same with statements that the bot has not shown before."""
@@ -97,9 +100,10 @@ class OwnShare:
         if self._answers.stdout is None:
             raise RuntimeError("no endpoint")
         with DatabaseTime() as database:
-            started = time.time()
+            started, cpu = time.time(), time.process_time()
             self._bot.bolt.dispatch(BoltRequest(mode="socket_mode", body=payload))
             ended = float(self._answers.stdout.readline())
+            self.cpu.append((time.process_time() - cpu - database.cpu) * 1000)
         return (ended - started - database.seconds) * 1000
 
     def close(self) -> None:
