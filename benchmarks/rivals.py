@@ -63,10 +63,10 @@ class BareQueries:
         """The rows without the totals, in milliseconds."""
         return milliseconds(lambda: self._rows(self.page))
 
-    def as_text(self) -> str:
-        """The statement of the rows with its values in it, for other clients."""
+    def as_text(self, statement: Statement) -> str:
+        """A statement with its values in it, for other clients."""
         with self._raw.cursor() as cursor:
-            return str(cursor.mogrify(self.page.sql, self.page.values))
+            return str(cursor.mogrify(statement.sql, statement.values))
 
     def _rows(self, statement: Statement) -> Sequence[Any]:
         with self._raw.cursor() as cursor:

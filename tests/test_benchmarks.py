@@ -11,7 +11,7 @@ from bot.demo.mariadb import find_server
 from tests.conftest import leave_out
 
 LINES = {
-    "One command": 11,
+    "One command": 12,
     "Closing": 2,
     "Growth": 2,
 }
