@@ -25,6 +25,7 @@ def described() -> str:
         [
             f"- {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {memory:.0f} GiB of memory, "
             f"{_processor()}, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}",
+            f"- load average of the last 15 minutes: {os.getloadavg()[2]:.0f}, this benchmark's own part included",
             f"- {', '.join(f'{name} {version(name)}' for name in PACKAGES)}",
             f"- {'; '.join(filter(None, programs))}",
             "",
