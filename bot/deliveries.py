@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +22,7 @@ from bot.errors import (
 from bot.slack import events
 
 REMEMBER = 600.0  # seconds; Slack redelivers within five minutes (SLACK.md section 3)
+RUSHING, RUSH, RUSH_AT_MOST = 16, 0.1, 0.5  # so many within so many seconds are a rush; how long work stands back
 
 Payload = Mapping[str, Any]
 
@@ -33,17 +34,25 @@ class Deliveries:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, float] = OrderedDict()
+        self._latest = deque([-REMEMBER] * RUSHING, maxlen=RUSHING)
 
     def first(self, key: str) -> bool:
         """Whether this is the first time within ten minutes. True for exactly one of any callers."""
         now = self._monotonic()
         with self._lock:
+            self._latest.append(now)
             while self._seen and now - next(iter(self._seen.values())) > REMEMBER:
                 self._seen.popitem(last=False)
             if key in self._seen:
                 return False
             self._seen[key] = now
             return True
+
+    def let_through(self) -> None:
+        """Wait while many arrive at once: threads that work would keep those waiting that acknowledge."""
+        end = self._monotonic() + RUSH_AT_MOST
+        while self._latest[-1] - self._latest[0] < RUSH and self._monotonic() < min(end, self._latest[-1] + RUSH / 5):
+            time.sleep(RUSH / 20)
 
 
 def about(payload: Payload) -> dict[str, str]:

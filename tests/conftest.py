@@ -50,6 +50,7 @@ USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
+    "test_benchmarks.py",
 )  # fmt: skip
 USING_OCEANBASE = ("commands/test_http_mode.py", "commands/test_reload.py", "commands/test_logs.py")
 USING_RESTARTABLE = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import sqlparse
 from sqlparse.exceptions import SQLParseError
@@ -16,6 +17,7 @@ from sqlparse.exceptions import SQLParseError
 HIDDEN = "'***'"
 
 _LONGEST_NAME = 66  # 64 characters and the backticks
+_REMEMBER_UP_TO = 1_000  # characters, as lists have them: one list shows each text twice, and the next one again
 _FORMAT_UP_TO = 10_000  # characters; sqlparse takes about a second for ten times as many
 
 _TOKEN = re.compile(
@@ -61,9 +63,13 @@ _NO_PASSWORD = ("PASSWORD", "VALUES", "RANDOM")  # what else may follow IDENTIFI
 
 def digest(sql: str, length: int) -> str:
     """One line of at most ``length`` characters in which every literal is ``?``."""
+    return cut(_line(sql) if len(sql) <= _REMEMBER_UP_TO else _line.__wrapped__(sql), length)
+
+
+@lru_cache(maxsize=256)
+def _line(sql: str) -> str:
     line = re.sub(r"\s+", " ", without_literals(sql)).strip()
-    line = re.sub(r"\(\s*\?(?:\s*,\s*\?)+\s*\)", "(?, …)", line)
-    return cut(line, length)
+    return re.sub(r"\(\s*\?(?:\s*,\s*\?)+\s*\)", "(?, …)", line)
 
 
 def without_literals(sql: str) -> str:

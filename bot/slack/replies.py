@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol
 
 import structlog
@@ -135,7 +135,12 @@ class Reply:
     def _send(self, message: Message, kind: _Kind, *, replace: bool) -> bool:
         if not self._response_url:
             return False
-        webhook = WebhookClient(self._response_url, timeout=10, retry_handlers=[Patience(repeatable=replace)])
+        webhook = WebhookClient(
+            self._response_url,
+            timeout=10,
+            ssl=self._client.ssl,  # read once for all: CA certificates are 35 ms of work
+            retry_handlers=[Patience(repeatable=replace)],
+        )
         for blocks in _versions(message):
             try:
                 answer = webhook.send(
@@ -212,10 +217,12 @@ def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure
     return None
 
 
-def _versions(message: Message) -> list[_Blocks]:
+def _versions(message: Message) -> Iterator[_Blocks]:
     """The blocks as meant, then without newer blocks, then none: some text always gets through."""
-    fallback = message.fallback_payload()
-    return [message.payload(), *([fallback] if fallback is not None else []), None]
+    yield message.payload()
+    if message.fallback is not None:
+        yield message.fallback_payload()
+    yield None
 
 
 def _blocks_refused(error: SlackApiError) -> bool:
