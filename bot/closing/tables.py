@@ -113,7 +113,7 @@ def create(engine: sa.Engine) -> None:
     for race in range(_RACES):
         try:
             metadata.create_all(engine)
-            _add_missing_columns(engine)
+            _add_what_is_missing(engine)
             with engine.begin() as connection:
                 if connection.execute(sa.select(audit_head.c.id)).first() is None:
                     start = {"count": 0, "hash": "", "first": 0, "first_hash": ""}
@@ -125,19 +125,31 @@ def create(engine: sa.Engine) -> None:
             return
 
 
-def _add_missing_columns(engine: sa.Engine) -> None:
-    """Widen tables of an older version; a column that is new must be empty for the rows that are there."""
-    there = sa.inspect(engine)
+def _add_what_is_missing(engine: sa.Engine) -> None:
+    """Widen tables of an older version; a column that is new must be empty for the rows that are there.
+
+    SQLAlchemy's inspection stays out of it: it cannot read how OceanBase writes a table's indexes.
+    """
     with engine.begin() as connection:
         for table in metadata.sorted_tables:
-            known = {column["name"] for column in there.get_columns(table.name)}
+            known = set(connection.execute(sa.text(f"SELECT * FROM {table.name} LIMIT 0")).keys())
             for column in table.columns:
                 if column.name not in known:
                     name = engine.dialect.identifier_preparer.quote(column.name)
                     kind = column.type.compile(engine.dialect)
                     connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}"))
+            there = set(connection.execute(_INDEXES[engine.dialect.name == "sqlite"], {"table": table.name}).scalars())
             for index in table.indexes:  # of a table that is there already, `create_all` makes none
-                index.create(connection, checkfirst=True)
+                if index.name not in there:
+                    index.create(connection)
+
+
+_INDEXES = {
+    True: sa.text("SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = :table"),
+    False: sa.text(
+        "SELECT index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = :table"
+    ),
+}
 
 
 def request_values(request: ClosingRequest) -> dict[str, Any]:

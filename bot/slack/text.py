@@ -13,7 +13,7 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 def visible(text: str, *, lines: bool = False) -> str:
     """Show control, invisible and direction characters as escapes; with ``lines`` keep line breaks and tabs."""
-    if text.isprintable():  # has none of those categories; nearly always so, and 30 times as fast
+    if text.isprintable() and (text.isascii() or _BLANK.isdisjoint(text)):  # nearly always so, and 30 times as fast
         return text
     return "".join(_shown(character, lines=lines) for character in text)
 
