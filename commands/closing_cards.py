@@ -16,6 +16,7 @@ from bot.errors import BudgetError, InputError, RequestError, SessionBotError, S
 from bot.sessions.model import Mode
 from bot.slack.events import Press, Registrar, Submission
 from bot.slack.message import Message
+from bot.slack.patience import impatient
 from bot.slack.replies import Reply
 from bot.slack.typed import repaired
 from bot.slack.views import closing_card, closing_modal, notices
@@ -43,9 +44,7 @@ class ClosingCards:
 
     def show(self, request: ClosingRequest, reply: Reply) -> None:
         """Post the card of a new request."""
-        place = reply.post_card(self._open_card(request))
-        if place is not None:
-            self.requests.place_card(request, place)
+        reply.post_card(self._open_card(request), lambda place: self.requests.place_card(request, place))
 
     def confirm(self, press: Press, mode: Mode) -> None:
         """Carry out what a card stands for."""
@@ -55,10 +54,11 @@ class ClosingCards:
 
         def progress(message: Message) -> bool:
             nonlocal left
-            if self.update(place, message):
-                return True
-            left -= 1
-            return left >= 0 and press.reply.replace(message)
+            with impatient():  # whoever waits for Slack would look later at what was closed
+                if self.update(place, message):
+                    return True
+                left -= 1
+                return left >= 0 and press.reply.replace(message)
 
         def result(message: Message) -> bool:
             return press.reply.replace(message, ts=press.message_ts)
@@ -89,10 +89,11 @@ class ClosingCards:
         place = self.consent.find(request_id).card
 
         def progress(message: Message) -> bool:
-            return place is not None and self.update(place, message)
+            with impatient():  # same
+                return place is not None and self.update(place, message)
 
         def result(message: Message) -> bool:
-            if progress(message):
+            if place is not None and self.update(place, message):
                 return True
             submission.reply.private(notice(message.text))
             return False  # everybody else still sees the buttons: the card is tried again
@@ -154,7 +155,11 @@ class ClosingCards:
             self._rewrite(request)
         for request in self.requests.unshown():
             not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
-            if time.monotonic() >= not_before and not self._rewrite(request):
+            if time.monotonic() < not_before:
+                continue
+            with impatient():  # one card that Slack does not take holds up no other
+                shown = self._rewrite(request)
+            if not shown:
                 self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
 
     def follow(self) -> None:
@@ -185,7 +190,9 @@ class ClosingCards:
             show_progress(closing_card.closing_progress(request, note, full_sql=self._full_sql(request)))
 
         try:
-            request = self.closer.confirm(request_id, event.person, event.channel, mode, progress, typed=typed)
+            request = self.closer.confirm(
+                request_id, event.person, event.channel, mode, progress, typed=typed, delivery=event.delivery
+            )
         except SessionBotError as error:
             if isinstance(error, BudgetError):
                 event.reply.public(notices.budget(error))
@@ -201,7 +208,8 @@ class ClosingCards:
                 rewrite(self._open_card(self.consent.open_request(request_id)))
             except RequestError:
                 request = self.requests.find(request_id)
-                if request is not None and request.state is not State.CLAIMED:
+                # One that has run out of time follows by itself.
+                if request is not None and request.state not in (State.CLAIMED, State.OPEN):
                     self._show_result(request, rewrite)
 
     def _show_result(self, request: ClosingRequest, rewrite: Rewrite) -> bool:

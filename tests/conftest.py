@@ -41,7 +41,7 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
                 return kernel
         if file in USING_MARIADB:
             return "mariadb"
-        if file.startswith(("closing/", "test_main", "commands/test_data_sources")):
+        if file.startswith(("closing/", "test_main", "commands/test_data_sources")) or file in USING_OCEANBASE:
             return "oceanbase-4.3.5"
         return "restartable" if file in USING_RESTARTABLE else file
 
@@ -49,9 +49,14 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
 USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
-    "commands/test_cluster.py", "closing/test_store_elsewhere.py",
+    "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
+    "test_benchmarks.py", "closing/test_store_elsewhere.py",
 )  # fmt: skip
-USING_RESTARTABLE = ("commands/test_faults.py", "demo/test_database.py", "demo/test_workload.py")
+USING_OCEANBASE = ("commands/test_http_mode.py", "commands/test_reload.py", "commands/test_logs.py")
+USING_RESTARTABLE = (
+    "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",
+    "demo/test_workload.py",
+)  # fmt: skip
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,7 +12,8 @@ import pytest
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 
-from bot.app import REMEMBER, Deliveries, Identity, SessionBot
+from bot.app import Identity, SessionBot
+from bot.deliveries import REMEMBER, Deliveries
 from bot.demo.slack.server import SlackSandbox
 from bot.errors import DataSourceError, InputError
 from bot.slack.events import Command
@@ -65,7 +66,13 @@ def test_an_exception_nobody_expected_is_told_with_an_id_and_the_app_goes_on(
         told = alice.wait_for_message("The bot failed at that")
         assert "a secret detail" not in text_of(told)
         error_id = text_of(told).split("error id ")[1].rstrip(".")
-        assert error_id in capsys.readouterr().out, "with its traceback"
+        logged: list[str] = []
+
+        def has_id() -> bool:
+            logged.append(capsys.readouterr().out)
+            return error_id in "".join(logged)
+
+        alice.sandbox.wait_for(has_id, 5, "the line of the log")
         alice.types("/sessions")
         alice.wait_for_message("all is well")
 

@@ -47,15 +47,15 @@ class Closer:
         self._wait = wait
         self._sender = Sender(sessions, store)
         self._aftermath = Aftermath(sessions, store, clock)
-        self._started = clock()
 
     def confirm(
         self, request_id: str, person: Person, channel: str, mode: Mode, progress: Progress, *,
-        typed: int | None = None,
+        typed: int | None = None, delivery: str = "",
     ) -> ClosingRequest:  # fmt: skip
         """Close what the request names, as far as it is still what it was, and return it with its outcomes.
 
-        ``typed`` is the number of sessions as the person typed it, where the request wants that.
+        ``typed`` is the number of sessions as the person typed it, where the request wants that; ``delivery``
+        names the press, so that one that is delivered again after the bot was stopped closes nothing.
         ``progress`` is told when it takes longer than two seconds, then about every three.
         Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
@@ -67,7 +67,7 @@ class Closer:
                 f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
                 f"Press {mode.value} on the card and type {number}."
             )
-        press = Press(self._claim(request, person, mode), mode, self._clock, progress)
+        press = Press(self._claim(request, person, mode, delivery), mode, self._clock, progress)
         try:
             self._sender.send(press, denied)
         except SessionBotError as error:
@@ -96,7 +96,7 @@ class Closer:
         """
         before = self._clock() - LEASE
         if not self._store.shared:  # then nobody but the process before this one can have left them
-            before = max(before, self._started)
+            before = max(before, self._store.opened)
         finished = []
         for request in self._store.abandoned(before):
             if all(target.intent_at is None for target in request.targets):
@@ -112,11 +112,11 @@ class Closer:
         """Look again at closes that had an outcome; return the requests of which there is something new."""
         return self._aftermath.look()
 
-    def _claim(self, request: ClosingRequest, person: Person, mode: Mode) -> ClosingRequest:
+    def _claim(self, request: ClosingRequest, person: Person, mode: Mode, delivery: str) -> ClosingRequest:
         """Take the request for this press, and return it as taken: nobody else's claim will do for what follows."""
         now = self._clock()
         try:
-            taken = self._store.claim(request, person, mode, now, self._rules.of(request.source).budget)
+            taken = self._store.claim(request, person, mode, now, self._rules.of(request.source).budget, delivery)
         except BudgetError as error:
             self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)
             raise

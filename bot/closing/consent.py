@@ -176,8 +176,8 @@ def too_late(request: ClosingRequest, now: datetime) -> RequestError:
         return RequestError("This closing request was cancelled. Nothing was closed by this press.", first=first)
     if request.state is State.OPEN:
         return RequestError(
-            "Somebody else pressed in the same moment, and that press came to nothing: nothing was closed. "
-            "The request is open again. Press once more."
+            "This press, or one in the same moment, came to nothing: the bot was stopped or the data source did not "
+            "answer. Nothing was closed. The request is open again. Press once more."
         )
     return RequestError(
         "Somebody has already confirmed this closing request; its card shows who and what came of it. "

@@ -74,7 +74,8 @@ class Sender:
     def _look_and_kill(self, press: Press, target: Target, *, listed: bool = True) -> None:
         pin = Pin.of(target.session)
         with self._sessions.source(press.request.source).console() as console:
-            known = _alike(console, target.session) if listed and press.mode is Mode.SESSION else None
+            told = listed and press.mode is Mode.SESSION and target.session.running  # an idle one does not come back
+            known = _alike(console, target.session) if told else None
             found = console.find(pin.id)
             current = next((one for one in found if pin.same_session(one)), None)
             refusal = self._refusal(press, pin, current, found)

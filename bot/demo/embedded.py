@@ -21,6 +21,9 @@ from bot.demo.processes import GuardedProcess, tail
 PROBE_SECONDS = 2  # while a server starts, its port may accept and then hang: measured on seekdb 1.3
 
 
+_SERVER_PORTS = range(15_000, 32_000)
+
+
 class DatabaseUnavailable(Exception):  # noqa: N818 - it says what the database is
     """The embedded database cannot run or did not come up; the message is a sentence for the demo's user."""
 
@@ -144,15 +147,24 @@ class EmbeddedServer(ABC):
         """Wait for SQL and see to it that only this machine gets in, and only with the password."""
 
     def _claim_port(self) -> int:
-        """Check the wanted port, or choose one: seekdb 1.3 logs a taken port and then hangs."""
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", self.port))
-            except OSError as problem:
-                sentence = f"The {self.name} cannot listen on port {self.port}: {problem.strerror}."
-                raise DatabaseUnavailable(sentence) from problem
-            return int(probe.getsockname()[1])
+        """Check the wanted port, or choose one: seekdb 1.3 logs a taken port and then hangs.
+
+        Those that systems give to clients are left out: while the server is halted, a client that tries to reach
+        it may be given its very port, and then talks to itself.
+        """
+        for last_try in (*[False] * 20, True):
+            port = self.port or secrets.choice(_SERVER_PORTS)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("", port))
+                except OSError as problem:
+                    if self.port or last_try:
+                        sentence = f"The {self.name} cannot listen on port {port}: {problem.strerror}."
+                        raise DatabaseUnavailable(sentence) from problem
+                else:
+                    return port
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _wait_for_sql(self) -> "Connection[Cursor]":
         deadline = time.monotonic() + self._start_within

@@ -22,6 +22,11 @@ from tests.stage import Statement, session_id
 HERE = "127.0.0.51"  # nobody else's clients come from there
 
 
+def works(desk: Desk, address: str = HERE) -> Statement:
+    """Start what one client does again and again."""
+    return desk.runs("SELECT SLEEP(60)", bind_address=address)
+
+
 def news(desk: Desk) -> list[tuple[str, Outcome | None]]:
     """Look once more: which requests have something new, and what."""
     return [(one.id, one.targets[0].outcome) for one in desk.closer.look_again()]
@@ -72,9 +77,9 @@ def rolling_back(desk: Desk) -> tuple[ClosingRequest, Statement]:
 
 
 def test_a_client_that_reconnects_and_does_the_same_is_told_with_its_new_id(desk: Desk) -> None:
-    done = closed(desk, desk.runs("SELECT SLEEP(60)", bind_address=HERE))
+    done = closed(desk, works(desk))
     assert news(desk) == []
-    again = desk.runs("SELECT SLEEP(60)", bind_address=HERE)
+    again = works(desk)
     assert news(desk) == [(done.id, Outcome.CAME_BACK)]
     kept = desk.store.get(done.id)
     assert kept is not None
@@ -85,10 +90,11 @@ def test_a_client_that_reconnects_and_does_the_same_is_told_with_its_new_id(desk
     assert news(desk) == [], "told once"
 
 
-def test_an_idle_client_that_reconnects_is_told_too(desk: Desk) -> None:
-    done = closed(desk, desk.connect(bind_address=HERE, database="depot"))
+def test_an_idle_client_that_reconnects_is_like_any_other_new_session_of_its_application(desk: Desk) -> None:
+    closed(desk, desk.connect(bind_address=HERE, database="depot"))
     desk.connect(bind_address=HERE, database="depot")
-    assert news(desk) == [(done.id, Outcome.CAME_BACK)]
+    desk.runs("SELECT SLEEP(60)", bind_address=HERE, database="depot")
+    assert news(desk) == []
 
 
 @pytest.mark.parametrize(
@@ -103,40 +109,39 @@ def test_an_idle_client_that_reconnects_is_told_too(desk: Desk) -> None:
     ids=["user", "statement", "source", "database", "idle"],
 )
 def test_a_new_session_of_another_kind_has_not_come_back(desk: Desk, other: Callable[[Desk], object]) -> None:
-    closed(desk, desk.runs("SELECT SLEEP(60)", bind_address=HERE))
+    closed(desk, works(desk))
     other(desk)
     assert news(desk) == []
 
 
 def test_a_session_that_was_there_before_has_not_come_back(desk: Desk) -> None:
-    desk.runs("SELECT SLEEP(60)", bind_address=HERE)
-    closed(desk, desk.runs("SELECT SLEEP(60)", bind_address=HERE))
+    works(desk)
+    closed(desk, works(desk))
     assert news(desk) == []
 
 
 def test_of_several_each_is_told_by_itself(desk: Desk) -> None:
-    first, second = sleepers(desk, 1, bind_address=HERE), sleepers(desk, 1, bind_address="127.0.0.53")
-    done = confirm(desk, ask(desk, *first, *second))
-    desk.connect(bind_address="127.0.0.53")
+    done = confirm(desk, ask(desk, works(desk).id, works(desk, "127.0.0.53").id))
+    works(desk, "127.0.0.53")
     assert [outcomes(one) for one in desk.closer.look_again()] == [[Outcome.CLOSED, Outcome.CAME_BACK]]
-    desk.connect(bind_address=HERE)
+    works(desk)
     (kept,) = desk.closer.look_again()
     assert (kept.id, outcomes(kept)) == (done.id, [Outcome.CAME_BACK] * 2)
 
 
 def test_a_client_that_comes_after_the_time_is_over_is_nothing_new(desk: Desk) -> None:
-    closed(desk, desk.connect(bind_address=HERE))
+    closed(desk, works(desk))
     desk.clock.ahead += COMES_BACK_WITHIN
-    desk.connect(bind_address=HERE)
+    works(desk)
     assert news(desk) == []
 
 
 def test_a_close_query_is_not_followed_once_it_has_worked(desk: Desk) -> None:
-    report = desk.runs("SELECT SLEEP(60)", bind_address=HERE)
+    report = works(desk)
     request = ask(desk, report.id, mode=Mode.QUERY)
     desk.clock.at_wait = lambda: report.join(20)
     assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED]
-    desk.runs("SELECT SLEEP(60)", bind_address=HERE)
+    works(desk)
     assert news(desk) == []
 
 
@@ -171,8 +176,8 @@ def test_after_its_time_a_session_that_has_not_ended_is_looked_at_no_more(desk: 
 def test_a_database_that_cannot_be_reached_is_asked_once_for_all_and_again_later(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = confirm(desk, ask(desk, *sleepers(desk, 2, bind_address=HERE)))
-    desk.connect(bind_address=HERE)
+    done = confirm(desk, ask(desk, works(desk).id, works(desk).id))
+    works(desk)
     asked = []
 
     def away() -> object:
@@ -187,8 +192,8 @@ def test_a_database_that_cannot_be_reached_is_asked_once_for_all_and_again_later
 
 
 def test_what_could_not_be_written_is_found_again_by_the_next_look(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = confirm(desk, ask(desk, *sleepers(desk, 2, bind_address=HERE)))
-    desk.connect(bind_address=HERE)
+    done = confirm(desk, ask(desk, works(desk).id, works(desk).id))
+    works(desk)
 
     def full(*_: object) -> bool:
         raise StoreError("The store does not answer.")
@@ -202,8 +207,8 @@ def test_what_could_not_be_written_is_found_again_by_the_next_look(desk: Desk, m
 
 
 def test_what_another_replica_has_told_is_not_told_again(desk: Desk) -> None:
-    done = closed(desk, desk.connect(bind_address=HERE))
-    desk.connect(bind_address=HERE)
+    done = closed(desk, works(desk))
+    works(desk)
     (seen,) = done.targets
     now = desk.clock()
     with desk.store.reading() as connection:
@@ -215,11 +220,11 @@ def test_what_another_replica_has_told_is_not_told_again(desk: Desk) -> None:
 
 
 def test_a_card_that_slack_did_not_take_is_told_of_as_not_shown(desk: Desk) -> None:
-    done = closed(desk, desk.connect(bind_address=HERE))
+    done = closed(desk, works(desk))
     desk.requests.place_card(done, CardPlace("C1", "1.2"))
     desk.requests.mark_shown(done)
     desk.clock.ahead += timedelta(seconds=29)
-    desk.connect(bind_address=HERE)
+    works(desk)
     assert news(desk) == [(done.id, Outcome.CAME_BACK)]
     desk.clock.ahead += timedelta(seconds=2)
     assert [(one.id, outcomes(one)) for one in desk.requests.unshown()] == [(done.id, [Outcome.CAME_BACK])]
@@ -240,9 +245,9 @@ def test_a_list_that_cannot_be_had_keeps_no_session_from_being_closed(
         raise error("Data source demo did not answer in time.")
 
     monkeypatch.setattr(Console, "alike", unknown)  # stands for a server on which long lists take too long
-    closed(desk, desk.connect(bind_address=HERE))
+    closed(desk, works(desk))
     monkeypatch.undo()
-    desk.connect(bind_address=HERE)
+    works(desk)
     assert news(desk) == [], "what was there before is not known"
 
 
@@ -250,9 +255,10 @@ def test_where_there_are_too_many_alike_nobody_is_said_to_have_come_back(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.closing.aftermath._ALIKE", 3)
-    sleepers(desk, 3, bind_address=HERE)
-    closed(desk, desk.connect(bind_address=HERE))
-    desk.connect(bind_address=HERE)
+    for _ in range(3):
+        works(desk)
+    closed(desk, works(desk))
+    works(desk)
     assert news(desk) == []
 
 
@@ -263,5 +269,5 @@ def test_a_session_closed_by_hand_before_the_first_look_leaves_nothing_behind(de
         client.close()
     desk.until(lambda: not desk.row(request.targets[0].session.id))
     assert outcomes(confirm(desk, request)) == [Outcome.ALREADY_GONE]
-    desk.connect(bind_address=HERE)
+    works(desk)
     assert news(desk) == []

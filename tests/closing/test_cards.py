@@ -172,9 +172,9 @@ def test_a_result_that_the_card_did_not_take_is_told_to_the_presser_and_shown_to
 def test_what_came_of_it_later_stands_on_the_card_even_if_slack_takes_it_late(
     desk: Desk, slack: Slack, cards: ClosingCards
 ) -> None:
-    request = placed(desk, *sleepers(desk, 1, bind_address="127.0.0.55"))
+    request = placed(desk, desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.55").id)
     cards.confirm(press(slack, request.id), Mode.SESSION)
-    desk.connect(bind_address="127.0.0.55")
+    desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.55")
     slack.takes = False
     cards.follow()
     assert "✅ closed" in slack.card
@@ -188,9 +188,9 @@ def test_what_came_of_it_later_stands_on_the_card_even_if_slack_takes_it_late(
 def test_an_old_result_that_is_shown_late_is_not_taken_for_the_newest(
     desk: Desk, slack: Slack, cards: ClosingCards
 ) -> None:
-    request = placed(desk, *sleepers(desk, 1, bind_address="127.0.0.56"))
+    request = placed(desk, desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.56").id)
     done = confirm(desk, request)
-    desk.connect(bind_address="127.0.0.56")
+    desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.56")
     cards.follow()
     desk.requests.mark_shown(done)  # Slack was slow with the first result, and shows it now
     desk.clock.ahead += timedelta(seconds=31)

@@ -13,7 +13,7 @@ from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.arguments import describe
 from bot.slack.message import Message
 from bot.slack.references import PICK, SessionReference
-from bot.slack.text import visible
+from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
 # action ids
@@ -74,20 +74,21 @@ def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> 
     if page.sessions:
         below.append(_pick(page))
     below.append(_browse(page))
-    text = f"Sessions on {page.source}: {_totals(page)}"
+    text = f"Sessions on {unformatted(page.source)}: {_totals(page)}"
     if not page.sessions:
         return Message(text, [*above, parts.lines([parts.plain(_nothing(page))]), *below])
-    as_text = [*above, *_text_table(page, full_sql=full_sql), *below]
+
+    def as_text() -> list[kit.Block]:
+        return [*above, *_text_table(page, full_sql=full_sql), *below]
+
     if page.query.text:
-        return Message(text, as_text)
+        return Message(text, as_text())
     return Message(text, [*above, _table(page, full_sql=full_sql), *below], fallback=as_text)
 
 
 def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
     command = f"/sessions {describe(query)}".strip()
-    return parts.lines(
-        [parts.code(cut(visible(command), _COMMAND_CHARACTERS))], *([parts.plain(note)] for note in notes)
-    )
+    return parts.lines([parts.code(cut(visible(command), _COMMAND_CHARACTERS))], *parts.notes(notes))
 
 
 def _totals(page: SessionPage) -> str:
@@ -146,9 +147,8 @@ def _fitting(page: SessionPage, columns: Sequence[Column], *, full_sql: bool) ->
 def _table(page: SessionPage, *, full_sql: bool) -> kit.Block:
     columns = _columns(page)
     texts = [[column.label for column in columns], *_fitting(page, columns, full_sql=full_sql)]
-    rows: list[list[kit.RawText | kit.RichTextObject]] = [[kit.RawText(text) for text in row] for row in texts]
     settings = [kit.ColumnSettings(align="right" if column.number else "left") for column in columns]
-    return kit.TableBlock(rows, column_settings=settings, block_id="sessions.table")
+    return parts.TextTable(texts, settings, "sessions.table")
 
 
 def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:

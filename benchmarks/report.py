@@ -1,0 +1,82 @@
+"""What was measured: tables of numbers and targets, as text and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row: its numbers by column. Without numbers ``note`` says why."""
+
+    what: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What one part measured, and in a few words how."""
+
+    title: str
+    how: str
+    lines: Sequence[Line]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns in the order in which they first appear."""
+        return list(dict.fromkeys(column for line in self.lines for column in line.numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promise: what is wanted, what was measured, and whether that is good enough."""
+
+    what: str
+    wanted: str
+    got: str
+    met: bool
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that was measured so far."""
+
+    tables: list[Table] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+    def add(self, table: Table) -> None:
+        """Keep a table."""
+        self.tables.append(table)
+
+    def at_most(self, what: str, got: float, most: float, unit: str) -> None:
+        """Keep a target that is met by a number not above ``most``."""
+        self.targets.append(Target(what, f"≤ {shown(most)} {unit}", f"{shown(got)} {unit}", got <= most))
+
+
+def shown(number: float) -> str:
+    """A number with three digits that count, no less than its whole part."""
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if number >= 10 else f"{number:.2f}"
+
+
+def markdown(table: Table) -> str:
+    """A table with its heading."""
+    noted = any(line.note for line in table.lines)
+    head = ["", *table.columns, *([""] if noted else [])]
+    rows = [
+        [line.what, *(shown(line.numbers[c]) if c in line.numbers else "-" for c in table.columns)]
+        + ([line.note] if noted else [])
+        for line in table.lines
+    ]
+    rule = ["---", *("---:" for _ in table.columns), *(["---"] if noted else [])]
+    body = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+    return f"## {table.title}\n\n{table.how}\n\n{body}\n"
+
+
+def targets_markdown(targets: Sequence[Target]) -> str:
+    """The targets, met or missed."""
+    rows = [f"| {one.what} | {one.wanted} | {one.got} | {'met' if one.met else '**missed**'} |" for one in targets]
+    return "\n".join(["## Targets", "", "| | wanted | measured | |", "| --- | --- | --- | --- |", *rows]) + "\n"

@@ -1,0 +1,144 @@
+"""What else one can type to see sessions: the bare query, the command-line clients, pt-kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from benchmarks.bots import LOGIN_PASSWORD
+from benchmarks.measure import milliseconds
+from bot.demo.embedded import EmbeddedServer
+from bot.sessions import kinds
+from bot.sessions.database import Connection, connect
+from bot.sessions.dialect import Dialect, Statement
+from bot.sessions.endpoint import Endpoint
+from bot.sessions.model import DEFAULT_LIMIT, SessionFilter, Sort
+from tests.running_bot import ROOT
+
+MYCLI = ROOT / ".venv" / "mycli" / "bin" / "mycli"
+
+
+class BareQueries:
+    """The statements of the bot's list on one warm connection of PyMySQL, set up as the bot's own are."""
+
+    def __init__(self, database: EmbeddedServer) -> None:
+        endpoint = Endpoint.of("bench", database.host, database.port, "session_bot", LOGIN_PASSWORD)
+        self._raw: pymysql.Connection[Any] = connect(endpoint)
+        with self._raw.cursor() as cursor:
+            for statement in kinds.PREPARE["auto"]:
+                try:
+                    cursor.execute(statement)
+                except pymysql.Error:
+                    continue  # a server that does not know it
+        self._dialect: Dialect = kinds.probe("auto", Connection(endpoint, self._raw), "bench", "session_bot")
+
+    @property
+    def server(self) -> str:
+        """What the bot calls this server."""
+        return self._dialect.name
+
+    @property
+    def page(self) -> Statement:
+        """The 20 sessions of `/sessions`."""
+        return self._dialect.page(None, SessionFilter(), Sort(), DEFAULT_LIMIT, 0)
+
+    @property
+    def totals(self) -> Statement:
+        """The line under the list: how many, how many active."""
+        return self._dialect.totals(None, SessionFilter())
+
+    def list(self) -> float:
+        """Both statements of the list, in milliseconds."""
+        return milliseconds(lambda: [self._rows(self.totals), self._rows(self.page)])
+
+    def page_alone(self) -> float:
+        """The rows without the totals, in milliseconds."""
+        return milliseconds(lambda: self._rows(self.page))
+
+    def as_text(self, statement: Statement) -> str:
+        """A statement with its values in it, for other clients."""
+        with self._raw.cursor() as cursor:
+            return str(cursor.mogrify(statement.sql, statement.values))
+
+    def _rows(self, statement: Statement) -> Sequence[Any]:
+        with self._raw.cursor() as cursor:
+            cursor.execute(statement.sql, statement.values or None)
+            return list(cursor.fetchall())
+
+    def close(self) -> None:
+        """Hang up."""
+        self._raw.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that prints sessions; ``missing`` says why it cannot be timed."""
+
+    command: Sequence[str]
+    environment: dict[str, str]
+    until: str = ""  # print this and be stopped; without it the program ends by itself
+    missing: str = ""
+
+    def run(self) -> float:
+        """Milliseconds from its start to its end, or to the line that is waited for."""
+        started = time.perf_counter()
+        process = subprocess.Popen(  # noqa: S603  # fixed programs on a throw-away server
+            self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if process.stdout is None:
+            raise RuntimeError("no output")
+        lines: list[str] = []
+        with process.stdout as output:
+            for line in output:
+                lines.append(line)
+                if self.until and self.until in line:
+                    break
+            ended = time.perf_counter()
+        if self.until:
+            process.terminate()
+        code = process.wait(20)
+        if (self.until and self.until not in lines[-1]) or (not self.until and (code or len(lines) < DEFAULT_LIMIT)):
+            raise RuntimeError(f"{self.command[0]} ended with {code}:\n{''.join(lines[-15:])}")
+        return (ended - started) * 1000
+
+
+def mariadb_client(database: EmbeddedServer, sql: str) -> Program:
+    """`mariadb -e`, a new process each time."""
+    found = shutil.which("mariadb") or shutil.which("mysql")
+    command = [
+        found or "mariadb", "--no-defaults", f"--host={database.host}", f"--port={database.port}",
+        "--user=session_bot", "--protocol=tcp", "--table", "-e", sql,
+    ]  # fmt: skip
+    environment = {**os.environ, "MYSQL_PWD": LOGIN_PASSWORD}
+    return Program(command, environment, missing="" if found else "no mariadb client on this machine")
+
+
+def mycli(database: EmbeddedServer, sql: str, folder: Path) -> Program:
+    """`mycli --execute`, a new process each time, with settings of its own."""
+    command = [
+        str(MYCLI), f"--host={database.host}", f"--port={database.port}", "--user=session_bot",
+        f"--password={LOGIN_PASSWORD}", f"--myclirc={folder / 'myclirc'}", "--ssl-mode=off", "--table",
+        f"--execute={sql}",
+    ]  # fmt: skip
+    environment = {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    return Program(command, environment, missing="" if MYCLI.is_file() else "not installed: `make bench` does it")
+
+
+def pt_kill(database: EmbeddedServer) -> Program:
+    """`pt-kill --print` of all sessions, a new process each time, until its first line."""
+    found = shutil.which("pt-kill")
+    command = [
+        found or "pt-kill", f"h={database.host},P={database.port},u=session_bot,p={LOGIN_PASSWORD}",
+        "--print", "--match-all", "--victims=all", "--interval=1", "--run-time=5", "--no-version-check",
+    ]  # fmt: skip
+    missing = "" if found else "not installed (Debian: apt-get install percona-toolkit)"
+    return Program(command, dict(os.environ), until=" KILL ", missing=missing)

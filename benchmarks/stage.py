@@ -1,0 +1,51 @@
+"""What every part measures on: a server with sessions, and how much of everything to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.crowd import Crowd
+from bot.demo.embedded import EmbeddedServer
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much to do."""
+
+    rounds: int
+    own_rounds: int
+    bursts: tuple[int, ...]
+    hung_bursts: tuple[int, ...]
+    burst_rounds: int
+    closes: int
+    sizes: tuple[int, ...]
+    size_rounds: int
+    commands: int
+    starts: int
+    oceanbase_sessions: int
+    mariadb_sessions: int
+
+
+FULL = Scale(
+    rounds=120, own_rounds=200, bursts=(1, 50, 300), hung_bursts=(1, 50, 300), burst_rounds=5, closes=40,
+    sizes=(100, 1_000, 5_000), size_rounds=60, commands=10_000, starts=5,
+    oceanbase_sessions=1_000, mariadb_sessions=5_000,
+)  # fmt: skip
+QUICK = Scale(
+    rounds=5, own_rounds=10, bursts=(1, 10), hung_bursts=(10,), burst_rounds=1, closes=2, sizes=(50, 100),
+    size_rounds=5, commands=160, starts=1, oceanbase_sessions=100, mariadb_sessions=200,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A server with sessions on it."""
+
+    database: EmbeddedServer
+    crowd: Crowd
+    name: str  # as tables show it
+
+    @property
+    def label(self) -> str:
+        """The server and how many sessions there are."""
+        return f"{self.name}, {len(self.crowd):,} sessions"

@@ -1,0 +1,36 @@
+"""The benchmark runs and fills its tables; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.__main__ import run, whole
+from benchmarks.stage import QUICK
+from bot.demo.embedded import DatabaseUnavailable
+from bot.demo.mariadb import find_server
+from tests.conftest import leave_out
+
+LINES = {
+    "One command": 12,
+    "Closing": 2,
+    "Growth": 2,
+}
+
+
+def test_the_short_benchmark_fills_every_row_of_its_tables() -> None:
+    try:
+        find_server()
+    except DatabaseUnavailable as problem:
+        leave_out(str(problem))
+    scale = replace(QUICK, rounds=2, own_rounds=3, closes=1, size_rounds=2, mariadb_sessions=60, sizes=(40, 60))
+    report = run(scale, ["answers", "closing", "growth"], ["MariaDB"])
+    assert {table.title.partition(":")[0]: len(table.lines) for table in report.tables} == LINES
+    for table in report.tables:
+        for line in table.lines:
+            assert line.numbers or "install" in line.note, f"{table.title}, {line.what}: neither numbers nor why"
+            for column, number in line.numbers.items():
+                # A difference of two medians of two rounds may be anything on a busy machine.
+                assert number > 0 or column == "beyond ms", f"{table.title}, {line.what}, {column}: {number}"
+    page = whole(report)
+    assert all(f"| {target.what} |" in page for target in report.targets)
+    assert all(f"| {line.what} |" in page for table in report.tables for line in table.lines)
