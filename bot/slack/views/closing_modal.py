@@ -56,10 +56,7 @@ def as_it_is_now(
     blocks.append(_all_targets(request, present) if several else _one_target(request.targets[0], present.get(1)))
     if not several and 1 in present:
         blocks += _sql(present[1], full_sql=full_sql)
-    meaning = dict(closing_words.meanings(request))[mode]
-    if not several and 1 in present:
-        now = present[1]
-        meaning = closing_words.session_meaning(now) if mode is Mode.SESSION else closing_words.query_meaning(now)
+    meaning = closing_words.meaning_now(request, present, mode)
     blocks.append(parts.lines([parts.bold(mode.value), parts.plain("  " + meaning)]))
     if number is not None:
         blocks.append(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from bot.closing.model import ClosingRequest, Outcome, State, Target
 from bot.closing.press import counted
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.statement import cut
 from bot.slack.text import visible
 
@@ -98,6 +98,24 @@ def meanings(request: ClosingRequest) -> list[tuple[Mode, str]]:
         return [(Mode.SESSION, session_meaning(session)), (Mode.QUERY, query_meaning(session))]
     sessions = [target.session for target in request.targets]
     return [(Mode.SESSION, _sessions_meaning(sessions)), (Mode.QUERY, _queries_meaning(sessions))]
+
+
+def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: Mode) -> str:
+    """Say what pressing would do to the targets as they are now; ``present`` has those that are still there."""
+    pinned = [(target.session, present[target.number]) for target in request.targets if target.number in present]
+    if mode is Mode.QUERY:
+        pinned = [(before, now) for before, now in pinned if before.running and Pin.of(before).same_query(now)]
+    if len(request.targets) > 1:
+        them = [now for _, now in pinned]
+        if not them:
+            what = "the queries that were asked for have ended" if mode is Mode.QUERY else "all of them have ended"
+            return f"closes nothing: {what}. The card will say so."
+        return _sessions_meaning(them) if mode is Mode.SESSION else _queries_meaning(them)
+    if pinned:
+        now = pinned[0][1]
+        return session_meaning(now) if mode is Mode.SESSION else query_meaning(now)
+    what = "query that was asked for" if mode is Mode.QUERY else "session"
+    return f"closes nothing: the {what} has ended. The card will say so."
 
 
 def session_meaning(session: Session) -> str:
