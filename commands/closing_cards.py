@@ -114,11 +114,10 @@ class ClosingCards:
     def ask_reason(self, press: Press) -> None:
         """Open the dialog that asks for the reason of a break-glass."""
         self._remember_place(press, press.value)
-        request = self.consent.open_request(press.value)
-        after = self.consent.break_glass_after(request)
-        seconds = after.total_seconds() if after is not None else 0.0
+        request, after = self.consent.breakable(press.value, press.person, press.channel)
         metadata = {"request": request.id, "channel": press.channel}
-        if press.reply.open_modal(press.trigger_id, closing_modal.ask_reason(request, seconds, metadata)) is None:
+        dialog = closing_modal.ask_reason(request, after.total_seconds(), metadata)
+        if press.reply.open_modal(press.trigger_id, dialog) is None:
             raise TargetError("Slack did not open the window in time. Press Break glass once more.")
 
     def break_glass(self, submission: Submission) -> None:

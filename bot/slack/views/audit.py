@@ -147,8 +147,8 @@ def _table(shown: Sequence[Told]) -> kit.Block:
     cells: list[list[kit.RawText | kit.RichTextObject]] = [[kit.RawText(label) for label in ("Time", "Who", "What")]]
     for one in shown:
         person = one.entry.person
-        who = kit.RichTextBlock([kit.RichTextSection([kit.RichTextUser(person.id)])]) if person else kit.RawText("-")
-        cells.append([kit.RawText(_time(one)), who, kit.RawText(cut(what(one), _WHAT))])  # type: ignore[list-item]  # slackblocks takes a block there
+        who = kit.RichTextSection([kit.RichTextUser(person.id)]) if person else kit.RawText("-")
+        cells.append([kit.RawText(_time(one)), who, kit.RawText(cut(what(one), _WHAT))])
     settings = [kit.ColumnSettings(align="left"), kit.ColumnSettings(align="left"), kit.ColumnSettings(is_wrapped=True)]
     return kit.TableBlock(cells, column_settings=settings, block_id="audit.table")
 
