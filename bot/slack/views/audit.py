@@ -55,7 +55,7 @@ def timeline(told: Sequence[Told], since: datetime, until: datetime, name_of: Na
     for one in told:
         person = one.entry.person
         who = f"**{_markdown(name_of(person.id))}** " if person is not None else ""
-        lines.append(f"- {one.entry.at:%H:%M:%S} {who}{_markdown(what(one))}")
+        lines.append(f"- {one.entry.at:%Y-%m-%d %H:%M:%S} {who}{_markdown(what(one))}")
     return "\n".join([*lines, *([] if told else ["Nothing was done."])])
 
 
