@@ -233,7 +233,7 @@ class SessionBot:
 
     def _reply(self, payload: Payload) -> Reply:
         person = events.person_of(payload)
-        return Reply(self._client, str(payload.get("response_url") or ""), events.channel_of(payload), person.id)
+        return Reply(self._client, events.response_url_of(payload), events.channel_of(payload), person.id)
 
 
 def _turn_away(ack: Ack, payload: Payload, why: str) -> None:

@@ -48,7 +48,7 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
 
 USING_OCEANBASE = (
     "closing/", "test_main", "commands/test_data_sources", "commands/test_second_person", "commands/test_break_glass",
-    "commands/test_audit", "commands/test_override_and_budget",
+    "commands/test_audit", "commands/test_override_and_budget", "commands/test_shown_later",
 )  # fmt: skip
 USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",

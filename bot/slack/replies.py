@@ -29,6 +29,7 @@ class Reply:
         self._client = client
         self._channel = channel
         self._user = user
+        self.response_url = response_url
         self._webhook = (
             WebhookClient(response_url, timeout=10, retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)])
             if response_url
