@@ -60,8 +60,9 @@ def test_the_approvers_press_shows_the_session_first_and_submitting_closes_it(st
     card = card_of(stage, f'{number} reason="a <leak> of *connections*"')
     said = text_of(dialog_of(stage.bob, card, "Close Session"))
     for fact in (
-        "Asked by <@U01ALICE>", "Reason a <leak> of *connections*", f"Session ID {number}", "User teller",
-        "Database Name depot", "Nothing of that has changed since it was asked for.", "disconnects the client",
+        "Asked by <@U01ALICE>", "Data source demo", "Reason a <leak> of *connections*", f"Session ID {number}",
+        "User teller", "Database Name depot", "Nothing of that has changed since it was asked for.",
+        "disconnects the client",
     ):  # fmt: skip
         assert fact in said
     assert stage.row(number), "looking closes nothing"

@@ -35,8 +35,7 @@ def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequenc
     head: list[kit.Block] = [parts.header("Record of closes")]
     head.append(
         parts.context(
-            f"{len(shown)} shown of {len(told):,} since {parts.moment(since, '{date_short_pretty} {time_secs}')}, the "
-            "newest first. Times are UTC.",
+            f"{len(shown)} shown of {len(told):,} since {since:%Y-%m-%d %H:%M:%S}, the newest first. Times are UTC.",
             kit.PlainText(cut(visible(question), 300), emoji=False),
         )
     )
@@ -148,13 +147,15 @@ def _table(shown: Sequence[Told]) -> kit.Block:
     for one in shown:
         person = one.entry.person
         who = kit.RichTextSection([kit.RichTextUser(person.id)]) if person else kit.RawText("-")
-        cells.append([kit.RawText(_time(one)), who, kit.RawText(cut(what(one), _WHAT))])
+        cells.append([kit.RawText(_time(one, shown)), who, kit.RawText(cut(what(one), _WHAT))])
     settings = [kit.ColumnSettings(align="left"), kit.ColumnSettings(align="left"), kit.ColumnSettings(is_wrapped=True)]
     return kit.TableBlock(cells, column_settings=settings, block_id="audit.table")
 
 
 def _text(shown: Sequence[Told]) -> list[kit.Block]:
-    rows = [[_time(one), one.entry.person.id if one.entry.person else "-", cut(what(one), _WHAT)] for one in shown]
+    rows = [
+        [_time(one, shown), one.entry.person.id if one.entry.person else "-", cut(what(one), _WHAT)] for one in shown
+    ]
     return parts.preformatted(tabulate(rows, headers=["Time", "Who", "What"], disable_numparse=True))
 
 
@@ -162,8 +163,10 @@ def _length(shown: Sequence[Told]) -> int:
     return sum(len(cut(what(one), _WHAT)) + 40 for one in shown)
 
 
-def _time(told: Told) -> str:
-    return f"{told.entry.at:%m-%d %H:%M:%S}"
+def _time(told: Told, shown: Sequence[Told]) -> str:
+    """Leave out the day where it is the same for all: phones are narrow."""
+    one_day = len({one.entry.at.date() for one in shown}) == 1
+    return f"{told.entry.at:%H:%M:%S}" if one_day else f"{told.entry.at:%m-%d %H:%M:%S}"
 
 
 def _reviews(reviews: Sequence[ClosingRequest]) -> list[kit.Block]:

@@ -158,6 +158,8 @@ def changes(before: Session, now: Session) -> str:
         told.append("it was idle, now it runs a query")
     elif now.running and (before.trace_id, before.sql_id) != (now.trace_id, now.sql_id):
         told.append("it runs another query")
+    elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
+        told.append("it has worked in between and is idle again")
     if before.in_transaction and not now.in_transaction:
         told.append("its transaction has ended")
     elif now.in_transaction and not before.in_transaction:
@@ -185,7 +187,7 @@ def _queries_meaning(sessions: list[Session]) -> str:
     if not running:
         return "does nothing: all of them are idle, no query runs."
     keep, idle = sum(map(_keeps_transaction, running)), len(sessions) - len(running)
-    parts = [f"stops the {_number(len(running), 'query', 'queries')} that run; the sessions stay."]
+    parts = [f"stops the {_number(len(running), 'query that runs', 'queries that run')}; the sessions stay."]
     if keep:
         parts.append(f"{_number(keep, 'keeps its', 'keep their')} open transaction and the locks.")
     if idle:
