@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+FAULTS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,11 +10,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SEEKDB_14 := pylibseekdb==1.4.0.post1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format screenshots
+.PHONY: help demo test faults lint format lock audit screenshots
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 	@echo "  PYTHON=python3.12 chooses the Python for .venv, PYTEST_ARGS='-k demo' goes to pytest,"
+	@echo "  FAULTS_ARGS='--short' to make faults,"
 	@echo "  DEMO_PORT=8027 is the demo's page, DEMO_DATABASE=mysql://user:password@host:port its database."
 
 demo: $(VENV)/.installed-demo ## A page like a Slack channel on an embedded OceanBase with live traffic
@@ -21,6 +23,9 @@ demo: $(VENV)/.installed-demo ## A page like a Slack channel on an embedded Ocea
 
 test: $(VENV)/.installed-dev $(VENV)/.installed-seekdb-1.4 lint ## Lint, types and all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+faults: $(VENV)/.installed-dev $(VENV)/.installed-seekdb-1.4 ## Every fault many times over: wrong, double and lost closes, in one table
+	@$(BIN)/python -m tests.faults $(FAULTS_ARGS)
 
 lint: $(VENV)/.installed-dev ## Style and types
 	$(BIN)/ruff check .
@@ -30,6 +35,12 @@ lint: $(VENV)/.installed-dev ## Style and types
 format: $(VENV)/.installed-dev ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: ## Pin anew, with hashes, what the bot runs on (requirements.lock); takes two minutes
+	@PYTHON=$(PYTHON) bash .ci/lock
+
+audit: ## Ask the Python advisory database about what is pinned
+	@PYTHON=$(PYTHON) bash .ci/audit
 
 screenshots: $(VENV)/.installed-dev ## The README's pictures, from a demo that runs
 	@$(BIN)/python -m tests.take_screenshots

@@ -3,48 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
-import logging
-import signal
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
 
 import structlog
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackClientError
-from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 
-from bot import __version__, checks
-from bot.access import Access, Right, Rule
+from bot import __version__, checks, logs
+from bot.access import Access
 from bot.app import Identity, SessionBot
 from bot.closing.audit import Audit
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
-from bot.closing.model import Approval, Budget
 from bot.closing.requests import ClosingRequests
-from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
-from bot.errors import DataSourceError
-from bot.sessions.endpoint import Endpoint
-from bot.sessions.protection import Protected
+from bot.configured import access_rules, closing_rules, data_source, read_only, slack_client
+from bot.errors import BusyError, ConfigurationError, DataSourceError, SessionBotError, StoreError
+from bot.health import Health, SlackSeen
+from bot.lifecycle import Grace, Signals, ignore_hangups, until_slack_answers
+from bot.metrics import Metrics
+from bot.observed import ObservedClient
+from bot.recorded import RecordedStore
+from bot.server import Pages, Server
+from bot.sessions.database import PoolUse
 from bot.sessions.service import SessionService
-from bot.sessions.source import DataSource, DataSourceOptions
-from bot.settings import DataSourceSettings, Settings, SlackSettings, load
+from bot.sessions.source import DataSource
+from bot.settings import Loaded, Settings, SlackSettings, load
 from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import update
+from bot.slack.text import visible
 from commands import audit, closing_cards, deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
 
-T = TypeVar("T")
+STORE_AGAIN = 5.0  # seconds between two tries to set up a store that was away at the start
+KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connections that are idle for minutes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,12 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check() -> int:
     """Try everything the configuration names; 0 when all of it works."""
     loaded = load()
-    reports = checks.everything(loaded, _client(loaded.slack) if loaded.slack else None, _data_source)
+    reports = checks.everything(loaded, slack_client(loaded.slack) if loaded.slack else None, data_source)
     for ok, text in reports:
         if ok:
-            print(f"ok       {text}")
+            print(f"ok       {visible(text)}")
     for text in (*loaded.problems, *(text for ok, text in reports if not ok)):
-        print(f"problem  {text}")
+        print(f"problem  {visible(text)}")
     failed = bool(loaded.problems) or not all(ok for ok, _ in reports)
     print("Not everything works; see above." if failed else "Everything works.")
     return 1 if failed else 0
@@ -77,16 +81,21 @@ def check() -> int:
 
 def run() -> int:
     """Start the bot and stop it on SIGTERM or Ctrl-C."""
-    _log_setup()
+    logs.set_up()
+    ignore_hangups()
     loaded = load()
-    client = _client(loaded.slack) if loaded.slack else None
-    refused = checks.refusals(loaded, client, _data_source)
+    client = slack_client(loaded.slack) if loaded.slack else None
+    refused = checks.refusals(loaded, client, data_source)
     if refused or client is None or loaded.slack is None or loaded.settings is None:
         print("session-bot does not start:", file=sys.stderr)
         for line in refused:
-            print(f"problem  {line}", file=sys.stderr)
+            print(f"problem  {visible(line)}", file=sys.stderr)
         return 1
-    return _serve(client, loaded.slack, loaded.settings)
+    try:
+        return _serve(client, loaded.slack, loaded.settings)
+    except ConfigurationError as error:
+        print(f"session-bot does not start:\nproblem  {error}", file=sys.stderr)
+        return 1
 
 
 def demo() -> int:
@@ -100,61 +109,144 @@ def demo() -> int:
     return run_demo()
 
 
-def _serve(client: WebClient, slack: SlackSettings, settings: Settings) -> int:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    identity = _until_slack_answers(lambda: Identity.read(client), stop)
+def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> int:
+    signals, grace, seen = Signals(), Grace(), SlackSeen()
+    client.observer = metrics = Metrics(__version__, seen.called)
+    health = Health(seen.report, __version__)
+    server = _server(slack, health, metrics)
+    identity = until_slack_answers(lambda: Identity.read(client), signals)
     if identity is None:
+        server.stop()
         return 0
-    store = Store(settings.store.url.get_secret_value())
-    store.create()
-    service = _service(settings)
-    bot = SessionBot(client, identity)
-    _register(bot, client, identity, settings, service, store)
-    threading.Thread(target=_warm_up, args=(service,), name="warm-up", daemon=True).start()
-    socket = SocketModeHandler(bot.bolt, slack.app_token.get_secret_value())
+    store = RecordedStore(settings.store.url.get_secret_value(), metrics.concluded)
+    secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
+    bot = SessionBot(client, identity, secret, metrics)
+    running = _Running(bot, client, identity, slack, store, grace, metrics, health, seen)
     try:
-        _until_slack_answers(socket.connect, stop)
-        log.info("ready", version=__version__, sources=list(service.names))
-        stop.wait()
+        store.create_once()
+    except StoreError as error:
+        log.warning("store not ready, trying again", error=error.sentence)
+    running.use(settings)
+    metrics.read_out(lambda: bot.waiting, running.pools)
+    bot.periodically(STORE_AGAIN, store.create_once)
+    socket = SocketModeHandler(bot.bolt, slack.app_token.get_secret_value()) if slack.app_token else None
+    try:
+        if socket is None:
+            server.take_events(bot.bolt)
+        else:
+            seen.connected = socket.client.is_connected
+            until_slack_answers(socket.connect, signals)
+        log.info("ready", version=__version__, sources=list(running.service.names))
+        signals.wait(running.reload)
         log.info("stopping")
+        grace.end_in_time()
     finally:
-        socket.close()  # type: ignore[no-untyped-call]  # so in Bolt's types
-        bot.stop()
-        service.close()
+        bot.stop(server.stop if socket is None else socket.close)
+        server.stop()
+        running.service.close()
         store.close()
     log.info("stopped")
     return 0
 
 
-def _until_slack_answers(ask: Callable[[], T], stop: threading.Event) -> T | None:
-    """Ask again and again, since Slack may be away for a while; None when told to stop meanwhile."""
-    pause = 1.0
-    while not stop.is_set():
-        try:
-            return ask()
-        except (SlackClientError, OSError) as error:
-            log.warning("Slack cannot be reached, trying again", seconds=pause, error=type(error).__name__)
-            stop.wait(pause)
-            pause = min(pause * 2, 30.0)
-    return None
+def _server(slack: SlackSettings, health: Health, metrics: Metrics) -> Server:
+    server = Server(slack.listens_on, Pages(health.report, metrics.page), takes_events=slack.app_token is None)
+    server.start()
+    return server
+
+
+class _Running:
+    """The parts that stay, and the configuration that they work with now; another may take its place."""
+
+    def __init__(
+        self, bot: SessionBot, client: WebClient, identity: Identity, slack: SlackSettings, store: Store,
+        grace: Grace, metrics: Metrics, health: Health, seen: SlackSeen,
+    ) -> None:  # fmt: skip
+        self.service = SessionService([])
+        self._bot = bot
+        self._client = client
+        self._slack = slack
+        self._store = store
+        self._grace = grace
+        self._metrics = metrics
+        self._health = health
+        self._seen = seen
+        self._directory = SlackDirectory(client, identity.team)
+        self._settings: Settings | None = None
+        self._reloading = threading.Lock()
+
+    def pools(self) -> dict[str, PoolUse]:
+        """How busy the connections of each data source are."""
+        service = self.service  # another one may take its place meanwhile
+        return {name: service.source(name).pool_use for name in service.names}
+
+    def use(self, settings: Settings) -> None:
+        """Work with these settings from now on; what is under way ends with those before."""
+        before = {name: self.service.source(name) for name in self.service.names}
+        wanted = [data_source(name, source, self._metrics.visited) for name, source in settings.data_sources.items()]
+        sources = [before[one.name] if one.name in before and before[one.name].is_like(one) else one for one in wanted]
+        self.service = service = SessionService(sources)
+        access = Access(access_rules(settings), self._directory, read_only(settings))
+        _register(self._bot, self._client, settings, service, self._store, access, self._directory, self._grace.wait)
+        looks = {source.name: source.check for source in sources}
+        self._health.watch(self._store.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
+        self._settings = settings
+        for name, source in before.items():
+            if source not in sources:
+                source.close()
+                log.info("data source closed", source=name)
+        threading.Thread(target=_warm_up, args=(service,), name="warm-up", daemon=True).start()
+
+        def keep_warm() -> None:
+            _warm_up(service)
+
+        self._bot.periodically(KEEP_WARM_EVERY, keep_warm)
+
+    def reload(self) -> None:
+        """Read the configuration again, in a thread of its own; what is wrong is refused whole."""
+        threading.Thread(target=self._reload, name="reload", daemon=True).start()
+
+    def _reload(self) -> None:
+        with self._reloading:
+            loaded = load()
+            problems = self._refusals(loaded)
+            if problems or loaded.settings is None:
+                log.error("new configuration refused, the one before stays", problems=problems)
+                return
+            self.use(loaded.settings)
+            log.info("configuration read again", sources=list(self.service.names), rules=len(loaded.settings.access))
+
+    def _refusals(self, loaded: Loaded) -> list[str]:
+        problems, before = list(loaded.problems), self._settings
+        if before is None or loaded.settings is None:
+            return problems
+        at_start = "is read at the start only; restart the bot to change it"
+        if loaded.slack != self._slack:
+            problems.append(f"SLACK_…, PORT, HEALTH_PORT: what reaches Slack {at_start}")
+        if loaded.settings.store != before.store:
+            problems.append(f"store.url: {at_start}")
+        others = {name: one for name, one in loaded.data_sources.items() if one != before.data_sources.get(name)}
+        return problems + checks.refused_logins(others, data_source)
+
+    def _ask_slack_again(self) -> None:
+        if self._seen.unreachable:
+            with contextlib.suppress(SlackClientError, OSError):
+                self._client.auth_test()
 
 
 def _register(
-    bot: SessionBot, client: WebClient, identity: Identity, settings: Settings, service: SessionService, store: Store
-) -> None:
-    read_only = [name for name, source in settings.data_sources.items() if source.read_only]
-    directory = SlackDirectory(client, identity.team)
-    access = Access(_access_rules(settings), directory, read_only)
-    rules = _closing_rules(settings)
+    bot: SessionBot, client: WebClient, settings: Settings, service: SessionService, store: Store, access: Access,
+    directory: SlackDirectory, wait: Callable[[float], object],
+) -> None:  # fmt: skip
+    rules = closing_rules(settings)
     requests = ClosingRequests(service, access, store, rules, _now)
     consent = Consent(access, store, rules, _now)
-    closer = Closer(service, consent, store, rules, _now, threading.Event().wait)
+    closer = Closer(service, consent, store, rules, _now, wait)
     record = Audit(store, access, _now)
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)
-    full_sql = {name: source.show_sql == "full" for name, source in settings.data_sources.items()}
+    # Cards of data sources that are no longer there are still rewritten.
+    full_sql = defaultdict(bool, {name: one.show_sql == "full" for name, one in settings.data_sources.items()})
     show_command = show.ShowCommand(service, record, access, defaults, full_sql)
     cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, partial(update, client))
     kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
@@ -190,87 +282,24 @@ def _register(
         bot.periodically(3600, let_go)
 
 
-def _service(settings: Settings) -> SessionService:
-    return SessionService([_data_source(name, source) for name, source in settings.data_sources.items()])
-
-
-def _data_source(name: str, source: DataSourceSettings) -> DataSource:
-    endpoint = Endpoint.of(name, source.host, source.port, source.user, source.password.get_secret_value())
-    protected = Protected(source.protected_users, source.protected_modules, tuple(source.protected_sources))
-    return DataSource(endpoint, DataSourceOptions(source.tenants, protected, source.kind))
-
-
-def _closing_rules(settings: Settings) -> ClosingRules:
-    return ClosingRules(
-        settings.closing.confirm_within,
-        settings.closing.require_reason,
-        {
-            name: SourceRules(
-                Approval(source.approval),
-                {tenant: Approval(approval) for tenant, approval in source.tenant_approval.items()},
-                source.break_glass_after,
-                source.max_targets,
-                Budget(source.budget, source.budget_window),
-            )
-            for name, source in settings.data_sources.items()
-        },
-    )
-
-
-def _access_rules(settings: Settings) -> list[Rule]:
-    return [
-        Rule(rule.who, frozenset(map(Right, rule.may)), rule.data_sources, rule.tenants, rule.channels)
-        for rule in settings.access
-    ]
-
-
-def _client(slack: SlackSettings) -> WebClient:
-    return WebClient(
-        token=slack.bot_token.get_secret_value(),
-        base_url=slack.api_url,
-        timeout=10,
-        retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)],
-    )
-
-
 def _warm_up(service: SessionService) -> None:
-    """Make the first connection of each data source before somebody needs it."""
+    """Make the first connection of each data source before somebody needs it, and keep servers from closing it."""
     with ThreadPoolExecutor(checks.SOURCES_AT_ONCE) as pool:
         for name, problem in pool.map(lambda name: (name, _failure(service.source(name))), service.names):
             if problem:
                 log.warning("data source not ready", source=name, error=str(problem))
 
 
-def _failure(source: DataSource) -> DataSourceError | None:
+def _failure(source: DataSource) -> SessionBotError | None:
     try:
-        source.description()
-    except DataSourceError as error:
+        source.check()
+    except (DataSourceError, BusyError) as error:
         return error
     return None
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _log_setup() -> None:
-    terminal = sys.stderr.isatty()
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.format_exc_info]),
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    # Bolt and the SDK log payloads below this level.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from slack_sdk import WebClient
@@ -40,6 +40,13 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
 
 def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[str]:
     """What must be mended before the bot can be of use. A server that is down is not among it."""
+    problems = [*loaded.problems, *(text for ok, text in _slack(client) if ok is False)]
+    problems += refused_logins(loaded.data_sources, make_source)
+    return problems + [text for ok, text in _store(loaded) if ok is False]
+
+
+def refused_logins(data_sources: Mapping[str, DataSourceSettings], make_source: MakeSource) -> list[str]:
+    """Say which of these data sources refuse the login; one that is down does not."""
 
     def login(named: tuple[str, DataSourceSettings]) -> str | None:
         try:
@@ -50,10 +57,8 @@ def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) 
             return None  # it is down; the bot starts all the same and recovers with it
         return None
 
-    problems = [*loaded.problems, *(text for ok, text in _slack(client) if ok is False)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
-        problems += filter(None, pool.map(login, loaded.data_sources.items()))
-    return problems + [text for ok, text in _store(loaded) if not ok]
+        return list(filter(None, pool.map(login, data_sources.items())))
 
 
 def _slack(client: WebClient | None) -> list[Report]:
@@ -71,16 +76,20 @@ def _slack(client: WebClient | None) -> list[Report]:
 def _store(loaded: Loaded) -> list[Report]:
     if loaded.settings is None:
         return []
+    url = loaded.settings.store.url.get_secret_value()
     try:
-        store = Store(loaded.settings.store.url.get_secret_value())
-        try:
-            store.create()
-            with store.reading() as connection:
-                number, chained = record.newest(connection)
-        finally:
-            store.close()
+        store = Store(url)
     except StoreError as error:
         return [(False, f"store.url: {error}")]
+    try:
+        store.create()
+        with store.reading() as connection:
+            number, chained = record.newest(connection)
+    except StoreError as error:
+        # A file that cannot be made is a wrong setting; a server may be away and come back.
+        return [(False if url.startswith("sqlite") else None, f"store.url: {error}")]
+    finally:
+        store.close()
     newest = f"; the newest is number {number}, {chained[:16]}" if number else ""
     return [(True, f"store: requests and records can be written{newest}")]
 

@@ -10,6 +10,7 @@ SessionBotError
 ├── BudgetError                 so much was closed there within a short time that somebody must agree to more
 ├── StoreError                  requests and records cannot be written or read
 ├── BusyError                   too much is waiting already
+├── StoppedError                the bot ends before it could see what came of a close
 └── DataSourceError             the database did not do what was asked
     ├── DataSourceUnreachableError
     ├── DataSourceTimeoutError
@@ -103,6 +104,10 @@ class StoreError(SessionBotError):
 
 class BusyError(SessionBotError):
     """Too many commands are waiting already; this one was not taken."""
+
+
+class StoppedError(SessionBotError):
+    """The bot is being stopped and what was sent is not yet seen to have worked; its record is finished later."""
 
 
 class DataSourceError(SessionBotError):

@@ -16,7 +16,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -137,13 +148,31 @@ class StoreSettings(_Strict):
 
 
 class SlackSettings(BaseSettings):
-    """How to reach Slack."""
+    """How to reach Slack, and how Slack reaches the bot: Socket Mode with an app token, else HTTP mode."""
 
-    model_config = SettingsConfigDict(env_prefix="SLACK_", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SLACK_", extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     bot_token: Annotated[SecretStr, AfterValidator(_token("xoxb-"))]
-    app_token: Annotated[SecretStr, AfterValidator(_token("xapp-"))]
+    app_token: Annotated[SecretStr, AfterValidator(_token("xapp-"))] | None = None
+    signing_secret: Annotated[Annotated[SecretStr, Field(min_length=8)] | None, Field(validate_default=True)] = None
     api_url: Annotated[str, Field(pattern=r"^https?://.+/api/$")] = "https://slack.com/api/"
+    # Where the bot listens: in HTTP mode for Slack as well, in Socket Mode for health and metrics if at all.
+    port: Annotated[int, Field(ge=1, le=65535, validation_alias="PORT")] = 3000
+    health_port: Annotated[int | None, Field(ge=1, le=65535, validation_alias="HEALTH_PORT")] = None
+
+    @field_validator("signing_secret")
+    @classmethod
+    def _one_mode(cls, secret: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        if "app_token" in others.data and (others.data["app_token"] is None) == (secret is None):
+            raise PydanticCustomError("two_modes" if secret else "no_mode", "one of the two tokens")
+        return secret
+
+    @property
+    def listens_on(self) -> int | None:
+        """The port to open, None for none."""
+        return self.port if self.app_token is None else self.health_port
 
     @classmethod
     def settings_customise_sources(
@@ -222,8 +251,9 @@ def _load_slack(problems: list[str]) -> SlackSettings | None:
         return SlackSettings()  # type: ignore[call-arg]  # the values come from the environment
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
-            name = "SLACK_" + str(problem["loc"][0]).upper()
-            problems.append(f"{name}: {_SLACK_HINTS[name]}")
+            name = str(problem["loc"][0]).upper()
+            name = name if name in _SLACK_HINTS else f"SLACK_{name}"
+            problems.append(_MODE_HINTS.get(problem["type"]) or f"{name}: {_SLACK_HINTS[name]}")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"SESSION_BOT_SECRETS: a file there cannot be read ({type(error).__name__})")
     return None
@@ -232,7 +262,16 @@ def _load_slack(problems: list[str]) -> SlackSettings | None:
 _SLACK_HINTS = {
     "SLACK_BOT_TOKEN": "set it to the app's Bot User OAuth Token, which starts with xoxb-",
     "SLACK_APP_TOKEN": "set it to an app-level token with connections:write, which starts with xapp-",
+    "SLACK_SIGNING_SECRET": "set it to the app's Signing Secret, from its Basic Information",
     "SLACK_API_URL": "it must start with http:// or https:// and end in /api/",
+    "PORT": "it is the port that Slack's requests come to in HTTP mode, a number from 1 to 65535",
+    "HEALTH_PORT": "it is the port of /healthz and /metrics in Socket Mode, a number from 1 to 65535",
+}
+_MODE_HINTS = {
+    "no_mode": "SLACK_APP_TOKEN: set it for Socket Mode, to an app-level token with connections:write, which starts "
+    "with xapp-; or set SLACK_SIGNING_SECRET for HTTP mode",
+    "two_modes": "SLACK_SIGNING_SECRET: SLACK_APP_TOKEN is set as well; leave this one out for Socket Mode, "
+    "or that one for HTTP mode",
 }
 
 

@@ -15,6 +15,7 @@ from bot.errors import BudgetError, InputError, RequestError, SessionBotError, T
 from bot.sessions.model import Mode
 from bot.slack.events import RESPONSE_URL, Press, Registrar, Submission
 from bot.slack.message import Message
+from bot.slack.patience import impatient
 from bot.slack.replies import Reply
 from bot.slack.typed import repaired
 from bot.slack.views import closing_card, closing_modal, notices
@@ -42,9 +43,7 @@ class ClosingCards:
 
     def show(self, request: ClosingRequest, reply: Reply) -> None:
         """Post the card of a new request."""
-        place = reply.post_card(self._open_card(request))
-        if place is not None:
-            self.requests.place_card(request, place)
+        reply.post_card(self._open_card(request), lambda place: self.requests.place_card(request, place))
 
     def confirm(self, press: Press, mode: Mode) -> None:
         """Carry out what a card stands for."""
@@ -139,7 +138,11 @@ class ClosingCards:
             self._rewrite(request)
         for request in self.requests.unshown():
             not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
-            if time.monotonic() >= not_before and not self._rewrite(request):
+            if time.monotonic() < not_before:
+                continue
+            with impatient():  # one card that Slack does not take holds up no other
+                shown = self._rewrite(request)
+            if not shown:
                 self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
 
     def follow(self) -> None:
@@ -162,10 +165,11 @@ class ClosingCards:
 
         def progress(message: Message) -> bool:
             nonlocal left
-            if place is not None and self.update(place, message):
-                return True
-            left -= 1
-            return left >= 0 and reply.replace(message)
+            with impatient():  # whoever waits for Slack would look later at what was closed
+                if place is not None and self.update(place, message):
+                    return True
+                left -= 1
+                return left >= 0 and reply.replace(message)
 
         def result(message: Message) -> bool:
             return reply.replace(message, ts=place.ts if place is not None else "")
@@ -180,7 +184,9 @@ class ClosingCards:
             show_progress(closing_card.closing_progress(request, note, full_sql=self.full_sql[request.source]))
 
         try:
-            request = self.closer.confirm(request_id, event.person, event.channel, mode, progress, typed=typed)
+            request = self.closer.confirm(
+                request_id, event.person, event.channel, mode, progress, typed=typed, delivery=event.delivery
+            )
         except RequestError:
             self._show_as_it_is(request_id, show_result)
             raise
@@ -192,7 +198,7 @@ class ClosingCards:
     def _show_as_it_is(self, request_id: str, rewrite: Rewrite) -> None:
         """Rewrite a card whose buttons no longer fit what became of its request."""
         request = self.requests.find(request_id)
-        if request is not None and request.state is not State.CLAIMED:
+        if request is not None and request.state not in (State.CLAIMED, State.OPEN):  # an expired one follows by itself
             self._show_result(request, rewrite)
 
     def _show_result(self, request: ClosingRequest, rewrite: Rewrite) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from bot.access import Access, Right
 from bot.errors import SourceOpenError
 from bot.sessions.model import SessionQuery
@@ -91,6 +93,7 @@ class SessionsCommand:
         source = query.source or ""
         scope = self.access.scope(event.person, Right.VIEW, source, event.channel)
         page = self.sessions.page(source, query, scope.tenants)
+        structlog.contextvars.bind_contextvars(rows=len(page.sessions))  # for the line that the log gets of it
         return session_list.session_list(page, notes, full_sql=self.full_sql[source])
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,10 +30,11 @@ class RunningBot:
     def __init__(
         self, sandbox: SlackSandbox, database: EmbeddedServer, folder: Path, *,
         access: str = ACCESS, more: str = "", source: str = "", first: str = "", user: str = "root@sys",
-        password: str = "", port: int = 0,
+        password: str = "", port: int = 0, store: str = "", command: Sequence[str] = ("-m", "bot", "run"),
     ) -> None:  # fmt: skip
         self._sandbox = sandbox
         self._folder = folder
+        self.command = tuple(command)  # what runs at the next start
         self.config = folder / "session-bot.toml"
         self.log = folder / "bot.log"
         self.config.write_text(
@@ -47,12 +49,13 @@ protected_users = ["guarded"]
 {source}
 {access}
 [store]
-url = "sqlite:///{folder / "store.db"}"
+url = "{store or f"sqlite:///{folder / 'store.db'}"}"
 {more}
 """,
             encoding="utf-8",
         )
         self._process: subprocess.Popen[bytes] | None = None
+        self._before = 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,24 +65,32 @@ url = "sqlite:///{folder / "store.db"}"
             "PYTHONPATH": str(ROOT),
             "SLACK_BOT_TOKEN": self._sandbox.world.bot_token,
             "SLACK_APP_TOKEN": self._sandbox.world.app_token,
+            "SLACK_SIGNING_SECRET": "",  # set on this machine or not, this is Socket Mode
             "SLACK_API_URL": self._sandbox.api_url,
             "SESSION_BOT_CONFIG": str(self.config),
         }
 
     def start(self) -> None:
         """Start the process and wait until it is connected."""
-        before = self._sandbox.connections
+        self._before = self._sandbox.connections
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bot", "run"],
+                [sys.executable, *self.command],
                 cwd=self._folder, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         process = self._process
-        self._sandbox.wait_for(
-            lambda: self._sandbox.connections > before or process.poll() is not None, 20, "the bot's connection"
-        )
+        self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, 20, "the bot's connection")
         if process.poll() is not None:
             raise AssertionError(f"the bot ended with {process.returncode}:\n{self.log.read_text()}")
+
+    def is_ready(self) -> bool:
+        """Whether it is connected to Slack."""
+        return self._sandbox.connections > self._before
+
+    def signal(self, number: int) -> None:
+        """Send its process a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def stop(self) -> int:
         """End it as systemd would and return its exit status."""
@@ -87,6 +98,11 @@ url = "sqlite:///{folder / "store.db"}"
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=25)
+
+    def ended(self, timeout: float) -> int:
+        """Wait for its end, which somebody else has caused, and return its exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout)
 
     def kill(self) -> None:
         """End it as a crash would."""

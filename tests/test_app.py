@@ -12,7 +12,8 @@ import pytest
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 
-from bot.app import REMEMBER, Deliveries, Identity, SessionBot
+from bot.app import Identity, SessionBot
+from bot.deliveries import REMEMBER, Deliveries
 from bot.demo.slack.server import SlackSandbox
 from bot.errors import DataSourceError, InputError
 from bot.slack.events import Command

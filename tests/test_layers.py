@@ -19,11 +19,22 @@ MAY = {
     # Slack's payloads say who acts, so that its events carry a Person of bot.access.
     "bot.slack": {"bot.errors", "bot.access", "bot.sessions", "bot.closing"},
     "commands": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
-    "bot.app": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
+    "bot.logs": {"bot.slack"},
+    "bot.lifecycle": {"bot.errors"},
+    "bot.server": {"bot.errors"},
+    "bot.health": {"bot.errors"},
+    "bot.metrics": {"bot.sessions", "bot.closing"},
+    "bot.recorded": {"bot.closing"},
+    "bot.observed": set(),
+    "bot.deliveries": {"bot.errors", "bot.slack"},
+    "bot.app": {
+        "bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.deliveries",
+    },
     "bot.settings": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
     "bot.checks": {"bot.errors", "bot.sessions", "bot.closing", "bot.settings"},
+    "bot.configured": {"bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.settings"},
     "bot.demo": set(),
-}
+}  # fmt: skip
 FILES = sorted(path for folder in OURS for path in (ROOT / folder).rglob("*.py"))
 BUILDS = {"open", "connect", "create_engine", "App", "WebClient", "getenv", "load", "Settings", "read_text"}
 
@@ -68,6 +79,8 @@ def test_drivers_and_platforms_are_known_in_one_place_each(path: Path) -> None:
         assert "pymysql" not in roots or module == "bot.sessions.database"
     if layer_of(module) in ("bot.sessions", "bot.closing", "bot.access", "bot.errors"):
         assert not {root for root in roots if root.startswith("slack")}
+    assert "prometheus_client" not in roots or module == "bot.metrics"
+    assert "waitress" not in roots or module == "bot.server"
     if not module.startswith("bot.slack"):
         assert "slackblocks" not in roots, "Block Kit is built in bot/slack/views alone"
 

@@ -54,7 +54,7 @@ class Aftermath:
             outcome = press.findings[number].outcome
             if outcome in _UNFINISHED:
                 until = now + ENDS_WITHIN
-            elif outcome is Outcome.CLOSED and sent.known is not None:
+            elif outcome is Outcome.CLOSED and sent.known is not None and sent.session.running:
                 until = now + COMES_BACK_WITHIN
             else:
                 continue
@@ -116,8 +116,11 @@ def alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
 
 
 def _same_work(before: Session, now: Session) -> bool:
-    """Whether a session runs the same statement on the same database, or is idle as the other was."""
-    if before.database != now.database or before.running != now.running:
+    """Whether a session runs the same statement on the same database.
+
+    An idle one does nothing that could be told from what any other new session of an application does.
+    """
+    if before.database != now.database or not now.running:
         return False
     if before.sql_id or now.sql_id:
         return before.sql_id == now.sql_id

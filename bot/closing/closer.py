@@ -46,15 +46,15 @@ class Closer:
         self._wait = wait
         self._sender = Sender(sessions, store)
         self._aftermath = Aftermath(sessions, store, clock)
-        self._started = clock()
 
     def confirm(
         self, request_id: str, person: Person, channel: str, mode: Mode, progress: Progress, *,
-        typed: int | None = None,
+        typed: int | None = None, delivery: str = "",
     ) -> ClosingRequest:  # fmt: skip
         """Close what the request names, as far as it is still what it was, and return it with its outcomes.
 
-        ``typed`` is the number of sessions as the person typed it, where the request wants that.
+        ``typed`` is the number of sessions as the person typed it, where the request wants that; ``delivery``
+        names the press, so that one that is delivered again after the bot was stopped closes nothing.
         ``progress`` is told when it takes longer than two seconds, then about every three.
         Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
@@ -66,7 +66,8 @@ class Closer:
                 f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
                 f"Press {mode.value} on the card and type {number}."
             )
-        if not self._store.claim(request, person, mode, self._clock(), self._rules.of(request.source).budget):
+        budget = self._rules.of(request.source).budget
+        if not self._store.claim(request, person, mode, self._clock(), budget, delivery):
             raise too_late(self._consent.find(request_id), self._clock())
         try:
             press = Press(self._consent.find(request_id), mode, self._clock, progress)
@@ -97,7 +98,7 @@ class Closer:
         """
         before = self._clock() - LEASE
         if not self._store.shared:  # then nobody but the process before this one can have left them
-            before = max(before, self._started)
+            before = max(before, self._store.opened)
         finished = []
         for request in self._store.abandoned(before):
             if all(target.intent_at is None for target in request.targets):

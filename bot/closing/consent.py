@@ -169,6 +169,10 @@ def too_late(request: ClosingRequest, now: datetime) -> RequestError:
             f"This closing request has expired. Nothing was closed by this press. Ask again: {_again(request)}"
         )
     first = _who(request.decided_by)
+    if request.state is State.OPEN:
+        return RequestError(
+            "The bot was stopped while it was at this press, and nothing was sent. Nothing was closed. Press again."
+        )
     if request.state is State.CANCELLED:
         return RequestError("This closing request was cancelled. Nothing was closed by this press.", first=first)
     return RequestError(

@@ -143,7 +143,10 @@ class ClosingRequests:
     def unshown(self) -> list[ClosingRequest]:
         """Return requests that are over and whose cards could not be told so yet."""
         now = self._clock()
-        return self._store.unshown(now - _SHOWN_LATER, now - _BEING_SHOWN)
+        before = now - _BEING_SHOWN
+        if not self._store.shared:  # then nobody is at what the process before this one decided
+            before = max(before, self._store.opened)
+        return self._store.unshown(now - _SHOWN_LATER, before)
 
     def expire(self) -> list[ClosingRequest]:
         """Mark the requests that nobody decided in time; return them so that their cards can say so."""

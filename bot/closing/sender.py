@@ -73,7 +73,7 @@ class Sender:
     def _look_and_kill(self, press: Press, target: Target) -> None:
         pin = Pin.of(target.session)
         with self._sessions.source(press.request.source).console() as console:
-            known = alike(console, target.session) if press.mode is Mode.SESSION else None
+            known = alike(console, target.session) if press.mode is Mode.SESSION and target.session.running else None
             found = console.find(pin.id)
             current = next((one for one in found if pin.same_session(one)), None)
             refusal = self._refusal(press, pin, current, found)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +31,7 @@ class Store:
     def __init__(self, url: str) -> None:
         try:
             parsed = sa.engine.make_url(url)
+            self.opened = datetime.now(UTC)
             self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
             options: dict[str, Any] = {"connect_args": {"timeout": 5}}
             if self.shared:
@@ -83,10 +85,12 @@ class Store:
         return tables.to_request(row, targets)
 
     def claim(
-        self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None
-    ) -> bool:
+        self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None,
+        delivery: str = "",
+    ) -> bool:  # fmt: skip
         """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included.
 
+        A press whose ``delivery`` has taken it before, and was given up, does not take it again.
         Raises ``BudgetError`` where it would close more than may be closed on its data source ``within`` a time.
         """
         planned = request.affected(mode)
@@ -95,7 +99,7 @@ class Store:
                 budget.require(connection, request.source, planned, within, now)
             return self._decide(
                 connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
-                decided_mode=mode.value, planned=planned,
+                decided_mode=mode.value, planned=planned, pressed=delivery or None,
             )  # fmt: skip
 
     def cancel(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
@@ -107,9 +111,10 @@ class Store:
         self, connection: sa.Connection, request: ClosingRequest, state: State, person: Person, now: datetime,
         event: str, details: dict[str, Any], **more: object,
     ) -> bool:  # fmt: skip
+        another_press = sa.or_(_requests.c.pressed.is_(None), _requests.c.pressed != more.get("pressed"))
         changed = connection.execute(
             _requests.update()
-            .where(_open(request), _requests.c.expires_at > now.timestamp())
+            .where(_open(request), _requests.c.expires_at > now.timestamp(), another_press)
             .values(
                 state=state.value,
                 decided_by=person.id,
@@ -282,6 +287,13 @@ class Store:
         details = {"closes": within.most, "seconds": within.window.total_seconds()}
         with self.writing() as connection:
             record.append(connection, now, budget.EXTENDED, details, person=person, channel=channel, source=source)
+
+    def check(self) -> None:
+        """Read something. An SQLite file that was taken away would else be written to unseen until the bot ends."""
+        self.get("")
+        file = self._engine.url.database if self._engine.url.get_backend_name() == "sqlite" else None
+        if file and file != ":memory:" and not Path(file).exists():
+            raise StoreError("The store's file is gone. Put it back, or restart the bot. Check [store] url.")
 
     def _those(self, which: sa.ColumnElement[bool], limit: int | None = None) -> list[ClosingRequest]:
         with self.reading() as connection:

@@ -9,7 +9,7 @@ from bot.demo.endpoint import Endpoint
 from bot.demo.slack.server import SlackSandbox
 
 # A real workspace's tokens must not leak into the demo, and the SDK would send loopback through a proxy.
-FOREIGN = ("SLACK_", "SESSION_BOT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+FOREIGN = ("SLACK_", "SESSION_BOT", "PORT", "HEALTH_PORT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 FILE = """\
 # Written by the demo at every start.

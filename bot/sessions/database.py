@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pymysql
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, DataSourceTimeoutError
 from bot.sessions import failures
@@ -25,6 +27,9 @@ Row = tuple[Any, ...]
 # Connections kept open and used at once by one data source, and how many commands may wait for one.
 POOL_SIZE = 4
 WAITING = 24
+
+# "Too many connections", of a server or of a user (5271 is OceanBase's own, OCEANBASE.md section 4).
+_TOO_MANY = (1040, 1203, 1226, 5271)
 
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
 
@@ -42,15 +47,27 @@ class Connection:
         """The session id the server gave at the handshake."""
         return int(self._raw.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
+    def columns(self, view: str) -> dict[str, int]:
+        """Return the columns of a view, in upper case, with their types as MySQL's protocol numbers them.
+
+        Not by DESC: OceanBase refuses that to a login with SELECT on just this view. Raises as ``rows``.
+        """
+        _, described = self._run(f"SELECT * FROM {view} LIMIT 0", ())
+        return {str(name).upper(): int(kind) for name, kind, *_ in described}
+
     def rows(self, sql: str, values: Sequence[Value | Sequence[Value]] = ()) -> list[Row]:
         """Run one statement and return its rows.
 
         Raises one of the ``DataSourceError`` family.
         """
+        return self._run(sql, values)[0]
+
+    def _run(self, sql: str, values: Sequence[Value | Sequence[Value]]) -> tuple[list[Row], Sequence[Row]]:
+        """Return the rows and what the server says of their columns."""
         try:
             with self._raw.cursor() as cursor:
                 cursor.execute(sql, tuple(values) or None)
-                return list(cursor.fetchall())
+                return list(cursor.fetchall()), cursor.description or ()
         except (pymysql.Error, OSError) as error:
             translated = _explained(self._endpoint, error)
             # A statement that was given up on may still be answered: never use that socket again.
@@ -58,14 +75,32 @@ class Connection:
             raise translated from error
 
 
+# Told of each use of a pool: data source, seconds, and the kind of error, '' for none.
+Visited = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How busy the connections of a data source are."""
+
+    in_use: int
+    waiting: int
+    size: int
+
+
 class Pool:
     """The connections of one data source. Opens none until the first use."""
 
-    def __init__(self, endpoint: Endpoint, prepare: Sequence[str]) -> None:
+    def __init__(self, endpoint: Endpoint, prepare: Sequence[str], visited: Visited | None = None) -> None:
         self._endpoint = endpoint
         self._prepare = tuple(prepare)
+        self._visited: Visited = visited or (lambda _source, _seconds, _error: None)
         self._generation = 0
+        self._closed = False
+        self._guests = 0
+        self._guests_lock = threading.Lock()
         self._places = threading.BoundedSemaphore(POOL_SIZE + WAITING)
+        self._given_back = threading.Condition()
         # No overflow: the first connection, once made, is kept, so that listing and closing still
         # work while the server refuses new ones.
         self._pool = QueuePool(
@@ -87,21 +122,38 @@ class Pool:
                 f"{POOL_SIZE + WAITING} commands are already waiting for data source {self._endpoint.name}. "
                 "Nothing was done. Try again in a few seconds."
             )
+        started, error = time.monotonic(), ""
+        self._count(1)
         try:
             with self._borrow() as connection:
                 yield connection
+        except (DataSourceError, BusyError) as failed:
+            error = type(failed).__name__
+            raise
         finally:
+            self._count(-1)
             self._places.release()
+            self._visited(self._endpoint.name, time.monotonic() - started, error)
+
+    @property
+    def use(self) -> PoolUse:
+        """How busy it is now."""
+        in_use = self._pool.checkedout()
+        return PoolUse(in_use, max(0, self._guests - in_use), POOL_SIZE)
+
+    def _count(self, change: int) -> None:
+        with self._guests_lock:
+            self._guests += change
 
     @contextlib.contextmanager
     def _borrow(self) -> Iterator[Connection]:
         try:
-            fairy = self._pool.connect()
+            fairy = self._connect()
             # Where one connection broke the others mostly did too: those older than that are not used.
             while fairy.info.setdefault("generation", self._generation) != self._generation:
                 fairy.invalidate()
                 fairy.close()
-                fairy = self._pool.connect()
+                fairy = self._connect()
         except PoolTimeoutError as error:
             raise failures.timeout(self._endpoint) from error
         except (pymysql.Error, OSError) as error:
@@ -115,9 +167,27 @@ class Pool:
                 self._generation += 1
                 fairy.invalidate()
             fairy.close()
+            if self._closed:
+                self._pool.dispose()
+            with self._given_back:
+                self._given_back.notify()
+
+    def _connect(self) -> PoolProxiedConnection:
+        """Take a free connection or a new one; while the server refuses new ones, wait for one that is in use."""
+        deadline = time.monotonic() + READ_TIMEOUT
+        while True:
+            try:
+                return self._pool.connect()
+            except pymysql.err.OperationalError as error:
+                some = self._pool.checkedout() + self._pool.checkedin()
+                if error.args[0] not in _TOO_MANY or some <= 0 or time.monotonic() > deadline:
+                    raise
+                with self._given_back:
+                    self._given_back.wait(0.1)
 
     def close(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection, those in use as soon as they are given back."""
+        self._closed = True
         self._pool.dispose()
 
 

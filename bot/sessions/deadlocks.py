@@ -19,6 +19,7 @@ _ROWS = 60  # rows that are read for them: most deadlocks have two members
 _VIEWS = ("oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY", "oceanbase.DBA_OB_DEADLOCK_EVENT_HISTORY")
 _TENANTS = "oceanbase.DBA_OB_TENANTS"
 _NO_SUCH_VIEW = (1146, 1049)
+_DATES = (7, 12)  # TIMESTAMP and DATETIME in MySQL's protocol
 _TRANSACTION = re.compile(r"txid:(\d+)")
 
 
@@ -68,14 +69,14 @@ class History:
         """Find the view; None where the server has none or the login may not read it."""
         for view in _VIEWS:
             try:
-                columns = {str(row[0]).upper(): str(row[1]).lower() for row in connection.rows(f"DESC {view}")}
+                columns = connection.columns(view)
             except PrivilegeMissingError:
                 continue
             except DataSourceError as error:
                 if error.errno not in _NO_SUCH_VIEW:
                     raise
                 continue
-            return cls(view, "TENANT_ID" in columns, "int" not in columns.get("REPORT_TIME", ""))
+            return cls(view, "TENANT_ID" in columns, columns.get("REPORT_TIME") in _DATES)
         return None
 
     def statement(self, scope: Sequence[str] | None, since: timedelta, now: datetime) -> Statement:

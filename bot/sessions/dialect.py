@@ -50,6 +50,7 @@ class Dialect:
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     servers_view: str | None = None  # where the cluster's servers are listed
     transaction_column: str = "tx_id"  # their id in that view
+    lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (OCEANBASE.md 5.1)
     protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
 
@@ -105,12 +106,16 @@ class Dialect:
         return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
     def transaction(self, transaction_id: int) -> Statement | None:
-        """Select a row while that transaction is open; None where the server cannot say."""
-        if self.transaction_view is None:
-            return None
-        return Statement(
-            f"SELECT 1 FROM {self.transaction_view} WHERE {self.transaction_column} = %s LIMIT 1", (transaction_id,)
-        )
+        """Select a row while that transaction is open or somebody waits for its locks.
+
+        None where the server cannot say.
+        """
+        asked = []
+        if self.transaction_view is not None:
+            asked.append(f"(SELECT 1 FROM {self.transaction_view} WHERE {self.transaction_column} = %s LIMIT 1)")
+        if self.lock_view is not None:
+            asked.append(f"(SELECT 1 FROM {self.lock_view} WHERE block = 1 AND id1 = %s LIMIT 1)")
+        return Statement(" UNION ALL ".join(asked), (transaction_id,) * len(asked)) if asked else None
 
     def absent_servers(self) -> Statement | None:
         """Select address, port and status of the servers that do not serve; None on a single server."""

@@ -78,7 +78,7 @@ def _too_many(where: str, _endpoint: Endpoint, _text: str, errno: int) -> DataSo
 def _privilege(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
     return PrivilegeMissingError(
         f"The login {endpoint.user} of data source {where} lacks a privilege: {text[:200]}. "
-        "For OceanBase: GRANT SELECT ON oceanbase.* TO it; for MySQL and MariaDB: GRANT PROCESS ON *.* TO it.",
+        "For OceanBase: GRANT SELECT ON that view TO it; for MySQL and MariaDB: GRANT PROCESS ON *.* TO it.",
         errno=errno,
     )
 

@@ -63,7 +63,11 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     caveats = [*found.caveats, *([_ONLY[sees].format(user=user, tenant=tenant)] if sees in _ONLY else [])]
     if not tagged:
         caveats.append(f"Sessions of {login} are left out: the bot could not tell its own among them.")
-    details = OceanBaseDetails.probe(connection)
+    refused: list[str] = []
+    details = OceanBaseDetails.probe(connection, refused)
+    servers = readable(connection, "svr_ip, sql_port, status", _SERVERS, refused)
+    if found.view != _LAST_RESORT:  # whose own caveat says it all
+        caveats += [_without(view) for view in refused if tenant == _SYS or view not in _OF_SYS]
     return Dialect(
         name=name,
         view=found.view,
@@ -71,12 +75,13 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         own_values=(MODULE, login) if tagged else (login,),
         protected_users=PROTECTED_USERS,
         transaction_view=details.transactions,
+        lock_view=details.locks,
         caveats=tuple(caveats),
         sees=sees,
         closes=closes,
         login_tenant=tenant,
         details=details.read,
-        servers_view=readable(connection, "svr_ip, sql_port, status", _SERVERS),
+        servers_view=servers,
     )
 
 
@@ -84,6 +89,7 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
     """Return the best list of sessions that this login can read."""
     reasons: list[str] = []
     refused: PrivilegeMissingError | None = None
+    closed: list[str] = []
     for view in (_ALL_SERVERS, _ONE_SERVER):
         try:
             columns = _columns(connection, view)
@@ -93,7 +99,8 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
             reasons.append(f"{view} is empty")
         except PrivilegeMissingError as error:
             refused = error
-            reasons.append(f"this login may not read {view} (GRANT SELECT ON oceanbase.* TO it)")
+            reasons.append(f"this login may not read {view} (GRANT SELECT ON {view} TO it)")
+            closed.append(reasons[-1])
         except DataSourceError as error:
             if error.errno not in _NO_SUCH_VIEW:
                 raise
@@ -104,11 +111,11 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
         columns = _columns(connection, _LAST_RESORT)
     except DataSourceError as error:
         raise refused or error from error
-    return _ProcessList(_LAST_RESORT, columns, (_last_resort(reasons[-1]),))
+    return _ProcessList(_LAST_RESORT, columns, (_last_resort([*closed, *reasons][0]),))
 
 
 def _columns(connection: Connection, view: str) -> frozenset[str]:
-    return frozenset(str(row[0]).upper() for row in connection.rows(f"DESC {view}"))
+    return frozenset(connection.columns(view))
 
 
 def _one_server(reason: str) -> str:
@@ -154,6 +161,19 @@ _ONLY = {
     Reach.OWN: "The bot's login {user} sees only its own sessions. To see all of tenant {tenant}: "
     "GRANT PROCESS ON *.* TO it.",
 }
+
+_OF_SYS = ("oceanbase.__all_virtual_processlist", *_SERVERS)  # other tenants' logins are not expected to read them
+_TELLS = {
+    "OB_TRANSACTION_SCHEDULERS": "neither the age of a transaction is known nor when its rollback ends",
+    "OB_LOCKS": "who holds a row lock that a session waits for is not known",
+    "__all_virtual_processlist": "the plan of a running statement is not known",
+    "DBA_OB_SERVERS": "servers that are away are not named",
+}
+
+
+def _without(view: str) -> str:
+    what = next(told for name, told in _TELLS.items() if view.endswith(name))
+    return f"The bot's login may not read {view}, so {what} (GRANT SELECT ON it)."
 
 
 def _untagged(tenant: str, *, seekdb: bool) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import Connection
 from bot.sessions.details import Find, LockHolder, SessionDetails
 from bot.sessions.model import Session
@@ -25,14 +25,14 @@ class OceanBaseDetails:
     plans: str | None
 
     @classmethod
-    def probe(cls, connection: Connection) -> OceanBaseDetails:
-        """Find out which views there are."""
+    def probe(cls, connection: Connection, refused: list[str]) -> OceanBaseDetails:
+        """Find out which views there are; adds to ``refused`` those that are there, but not for this login."""
         return cls(
-            readable(connection, "tx_id, active_time", _TRANSACTIONS),
+            readable(connection, "tx_id, active_time", _TRANSACTIONS, refused),
             # With ID3 the view says which session holds the lock; without it (before 4.2.5 and 4.3.2)
             # the same columns mean something else (OCEANBASE.md 5.1).
-            readable(connection, "session_id, id3", _LOCKS),
-            readable(connection, "plan_id", _PLANS),
+            readable(connection, "session_id, id3", _LOCKS, refused),
+            readable(connection, "plan_id", _PLANS, refused),
         )
 
     def read(self, connection: Connection, session: Session, find: Find) -> SessionDetails:
@@ -100,14 +100,22 @@ class OceanBaseDetails:
         return tuple(sorted(int(row[0]) for row in rows))
 
 
-def readable(connection: Connection, columns: str, views: tuple[str, ...]) -> str | None:
-    """Return the first of these views that has the columns and may be read by this login."""
+def readable(connection: Connection, columns: str, views: tuple[str, ...], refused: list[str]) -> str | None:
+    """Return the first of these views that has the columns and may be read by this login.
+
+    Where there is none, the first that a privilege is lacking for is added to ``refused``.
+    """
+    closed = []
     for view in views:
         try:
             connection.rows(f"SELECT {columns} FROM {view} LIMIT 0")
         except (ConnectionLostError, DataSourceTimeoutError):
             raise
+        except PrivilegeMissingError:
+            closed.append(view)
+            continue
         except DataSourceError:
-            continue  # not in this version, or not for this login
+            continue  # not in this version
         return view
+    refused += closed[:1]
     return None

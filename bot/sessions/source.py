@@ -12,7 +12,7 @@ from typing import TypeVar
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
 from bot.sessions import deadlocks, kinds, statistics, variables
 from bot.sessions.address import host_of
-from bot.sessions.database import Connection, Pool, try_login
+from bot.sessions.database import Connection, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import SessionDetails
 from bot.sessions.dialect import Dialect
@@ -114,12 +114,12 @@ class Console:
 class DataSource:
     """One endpoint that the bot can reach, with its pool and its dialect as probed."""
 
-    def __init__(self, endpoint: Endpoint, options: DataSourceOptions) -> None:
+    def __init__(self, endpoint: Endpoint, options: DataSourceOptions, visited: Visited | None = None) -> None:
         self.name = endpoint.name
         self.options = options
         self._endpoint = endpoint
         self._prepare = kinds.PREPARE[options.kind]
-        self._pool = Pool(endpoint, self._prepare)
+        self._pool = Pool(endpoint, self._prepare, visited)
         self._dialect: Dialect | None = None
         self._probed_at = 0.0
         self._servers_asked_at = -SERVERS_EVERY
@@ -225,6 +225,24 @@ class DataSource:
         except (DataSourceError, BusyError) as error:
             return SourceHealth(self.name, error.sentence)
 
+    def check(self) -> None:
+        """Count the sessions, as every list does, and tell nothing. Raises ``DataSourceError`` or ``BusyError``."""
+
+        def ask(connection: Connection, dialect: Dialect) -> None:
+            totals = dialect.totals(self._scope(None), SessionFilter())
+            connection.rows(totals.sql, totals.values)
+
+        self._read(ask)
+
+    def is_like(self, other: DataSource) -> bool:
+        """Whether both stand for the same server, login and options."""
+        return self._endpoint == other._endpoint and self.options == other.options
+
+    @property
+    def pool_use(self) -> PoolUse:
+        """How busy its connections are now."""
+        return self._pool.use
+
     def try_login(self) -> None:
         """Log in once, without any further statement. Raises one of the ``DataSourceError`` family."""
         try_login(self._endpoint)
@@ -248,7 +266,7 @@ class DataSource:
         kill_directly(self._endpoint, self._prepare, dialect, session, mode, why)
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close all connections, those in use as soon as they are given back."""
         self._pool.close()
 
     def _scope(self, tenants: Tenants) -> list[str] | None:

@@ -36,10 +36,27 @@ _TOKEN = re.compile(
 _SECRET_WORD = re.compile(r"(?i)^@*(?:by|pw)$|passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|encrypt\w{0,40}key")
 _KEY = r"(?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|key_?id)"
 # From the start of a word only, never a step back: else a long word of many "password"s takes minutes.
-_SECRET_IN_TEXT = re.compile(rf"(?i)(?<!\w)((?:(?!{_KEY})\w)*+{_KEY}\w*+[\"'\\]*+\s*+[=:]\s*+[\"'\\]*+)[^&\s'\",;]++")
+_SECRET_IN_TEXT = re.compile(
+    rf"(?is)(?<!\w)((?:(?!{_KEY})\w)*+{_KEY}\w*+[\"'\\]*+\s*+(?::=|[=:])\s*+)"
+    r"(?:[\"'\\].*|[^&\s'\",;(]*+\(.*|[^&\s'\",;]++)"
+)
+_SUSPICIOUS = re.compile(rf"(?i)identified|{_KEY}")
 # SQL inside a text, as PREPARE takes it.
-_IDENTIFIED_IN_TEXT = re.compile(r"(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)[^\s,;]+")
-_URL_PASSWORD = re.compile(r"(://[^:/@\s'\"]+:)[^@/\s'\"]+(@)")
+_IDENTIFIED_IN_TEXT = re.compile(r"(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?).+", re.DOTALL)
+_URL_PASSWORD = re.compile(r"(://[^:/@\s'\"]*+:)[^/\s'\"]+(@)")  # to the last @: the password may hold others
+# A password as Oracle's SQL takes it, without quotes.
+_BARE_PASSWORD = re.compile(r"[^\s,;]+")
+# A literal that no quotation mark ends where it seems to: IDENTIFIED BY 'it's mine', or one stray mark before.
+_STRAY = re.compile(
+    rf"(?is)(?:identified|{_KEY}).*(?:[=(,:]|\b(?:by|as|using|values|replace)|{_KEY})"
+    r"(?:\s|/\*.*?\*/|--.*?\n|\#.*?\n)*['\"]\Z"
+)
+_STRAY_WITHIN = 160  # characters before the mark
+_AFTER_STRING = re.compile(
+    r"(?i)(?:and|asc?|between|collate|desc|div|else|end|escape|for|from|group|having|in|into|is|like|limit|mod|not|on|or"
+    r"|order|regexp|replace|require|rlike|separator|then|union|using|when|where|with|xor)(?![\w$@])|[^\w$]"
+)
+_NO_PASSWORD = ("PASSWORD", "VALUES", "RANDOM")  # what else may follow IDENTIFIED BY without quotes
 
 
 def digest(sql: str, length: int) -> str:
@@ -53,7 +70,7 @@ def without_literals(sql: str) -> str:
     """The same text with every literal as ``?`` and without comments."""
     parts: list[str] = []
     for kind, text in _tokens(sql):
-        if kind in ("string", "number"):
+        if kind in ("string", "number", "bare"):
             parts.append("?")
         elif kind == "comment":
             parts.append(" ")
@@ -65,19 +82,27 @@ def without_literals(sql: str) -> str:
     return "".join(parts)
 
 
-def without_passwords(sql: str) -> str:
-    """The same text with passwords and other secrets hidden, also where it is cut or broken."""
+def without_passwords(sql: str, *, nested: bool = True) -> str:
+    """The same text with passwords and other secrets hidden, also where it is cut or broken.
+
+    With ``nested`` also in SQL that stands in a string, as PREPARE takes it.
+    """
     parts: list[str] = []
     previous: list[str] = []  # the last few words and signs, nearest last
     for kind, text in _tokens(sql):
-        if kind == "string" and _is_secret(previous):
+        if kind in ("string", "bare") and _is_secret(previous):
             parts.append(HIDDEN)
             text = HIDDEN  # noqa: PLW2901  # what follows at once is a part of the same secret
         else:
-            parts.append(_hide_inside(text) if kind in ("string", "comment", "name") else text)
+            parts.append(_hide_inside(text, nested=nested) if kind in ("string", "comment", "name") else text)
         if kind not in ("space", "comment"):
             previous = [*previous[-5:], text.strip("`") if kind == "name" else text]
-    return "".join(parts)
+    return _URL_PASSWORD.sub(r"\1***\2", "".join(parts))
+
+
+def without_secrets(text: str) -> str:
+    """A text that may be SQL, an address or settings, as clients tell of themselves: its secrets hidden."""
+    return _hide_inside(f" {without_passwords(text)}")[1:]
 
 
 def formatted(sql: str, *, literals: bool) -> str:
@@ -97,8 +122,33 @@ def cut(text: str, length: int) -> str:
 
 
 def _tokens(sql: str) -> Iterator[tuple[str, str]]:
-    for match in _TOKEN.finditer(sql):
-        yield match.lastgroup or "other", match.group()
+    """Yield each token with its kind; a password without quotes is a ``bare`` one.
+
+    Where literals and the rest have changed places for a stray quotation mark, the rest is left out.
+    """
+    words: list[str] = []  # the last few, nearest last
+    position = 0
+    while match := _TOKEN.match(sql, position):
+        kind, text = match.lastgroup or "other", match.group()
+        if kind in ("word", "number", "other") and _expects_password(words) and text.upper() not in _NO_PASSWORD:
+            bare = _BARE_PASSWORD.match(sql, position)
+            kind, text = ("bare", bare.group()) if bare else (kind, text)
+        yield kind, text
+        position += len(text)
+        if kind == "string" and _is_stray(text, sql[position : position + _LONGEST_NAME]):
+            yield "other", "…"
+            return
+        if kind not in ("space", "comment"):
+            words = [*words[-5:], text.upper()]
+
+
+def _is_stray(text: str, after: str) -> bool:
+    glued = after and not _AFTER_STRING.match(after)
+    return bool(glued or _STRAY.search(text[-_STRAY_WITHIN:]))
+
+
+def _expects_password(words: list[str]) -> bool:
+    return words[-2:] == ["IDENTIFIED", "BY"] or (words[-1:] == ["REPLACE"] and "IDENTIFIED" in words)
 
 
 def _is_secret(previous: list[str]) -> bool:
@@ -106,22 +156,22 @@ def _is_secret(previous: list[str]) -> bool:
     if not words:
         return False
     last = words[-1]
-    # Literals side by side are one: IDENTIFIED BY 'a' 'b'.
-    if previous[-1] == HIDDEN:
+    # Literals side by side are one: IDENTIFIED BY 'a' 'b'; SET DECRYPTION IDENTIFIED BY 'a', 'b' has several.
+    if previous[-1] == HIDDEN or previous[-2:] == [HIDDEN, ","]:
         return True
     if last.upper() == "BY":
         return any(word.upper() in ("IDENTIFIED", "ENCRYPTED") for word in words)
-    # IDENTIFIED WITH plugin AS '…' and IDENTIFIED BY PASSWORD '…'
-    if last.upper() == "AS":
-        return any(word.upper() == "IDENTIFIED" for word in words)
+    # IDENTIFIED WITH plugin AS '…', BY VALUES '…', VIA plugin USING '…', BY '…' REPLACE '…'
+    if last.upper() in ("AS", "VALUES", "USING", "REPLACE"):
+        return any(word.upper() in ("IDENTIFIED", "PASSWORD") for word in words)
     # SET PASSWORD FOR 'u'@'h' = '…': the user name stands between.
     if previous[-1] == "=" and {"PASSWORD", "FOR"} <= {word.upper() for word in words}:
         return True
     return previous[-1] != "," and bool(_SECRET_WORD.search(last))
 
 
-def _hide_inside(text: str) -> str:
-    """Hide what is a secret within a string or a comment, whose own signs stay."""
+def _hide_inside(text: str, *, nested: bool = True) -> str:
+    """Hide what is a secret within a string or a comment, whose own signs stay; with ``nested`` read it as SQL, too."""
     end = text[1:][-1:] if text.endswith(("'", '"', "*/")) else ""
     inner = text[1 : len(text) - len(end)]
     for pattern, hidden in (
@@ -130,4 +180,6 @@ def _hide_inside(text: str) -> str:
         (_URL_PASSWORD, r"\1***\2"),
     ):
         inner = pattern.sub(hidden, inner)
+    if nested and _SUSPICIOUS.search(inner):
+        inner = without_passwords(inner, nested=False)
     return text[:1] + inner + end

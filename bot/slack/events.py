@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,6 +42,7 @@ class Press:
     ephemeral: bool
     trigger_id: str
     reply: Reply
+    delivery: str = ""  # the same for every delivery of this press
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Submission:
     channel: str
     trigger_id: str
     reply: Reply
+    delivery: str = ""  # the same for every delivery of this submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,21 @@ class Registrar(Protocol):
         """Run a job again and again until the bot stops, pausing for seconds between."""
 
 
+def delivery_of(payload: Payload) -> str:
+    """Name one act of one person, the same however often Slack delivers it: the trigger id, or what stands for it.
+
+    Hashed, because a trigger id is a capability while it lives.
+    """
+    act = next((f"{name} {payload[name]}" for name in ("trigger_id", "event_id") if payload.get(name)), "")
+    if not act:
+        actions = payload.get("actions") or [{}]
+        person = (payload.get("user") or {}).get("id") or payload.get("user_id")
+        view = (payload.get("view") or {}).get("hash")
+        what = actions[0].get("action_ts") or payload.get("response_url") or view or secrets.token_hex(8)
+        act = f"act {what} {person} {actions[0].get('action_id')}"
+    return hashlib.sha256(act.encode()).hexdigest()[:32]
+
+
 def person_of(payload: Payload) -> Person:
     """Who acts: from Slack's own fields, never from names or texts."""
     event = payload.get("event")
@@ -135,6 +154,7 @@ def press_of(payload: Payload, reply: Reply) -> Press:
         ephemeral=bool(container.get("is_ephemeral")),
         trigger_id=str(payload.get("trigger_id") or ""),
         reply=reply,
+        delivery=delivery_of(payload),
     )
 
 
@@ -145,11 +165,12 @@ def submission_of(payload: Payload, reply: Reply) -> Submission:
     return Submission(
         callback_id=str(view.get("callback_id") or ""),
         metadata=_metadata(view),
-        values={name: str(field.get("value") or "") for elements in fields for name, field in elements.items()},
+        values={name: _whole(str(field.get("value") or "")) for elements in fields for name, field in elements.items()},
         person=person_of(payload),
         channel=channel_of(payload),
         trigger_id=str(payload.get("trigger_id") or ""),
         reply=reply,
+        delivery=delivery_of(payload),
     )
 
 
@@ -167,6 +188,11 @@ def response_url_of(payload: Payload) -> str:
     """Where answers go; for a modal the address of the press that opened it, '' where there is none."""
     given = payload.get("response_url")
     return str(given or _metadata(payload.get("view") or {}).get(RESPONSE_URL) or "")
+
+
+def _whole(text: str) -> str:
+    """Half a character would fail in the store and in the database's driver."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _metadata(view: Payload) -> dict[str, str]:

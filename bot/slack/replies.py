@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import structlog
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 from slack_sdk.web import SlackResponse
 from slack_sdk.webhook import WebhookClient
 
 from bot.closing.model import CardPlace
 from bot.slack.message import Message
+from bot.slack.outbox import Outbox
+from bot.slack.patience import Patience, is_patient
 
 log = structlog.get_logger(__name__)
 
@@ -22,27 +23,41 @@ _Kind = Literal["in_channel", "ephemeral"]
 _Blocks = list[dict[str, Any]] | None
 
 
-class Reply:
-    """Answers one command or press. No method raises: what cannot be shown is logged and returned as False."""
+class Called(Protocol):
+    """Who is told of calls that do not go through the client; ``error`` is '' for none."""
 
-    def __init__(self, client: WebClient, response_url: str, channel: str, user: str) -> None:
+    def __call__(self, method: str, error: str, *, reached: bool = True) -> None:
+        """A call came to that."""
+
+
+class Reply:
+    """Answers one command or press. No method raises: what cannot be shown is logged and returned as False.
+
+    An answer that Slack does not take now goes to the ``outbox``, if there is one, and is shown later.
+    """
+
+    def __init__(
+        self, client: WebClient, response_url: str, channel: str, user: str, called: Called | None = None, *,
+        outbox: Outbox | None = None,
+    ) -> None:  # fmt: skip
         self._client = client
+        self._called = called
+        self._outbox = outbox
         self._channel = channel
         self._user = user
         self.response_url = response_url
-        self._webhook = (
-            WebhookClient(response_url, timeout=10, retry_handlers=[RateLimitErrorRetryHandler(max_retry_count=2)])
-            if response_url
-            else None
-        )
+        self.answering = False
+        """Whether an answer is on its way, which may wait for Slack."""
 
     def public(self, message: Message) -> bool:
         """Post a message that the whole channel sees."""
-        return self._send(message, "in_channel", replace=False) or self._post(message)
+        return self._kept("answer", lambda: self._send(message, "in_channel", replace=False) or self._post(message))
 
     def private(self, message: Message) -> bool:
         """Show a message to the person alone."""
-        return self._send(message, "ephemeral", replace=False) or self._post_ephemeral(message)
+        return self._kept(
+            "private answer", lambda: self._send(message, "ephemeral", replace=False) or self._post_ephemeral(message)
+        )
 
     def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
         """Rewrite the message that was pressed on."""
@@ -51,12 +66,17 @@ class Reply:
             return True
         return bool(ts) and not ephemeral and self.update(CardPlace(self._channel, ts), message)
 
-    def post_card(self, message: Message) -> CardPlace | None:
-        """Post a message that must be rewritten later; None when its place is not known."""
-        place = self._post_somewhere(message)
-        if place is None:
-            self._send(message, "in_channel", replace=False)
-        return place
+    def post_card(self, message: Message, placed: Callable[[CardPlace], object]) -> None:
+        """Post a message that must be rewritten later; ``placed`` is told its place, when that is known."""
+
+        def post() -> bool:
+            place = self._post_somewhere(message)
+            if place is None:
+                return self._send(message, "in_channel", replace=False)
+            placed(place)
+            return True
+
+        self._kept("card", post)
 
     def update(self, place: CardPlace, message: Message) -> bool:
         """Rewrite a message by its place."""
@@ -104,12 +124,21 @@ class Reply:
             return False
         return True
 
+    def _kept(self, what: str, send: Callable[[], bool]) -> bool:
+        self.answering = self.answering or is_patient()
+        if send():
+            return True
+        if self._outbox is not None and is_patient():  # else it is old by then
+            self._outbox.keep(what, send)
+        return False
+
     def _send(self, message: Message, kind: _Kind, *, replace: bool) -> bool:
-        if self._webhook is None:
+        if not self.response_url:
             return False
+        webhook = WebhookClient(self.response_url, timeout=10, retry_handlers=[Patience(repeatable=replace)])
         for blocks in _versions(message):
             try:
-                answer = self._webhook.send(
+                answer = webhook.send(
                     text=message.text,
                     blocks=blocks,
                     response_type=kind,
@@ -120,13 +149,19 @@ class Reply:
                 )
             except (SlackClientError, OSError) as error:
                 log.warning("response url failed", error=_reason(error))
+                self._tell(_reason(error), reached=False)
                 return False
-            if answer.status_code == 200:
+            self._tell("" if answer.status_code == 200 else f"status_{answer.status_code}")
+            if answer.status_code == 200 and '"ok":false' not in str(answer.body).replace(" ", ""):
                 return True
             log.warning("response url refused", status=answer.status_code, answer=str(answer.body)[:200])
             if "invalid_blocks" not in str(answer.body):
                 return False
         return False
+
+    def _tell(self, error: str, *, reached: bool = True) -> None:
+        if self._called is not None:
+            self._called("response_url", error, reached=reached)
 
     def _post(self, message: Message) -> bool:
         return self._post_somewhere(message) is not None
@@ -194,5 +229,5 @@ def _blocks_refused(error: SlackApiError) -> bool:
 def _reason(error: Exception) -> str:
     """Slack's error code or the kind of failure; never a token or a URL."""
     if isinstance(error, SlackApiError):
-        return str(error.response.get("error"))
+        return str(error.response.get("error"))[:100]  # of a page that is no answer of Slack's, its beginning
     return type(error).__name__

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Invisible and direction-changing characters can make one statement look like another.
 _DANGEROUS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters and signs by their category, and nothing to be seen all the same.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 def visible(text: str, *, lines: bool = False) -> str:
@@ -21,12 +24,13 @@ def escaped(text: str) -> str:
 def unformatted(text: str) -> str:
     """Escape for mrkdwn and take the meaning from its other signs, for texts that cannot be rich text.
 
-    There is no escape for ``* _ ~ ` @``: look-alikes stand in for them.
+    There is no escape for ``* _ ~ ` @``, for the ``://`` of an address and for ``:emoji:``: look-alikes stand in.
     """
-    return escaped(text).translate(_LOOK_ALIKES)
+    return _COLON.sub("∶", escaped(text).translate(_LOOK_ALIKES))
 
 
 _LOOK_ALIKES = str.maketrans({"*": "∗", "_": "＿", "~": "∼", "`": "ˋ", "@": "＠"})  # fmt: skip
+_COLON = re.compile(r":(?=//|[a-zA-Z0-9_+'-]+(?::|\Z))")
 
 
 def _shown(character: str, *, lines: bool) -> str:
@@ -34,6 +38,6 @@ def _shown(character: str, *, lines: bool) -> str:
         return character if lines else " "
     if character == "\r":
         return "" if lines else " "
-    if unicodedata.category(character) in _DANGEROUS:
+    if unicodedata.category(character) in _DANGEROUS or character in _BLANK:
         return f"\\u{ord(character):04x}"
     return character

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -110,3 +111,17 @@ def test_two_replicas_that_start_at_once_on_an_empty_store_both_find_it_made(tmp
         assert record.newest(connection) == (0, "")
     for store in stores:
         store.close()
+
+
+def test_an_index_that_a_store_lacks_is_made_at_the_next_start(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'older.db'}")
+    store.create()
+    listed = "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'ix_%' ORDER BY name"
+    with contextlib.closing(sqlite3.connect(tmp_path / "older.db")) as inside:
+        made = inside.execute(listed).fetchall()
+        for (name,) in made:
+            inside.execute(f"DROP INDEX {name}")
+        store.create()
+        assert made
+        assert inside.execute(listed).fetchall() == made
+    store.close()

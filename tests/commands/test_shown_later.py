@@ -52,7 +52,7 @@ def card_of(stage: Stage, source: str, channel: str | None = None) -> tuple[int,
 def refuse_the_result(stage: Stage) -> None:
     """Let Slack take neither the answer to the next press nor a rewritten message, until it is let through."""
     stage.slack.faults.unknown_methods.add("chat.update")
-    stage.slack.faults.fail_next("response_url", status=500, error="server_error")
+    stage.slack.faults.fail_next("response_url", status=404, error="expired_url")
 
 
 def let_it_through(stage: Stage, card: Json, number: int) -> Json:

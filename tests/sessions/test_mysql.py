@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -285,3 +286,23 @@ def test_the_servers_own_threads_are_listed_and_protected(mariadb: EmbeddedMaria
     ):
         assert why in (maria.protection(replace(session, user=user, command=command)) or "")
     assert maria.protection(replace(session, user="mysql_app", command="Query")) is None
+
+
+def test_while_the_server_refuses_new_connections_commands_share_the_one_that_is_there(
+    mariadb: EmbeddedMariaDB, maria_source: Make
+) -> None:
+    source = maria_source()
+    source.description()  # the connection that is kept
+    with mariadb.connect() as admin, admin.cursor() as cursor, contextlib.ExitStack() as crowd:
+        cursor.execute("SELECT @@max_connections")
+        ((before,),) = cursor.fetchall()
+        cursor.execute("SET GLOBAL max_connections = 10")
+        try:
+            with pytest.raises(pymysql.err.OperationalError, match="Too many"):  # noqa: PT012  # refused at some point
+                while True:
+                    crowd.callback(mariadb.connect().close)
+            with ThreadPoolExecutor(8) as pool:
+                pages = list(pool.map(lambda _: source.page(SessionQuery(), None), range(24)))
+            assert all(page.total for page in pages)
+        finally:
+            cursor.execute(f"SET GLOBAL max_connections = {int(before)}")

@@ -49,6 +49,17 @@ def test_a_page_says_of_a_session_what_the_server_says(database: EmbeddedOceanBa
         assert session.peer == session.origin == f"{address}:{port}"
 
 
+def test_a_transaction_counts_as_open_until_it_has_ended(database: EmbeddedOceanBase, source: Make, user: str) -> None:
+    with database.connect(user=user, password=PASSWORD) as client, source().console() as console:
+        client.begin()
+        (session,) = console.find(session_id(client))
+        assert session.transaction_id
+        assert console.transaction_open(session.transaction_id)
+        assert not console.transaction_open(session.transaction_id + 1_000_000)
+        client.rollback()
+        assert not console.transaction_open(session.transaction_id)
+
+
 def test_own_sessions_are_left_out_of_lists_and_marked_when_found(source: Make) -> None:
     prod = source()
     with prod.console() as first, prod.console() as second:

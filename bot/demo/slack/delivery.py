@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from typing import Protocol
 
 from bot.demo.slack.refusals import Json
@@ -19,6 +21,22 @@ class NotAcknowledged(Exception):  # noqa: N818 - reads as a sentence where it i
     def __init__(self, error: str = "operation_timeout") -> None:
         super().__init__(error)
         self.error = error
+
+
+class Timed:
+    """Hands payloads on and remembers how long each waited for its acknowledgement, in seconds."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self.acks: deque[float] = deque(maxlen=10_000)
+
+    async def deliver(self, kind: str, payload: Json) -> Json:
+        """Deliver one payload; raises NotAcknowledged."""
+        began = time.monotonic()
+        try:
+            return await self._delivery.deliver(kind, payload)
+        finally:
+            self.acks.append(time.monotonic() - began)
 
 
 class Delivery(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 
@@ -15,6 +16,7 @@ class Failure:
     status: int = 200
     error: str = "internal_error"
     retry_after: int | None = None
+    carried_out: bool = False  # whether Slack does what was asked all the same, so that only its answer is lost
 
 
 class Faults:
@@ -24,6 +26,8 @@ class Faults:
         self._lock = threading.Lock()
         self._lose_acks = 0
         self._failures: list[Failure] = []
+        self._illness: tuple[tuple[Failure, ...], float, frozenset[str] | None] = ((), 0.0, None)
+        self._random = random.Random(0)  # noqa: S311  # no secret is made of it
         self._drop: Callable[[str, bool], None] | None = None
         self.deliver_twice = False
         """Every payload goes out twice, as Slack at times does."""
@@ -54,19 +58,43 @@ class Faults:
             return True
 
     def fail_next(
-        self, method: str, status: int = 200, error: str = "internal_error", retry_after: int | None = None
+        self,
+        method: str,
+        status: int = 200,
+        error: str = "internal_error",
+        retry_after: int | None = None,
+        *,
+        carried_out: bool = False,
     ) -> None:
         """Answer the next call of this method with a failure; several wait in line."""
         with self._lock:
-            self._failures.append(Failure(method, status, error, retry_after))
+            self._failures.append(Failure(method, status, error, retry_after, carried_out))
+
+    def fall_ill(self, *failures: Failure, share: float, seed: int = 0, methods: Collection[str] | None = None) -> None:
+        """Answer that share of all calls with one of these failures, until `recover`.
+
+        It is any method and response URL unless `methods` names some; the failures' own methods do not matter.
+        """
+        with self._lock:
+            self._illness = failures, share, None if methods is None else frozenset(methods)
+            self._random.seed(seed)
+
+    def recover(self) -> None:
+        """Answer as Slack should again."""
+        with self._lock:
+            self._illness = (), 0.0, None
+            self._failures.clear()
 
     def takes_failure(self, method: str) -> Failure | None:
-        """Take the failure that waits for this method, if one does."""
+        """Take the failure that waits for this method, if one does, or one of the illness."""
         with self._lock:
             for failure in self._failures:
                 if failure.method == method:
                     self._failures.remove(failure)
                     return failure
+            failures, share, methods = self._illness
+            if (methods is None or method in methods) and failures and self._random.random() < share:
+                return self._random.choice(failures)
         return None
 
     def drop_connections(self, reason: str = "refresh_requested", *, abruptly: bool = False) -> None:

@@ -43,9 +43,13 @@ class ResponseUrls:
     def _answer(self, path: str, body: Json, headers: dict[str, str]) -> tuple[str, int]:
         failure = self._faults.takes_failure("response_url")
         if failure is not None:
+            if failure.carried_out:
+                self._replies.respond(path, body)
             if failure.retry_after is not None:
                 headers["Retry-After"] = str(failure.retry_after)
-            return failure.error, failure.status
+            # Whatever has gone wrong with a status of 200 is told in JSON there.
+            told = json.dumps({"ok": False, "error": failure.error}) if failure.status == 200 else failure.error
+            return told, failure.status
         channel = self._tickets.channel_of(path)
         wait = self._limits.retry_after("response_url", {"channel": channel})
         if wait is not None:

@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidState
 
 from bot.demo.slack.calls import Calls, Changes
 from bot.demo.slack.chat import ChatMethods
-from bot.demo.slack.delivery import ACK_WITHIN, Delivery
+from bot.demo.slack.delivery import ACK_WITHIN, Timed
 from bot.demo.slack.faults import Faults
 from bot.demo.slack.files import FileMethods
 from bot.demo.slack.home import Home
@@ -163,6 +163,12 @@ class SlackSandbox:
         """How many Socket Mode connections of the bot take payloads now."""
         return self._socket_mode.connected
 
+    def take_acks(self) -> list[float]:
+        """Return how long each acknowledgement took since the last call, in seconds; those that never came too."""
+        taken = list(self._timed.acks)
+        self._timed.acks.clear()
+        return taken
+
     def clear(self) -> None:
         """Take all messages and modals away, so that many tests can share one sandbox."""
 
@@ -177,7 +183,7 @@ class SlackSandbox:
         self._workspace = workspace = Workspace(self.world, self._clock)
         workspace.listen(lambda _event, _audience: self._changes.wake())
         tickets = Tickets(self._clock)
-        delivery = self._delivery()
+        self._timed = delivery = self._delivery()
         payloads = Payloads(workspace, self.base_url)
         replies = Replies(workspace, tickets, self.faults)
         interactions = Interactions(
@@ -216,10 +222,10 @@ class SlackSandbox:
         ]
         return _Guard(Starlette(routes=routes), self.port)
 
-    def _delivery(self) -> Delivery:
+    def _delivery(self) -> Timed:
         if self._request_url is None:
-            return self._socket_mode
-        return HttpMode(self._request_url, self.world.signing_secret, self.faults, self._ack_within)
+            return Timed(self._socket_mode)
+        return Timed(HttpMode(self._request_url, self.world.signing_secret, self.faults, self._ack_within))
 
     def _socket_url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/link/?ticket={self._socket_mode.ticket()}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from bot.demo.slack.calls import Calls
 from bot.demo.slack.faults import Failure, Faults
@@ -50,12 +50,16 @@ class WebApi:
             token = _token(request, arguments)
             failure = self._faults.takes_failure(name)
             if failure is not None:
+                if failure.carried_out:
+                    self._answer(name, token, arguments, headers)
                 answer, status = failed(failure, headers), failure.status
             else:
                 answer, status = self._answer(name, token, arguments, headers)
         except Refused as refusal:
             answer = refusal.answer()
         self._calls.record(name, arguments, status, answer)
+        if status >= 500:  # not Slack's own words, but those of what stands before it
+            return PlainTextResponse(f"<html><body>{status} {answer['error']}</body></html>", status, headers)
         return JSONResponse(answer, status, headers)
 
     def _answer(self, name: str, token: str | None, arguments: Json, headers: dict[str, str]) -> tuple[Json, int]:

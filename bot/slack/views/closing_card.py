@@ -27,6 +27,7 @@ CANCEL = "closing.cancel"
 
 _SQL_CHARACTERS = 600
 _QUESTION_CHARACTERS = 400
+_REASON_CHARACTERS = 500
 
 
 def closing_card(
@@ -120,7 +121,7 @@ def _facts(request: ClosingRequest) -> list[parts.Line]:
         question = cut(visible(request.question), _QUESTION_CHARACTERS)
         rows.append([parts.bold("Where"), parts.plain(" "), parts.code(question)])
     if request.reason:
-        rows.append(parts.facts([("Reason", request.reason)]))
+        rows.append(parts.facts([("Reason", request.reason)], _REASON_CHARACTERS))
     return rows
 
 
@@ -158,7 +159,7 @@ def _result(request: ClosingRequest, text: str) -> list[parts.Line]:
 
 
 def _summary(request: ClosingRequest, what: str) -> str:
-    of = f" of {request.targets[0].session.user}" if len(request.targets) == 1 else ""
+    of = f" of {parts.name(request.targets[0].session.user)}" if len(request.targets) == 1 else ""
     return unformatted(f"{closing_words.title(request).rstrip('?')}{of} on {request.source}: {what}")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import slackblocks as kit
 
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import cut, digest, without_passwords, without_secrets
 from bot.slack.message import Message
-from bot.slack.text import visible
+from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
 _OFF = (
@@ -25,11 +25,11 @@ def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Mess
     """Show the events; ``notes`` are sentences on how the input was understood."""
     since = _words(int(found.since.total_seconds()))
     blocks: list[kit.Block] = [parts.header(f"Deadlocks on {found.source}")]
-    said = [*notes, *([_OFF] if found.detection is False else [])]
+    said = [_OFF] if found.detection is False else []
     if not found.events:
         said.append(f"There was no deadlock in the last {since}.")
-    if said:
-        blocks.append(parts.lines(*([parts.plain(sentence)] for sentence in said)))
+    if notes or said:
+        blocks.append(parts.lines(*parts.notes(notes), *([parts.plain(sentence)] for sentence in said)))
     shown = 0
     left = _CHARACTERS
     for event in found.events:
@@ -40,7 +40,7 @@ def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Mess
         shown += 1
         blocks += [kit.DividerBlock(), parts.context(_heading(event)), parts.lines(*lines)]
     blocks.append(parts.context(_footer(found, shown, since)))
-    return Message(f"Deadlocks on {found.source}: {len(found.events)} in the last {since}", blocks)
+    return Message(f"Deadlocks on {unformatted(found.source)}: {len(found.events)} in the last {since}", blocks)
 
 
 def _words(seconds: int) -> str:
@@ -66,7 +66,7 @@ def _member(member: Member, *, full_sql: bool) -> parts.Line:
         sql = " ".join(without_passwords(member.sql).split()) if full_sql else digest(member.sql, _SQL)
         line.append(parts.code(cut(visible(sql), _SQL)))
     if full_sql and member.resource:  # it holds the values of the row's key
-        line.append(parts.plain(f"  asked for {cut(visible(member.resource), _RESOURCE)}"))
+        line.append(parts.plain(f"  asked for {cut(visible(without_secrets(member.resource)), _RESOURCE)}"))
     return line
 
 

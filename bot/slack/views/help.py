@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.access import Access, Person, Right, Scope
+from bot.sessions.statement import cut
 from bot.slack.message import Message
-from bot.slack.text import unformatted
+from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
 HELP_WORDS = ("help", "-help", "--help", "?")
 
+_SOURCES, _SENTENCE = 15, 400  # data sources that are told, and characters of each
 _DOES = {Right.VIEW: "see", Right.CLOSE: "close", Right.APPROVE: "approve closing"}
 
 
@@ -55,8 +57,10 @@ def help_page(topics: Sequence[Topic], allowances: Sequence[Allowance]) -> Messa
     for topic in shown:
         examples = [[parts.code(example), parts.plain("  " + what)] for example, what in topic.examples]
         blocks.append(parts.lines([parts.bold(topic.usage)], [parts.plain(topic.description + ".")], *examples))
-    mine = [[parts.plain(allowance.sentence)] for allowance in allowances if allowance.scopes]
-    blocks.append(parts.lines([parts.bold("You may here")], *mine))
+    mine = [allowance for allowance in allowances if allowance.scopes]
+    left = [[parts.plain(f"and more on {len(mine) - _SOURCES} other data sources.")]] if len(mine) > _SOURCES else []
+    rows = [[parts.plain(cut(visible(one.sentence), _SENTENCE))] for one in mine[:_SOURCES]]
+    blocks.append(parts.lines([parts.bold("You may here")], *rows, *left))
     return Message(unformatted("; ".join(topic.usage for topic in shown)), list(blocks))
 
 

@@ -11,13 +11,16 @@ import slackblocks as kit
 from bot.access import Right, Rule
 from bot.closing.model import ClosingRequest
 from bot.sessions.health import SourceHealth
-from bot.slack.text import unformatted
+from bot.sessions.statement import cut
+from bot.slack.text import unformatted, visible
 from bot.slack.views import closing_words, parts, sources
 
 REFRESH = "home.refresh"  # action id
 
 _DOES = {Right.VIEW: "see", Right.CLOSE: "close", Right.APPROVE: "approve closing"}
 _NAMES = 10  # of tenants, channels or data sources that one line tells
+_NAMES_CHARACTERS = 1_200  # of them together: Slack takes 3,000 in a line
+_NAME = 60
 
 
 def home(
@@ -70,12 +73,15 @@ def _rule(rule: Rule) -> str:
 
 
 def _named(names: frozenset[str] | None) -> str:
-    return "all" if names is None else _few([unformatted(name) for name in sorted(names)])
+    return "all" if names is None else _few([unformatted(cut(visible(name), _NAME)) for name in sorted(names)])
 
 
 def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return ", ".join(names[:_NAMES]) + more
+    shown = list(names[:_NAMES])
+    while sum(map(len, shown)) > _NAMES_CHARACTERS:
+        shown.pop()
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ", ".join(shown) + more
 
 
 def _requests(requests: Sequence[ClosingRequest], none: str) -> list[kit.Block]:

@@ -22,7 +22,7 @@ _CHOICES = 20  # buttons; more are named in the sentence
 
 def notice(text: str) -> Message:
     """One sentence, shown as it is."""
-    return Message(unformatted(text), [parts.lines([parts.plain(text)])])
+    return Message(_text(text), [parts.lines([parts.plain(cut(visible(text), 2000))])])
 
 
 def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
@@ -38,7 +38,7 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
             rows.append([parts.plain("For example: "), parts.code(cut(visible(example), 2000))])
     first = f"{parts.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
     return Message(
-        "⚠️ " + unformatted(cut(error.sentence, 1000)),
+        "⚠️ " + _text(error.sentence),
         [parts.lines(*rows), parts.context(f"{first}Error id {error_id}")],
     )
 
@@ -47,8 +47,8 @@ def budget(error: BudgetError) -> Message:
     """Ask somebody who may approve to agree to more closes."""
     button = kit.Button("Extend budget", action_id=EXTEND_BUDGET, value=error.source)
     return Message(
-        "⚠️ " + unformatted(error.sentence),
-        [parts.lines([parts.plain("⚠️ " + error.sentence)]), kit.ActionsBlock([button])],
+        "⚠️ " + _text(error.sentence),
+        [parts.lines([parts.plain("⚠️ " + cut(visible(error.sentence), 2000))]), kit.ActionsBlock([button])],
     )
 
 
@@ -56,10 +56,18 @@ def question(error: SourceOpenError, typed: str) -> Message:
     """Ask which data source is meant; each button runs what was ``typed`` after the command on one."""
     # One button a block: an action id may stand only once in each.
     buttons = [
-        kit.ActionsBlock([kit.Button(name, action_id=CHOOSE_SOURCE, value=f"{typed} source={name}".strip())])
+        kit.ActionsBlock(
+            [
+                kit.Button(
+                    cut(visible(name).strip(), 75) or "-",
+                    action_id=CHOOSE_SOURCE,
+                    value=f"{typed} source={name}".strip(),
+                )
+            ]
+        )
         for name in error.choices[:_CHOICES]
     ]
-    return Message(unformatted(error.sentence), [parts.lines([parts.plain(error.sentence)]), *buttons])
+    return Message(_text(error.sentence), [parts.lines([parts.plain(cut(visible(error.sentence), 2000))]), *buttons])
 
 
 def unexpected(error_id: str) -> Message:
@@ -69,6 +77,11 @@ def unexpected(error_id: str) -> Message:
         f"of the closing request and by /sessions. Tell whoever runs this bot the error id {error_id}."
     )
     return Message(text, [parts.lines([parts.plain(text)])])
+
+
+def _text(sentence: str) -> str:
+    """The same for notifications; an escape takes up to five characters, and Slack rewrites up to 4,000 only."""
+    return unformatted(cut(visible(sentence), 700))
 
 
 def _marked(typed: str, spot: str) -> list[kit.RichText]:

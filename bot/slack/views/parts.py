@@ -13,6 +13,9 @@ from bot.slack.text import visible
 
 _MAX_TEXT = 3000  # characters of one text element
 _CAVEATS, _CAVEAT = 5, 300  # sentences, and characters of each
+_NOTES, _NOTE = 8, 200
+_NAME = 60
+_FACT = 200
 
 
 class SqlBlock(kit.RichTextCodeBlock):
@@ -36,7 +39,7 @@ def lines(*rows: Line, block_id: str | None = None) -> kit.RichTextBlock:
     for number, row in enumerate(rows):
         # Slack refuses an empty text.
         elements += [*([kit.RichText("\n")] if number else []), *(part for part in row if part.text)]
-    return kit.RichTextBlock([kit.RichTextSection(elements)], block_id=block_id)
+    return kit.RichTextBlock([kit.RichTextSection(elements or [kit.RichText(" ")])], block_id=block_id)
 
 
 def plain(text: str) -> kit.RichText:
@@ -54,11 +57,11 @@ def code(text: str) -> kit.RichText:
     return kit.RichText(visible(text) or " ", code=True)
 
 
-def facts(pairs: Sequence[tuple[str, str]]) -> Line:
-    """One line of labels in bold, each with its value."""
+def facts(pairs: Sequence[tuple[str, str]], most: int = _FACT) -> Line:
+    """One line of labels in bold, each with its value of at most so many characters."""
     line: list[kit.RichText] = []
     for number, (label, value) in enumerate(pairs):
-        line += [*([plain("  ·  ")] if number else []), bold(label), plain(f" {cut(visible(value), 500)}")]
+        line += [*([plain("  ·  ")] if number else []), bold(label), plain(f" {cut(visible(value), most)}")]
     return line
 
 
@@ -85,6 +88,18 @@ def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -
 def context(*texts: str | kit.PlainText) -> kit.ContextBlock:
     """Small print; a text is mrkdwn and must be free of data that is not escaped."""
     return kit.ContextBlock([kit.Text(one, verbatim=True) if isinstance(one, str) else one for one in texts])
+
+
+def notes(sentences: Sequence[str]) -> list[Line]:
+    """Sentences on how the input was understood, a line each: no more than fit above a list."""
+    left = len(sentences) - _NOTES
+    shown = [[plain(cut(visible(sentence), _NOTE))] for sentence in sentences[:_NOTES]]
+    return [*shown, *([[plain(f"… and {left} more like that.")]] if left > 0 else [])]
+
+
+def name(text: str | None) -> str:
+    """A name from a database, for a sentence: one line, and no longer than a name is."""
+    return cut(visible(text or "").strip(), _NAME) or "-"
 
 
 def caveats(sentences: Sequence[str]) -> list[kit.PlainText]:

@@ -9,7 +9,7 @@ import slackblocks as kit
 
 from bot.sessions.details import LockHolder, SessionDetails
 from bot.sessions.model import Session
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import cut, digest, without_passwords, without_secrets
 from bot.slack.message import Message
 from bot.slack.references import SessionReference
 from bot.slack.text import unformatted
@@ -27,7 +27,7 @@ def session_details(details: SessionDetails, as_of: datetime, notes: Sequence[st
     """Show one session as it was at ``as_of``; ``notes`` are sentences on how the input was understood."""
     session = details.session
     title = f"Session {session.id} on {session.source}"
-    doing = f"{session.state}, {parts.seconds(session.time)}"
+    doing = f"{parts.name(session.state)}, {parts.seconds(session.time)}"
     since = (
         f"Idle since {parts.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · "
         if not session.running
@@ -35,13 +35,13 @@ def session_details(details: SessionDetails, as_of: datetime, notes: Sequence[st
     )
     blocks = [
         parts.header(title),
-        *([parts.lines(*([parts.plain(note)] for note in notes))] if notes else []),
+        *([parts.lines(*parts.notes(notes))] if notes else []),
         parts.lines(*_locks(details), *(parts.facts(row) for row in _facts(session, details))),
         *_sql(session, full_sql=full_sql),
         parts.context(f"{since}As of {parts.moment(as_of)}", *parts.caveats(details.caveats)),
         _buttons(session),
     ]
-    return Message(unformatted(f"{title}: {session.user}, {doing}"), blocks)
+    return Message(unformatted(f"{title}: {parts.name(session.user)}, {doing}"), blocks)
 
 
 def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Message:
@@ -62,7 +62,10 @@ def several(found: Sequence[Session]) -> Message:
     rows = [
         [
             parts.code(f"/sessions show {one.id}@{one.server or '-'} source={one.source}"),
-            parts.plain(f"  {one.user} from {one.origin}, tenant {one.tenant or '-'}, {one.state}"),
+            parts.plain(
+                f"  {parts.name(one.user)} from {parts.name(one.origin)}, tenant {parts.name(one.tenant)}, "
+                f"{parts.name(one.state)}"
+            ),
         ]
         for one in found
     ]
@@ -84,9 +87,14 @@ def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, st
         [("Plan ID", details.plan_id), ("Memory", _bytes(session.memory))],
         [("observer", session.server), ("OBProxy", session.proxy)],
         [("Proxy Session ID", session.proxy_session_id), ("Master Session ID", session.master_session_id)],
-        [("Module", session.module), ("Action", session.action), ("Client Info", session.client_info)],
+        [(label, without_secrets(said or "")) for label, said in _client_says(session)],
     ]
     return [*rows, *([(label, str(value or "-")) for label, value in row] for row in more if _says(row))]
+
+
+def _client_says(session: Session) -> list[tuple[str, str | None]]:
+    """What the client says of itself, which may be a connection URL with its password."""
+    return [("Module", session.module), ("Action", session.action), ("Client Info", session.client_info)]
 
 
 def _says(row: Sequence[tuple[str, object]]) -> bool:
@@ -144,7 +152,8 @@ def _holder(holder: LockHolder) -> parts.Line:
         who = "not in the process list: it has just ended, or it is the database's own"
     else:
         doing = "running" if session.running else "idle"
-        who = f"{session.user} from {session.origin}, {doing} for {parts.seconds(session.time)}{age}"
+        of = f"{parts.name(session.user)} from {parts.name(session.origin)}"
+        who = f"{of}, {doing} for {parts.seconds(session.time)}{age}"
     return [
         parts.bold("Waits for a row lock"),
         parts.plain(f" for {parts.seconds(holder.waited)}, held by session "),

@@ -13,7 +13,7 @@ from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.arguments import describe
 from bot.slack.message import Message
 from bot.slack.references import PICK, SessionReference
-from bot.slack.text import visible
+from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
 # action ids
@@ -74,7 +74,7 @@ def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> 
     if page.sessions:
         below.append(_pick(page))
     below.append(_browse(page))
-    text = f"Sessions on {page.source}: {_totals(page)}"
+    text = f"Sessions on {unformatted(page.source)}: {_totals(page)}"
     if not page.sessions:
         return Message(text, [*above, parts.lines([parts.plain(_nothing(page))]), *below])
     as_text = [*above, *_text_table(page, full_sql=full_sql), *below]
@@ -85,9 +85,7 @@ def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> 
 
 def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
     command = f"/sessions {describe(query)}".strip()
-    return parts.lines(
-        [parts.code(cut(visible(command), _COMMAND_CHARACTERS))], *([parts.plain(note)] for note in notes)
-    )
+    return parts.lines([parts.code(cut(visible(command), _COMMAND_CHARACTERS))], *parts.notes(notes))
 
 
 def _totals(page: SessionPage) -> str:

@@ -24,7 +24,7 @@ _SENTENCES, _SENTENCE = 8, 400  # problems and caveats under the table, and char
 
 def sources(found: Sequence[SourceHealth], as_of: datetime) -> Message:
     """Show the data sources in the order given."""
-    rows = [[cut(visible(cell), _CELL) or "-" for cell in _row(one)] for one in found[:_SHOWN]]
+    rows = [[cut(visible(cell).strip(), _CELL) or "-" for cell in _row(one)] for one in found[:_SHOWN]]
     failing = sum(1 for one in found if one.problem)
     does = "does" if failing == 1 else "do"
     summary = f"{len(found)} data sources, {failing} of them {does} not answer" if failing else _all_well(len(found))

@@ -71,7 +71,7 @@ def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dic
             f"Slack takes no longer text here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
         )
         notes.append(rest + (_FILE if file_sent else _NO_FILE))
-    if _KERNEL_CUT - 3 <= len(session.sql.encode()) <= _KERNEL_CUT:  # MySQL and MariaDB do not cut
+    if _KERNEL_CUT - 3 <= len(session.sql.encode("utf-8", "replace")) <= _KERNEL_CUT:  # MySQL and MariaDB do not cut
         notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")
     blocks = [*parts.preformatted(sql.shown, sql=True), *(parts.context(note) for note in notes)]
     return _modal(session.id, [*blocks, kit.DividerBlock(), _facts(session)])

@@ -13,7 +13,7 @@ from bot.sessions.statement import cut, digest, without_passwords
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.slack.arguments import describe
 from bot.slack.message import Message
-from bot.slack.text import visible
+from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
 # action ids
@@ -38,13 +38,13 @@ def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool) -> Me
     """Show the numbers; ``notes`` are sentences on how the input was understood."""
     above: list[kit.Block] = [
         parts.header(f"Session statistics of {found.source}"),
-        parts.lines([parts.code(cut(visible(_command(found)), 1_200))], *([parts.plain(note)] for note in notes)),
+        parts.lines([parts.code(cut(visible(_command(found)), 1_200))], *parts.notes(notes)),
         parts.lines(parts.facts(_numbers(found))),
     ]
     below: list[kit.Block] = [parts.context(_footer(found), *parts.caveats(found.caveats))]
     opens = _open(found)
     below += [*([opens] if opens else []), _buttons(found)]
-    text = f"Session statistics of {found.source}: {found.total:,} sessions, {found.active:,} active"
+    text = f"Session statistics of {unformatted(found.source)}: {found.total:,} sessions, {found.active:,} active"
     if not found.groups:
         nothing = "No query runs now." if found.by is Grouping.SQL_ID and found.total else "No session fits that."
         return Message(text, [*above, parts.lines([parts.plain(nothing)]), *below])
@@ -148,10 +148,10 @@ def _chart(found: Statistics, names: Sequence[str]) -> kit.Block:
 
 def _open(found: Statistics) -> kit.Block | None:
     """A menu whose entries open the list of a group; an entry holds the whole question, so that it must be short."""
-    options = []
+    options: list[kit.Option] = []
     for group in found.groups:
         question = describe(_of_group(found, group))
-        if len(question) <= _OPTION_VALUE:
+        if len(question) <= _OPTION_VALUE and question not in (option.value for option in options):
             name = digest(group.sql, 40) if group.sql else _name(group)
             label = cut(visible(f"{name} · {group.total:,}, {group.active:,} active"), 75)
             options.append(kit.Option(kit.PlainText(label), question))

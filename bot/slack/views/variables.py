@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import slackblocks as kit
 from tabulate import tabulate
 
-from bot.sessions.statement import cut
+from bot.sessions.statement import cut, without_secrets
 from bot.sessions.variables import Variable, Variables
 from bot.slack.message import Message
-from bot.slack.text import visible
+from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
 _COLUMNS = ("Variable", "Value", "Meaning")
@@ -28,10 +28,10 @@ def variables(found: Variables, notes: Sequence[str]) -> Message:
     )
     above: list[kit.Block] = [
         parts.header(f"{which} of {found.source}"),
-        parts.lines([parts.plain(whose)], *([parts.plain(note)] for note in notes)),
+        parts.lines([parts.plain(whose)], *parts.notes(notes)),
     ]
     footer = parts.context(f"{_count(found)} · read only · as of {parts.moment(found.as_of)}")
-    text = f"{which} of {found.source}"
+    text = f"{which} of {unformatted(found.source)}"
     if not found.variables:
         return Message(text, [*above, parts.lines([parts.plain("No variable has a name like that.")]), footer])
     rows = [_row(variable) for variable in found.variables]
@@ -55,8 +55,12 @@ def _count(found: Variables) -> str:
 
 
 def _row(variable: Variable) -> list[str]:
-    value = cut(visible(variable.value).strip(), _VALUE) or "-"
-    return [cut(visible(variable.name), _VALUE), _with_unit(value, variable.unit), variable.meaning or "-"]
+    value = cut(visible(without_secrets(variable.value)).strip(), _VALUE) or "-"
+    return [
+        cut(visible(variable.name).strip(), _VALUE) or "-",
+        _with_unit(value, variable.unit),
+        variable.meaning or "-",
+    ]
 
 
 def _with_unit(value: str, unit: str) -> str:

@@ -1,0 +1,33 @@
+# docker build -t session-bot .
+# The version that the tests run on; --build-arg PYTHON=3.13 chooses another.
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim AS build
+WORKDIR /build
+COPY requirements.lock requirements-build.lock ./
+RUN python -m pip install --only-binary :all: --require-hashes -r requirements-build.lock
+# Without pip: nothing is installed where the bot runs.
+RUN python -m venv --without-pip /opt/session-bot
+RUN python -m pip --python /opt/session-bot install --only-binary :all: --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY bot bot
+COPY commands commands
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+RUN python -m pip --python /opt/session-bot install --no-deps --no-index --find-links /wheels session-bot
+
+FROM python:${PYTHON}-slim
+# By number, so that Kubernetes can see that it is not root. Nothing in the image belongs to it but its folder.
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/session-bot --create-home session-bot
+COPY --from=build /opt/session-bot /opt/session-bot
+# One port for health and metrics, in HTTP mode for Slack as well, so that the check below needs not know the mode.
+ENV PATH=/opt/session-bot/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=3000 HEALTH_PORT=3000
+USER 10001:10001
+# The only place it writes to, and only where the store is a file; everything else may be read-only.
+WORKDIR /var/lib/session-bot
+VOLUME /var/lib/session-bot
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=4)"]
+ENTRYPOINT ["session-bot"]
+CMD ["run"]

@@ -1,0 +1,156 @@
+"""What /healthz says: how the bot's parts are, without waiting for one that hangs and without a name of a host."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from typing import Any
+
+import structlog
+
+from bot.errors import (
+    BusyError,
+    ConnectionLostError,
+    DataSourceTimeoutError,
+    DataSourceUnreachableError,
+    LoginRefusedError,
+    PrivilegeMissingError,
+    SessionBotError,
+)
+
+FRESH = 5.0  # seconds for which an answer of a part is good enough
+PATIENCE = 1.0  # seconds until it is answered with what is known so far
+
+OK, DEGRADED, FAILING = "ok", "degraded", "failing"
+
+Look = Callable[[], None]
+Monotonic = Callable[[], float]
+
+log = structlog.get_logger(__name__)
+
+# The sentences themselves name hosts.
+_WORDS: dict[type[SessionBotError], str] = {
+    BusyError: "busy",
+    ConnectionLostError: "connection lost",
+    DataSourceTimeoutError: "no answer in time",
+    DataSourceUnreachableError: "unreachable",
+    LoginRefusedError: "login refused",
+    PrivilegeMissingError: "privilege missing",
+}
+
+
+class Part:
+    """Something to look at: by one thread at a time, at most every few seconds, whoever asks."""
+
+    def __init__(self, name: str, look: Look, monotonic: Monotonic = time.monotonic) -> None:
+        self._name = name
+        self._look = look
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._future: Future[None] = Future()
+        self._looking = False
+        self._started_at = 0.0
+        self._looked_at: float | None = None
+        self._problem = ""
+
+    def ask(self) -> Future[None]:
+        """Look in the background where the last answer is too old; the future ends with that look."""
+        with self._lock:
+            now = self._monotonic()
+            fresh = self._looked_at is not None and now - self._looked_at < FRESH
+            if not self._looking and not fresh:
+                self._looking, self._started_at, self._future = True, now, Future()
+                threading.Thread(target=self._run, name=f"health-{self._name}", daemon=True).start()
+            return self._future
+
+    def problem(self) -> str:
+        """Say what the last look found, '' for nothing wrong."""
+        with self._lock:
+            waited = self._monotonic() - self._started_at
+            if self._looking and (self._looked_at is None or waited >= PATIENCE * 0.9):
+                return f"no answer for {waited:.0f} s"
+            return self._problem
+
+    def _run(self) -> None:
+        problem = "failed"
+        try:
+            self._look()
+            problem = ""
+        except SessionBotError as error:
+            problem = next((word for kind, word in _WORDS.items() if isinstance(error, kind)), "failed")
+        except Exception:
+            log.exception("health cannot be told", part=self._name)
+        finally:
+            with self._lock:
+                self._looking, self._looked_at, self._problem = False, self._monotonic(), problem
+                future = self._future
+            future.set_result(None)
+
+
+class SlackSeen:
+    """When Slack last answered and how, as an observer of the client tells."""
+
+    def __init__(self, monotonic: Monotonic = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._answered_at: float | None = None
+        self.unreachable = False
+        self.connected: Callable[[], bool] | None = None  # in Socket Mode, whether the socket is open
+
+    def called(self, error: str, *, reached: bool) -> None:
+        """Note a call; ``reached`` says that Slack itself answered, be it with an error."""
+        self.unreachable = not reached
+        if not error:
+            self._answered_at = self._monotonic()
+
+    def report(self) -> dict[str, Any]:
+        """Say how it is without asking Slack."""
+        ago = None if self._answered_at is None else round(self._monotonic() - self._answered_at, 1)
+        report: dict[str, Any] = {"last_success_seconds_ago": ago}
+        well = ago is not None and not self.unreachable
+        if self.connected is not None:
+            report["connected"] = self.connected()
+            well = report["connected"]
+        return {"status": OK if well else DEGRADED, **report}
+
+
+class Health:
+    """Puts the parts together. Which data sources there are is asked each time."""
+
+    def __init__(self, slack: Callable[[], dict[str, Any]], version: str) -> None:
+        self._slack = slack
+        self._version = version
+        self._store: Part | None = None
+        self._sources: Mapping[str, Part] = {}
+        self._again: Part | None = None
+        self._stopping: Callable[[], bool] = lambda: False
+
+    def watch(self, store: Look, slack: Look, sources: Mapping[str, Look], stopping: Callable[[], bool]) -> None:
+        """Look at these from now on; ``slack`` asks it again once it could not be reached."""
+        self._store = Part("store", store)
+        self._again = Part("slack", slack)
+        self._sources = {name: Part(name, look) for name, look in sources.items()}
+        self._stopping = stopping
+
+    def report(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether the bot is of use, and how each part is; takes a second at most."""
+        store, again, sources = self._store, self._again, self._sources
+        if store is None or again is None:
+            return False, {"status": FAILING, "process": {"status": "starting"}, "slack": self._slack()}
+        wait([part.ask() for part in (store, again, *sources.values())], timeout=PATIENCE)
+        stopping = self._stopping()
+        parts: dict[str, Any] = {
+            "process": {"status": "stopping" if stopping else OK, "version": self._version},
+            "slack": self._slack(),
+            "store": _said(store.problem(), FAILING),
+            "data_sources": {name: _said(part.problem(), DEGRADED) for name, part in sources.items()},
+        }
+        of_use = not stopping and parts["store"]["status"] == OK
+        whole = all(part["status"] == OK for part in (parts["slack"], *parts["data_sources"].values()))
+        status = FAILING if not of_use else OK if whole else DEGRADED
+        return of_use, {"status": status, **parts}
+
+
+def _said(problem: str, status: str) -> dict[str, str]:
+    return {"status": status, "problem": problem} if problem else {"status": OK}

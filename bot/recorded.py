@@ -1,0 +1,37 @@
+"""The store, telling what is put on record, and set up later where it was away at the start."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from bot.closing.model import ClosingRequest, Finding
+from bot.closing.store import Store
+
+
+class RecordedStore(Store):
+    """``concluded`` is told the outcomes that are on record, for metrics."""
+
+    def __init__(self, url: str, concluded: Callable[[Iterable[Finding]], None]) -> None:
+        super().__init__(url)
+        self._concluded = concluded
+        self._created = False
+        self._creating = threading.Lock()
+
+    def create_once(self) -> None:
+        """Make the tables unless that has been done. Raises ``StoreError``."""
+        with self._creating:
+            if not self._created:
+                self.create()
+                self._created = True
+
+    def check(self) -> None:
+        """Read something; a store is not well before all its tables are there."""
+        self.create_once()
+        super().check()
+
+    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
+        """Write the outcomes, then tell them."""
+        super().conclude(request, findings, now)
+        self._concluded(findings.values())

@@ -1,0 +1,38 @@
+"""A bot that runs out of time while a close is looked at: the record stays, and the next start finishes it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from bot.closing.closer import LEASE
+from bot.closing.model import Outcome, State
+from bot.closing.targets import Wanted
+from bot.errors import StoppedError
+from bot.lifecycle import Grace
+from bot.sessions.model import Mode
+from tests.closing.conftest import ALICE, CHANNEL, Desk, lock_waiter
+
+
+def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.lifecycle.CUT_SHORT_AFTER", 0.0)
+    monkeypatch.setattr("bot.lifecycle.EXIT_AFTER", 3600.0)
+    patience = Grace()
+    monkeypatch.setattr(desk.closer, "_wait", patience.wait)
+    waiter = lock_waiter(desk)
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(waiter.id)], Mode.SESSION)
+    patience.end_in_time()
+    with pytest.raises(StoppedError, match="What was sent is on record"):
+        desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, _note: None)
+    stored = desk.store.get(request.id)
+    assert stored is not None
+    assert stored.state is State.CLAIMED
+    assert stored.targets[0].intent_at is not None
+    assert stored.targets[0].outcome is None
+    assert waiter.ended() != 0, "what was sent has its effect"
+    desk.clock.ahead += LEASE + timedelta(seconds=1)
+    (finished,) = desk.closer.resume()
+    assert (finished.state, finished.targets[0].outcome) == (State.DONE, Outcome.CLOSED)

@@ -1,0 +1,59 @@
+"""Play every fault many times and print one table: python -m tests.faults [--short] [WORDS OF A ROW]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bot.demo.database import EmbeddedOceanBase
+from bot.demo.mariadb import EmbeddedMariaDB
+from tests.conftest import SEEKDB_14
+from tests.faults.arena import Row
+from tests.faults.table import SCENARIOS, Servers
+
+_COLUMNS = (
+    "scenario", "tries", "closes attempted", "closes done", "wrong closes", "double closes", "lost records",
+    "slowest ack (ms)", "seconds",
+)  # fmt: skip
+
+
+def main() -> int:
+    """Run what was asked for; 1 when anything happened that must never happen."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a few tries of each row, as the tests do")
+    parser.add_argument("words", nargs="*", help="only rows whose names hold one of these")
+    asked = parser.parse_args()
+    chosen = [one for one in SCENARIOS if not asked.words or any(word in one.name for word in asked.words)]
+    rows = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedOceanBase() as kernel,
+        EmbeddedOceanBase(server=SEEKDB_14) as restartable,
+        EmbeddedMariaDB() as mariadb,
+    ):
+        servers = Servers(kernel, restartable, mariadb)
+        for number, scenario in enumerate(chosen):
+            row = Row(scenario.name)
+            began = time.monotonic()
+            sys.stderr.write(f"{scenario.name} …\n")
+            scenario.play(row, scenario.short if asked.short else scenario.whole, servers, Path(folder) / str(number))
+            rows.append((row, time.monotonic() - began))
+    table = tabulate([_cells(row, seconds) for row, seconds in rows], headers=_COLUMNS, disable_numparse=True)
+    failures = [f"{row.scenario}: {failure}" for row, _ in rows for failure in row.failures]
+    sys.stdout.write("\n".join([table, *failures, ""]))
+    return 0 if all(row.clean for row, _ in rows) else 1
+
+
+def _cells(row: Row, seconds: float) -> list[str]:
+    ack = "-" if row.slowest_ack is None else f"{row.slowest_ack * 1000:.0f}"
+    counts = (row.tries, row.attempted, row.done, row.wrong, row.double, row.lost)
+    return [row.scenario, *(f"{count:,}" for count in counts), ack, f"{seconds:.0f}"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

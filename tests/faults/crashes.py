@@ -1,0 +1,56 @@
+"""kill -9 at each step of a close: what the next start makes of it, and that it never closes by itself."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from bot.demo.embedded import EmbeddedServer
+from tests.crashing_bot import STEPS
+from tests.faults.arena import Arena, Row, arena, buttons_of
+from tests.slack_person import NotPossible, text_of
+from tests.slack_text import Json
+
+RUN = ("-m", "bot", "run")
+
+
+def crashes(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
+    """Kill the bot `tries` times at each step."""
+    with arena(row, database, folder) as stage:
+        for step in STEPS:
+            for _ in range(tries):
+                _crash(stage, step)
+
+
+def _crash(stage: Arena, step: str) -> None:
+    victim = stage.victim()
+    stage.bot.stop()
+    stage.bot.command = ("-m", "tests.crashing_bot", step)
+    stage.bot.start()
+    card = stage.card(str(victim))
+    with contextlib.suppress(NotPossible):  # the bot may be gone before its acknowledgement is
+        stage.alice.press(card, "Close Session")
+    stage.expect(stage.bot.ended(20) == -9, f"{step}: the bot was not killed")
+    before = stage.alive(victim)
+    stage.bot.command = RUN
+    stage.bot.start()
+    again = card
+    if step == "claimed":
+        # Slack delivers the press again, as it was never acknowledged; that must close nothing either.
+        again = stage.alice.wait_for_change(card, "The bot was stopped before anything was sent", timeout=20)
+        stage.expect("Close Session" in buttons_of(again), "claimed: the card is not open again")
+    else:
+        told = stage.alice.wait_for_change(card, lambda message: not buttons_of(message), timeout=40)
+        _told_truly(stage, step, told)
+    sent = step in ("sent", "concluded", "shown")
+    stage.expect(before is not sent, f"{step}: the session was {'there' if before else 'gone'} when the bot died")
+    stage.counts.wrong += stage.alive(victim) is not before  # a restart closes nothing
+    if step == "claimed":
+        stage.alice.press(again, "Close Session")
+        stage.ended(card)
+    stage.count(victim, card, closed=step != "intended")
+
+
+def _told_truly(stage: Arena, step: str, card: Json) -> None:
+    wanted = "still running" if step == "intended" else "✅ closed"
+    stage.expect(wanted in text_of(card), f"{step}: the card says\n{text_of(card)}")

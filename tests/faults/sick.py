@@ -1,0 +1,118 @@
+"""A database that hangs or drops its clients, a store that is gone, a Slack that refuses half of what it gets."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from bot.demo.embedded import EmbeddedServer
+from bot.demo.slack.faults import Failure
+from tests.faults.arena import ASKS, Row, arena
+from tests.hostile_judge import judge
+from tests.slack_person import text_of
+from tests.slack_text import Json
+
+READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
+LIMITED = Failure("", 429, "ratelimited", retry_after=1)
+FAILED = Failure("", 500)
+_PEOPLE = 100  # who type at the same time
+
+
+def hung_database(row: Row, tries: int, restartable: EmbeddedServer, folder: Path) -> None:
+    """Type commands while the database answers nothing: each is acknowledged, each gets a sentence."""
+    with arena(row, restartable, folder) as stage:
+        stage.asks(stage.alice, "/sessions", "Sessions on demo")
+        victim = stage.victim()
+        card = stage.card(str(victim))
+        stage.slack.take_acks()
+        stage.database.suspend()
+        try:
+            with ThreadPoolExecutor(_PEOPLE) as pool:
+                list(pool.map(lambda number: stage.bob.types(f"/sessions id={number}"), range(2, tries + 2)))
+            stage.alice.press(card, "Close Session")
+            stage.counts.tries += tries
+            answers = ("did not answer within", "too much to do", "are already waiting")
+
+            def answered() -> bool:
+                told = [text_of(message) for message in stage.bob.messages() if message["ephemeral"]]
+                return sum(any(answer in text for answer in answers) for text in told) >= tries
+
+            stage.slack.wait_for(answered, 120, "a sentence for each command")
+            lost = [m for m in stage.bob.messages() if "operation_timeout" in text_of(m)]
+            stage.expect(not lost, f"{len(lost)} commands were not acknowledged in time")
+        finally:
+            stage.database.resume()
+        stage.asks(stage.alice, "/sessions", "Sessions on demo", timeout=20)
+        stage.expect(stage.alive(victim), "the session was closed by a press that was told to have done nothing")
+        stage.alice.press(card, "Close Session")
+        stage.ended(card)
+        stage.count(victim, card, closed=True)
+
+
+def stopped_between(row: Row, tries: int, restartable: EmbeddedServer, folder: Path) -> None:
+    """Stop the database between card and press: nothing is claimed to be closed, and the next command works."""
+    with arena(row, restartable, folder) as stage:
+        for _ in range(tries):
+            victim = stage.victim()
+            card = stage.card(str(victim))
+            stage.database.halt()
+            try:
+                stage.presses(stage.alice, card, "Close Session", "cannot be reached")
+            finally:
+                stage.database.start()
+            stage.bystanders = []  # gone with the restart
+            stage.alice.press(card, "Close Session")
+            told = stage.ended(card)
+            stage.expect("✅" not in told["text"].split(":")[-1], told["text"])
+            stage.asks(stage.alice, "/sessions", "Sessions on demo")
+
+
+def sick_slack(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
+    """Close while Slack answers half of all calls with 429 or 500: every card tells its outcome in the end."""
+    with arena(row, database, folder) as stage:
+        for number in range(tries):
+            stage.slack.faults.fall_ill(LIMITED, FAILED, share=0.5, seed=number)
+            victim = stage.victim()
+            stage.alice.types(f"/kill-session {victim}")
+            # It may stand there twice: a call that failed may have been carried out (SLACK.md section 4).
+            card = stage.alice.wait_for_message(partial(_is_card_of, victim), timeout=90)
+            stage.counts.tries += 1
+            stage.counts.attempted += 1
+            stage.alice.press(card, "Close Session")
+            stage.ended(card, timeout=120)
+            stage.slack.faults.recover()
+            stage.count(victim, card, closed=True)
+
+
+def _is_card_of(session: int, message: Json) -> bool:
+    return str(session) in text_of(message) and ASKS in text_of(message)
+
+
+def hostile_texts(row: Row, tries: int) -> None:
+    """Show so many texts made to break out in every view: none is refused, none becomes markup, none a password."""
+    counted = judge(tries, seed=tries)
+    row.tries = counted.texts
+    row.wrong = counted.wrong
+    row.failures += counted.examples
+
+
+def store_gone(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
+    """Take the record's table away: nothing is closed, and a sentence says why."""
+    with arena(row, database, folder) as stage:
+        for _ in range(tries):
+            victim = stage.victim()
+            card = stage.card(str(victim))
+            with stage.store.begin() as connection:
+                connection.execute(sa.text("ALTER TABLE audit RENAME TO audit_away"))
+            try:
+                stage.presses(stage.alice, card, "Close Session", "Nothing is closed without a record")
+                stage.counts.wrong += not stage.alive(victim)
+            finally:
+                with stage.store.begin() as connection:
+                    connection.execute(sa.text("ALTER TABLE audit_away RENAME TO audit"))
+            stage.alice.press(card, "Close Session")
+            stage.ended(card)
+            stage.count(victim, card, closed=True)

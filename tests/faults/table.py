@@ -1,0 +1,86 @@
+"""All rows of the table: what is tried, how often in a whole run and how often in a short one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.demo.embedded import EmbeddedServer
+from tests.faults import crashes, races, sick, targets
+from tests.faults.arena import MariaDBArena, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What the rows are played on; the restartable one counts its session ids from 2 after each start."""
+
+    kernel: EmbeddedServer
+    restartable: EmbeddedServer
+    mariadb: EmbeddedServer
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One row: what is done, how many times in a whole run, how many in a short one."""
+
+    name: str
+    whole: int
+    short: int
+    play: Callable[[Row, int, Servers, Path], None]
+
+
+SCENARIOS = (
+    Scenario(
+        "two people press at once", 200, 6,
+        lambda row, tries, on, folder: races.two_pressers(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "pressed twice, delivered twice, acknowledgement lost", 200, 6,
+        lambda row, tries, on, folder: races.redeliveries(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "two replicas get the same press", 100, 4,
+        lambda row, tries, on, folder: races.two_replicas(row, tries, on.kernel, folder, on.mariadb),
+    ),
+    Scenario(
+        "one of two replicas is killed under load", 100, 12,
+        lambda row, tries, on, folder: races.killed_replica(row, tries, on.kernel, folder, on.mariadb),
+    ),
+    Scenario(
+        "kill -9 at each step of a close", 10, 1,
+        lambda row, tries, on, folder: crashes.crashes(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "the id belongs to somebody else by now", 100, 3,
+        lambda row, tries, on, folder: targets.reused_ids(row, tries, on.restartable, folder),
+    ),
+    Scenario(
+        "another statement under Close Query", 50, 2,
+        lambda row, tries, on, folder: targets.moved_on(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "commands while the database hangs", 300, 60,
+        lambda row, tries, on, folder: sick.hung_database(row, tries, on.restartable, folder),
+    ),
+    Scenario(
+        "the database stops before the press", 5, 1,
+        lambda row, tries, on, folder: sick.stopped_between(row, tries, on.restartable, folder),
+    ),
+    Scenario(
+        "the server refuses new connections", 20, 2,
+        lambda row, tries, on, folder: targets.refused_logins(row, tries, on.mariadb, folder, MariaDBArena),
+    ),
+    Scenario(
+        "Slack answers 429 or 500 half the time", 20, 2,
+        lambda row, tries, on, folder: sick.sick_slack(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "texts made to break out, in every view", 50_000, 2_000,
+        lambda row, tries, _on, _folder: sick.hostile_texts(row, tries),
+    ),
+    Scenario(
+        "the store is gone", 20, 2,
+        lambda row, tries, on, folder: sick.store_gone(row, tries, on.kernel, folder),
+    ),
+)  # fmt: skip

@@ -1,0 +1,196 @@
+"""The grants of docs/install.md on a real MariaDB, and those of a whole cluster on its stand-in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from bot.demo.mariadb import EmbeddedMariaDB
+from bot.errors import InputError, NotSessionOwnerError, PrivilegeMissingError
+from bot.sessions.details import Reach
+from bot.sessions.endpoint import Endpoint
+from bot.sessions.model import Mode, SessionQuery
+from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.statistics import Grouping
+from tests.cluster import BOT, Cluster
+from tests.documents import grants
+from tests.sessions.examples import MARIA_PASSWORD
+from tests.stage import APP_PASSWORD, Statement, session_id
+
+PROCESS, CLOSING = grants("MariaDB")
+LOGIN = "granted_bot"
+Log = Callable[..., DataSource]
+
+
+@pytest.fixture
+def log_in(mariadb: EmbeddedMariaDB, logins: str) -> Iterator[Log]:
+    """Log in as an account that has been given these grants and nothing else."""
+    with contextlib.ExitStack() as opened, mariadb.connect() as admin, admin.cursor() as cursor:
+
+        def make(*given: str) -> DataSource:
+            cursor.execute(f"CREATE OR REPLACE USER {LOGIN} IDENTIFIED BY '{MARIA_PASSWORD}'")
+            for grant in given:
+                cursor.execute(f"{grant} TO {LOGIN}")
+            endpoint = Endpoint.of("crm", mariadb.host, mariadb.port, LOGIN, MARIA_PASSWORD)
+            return opened.enter_context(contextlib.closing(DataSource(endpoint, DataSourceOptions())))
+
+        yield make
+        opened.close()
+        cursor.execute(f"DROP USER IF EXISTS {LOGIN}")
+
+
+def test_mysql_and_mariadb_are_given_the_same_in_their_own_words() -> None:
+    assert [grant.replace("CONNECTION_ADMIN", "CONNECTION ADMIN") for grant in grants("MySQL")] == [PROCESS, CLOSING]
+
+
+def test_with_both_everything_is_listed_looked_at_and_closed(
+    mariadb: EmbeddedMariaDB, log_in: Log, logins: str
+) -> None:
+    crm = log_in(PROCESS, CLOSING)
+    with mariadb.connect(user=logins, password=MARIA_PASSWORD, database="mysql_test") as client:
+        client.begin()
+        with client.cursor() as cursor:
+            cursor.execute("UPDATE stock SET quantity = 1")
+        (seen,) = crm.find(session_id(client), None)
+        assert seen.in_transaction
+        assert crm.details(seen).session == seen
+        assert crm.statistics(SessionQuery(), Grouping.USER, None).total >= 1
+        assert crm.variables("wait_timeout", everywhere=True).matching >= 1
+        with pytest.raises(InputError, match="keeps no history of deadlocks"):
+            crm.deadlocks(timedelta(days=1), None)
+        (left_out,) = crm.page(SessionQuery(), None).caveats
+        assert left_out == f"The sessions of {LOGIN}, this bot's own login, are left out."
+        health = crm.health(None)
+        assert (health.sees, health.closes) == (Reach.ALL, Reach.ALL)
+        client.rollback()
+        statement = Statement(client, "SELECT SLEEP(60)")
+        with crm.console() as console:
+            while not (running := console.find(statement.id)[0]).running:
+                assert statement.is_alive()
+            console.kill(running, Mode.QUERY)
+            statement.ended()
+            console.kill(running, Mode.SESSION)
+            while console.find(statement.id):
+                pass
+
+
+def test_without_process_nobody_else_is_seen_and_that_is_said(
+    mariadb: EmbeddedMariaDB, log_in: Log, logins: str
+) -> None:
+    crm = log_in(CLOSING)
+    with mariadb.connect(user=logins, password=MARIA_PASSWORD) as client:
+        assert crm.find(session_id(client), None) == []
+        page = crm.page(SessionQuery(), None)
+    assert page.sessions == ()
+    assert "Only the login's own sessions can be seen: granted_bot lacks PROCESS." in " ".join(page.caveats)
+    assert crm.health(None).sees is Reach.OWN
+
+
+def test_without_the_other_nothing_of_others_is_closed_and_that_is_said(
+    mariadb: EmbeddedMariaDB, log_in: Log, logins: str
+) -> None:
+    crm = log_in(PROCESS)
+    with mariadb.connect(user=logins, password=MARIA_PASSWORD) as client:
+        (seen,) = crm.find(session_id(client), None)
+        with crm.console() as console, pytest.raises(NotSessionOwnerError, match="MariaDB CONNECTION ADMIN"):
+            console.kill(seen, Mode.SESSION)
+        client.ping(reconnect=False)
+    assert crm.health(None).closes is Reach.OWN
+
+
+# What the views of a cluster look like that the stand-in does without elsewhere.
+MORE_VIEWS = """
+CREATE TABLE oceanbase.`GV$OB_LOCKS` (SESSION_ID INT, ID1 INT, ID2 INT, ID3 INT, TRANS_ID INT, BLOCK INT, CTIME INT);
+CREATE TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` (TX_ID INT, SESSION_ID INT, ACTIVE_TIME DATETIME);
+CREATE TABLE oceanbase.`__all_virtual_processlist` (ID INT, TRACE_ID VARCHAR(64), PLAN_ID INT);
+CREATE TABLE oceanbase.DBA_OB_TENANTS (TENANT_ID INT, TENANT_NAME VARCHAR(64));
+INSERT INTO oceanbase.DBA_OB_TENANTS VALUES (1002, 'shop');
+CREATE TABLE oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY (TENANT_ID INT, EVENT_ID INT, REPORT_TIME DATETIME(6),
+  CYCLE_IDX INT, CYCLE_SIZE INT, ROLE VARCHAR(20), VISITOR VARCHAR(64), OBJECT VARCHAR(64), EXTRA_VALUE1 TEXT);
+INSERT INTO oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY VALUES
+  (1002, 7, UTC_TIMESTAMP(), 1, 2, 'victim', '{txid:5}', '', NULL),
+  (1002, 7, UTC_TIMESTAMP(), 2, 2, 'witness', '{txid:6}', '', NULL)"""
+# What the stand-in itself is made of, and what MariaDB asks for in place of being in the tenant sys.
+ITS_OWN = (
+    "GRANT PROCESS, CONNECTION ADMIN ON *.*",
+    "GRANT SELECT ON oceanbase.real_sessions",
+    "GRANT SELECT ON oceanbase.extra_sessions",
+    "GRANT SELECT ON oceanbase.placement",
+)
+OF_A_CLUSTER = grants("OceanBase: a cluster")
+
+
+@pytest.fixture(scope="module")
+def standing(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
+    """Give a cluster with every view."""
+    with Cluster(mariadb) as cluster:
+        cluster.run(*MORE_VIEWS.split(";\n"))
+        yield cluster
+
+
+@pytest.fixture
+def cluster(standing: Cluster) -> Iterator[Cluster]:
+    """Give that cluster, whose bot has no grant yet."""
+    standing.run(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{BOT}'@'%'")
+    yield standing
+    standing.tidy()
+
+
+@pytest.fixture
+def prod(cluster: Cluster) -> Iterator[Log]:
+    """Log in as the bot, which is given this first."""
+    database = cluster.database
+    with contextlib.ExitStack() as opened:
+
+        def make(*given: str, user: str = BOT) -> DataSource:
+            for grant in given:
+                cluster.run(f"{grant} TO '{user}'@'%'")
+            endpoint = Endpoint.of("prod", database.host, database.port, user, APP_PASSWORD)
+            return opened.enter_context(contextlib.closing(DataSource(endpoint, DataSourceOptions())))
+
+        yield make
+
+
+def test_with_all_of_them_a_whole_cluster_has_no_caveat(cluster: Cluster, prod: Log) -> None:
+    source = prod(*ITS_OWN, *OF_A_CLUSTER)
+    client = cluster.connect("app@shop", server="10.0.0.7", port=2881)
+    (seen,) = source.find(session_id(client), None)
+    assert (seen.tenant, seen.server) == ("shop", "10.0.0.7:2881")
+    assert source.page(SessionQuery(), None).caveats == ()
+    assert [event.tenant for event in source.deadlocks(timedelta(days=1), None).events] == ["shop"]
+    cluster.run("INSERT INTO oceanbase.DBA_OB_SERVERS VALUES ('10.0.0.2', 2882, 2, 'z2', 2881, 'INACTIVE')")
+    (away,) = prod().page(SessionQuery(), None).caveats
+    assert "10.0.0.2:2881 is INACTIVE" in away
+
+
+# Without the first it takes the stand-in for what it is, a MariaDB; the kernels' tests have that one.
+@pytest.mark.parametrize("missing", OF_A_CLUSTER[1:], ids=lambda grant: grant.rpartition(".")[2])
+def test_without_one_of_them_it_says_what_is_missing(cluster: Cluster, prod: Log, missing: str) -> None:
+    source = prod(*ITS_OWN, *(grant for grant in OF_A_CLUSTER if grant != missing))
+    view = missing.rpartition(" ")[2]
+    if view == "oceanbase.DBA_OB_TENANTS":
+        with pytest.raises(PrivilegeMissingError, match="DBA_OB_TENANTS"):
+            source.deadlocks(timedelta(days=1), None)
+    elif view == "oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY":
+        with pytest.raises(InputError, match="keeps no history of deadlocks that its login can read"):
+            source.deadlocks(timedelta(days=1), None)
+    else:
+        (caveat,) = source.page(SessionQuery(), None).caveats
+        assert caveat.startswith(f"The bot's login may not read {view}, so ")
+        assert caveat in source.description(), "session-bot check says it, too"
+
+
+def test_a_login_of_one_tenant_is_told_what_each_of_its_grants_is_for(cluster: Cluster, prod: Log) -> None:
+    seeing, closing, reading = grants("OceanBase: one tenant")
+    cluster.user("boss@shop")  # who may read that database from the start
+    assert reading == "GRANT SELECT ON oceanbase.*"
+    health = prod(user="boss@shop").health(None)
+    assert (health.sees, health.closes) == (Reach.OWN, Reach.OWN)
+    assert "To see all of tenant shop: GRANT PROCESS ON *.* TO it." in " ".join(health.caveats)
+    health = prod(seeing, user="boss@shop").health(None)
+    assert (health.sees, health.closes) == (Reach.TENANT, Reach.OWN)
+    health = prod(closing, user="boss@shop").health(None)
+    assert (health.sees, health.closes) == (Reach.TENANT, Reach.TENANT)

@@ -1,0 +1,255 @@
+"""Dockerfile, compose.yaml and what is in deploy/: read and tried as far as that goes without Docker or a cluster."""
+
+from __future__ import annotations
+
+import configparser
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot.settings import SlackSettings, load
+from tests.image import clean, in_context, stages
+from tests.running_bot import ROOT
+
+EXAMPLE = (ROOT / "deploy" / "session-bot.example.toml").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+KUBERNETES: dict[str, dict[str, Any]] = {
+    one["kind"]: one for one in yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8"))
+}
+UNIT = ROOT / "deploy" / "session-bot.service"
+
+# What the bot reads besides SESSION_BOT__…, which `load` itself checks; the ports are HTTP mode's.
+NAMES = {"SESSION_BOT_CONFIG", "SESSION_BOT_SECRETS", "PORT", "HEALTH_PORT"} | {
+    f"SLACK_{name.upper()}" for name in SlackSettings.model_fields
+}
+SAMPLES = {
+    "SLACK_BOT_TOKEN": "xoxb-1",
+    "SLACK_APP_TOKEN": "xapp-1",
+    "SESSION_BOT__STORE__URL": "mysql+pymysql://bot:p@store/bot",
+}
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leave nothing in the environment that would be read as a setting."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ.keys() - clean().keys():
+        monkeypatch.delenv(name)
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, folder: Path, toml: str, secrets: Path) -> list[str]:
+    """Return what the bot would say of that configuration."""
+    config = folder / "session-bot.toml"
+    config.write_text(toml, encoding="utf-8")
+    monkeypatch.setenv("SESSION_BOT_CONFIG", str(config))
+    monkeypatch.setenv("SESSION_BOT_SECRETS", str(secrets))
+    loaded = load()
+    assert loaded.problems or loaded.settings is not None
+    if loaded.settings is not None:
+        assert loaded.settings.store.url.get_secret_value().startswith(("mysql", "sqlite"))
+        assert loaded.settings.data_sources["prod"].password.get_secret_value() == "of-the-account"
+    return loaded.problems
+
+
+def secrets_of(names: set[str], folder: Path) -> Path:
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text(SAMPLES.get(name, "of-the-account") + "\n", encoding="utf-8")
+    return folder
+
+
+def test_the_image_copies_what_is_there_and_nothing_that_dockerignore_hides() -> None:
+    for instruction in stages()[0]:
+        if instruction.name == "COPY":
+            for source in instruction.words[:-1]:
+                assert (ROOT / source).exists(), source
+                assert in_context(source), f".dockerignore hides {source}"
+    for name in (".git", "tests", "secrets", "session-bot.toml", ".venv", ".demo", "session-bot.db"):
+        assert not in_context(name), f"{name} would go to the Docker daemon"
+
+
+def test_the_image_runs_the_bot_as_nobody_in_particular_with_nothing_to_compile_or_install() -> None:
+    building, final = stages()
+    by_name = {one.name: one for one in final}
+    user, group = by_name["USER"].text.split(":")
+    assert user.isdecimal()
+    assert int(user) == int(group) > 0
+    assert [by_name["ENTRYPOINT"].words, by_name["CMD"].words] == [["session-bot"], ["run"]]
+    (taken,) = [one for one in final if one.name == "COPY"]
+    assert taken.from_stage
+    venv = taken.words[0]
+    assert any(f"venv --without-pip {venv}" in one.text for one in building)
+    assert f"PATH={venv}/bin:" in by_name["ENV"].text
+    for one in (*building, *final):
+        if one.name == "RUN":
+            assert not re.search(r"\b(apt-get|apk|gcc|build-essential|curl|wget)\b", one.text)
+            if "-r " in one.text:
+                assert "--require-hashes" in one.text
+                assert "--only-binary :all:" in one.text
+    order = [one.name for one in final]
+    assert order.index("USER") > max(index for index, name in enumerate(order) if name == "RUN")
+
+
+class _Health(http.server.BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:  # the name is http.server's
+        self.send_response(self.status if self.path == "/healthz" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # same
+        """Say nothing."""
+
+
+@pytest.fixture
+def health() -> Iterator[tuple[type[_Health], int]]:
+    """Give a server that answers /healthz with a status of the test's choice."""
+
+    class Answers(_Health):
+        pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield Answers, server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_the_images_health_check_tells_a_bot_of_use_from_one_that_is_not(health: tuple[type[_Health], int]) -> None:
+    answers, port = health
+    (check,) = [one for one in stages()[1] if one.name == "HEALTHCHECK"]
+    command = check.text[check.text.index("CMD") + 3 :].strip()
+    words = yaml.safe_load(command)
+    assert words[0] == "python"
+    # A proxy for the way to Slack must not come between.
+    environment = {**clean(), "PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
+
+    def healthy(**more: str) -> bool:
+        done = subprocess.run(
+            [sys.executable, *words[1:]], env={**environment, **more}, capture_output=True, timeout=20, check=False
+        )
+        return done.returncode == 0
+
+    assert healthy()
+    answers.status = 503
+    assert not healthy()
+    assert not healthy(PORT="1")
+
+
+def test_compose_runs_two_replicas_that_can_write_nowhere_and_share_one_store() -> None:
+    bot = COMPOSE["services"]["bot"]
+    assert bot["deploy"]["replicas"] == 2
+    assert (bot["read_only"], bot["cap_drop"], bot["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
+    assert "ports" not in bot
+    assert set(bot["networks"]) == set(COMPOSE["networks"])
+    assert COMPOSE["networks"]["store"]["internal"] is True
+    assert COMPOSE["services"]["store"]["networks"] == ["store"], "the store cannot be reached from outside"
+    for service in COMPOSE["services"].values():
+        assert set(service["secrets"]) <= set(COMPOSE["secrets"])
+
+
+def test_what_compose_hands_the_bot_is_a_whole_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bot = COMPOSE["services"]["bot"]
+    assert set(bot["environment"]) <= NAMES
+    assert {name for name in bot["secrets"] if name.startswith("SLACK_")} <= NAMES
+    for name in bot["secrets"]:
+        assert COMPOSE["secrets"][name]["file"] == f"./secrets/{name}"
+    (mounted,) = bot["volumes"]
+    assert mounted.split(":")[1:] == [bot["environment"]["SESSION_BOT_CONFIG"], "ro"]
+    assert bot["environment"]["SESSION_BOT_SECRETS"] == "/run/secrets"
+    assert problems(monkeypatch, tmp_path, EXAMPLE, secrets_of(set(bot["secrets"]), tmp_path / "secrets")) == []
+
+
+def test_what_kubernetes_hands_the_bot_is_a_whole_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = set(KUBERNETES["Secret"]["stringData"])
+    assert {name for name in given if name.startswith("SLACK_")} <= NAMES
+    # A volume of a Secret: each file is a link into a hidden folder, which is a link itself.
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    secrets_of(given, mounted / "..2026_11_21")
+    (mounted / "..data").symlink_to("..2026_11_21")
+    for name in given:
+        (mounted / name).symlink_to(f"..data/{name}")
+    toml = KUBERNETES["ConfigMap"]["data"]["session-bot.toml"]
+    assert problems(monkeypatch, tmp_path, toml, mounted) == []
+
+
+def test_kubernetes_runs_it_without_rights_and_gives_it_time_to_end() -> None:
+    spec = KUBERNETES["Deployment"]["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    assert spec["replicas"] == 2
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    assert KUBERNETES["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == spec["selector"]["matchLabels"]
+    assert {one["name"] for one in container["env"]} <= NAMES
+    assert pod["terminationGracePeriodSeconds"] >= 20
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    context = container["securityContext"]
+    assert (context["readOnlyRootFilesystem"], context["allowPrivilegeEscalation"]) == (True, False)
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    (user,) = [one.text.split(":")[0] for one in stages()[1] if one.name == "USER"]
+    assert pod["securityContext"]["runAsUser"] == int(user)
+    (port,) = container["ports"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment["HEALTH_PORT"] == str(port["containerPort"])
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == port["name"]
+    mounts = {one["mountPath"] for one in container["volumeMounts"]}
+    assert str(Path(environment["SESSION_BOT_CONFIG"]).parent) in mounts
+    assert environment["SESSION_BOT_SECRETS"] in mounts
+    assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
+
+
+def unit() -> list[tuple[str, str]]:
+    """The lines of the unit's [Service], in order; a key may stand there more than once."""
+    text = UNIT.read_text(encoding="utf-8").partition("[Service]")[2].partition("[Install]")[0]
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(key, value) for key, _, value in (line.partition("=") for line in lines)]
+
+
+def test_systemd_takes_the_unit_without_a_word(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        parsed = configparser.ConfigParser(strict=False, interpolation=None)
+        parsed.read(UNIT)
+        assert parsed.sections() == ["Unit", "Service", "Install"]
+        return
+    there = tmp_path / "session-bot.service"
+    # Whether the program is there is the only thing it cannot know.
+    text = UNIT.read_text(encoding="utf-8").replace("/opt/session-bot/bin/session-bot", "/bin/true")
+    there.write_text(text, encoding="utf-8")
+    done = subprocess.run([analyze, "verify", there], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_what_the_unit_hands_the_bot_is_a_whole_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = dict(value.split("=", 1) for key, value in unit() if key == "Environment")
+    credentials = dict(value.split(":", 1) for key, value in unit() if key == "LoadCredential")
+    assert {name for name in given if not name.startswith("PYTHON")} <= NAMES
+    assert {name for name in credentials if name.startswith("SLACK_")} <= NAMES
+    assert all(path == f"/etc/session-bot/secrets/{name}" for name, path in credentials.items())
+    assert given["SESSION_BOT_SECRETS"] == "%d"
+    assert problems(monkeypatch, tmp_path, EXAMPLE, secrets_of(set(credentials), tmp_path / "credentials")) == []
+
+
+def test_the_unit_gives_the_bot_a_folder_and_time_and_no_rights() -> None:
+    service = dict(unit())
+    assert service["WorkingDirectory"] == f"%S/{service['StateDirectory']}", "where a store of one file is"
+    assert 20 <= int(service["TimeoutStopSec"]) <= 90
+    assert (service["NoNewPrivileges"], service["ProtectSystem"], service["DynamicUser"]) == ("yes", "strict", "yes")
+    assert service["CapabilityBoundingSet"] == ""
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"

@@ -1,0 +1,103 @@
+"""docs/: what they quote, name and show is what the bot says, reads and takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot.closing.store import Store
+from bot.settings import load
+from tests.documents import blocks, document, rows, section, sentences
+from tests.image import clean
+from tests.running_bot import ROOT
+from tests.test_deployment import NAMES
+
+TROUBLE = section("install.md", "When something does not work").partition("And what Slack itself says")[0]
+SAID = [row[0].strip("`") for row in rows(TROUBLE)[1:]]
+
+
+def test_the_table_of_troubles_is_read() -> None:
+    assert len(SAID) > 25
+    assert all(row[0].startswith("`") and row[0].endswith("`") and len(row) == 3 for row in rows(TROUBLE)[1:])
+
+
+@pytest.mark.parametrize("sentence", SAID)
+def test_a_sentence_that_is_explained_is_one_that_the_bot_says(sentence: str) -> None:
+    assert any(sentence in said for said in sentences()), f"the bot says nowhere: {sentence}"
+
+
+@pytest.mark.parametrize("toml", blocks(document("install.md"), "toml"))
+def test_a_configuration_that_is_shown_is_taken(toml: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ.keys() - clean().keys():
+        monkeypatch.delenv(name)
+    file = tmp_path / "shown.toml"
+    file.write_text(toml, encoding="utf-8")
+    monkeypatch.setenv("SESSION_BOT_CONFIG", str(file))
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-1")
+    monkeypatch.setenv("SLACK_APP_TOKEN", "xapp-1")
+    monkeypatch.setenv("SESSION_BOT__DATA_SOURCES__PROD__PASSWORD", "of-the-account")
+    assert load().problems == []
+
+
+@pytest.mark.parametrize("name", ["install.md", "threat-model.md"])
+def test_every_variable_that_is_named_is_one_that_the_bot_reads(name: str) -> None:
+    named = set(re.findall(r"\b(?:SLACK_[A-Z_]+|SESSION_BOT_[A-Z]+|HEALTH_PORT)\b", document(name)))
+    assert named <= NAMES | {"SLACK_SIGNING_SECRET"}
+
+
+@pytest.mark.parametrize("name", ["install.md", "threat-model.md"])
+def test_every_file_of_this_repository_that_is_named_is_there(name: str) -> None:
+    text = document(name)
+    linked = [target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target]
+    assert linked
+    for target in linked:
+        assert (ROOT / "docs" / target).is_file(), target
+    for target in re.findall(r"\bdeploy/[\w.-]+", text):
+        assert (ROOT / target).is_file(), target
+
+
+def test_the_backup_that_is_shown_copies_a_store_that_is_in_use(tmp_path: Path) -> None:
+    (block,) = blocks(section("install.md", "Backup"))
+    command = shlex.split(block.replace("\\\n", ""))
+    assert command[0] == "python3"
+    store = Store(f"sqlite:///{tmp_path}/session-bot.db")
+    store.create()
+    subprocess.run(
+        [sys.executable, *command[1:3], tmp_path / "session-bot.db", tmp_path / "copy.db"], check=True, timeout=20
+    )
+    store.close()
+    with sqlite3.connect(tmp_path / "copy.db") as copy:
+        tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    copy.close()
+    assert {"closing_requests", "closing_targets", "audit"} <= tables
+
+
+def test_the_check_that_is_shown_runs_and_leaves_no_file(tmp_path: Path) -> None:
+    (block,) = blocks(section("install.md", "6. Check"))
+    toml = blocks(section("install.md", "5. The configuration"), "toml")[0].replace("10.0.0.1", "127.0.0.1")
+    (tmp_path / "session-bot.toml").write_text(toml.replace("2881", "1"), encoding="utf-8")
+    (tmp_path / "secrets").mkdir()
+    for name in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD"):
+        (tmp_path / "secrets" / name).write_text(
+            {"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}.get(name, "p")
+        )
+    work = tmp_path / "work"
+    work.mkdir()
+    command = (
+        block.replace("cd /tmp", f"cd {work}")
+        .replace("/etc/session-bot/", f"{tmp_path}/")
+        .replace("/opt/session-bot/bin/session-bot", f"{sys.executable} -m bot")
+    )
+    environment = {**clean(), "PYTHONPATH": str(ROOT), "SLACK_API_URL": "http://127.0.0.1:1/api/"}
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "ok       store: requests and records can be written" in done.stdout
+    assert "Data source prod (127.0.0.1:1) cannot be reached" in done.stdout
+    assert list(work.iterdir()) == []
