@@ -76,10 +76,10 @@ class ClosingCards:
         progress, rewrite = self._rewriting(submission.reply, self.consent.find(request_id).card)
 
         def result(message: Message) -> bool:
-            shown = rewrite(message)
-            if not shown:  # it will be tried again; who pressed hears of it now
-                submission.reply.private(notice(message.text))
-            return shown
+            if rewrite(message):
+                return True
+            submission.reply.private(notice(message.text))
+            return False  # everybody else still sees the buttons: the card is tried again
 
         mode = Mode(submission.metadata["mode"])
         self._confirm(submission, request_id, mode, progress, result, typed=_typed(submission))

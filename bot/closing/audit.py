@@ -54,7 +54,7 @@ class Audit:
             )
 
     def read(self, person: Person, channel: str, question: AuditQuestion) -> tuple[list[Told], datetime]:
-        """Return what fits, oldest first, and since when that is all: later than asked where it is too much."""
+        """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
         since = self._clock() - question.since
         with self._store.reading() as connection:
             found = record.entries(connection, since=since, channel=channel if question.here else None, newest=MOST)
