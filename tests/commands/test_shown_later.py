@@ -93,6 +93,20 @@ def test_so_is_one_that_was_confirmed_in_a_dialog_and_whoever_did_is_told_at_onc
     assert "Close Session pressed by <@U02BOB>" in text_of(result)
 
 
+def test_a_client_that_comes_back_and_does_the_same_is_told_on_the_card(stage: Stage) -> None:
+    report = stage.runs("SELECT SLEEP(60), 'monthly'", bind_address="127.0.8.1")
+    card = stage.asks(stage.alice, f"/kill-session {report.id} source=free", ASKS)
+    stage.alice.press(card, "Close Session")
+    stage.alice.wait_for_change(card, "✅ closed")
+    again = stage.runs("SELECT SLEEP(60), 'daily'", bind_address="127.0.8.1")
+    result = text_of(stage.alice.wait_for_change(card, "🔁 came back"))
+    assert f"a new one of the same user and source does the same: {again.id}." in result
+    assert "Closing again will not help" in result
+    recorded = stage.stored("SELECT event, details FROM audit WHERE event = 'later'")
+    assert len(recorded) == 1
+    assert str(again.id) in recorded[0][1]
+
+
 def test_a_dialog_reaches_its_card_where_the_bot_is_no_member(stage: Stage) -> None:
     number, card = card_of(stage, "demo", NOT_A_MEMBER)
     dialog_of(stage.bob, card, "Close Session")
