@@ -35,7 +35,10 @@ def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequenc
     head: list[kit.Block] = [parts.header("Record of closes")]
     head.append(
         parts.context(
-            f"{len(shown)} shown of {len(told):,} since {since:%Y-%m-%d %H:%M:%S}, the newest first. Times are UTC.",
+            kit.PlainText(
+                f"{len(shown)} shown of {len(told):,} since {since:%Y-%m-%d %H:%M:%S}, the newest first. Times are UTC.",
+                emoji=False,
+            ),
             kit.PlainText(cut(visible(question), 300), emoji=False),
         )
     )
