@@ -32,12 +32,12 @@ NameOf = Callable[[str], str]  # what a Slack id is called; the id where Slack d
 def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequence[ClosingRequest]) -> Message:
     """Show the newest acts, the newest first, and what waits for a signature."""
     shown = list(reversed(told))[:ROWS]
+    start = f"since {since:%Y-%m-%d %H:%M:%S}"
     head: list[kit.Block] = [parts.header("Record of closes")]
     head.append(
         parts.context(
             kit.PlainText(
-                f"{len(shown)} shown of {len(told):,} since {since:%Y-%m-%d %H:%M:%S}, the newest first. Times are UTC.",
-                emoji=False,
+                f"{len(shown)} shown of {len(told):,} {start}, the newest first. Times are UTC.", emoji=False
             ),
             kit.PlainText(cut(visible(question), 300), emoji=False),
         )
@@ -150,20 +150,22 @@ def _table(shown: Sequence[Told]) -> kit.Block:
     for one in shown:
         person = one.entry.person
         who = kit.RichTextSection([kit.RichTextUser(person.id)]) if person else kit.RawText("-")
-        cells.append([kit.RawText(_time(one, shown)), who, kit.RawText(cut(what(one), _WHAT))])
+        cells.append([kit.RawText(_time(one, shown)), who, kit.RawText(_short(one))])
     settings = [kit.ColumnSettings(align="left"), kit.ColumnSettings(align="left"), kit.ColumnSettings(is_wrapped=True)]
     return kit.TableBlock(cells, column_settings=settings, block_id="audit.table")
 
 
 def _text(shown: Sequence[Told]) -> list[kit.Block]:
-    rows = [
-        [_time(one, shown), one.entry.person.id if one.entry.person else "-", cut(what(one), _WHAT)] for one in shown
-    ]
+    rows = [[_time(one, shown), one.entry.person.id if one.entry.person else "-", _short(one)] for one in shown]
     return parts.preformatted(tabulate(rows, headers=["Time", "Who", "What"], disable_numparse=True))
 
 
 def _length(shown: Sequence[Told]) -> int:
-    return sum(len(cut(what(one), _WHAT)) + 40 for one in shown)
+    return sum(len(_short(one)) + 40 for one in shown)
+
+
+def _short(told: Told) -> str:
+    return cut(what(told), _WHAT).strip() or "-"
 
 
 def _time(told: Told, shown: Sequence[Told]) -> str:
