@@ -54,10 +54,12 @@ class Audit:
             )
 
     def read(self, person: Person, channel: str, question: AuditQuestion) -> tuple[list[Told], datetime]:
-        """Return what fits, oldest first, and since when."""
+        """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
         since = self._clock() - question.since
         with self._store.reading() as connection:
             found = record.entries(connection, since=since, channel=channel if question.here else None, newest=MOST)
+        if len(found) == MOST:
+            since = found[0].at
         requests: dict[str, ClosingRequest | None] = {}
         sees = self._sees(person, channel)
         told = []
