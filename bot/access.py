@@ -125,6 +125,11 @@ class Access:
             except NotAllowedError:
                 continue
             allowed.append(name)
+        if not allowed and right is not Right.VIEW and self._read_only.issuperset(names):
+            raise NotAllowedError(
+                "Nothing is closed by this bot: the configuration of each data source says read_only. "
+                "Whoever runs this bot can change that."
+            )
         if not allowed:
             raise NotAllowedError(
                 f"You may not {_DOES[right]} in this channel: no access rule allows it. "

@@ -260,7 +260,7 @@ class SessionBot:
 
     def _reply(self, payload: Payload) -> Reply:
         person = events.person_of(payload)
-        url = str(payload.get("response_url") or "")
+        url = events.response_url_of(payload)
         observed = self._observer.called
         return Reply(self._client, url, events.channel_of(payload), person.id, observed, outbox=self._outbox)
 

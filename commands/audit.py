@@ -31,7 +31,8 @@ TOPIC = Topic(USAGE, "Show the record: every request, look at SQL, press, KILL a
 
 LONGEST = timedelta(days=3650)
 _KEYS = ("since", "by", "tenant", "source")
-_MENTION = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>|([UW][A-Z0-9]{4,})")
+_MENTION = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>")  # what Slack makes of @name
+_ID = re.compile(r"[UW][A-Z0-9]{4,}")
 _BLOCK = 6000  # characters of a timeline that a message shows well; longer ones go as a file
 
 
@@ -54,7 +55,7 @@ def read(text: str) -> Question:
     notes: list[str] = []
     flags: set[str] = set()
     example = EXAMPLES[1][0]
-    for word in words(text):
+    for word in words(_MENTION.sub(r"\1", text)):  # its < would be taken for a sign of comparison
         if isinstance(word, KeyWord):
             key = known_key(word, _KEYS, notes, example)
             if key in keys or word.operator is not Operator.CONTAINS or len(word.values) != 1:
@@ -90,7 +91,8 @@ class AuditCommand:
         told, since = self.audit.read(command.person, command.channel, question)
         told = [one for one in told if self._by(one, asked.by, command)]
         if asked.csv:
-            self._send(command, "audit.csv", view.as_csv(told, self.name_of), f"{len(told):,} acts")
+            what = f"{len(told):,} acts since {since:%Y-%m-%d %H:%M:%S} UTC"
+            self._send(command, "audit.csv", view.as_csv(told, self.name_of), what)
         elif asked.here:
             self._timeline(command, told, since)
         else:
@@ -114,9 +116,8 @@ class AuditCommand:
         person = told.entry.person
         if person is None:
             return False
-        named = _MENTION.fullmatch(by)
-        if named is not None:
-            return person.id == (named[1] or named[2])
+        if _ID.fullmatch(by):
+            return person.id == by
         if by.lower() == "me":
             return person.id == command.person.id
         return by.lstrip("@").casefold() in self.name_of(person.id).casefold()

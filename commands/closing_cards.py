@@ -14,7 +14,7 @@ from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
 from bot.errors import BudgetError, InputError, RequestError, SessionBotError, StoreError, TargetError
 from bot.sessions.model import Mode
-from bot.slack.events import Press, Registrar, Submission
+from bot.slack.events import RESPONSE_URL, Press, Registrar, Submission
 from bot.slack.message import Message
 from bot.slack.patience import impatient
 from bot.slack.replies import Reply
@@ -49,20 +49,7 @@ class ClosingCards:
     def confirm(self, press: Press, mode: Mode) -> None:
         """Carry out what a card stands for."""
         self._remember_place(press, press.value)
-        place = CardPlace(press.channel, press.message_ts)
-        left = _PROGRESS_BY_PRESS
-
-        def progress(message: Message) -> bool:
-            nonlocal left
-            with impatient():  # whoever waits for Slack would look later at what was closed
-                if self.update(place, message):
-                    return True
-                left -= 1
-                return left >= 0 and press.reply.replace(message)
-
-        def result(message: Message) -> bool:
-            return press.reply.replace(message, ts=press.message_ts)
-
+        progress, result = self._rewriting(press.reply, CardPlace(press.channel, press.message_ts))
         self._confirm(press, press.value, mode, progress, result)
 
     def look(self, press: Press, mode: Mode) -> None:
@@ -78,7 +65,7 @@ class ClosingCards:
             if isinstance(error, RequestError):
                 self._show_as_it_is(press.value, lambda message: press.reply.replace(message, ts=press.message_ts))
             raise
-        metadata = {"request": request.id, "channel": press.channel, "mode": mode.value}
+        metadata = {**_back_to(press, request), "mode": mode.value}
         press.reply.update_modal(
             view_id, closing_modal.as_it_is_now(request, present, mode, metadata, full_sql=self._full_sql(request))
         )
@@ -86,14 +73,10 @@ class ClosingCards:
     def confirm_looked_at(self, submission: Submission) -> None:
         """Carry out what a card stands for, the dialog having been submitted."""
         request_id = submission.metadata.get("request", "")
-        place = self.consent.find(request_id).card
-
-        def progress(message: Message) -> bool:
-            with impatient():  # same
-                return place is not None and self.update(place, message)
+        progress, rewrite = self._rewriting(submission.reply, self.consent.find(request_id).card)
 
         def result(message: Message) -> bool:
-            if place is not None and self.update(place, message):
+            if rewrite(message):
                 return True
             submission.reply.private(notice(message.text))
             return False  # everybody else still sees the buttons: the card is tried again
@@ -118,11 +101,10 @@ class ClosingCards:
     def ask_reason(self, press: Press) -> None:
         """Open the dialog that asks for the reason of a break-glass."""
         self._remember_place(press, press.value)
-        request = self.consent.open_request(press.value)
-        after = self.consent.break_glass_after(request)
-        seconds = after.total_seconds() if after is not None else 0.0
-        metadata = {"request": request.id, "channel": press.channel}
-        if press.reply.open_modal(press.trigger_id, closing_modal.ask_reason(request, seconds, metadata)) is None:
+        request, after = self.consent.breakable(press.value, press.person, press.channel)
+        metadata = _back_to(press, request)
+        dialog = closing_modal.ask_reason(request, after.total_seconds(), metadata)
+        if press.reply.open_modal(press.trigger_id, dialog) is None:
             raise TargetError("Slack did not open the window in time. Press Break glass once more.")
 
     def break_glass(self, submission: Submission) -> None:
@@ -132,7 +114,7 @@ class ClosingCards:
             submission.values.get(closing_modal.REASON, ""),
         )  # fmt: skip
         card = self._open_card(request)
-        if request.card is None or not self.update(request.card, card):
+        if not submission.reply.replace(card, ts=request.card.ts if request.card is not None else ""):
             submission.reply.private(notice(card.text))
         approvers = self.consent.approvers(request)
         submission.reply.public(closing_card.broken_glass(request, approvers))
@@ -177,6 +159,23 @@ class ClosingCards:
             note = "The bot was stopped before anything was sent. Nothing was closed. Press again."
             return self.update(place, self._open_card(request, note))
         return self._show_result(request, lambda message: self.update(place, message))
+
+    def _rewriting(self, reply: Reply, place: CardPlace | None) -> tuple[Rewrite, Rewrite]:
+        """How the card that was pressed on is rewritten: on the way, and with the result."""
+        left = _PROGRESS_BY_PRESS
+
+        def progress(message: Message) -> bool:
+            nonlocal left
+            with impatient():  # whoever waits for Slack would look later at what was closed
+                if place is not None and self.update(place, message):
+                    return True
+                left -= 1
+                return left >= 0 and reply.replace(message)
+
+        def result(message: Message) -> bool:
+            return reply.replace(message, ts=place.ts if place is not None else "")
+
+        return progress, result
 
     def _confirm(
         self, event: Press | Submission, request_id: str, mode: Mode, show_progress: Rewrite, show_result: Rewrite, *,
@@ -260,6 +259,11 @@ def _typed(submission: Submission) -> int | None:
     except InputError:
         return None
     return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
+
+
+def _back_to(press: Press, request: ClosingRequest) -> dict[str, str]:
+    """What a dialog must know to find its request, its channel and its card again."""
+    return {"request": request.id, "channel": press.channel, RESPONSE_URL: press.reply.response_url}
 
 
 def _ids(request: ClosingRequest) -> str:

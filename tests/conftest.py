@@ -41,18 +41,22 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
                 return kernel
         if file in USING_MARIADB:
             return "mariadb"
-        if file.startswith(("closing/", "test_main", "commands/test_data_sources")) or file in USING_OCEANBASE:
+        if file.startswith(USING_OCEANBASE):
             return "oceanbase-4.3.5"
         return "restartable" if file in USING_RESTARTABLE else file
 
 
+USING_OCEANBASE = (
+    "closing/", "test_main", "commands/test_data_sources", "commands/test_second_person", "commands/test_break_glass",
+    "commands/test_audit", "commands/test_override_and_budget", "commands/test_shown_later",
+    "commands/test_http_mode", "commands/test_reload", "commands/test_logs",
+)  # fmt: skip
 USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
     "test_benchmarks.py", "closing/test_store_elsewhere.py",
 )  # fmt: skip
-USING_OCEANBASE = ("commands/test_http_mode.py", "commands/test_reload.py", "commands/test_logs.py")
 USING_RESTARTABLE = (
     "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",
     "demo/test_workload.py",

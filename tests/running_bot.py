@@ -17,6 +17,8 @@ from bot.demo.slack.server import SlackSandbox
 ROOT = Path(__file__).parent.parent
 COMMANDS = ({"command": "/sessions"}, {"command": "/kill-session"})
 
+# Tests close more in ten minutes than people should.
+BUDGET = "budget = 10000"
 ACCESS = """
 [[access]]
 who = ["U01ALICE", "U02BOB"]
@@ -46,6 +48,7 @@ port = {port or database.port}
 user = "{user}"
 password = "{password or database.password}"
 protected_users = ["guarded"]
+{"" if "budget =" in source else BUDGET}
 {source}
 {access}
 [store]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pymysql
 
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
-from tests.running_bot import RunningBot
+from tests.running_bot import COMMANDS, RunningBot
 from tests.slack_person import Person
 from tests.slack_text import Json, text_of
 
@@ -69,7 +71,10 @@ class Stage:
 
     def runs(self, sql: str, user: str = "teller", **more: Any) -> Statement:
         """Start a statement on a session of its own and return once the server shows it."""
-        connection = self.connect(user, **more)
+        return self.starts(self.connect(user, **more), sql)
+
+    def starts(self, connection: pymysql.Connection[Any], sql: str) -> Statement:
+        """Start a statement on a session that is there already and return once the server shows it."""
         with connection.cursor() as cursor:
             cursor.execute(self.without_timeout)
         statement = Statement(connection, sql)
@@ -103,6 +108,11 @@ class Stage:
             lambda message: message["key"] not in before and answer in full_text(message), place["channel"]
         )
 
+    def stored(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Ask the bot's store."""
+        with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store:
+            return store.execute(query, values).fetchall()
+
     def tidy(self) -> None:
         """Close what the test opened."""
         with self.database.connect() as connection, connection.cursor() as cursor:
@@ -125,6 +135,16 @@ class MariaDBStage(Stage):
 
     processes = "information_schema.PROCESSLIST"
     without_timeout = "SET max_statement_time = 0"
+
+
+@contextlib.contextmanager
+def staged(database: EmbeddedServer, folder: Path, **bot: str) -> Iterator[Stage]:
+    """Set up a stage of its own; ``bot`` is what its configuration says besides (see `RunningBot`)."""
+    accounts(database)
+    with SlackSandbox(commands=COMMANDS) as slack:
+        slack.limits.rates.clear()  # rate limits have tests of their own
+        with RunningBot(slack, database, folder, **bot) as running:  # type: ignore[arg-type]  # port is not among them
+            yield Stage(database, slack, running)
 
 
 def full_text(message: Json) -> str:

@@ -70,15 +70,7 @@ class Consent:
 
         Raises ``NotAllowedError``, ``InputError`` without a reason, or ``RequestError``.
         """
-        request = self.open_request(request_id)
-        after = self.break_glass_after(request)
-        if after is None or request.approval is not Approval.SECOND_PERSON:
-            raise NotAllowedError(
-                f"Break-glass is not switched on for {request.source}. Somebody else who may approve must press."
-            )
-        if person.id != request.requester.id:
-            raise NotAllowedError("Only who asked for the close can use break-glass. If you may approve, press Close.")
-        self._uncovered(request, person, _right_alone(request), channel)
+        request, after = self.breakable(request_id, person, channel)
         if not reason.strip():
             raise InputError("Break-glass needs a reason, for whoever reviews the close afterwards. Nothing was done.")
         now = self._clock()
@@ -88,6 +80,22 @@ class Consent:
             self.open_request(request_id)  # or it was decided in the same moment
             raise RequestError("Break-glass is already under way for this request; its card says from when on.")
         return self.find(request_id)
+
+    def breakable(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, timedelta]:
+        """Return a request for which this person may use break-glass, and how long they then wait.
+
+        Raises ``NotAllowedError`` or ``RequestError``.
+        """
+        request = self.open_request(request_id)
+        after = self.break_glass_after(request)
+        if after is None or request.approval is not Approval.SECOND_PERSON:
+            raise NotAllowedError(
+                f"Break-glass is not switched on for {request.source}. Somebody else who may approve must press."
+            )
+        if person.id != request.requester.id:
+            raise NotAllowedError("Only who asked for the close can use break-glass. If you may approve, press Close.")
+        self._uncovered(request, person, _right_alone(request), channel)
+        return request, after
 
     def break_glass_after(self, request: ClosingRequest) -> timedelta | None:
         """How long a requester would wait to confirm alone; None where that is not possible."""

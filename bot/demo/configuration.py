@@ -43,13 +43,15 @@ host = {host}
 port = {port}
 user = {user}
 password = {password}
+approval = "second-person"  # somebody else than who asks must confirm: Bob
+break_glass_after = "30s"   # or who asks, alone and this much later
 """
 
 
 def write_configuration(file: Path, endpoint: Endpoint, store: Path, second: Endpoint | None = None) -> None:
     """Write the bot's configuration so that nobody else on the machine can read the passwords.
 
-    ``second`` is a MariaDB, for a data source of another kind.
+    ``second`` is a MariaDB, for a data source of another kind where a second person confirms.
     """
     more = ""
     if second is not None:

@@ -102,7 +102,7 @@ class _Demo:
         _say(f"Type there:  {listing}")
         _say("             /kill-session ID query     with an id from that list")
         if second is not None:
-            _say("             /sessions source=crm       the same on a MariaDB")
+            _say("             /sessions source=crm       the same on a MariaDB, where Bob must confirm a close")
         _say(f"The bot's log is {bot.log}. Ctrl-C stops everything.")
         self._watch(bot)
 

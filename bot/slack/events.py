@@ -14,6 +14,8 @@ from bot.slack.replies import Reply
 
 Payload = Mapping[str, Any]
 
+RESPONSE_URL = "response_url"  # in the metadata of a modal: where the bot is no member, nothing else reaches the card
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -45,7 +47,7 @@ class Press:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A modal as submitted. It comes from no message, so that answers go to the channel that ``metadata`` names.
+    """A modal as submitted. It comes from no message, so that answers go to where ``metadata`` says.
 
     ``metadata`` is what the modal was opened with: it says where and about what, never who may do what.
     """
@@ -180,6 +182,12 @@ def channel_of(payload: Payload) -> str:
     if "view" in payload:
         return _metadata(payload["view"]).get("channel", "")
     return str(payload.get("channel_id") or (payload.get("container") or {}).get("channel_id") or "")
+
+
+def response_url_of(payload: Payload) -> str:
+    """Where answers go; for a modal the address of the press that opened it, '' where there is none."""
+    given = payload.get("response_url")
+    return str(given or _metadata(payload.get("view") or {}).get(RESPONSE_URL) or "")
 
 
 def _whole(text: str) -> str:

@@ -45,7 +45,7 @@ class Reply:
         self._outbox = outbox
         self._channel = channel
         self._user = user
-        self._response_url = response_url
+        self.response_url = response_url
         self.answering = False
         """Whether an answer is on its way, which may wait for Slack."""
 
@@ -133,10 +133,10 @@ class Reply:
         return False
 
     def _send(self, message: Message, kind: _Kind, *, replace: bool) -> bool:
-        if not self._response_url:
+        if not self.response_url:
             return False
         webhook = WebhookClient(
-            self._response_url,
+            self.response_url,
             timeout=10,
             ssl=self._client.ssl,  # read once for all: CA certificates are 35 ms of work
             retry_handlers=[Patience(repeatable=replace)],

@@ -282,13 +282,14 @@ def test_the_configuration_says_what_was_given_and_is_for_its_owner_alone(tmp_pa
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_second_data_source_is_of_another_kind_and_only_the_incident_channel_has_a_default(tmp_path: Path) -> None:
+def test_a_second_data_source_is_of_another_kind_and_wants_a_second_person(tmp_path: Path) -> None:
     file = tmp_path / "session-bot.toml"
     here, second = Endpoint("127.0.0.1", 2881, "bot", "one"), Endpoint("127.0.0.1", 3306, "bot", "two")
     write_configuration(file, here, tmp_path / "s.db", second)
     configuration = tomllib.loads(file.read_text(encoding="utf-8"))
     assert configuration["data_sources"]["crm"] == {
         "kind": "mysql", "host": "127.0.0.1", "port": 3306, "user": "bot", "password": "two",
+        "approval": "second-person", "break_glass_after": "30s",
     }  # fmt: skip
     assert configuration["channels"] == {"C01INC": {"data_source": "demo"}}
 

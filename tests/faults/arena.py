@@ -124,10 +124,9 @@ def arena(
     folder.mkdir(parents=True, exist_ok=True)
     store = store or f"sqlite:///{folder / 'store.db'}"
     more = f'[closing]\nconfirm_within = "10m"\n{more}'
-    source = "budget = 10000"  # it has a row of its own
     with SlackSandbox(commands=COMMANDS) as slack:
         slack.limits.rates.clear()
-        with RunningBot(slack, database, folder, more=more, source=source, store=store, **bot) as running:
+        with RunningBot(slack, database, folder, more=more, store=store, **bot) as running:
             played = kind(database, slack, running, store, row)
             try:
                 yield played

@@ -48,7 +48,7 @@ def two_replicas(row: Row, tries: int, database: EmbeddedServer, folder: Path, s
     with arena(row, database, folder / "one", store=url) as stage:
         other = folder / "other"
         other.mkdir()
-        with RunningBot(stage.slack, database, other, store=url, source="budget = 10000"):
+        with RunningBot(stage.slack, database, other, store=url):
             stage.slack.wait_for(lambda: stage.slack.connections >= 2, 10, "two replicas")
             for _ in range(tries):
                 victim = stage.victim()
@@ -68,7 +68,7 @@ def killed_replica(row: Row, tries: int, database: EmbeddedServer, folder: Path,
     with arena(row, database, folder / "one", store=url, command=hasty) as stage:
         other = folder / "other"
         other.mkdir()
-        with RunningBot(stage.slack, database, other, store=url, source="budget = 10000", command=hasty):
+        with RunningBot(stage.slack, database, other, store=url, command=hasty):
             stage.slack.wait_for(lambda: stage.slack.connections >= 2, 10, "two replicas")
             cards = {victim: stage.card(str(victim)) for victim in [stage.victim() for _ in range(tries)]}
             presses = [partial(stage.alice.press, card, "Close Session") for card in cards.values()]

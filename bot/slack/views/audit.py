@@ -32,11 +32,13 @@ NameOf = Callable[[str], str]  # what a Slack id is called; the id where Slack d
 def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequence[ClosingRequest]) -> Message:
     """Show the newest acts, the newest first, and what waits for a signature."""
     shown = list(reversed(told))[:ROWS]
+    start = f"since {since:%Y-%m-%d %H:%M:%S}"
     head: list[kit.Block] = [parts.header("Record of closes")]
     head.append(
         parts.context(
-            f"{len(shown)} shown of {len(told):,} since {parts.moment(since, '{date_short_pretty} {time_secs}')}, the "
-            "newest first. Times are UTC.",
+            kit.PlainText(
+                f"{len(shown)} shown of {len(told):,} {start}, the newest first. Times are UTC.", emoji=False
+            ),
             kit.PlainText(cut(visible(question), 300), emoji=False),
         )
     )
@@ -55,7 +57,7 @@ def timeline(told: Sequence[Told], since: datetime, until: datetime, name_of: Na
     for one in told:
         person = one.entry.person
         who = f"**{_markdown(name_of(person.id))}** " if person is not None else ""
-        lines.append(f"- {one.entry.at:%H:%M:%S} {who}{_markdown(what(one))}")
+        lines.append(f"- {one.entry.at:%Y-%m-%d %H:%M:%S} {who}{_markdown(what(one))}")
     return "\n".join([*lines, *([] if told else ["Nothing was done."])])
 
 
@@ -148,22 +150,28 @@ def _table(shown: Sequence[Told]) -> kit.Block:
     for one in shown:
         person = one.entry.person
         who = kit.RichTextSection([kit.RichTextUser(person.id)]) if person else kit.RawText("-")
-        cells.append([kit.RawText(_time(one)), who, kit.RawText(cut(what(one), _WHAT))])
+        cells.append([kit.RawText(_time(one, shown)), who, kit.RawText(_short(one))])
     settings = [kit.ColumnSettings(align="left"), kit.ColumnSettings(align="left"), kit.ColumnSettings(is_wrapped=True)]
     return kit.TableBlock(cells, column_settings=settings, block_id="audit.table")
 
 
 def _text(shown: Sequence[Told]) -> list[kit.Block]:
-    rows = [[_time(one), one.entry.person.id if one.entry.person else "-", cut(what(one), _WHAT)] for one in shown]
+    rows = [[_time(one, shown), one.entry.person.id if one.entry.person else "-", _short(one)] for one in shown]
     return parts.preformatted(tabulate(rows, headers=["Time", "Who", "What"], disable_numparse=True))
 
 
 def _length(shown: Sequence[Told]) -> int:
-    return sum(len(cut(what(one), _WHAT)) + 40 for one in shown)
+    return sum(len(_short(one)) + 40 for one in shown)
 
 
-def _time(told: Told) -> str:
-    return f"{told.entry.at:%m-%d %H:%M:%S}"
+def _short(told: Told) -> str:
+    return cut(what(told), _WHAT).strip() or "-"
+
+
+def _time(told: Told, shown: Sequence[Told]) -> str:
+    """Leave out the day where it is the same for all: phones are narrow."""
+    one_day = len({one.entry.at.date() for one in shown}) == 1
+    return f"{told.entry.at:%H:%M:%S}" if one_day else f"{told.entry.at:%m-%d %H:%M:%S}"
 
 
 def _reviews(reviews: Sequence[ClosingRequest]) -> list[kit.Block]:

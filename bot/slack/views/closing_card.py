@@ -77,8 +77,9 @@ def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     called = " ".join(map(parts.called, approvers)) or "Whoever may approve"
     from_ = parts.moment(request.alone_from) if request.alone_from is not None else "now"
     text = (
-        f"🚨 {called}: {parts.mention(request.requester.id)} may confirm a close on {unformatted(request.source)} "
-        f"alone from {from_} on, by break-glass. Look at the card above: confirm it, or press *Stop*."
+        f"🚨 {called}: from {from_} on {parts.mention(request.requester.id)} may confirm alone, by break-glass: "
+        f"{closing_words.title(request).rstrip('?')} on {unformatted(request.source)}. "
+        "Look at its card above: confirm it, or press *Stop*."
     )
     return Message(text, [parts.context(text), parts.lines(parts.facts([("Reason", request.reason)]))])
 

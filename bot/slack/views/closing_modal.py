@@ -48,18 +48,14 @@ def as_it_is_now(
     number = request.number_to_type(mode)
     several = len(request.targets) > 1
     asked = f"Asked by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}."
-    blocks: list[kit.Block] = [parts.context(asked)]
-    if request.reason:
-        blocks.append(parts.lines(parts.facts([("Reason", request.reason)])))
+    facts = [("Data source", request.source), *([("Reason", request.reason)] if request.reason else [])]
+    blocks: list[kit.Block] = [parts.context(asked), parts.lines(*(parts.facts([fact]) for fact in facts))]
     if request.override:
         blocks.append(parts.lines([parts.bold("⛔ Protected: "), parts.plain(f"this session {request.override}.")]))
     blocks.append(_all_targets(request, present) if several else _one_target(request.targets[0], present.get(1)))
     if not several and 1 in present:
         blocks += _sql(present[1], full_sql=full_sql)
-    meaning = dict(closing_words.meanings(request))[mode]
-    if not several and 1 in present:
-        now = present[1]
-        meaning = closing_words.session_meaning(now) if mode is Mode.SESSION else closing_words.query_meaning(now)
+    meaning = closing_words.meaning_now(request, present, mode)
     blocks.append(parts.lines([parts.bold(mode.value), parts.plain("  " + meaning)]))
     if number is not None:
         blocks.append(
@@ -115,7 +111,9 @@ def _one_target(target: Target, now: Session | None) -> kit.Block:
     state = f"{now.state}, {now.command}, for {parts.seconds(now.time)}"
     rows = [
         parts.facts([("Session ID", str(now.id)), ("User", now.user or "-"), ("Source", now.origin)]),
-        parts.facts([("Tenant", now.tenant or "-"), ("Database Name", now.database or "-")]),
+        parts.facts(
+            [("Tenant", now.tenant or "-"), ("Database Name", now.database or "-"), ("observer", now.server or "-")]
+        ),
         parts.facts([("Status", state)]),
         parts.facts([("Transaction", closing_words.transaction(now))]),
     ]

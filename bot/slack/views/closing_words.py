@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from bot.closing.model import ClosingRequest, Outcome, State, Target
 from bot.closing.press import counted
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.statement import cut
 from bot.slack.text import visible
 
@@ -100,6 +100,24 @@ def meanings(request: ClosingRequest) -> list[tuple[Mode, str]]:
     return [(Mode.SESSION, _sessions_meaning(sessions)), (Mode.QUERY, _queries_meaning(sessions))]
 
 
+def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: Mode) -> str:
+    """Say what pressing would do to the targets as they are now; ``present`` has those that are still there."""
+    pinned = [(target.session, present[target.number]) for target in request.targets if target.number in present]
+    if mode is Mode.QUERY:
+        pinned = [(before, now) for before, now in pinned if before.running and Pin.of(before).same_query(now)]
+    if len(request.targets) > 1:
+        them = [now for _, now in pinned]
+        if not them:
+            what = "the queries that were asked for have ended" if mode is Mode.QUERY else "all of them have ended"
+            return f"closes nothing: {what}. The card will say so."
+        return _sessions_meaning(them) if mode is Mode.SESSION else _queries_meaning(them)
+    if pinned:
+        now = pinned[0][1]
+        return session_meaning(now) if mode is Mode.SESSION else query_meaning(now)
+    what = "query that was asked for" if mode is Mode.QUERY else "session"
+    return f"closes nothing: the {what} has ended. The card will say so."
+
+
 def session_meaning(session: Session) -> str:
     """Say what Close Session would do to exactly this session."""
     parts = ["disconnects the client; it must connect again."]
@@ -140,6 +158,8 @@ def changes(before: Session, now: Session) -> str:
         told.append("it was idle, now it runs a query")
     elif now.running and (before.trace_id, before.sql_id) != (now.trace_id, now.sql_id):
         told.append("it runs another query")
+    elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
+        told.append("it has worked in between and is idle again")
     if before.in_transaction and not now.in_transaction:
         told.append("its transaction has ended")
     elif now.in_transaction and not before.in_transaction:
@@ -167,7 +187,7 @@ def _queries_meaning(sessions: list[Session]) -> str:
     if not running:
         return "does nothing: all of them are idle, no query runs."
     keep, idle = sum(map(_keeps_transaction, running)), len(sessions) - len(running)
-    parts = [f"stops the {_number(len(running), 'query', 'queries')} that run; the sessions stay."]
+    parts = [f"stops the {_number(len(running), 'query that runs', 'queries that run')}; the sessions stay."]
     if keep:
         parts.append(f"{_number(keep, 'keeps its', 'keep their')} open transaction and the locks.")
     if idle:

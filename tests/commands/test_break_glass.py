@@ -1,0 +1,150 @@
+"""Break-glass: nobody who may approve is there, so who asked confirms alone, late, called out and to be reviewed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bot.demo.database import EmbeddedOceanBase
+from tests.approving import ACCESS, card_of, dialog_of
+from tests.slack_person import buttons_of, text_of
+from tests.slack_text import Json
+from tests.stage import Stage, session_id, staged
+
+REASON = "Bob is asleep, *payments* are <down>"
+
+
+@pytest.fixture(scope="module")
+def standing(oceanbase: EmbeddedOceanBase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Give a stage where who asked may confirm alone after three seconds."""
+    source = 'approval = "second-person"\nbreak_glass_after = "3s"'
+    with staged(oceanbase, tmp_path_factory.mktemp("break-glass"), source=source, access=ACCESS) as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(standing: Stage) -> Iterator[Stage]:
+    """Give the standing stage and close afterwards what the test opened on it."""
+    yield standing
+    standing.tidy()
+
+
+def broken(stage: Stage, session: int) -> Json:
+    """Ask for a close, break the glass, and return the card as it stands then."""
+    card = card_of(stage, session)
+    dialog = dialog_of(stage.alice, card, "Break glass", "alone")
+    stage.alice.fill_in(dialog, "Reason", REASON)
+    assert stage.alice.submit() == {}
+    return stage.alice.wait_for_change(card, "Break-glass")
+
+
+def pass_the_delay(stage: Stage) -> None:
+    """Wait until the requester may confirm alone."""
+    [(due,)] = stage.stored("SELECT MAX(alone_from) FROM closing_requests")
+    stage.slack.wait_for(lambda: time.time() > due, 10, "the end of the delay")
+
+
+def confirmed_alone(stage: Stage, session: int) -> Json:
+    """Close a session by break-glass and return its card."""
+    card = broken(stage, session)
+    pass_the_delay(stage)
+    dialog_of(stage.alice, card, "Close Session")
+    assert stage.alice.submit() == {}
+    return stage.alice.wait_for_change(card, "✅ closed")
+
+
+def test_the_dialog_says_what_will_happen_and_wants_a_reason(stage: Stage) -> None:
+    card = card_of(stage, session_id(stage.connect()))
+    dialog = dialog_of(stage.alice, card, "Break glass", "alone")
+    assert "3.0 s from now you may confirm this alone, unless somebody presses Stop on the card." in text_of(dialog)
+    stage.alice.fill_in(dialog, "Reason", "   ")
+    assert list(stage.alice.submit().values()) == ["Say why, for whoever reviews the close afterwards."]
+    stage.alice.closes_modal()
+    now = stage.alice.now(card)
+    assert text_of(now) == text_of(card), "nothing has changed"
+
+
+def test_only_who_asked_can_break_the_glass_and_others_are_told_before_they_write_a_reason(stage: Stage) -> None:
+    card = card_of(stage, session_id(stage.connect()))
+    for person in (stage.bob, stage.gus):
+        assert stage.presses(person, card, "Break glass", "Only who asked for the close can use")["ephemeral"]
+        assert person.modal() is None
+
+
+def test_the_channel_is_called_and_the_card_says_from_when_on(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    card = broken(stage, number)
+    said = text_of(card)
+    assert "nobody who may approve was there. <@U01ALICE> may confirm alone from <!date^" in said
+    assert f"Reason {REASON}" in said
+    assert buttons_of(card) == ["Close Session", "Stop"], "the glass is broken once"
+    call = stage.bob.wait_for_message("Look at its card above")
+    assert not call["ephemeral"]
+    assert call["text"].startswith("🚨 <!subteam^S0DBATEAM> <@U02BOB>: from <!date^")
+    assert f"<@U01ALICE> may confirm alone, by break-glass: Close session {number} on demo." in call["text"]
+    assert f"Reason {REASON}" in text_of(call)
+    assert stage.row(number), "nothing is closed by it"
+
+
+def test_before_the_delay_is_over_who_asked_closes_nothing_and_the_others_can_confirm(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    card = broken(stage, number)
+    stage.alice.press(card, "Close Session")
+    said = text_of(stage.alice.wait_for_modal("You may confirm this alone in"))
+    assert "Nothing was closed." in said
+    assert stage.row(number)
+    dialog_of(stage.bob, card, "Close Session")
+    assert stage.bob.submit() == {}
+    result = stage.alice.wait_for_change(card, "✅ closed")
+    assert buttons_of(result) == [], "what a second person has confirmed needs no review"
+    assert stage.row(number) == {}
+
+
+def test_an_approver_stops_it(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    card = broken(stage, number)
+    stage.bob.press(card, "Stop")
+    result = stage.alice.wait_for_change(card, "cancelled")
+    assert "Cancelled by <@U02BOB>" in text_of(result)
+    assert buttons_of(result) == []
+    assert stage.row(number)
+
+
+def test_after_the_delay_who_asked_closes_it_alone_and_somebody_else_signs_it(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    result = confirmed_alone(stage, number)
+    assert stage.row(number) == {}
+    assert "Close Session pressed by <@U01ALICE>" in text_of(result)
+    assert "Confirmed alone, by break-glass. *To be reviewed* by somebody else who may approve." in text_of(result)
+    assert buttons_of(result) == ["Sign review"]
+    assert stage.presses(stage.alice, result, "Sign review", "Somebody else must review")["ephemeral"]
+    assert stage.presses(stage.gus, result, "Sign review", "You may not approve")["ephemeral"]
+    stage.bob.press(result, "Sign review")
+    signed = stage.alice.wait_for_change(result, "Reviewed by <@U02BOB> at")
+    assert buttons_of(signed) == []
+    events = stage.stored(
+        "SELECT event, person FROM audit WHERE request_id = (SELECT request_id FROM audit ORDER BY id DESC LIMIT 1)"
+        "ORDER BY id"
+    )
+    assert events == [
+        ("request", "U01ALICE"), ("break glass", "U01ALICE"), ("confirm", "U01ALICE"), ("intent", None),
+        ("outcome", None), ("review", "U02BOB"),
+    ]  # fmt: skip
+
+
+def test_the_audit_names_what_is_to_be_reviewed_until_it_is_signed_there(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    card = confirmed_alone(stage, number)
+    listed = stage.asks(stage.bob, "/sessions audit", "To be reviewed: 1 confirmed alone")
+    said = text_of(listed)
+    assert f"demo: {number}, ✅ closed. Reason: {REASON}" in said
+    assert "Alice Ng" not in said, "people are mentioned by their ids, so that Slack shows their names of today"
+    assert f"used break-glass, because: {REASON}" in said
+    assert "confirmed Close Session alone, by break-glass" in said
+    told = stage.presses(stage.bob, listed, "Sign review", f"the close of {number} is reviewed")
+    assert told["ephemeral"]
+    stage.alice.wait_for_change(card, "Reviewed by <@U02BOB> at")
+    assert "To be reviewed" not in text_of(stage.asks(stage.bob, "/sessions audit", "reviewed the close of"))
+    stage.presses(stage.bob, listed, "Sign review", "Somebody has already reviewed this close")
