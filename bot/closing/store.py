@@ -242,9 +242,9 @@ class Store:
         """Remember where the card stands."""
         self._set(request_id, card_channel=place.channel, card_ts=place.ts)
 
-    def mark_shown(self, request_id: str) -> None:
-        """Remember that the card tells how the request ended."""
-        self._set(request_id, shown=True)
+    def mark_shown(self, request_id: str, *, shown: bool = True) -> None:
+        """Remember whether the card tells how the request ended."""
+        self._set(request_id, shown=shown)
 
     def _set(self, request_id: str, **values: object) -> None:
         with self.writing() as connection:
