@@ -241,7 +241,10 @@ def test_what_a_stopped_bot_left_is_followed_as_well(desk: Desk) -> None:
 def test_a_list_that_cannot_be_had_keeps_no_session_from_being_closed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: type[DataSourceError]
 ) -> None:
-    def unknown(*_: object) -> list[Any]:
+    def unknown(self: Console, *_: object) -> list[Any]:
+        if error is DataSourceTimeoutError:  # a connection that was given up on is not used again
+            self._connection.broken = True
+            self._connection._raw.close()
         raise error("Data source demo did not answer in time.")
 
     monkeypatch.setattr(Console, "alike", unknown)  # stands for a server on which long lists take too long
