@@ -29,6 +29,7 @@ class Slack(Reply):
     """What has been shown, and whether Slack takes rewritten cards; it stands for the channel and the person."""
 
     def __init__(self) -> None:
+        self.response_url = ""  # as where Slack gives none
         self.takes = True
         self.cards: list[tuple[CardPlace, Message]] = []
         self.said: list[tuple[str, Message]] = []
