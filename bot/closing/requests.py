@@ -137,9 +137,8 @@ class ClosingRequests:
         return [one for one in found[0] if not one.expired(now)][:limit], found[1][:limit]
 
     def mark_shown(self, request: ClosingRequest) -> None:
-        """Remember that the card tells how the request ended, unless something new is known by now."""
-        if self._store.get(request.id) == request:
-            self._store.mark_shown(request.id)
+        """Remember that the card tells how the request ended; where more is known by now, that it must tell that."""
+        self._store.mark_shown(request.id, shown=self._store.get(request.id) == request)
 
     def unshown(self) -> list[ClosingRequest]:
         """Return requests that are over and whose cards could not be told so yet."""

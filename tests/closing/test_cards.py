@@ -186,14 +186,18 @@ def test_what_came_of_it_later_stands_on_the_card_even_if_slack_takes_it_late(
     assert unshown(desk) == []
 
 
+@pytest.mark.parametrize("takes", [True, False], ids=["over the newest", "instead of it"])
 def test_an_old_result_that_is_shown_late_is_not_taken_for_the_newest(
-    desk: Desk, slack: Slack, cards: ClosingCards
+    desk: Desk, slack: Slack, cards: ClosingCards, takes: bool
 ) -> None:
     request = placed(desk, desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.56").id)
     done = confirm(desk, request)
     desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.56")
+    slack.takes = takes
     cards.follow()
-    desk.requests.mark_shown(done)  # Slack was slow with the first result, and shows it now
+    slack.takes = True
+    cards._show_result(done, lambda message: slack.rewrite(PLACE, message))  # Slack was slow with the first result
+    assert "✅ closed" in slack.card
     desk.clock.ahead += timedelta(seconds=31)
     cards.tidy()
     assert "🔁 came back" in slack.card
