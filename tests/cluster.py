@@ -9,6 +9,7 @@ finds a session on another server, nor what OceanBase's own KILL does to it: for
 from __future__ import annotations
 
 import contextlib
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -144,10 +145,15 @@ class Cluster:
         )
 
     def tidy(self) -> None:
-        """Close what was opened here and forget all dress."""
+        """Close what was opened here, until the server shows it no more, and forget all dress."""
+        ids = [session_id(connection) for connection in self._opened]
         for connection in self._opened:
             with contextlib.suppress(pymysql.Error):  # it may have been killed
                 connection.close()
         self._opened.clear()
+        deadline = time.monotonic() + 10
+        with self.database.connect() as admin, admin.cursor() as cursor:
+            while ids and cursor.execute("SELECT id FROM information_schema.PROCESSLIST WHERE id IN %s", (ids,)):
+                assert time.monotonic() < deadline, "the server keeps sessions whose clients are gone"
         self.run("DELETE FROM oceanbase.placement", "DELETE FROM oceanbase.extra_sessions")
         self.run("UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'")

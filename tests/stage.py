@@ -69,6 +69,10 @@ class Stage:
         self._opened.append(connection)
         return connection
 
+    def keep(self, connection: pymysql.Connection[Any]) -> None:
+        """Close a connection with those that were opened here."""
+        self._opened.append(connection)
+
     def runs(self, sql: str, user: str = "teller", **more: Any) -> Statement:
         """Start a statement on a session of its own and return once the server shows it."""
         return self.starts(self.connect(user, **more), sql)

@@ -19,7 +19,7 @@ from bot.sessions.service import SessionService
 from bot.sessions.statement import cut, without_passwords
 
 _SHOWN_LATER = timedelta(days=1)  # how long it is tried to show an outcome that Slack did not take
-_BEING_SHOWN = timedelta(seconds=30)  # whoever decided it is still at it
+_BEING_SHOWN = timedelta(seconds=5)  # whoever decided it is still at it; shown twice it is the same
 _LOOKED_AT = 50  # requests among which those that somebody may see are sought
 _RECORDED_SQL = 4000  # characters of the statement that are kept in the store
 _RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))

@@ -88,6 +88,7 @@ def without_literals(sql: str) -> str:
     return "".join(parts)
 
 
+@lru_cache(maxsize=64)  # a card of many sessions shows each several times, until it is narrow enough
 def without_passwords(sql: str, *, nested: bool = True) -> str:
     """The same text with passwords and other secrets hidden, also where it is cut or broken.
 

@@ -227,7 +227,7 @@ def test_a_later_outcome_is_written_once_and_its_card_is_to_be_shown_anew(stores
     first.place_card(request.id, CardPlace("C1", "1.2"))
     claim = taken(first, request)
     first.conclude(claim, {1: Finding(Outcome.ROLLING_BACK, "", now())}, now())
-    first.mark_shown(request.id)
+    first.mark_shown(request.id, shown=True)
     times = (now() - 60 * MINUTE, now() + MINUTE)
     assert second.unshown(*times) == []
     later = Finding(Outcome.CLOSED, "It took longer.", now())

@@ -10,7 +10,7 @@ import pymysql
 from bot.demo.embedded import EmbeddedServer
 from tests.faults.arena import Arena, Row, arena
 from tests.slack_text import Json
-from tests.stage import Statement, session_id
+from tests.stage import APP_PASSWORD, Statement, session_id
 
 _AT_ONCE = 25  # cards before each restart
 
@@ -28,14 +28,17 @@ def _restarted(stage: Arena, count: int) -> None:
         victim = stage.victim()
         cards[victim] = stage.card(str(victim))
     stage.database.restart()
-    others: dict[int, object] = {}
-    while not cards.keys() <= others.keys():
-        # Bystanders are gone with the restart; these stand in for everybody whose id was somebody's.
-        connection = stage.connect(user="auditor")
-        others[session_id(connection)] = connection
-        if len(others) > 20_000:
-            stage.expect(False, "the ids did not come back")
-            return
+    taken: set[int] = set()
+    for _ in range(20_000):
+        connection = stage.database.connect(user="auditor", password=APP_PASSWORD)
+        if session_id(connection) not in cards:
+            connection.close()  # one of the ids between
+            continue
+        taken.add(session_id(connection))
+        stage.keep(connection)
+        if len(taken) == len(cards):
+            break
+    stage.expect(len(taken) == len(cards), "the ids did not come back")
     stage.bystanders = list(cards)
     for victim, card in cards.items():
         stage.alice.press(card, "Close Session")

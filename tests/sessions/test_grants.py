@@ -118,7 +118,8 @@ GONE = {
         "trace ids, transactions, lock waits and proxies are not known",
     ),
     "OB_LOCKS": ({"lock holder"}, "who holds a row lock that a session waits for is not known (GRANT SELECT ON it)"),
-    "OB_TRANSACTION_SCHEDULERS": ({"transaction", "rollback seen"}, "neither the age of a transaction is known"),
+    # A rollback is still seen here: by the lock that somebody waits for.
+    "OB_TRANSACTION_SCHEDULERS": ({"transaction"}, "neither the age of a transaction is known"),
     "__all_virtual_processlist": ({"plan"}, "the plan of a running statement is not known (GRANT SELECT ON it)"),
     "DEADLOCK_EVENT_HISTORY": ({"deadlocks"}, ""),  # asked for by itself, it says so by itself
 }
