@@ -132,7 +132,7 @@ def command_of(payload: Payload, reply: Reply) -> Command:
     """Read a slash command's payload."""
     return Command(
         name=str(payload["command"]),
-        text=str(payload.get("text") or ""),
+        text=_whole(str(payload.get("text") or "")),
         person=person_of(payload),
         channel=str(payload["channel_id"]),
         trigger_id=str(payload.get("trigger_id") or ""),

@@ -260,3 +260,8 @@ def test_the_record_keeps_no_password_of_a_statement(stage: Stage) -> None:
         kept += json.dumps(store.execute("SELECT details FROM audit").fetchall())
     store.close()
     assert "hunter2" not in kept
+
+
+def test_half_a_character_in_a_reason_is_no_failure_of_the_bot(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    assert "Reason half ?" in text_of(card_of(stage, f'{number} reason="half \ud800"'))
