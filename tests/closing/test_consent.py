@@ -155,7 +155,7 @@ def test_a_request_that_has_run_out_of_time_cannot_be_cancelled(desk: Desk) -> N
 
 def test_before_the_second_press_the_targets_are_shown_as_they_are_now(two_person_desk: Desk) -> None:
     desk = two_person_desk
-    worker = desk.runs("SELECT SLEEP(0.2)")
+    worker = desk.runs("SELECT SLEEP(1)")
     gone, changed = desk.connect(), session_id(desk.connect())
     request = ask(desk, worker.id, session_id(gone), changed)
     tamper(desk, request, 3, peer="127.0.0.1:1")
@@ -163,11 +163,11 @@ def test_before_the_second_press_the_targets_are_shown_as_they_are_now(two_perso
     gone.close()
     desk.until(lambda: not desk.row(gone_id))
     assert worker.ended() == 0
-    later = Statement(worker.connection, "SELECT SLEEP(0.4), 'later'")
+    later = Statement(worker.connection, "SELECT SLEEP(3), 'later'")
     desk.until(lambda: "later" in str(desk.row(worker.id).get("INFO")))
     shown, present = desk.closer.present(request.id, BOB, CHANNEL)
-    assert shown.targets[0].session.sql == "SELECT SLEEP(0.2)", "as it was"
-    assert {number: session.sql for number, session in present.items()} == {1: "SELECT SLEEP(0.4), 'later'"}
+    assert shown.targets[0].session.sql == "SELECT SLEEP(1)", "as it was"
+    assert {number: session.sql for number, session in present.items()} == {1: "SELECT SLEEP(3), 'later'"}
     assert later.ended() == 0
 
 
