@@ -41,7 +41,7 @@ def outcome(request: ClosingRequest) -> Outcome | None:
 def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None:
     sleeper = desk.connect()
     done = confirm(desk, ask(desk, session_id(sleeper)))
-    assert outcome(done) is Outcome.CLOSED
+    assert (outcome(done), done.targets[0].detail) == (Outcome.CLOSED, "")
     assert done.state is State.DONE
     assert desk.row(session_id(sleeper)) == {}
     assert [event for event, _ in record_of(desk, done)] == ["request", "confirm", "intent", "outcome"]
