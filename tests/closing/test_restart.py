@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -64,6 +65,10 @@ def test_a_card_that_was_not_rewritten_is_so_at_once_and_on_a_shared_store_after
     assert desk.requests.unshown() == [], "whoever decided it is still at it"
     assert requests(desk, stores, shared=True).unshown() == []
     assert requests(desk, stores, shared=False).unshown() == [ended]
+    desk.clock.ahead = timedelta(hours=23, minutes=59)
+    assert desk.requests.unshown() == [ended]
+    desk.clock.ahead = timedelta(days=1)
+    assert desk.requests.unshown() == [], "nobody looks for it any more"
 
 
 def test_a_press_that_came_to_nothing_closes_nothing_when_it_is_delivered_again_but_a_new_one_does(desk: Desk) -> None:
@@ -78,5 +83,6 @@ def test_a_press_that_came_to_nothing_closes_nothing_when_it_is_delivered_again_
     assert desk.state(request) is State.OPEN
     assert desk.row(session)
     assert outcomes(confirm(desk, request, delivery="second")) == [Outcome.CLOSED]
-    events = [event for event, _ in record_of(desk, request)]
-    assert events == ["request", "confirm", "release", "confirm", "intent", "outcome"]
+    events = record_of(desk, request)
+    assert [event for event, _ in events] == ["request", "confirm", "release", "confirm", "intent", "outcome"]
+    assert events[2][1] == {"why": "the bot stopped before anything was sent"}

@@ -104,6 +104,19 @@ def test_one_session_named_in_two_ways_is_one_target(desk: Desk) -> None:
     assert [target.session.id for target in request.targets] == [one]
 
 
+def test_a_session_that_was_named_with_its_tenant_is_of_that_tenant_or_none(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    (found,) = desk.sessions.find("demo", session, None)
+    with pytest.raises(TargetError) as told:
+        desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, tenant="shop")
+    assert str(told.value) == (
+        f"There is no session {session} in tenant shop on demo that you may close. "
+        f"There is one of tenant sys on {found.server}, though."
+    )
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, tenant="sys")
+    assert outcomes(confirm(desk, request)) == [Outcome.CLOSED]
+
+
 def test_more_than_one_request_may_close_are_refused(desk: Desk) -> None:
     with pytest.raises(InputError, match=f"9 sessions; one request closes at most {MAX_TARGETS} on demo"):
         ask(desk, *range(5000, 5009))

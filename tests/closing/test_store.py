@@ -146,3 +146,18 @@ def test_an_index_that_a_store_lacks_is_made_at_the_next_start(tmp_path: Path) -
         assert made
         assert inside.execute(listed).fetchall() == made
     store.close()
+
+
+def test_a_file_that_was_taken_away_is_found_at_the_next_check(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'kept.db'}")
+    store.create()
+    store.check()
+    (tmp_path / "kept.db").unlink()
+    with pytest.raises(StoreError, match="The store's file is gone"):
+        store.check()
+    store.close()
+    for url in ("sqlite://", "sqlite:///:memory:"):
+        in_memory = Store(url)
+        in_memory.create()
+        in_memory.check()
+        in_memory.close()
