@@ -95,12 +95,14 @@ def test_a_lock_waiters_session_that_is_not_gone_in_time_is_rolling_back(desk: D
 
 def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_progress_was_told(desk: Desk) -> None:
     waiter = lock_waiter(desk)
-    notes: list[str] = []
-    request = ask(desk, waiter.id, mode=Mode.QUERY)
-    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda _request, note: notes.append(note))
+    told: list[tuple[ClosingRequest, str]] = []
+    request = ask(desk, waiter.id)
+    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda *progress: told.append(progress))
     assert outcome(done) is Outcome.STILL_RUNNING
-    assert len(notes) == 1
-    assert "has not stopped yet" in notes[0]
+    ((taken, note),) = told
+    assert "has not stopped yet" in note
+    assert (taken.state, taken.decided_by, taken.decided_mode) == (State.CLAIMED, ALICE, Mode.QUERY)
+    assert taken.decided_at == done.decided_at
 
 
 def test_a_database_that_goes_away_after_the_kill_leaves_the_outcome_unverified(desk: Desk) -> None:

@@ -163,6 +163,10 @@ def test_more_than_five_are_closed_only_with_their_number_typed(desk: Desk) -> N
     assert outcomes(confirm(desk, request, typed=6)) == [Outcome.CLOSED] * 6
 
 
+def test_a_number_that_nobody_has_to_type_does_not_matter(desk: Desk) -> None:
+    assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 1)), typed=7)) == [Outcome.CLOSED]
+
+
 def test_close_query_counts_only_those_that_run_one_and_leaves_the_idle_ones(desk: Desk) -> None:
     report = desk.runs("SELECT SLEEP(60)")
     idle = sleepers(desk, 6)
