@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -138,3 +139,28 @@ def test_a_session_that_is_gone_while_its_transaction_lives_on_is_rolling_back(
     left = confirm(desk, ask(desk, session_id(other)))
     assert outcomes(left) == [Outcome.ROLLING_BACK]
     assert "its transaction is still being rolled back" in left.targets[0].detail
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [{"state": "SESSION_KILLED"}, {"state": "KILLED"}, {"transaction_state": "ABORTED"},
+     {"transaction_state": "IN_TERMINATE"}],
+    ids=lambda marked: "".join(marked.values()),
+)  # fmt: skip
+def test_a_session_that_the_server_marks_as_ending_is_rolling_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, marked: dict[str, str]
+) -> None:
+    (session,) = sleepers(desk, 1)
+    request = ask(desk, session)
+    find = Console.find
+
+    def find_marked(self: Console, number: int) -> list[Session]:
+        return [replace(one, **marked) for one in find(self, number)]  # type: ignore[arg-type]  # names of texts
+
+    def take(*_: object) -> None:
+        monkeypatch.setattr(Console, "find", find_marked)
+
+    monkeypatch.setattr(Console, "kill", take)  # a large transaction is undone for minutes; other versions mark it so
+    done = confirm(desk, request)
+    assert outcomes(done) == [Outcome.ROLLING_BACK]
+    assert done.targets[0].detail == "The server has taken the request and is rolling the session back."

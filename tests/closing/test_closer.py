@@ -41,7 +41,7 @@ def outcome(request: ClosingRequest) -> Outcome | None:
 def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None:
     sleeper = desk.connect()
     done = confirm(desk, ask(desk, session_id(sleeper)))
-    assert outcome(done) is Outcome.CLOSED
+    assert (outcome(done), done.targets[0].detail) == (Outcome.CLOSED, "")
     assert done.state is State.DONE
     assert desk.row(session_id(sleeper)) == {}
     assert [event for event, _ in record_of(desk, done)] == ["request", "confirm", "intent", "outcome"]
@@ -63,8 +63,20 @@ def test_another_run_of_the_very_same_statement_is_not_closed(desk: Desk) -> Non
     assert first.ended() == 0
     second = Statement(first.connection, "SELECT SLEEP(1)")
     desk.until(lambda: desk.row(second.id).get("COMMAND") == "Query")
-    assert outcome(confirm(desk, request, Mode.QUERY)) is Outcome.CHANGED
+    done = confirm(desk, request, Mode.QUERY)
+    assert outcome(done) is Outcome.CHANGED
+    assert done.targets[0].detail == "The query had ended before the press; the session now runs another one."
     assert second.ended() == 0
+
+
+def test_a_query_that_has_ended_is_not_closed_and_its_session_is_said_to_be_idle(desk: Desk) -> None:
+    report = desk.runs("SELECT SLEEP(0.3)")
+    request = ask(desk, report.id, mode=Mode.QUERY)
+    assert report.ended() == 0
+    done = confirm(desk, request, Mode.QUERY)
+    assert outcome(done) is Outcome.CHANGED
+    assert done.targets[0].detail == "The query had ended before the press; the session is idle."
+    assert "intent" not in [event for event, _ in record_of(desk, request)]
 
 
 def test_a_close_session_does_not_mind_that_the_query_has_moved_on(desk: Desk) -> None:
@@ -83,12 +95,14 @@ def test_a_lock_waiters_session_that_is_not_gone_in_time_is_rolling_back(desk: D
 
 def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_progress_was_told(desk: Desk) -> None:
     waiter = lock_waiter(desk)
-    notes: list[str] = []
-    request = ask(desk, waiter.id, mode=Mode.QUERY)
-    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda _request, note: notes.append(note))
+    told: list[tuple[ClosingRequest, str]] = []
+    request = ask(desk, waiter.id)
+    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda *progress: told.append(progress))
     assert outcome(done) is Outcome.STILL_RUNNING
-    assert len(notes) == 1
-    assert "has not stopped yet" in notes[0]
+    ((taken, note),) = told
+    assert "has not stopped yet" in note
+    assert (taken.state, taken.decided_by, taken.decided_mode) == (State.CLAIMED, ALICE, Mode.QUERY)
+    assert taken.decided_at == done.decided_at
 
 
 def test_a_database_that_goes_away_after_the_kill_leaves_the_outcome_unverified(desk: Desk) -> None:
@@ -261,6 +275,7 @@ def test_an_outcome_that_cannot_be_written_is_told_and_finished_later(desk: Desk
     whole, desk.store.conclude = desk.store.conclude, gone  # type: ignore[method-assign, assignment]  # stands for a full disk
     with pytest.raises(StoreError, match="The KILL was sent and a look shows: closed"):
         confirm(desk, request)
+    assert desk.clock.waits[-2:] == [0.2, 1.0], "it was tried three times"
     desk.store.conclude = whole  # type: ignore[method-assign]  # it has room again
     desk.clock.ahead += timedelta(seconds=61)
     assert [outcome(finished) for finished in desk.closer.resume()] == [Outcome.CLOSED]

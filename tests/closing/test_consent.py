@@ -191,8 +191,9 @@ def test_whose_press_is_wanted_is_named_without_the_requester(two_person_desk: D
     assert desk.consent.approvers(by_bob) == (DORA.id,)
 
 
-def test_a_press_that_was_thought_dead_sends_nothing_under_the_press_of_somebody_else(desk: Desk) -> None:
-    """A machine slept between its claim and its KILL; another replica has opened the request since, Bob took it."""
+@pytest.mark.parametrize("other", [BOB, ALICE])
+def test_a_press_that_was_thought_dead_sends_nothing_under_another_press(desk: Desk, other: Person) -> None:
+    """A machine slept between its claim and its KILL; another replica has opened the request since, it was taken."""
     report = desk.runs("SELECT SLEEP(60)")
     request = ask(desk, report.id)
     intend = desk.store.intend
@@ -202,7 +203,7 @@ def test_a_press_that_was_thought_dead_sends_nothing_under_the_press_of_somebody
         desk.clock.ahead += timedelta(seconds=61)
         (left,) = desk.closer.resume()
         assert left.state is State.OPEN
-        assert desk.store.claim(left, BOB, Mode.QUERY, desk.clock())
+        assert desk.store.claim(left, other, Mode.QUERY, desk.clock())
         intend(*arguments)
 
     desk.store.intend = late  # type: ignore[method-assign, assignment]  # stands for the machine that slept
@@ -210,7 +211,7 @@ def test_a_press_that_was_thought_dead_sends_nothing_under_the_press_of_somebody
         confirm(desk, request, Mode.SESSION)
     kept = desk.store.get(request.id)
     assert kept is not None
-    assert (kept.state, kept.decided_by, kept.decided_mode) == (State.CLAIMED, BOB, Mode.QUERY), "Bob's, untouched"
+    assert (kept.state, kept.decided_by, kept.decided_mode) == (State.CLAIMED, other, Mode.QUERY), "untouched"
     assert desk.row(report.id)["COMMAND"] == "Query"
     assert "intent" not in [event for event, _ in record_of(desk, request)]
 

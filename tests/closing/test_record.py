@@ -68,6 +68,7 @@ def test_a_record_that_nobody_has_touched_has_no_problems(store: Store) -> None:
         ("DELETE FROM audit WHERE id > 6", ["records 7 to 8 are missing"]),
         ("DELETE FROM audit", ["records 1 to 8 are missing"]),
         ("UPDATE audit SET id = 20 WHERE id = 8", ["records 8 to 19 are missing"]),
+        ("UPDATE audit_head SET hash = 'forged'", ["the end of the record, after number 8, was changed"]),
     ],
 )
 def test_a_row_that_was_changed_or_removed_is_found(store: Store, path: Path, statement: str, found: list[str]) -> None:

@@ -104,6 +104,19 @@ def test_one_session_named_in_two_ways_is_one_target(desk: Desk) -> None:
     assert [target.session.id for target in request.targets] == [one]
 
 
+def test_a_session_that_was_named_with_its_tenant_is_of_that_tenant_or_none(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    (found,) = desk.sessions.find("demo", session, None)
+    with pytest.raises(TargetError) as told:
+        desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, tenant="shop")
+    assert str(told.value) == (
+        f"There is no session {session} in tenant shop on demo that you may close. "
+        f"There is one of tenant sys on {found.server}, though."
+    )
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, tenant="sys")
+    assert outcomes(confirm(desk, request)) == [Outcome.CLOSED]
+
+
 def test_more_than_one_request_may_close_are_refused(desk: Desk) -> None:
     with pytest.raises(InputError, match=f"9 sessions; one request closes at most {MAX_TARGETS} on demo"):
         ask(desk, *range(5000, 5009))
@@ -148,6 +161,10 @@ def test_more_than_five_are_closed_only_with_their_number_typed(desk: Desk) -> N
             confirm(desk, request, typed=typed)
     assert desk.requests.find(request.id) == request
     assert outcomes(confirm(desk, request, typed=6)) == [Outcome.CLOSED] * 6
+
+
+def test_a_number_that_nobody_has_to_type_does_not_matter(desk: Desk) -> None:
+    assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 1)), typed=7)) == [Outcome.CLOSED]
 
 
 def test_close_query_counts_only_those_that_run_one_and_leaves_the_idle_ones(desk: Desk) -> None:

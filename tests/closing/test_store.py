@@ -113,6 +113,27 @@ def test_two_replicas_that_start_at_once_on_an_empty_store_both_find_it_made(tmp
         store.close()
 
 
+def test_a_new_file_that_another_process_is_at_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # for which SQLite does not wait when the journal is switched
+        waits: list[float] = []
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                other.execute("COMMIT")
+
+        monkeypatch.setattr("bot.closing.store.time.sleep", wait)  # the other process is done after a while
+        store = Store(f"sqlite:///{tmp_path / 'new.db'}")
+        store.create()
+    assert len(waits) == 3
+    with store.reading() as connection:
+        assert record.newest(connection) == (0, "")
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL: it outlives a power cut"
+    store.close()
+
+
 def test_an_index_that_a_store_lacks_is_made_at_the_next_start(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'older.db'}")
     store.create()
@@ -125,3 +146,18 @@ def test_an_index_that_a_store_lacks_is_made_at_the_next_start(tmp_path: Path) -
         assert made
         assert inside.execute(listed).fetchall() == made
     store.close()
+
+
+def test_a_file_that_was_taken_away_is_found_at_the_next_check(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'kept.db'}")
+    store.create()
+    store.check()
+    (tmp_path / "kept.db").unlink()
+    with pytest.raises(StoreError, match="The store's file is gone"):
+        store.check()
+    store.close()
+    for url in ("sqlite://", "sqlite:///:memory:"):
+        in_memory = Store(url)
+        in_memory.create()
+        in_memory.check()
+        in_memory.close()
