@@ -15,7 +15,7 @@ from bot.closing.model import CardPlace, ClosingRequest, Finding, Outcome
 from bot.errors import DataSourceError, DataSourceTimeoutError, StoreError
 from bot.sessions.model import Mode
 from bot.sessions.source import Console
-from tests.closing.conftest import ALICE, Desk, lock_waiter, record_of
+from tests.closing.conftest import ALICE, Desk, after_a_look, lock_waiter, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.stage import Statement, session_id
 
@@ -57,14 +57,6 @@ def kill(desk: Desk, request: ClosingRequest) -> None:
     with desk.database.connect() as admin, admin.cursor() as cursor:
         cursor.execute(f"KILL {number}")
     desk.until(lambda: not desk.row(number))
-
-
-def after_a_look(desk: Desk) -> None:
-    """Return right after the kernel has looked for killed lock waiters: the next look is ten seconds off."""
-    waiter = lock_waiter(desk, 3)
-    with desk.database.connect() as admin, admin.cursor() as cursor:
-        cursor.execute(f"KILL {waiter.id}")
-    assert waiter.ended()
 
 
 def rolling_back(desk: Desk) -> tuple[ClosingRequest, Statement]:

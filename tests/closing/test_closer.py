@@ -22,7 +22,7 @@ from bot.errors import (
 )
 from bot.sessions.model import Mode, Session
 from bot.sessions.protection import Protected
-from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, lock_waiter, record_of, tamper
+from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, after_a_look, lock_waiter, record_of, tamper
 from tests.stage import Statement, session_id
 
 
@@ -87,6 +87,7 @@ def test_a_close_session_does_not_mind_that_the_query_has_moved_on(desk: Desk) -
 
 
 def test_a_lock_waiters_session_that_is_not_gone_in_time_is_rolling_back(desk: Desk) -> None:
+    after_a_look(desk)
     waiter = lock_waiter(desk)
     done = confirm(desk, ask(desk, waiter.id))
     assert outcome(done) is Outcome.ROLLING_BACK
@@ -94,6 +95,7 @@ def test_a_lock_waiters_session_that_is_not_gone_in_time_is_rolling_back(desk: D
 
 
 def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_progress_was_told(desk: Desk) -> None:
+    after_a_look(desk)
     waiter = lock_waiter(desk)
     told: list[tuple[ClosingRequest, str]] = []
     request = ask(desk, waiter.id)

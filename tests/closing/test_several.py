@@ -20,7 +20,18 @@ from bot.errors import (
 from bot.sessions.database import Connection
 from bot.sessions.model import Condition, Field, Mode, Operator, SessionFilter, SessionQuery
 from bot.sessions.protection import Protected
-from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, MAX_TARGETS, Desk, lock_waiter, record_of, tamper
+from tests.closing.conftest import (
+    ALICE,
+    BOB,
+    CAROL,
+    CHANNEL,
+    MAX_TARGETS,
+    Desk,
+    after_a_look,
+    lock_waiter,
+    record_of,
+    tamper,
+)
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.stage import Statement, session_id
 
@@ -143,6 +154,7 @@ def test_a_server_is_named_with_or_without_port_and_brackets(named: str, server:
 
 
 def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: Desk) -> None:
+    after_a_look(desk)
     waiters = [lock_waiter(desk, sku) for sku in (1, 2, 3)]
     request = ask(desk, *sleepers(desk, 1), *(waiter.id for waiter in waiters))
     notes: list[str] = []

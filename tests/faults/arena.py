@@ -23,6 +23,7 @@ from tests.slack_text import Json
 from tests.stage import MariaDBStage, Stage, accounts, session_id
 
 ASKS = "Nothing is closed without a press"
+LONG = '[closing]\nconfirm_within = "10m"\n'
 BYSTANDERS = 5  # sessions of the same user and source that nobody ever asks to close
 
 
@@ -123,7 +124,7 @@ def arena(
     accounts(database)
     folder.mkdir(parents=True, exist_ok=True)
     store = store or f"sqlite:///{folder / 'store.db'}"
-    more = f'[closing]\nconfirm_within = "10m"\n{more}'
+    more = f"{LONG}{more}"
     with SlackSandbox(commands=COMMANDS) as slack:
         slack.limits.rates.clear()
         with RunningBot(slack, database, folder, more=more, store=store, **bot) as running:
