@@ -44,7 +44,9 @@ def test_a_session_is_closed_and_the_look_afterwards_says_so(desk: Desk) -> None
     assert (outcome(done), done.targets[0].detail) == (Outcome.CLOSED, "")
     assert done.state is State.DONE
     assert desk.row(session_id(sleeper)) == {}
-    assert [event for event, _ in record_of(desk, done)] == ["request", "confirm", "intent", "outcome"]
+    events = record_of(desk, done)
+    assert [event for event, _ in events] == ["request", "confirm", "intent", "outcome"]
+    assert events[1][1] == {"mode": "Close Session"}
 
 
 @pytest.mark.parametrize("changed", [{"user": "other"}, {"peer": "127.0.0.1:1"}, {"proxy_session_id": 7}])

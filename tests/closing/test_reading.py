@@ -82,6 +82,14 @@ def test_of_more_than_one_answer_takes_the_newest_are_told_and_since_when(
     assert since == told[0].entry.at, "not since as long as was asked for"
 
 
+def test_what_is_older_than_was_asked_for_is_not_told(desk: Desk) -> None:
+    ask(desk, *sleepers(desk, 1))
+    desk.clock.ahead += timedelta(minutes=59)
+    assert [one.entry.event for one in desk.audit.read(ALICE, CHANNEL, HOUR)[0]] == ["request"]
+    desk.clock.ahead += timedelta(minutes=2)
+    assert desk.audit.read(ALICE, CHANNEL, HOUR)[0] == []
+
+
 def test_a_look_at_a_whole_sql_is_on_record_for_those_who_may_see_its_tenant(desk: Desk) -> None:
     (session,) = sleepers(desk, 1)
     (found,) = desk.sessions.find("demo", session, None)

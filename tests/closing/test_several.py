@@ -131,6 +131,7 @@ def test_a_session_that_was_named_with_its_tenant_is_of_that_tenant_or_none(desk
 def test_more_than_one_request_may_close_are_refused(desk: Desk) -> None:
     with pytest.raises(InputError, match=f"9 sessions; one request closes at most {MAX_TARGETS} on demo"):
         ask(desk, *range(5000, 5009))
+    assert len(ask(desk, *sleepers(desk, MAX_TARGETS)).targets) == MAX_TARGETS
 
 
 @pytest.mark.parametrize(
