@@ -123,7 +123,7 @@ def test_a_new_file_that_another_process_is_at_is_waited_for(tmp_path: Path, mon
             if len(waits) == 3:
                 other.execute("COMMIT")
 
-        monkeypatch.setattr("bot.closing.store.time.sleep", wait)  # the other process is done after a while
+        monkeypatch.setattr("bot.closing.database.time.sleep", wait)  # the other process is done after a while
         store = Store(f"sqlite:///{tmp_path / 'new.db'}")
         store.create()
     assert len(waits) == 3
