@@ -26,14 +26,14 @@ def _crash(stage: Arena, step: str) -> None:
     victim = stage.victim()
     stage.bot.stop()
     stage.bot.command = ("-m", "tests.crashing_bot", step)
-    stage.bot.start()
+    _start(stage)
     card = stage.card(str(victim))
     with contextlib.suppress(NotPossible):  # the bot may be gone before its acknowledgement is
         stage.alice.press(card, "Close Session")
     stage.expect(stage.bot.ended(20) == -9, f"{step}: the bot was not killed")
     before = stage.alive(victim)
     stage.bot.command = RUN
-    stage.bot.start()
+    _start(stage)
     again = card
     if step == "claimed":
         # Slack delivers the press again, as it was never acknowledged; that must close nothing either.
@@ -49,6 +49,12 @@ def _crash(stage: Arena, step: str) -> None:
         stage.alice.press(again, "Close Session")
         stage.ended(card)
     stage.count(victim, card, closed=step != "intended")
+
+
+def _start(stage: Arena) -> None:
+    """Start the bot once Slack has noticed that the one before is gone."""
+    stage.slack.wait_for(lambda: stage.slack.connections == 0, 10, "the end of the connection")
+    stage.bot.start()
 
 
 def _told_truly(stage: Arena, step: str, card: Json) -> None:
