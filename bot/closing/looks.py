@@ -58,7 +58,7 @@ def judge(console: Console, before: Session, mode: Mode) -> Seen:
 def _judge_query(pin: Pin, current: Session | None) -> Seen:
     if current is None:
         return Outcome.QUERY_CLOSED, "The whole session has ended."
-    if not pin.same_query(current):
+    if not pin.same_request(current):
         return Outcome.QUERY_CLOSED, ""
     return Outcome.STILL_RUNNING, (
         "The server has taken the request; the query has not stopped yet. "

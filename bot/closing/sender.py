@@ -93,13 +93,13 @@ class Sender:
         self, press: Press, pin: Pin, current: Session | None, found: list[Session]
     ) -> tuple[Outcome, str] | None:
         if current is None:
-            taken = any(one.server == pin.server for one in found)
+            taken = any(one.server == pin.session.server for one in found)
             return (Outcome.CHANGED, "The id belongs to another session by now.") if taken else None
         try:
             refuse_protected(self._sessions, current, override=bool(press.request.override))
         except TargetError as error:
             return Outcome.PROTECTED, f"It {error.why}"
-        if press.mode is Mode.QUERY and not pin.same_query(current):
+        if press.mode is Mode.QUERY and not pin.same_request(current):
             return Outcome.CHANGED, (
                 "The query had ended before the press; the session now runs another one."
                 if current.running

@@ -226,6 +226,7 @@ def _to_session(text: str) -> Session:
     What it did not know is None, which no pin matches: such a session is not closed.
     """
     kept = json.loads(text)
+    kept["servers"] = tuple(kept.get("servers", ()))  # JSON knows lists only
     return Session(
         **{one.name: kept.get(one.name) for one in fields(Session) if one.name in kept or one.default is MISSING}
     )

@@ -15,8 +15,12 @@ COLUMNS = (
     "server", "id", "tenant", "user", "peer", "origin", "database_name", "command", "time",
     "total_time", "state", "sql_text", "sql_length", "sql_id", "trace_id", "transaction_id",
     "transaction_state", "proxy", "proxy_session_id", "master_session_id", "retry_info", "module", "own",
-    "retry_count", "memory", "action", "client_info",
+    "retry_count", "memory", "action", "client_info", "inner_sql", "request_id", "request_started",
+    "transaction_started", "server_started", "definer",
 )  # fmt: skip
+
+# What costs more than a list may take, and only a target's pin wants.
+_PINNED_ONLY = ("request_id", "request_started", "server_started")
 
 LIST_SQL_CHARACTERS = 1000  # what a list fetches of a statement: enough for a digest with its literals masked
 
@@ -54,6 +58,7 @@ class Dialect:
     protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
+    request_started_within: float = 0.0  # seconds that ``request_started`` may be off
 
     @property
     def has_tenants(self) -> bool:
@@ -61,13 +66,17 @@ class Dialect:
         return self.login_tenant is not None
 
     def page(
-        self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int
-    ) -> Statement:
-        """Select one page of sessions that are not the bot's own; ``scope`` names the tenants, None is all."""
+        self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int, *,
+        pinned: bool = False,
+    ) -> Statement:  # fmt: skip
+        """Select one page of sessions that are not the bot's own; ``scope`` names the tenants, None is all.
+
+        ``pinned`` reads what a pin compares as well, and the whole statements.
+        """
         where, values = self.where(scope, filter_)
+        columns = self._columns(None if pinned else LIST_SQL_CHARACTERS, pinned=pinned)
         return Statement(
-            f"SELECT {self._columns(LIST_SQL_CHARACTERS)} FROM {self.view} WHERE {where} "
-            f"ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
+            f"SELECT {columns} FROM {self.view} WHERE {where} ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
             (*self.own_values, *values, limit, offset),
         )
 
@@ -89,7 +98,7 @@ class Dialect:
     def by_id(self, session_id: int) -> Statement:
         """Select every session of that id with its whole SQL, the bot's own included."""
         return Statement(
-            f"SELECT {self._columns(None)} FROM {self.view} WHERE {self.expressions['id']} = %s",
+            f"SELECT {self._columns(None, pinned=True)} FROM {self.view} WHERE {self.expressions['id']} = %s",
             (*self.own_values, session_id),
         )
 
@@ -156,6 +165,13 @@ class Dialect:
             memory=int(cell["memory"]) if cell["memory"] is not None else None,
             action=cell["action"] or None,
             client_info=cell["client_info"] or None,
+            inner_sql=cell["inner_sql"] or None,
+            request_id=cell["request_id"] or None,
+            request_started=_seconds(cell["request_started"]),
+            request_started_within=self.request_started_within,
+            transaction_started=_seconds(cell["transaction_started"]),
+            server_started=_seconds(cell["server_started"]),
+            definer=cell["definer"] or None,
             transaction_known=self.expressions["transaction_state"] != "NULL",
         )
 
@@ -168,8 +184,10 @@ class Dialect:
             f"ELSE {origin} END"
         )
 
-    def _columns(self, sql_characters: int | None) -> str:
+    def _columns(self, sql_characters: int | None, *, pinned: bool) -> str:
         texts = dict(self.expressions)
+        if not pinned:
+            texts |= dict.fromkeys(_PINNED_ONLY, "NULL")
         if sql_characters is not None:
             texts["sql_text"] = f"LEFT({texts['sql_text']}, {sql_characters})"
         return ", ".join(texts[name] for name in COLUMNS)
@@ -287,6 +305,10 @@ _ANY_COLUMNS = (
     "id", "sql_text", "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
     "trace_id",
 )  # fmt: skip
+
+
+def _seconds(cell: object) -> float | None:
+    return None if cell is None else float(str(cell))
 
 
 def _with_case(field: Field, *, exactly: bool) -> bool:

@@ -51,5 +51,5 @@ def kill_directly(
 def is_among(found: Sequence[Session], session: Session, mode: Mode) -> bool:
     """Whether the same session, for a query also its same run, is among those found."""
     pin = Pin.of(session)
-    same = pin.same_query if mode is Mode.QUERY else pin.same_session
+    same = pin.same_request if mode is Mode.QUERY else pin.same_session
     return any(same(one) for one in found)

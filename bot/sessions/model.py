@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import enum
+import math
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from bot.sessions.statement import cut, without_passwords
+
+KEPT_SQL = 4000  # characters of a statement that are kept of a target, and compared at the press
 
 MAX_LIMIT = 50  # so that a Slack table, 10,000 characters in all, holds every row with readable cells
 DEFAULT_LIMIT = 20
@@ -122,10 +128,10 @@ class Session:
     time: float  # in the current state, so idle time for SLEEP; a retry resets it
     total_time: float  # since the statement arrived, retries included
     state: str
-    sql: str | None  # what runs now; in lists only its first characters
+    sql: str | None  # the client's request that runs now; in lists only its first characters
     sql_length: int  # characters of the whole statement
     sql_id: str | None
-    trace_id: str | None  # one per request: names this very run of the statement
+    trace_id: str | None  # OceanBase: one per request; MariaDB's QUERY_ID: of the innermost statement of a routine
     transaction_id: int | None
     transaction_state: str | None
     proxy: str | None
@@ -139,6 +145,14 @@ class Session:
     action: str | None = None  # what the client says of itself, as module
     client_info: str | None = None  # same
     transaction_known: bool = True  # else the server does not say whether a transaction is open
+    inner_sql: str | None = None  # the routine's statement that runs now, where ``sql`` is the client's call of it
+    request_id: str | None = None  # names this very run of the client's request; None: only its start may tell
+    request_started: float | None = None  # seconds since the epoch, by the server's clock
+    request_started_within: float = 0.0  # seconds that ``request_started`` may be off
+    transaction_started: float | None = None  # seconds since the epoch, whole ones (InnoDB)
+    server_started: float | None = None  # seconds since the epoch, by the server's clock; not in lists
+    definer: str | None = None  # set: a routine of this account runs, and the server does not say who logged in
+    servers: tuple[str, ...] = ()  # all servers of one client behind a proxy (OCEANBASE.md 1.3), where it has several
 
     @property
     def active(self) -> bool:
@@ -154,6 +168,32 @@ class Session:
     def in_transaction(self) -> bool:
         """Whether a transaction is open, so that rows may be locked."""
         return bool(self.transaction_id) or bool(self.transaction_state)
+
+    @property
+    def statement_transaction(self) -> bool:
+        """Whether the open transaction began with the running statement and so ends with it: autocommit's.
+
+        InnoDB tells the start of a transaction in whole seconds: one begun in the second of the request counts as its.
+        """
+        if not self.in_transaction or not self.running:
+            return False
+        if self.transaction_started is None or self.request_started is None:
+            return self.transaction_state == "IMPLICIT_ACTIVE"
+        return self.transaction_started >= math.floor(self.request_started - self.request_started_within)
+
+    @property
+    def client_session(self) -> bool:
+        """Whether the id was made by a proxy, so that several servers may list it (OCEANBASE.md 1.3 and 12).
+
+        Servers set bit 31 of the ids that they make. Nowhere else does an id without it mean a proxy's.
+        """
+        return bool(self.proxy_session_id) and self.id < 2**31
+
+    @property
+    def peer_port(self) -> str | None:
+        """The client's port, which with the id names the connection; None for a Unix socket."""
+        found = _PORT.search(self.peer)
+        return found[1] if found is not None and int(found[1]) else None
 
     @property
     def waits_for_lock(self) -> bool:
@@ -183,47 +223,106 @@ class SessionPage:
         return max(1, -(-self.matching // self.query.limit))
 
 
+_PORT = re.compile(r":(\d{1,5})$")
+_SAME_START = 0.05  # seconds; by how much the start of one request may differ from look to look
+_SAME_BOOT = 1.5  # seconds; same for the start of a server, which some tell in whole seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What tells that a session is still the one that was looked at.
+    """What tells that a session, its request and its transaction are still those that were looked at.
 
     ``OCEANBASE.md`` section 9: no view carries a connect time, and ids come back within hours,
-    after a restart within minutes. The peer's ephemeral port and the proxy session tell them apart.
+    after a restart within minutes. The peer's ephemeral port and the proxy session tell them apart,
+    and the start of the server where there is no port.
     """
 
-    source: str
-    server: str | None
-    id: int
-    tenant: str | None
-    user: str
-    peer: str
-    origin: str
-    proxy_session_id: int | None
-    trace_id: str | None
-    sql_id: str | None
-    transaction_id: int | None
+    session: Session
 
     @classmethod
     def of(cls, session: Session) -> Pin:
-        """Freeze what identifies this session and its statement now."""
-        return cls(
-            session.source, session.server, session.id, session.tenant, session.user, session.peer,
-            session.origin, session.proxy_session_id, session.trace_id, session.sql_id,
-            session.transaction_id,
-        )  # fmt: skip
+        """Freeze what identifies this session, its request and its transaction now."""
+        return cls(session)
+
+    @property
+    def id(self) -> int:
+        """The session's id."""
+        return self.session.id
+
+    @property
+    def enough(self) -> bool:
+        """Whether it tells this session from another one that gets its id after a restart of the server."""
+        one = self.session
+        return bool(one.peer_port or one.proxy_session_id) or one.server_started is not None
 
     def same_session(self, session: Session) -> bool:
-        """Whether this is the same connection."""
-        other = Pin.of(session)
-        return all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("source", "server", "id", "tenant", "user", "peer", "origin", "proxy_session_id")
-        )
-
-    def same_query(self, session: Session) -> bool:
-        """Whether the same connection still runs the very same statement."""
-        if not self.same_session(session) or not session.running:
+        """Whether this is the same connection; for a client behind a proxy, whether it is the same client."""
+        before = self.session
+        if not (_names(before) == _names(session) and self._same_boot(session)):
             return False
-        if self.trace_id:
-            return self.trace_id == session.trace_id
-        return (self.sql_id, self.transaction_id) == (session.sql_id, session.transaction_id)
+        if before.client_session:
+            return (before.user, before.origin) == (session.user, session.origin)
+        if before.server != session.server:
+            return False
+        if before.definer is not None or session.definer is not None:
+            # Who logged in is not known of one of them: the id and the client's port name the connection.
+            return before.peer_port is not None and before.peer_port == session.peer_port
+        return (before.user, before.peer, before.origin) == (session.user, session.peer, session.origin)
+
+    def same_request(self, session: Session) -> bool:
+        """Whether the same connection still runs the very same request of its client, as it was shown.
+
+        By what names the request on this server, else by its start. Statements of one packet share OceanBase's
+        trace id, so that the text counts as well; inside a routine MariaDB names and shows only the innermost one.
+        """
+        before = self.session
+        if not self.same_session(session) or not before.running or not session.running:
+            return False
+        if before.request_id or session.request_id:
+            return before.request_id == session.request_id and _text(before) == _text(session)
+        if before.trace_id and before.trace_id == session.trace_id:
+            return True
+        if before.request_started is None or session.request_started is None:
+            return False
+        off = before.request_started_within + session.request_started_within + _SAME_START
+        # A request that came after the look began later than that; one younger than the margin cannot be told.
+        return abs(before.request_started - session.request_started) <= off < before.time
+
+    def same_transaction(self, session: Session) -> bool:
+        """Whether closing the session rolls back what it would have rolled back: the same transaction, or none.
+
+        One that begins and ends with the running statement counts as none. Where the server does not say whether a
+        transaction is open, there is nothing to compare.
+        """
+        before = self.session
+        if not before.transaction_known or not session.transaction_known:
+            return True
+        if before.in_transaction and session.in_transaction and _same_transaction(before, session):
+            return True
+        lasting = [one.in_transaction and not one.statement_transaction for one in (before, session)]
+        return lasting == [False, False]
+
+    def _same_boot(self, session: Session) -> bool:
+        before, now = self.session.server_started, session.server_started
+        return before is None or now is None or abs(before - now) <= _SAME_BOOT
+
+
+def _names(session: Session) -> tuple[object, ...]:
+    return session.source, session.id, session.tenant, session.proxy_session_id
+
+
+def _text(session: Session) -> tuple[str, int]:
+    return cut(without_passwords(session.sql or ""), KEPT_SQL), session.sql_length
+
+
+def _same_transaction(one: Session, other: Session) -> bool:
+    if one.transaction_started is None or other.transaction_started is None:
+        return one.transaction_id == other.transaction_id
+    if one.transaction_started != other.transaction_started:
+        return False
+    # InnoDB gives a transaction its number at its first write; before that it has a large one that means nothing.
+    numbers = {number for number in (one.transaction_id, other.transaction_id) if number and number < _READ_ONLY}
+    return len(numbers) < 2
+
+
+_READ_ONLY = 2**48  # InnoDB shows transactions that have written nothing with numbers from here on (trx0trx.h)

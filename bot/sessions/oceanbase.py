@@ -231,6 +231,12 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "memory": column("MEMORY_USAGE"),
         "action": column("ACTION"),
         "client_info": column("CLIENT_INFO"),
+        "inner_sql": "NULL",
+        "request_id": column("TRACE_ID"),
+        "request_started": "NULL",
+        "transaction_started": "NULL",
+        "server_started": "NULL",
+        "definer": "NULL",
     }
 
 

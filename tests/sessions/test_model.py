@@ -11,8 +11,8 @@ from bot.sessions.model import Condition, Field, Flag, Operator, Pin, Session, S
 RUNNING = Session(
     source="prod", server="10.0.0.1:2881", id=3221487826, tenant="shop", user="app", peer="10.0.3.7:50112",
     origin="10.0.3.7:50112", database="orders", command="Query", time=2.0, total_time=2.0, state="ACTIVE",
-    sql="SELECT 1", sql_length=8, sql_id="A" * 32, trace_id="YB42-1", transaction_id=7, transaction_state=None,
-    proxy=None, proxy_session_id=None, master_session_id=None, retry_info=0, module=None, own=False,
+    sql="SELECT 1", sql_length=8, sql_id="A" * 32, trace_id="YB42-1", request_id="YB42-1", transaction_id=7,
+    transaction_state=None, proxy=None, proxy_session_id=None, master_session_id=None, retry_info=0, module=None, own=False,
 )  # fmt: skip
 
 ANOTHER: dict[str, Any] = {
@@ -24,14 +24,14 @@ ANOTHER: dict[str, Any] = {
 def test_a_session_is_itself() -> None:
     pin = Pin.of(RUNNING)
     assert pin.same_session(RUNNING)
-    assert pin.same_query(RUNNING)
+    assert pin.same_request(RUNNING)
 
 
 @pytest.mark.parametrize("what", ANOTHER)
 def test_whatever_names_a_connection_tells_two_apart(what: str) -> None:
     other = replace(RUNNING, **{what: ANOTHER[what]})
     assert not Pin.of(RUNNING).same_session(other)
-    assert not Pin.of(RUNNING).same_query(other)
+    assert not Pin.of(RUNNING).same_request(other)
 
 
 def test_a_session_that_works_on_is_the_same_session() -> None:
@@ -39,31 +39,137 @@ def test_a_session_that_works_on_is_the_same_session() -> None:
         RUNNING, command="Sleep", state="SLEEP", time=60.0, sql=None, sql_id=None, trace_id=None, database="other"
     )
     assert Pin.of(RUNNING).same_session(later)
-    assert not Pin.of(RUNNING).same_query(later)
+    assert not Pin.of(RUNNING).same_request(later)
 
 
 def test_the_same_statement_run_again_is_another_query() -> None:
-    assert not Pin.of(RUNNING).same_query(replace(RUNNING, trace_id="YB42-2"))
+    assert not Pin.of(RUNNING).same_request(replace(RUNNING, trace_id="YB42-2", request_id="YB42-2"))
 
 
 def test_a_query_that_was_pinned_by_its_trace_is_not_found_without_one() -> None:
-    assert not Pin.of(RUNNING).same_query(replace(RUNNING, trace_id=None))
+    assert not Pin.of(RUNNING).same_request(replace(RUNNING, trace_id=None, request_id=None))
 
 
-def test_a_retry_under_the_same_trace_is_the_same_query() -> None:
-    assert Pin.of(RUNNING).same_query(replace(RUNNING, transaction_id=8, time=0.0, retry_info=-6005))
+def test_a_retry_under_the_same_trace_is_the_same_request() -> None:
+    assert Pin.of(RUNNING).same_request(replace(RUNNING, transaction_id=8, time=0.0, retry_info=-6005))
 
 
-@pytest.mark.parametrize(("what", "value"), [("sql_id", "B" * 32), ("transaction_id", 8), ("sql_id", None)])
-def test_without_a_trace_the_statement_and_its_transaction_tell(what: str, value: object) -> None:
-    untraced = replace(RUNNING, trace_id=None)
-    pin = Pin.of(untraced)
-    assert pin.same_query(untraced)
-    assert not pin.same_query(replace(untraced, **{what: value}))  # type: ignore[arg-type]  # by name
+def test_another_statement_of_the_same_packet_is_another_query() -> None:
+    assert not Pin.of(RUNNING).same_request(replace(RUNNING, sql="SELECT 2"))
+    assert not Pin.of(RUNNING).same_request(replace(RUNNING, sql_length=9000))
+
+
+def test_what_a_routine_runs_by_turns_is_the_same_request() -> None:
+    call = replace(RUNNING, sql="CALL nightly()", inner_sql="SELECT 1", sql_id="A" * 32)
+    assert Pin.of(call).same_request(replace(call, inner_sql="UPDATE t SET x = 1", sql_id="B" * 32))
+
+
+def test_without_a_name_the_start_of_the_request_tells() -> None:
+    unnamed = replace(RUNNING, trace_id=None, request_id=None, request_started=1000.0, request_started_within=0.5)
+    pin = Pin.of(unnamed)
+    assert pin.same_request(replace(unnamed, request_started=1000.9, sql="the routine's next statement"))
+    assert not pin.same_request(replace(unnamed, request_started=1002.1))
+    assert not pin.same_request(replace(unnamed, request_started=None))
+
+
+def test_a_request_too_young_to_be_told_by_its_start_is_not_taken_for_the_same() -> None:
+    young = replace(
+        RUNNING, trace_id=None, request_id=None, request_started=1000.0, request_started_within=0.5, time=0.7
+    )
+    assert not Pin.of(young).same_request(young)
+
+
+def test_a_restarted_server_tells_two_connections_without_a_port_apart() -> None:
+    local = replace(RUNNING, peer="localhost", origin="localhost", server_started=1000.0)
+    assert Pin.of(local).enough
+    assert Pin.of(local).same_session(replace(local, server_started=1001.0))
+    assert not Pin.of(local).same_session(replace(local, server_started=1060.0))
+    assert not Pin.of(replace(local, server_started=None)).enough
+
+
+@pytest.mark.parametrize("peer", ["", "localhost", "0.0.0.0:0", "unix:"])
+def test_a_peer_without_a_port_names_no_connection(peer: str) -> None:
+    assert replace(RUNNING, peer=peer).peer_port is None
+    assert not Pin.of(replace(RUNNING, peer=peer)).enough
+
+
+def test_a_connection_in_somebodys_routine_is_known_by_its_id_and_port() -> None:
+    inside = replace(RUNNING, user="in a routine of owner", definer="owner", peer="%:50112", origin="%:50112")
+    assert Pin.of(inside).same_session(RUNNING)
+    assert Pin.of(RUNNING).same_session(inside)
+    assert not Pin.of(inside).same_session(replace(RUNNING, peer="10.0.3.7:50113", origin="10.0.3.7:50113"))
+
+
+CLIENT = replace(
+    RUNNING, id=9000, proxy="10.0.3.250", proxy_session_id=99, peer="10.0.3.250:4001", origin="10.0.3.7", sql=None,
+    sql_length=0, command="Sleep", state="SLEEP", trace_id=None, request_id=None, transaction_id=None,
+)  # fmt: skip
+
+
+def test_a_client_of_a_proxy_is_the_same_on_each_server_it_has_touched() -> None:
+    elsewhere = replace(CLIENT, server="10.0.0.2:2881", peer="10.0.3.250:4777")
+    assert CLIENT.client_session
+    assert Pin.of(CLIENT).same_session(elsewhere)
+    assert not Pin.of(CLIENT).same_session(replace(elsewhere, proxy_session_id=100))
+    assert not replace(CLIENT, id=3221487826).client_session
+    assert not replace(CLIENT, proxy_session_id=None).client_session
+
+
+IDLE = replace(RUNNING, command="Sleep", state="SLEEP", sql=None, trace_id=None, request_id=None, transaction_id=None)
+IN_TRANSACTION = replace(IDLE, transaction_id=7, transaction_state="ACTIVE")
+AUTOCOMMIT = replace(RUNNING, transaction_id=9, transaction_state="IMPLICIT_ACTIVE")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (IDLE, IDLE, True),
+        (IDLE, IN_TRANSACTION, False),
+        (IN_TRANSACTION, IDLE, False),
+        (IN_TRANSACTION, replace(IN_TRANSACTION, transaction_id=8), False),
+        (IN_TRANSACTION, replace(IN_TRANSACTION, command="Query"), True),
+        (IDLE, AUTOCOMMIT, True),
+        (AUTOCOMMIT, IDLE, True),
+        (AUTOCOMMIT, replace(AUTOCOMMIT, transaction_id=10), True),
+        (AUTOCOMMIT, IN_TRANSACTION, False),
+        (replace(IDLE, transaction_known=False), IN_TRANSACTION, True),
+    ],
+)
+def test_a_transaction_is_what_a_close_would_roll_back_beyond_the_running_statement(
+    before: Session, now: Session, same: bool
+) -> None:
+    assert Pin.of(before).same_transaction(now) is same
+
+
+INNODB = replace(IDLE, transaction_id=2**48 + 9, transaction_state="RUNNING", transaction_started=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("now", "same"),
+    [
+        (replace(INNODB, transaction_id=812), True),  # its first write
+        (replace(INNODB, transaction_started=1001.0), False),
+        (IDLE, False),
+        (replace(INNODB, command="Query", request_started=1005.0), True),
+    ],
+)
+def test_innodbs_transaction_is_the_same_while_its_start_is(now: Session, same: bool) -> None:
+    assert Pin.of(INNODB).same_transaction(now) is same
+
+
+def test_two_of_innodbs_transactions_that_began_in_one_second_differ_by_their_numbers() -> None:
+    assert not Pin.of(replace(INNODB, transaction_id=811)).same_transaction(replace(INNODB, transaction_id=812))
+
+
+def test_innodbs_transaction_of_the_running_statement_is_the_statements_own() -> None:
+    own = replace(INNODB, command="Query", request_started=1000.4, request_started_within=0.02)
+    assert own.statement_transaction
+    assert Pin.of(IDLE).same_transaction(own)
+    assert not replace(own, request_started=1001.2).statement_transaction
 
 
 def test_a_query_that_has_ended_is_not_the_same_although_the_session_keeps_its_trace() -> None:
-    assert not Pin.of(RUNNING).same_query(replace(RUNNING, command="Sleep"))
+    assert not Pin.of(RUNNING).same_request(replace(RUNNING, command="Sleep"))
 
 
 @pytest.mark.parametrize(

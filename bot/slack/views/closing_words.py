@@ -104,7 +104,7 @@ def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: M
     """Say what pressing would do to the targets as they are now; ``present`` has those that are still there."""
     pinned = [(target.session, present[target.number]) for target in request.targets if target.number in present]
     if mode is Mode.QUERY:
-        pinned = [(before, now) for before, now in pinned if before.running and Pin.of(before).same_query(now)]
+        pinned = [(before, now) for before, now in pinned if before.running and Pin.of(before).same_request(now)]
     if len(request.targets) > 1:
         them = [now for _, now in pinned]
         if not them:
