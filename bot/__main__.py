@@ -21,6 +21,7 @@ from slack_sdk.errors import SlackClientError
 from bot import __version__, checks, logs
 from bot.access import Access
 from bot.app import Identity, SessionBot
+from bot.closing.aftermath import Aftermath
 from bot.closing.audit import Audit
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
@@ -174,6 +175,7 @@ class _Running:
         self._directory = SlackDirectory(client, identity.team)
         self._settings: Settings | None = None
         self._reloading = threading.Lock()
+        self._aftermath = Aftermath(lambda: self.service, store, _now)  # what it follows outlives a reload
 
     def pools(self) -> dict[str, PoolUse]:
         """How busy the connections of each data source are."""
@@ -187,7 +189,17 @@ class _Running:
         sources = [before[one.name] if one.name in before and before[one.name].is_like(one) else one for one in wanted]
         self.service = service = SessionService(sources)
         access = Access(access_rules(settings), self._directory, read_only(settings))
-        _register(self._bot, self._client, settings, service, self._store, access, self._directory, self._grace.wait)
+        _register(
+            self._bot,
+            self._client,
+            settings,
+            service,
+            self._store,
+            access,
+            self._directory,
+            self._aftermath,
+            self._grace.wait,
+        )
         looks = {source.name: source.check for source in sources}
         self._health.watch(self._store.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
         self._settings = settings
@@ -236,12 +248,12 @@ class _Running:
 
 def _register(
     bot: SessionBot, client: WebClient, settings: Settings, service: SessionService, store: Store, access: Access,
-    directory: SlackDirectory, wait: Callable[[float], object],
+    directory: SlackDirectory, aftermath: Aftermath, wait: Callable[[float], object],
 ) -> None:  # fmt: skip
     rules = closing_rules(settings)
     requests = ClosingRequests(service, access, store, rules, _now)
     consent = Consent(access, store, rules, _now)
-    closer = Closer(service, consent, store, rules, _now, wait)
+    closer = Closer(service, consent, store, rules, aftermath, _now, wait)
     record = Audit(store, access, _now)
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
 from bot.closing.model import CardPlace, ClosingRequest, State
@@ -28,7 +30,11 @@ TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired, or wha
 _PROGRESS_BY_PRESS = 3
 _FIRST_RETRY, _LAST_RETRY = 4.0, 300.0  # seconds between two tries to show an outcome; each is twice the one before
 
+_AGAIN = "Nothing was closed: {what}. Below it is as it is now. Press again if it is to be closed."
+
 Rewrite = Callable[[Message], bool]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +48,9 @@ class ClosingCards:
     update: Callable[[CardPlace, Message], bool]  # rewrites a message by its place
     _retries: dict[str, tuple[float, float]] = field(default_factory=dict)  # request: not before, pause after that
 
-    def show(self, request: ClosingRequest, reply: Reply) -> None:
-        """Post the card of a new request."""
-        reply.post_card(self._open_card(request), lambda place: self.requests.place_card(request, place))
+    def show(self, request: ClosingRequest, reply: Reply, note: str = "") -> None:
+        """Post the card of a new request; ``note`` is a sentence on why there is one."""
+        reply.post_card(self._open_card(request, note), lambda place: self.requests.place_card(request, place))
 
     def confirm(self, press: Press, mode: Mode) -> None:
         """Carry out what a card stands for."""
@@ -198,7 +204,29 @@ class ClosingCards:
             if told or isinstance(error, RequestError):
                 self._show_as_it_is(request_id, show_result)
             raise
-        self._show_result(request, show_result)
+        self._show_done(event, request, show_result)
+
+    def _show_done(self, event: Press | Submission, request: ClosingRequest, show_result: Rewrite) -> None:
+        """Show what came of a press, and ask again for what is in another transaction than the card said."""
+        again = self._ask_again(request)
+        if again is None or len(request.targets) > 1:
+            self._show_result(request, show_result)
+            if again is not None:
+                self.show(again, event.reply, _AGAIN.format(what="These have changed since the card was shown"))
+            return
+        what = (request.targets[0].detail or "It has changed since the card was shown").rstrip(".")
+        if not show_result(self._open_card(again, _AGAIN.format(what=what))):
+            return  # the card of the first request is tried again, and says that nothing was closed
+        self.requests.mark_shown(request)
+        if request.card is not None:
+            self.requests.place_card(again, request.card)
+
+    def _ask_again(self, request: ClosingRequest) -> ClosingRequest | None:
+        try:
+            return self.requests.ask_again(request)
+        except SessionBotError as error:  # the outcome says that nothing was closed; anybody may ask anew
+            log.warning("not asked again", request=request.id, error=error.sentence)
+            return None
 
     def _show_as_it_is(self, request_id: str, rewrite: Rewrite) -> None:
         """Rewrite a card whose buttons no longer fit what became of its request, or lack though it is open again."""

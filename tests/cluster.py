@@ -129,6 +129,14 @@ class Cluster:
             ),
         )  # fmt: skip
 
+    def serves(self, server: str, port: int = 2881, status: str = "ACTIVE") -> None:
+        """Put a server into the cluster's list; without that only its rows show that it answers."""
+        self.run(
+            "INSERT INTO oceanbase.DBA_OB_SERVERS (SVR_IP, SVR_PORT, ID, ZONE, SQL_PORT, STATUS) "
+            "VALUES (%s, 2882, 2, 'z2', %s, %s)",
+            values=(server, port, status),
+        )
+
     def dress_up(self, **columns: object) -> None:
         """Add a row that no real session of MariaDB gives, for example one of an Oracle-mode tenant."""
         marks = ", ".join(["%s"] * len(columns))
@@ -156,4 +164,6 @@ class Cluster:
             while ids and cursor.execute("SELECT id FROM information_schema.PROCESSLIST WHERE id IN %s", (ids,)):
                 assert time.monotonic() < deadline, "the server keeps sessions whose clients are gone"
         self.run("DELETE FROM oceanbase.placement", "DELETE FROM oceanbase.extra_sessions")
-        self.run("UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'")
+        self.run(
+            "UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'", "DELETE FROM oceanbase.DBA_OB_SERVERS WHERE ID > 1"
+        )

@@ -52,7 +52,8 @@ USING_OCEANBASE = (
     "commands/test_http_mode", "commands/test_reload", "commands/test_logs",
 )  # fmt: skip
 USING_MARIADB = (
-    "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",
+    "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_kill.py",
+    "sessions/test_mysql.py",
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
     "test_benchmarks.py", "closing/test_store_elsewhere.py",

@@ -13,7 +13,7 @@ from typing import Any
 
 from bot.__main__ import main
 from bot.closing.store import Store
-from bot.sessions.source import Console
+from bot.sessions.console import Console
 from commands.closing_cards import ClosingCards
 
 # Each step is the end of one call: what comes after it never happens.

@@ -12,5 +12,5 @@ from bot.__main__ import main
 from bot.closing import closer
 
 if __name__ == "__main__":
-    closer.LEASE = timedelta(seconds=6)
+    closer.LEASE = timedelta(seconds=6)  # type: ignore[attr-defined]  # imported there; what a press is given
     sys.exit(main(["run"]))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.closing.looks import judge
-from bot.closing.model import ClosingRequest, Finding, Outcome
+from bot.closing.looks import Killed, judge
+from bot.closing.model import ClosingRequest, Finding, Outcome, Target
 from bot.closing.press import Clock, Sent, SessionKey
 from bot.closing.store import Store
 from bot.errors import BusyError, DataSourceError, InputError
+from bot.sessions.console import Console
+from bot.sessions.kill import Answer
 from bot.sessions.model import Session
 from bot.sessions.service import SessionService
-from bot.sessions.source import Console
 from bot.sessions.statement import digest
 
 COMES_BACK_WITHIN = timedelta(seconds=30)
@@ -33,15 +34,21 @@ class _Watch:
     request: ClosingRequest
     number: int
     session: Session  # as it was right before the KILL
-    known: frozenset[SessionKey] | None
     outcome: Outcome
-    until: datetime
+    known: frozenset[SessionKey] = frozenset()  # sessions of the same user and client right before the KILL
+    killed: Killed | None = None  # where it has not ended: what is judged anew
+    until: datetime | None = None  # where it has not ended the store tells how long
 
 
 class Aftermath:
-    """Follows closes for a while. What it knows ends with the process: the record stands as it was then."""
+    """Follows closes for a while.
 
-    def __init__(self, sessions: SessionService, store: Store, clock: Clock) -> None:
+    What has not ended is found in the store, whoever closed it: another replica, or a bot before this one. Which
+    clients would have come back is known to this process alone. ``sessions`` gives the data sources of the
+    configuration that holds now.
+    """
+
+    def __init__(self, sessions: Callable[[], SessionService], store: Store, clock: Clock) -> None:
         self._sessions = sessions
         self._store = store
         self._clock = clock
@@ -49,18 +56,13 @@ class Aftermath:
         self._watches: list[_Watch] = []
 
     def follow(self, request: ClosingRequest, sent: Mapping[int, Sent], findings: Mapping[int, Finding]) -> None:
-        """Look again, from now on, at what was sent and has its outcome."""
-        now = self._clock()
-        watches = []
-        for number, one in sent.items():
-            outcome = findings[number].outcome
-            if outcome in _UNFINISHED:
-                until = now + ENDS_WITHIN
-            elif outcome is Outcome.CLOSED and one.known is not None and one.session.running:
-                until = now + COMES_BACK_WITHIN
-            else:
-                continue
-            watches.append(_Watch(request, number, one.session, one.known, outcome, until))
+        """Look, from now on, whether the clients whose running sessions were closed come back."""
+        until = self._clock() + COMES_BACK_WITHIN
+        watches = [
+            _Watch(request, number, one.session, Outcome.CLOSED, one.known, until=until)
+            for number, one in sent.items()
+            if findings[number].outcome is Outcome.CLOSED and one.known is not None and one.session.running
+        ]
         with self._lock:
             self._watches += watches
 
@@ -72,11 +74,13 @@ class Aftermath:
         """
         now = self._clock()
         with self._lock:
-            watches, self._watches = deque(one for one in self._watches if now < one.until), []
+            watches = deque(one for one in self._watches if one.until is None or now < one.until)
+            self._watches = []
         news: dict[str, None] = {}
         away: set[str] = set()
         left = []
         try:
+            self._look_at_unfinished(now, news, away)
             while watches:
                 watch = watches[0]
                 finding = self._look_at(watch, away)
@@ -90,29 +94,36 @@ class Aftermath:
                 self._watches += [*left, *watches]
         return [request for request in map(self._store.get, news) if request is not None]
 
+    def _look_at_unfinished(self, now: datetime, news: dict[str, None], away: set[str]) -> None:
+        for request in self._store.unfinished(now - ENDS_WITHIN, _UNFINISHED):
+            for target in request.targets:
+                watch = _unfinished(request, target, now - ENDS_WITHIN)
+                finding = self._look_at(watch, away) if watch is not None else None
+                if watch is not None and finding is not None and self._amended(watch, finding):
+                    news[request.id] = None
+
     def _look_at(self, watch: _Watch, away: set[str]) -> Finding | None:
         """Return what is new; None where nothing is, or where the data source is ``away``."""
         source = watch.request.source
         if source in away:
             return None
         try:
-            with self._sessions.source(source).console() as console:
-                return self._back(console, watch) if watch.outcome is Outcome.CLOSED else self._ended(console, watch)
+            with self._sessions().source(source).console() as console:
+                return self._back(console, watch) if watch.killed is None else self._ended(console, watch, watch.killed)
         except (DataSourceError, BusyError, InputError):  # InputError: the configuration names it no more
             away.add(source)
             return None
 
-    def _ended(self, console: Console, watch: _Watch) -> Finding | None:
-        outcome, detail = judge(console, watch.session, watch.request.decided_mode or watch.request.mode)
-        if outcome not in (Outcome.CLOSED, Outcome.QUERY_CLOSED):
+    def _ended(self, console: Console, watch: _Watch, killed: Killed) -> Finding | None:
+        verdict = judge(console, killed, watch.request.decided_mode or watch.request.mode)
+        if not verdict.final or verdict.outcome in _UNFINISHED:
             return None
-        told = f"It took longer; at first it was {watch.outcome.value}. {detail}"
-        return Finding(outcome, told.strip(), self._clock())
+        told = f"It took longer; at first it was {watch.outcome.value}. {verdict.detail}"
+        return Finding(verdict.outcome, told.strip(), self._clock(), killed.answer.value)
 
     def _back(self, console: Console, watch: _Watch) -> Finding | None:
-        known = watch.known or frozenset()
         there = console.alike(watch.session, _ALIKE)
-        new = [one for one in there if (one.server, one.id) not in known and _same_work(watch.session, one)]
+        new = [one for one in there if (one.server, one.id) not in watch.known and _same_work(watch.session, one)]
         if not new:
             return None
         return Finding(
@@ -124,6 +135,16 @@ class Aftermath:
     def _amended(self, watch: _Watch, finding: Finding) -> bool:
         target = next(one for one in watch.request.targets if one.number == watch.number)
         return self._store.amend(watch.request, target, watch.outcome, finding, self._clock())
+
+
+def _unfinished(request: ClosingRequest, target: Target, since: datetime) -> _Watch | None:
+    """Return what is to be looked at of a target that has not ended; None for any other."""
+    if target.outcome not in _UNFINISHED or target.intent_at is None:
+        return None
+    if target.outcome_at is None or target.outcome_at <= since:
+        return None
+    answer = Answer(target.answer) if target.answer else Answer.NONE
+    return _Watch(request, target.number, target.session, target.outcome, killed=Killed(target.session, answer))
 
 
 def alike(console: Console, session: Session) -> frozenset[SessionKey] | None:

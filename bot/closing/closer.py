@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from time import monotonic
 
 from bot.access import Person
 from bot.closing.aftermath import Aftermath
 from bot.closing.consent import Consent, too_late
-from bot.closing.looks import look, present
+from bot.closing.looks import Killed, look, present
 from bot.closing.model import ClosingRequest, Finding, Outcome, State
-from bot.closing.press import Clock, Press, Progress, Sent, counted
+from bot.closing.press import Clock, Press, Progress, Timer, counted
 from bot.closing.rules import ClosingRules
 from bot.closing.sender import Sender
-from bot.closing.store import Store
+from bot.closing.store import LEASE, Store
 from bot.errors import BudgetError, InputError, SessionBotError, StoreError
+from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Session
 from bot.sessions.service import SessionService
 
@@ -26,27 +27,28 @@ VERIFY_FOR = 15.0
 _LOOKS = (0.01, 0.03, 0.1, 0.3, 0.5)  # seconds between the first looks
 _LATER_LOOKS = 1.0
 
-# A press is carried out within this time, time-outs included; older claims belong to a bot that stopped.
-LEASE = timedelta(seconds=60)
+_NO_MORE_BEFORE = 2.0  # seconds before the end of its lease in which a press sends nothing more
 _LOOK_UNTIL = 45.0  # seconds since the press, so that the last look and the record end within the lease
 
 Wait = Callable[[float], object]
 
 
 class Closer:
-    """Confirms requests. ``wait`` sleeps for seconds; both it and ``clock`` are given so that tests rule time."""
+    """Confirms requests. ``wait`` sleeps for seconds; it, ``clock`` and ``timer`` are given so that tests rule time."""
 
     def __init__(
-        self, sessions: SessionService, consent: Consent, store: Store, rules: ClosingRules, clock: Clock, wait: Wait
-    ) -> None:
+        self, sessions: SessionService, consent: Consent, store: Store, rules: ClosingRules, aftermath: Aftermath,
+        clock: Clock, wait: Wait, timer: Timer = monotonic,
+    ) -> None:  # fmt: skip
         self._sessions = sessions
         self._consent = consent
         self._store = store
         self._rules = rules
         self._clock = clock
         self._wait = wait
+        self._timer = timer
         self._sender = Sender(sessions, store)
-        self._aftermath = Aftermath(sessions, store, clock)
+        self._aftermath = aftermath
 
     def confirm(
         self, request_id: str, person: Person, channel: str, mode: Mode, progress: Progress, *,
@@ -67,7 +69,9 @@ class Closer:
                 f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
                 f"Press {mode.value} on the card and type {number}."
             )
-        press = Press(self._claim(request, person, mode, delivery), mode, self._clock, progress)
+        # Read before the store grants the lease, so that the press ends before it.
+        until = self._timer() + LEASE.total_seconds() - _NO_MORE_BEFORE
+        press = Press(self._claim(request, person, mode, delivery), mode, self._clock, self._timer, until, progress)
         try:
             self._sender.send(press, denied)
         except SessionBotError as error:
@@ -94,11 +98,8 @@ class Closer:
         Returns the requests whose cards must be rewritten; those of which nothing was sent are open again.
         Raises ``StoreError``.
         """
-        before = self._clock() - LEASE
-        if not self._store.shared:  # then nobody but the process before this one can have left them
-            before = max(before, self._store.opened)
         finished = []
-        for request in self._store.abandoned(before):
+        for request in self._store.abandoned():
             if all(target.intent_at is None for target in request.targets):
                 self._store.release(request, self._clock(), "the bot stopped before anything was sent")
             else:
@@ -116,7 +117,9 @@ class Closer:
         """Take the request for this press, and return it as taken: nobody else's claim will do for what follows."""
         now = self._clock()
         try:
-            taken = self._store.claim(request, person, mode, now, self._rules.of(request.source).budget, delivery)
+            taken = self._store.claim(
+                request, person, mode, now, self._rules.of(request.source).budget, delivery, LEASE
+            )
         except BudgetError as error:
             self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)
             raise
@@ -135,15 +138,12 @@ class Closer:
 
     def _look_once(self, press: Press) -> None:
         waiting = press.waiting
-        killed = {number: sent.session for number, sent in waiting.items()}
-        for number, (outcome, detail) in look(self._sessions, press.request.source, killed, press.mode).items():
-            sent = waiting[number]
-            press.seen[number] = detail
-            late = (self._clock() - sent.at).total_seconds() >= VERIFY_FOR or press.seconds >= _LOOK_UNTIL
-            if outcome in (Outcome.CLOSED, Outcome.QUERY_CLOSED):
-                press.settle(number, outcome, detail)
-            elif late:
-                press.settle(number, outcome, f"{sent.answer} {detail}".strip())
+        killed = {number: Killed(sent.session, sent.answer, sent.said) for number, sent in waiting.items()}
+        for number, verdict in look(self._sessions, press.request.source, killed, press.mode).items():
+            press.seen[number] = verdict.detail
+            late = self._timer() - waiting[number].at >= VERIFY_FOR or press.seconds >= _LOOK_UNTIL
+            if verdict.final or late:
+                press.settle(number, verdict.outcome, verdict.detail)
 
     def _conclude(self, press: Press) -> ClosingRequest:
         for pause in (0.2, 1.0, None):
@@ -157,21 +157,24 @@ class Closer:
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _finish(self, request: ClosingRequest) -> None:
-        """Write what a look shows of a press that a stopped bot left, and follow what has not ended."""
-        sent = {one.number: Sent(one.session, one.intent_at) for one in request.targets if one.intent_at is not None}
-        findings = self._look_after_restart(request, {number: one.session for number, one in sent.items()})
+        """Write what a look shows of a press that a stopped bot left; what has not ended is followed from then on."""
+        findings = self._look_after_restart(request)
         self._store.conclude(request, findings, self._clock())
-        self._aftermath.follow(request, sent, findings)
 
-    def _look_after_restart(self, request: ClosingRequest, sent: Mapping[int, Session]) -> dict[int, Finding]:
-        seen = look(self._sessions, request.source, sent, request.decided_mode or request.mode)
-        stopped = Outcome.UNTOUCHED, "Nothing was sent for it before the bot stopped."
+    def _look_after_restart(self, request: ClosingRequest) -> dict[int, Finding]:
+        # What the server answered died with the press.
+        intended = {one.number: Killed(one.session) for one in request.targets if one.intent_at is not None}
+        seen = look(self._sessions, request.source, intended, request.decided_mode or request.mode)
         told = "The bot was restarted while closing; this is what a look afterwards shows."
         findings = {}
         for target in request.targets:
-            outcome, detail = seen.get(target.number, stopped)
-            detail = f"{told} {detail}".strip() if target.number in seen else detail
-            findings[target.number] = Finding(outcome, detail, self._clock())
+            verdict = seen.get(target.number)
+            if verdict is None:
+                stopped = "Nothing was sent for it before the bot stopped."
+                findings[target.number] = Finding(Outcome.NOT_SENT, stopped, self._clock())
+            else:
+                detail = f"{told} {verdict.detail}".strip()
+                findings[target.number] = Finding(verdict.outcome, detail, self._clock(), Answer.NONE.value)
         return findings
 
 

@@ -38,6 +38,13 @@ class StoreDatabase:
         if not self.shared:
             sa.event.listen(self._engine, "connect", _sqlite_durable)
 
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        """The store's own clock, in seconds since the epoch: the only one that all replicas share."""
+        if self._engine.dialect.name == "sqlite":
+            return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Double)
+        return sa.literal_column("UNIX_TIMESTAMP()", sa.Double)
+
     def create(self) -> None:
         """Make the tables, and what an older store lacks of them; safe where two replicas start at once."""
         try:

@@ -1,66 +1,119 @@
-"""What a look at the process list shows of a KILL that was sent (OCEANBASE.md 9.2)."""
+"""What is said of a close: of the server's answer to the KILL and of a look afterwards together (OCEANBASE.md 9.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bot.closing.model import ClosingRequest, Outcome
 from bot.errors import BusyError, DataSourceError, InputError
+from bot.sessions.console import Console, Look
+from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
-from bot.sessions.source import Console
 
-Seen = tuple[Outcome, str]
+_ENDING = ("SESSION_KILLED", "KILLED")  # STATEs
+_ABORTED = ("ABORTED", "IN_TERMINATE")  # TRANS_STATEs
 
 
-def look(sessions: SessionService, source: str, killed: Mapping[int, Session], mode: Mode) -> dict[int, Seen]:
-    """Look at all of them on one borrowed connection; ``killed`` are the sessions as they were before, by number."""
-    seen: dict[int, Seen] = {}
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A session to which a KILL was sent, as it was right before, and what the server answered."""
+
+    session: Session
+    answer: Answer = Answer.NONE
+    said: str = ""  # the server's own words, '' for an OK
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of a close now; ``final`` where looking again could not show anything else."""
+
+    outcome: Outcome
+    detail: str
+    final: bool = False
+
+
+def look(sessions: SessionService, source: str, killed: Mapping[int, Killed], mode: Mode) -> dict[int, Verdict]:
+    """Look at all of them, by number, on one borrowed connection."""
+    seen: dict[int, Verdict] = {}
     try:
         with sessions.source(source).console() as console:
-            for number, before in killed.items():
-                seen[number] = judge(console, before, mode)
+            for number, one in killed.items():
+                seen[number] = judge(console, one, mode)
     except (DataSourceError, BusyError, InputError) as error:  # InputError: the configuration names it no more
-        unseen = Outcome.UNVERIFIED, f"Whether it worked could not be seen: {error}"
-        return {number: seen.get(number, unseen) for number in killed}
+        return {number: seen.get(number) or _unseen(one, str(error)) for number, one in killed.items()}
     return seen
 
 
 def present(sessions: SessionService, request: ClosingRequest) -> dict[int, Session]:
     """Return the targets of a request as they are now, by number; those that are gone or changed hands are left out.
 
-    Raises a ``DataSourceError`` or ``BusyError``.
+    Raises a ``DataSourceError``, also where a server does not answer whose sessions the list leaves out, or a
+    ``BusyError``.
     """
     with sessions.source(request.source).console() as console:
-        found = {target.number: _current(console, Pin.of(target.session)) for target in request.targets}
-    return {number: session for number, session in found.items() if session is not None}
+        looks = {target.number: console.look(Pin.of(target.session)) for target in request.targets}
+    for one in looks.values():
+        if one.unseen:
+            raise DataSourceError(f"Whether a session is still there cannot be seen. {one.unseen}")
+    return {number: one.session for number, one in looks.items() if one.session is not None}
 
 
-def _current(console: Console, pin: Pin) -> Session | None:
-    return next((one for one in console.find(pin.id) if pin.same_session(one)), None)
+def judge(console: Console, killed: Killed, mode: Mode) -> Verdict:
+    """Look once at a session to which a KILL was sent. Raises a ``DataSourceError``."""
+    pin = Pin.of(killed.session)
+    seen = console.look(pin)
+    if seen.session is not None and (mode is Mode.SESSION or pin.same_request(seen.session)):
+        return _still_there(killed, seen.session, mode)
+    if seen.unseen:
+        return _unseen(killed, seen.unseen)
+    if mode is Mode.SESSION and console.transaction_open(killed.session):
+        return Verdict(Outcome.ROLLING_BACK, _locks_live_on(killed))
+    return _ended(killed, seen, mode)
 
 
-def judge(console: Console, before: Session, mode: Mode) -> Seen:
-    """Look once at a session to which a KILL was sent; ``before`` is as it was then. Raises a ``DataSourceError``."""
-    pin = Pin.of(before)
-    current = _current(console, pin)
-    if mode is Mode.QUERY:
-        return _judge_query(pin, current)
-    if current is None:
-        if before.transaction_id and console.transaction_open(before.transaction_id):
-            return Outcome.ROLLING_BACK, "The session is gone; its transaction is still being rolled back."
-        return Outcome.CLOSED, ""
-    if current.state in ("SESSION_KILLED", "KILLED") or current.transaction_state in ("ABORTED", "IN_TERMINATE"):
-        return Outcome.ROLLING_BACK, "The server has taken the request and is rolling the session back."
-    return Outcome.STILL_RUNNING, "The server has taken the request, yet the session is still there."
+def _still_there(killed: Killed, now: Session, mode: Mode) -> Verdict:
+    what = "session" if mode is Mode.SESSION else "query"
+    if killed.answer is Answer.REFUSED:
+        return Verdict(Outcome.NOT_ALLOWED, killed.said, final=True)
+    if killed.answer is Answer.OUT_OF_REACH:
+        return Verdict(Outcome.STILL_RUNNING, killed.said, final=True)
+    if mode is Mode.SESSION and (now.state in _ENDING or now.transaction_state in _ABORTED):
+        return Verdict(Outcome.ROLLING_BACK, f"{_taken(killed)} The server is rolling the session back.".strip())
+    if killed.answer is Answer.OK:
+        still = "yet the session is still there." if mode is Mode.SESSION else "the query has not stopped yet."
+        waits = " One that waits for a row lock takes up to 11 s." if mode is Mode.QUERY else ""
+        return Verdict(Outcome.STILL_RUNNING, f"The server has taken the KILL; {still}{waits}")
+    return Verdict(Outcome.STILL_RUNNING, f"{_taken(killed)} The {what} is still there.".strip())
 
 
-def _judge_query(pin: Pin, current: Session | None) -> Seen:
-    if current is None:
-        return Outcome.QUERY_CLOSED, "The whole session has ended."
-    if not pin.same_request(current):
-        return Outcome.QUERY_CLOSED, ""
-    return Outcome.STILL_RUNNING, (
-        "The server has taken the request; the query has not stopped yet. "
-        "One that waits for a row lock takes up to 11 s."
-    )
+def _ended(killed: Killed, seen: Look, mode: Mode) -> Verdict:
+    query = mode is Mode.QUERY
+    if killed.answer is Answer.OK:
+        whole = "The whole session has ended." if query and seen.session is None else ""
+        return Verdict(Outcome.QUERY_CLOSED if query else Outcome.CLOSED, whole, final=True)
+    what = "query" if query else "session"
+    if killed.answer is Answer.UNKNOWN:
+        return Verdict(Outcome.ALREADY_GONE, f"The {what} ended in the same moment.", final=True)
+    ended = f"The {what} has ended; whether by this KILL is not known."
+    return Verdict(Outcome.ALREADY_GONE, f"{ended} {_taken(killed)}".strip(), final=True)
+
+
+def _unseen(killed: Killed, why: str) -> Verdict:
+    return Verdict(Outcome.UNVERIFIED, f"{_taken(killed)} Whether it worked could not be seen: {why}".strip())
+
+
+def _taken(killed: Killed) -> str:
+    """Say what the server answered, as far as that is not a plain OK."""
+    if killed.answer is Answer.OK:
+        return "The server has taken the KILL."
+    if killed.answer is Answer.NONE:
+        return f"No answer to the KILL is known, so it may not have arrived. {killed.said}".strip()
+    return killed.said
+
+
+def _locks_live_on(killed: Killed) -> str:
+    if killed.session.client_session:
+        return "The session is off the list, but its locks stay until the client's next request."
+    return f"{_taken(killed)} The session is gone; its transaction is still being rolled back."

@@ -36,7 +36,11 @@ class Outcome(enum.Enum):
     ROLLING_BACK = "rolling back"
     CAME_BACK = "came back"
     UNVERIFIED = "unverified"
-    UNTOUCHED = "not touched"
+    NOT_SENT = "not sent"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Outcome | None:
+        return cls.NOT_SENT if value == "not touched" else None  # so an older version of the bot wrote it
 
 
 class Approval(enum.Enum):
@@ -64,16 +68,23 @@ class Target:
     outcome: Outcome | None = None
     detail: str = ""
     outcome_at: datetime | None = None  # UTC
+    answer: str = ""  # of the server to the KILL, as a value of ``sessions.kill.Answer``; '' where none is known
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one target, as the press that closes it found out."""
+    """What became of one target, as the press that closes it found out.
+
+    ``sent`` tells whether a KILL was sent, as far as whoever found out can know: the press itself knows, who looks
+    after it was stopped does not.
+    """
 
     outcome: Outcome
     detail: str
     at: datetime  # UTC
-    answer: str = ""  # of the server to the KILL; '' where none was sent
+    answer: str = ""  # as in ``Target``
+    said: str = ""  # the server's own words to the KILL, '' for an OK
+    sent: bool | None = None  # None: not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,18 @@ from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
 from bot.closing import targets
-from bot.closing.model import CardPlace, ClosingRequest, State, Target, Untouched
+from bot.closing.model import CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
-from bot.errors import InputError, TargetError
-from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
+from bot.errors import InputError, NotAllowedError, TargetError
+from bot.sessions.model import KEPT_SQL, Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import cut, without_passwords
 
 _SHOWN_LATER = timedelta(days=1)  # how long it is tried to show an outcome that Slack did not take
 _BEING_SHOWN = timedelta(seconds=5)  # whoever decided it is still at it; shown twice it is the same
 _LOOKED_AT = 50  # requests among which those that somebody may see are sought
-_RECORDED_SQL = 4000  # characters of the statement that are kept in the store
 _RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))
 
 Clock = Callable[[], datetime]
@@ -95,10 +94,11 @@ class ClosingRequests:
         if mode is Mode.QUERY:
             filter_ = SessionFilter((*filter_.conditions, _RUNNING), filter_.flags)
         asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
-        page = self._sessions.page(source, asked, scope.tenants)
+        page = self._sessions.page(source, asked, scope.tenants, pinned=True)
         closable, untouched = [], []
         for session in page.sessions:
             try:
+                targets.refuse_unpinned(session)
                 targets.refuse_protected(self._sessions, session)
             except TargetError as error:
                 untouched.append(Untouched(session.id, session.server, error.why))
@@ -115,6 +115,30 @@ class ClosingRequests:
         return self._write(
             person, channel, source, mode, closable, untouched,
             reason=reason, question=question, matching=page.matching,
+        )  # fmt: skip
+
+    def ask_again(self, request: ClosingRequest) -> ClosingRequest | None:
+        """Write a request for those targets whose transaction has changed since their card, as they are now.
+
+        It is asked in the name of the same person, and must be confirmed as any other. None where there is none of
+        them, or where that person may not close them any more. Raises ``DataSourceError``, ``BusyError`` or
+        ``StoreError``.
+        """
+        changed = [one for one in request.targets if one.outcome is Outcome.CHANGED]
+        if request.decided_mode is not Mode.SESSION or not changed:
+            return None
+        try:
+            scope = self._access.scope(request.requester, Right.CLOSE, request.source, request.channel)
+        except NotAllowedError:
+            return None
+        with self._sessions.source(request.source).console() as console:
+            there = [console.look(Pin.of(one.session)).session for one in changed]
+        found = [one for one in there if one is not None and scope.covers(one.tenant)]
+        if not found:
+            return None
+        return self._write(
+            request.requester, request.channel, request.source, Mode.SESSION, found, (),
+            reason=request.reason, override=request.override, follows=request,
         )  # fmt: skip
 
     def find(self, request_id: str) -> ClosingRequest | None:
@@ -165,6 +189,7 @@ class ClosingRequests:
     def _write(
         self, person: Person, channel: str, source: str, mode: Mode, found: Sequence[Session],
         untouched: Sequence[Untouched], *, reason: str, question: str = "", matching: int = 0, override: str = "",
+        follows: ClosingRequest | None = None,
     ) -> ClosingRequest:  # fmt: skip
         now = self._clock()
         request = ClosingRequest(
@@ -183,12 +208,16 @@ class ClosingRequests:
             matching=matching,
             override=override,
         )
-        self._store.add(request)
+        self._store.add(request, follows=follows)
         return request
 
 
 def _kept(session: Session) -> Session:
-    return replace(session, sql=cut(without_passwords(session.sql), _RECORDED_SQL) if session.sql else None)
+    return replace(session, sql=_kept_sql(session.sql), inner_sql=_kept_sql(session.inner_sql))
+
+
+def _kept_sql(sql: str | None) -> str | None:
+    return cut(without_passwords(sql), KEPT_SQL) if sql else None
 
 
 def _require_override(wanted: Sequence[Wanted], reason: str) -> None:

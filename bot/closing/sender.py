@@ -1,9 +1,8 @@
-"""Sending what was confirmed, target by target: look again, compare the pin, write the intent, KILL."""
+"""Sending what was confirmed, target by target: write the intent, then look, compare the pin and KILL in one go."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import structlog
 
@@ -17,19 +16,26 @@ from bot.errors import (
     ConnectionLostError,
     DataSourceError,
     DataSourceTimeoutError,
-    NotSessionOwnerError,
-    SessionOutOfReachError,
     StoreError,
     TargetError,
-    UnknownSessionError,
 )
+from bot.sessions import kill
+from bot.sessions.console import Console
+from bot.sessions.kill import Answer, NotSent, Why
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
-from bot.sessions.source import Console
 
 # Seconds for sending. With the time-outs of the last KILL and the looks afterwards it stays within the
 # closer's lease, after which the press would be taken for one that a stopped bot left.
 SEND_FOR = 25.0
+
+_OUTCOMES = {
+    Why.GONE: (Outcome.ALREADY_GONE, "The session had ended before a KILL was sent."),
+    Why.TAKEN: (Outcome.CHANGED, "The id belongs to another session by now."),
+    Why.UNSEEN: (Outcome.UNVERIFIED, "Nothing was sent for it. {said}"),
+    Why.OUT_OF_REACH: (Outcome.NOT_SENT, "{said}"),
+    Why.LATE: (Outcome.NOT_SENT, "{said} Nothing was sent for it."),
+}
 
 log = structlog.get_logger(__name__)
 
@@ -44,17 +50,17 @@ class Sender:
     def send(self, press: Press, denied: Collection[int]) -> None:
         """Close every target that is still what was confirmed and not ``denied``.
 
-        Raises a ``SessionBotError`` only while nothing was sent and no intent written.
+        Raises a ``SessionBotError`` only while nothing was sent and no intent stands.
         """
         for target in press.request.targets:
             if target.number in denied:
                 tenant = target.session.tenant or "-"
                 press.settle(target.number, Outcome.NOT_ALLOWED, f"You may not close sessions of tenant {tenant} here.")
             elif press.mode is Mode.QUERY and not target.session.running:
-                press.settle(target.number, Outcome.UNTOUCHED, "It was idle: there was no query to close.")
+                press.settle(target.number, Outcome.NOT_SENT, "It was idle: there was no query to close.")
             elif press.seconds > SEND_FOR:
                 spent = f"The {SEND_FOR:.0f} s for sending were spent before its turn. Ask again for what is left."
-                press.settle(target.number, Outcome.UNTOUCHED, spent)
+                press.settle(target.number, Outcome.NOT_SENT, spent)
             else:
                 self._send(press, target)
             press.tell()
@@ -67,49 +73,100 @@ class Sender:
                 # Lost before anything was sent, else it would not be raised: once more on a fresh connection.
                 self._look_and_kill(press, target, listed=not isinstance(error, _ListTooSlowError))
         except (DataSourceError, BusyError, StoreError) as error:
-            if not press.sent:
+            if not press.sent and not isinstance(error, _StandingIntentError):
                 raise
-            press.settle(target.number, Outcome.UNTOUCHED, f"No KILL was sent for it: {error}")
+            press.settle(target.number, Outcome.NOT_SENT, f"No KILL was sent for it: {error}")
 
     def _look_and_kill(self, press: Press, target: Target, *, listed: bool = True) -> None:
         pin = Pin.of(target.session)
         with self._sessions.source(press.request.source).console() as console:
             told = listed and press.mode is Mode.SESSION and target.session.running  # an idle one does not come back
             known = _alike(console, target.session) if told else None
-            found = console.find(pin.id)
-            current = next((one for one in found if pin.same_session(one)), None)
-            refusal = self._refusal(press, pin, current, found)
-            if refusal is not None:
-                press.settle(target.number, *refusal)
+            # What is seen now to be another one needs no intent. What is sent is looked at again after it.
+            look = console.look(pin)
+            refused = kill.refusal(console, look, pin, press.mode) or self._protected(press, look.session)
+            if refused is not None:
+                _settle(press, target, refused)
                 return
-            if current is None:
-                press.settle(target.number, Outcome.ALREADY_GONE, "The session had ended before the press.")
-                return
-            self._store.intend(press.request, target, console.kill_text(current, press.mode), press.clock())
-            press.sent[target.number] = Sent(current, press.clock(), known=known)
-            _kill(console, press, target.number)
+            self._store.intend(press.request, target, console.kill_text(target.session, press.mode), press.clock())
+            self._kill(console, press, target, known)
 
-    def _refusal(
-        self, press: Press, pin: Pin, current: Session | None, found: list[Session]
-    ) -> tuple[Outcome, str] | None:
-        if current is None:
-            taken = any(one.server == pin.session.server for one in found)
-            return (Outcome.CHANGED, "The id belongs to another session by now.") if taken else None
+    def _kill(
+        self, console: Console, press: Press, target: Target, known: frozenset[SessionKey] | None
+    ) -> None:  # fmt: skip
+        """Send the KILL; an intent that comes to nothing is withdrawn."""
+
+        def forbid(session: Session) -> None:
+            refuse_protected(self._sessions, session, override=bool(press.request.override))
+
+        def expired() -> bool:
+            return press.timer() >= press.until
+
         try:
-            refuse_protected(self._sessions, current, override=bool(press.request.override))
+            sent = kill.close(console, Pin.of(target.session), press.mode, forbid, expired)
         except TargetError as error:
-            return Outcome.PROTECTED, f"It {error.why}"
-        if press.mode is Mode.QUERY and not pin.same_request(current):
-            return Outcome.CHANGED, (
-                "The query had ended before the press; the session now runs another one."
-                if current.running
-                else "The query had ended before the press; the session is idle."
-            )
+            sent = NotSent(Why.PROTECTED, f"It {error.why}")
+        except DataSourceError as error:
+            self._withdraw(press, target, str(error), error)
+            raise
+        if isinstance(sent, NotSent):
+            self._withdraw(press, target, sent.said or sent.why.value, None)
+            _settle(press, target, sent)
+            return
+        if sent.answer is not Answer.OK:
+            log.warning("kill failed", session=sent.session.id, mode=press.mode.value, answer=sent.answer.value)
+        press.sent[target.number] = Sent.of(sent, press.timer(), known)
+
+    def _withdraw(self, press: Press, target: Target, why: str, error: DataSourceError | None) -> None:
+        """Withdraw the intent; where the store does not take that now, it does with the outcome."""
+        try:
+            self._store.withdraw(press.request, target, why, press.clock())
+        except StoreError as failed:
+            if error is not None:
+                raise _StandingIntentError(f"{error} {failed}") from failed
+
+    def _protected(self, press: Press, session: Session | None) -> NotSent | None:
+        if session is None:
+            return None
+        try:
+            refuse_protected(self._sessions, session, override=bool(press.request.override))
+        except TargetError as error:
+            return NotSent(Why.PROTECTED, f"It {error.why}", session)
         return None
 
 
 class _ListTooSlowError(ConnectionLostError):
     """The sessions of the same client were not listed in time, and the connection was given up for it."""
+
+
+class _StandingIntentError(StoreError):
+    """Nothing was sent, and the store does not take that the intent came to nothing: the press goes on to say so."""
+
+
+def _settle(press: Press, target: Target, refused: NotSent) -> None:
+    number = target.number
+    if refused.why is Why.PROTECTED:
+        press.settle(number, Outcome.PROTECTED, refused.said)
+    elif refused.why is Why.ANOTHER_REQUEST:
+        goes_on = refused.now is not None and refused.now.running
+        now = "the session now runs another one" if goes_on else "the session is idle"
+        press.settle(number, Outcome.CHANGED, f"The query had ended before a KILL was sent; {now}.")
+    elif refused.why is Why.ANOTHER_TRANSACTION:
+        press.settle(number, Outcome.CHANGED, _transaction_changed(target.session, refused.now))
+    else:
+        outcome, detail = _OUTCOMES[refused.why]
+        press.settle(number, outcome, detail.format(said=refused.said))
+
+
+def _transaction_changed(before: Session, now: Session | None) -> str:
+    lasting = [one is not None and one.in_transaction and not one.statement_transaction for one in (before, now)]
+    if lasting == [False, True]:
+        what = "A transaction has begun since the card was shown; closing would roll it back."
+    elif lasting == [True, False]:
+        what = "Its transaction has ended since the card was shown."
+    else:
+        what = "It is in another transaction than when the card was shown; closing would roll that back."
+    return what
 
 
 def _alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
@@ -122,25 +179,3 @@ def _alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
         raise _ListTooSlowError(str(error)) from error
     except DataSourceError:
         return None
-
-
-def _kill(console: Console, press: Press, number: int) -> None:
-    """Send the KILL once. What fails in a way that may have worked all the same is left to the looks."""
-    sent = press.sent[number]
-    try:
-        console.kill(sent.session, press.mode)
-    except UnknownSessionError:
-        what = "query" if press.mode is Mode.QUERY else "session"
-        press.sent[number] = replace(sent, answer="unknown session")
-        press.settle(number, Outcome.ALREADY_GONE, f"The {what} ended in the same moment.")
-    except NotSessionOwnerError as error:
-        press.sent[number] = replace(sent, answer=str(error))
-        press.settle(number, Outcome.NOT_ALLOWED, str(error))
-    except SessionOutOfReachError as error:
-        press.sent[number] = replace(sent, answer=str(error))
-        press.settle(number, Outcome.STILL_RUNNING, str(error))
-    except DataSourceError as error:
-        log.warning(
-            "kill failed", session=sent.session.id, mode=press.mode.value, errno=error.errno, error=str(error)
-        )  # fmt: skip
-        press.sent[number] = replace(sent, answer=str(error))

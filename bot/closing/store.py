@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,12 +24,15 @@ _RECORDED_SQL = 4000
 
 _AT_ONCE = 500  # ids that one statement names
 
+# A press is carried out within this time, time-outs included, by the store's clock: replicas' own may differ.
+LEASE = timedelta(seconds=60)
+
 
 class Store(StoreDatabase):
     """Requests and record. Every method raises ``StoreError`` when the store does not answer."""
 
-    def add(self, request: ClosingRequest) -> None:
-        """Write a new request and its record."""
+    def add(self, request: ClosingRequest, *, follows: ClosingRequest | None = None) -> None:
+        """Write a new request and its record; it ``follows`` one of whose targets the transaction had changed."""
         with self.writing() as connection:
             connection.execute(_requests.insert().values(tables.request_values(request)))
             connection.execute(_targets.insert(), tables.target_values(request))
@@ -40,6 +43,7 @@ class Store(StoreDatabase):
                     "approval": request.approval.value, "override": request.override,
                     "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],
                     "untouched": [asdict(one) for one in request.untouched], "matching": request.matching,
+                    **({"follows": follows.id} if follows is not None else {}),
                 },
                 person=request.requester, **_of(request),
             )  # fmt: skip
@@ -56,10 +60,11 @@ class Store(StoreDatabase):
 
     def claim(
         self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None,
-        delivery: str = "",
+        delivery: str = "", lease: timedelta = LEASE,
     ) -> bool:  # fmt: skip
         """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included.
 
+        Until its ``lease`` ends nobody takes the press for one that a stopped bot left; after that it sends no more.
         A press whose ``delivery`` has taken it before, and was given up, does not take it again.
         Raises ``BudgetError`` where it would close more than may be closed on its data source ``within`` a time.
         """
@@ -68,6 +73,7 @@ class Store(StoreDatabase):
             claimed = self._decide(
                 connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
                 decided_mode=mode.value, planned=planned, pressed=delivery or None,
+                lease_until=self.now + lease.total_seconds(),
             )  # fmt: skip
             if claimed and within is not None:  # whoever comes too late is told that, not that it is too much
                 budget.require(connection, request, planned, within, now)
@@ -141,6 +147,7 @@ class Store(StoreDatabase):
                     decided_at=None,
                     decided_mode=None,
                     planned=None,
+                    lease_until=None,
                 )
             ).rowcount
             if changed == 1:
@@ -148,22 +155,46 @@ class Store(StoreDatabase):
         return changed == 1
 
     def intend(self, request: ClosingRequest, target: Target, sql: str, now: datetime) -> None:
-        """Write that this KILL is about to be sent. Without this record nothing may be sent."""
-        claimed = sa.exists().where(_claimed(request))
+        """Write that this KILL is about to be sent, while the claim is this press's own and within its lease.
+
+        Without this record nothing may be sent.
+        """
+        mine = sa.exists().where(_claimed(request), _requests.c.lease_until > self.now)
         with self.writing() as connection:
             changed = connection.execute(
                 _targets.update()
-                .where(_target(request, target), _targets.c.intent_at.is_(None), _targets.c.outcome.is_(None), claimed)
+                .where(_target(request, target), _targets.c.intent_at.is_(None), _targets.c.outcome.is_(None), mine)
                 .values(intent_at=now.timestamp())
             ).rowcount
             if changed != 1:
                 raise StoreError("This request was taken over in the meantime. Nothing was closed by this press.")
             record.append(connection, now, "intent", {**_named(target), "sql": sql}, **_of(request))
 
+    def withdraw(self, request: ClosingRequest, target: Target, why: str, now: datetime) -> None:
+        """Write that an intent came to nothing: its press knows that no KILL was sent, and it counts as none."""
+        with self.writing() as connection:
+            self._withdraw(connection, request, target, why, now)
+
+    def _withdraw(
+        self, connection: sa.Connection, request: ClosingRequest, target: Target, why: str, now: datetime
+    ) -> None:
+        standing = (
+            _targets.c.intent_at.is_not(None),
+            _targets.c.outcome.is_(None),
+            sa.exists().where(_claimed(request)),
+        )
+        changed = connection.execute(
+            _targets.update().where(_target(request, target), *standing).values(intent_at=None)
+        ).rowcount
+        if changed == 1:
+            record.append(connection, now, "withdraw", {**_named(target), "why": why}, **_of(request))
+
     def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
         """Write what became of targets of a claimed request, each once, however often it is called.
 
-        The request ends with the last of its targets; from then on its share of the budget is what was sent.
+        That nothing was sent is written only where, in that same transaction, no intent stands: who finishes what a
+        stopped bot left may have read it before that bot's last intent. The request ends with the last of its
+        targets; from then on its share of the budget is what was sent.
         """
         waiting = sa.exists().where(_targets.c.request_id == request.id, _targets.c.outcome.is_(None))
         sent = sa.select(sa.func.count(_targets.c.intent_at)).where(_targets.c.request_id == request.id)
@@ -172,9 +203,17 @@ class Store(StoreDatabase):
                 finding = findings.get(target.number)
                 if finding is None:
                     continue
+                if finding.sent is False:
+                    self._withdraw(connection, request, target, finding.detail, now)
+                nothing_sent = finding.outcome is Outcome.NOT_SENT or finding.sent is False
                 changed = connection.execute(
                     _targets.update()
-                    .where(_target(request, target), _targets.c.outcome.is_(None), sa.exists().where(_claimed(request)))
+                    .where(
+                        _target(request, target),
+                        _targets.c.outcome.is_(None),
+                        sa.exists().where(_claimed(request)),
+                        *([_targets.c.intent_at.is_(None)] if nothing_sent else []),
+                    )
                     .values(_found(finding))
                 ).rowcount
                 if changed == 1:
@@ -249,11 +288,23 @@ class Store(StoreDatabase):
         """The newest requests in that state, newest first."""
         return self._those(_requests.c.state == state.value, limit)
 
-    def abandoned(self, before: datetime) -> list[ClosingRequest]:
-        """Requests claimed before that time and never concluded: a bot stopped in the middle."""
-        return self._those(
-            sa.and_(_requests.c.state == State.CLAIMED.value, _requests.c.decided_at < before.timestamp())
+    def abandoned(self) -> list[ClosingRequest]:
+        """Requests whose press has neither ended nor any lease left: a bot stopped in the middle.
+
+        In a store of one process, also those that were claimed before this one opened it.
+        """
+        left = [_requests.c.lease_until.is_(None), _requests.c.lease_until <= self.now]
+        if not self.shared:
+            left.append(_requests.c.decided_at < self.opened.timestamp())
+        return self._those(sa.and_(_requests.c.state == State.CLAIMED.value, sa.or_(*left)))
+
+    def unfinished(self, since: datetime, outcomes: Collection[Outcome]) -> list[ClosingRequest]:
+        """Requests that are over and of whose targets some came to one of these outcomes since then."""
+        late = sa.and_(
+            _targets.c.outcome.in_([one.value for one in outcomes]), _targets.c.outcome_at > since.timestamp()
         )
+        ids = sa.select(_targets.c.request_id).where(late)
+        return self._those(sa.and_(_requests.c.state == State.DONE.value, _requests.c.id.in_(ids)))
 
     def to_review(self) -> list[ClosingRequest]:
         """Requests that were confirmed alone and that nobody has signed, newest first."""
@@ -330,11 +381,12 @@ def _found(finding: Finding) -> dict[str, Any]:
         "outcome": finding.outcome.value,
         "detail": finding.detail,
         "outcome_at": finding.at.timestamp(),
+        "answer": finding.answer or None,
     }
 
 
 def _told(target: Target, finding: Finding) -> dict[str, Any]:
-    told = {"outcome": finding.outcome.value, "detail": finding.detail, "answer": finding.answer}
+    told = {"outcome": finding.outcome.value, "detail": finding.detail, "answer": finding.said or finding.answer}
     return {**_named(target), **told}
 
 

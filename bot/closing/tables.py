@@ -51,6 +51,7 @@ requests = sa.Table(
     sa.Column("card_ts", sa.String(32)),
     sa.Column("shown", sa.Boolean),  # whether the card tells how it ended
     sa.Column("planned", sa.Integer),  # how many closes its claim counts for in the budget
+    sa.Column("lease_until", sa.Double),  # by the store's clock: until then the claim is its press's own
     sa.Column("pressed", sa.String(32)),  # the delivery of the press that took it last
     sa.Column("override", sa.Text),
     sa.Column("alone_from", sa.Double),
@@ -70,6 +71,7 @@ targets = sa.Table(
     sa.Column("outcome", sa.String(32)),
     sa.Column("detail", sa.Text),
     sa.Column("outcome_at", sa.Double),
+    sa.Column("answer", sa.String(32)),  # of the server to the KILL
     **_ON_MYSQL,
 )
 
@@ -217,6 +219,7 @@ def _to_target(row: sa.RowMapping) -> Target:
         outcome=Outcome(row["outcome"]) if row["outcome"] else None,
         detail=row["detail"] or "",
         outcome_at=_maybe_time(row["outcome_at"]),
+        answer=row["answer"] or "",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.errors import InputError, TargetError
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
 
 _BRACKETED = re.compile(r"\[([^\]]*)\](?::(\d+))?")
@@ -56,6 +56,7 @@ def find(
             "Press Refresh and choose again.",
             why="is the id of another session by now.",
         )
+    refuse_unpinned(session)
     refuse_protected(sessions, session, override=override)
     if override and not sessions.source(source).protection(session):
         raise TargetError(
@@ -73,6 +74,17 @@ def same_server(named: str, server: str) -> bool:
     """Whether a server that somebody named is that one: with or without its port, IPv6 with or without brackets."""
     (named_host, named_port), (host, port) = _parts(named), _parts(server)
     return named_host == host and named_port in (None, port)
+
+
+def refuse_unpinned(session: Session) -> None:
+    """Raise ``TargetError`` for a session that could not be told from another one with its id after a restart."""
+    if Pin.of(session).enough:
+        return
+    why = (
+        "is of a client without an address and port, and this server does not say when it was started: after a "
+        "restart another session with its id could not be told from it."
+    )
+    raise TargetError(f"Session {session.id} {why} Nothing was closed. Close it at the server itself.", why=why)
 
 
 def refuse_protected(sessions: SessionService, session: Session, *, override: bool = False) -> None:

@@ -47,6 +47,15 @@ class Connection:
         """The session id the server gave at the handshake."""
         return int(self._raw.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
+    @property
+    def local_address(self) -> str:
+        """The bot's own end of the connection as servers print it: ``ip:port``, IPv6 in brackets; '' without one."""
+        try:
+            host, port, *_ = self._raw._sock.getsockname()  # type: ignore[attr-defined]  # PyMySQL has no public name
+        except (AttributeError, OSError, ValueError):
+            return ""
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def columns(self, view: str) -> dict[str, int]:
         """Return the columns of a view, in upper case, with their types as MySQL's protocol numbers them.
 

@@ -52,13 +52,28 @@ class Dialect:
     closes: Reach | None = None
     login_tenant: str | None = None  # the tenant logged in to; None where there are no tenants
     details: DetailsReader | None = None  # reads what the process list does not say of a session
+    own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them
+    cluster: bool = False  # the view lists the sessions of all servers
+    single: bool = True  # there is one server only: what its list does not have is not there
     servers_view: str | None = None  # where the cluster's servers are listed
+    servers_address: str = "NULL"  # their address there, as ``server`` has it
     transaction_column: str = "tx_id"  # their id in that view
     lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (OCEANBASE.md 5.1)
     protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
+
+    @property
+    def one_of_several(self) -> bool:
+        """Whether the view lists the sessions of one server, and there are others."""
+        return not self.cluster and not self.single
+
+    @property
+    def closes_unseen(self) -> bool:
+        """Whether the login may close sessions that it does not see."""
+        order = (Reach.OWN, Reach.TENANT, Reach.ALL)
+        return self.closes is not None and self.sees is not None and order.index(self.closes) > order.index(self.sees)
 
     @property
     def has_tenants(self) -> bool:
@@ -74,7 +89,7 @@ class Dialect:
         ``pinned`` reads what a pin compares as well, and the whole statements.
         """
         where, values = self.where(scope, filter_)
-        columns = self._columns(None if pinned else LIST_SQL_CHARACTERS, pinned=pinned)
+        columns = ", ".join(self._columns(None if pinned else LIST_SQL_CHARACTERS, pinned=pinned))
         return Statement(
             f"SELECT {columns} FROM {self.view} WHERE {where} ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
             (*self.own_values, *values, limit, offset),
@@ -97,13 +112,45 @@ class Dialect:
 
     def by_id(self, session_id: int) -> Statement:
         """Select every session of that id with its whole SQL, the bot's own included."""
+        columns = ", ".join(self._columns(None, pinned=True))
+        where = f"{self.expressions['id']} = %s"
+        return Statement(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, session_id))
+
+    def look(self, session_id: int) -> Statement:
+        """Select the same, with the address of the server that answers before each row.
+
+        Where the view is one server's, it is asked in the same statement: a proxy may send the next one elsewhere.
+        """
+        if self.cluster:
+            plain = self.by_id(session_id)
+            return Statement(plain.sql.replace("SELECT ", "SELECT NULL, ", 1), plain.values)
+        columns = self._columns(None, pinned=True)
+        named = ", ".join(f"{text} AS c{number}" for number, text in enumerate(columns))
         return Statement(
-            f"SELECT {self._columns(None, pinned=True)} FROM {self.view} WHERE {self.expressions['id']} = %s",
+            f"SELECT here.address, found.* FROM (SELECT {self.own_address} AS address) here LEFT JOIN "
+            f"(SELECT {named} FROM {self.view} WHERE {self.expressions['id']} = %s) found ON 1 = 1",
             (*self.own_values, session_id),
         )
 
-    def kill(self, session: Session, mode: Mode) -> Statement:
-        """Close a session or its query.
+    def any_session_on(self, server: str) -> Statement:
+        """Select a row while a server shows any session of its own; the bot's count as well."""
+        return Statement(f"SELECT 1 FROM {self.view} WHERE {self.expressions['server']} = %s LIMIT 1", (server,))
+
+    def server_status(self, server: str) -> Statement | None:
+        """Select a row while the cluster's list has a server as serving; None where there is no such list."""
+        if self.servers_view is None:
+            return None
+        return Statement(
+            f"SELECT 1 FROM {self.servers_view} WHERE {self.servers_address} = %s AND status = 'ACTIVE'", (server,)
+        )
+
+    def own_place(self) -> Statement:
+        """Select server and peer of the sessions that may be this very connection: others may have its id."""
+        server, peer = self.expressions["server"], self.expressions["peer"]
+        return Statement(f"SELECT {server}, {peer} FROM {self.view} WHERE {self.expressions['id']} = connection_id()")
+
+    def kill(self, session: Session, mode: Mode, *, pinned: Session | None = None) -> Statement:
+        """Close a session or its query; ``pinned`` is the session as it was confirmed.
 
         The id is a literal: proxies recognise nothing else (OCEANBASE.md 2.1). Raises ``ValueError``
         outside 1 < id < 2^32, which the kernel would cut to somebody else's id. MySQL counts in 64
@@ -111,21 +158,25 @@ class Dialect:
         """
         if not 1 < int(session.id) < 2**32:
             raise ValueError(session.id)
-        if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id:
+        # Inside a routine the number is the inner statement's, which has moved on: the call is meant.
+        inner = pinned is not None and pinned.trace_id != session.trace_id
+        if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id and not inner:
             return Statement(f"KILL QUERY ID {int(session.trace_id)}")
         return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
-    def transaction(self, transaction_id: int) -> Statement | None:
-        """Select a row while that transaction is open or somebody waits for its locks.
+    def transaction(self, session: Session) -> Statement | None:
+        """Select a row while a session's transaction is open or somebody waits for its locks.
 
-        None where the server cannot say.
+        None where it had none or the server cannot say.
         """
+        if session.transaction_id is None:
+            return None
         asked = []
         if self.transaction_view is not None:
             asked.append(f"(SELECT 1 FROM {self.transaction_view} WHERE {self.transaction_column} = %s LIMIT 1)")
         if self.lock_view is not None:
             asked.append(f"(SELECT 1 FROM {self.lock_view} WHERE block = 1 AND id1 = %s LIMIT 1)")
-        return Statement(" UNION ALL ".join(asked), (transaction_id,) * len(asked)) if asked else None
+        return Statement(" UNION ALL ".join(asked), (session.transaction_id,) * len(asked)) if asked else None
 
     def absent_servers(self) -> Statement | None:
         """Select address, port and status of the servers that do not serve; None on a single server."""
@@ -184,13 +235,13 @@ class Dialect:
             f"ELSE {origin} END"
         )
 
-    def _columns(self, sql_characters: int | None, *, pinned: bool) -> str:
+    def _columns(self, sql_characters: int | None, *, pinned: bool) -> list[str]:
         texts = dict(self.expressions)
         if not pinned:
             texts |= dict.fromkeys(_PINNED_ONLY, "NULL")
         if sql_characters is not None:
             texts["sql_text"] = f"LEFT({texts['sql_text']}, {sql_characters})"
-        return ", ".join(texts[name] for name in COLUMNS)
+        return [texts[name] for name in COLUMNS]
 
     def where(self, scope: Sequence[str] | None, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
         """Which sessions are meant: not the bot's own, of those tenants, fitting the filter; and the values bound."""

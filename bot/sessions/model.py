@@ -192,7 +192,7 @@ class Session:
     @property
     def peer_port(self) -> str | None:
         """The client's port, which with the id names the connection; None for a Unix socket."""
-        found = _PORT.search(self.peer)
+        found = _PORT.search(self.peer or "")  # an older version of the bot may not have kept it
         return found[1] if found is not None and int(found[1]) else None
 
     @property

@@ -42,6 +42,8 @@ PROTECTED_COMMANDS = frozenset({
 })  # fmt: skip
 
 _NO_SUCH_VIEW = 1146
+# By its name, not by an address: which one clients can use is not known to the server.
+_SERVER = "CONCAT(@@hostname, ':', @@port)"
 
 
 def probe(connection: Connection, user: str) -> Dialect | None:
@@ -81,6 +83,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
     joined = f"{view} LEFT JOIN {_TRANSACTIONS} ON trx_mysql_thread_id = ID AND trx_autocommit_non_locking = 0"
     return Dialect(
         name=_name(connection),
+        own_address=_SERVER,
         view=joined if transactions else view,
         expressions=_expressions(columns, transactions=transactions),
         own_values=(user,),
@@ -128,8 +131,7 @@ def _expressions(columns: frozenset[str], *, transactions: bool) -> dict[str, st
     )
     time = "TIME_MS / 1000" if "TIME_MS" in columns else "TIME"
     return dict.fromkeys(COLUMNS, "NULL") | {
-        # By its name, not by an address: which one clients can use is not known to the server.
-        "server": "CONCAT(@@hostname, ':', @@port)",
+        "server": _SERVER,
         "id": "ID",
         "user": "USER",
         "peer": peer,

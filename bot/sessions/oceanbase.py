@@ -81,7 +81,11 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         closes=closes,
         login_tenant=tenant,
         details=details.read,
+        own_address=_address("host_ip()", "mysql_port()"),
+        cluster=found.view == _ALL_SERVERS or (found.view == _LAST_RESORT and not seekdb),
+        single=seekdb,
         servers_view=servers,
+        servers_address=_address("svr_ip", "sql_port"),
     )
 
 

@@ -29,9 +29,9 @@ class SessionService:
                 f"There is no data source “{name}”. There is: {', '.join(self._sources)}.", spot=name
             ) from None
 
-    def page(self, name: str, query: SessionQuery, tenants: Tenants) -> SessionPage:
-        """List one page of the sessions of those tenants on that data source."""
-        return self.source(name).page(query, tenants)
+    def page(self, name: str, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:
+        """List one page of the sessions of those tenants on that data source, ``pinned`` with all that pins compare."""
+        return self.source(name).page(query, tenants, pinned=pinned)
 
     def find(self, name: str, session_id: int, tenants: Tenants) -> list[Session]:
         """Find the sessions of that id."""

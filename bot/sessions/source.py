@@ -11,25 +11,14 @@ from typing import TypeVar
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
 from bot.sessions import deadlocks, kinds, statistics, variables
-from bot.sessions.address import host_of
+from bot.sessions.console import Console
 from bot.sessions.database import Connection, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import SessionDetails
 from bot.sessions.dialect import Dialect
-from bot.sessions.direct import OUT_OF_REACH, is_among, kill_directly
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.health import SourceHealth
-from bot.sessions.model import (
-    Condition,
-    Field,
-    Mode,
-    Operator,
-    Session,
-    SessionFilter,
-    SessionPage,
-    SessionQuery,
-    Sort,
-)
+from bot.sessions.model import Session, SessionFilter, SessionPage, SessionQuery
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
@@ -52,65 +41,6 @@ class DataSourceOptions:
     kind: kinds.Kind = "auto"
 
 
-class Console:
-    """One borrowed connection to a data source, to look and close on without a gap between."""
-
-    def __init__(self, source: DataSource, connection: Connection, dialect: Dialect) -> None:
-        self._source = source
-        self._connection = connection
-        self._dialect = dialect
-
-    def find(self, session_id: int) -> list[Session]:
-        """Return every session of that id with its whole SQL, the bot's own included.
-
-        Several servers of one cluster may use the same id (OceanBase 4.2.5 and later).
-        """
-        statement = self._dialect.by_id(session_id)
-        rows = self._connection.rows(statement.sql, statement.values)
-        sessions = [self._dialect.to_session(self._source.name, row) for row in rows]
-        allowed = self._source.options.tenants
-        return [one for one in sessions if allowed is None or one.tenant in allowed]
-
-    def alike(self, session: Session, limit: int) -> list[Session]:
-        """Return sessions of the same user from the same client, no more than ``limit``, the bot's own left out."""
-        tenants = [session.tenant] if session.tenant else None
-        host = host_of(session.origin)
-        same = [Condition(Field.USER, Operator.EXACTLY, (session.user,))]
-        if host:
-            same.append(Condition(Field.HOST, Operator.EXACTLY, (host,)))
-        statement = self._dialect.page(tenants, SessionFilter(tuple(same)), Sort(), limit, 0)
-        rows = self._connection.rows(statement.sql, statement.values)
-        return [self._dialect.to_session(self._source.name, row) for row in rows]
-
-    def kill_text(self, session: Session, mode: Mode) -> str:
-        """Return the statement that ``kill`` sends, for the record."""
-        return self._dialect.kill(session, mode).sql
-
-    def kill(self, session: Session, mode: Mode) -> None:
-        """Send ``KILL`` or ``KILL QUERY``, once; where a proxy does not know the session, to its server instead.
-
-        Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError``,
-        ``SessionOutOfReachError`` or another ``DataSourceError``; after ``ConnectionLostError`` and
-        ``DataSourceTimeoutError`` it may or may not have been carried out.
-        """
-        try:
-            self._connection.rows(self._dialect.kill(session, mode).sql)
-        except DataSourceError as error:
-            if error.errno not in OUT_OF_REACH or not is_among(self.find(session.id), session, mode):
-                raise
-            self._source.kill_directly(session, mode, self._dialect, error)
-
-    def transaction_open(self, transaction_id: int) -> bool | None:
-        """Tell whether a transaction still exists; None where the server cannot say.
-
-        A killed session may leave the process list while its locks live on (OCEANBASE.md 2.3).
-        """
-        statement = self._dialect.transaction(transaction_id)
-        if statement is None:
-            return None
-        return bool(self._connection.rows(statement.sql, statement.values))
-
-
 class DataSource:
     """One endpoint that the bot can reach, with its pool and its dialect as probed."""
 
@@ -129,10 +59,13 @@ class DataSource:
     def console(self) -> Iterator[Console]:
         """Borrow a connection to look and close on. Raises ``DataSourceError`` or ``BusyError``."""
         with self._pool.connection() as connection:
-            yield Console(self, connection, self._probed(connection))
+            yield self._console(connection, self._probed(connection))
 
-    def page(self, query: SessionQuery, tenants: Tenants) -> SessionPage:
-        """List one page; raises ``DataSourceError`` or ``BusyError``."""
+    def _console(self, connection: Connection, dialect: Dialect) -> Console:
+        return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect)
+
+    def page(self, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:
+        """List one page, ``pinned`` with all that a pin compares; raises ``DataSourceError`` or ``BusyError``."""
         scope = self._scope(tenants)
         started = monotonic()
 
@@ -142,7 +75,8 @@ class DataSource:
             total, active, matching = map(int, connection.rows(totals.sql, totals.values)[0])
             # A page that has emptied since it was asked for is no answer: show the last one.
             page = min(query.page, max(1, -(-matching // query.limit)))
-            statement = dialect.page(scope, query.filter, query.sort, query.limit, (page - 1) * query.limit)
+            offset = (page - 1) * query.limit
+            statement = dialect.page(scope, query.filter, query.sort, query.limit, offset, pinned=pinned)
             rows = connection.rows(statement.sql, statement.values)
             return SessionPage(
                 source=self.name,
@@ -182,7 +116,7 @@ class DataSource:
 
     def find(self, session_id: int, tenants: Tenants) -> list[Session]:
         """Return every session of that id in those tenants, whole SQL included."""
-        found = self._read(lambda connection, dialect: Console(self, connection, dialect).find(session_id))
+        found = self._read(lambda connection, dialect: self._console(connection, dialect).find(session_id))
         return [one for one in found if tenants is None or one.tenant in tenants]
 
     def details(self, session: Session) -> SessionDetails:
@@ -192,7 +126,7 @@ class DataSource:
             caveats = self._caveats(connection, dialect)
             if dialect.details is None:
                 return SessionDetails(session, caveats=caveats)
-            known = dialect.details(connection, session, Console(self, connection, dialect).find)
+            known = dialect.details(connection, session, self._console(connection, dialect).find)
             return replace(known, caveats=caveats)
 
         try:
@@ -264,10 +198,6 @@ class DataSource:
     def is_thread(self, session: Session) -> bool:
         """Whether a session is a thread of the server itself or of replication, and nobody's."""
         return is_thread(session, self._dialect)
-
-    def kill_directly(self, session: Session, mode: Mode, dialect: Dialect, why: DataSourceError) -> None:
-        """Close past the proxy that said ``why``; raises as ``Console.kill``."""
-        kill_directly(self._endpoint, self._prepare, dialect, session, mode, why)
 
     def close(self) -> None:
         """Close all connections, those in use as soon as they are given back."""

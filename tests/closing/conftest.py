@@ -19,6 +19,7 @@ import pytest
 
 from bot.access import Access, Person, Right, Rule
 from bot.closing import record
+from bot.closing.aftermath import Aftermath
 from bot.closing.audit import Audit
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
@@ -64,6 +65,10 @@ class Clock:
     def __call__(self) -> datetime:
         return datetime.now(UTC) + self.ahead
 
+    def timer(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic() + self.ahead.total_seconds()
+
     def wait(self, seconds: float) -> None:
         """Pass the time without spending it."""
         self.waits.append(seconds)
@@ -96,7 +101,11 @@ class Desk:
         self.rules = ClosingRules(timedelta(minutes=2), sources=self._of_sources)
         self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
         self.consent = Consent(access, self.store, self.rules, self.clock)
-        self.closer = Closer(self.sessions, self.consent, self.store, self.rules, self.clock, self.clock.wait)
+        aftermath = Aftermath(lambda: self.sessions, self.store, self.clock)
+        self.closer = Closer(
+            self.sessions, self.consent, self.store, self.rules, aftermath, self.clock, self.clock.wait,
+            self.clock.timer,
+        )  # fmt: skip
         self.audit = Audit(self.store, access, self.clock)
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
@@ -110,6 +119,11 @@ class Desk:
         source = self.sessions.source("demo")
         networks = tuple(map(ipaddress.ip_network, sources))
         source.options = replace(source.options, protected=Protected(frozenset(users), frozenset(modules), networks))
+
+    def lapse(self) -> None:
+        """End the leases of all claims: stands for a minute of the store's own clock."""
+        with contextlib.closing(sqlite3.connect(self.path)) as store, store:
+            store.execute("UPDATE closing_requests SET lease_until = 0 WHERE state = 'claimed'")
 
     def state(self, request: ClosingRequest) -> State:
         """How the request stands in the store."""

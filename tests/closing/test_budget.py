@@ -65,7 +65,7 @@ def test_of_close_query_only_those_that_run_one_count(desk: Desk) -> None:
     report, idle = desk.runs("SELECT SLEEP(60)"), sleepers(desk, 4)
     desk.clock.at_wait = lambda: report.join(20)
     done = confirm(desk, ask(desk, report.id, *idle), Mode.QUERY)
-    assert outcomes(done) == [Outcome.QUERY_CLOSED, *[Outcome.UNTOUCHED] * 4]
+    assert outcomes(done) == [Outcome.QUERY_CLOSED, *[Outcome.NOT_SENT] * 4]
     assert outcomes(confirm(desk, ask(desk, *idle[:2]))) == [Outcome.CLOSED] * 2
     with pytest.raises(BudgetError, match=ENDED):
         confirm(desk, ask(desk, idle[2]))
@@ -171,6 +171,6 @@ def test_a_press_that_a_stopped_bot_left_counts_what_it_had_sent(desk: Desk) -> 
     now = desk.clock()
     assert desk.store.claim(request, ALICE, Mode.SESSION, now, THREE)
     desk.store.intend(request, request.targets[0], "KILL 5", now)
-    rest = Finding(Outcome.UNTOUCHED, "", now)
+    rest = Finding(Outcome.NOT_SENT, "", now)
     desk.store.conclude(request, {1: Finding(Outcome.UNVERIFIED, "", now), 2: rest, 3: rest}, now)
     assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 2)))) == [Outcome.CLOSED] * 2

@@ -216,6 +216,7 @@ def test_a_request_of_a_data_source_that_is_configured_no_more_keeps_no_other_ca
     desk.store.intend(sent, sent.targets[0], "KILL 5", desk.clock())
     request = placed(desk, *sleepers(desk, 1))
     desk.clock.ahead += timedelta(minutes=3)
+    desk.lapse()
     cards.follow()
     assert "❓ unverified" in slack.card
     cards.tidy()
@@ -229,14 +230,10 @@ def test_a_press_that_goes_on_is_not_shown_as_one_that_was_left(
 ) -> None:
     request = placed(desk, *sleepers(desk, 1))
     assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
-    desk.clock.ahead += timedelta(seconds=61)
-    release = desk.store.release
-
-    def too_late(taken: ClosingRequest, *more: Any) -> bool:
-        desk.store.intend(taken, taken.targets[0], "KILL 5", desk.clock())  # the press was only slow
-        return release(taken, *more)
-
-    monkeypatch.setattr(desk.store, "release", too_late)
+    stale = desk.store.get(request.id)
+    assert stale is not None
+    desk.store.intend(request, request.targets[0], "KILL 5", desk.clock())  # the press was only slow
+    monkeypatch.setattr(desk.store, "abandoned", lambda: [stale])  # read right before
     cards.follow()
     assert slack.cards == [], "it would say that nobody confirmed in time"
     assert desk.state(request) is State.CLAIMED
@@ -245,7 +242,7 @@ def test_a_press_that_goes_on_is_not_shown_as_one_that_was_left(
 def test_what_a_stopped_bot_left_gets_its_buttons_back(desk: Desk, slack: Slack, cards: ClosingCards) -> None:
     request = placed(desk, *sleepers(desk, 1))
     assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
-    desk.clock.ahead += timedelta(seconds=61)
+    desk.lapse()
     cards.follow()
     assert "The bot was stopped before anything was sent" in slack.card
     assert "'Close Session'" in slack.card

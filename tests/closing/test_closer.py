@@ -67,7 +67,7 @@ def test_another_run_of_the_very_same_statement_is_not_closed(desk: Desk) -> Non
     desk.until(lambda: desk.row(second.id).get("COMMAND") == "Query")
     done = confirm(desk, request, Mode.QUERY)
     assert outcome(done) is Outcome.CHANGED
-    assert done.targets[0].detail == "The query had ended before the press; the session now runs another one."
+    assert done.targets[0].detail == "The query had ended before a KILL was sent; the session now runs another one."
     assert second.ended() == 0
 
 
@@ -77,7 +77,7 @@ def test_a_query_that_has_ended_is_not_closed_and_its_session_is_said_to_be_idle
     assert report.ended() == 0
     done = confirm(desk, request, Mode.QUERY)
     assert outcome(done) is Outcome.CHANGED
-    assert done.targets[0].detail == "The query had ended before the press; the session is idle."
+    assert done.targets[0].detail == "The query had ended before a KILL was sent; the session is idle."
     assert "intent" not in [event for event, _ in record_of(desk, request)]
 
 
@@ -281,8 +281,8 @@ def test_an_outcome_that_cannot_be_written_is_told_and_finished_later(desk: Desk
         confirm(desk, request)
     assert desk.clock.waits[-2:] == [0.2, 1.0], "it was tried three times"
     desk.store.conclude = whole  # type: ignore[method-assign]  # it has room again
-    desk.clock.ahead += timedelta(seconds=61)
-    assert [outcome(finished) for finished in desk.closer.resume()] == [Outcome.CLOSED]
+    desk.lapse()
+    assert [outcome(finished) for finished in desk.closer.resume()] == [Outcome.ALREADY_GONE]
     assert desk.closer.resume() == []
 
 
@@ -291,7 +291,7 @@ def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(d
     request = ask(desk, session_id(sleeper))
     assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
     assert desk.closer.resume() == [], "the press may still be under way"
-    desk.clock.ahead += timedelta(seconds=61)
+    desk.lapse()
     assert [left.state for left in desk.closer.resume()] == [State.OPEN]
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bot.closing.aftermath import Aftermath
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
 from bot.closing.model import CardPlace, Outcome, State
@@ -38,7 +39,8 @@ def opened_again(desk: Desk, stores: list[Store], *, shared: bool) -> dict[str, 
 def closer(desk: Desk, stores: list[Store], *, shared: bool) -> Closer:
     parts = opened_again(desk, stores, shared=shared)
     consent = Consent(desk.requests._access, parts["store"], desk.rules, desk.clock)
-    return Closer(**parts, consent=consent, wait=desk.clock.wait)
+    aftermath = Aftermath(lambda: desk.sessions, parts["store"], desk.clock)
+    return Closer(**parts, consent=consent, aftermath=aftermath, wait=desk.clock.wait)
 
 
 def requests(desk: Desk, stores: list[Store], *, shared: bool) -> ClosingRequests:

@@ -186,7 +186,7 @@ def test_close_query_counts_only_those_that_run_one_and_leaves_the_idle_ones(des
     request = ask(desk, report.id, *idle)
     assert (request.number_to_type(Mode.SESSION), request.number_to_type(Mode.QUERY)) == (7, None)
     desk.clock.at_wait = lambda: report.join(20)
-    assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED, *[Outcome.UNTOUCHED] * 6]
+    assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED, *[Outcome.NOT_SENT] * 6]
     assert all(map(desk.row, idle))
 
 

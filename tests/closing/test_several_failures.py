@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_a_store_that_fails_in_the_middle_leaves_that_one_alone_and_closes_the_r
 
     monkeypatch.setattr(desk.store, "intend", failing)  # stands for a disk that is full for a moment
     done = confirm(desk, request)
-    assert outcomes(done) == [Outcome.CLOSED, Outcome.UNTOUCHED, Outcome.CLOSED]
+    assert outcomes(done) == [Outcome.CLOSED, Outcome.NOT_SENT, Outcome.CLOSED]
     assert "No KILL was sent for it: The store does not answer." in done.targets[1].detail
     assert desk.row(ids[1])
 
@@ -56,7 +57,7 @@ def test_a_data_source_that_goes_away_in_the_middle_is_tried_until_the_time_for_
     desk.clock.at_wait = lambda: monkeypatch.setattr(source, "console", console)  # and is back for the looks
     done = confirm(desk, request)
     # The first look afterwards finds it away, too; by then its time is up.
-    assert outcomes(done) == [Outcome.UNVERIFIED, *[Outcome.UNTOUCHED] * 4]
+    assert outcomes(done) == [Outcome.UNVERIFIED, *[Outcome.NOT_SENT] * 4]
     assert ["cannot be reached" in one.detail for one in done.targets[1:]] == [True, True, True, False]
     assert "The 25 s for sending were spent" in done.targets[4].detail
     assert [bool(desk.row(one)) for one in ids] == [False, True, True, True, True]
@@ -88,9 +89,9 @@ def test_after_a_crash_each_target_with_an_intent_is_looked_at_and_the_others_ar
         cursor.execute(f"KILL {closed}")  # the bot was stopped right after this one
     desk.until(lambda: not desk.row(closed))
     assert desk.closer.resume() == [], "the press may still be under way"
-    desk.clock.ahead += timedelta(seconds=61)
+    desk.lapse()
     (left,) = desk.closer.resume()
-    assert outcomes(left) == [Outcome.CLOSED, Outcome.STILL_RUNNING, Outcome.UNTOUCHED]
+    assert outcomes(left) == [Outcome.ALREADY_GONE, Outcome.STILL_RUNNING, Outcome.NOT_SENT]
     assert left.state is State.DONE
     assert left.targets[2].detail == "Nothing was sent for it before the bot stopped."
     assert desk.row(running)
@@ -98,7 +99,7 @@ def test_after_a_crash_each_target_with_an_intent_is_looked_at_and_the_others_ar
     assert desk.closer.resume() == []
 
 
-def test_the_press_of_a_bot_that_was_thought_stopped_sends_nothing_more(desk: Desk) -> None:
+def test_a_press_thought_dead_sends_nothing_after_the_takeover_not_even_what_it_has_intended(desk: Desk) -> None:
     ids = sleepers(desk, 2)
     request = ask(desk, *ids)
     intend = desk.store.intend
@@ -106,22 +107,66 @@ def test_the_press_of_a_bot_that_was_thought_stopped_sends_nothing_more(desk: De
     def slow(*arguments: Any) -> None:
         intend(*arguments)
         desk.clock.ahead += timedelta(seconds=61)
+        desk.lapse()
         desk.closer.resume()  # another replica takes it for a stopped bot's
 
     desk.store.intend = slow  # type: ignore[method-assign, assignment]  # stands for a machine that slept
     done = confirm(desk, request)
-    assert done.targets[1].outcome is Outcome.UNTOUCHED
-    assert desk.row(ids[1])
+    assert [bool(desk.row(one)) for one in ids] == [True, True]
+    assert outcomes(done) == [Outcome.STILL_RUNNING, Outcome.NOT_SENT], "as the takeover found them"
     assert [event for event, _ in record_of(desk, request)].count("outcome") == 2
+
+
+def test_a_takeover_that_read_too_early_does_not_say_that_nothing_was_sent(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, waiting = sleepers(desk, 2)
+    request = ask(desk, closed, waiting)
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    stale = desk.store.get(request.id)
+    assert stale is not None
+    stale = replace(stale, targets=(replace(stale.targets[0], intent_at=desk.clock()), stale.targets[1]))
+    for target in request.targets:
+        desk.store.intend(request, target, f"KILL {target.session.id}", desk.clock())
+    with desk.database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"KILL {closed}")
+    desk.until(lambda: not desk.row(closed))
+    desk.lapse()
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.store, "abandoned", lambda: [stale])  # read between the two intents
+        assert desk.closer.resume() == [], "the second target is not decided yet"
+    (left,) = desk.closer.resume()
+    assert outcomes(left) == [Outcome.ALREADY_GONE, Outcome.STILL_RUNNING]
+    told = [details for event, details in record_of(desk, request) if event == "outcome"]
+    assert [one["outcome"] for one in told] == ["already gone", "still running"]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(minutes=-5)], ids=["ahead", "behind"])
+def test_a_lease_is_judged_by_the_stores_clock_whatever_a_replicas_own_says(desk: Desk, ahead: timedelta) -> None:
+    request = ask(desk, *sleepers(desk, 2))
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    desk.clock.ahead += ahead  # the clock of the other replica
+    assert desk.closer.resume() == [], "the press may still be under way"
+    first, second = request.targets
+    desk.store.intend(request, first, "KILL 5", desk.clock())
+    desk.lapse()
+    with pytest.raises(StoreError, match="taken over"):
+        desk.store.intend(request, second, "KILL 6", desk.clock())
+    (left,) = desk.closer.resume()
+    assert outcomes(left) == [Outcome.STILL_RUNNING, Outcome.NOT_SENT]
 
 
 def test_a_lost_connection_in_the_middle_is_made_anew(desk: Desk) -> None:
     ids = sleepers(desk, 3)
     request = ask(desk, *ids)
     intend = desk.store.intend
+    cut: list[int] = []
 
-    def intend_then_cut(*arguments: Any) -> None:
-        intend(*arguments)
+    def intend_then_cut(claimed: Any, target: Any, *more: Any) -> None:
+        intend(claimed, target, *more)
+        if target.number in cut:
+            return
+        cut.append(target.number)
         with desk.database.connect() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT id FROM oceanbase.V$OB_PROCESSLIST WHERE module = 'session-bot' AND state = 'SLEEP'")
             for (own,) in cursor.fetchall():
@@ -129,6 +174,7 @@ def test_a_lost_connection_in_the_middle_is_made_anew(desk: Desk) -> None:
 
     desk.store.intend = intend_then_cut  # type: ignore[method-assign, assignment]  # between the intent and the KILL
     done = confirm(desk, request)
-    assert set(outcomes(done)) <= {Outcome.CLOSED, Outcome.STILL_RUNNING}
-    for target in done.targets:
-        assert bool(desk.row(target.session.id)) is (target.outcome is Outcome.STILL_RUNNING)
+    assert outcomes(done) == [Outcome.CLOSED] * 3
+    assert not any(desk.row(target.session.id) for target in done.targets)
+    events = [event for event, _ in record_of(desk, request)]
+    assert events.count("withdraw") == events.count("intent") - 3

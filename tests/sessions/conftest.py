@@ -11,7 +11,9 @@ from bot.demo.database import EmbeddedOceanBase
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.source import DataSource, DataSourceOptions
+from tests.cluster import BOT, Cluster
 from tests.sessions.examples import MARIA_PASSWORD
+from tests.stage import APP_PASSWORD
 
 PASSWORD = "service-password"
 Make = Callable[..., DataSource]
@@ -39,6 +41,35 @@ def user(database: EmbeddedOceanBase) -> Iterator[str]:
         cursor.execute(f"CREATE USER service_test IDENTIFIED BY '{PASSWORD}'")
         yield "service_test"
         cursor.execute("DROP USER service_test")
+
+
+@pytest.fixture(scope="module")
+def standing(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
+    """Give the stand-in cluster for all tests of a file."""
+    with Cluster(mariadb) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(standing: Cluster) -> Iterator[Cluster]:
+    """Give the stand-in cluster; what the test has put there is cleared afterwards."""
+    yield standing
+    standing.tidy()
+
+
+@pytest.fixture
+def cluster_source(cluster: Cluster) -> Iterator[Make]:
+    """Make data sources on the stand-in cluster; they are closed after the test."""
+    made: list[DataSource] = []
+
+    def make(user: str = BOT, port: int = 0, **options: Any) -> DataSource:
+        endpoint = Endpoint.of("prod", cluster.database.host, port or cluster.database.port, user, APP_PASSWORD)
+        made.append(DataSource(endpoint, DataSourceOptions(**options)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pymysql
 import pytest
 
 from bot.demo.mariadb import EmbeddedMariaDB
-from bot.errors import DataSourceError, SessionOutOfReachError, UnknownSessionError
+from bot.sessions.console import Console
 from bot.sessions.database import Connection
-from bot.sessions.direct import kill_directly
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
-from bot.sessions.source import Console, DataSource, DataSourceOptions
+from bot.sessions.source import DataSource, DataSourceOptions
 from tests.cluster import BOT, Cluster
-from tests.conftest import leave_out
-from tests.odp import Odp
-from tests.stage import APP_PASSWORD, Statement, session_id
+from tests.stage import APP_PASSWORD, session_id
 
 Make = Callable[..., DataSource]
 
@@ -143,94 +138,3 @@ def test_of_five_thousand_sessions_a_page_moves_only_the_rows_it_shows(
     page = prod.page(SessionQuery(limit=20, page=250), None)
     assert (page.total, len(page.sessions)) == (5000, 20)
     assert sum(fetched) <= 20 + 1 + 5, "the page, its totals, and what is looked up of the server at most"
-
-
-@pytest.mark.parametrize("errno", [1094, 4016])
-def test_what_a_proxy_does_not_reach_is_closed_on_its_own_server(cluster: Cluster, source: Make, errno: int) -> None:
-    victim = cluster.connect("app@shop", server="127.0.0.1")
-    number = session_id(victim)
-    cluster.place(number, server="10.0.0.2", port=2881)  # of another server, under the same id
-    with Odp(cluster.database.host, cluster.database.port, errno) as odp, source(port=odp.port).console() as console:
-        here = f"127.0.0.1:{cluster.database.port}"
-        assert {one.server for one in console.find(number)} == {here, "10.0.0.2:2881"}
-        console.kill(next(one for one in console.find(number) if one.server == here), Mode.SESSION)
-        assert odp.kills == [b"KILL %d" % number]
-        wait_until_gone(console, number)
-
-
-def test_of_a_query_beyond_the_proxy_only_the_run_that_was_looked_at_is_closed(cluster: Cluster, source: Make) -> None:
-    client = cluster.connect("app@shop")
-    with Odp(cluster.database.host, cluster.database.port) as odp, source(port=odp.port).console() as console:
-
-        def running() -> Session | None:
-            return next((one for one in console.find(first.id) if one.running), None)
-
-        first = Statement(client, "SELECT SLEEP(60)")
-        seen = wait_for(running)
-        console.kill(seen, Mode.QUERY)
-        assert first.ended() == 1317
-        again = Statement(client, "SELECT SLEEP(60)")
-        wait_for(running)
-        with pytest.raises(UnknownSessionError):
-            console.kill(seen, Mode.QUERY)
-        assert again.is_alive()
-        console.kill(wait_for(running), Mode.QUERY)
-        assert again.ended() == 1317
-
-
-def test_a_server_that_cannot_be_asked_is_told_and_nothing_is_closed(cluster: Cluster, source: Make) -> None:
-    with socket.socket() as unused, Odp(cluster.database.host, cluster.database.port) as odp:
-        unused.bind(("127.0.0.1", 0))
-        victim = cluster.connect("app@shop", server="127.0.0.1", port=unused.getsockname()[1])
-        with source(port=odp.port).console() as console:
-            (session,) = console.find(session_id(victim))
-            with pytest.raises(SessionOutOfReachError, match=r"server could not be asked\. Nothing was closed"):
-                console.kill(session, Mode.SESSION)
-        victim.ping(reconnect=False)
-
-
-def test_where_there_is_no_other_address_it_is_not_called_gone(cluster: Cluster, source: Make) -> None:
-    with Odp(cluster.database.host, cluster.database.port) as odp, source(port=odp.port).console() as console:
-        victim = cluster.connect("app@shop", server="127.0.0.1", port=odp.port)
-        (session,) = console.find(session_id(victim))
-        with pytest.raises(DataSourceError, match=r"Unknown thread id.*Yet it was still listed then") as told:
-            console.kill(session, Mode.SESSION)
-        assert type(told.value) is DataSourceError
-        assert len(odp.kills) == 1
-        victim.ping(reconnect=False)
-
-
-def test_another_session_under_the_same_id_is_not_closed_on_the_server(cluster: Cluster, source: Make) -> None:
-    victim = cluster.connect("app@shop")
-    with Odp(cluster.database.host, cluster.database.port) as odp, source(port=odp.port).console() as console:
-        (session,) = console.find(session_id(victim))
-        moved = replace(session, peer="10.0.3.7:50112")
-        with pytest.raises(UnknownSessionError):
-            console.kill(moved, Mode.SESSION)
-        proxy = Endpoint.of("prod", "127.0.0.1", odp.port, f"{BOT}#prod", APP_PASSWORD)
-        refused = UnknownSessionError("Unknown thread id", errno=1094)
-        with pytest.raises(UnknownSessionError, match="has no such session"):
-            kill_directly(proxy, (), console._dialect, moved, Mode.SESSION, refused)
-        victim.ping(reconnect=False)
-        kill_directly(proxy, (), console._dialect, session, Mode.SESSION, refused)
-        wait_until_gone(console, session.id)
-
-
-def test_a_server_of_ipv6_is_reached_by_its_address(cluster: Cluster, source: Make) -> None:
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            pass
-    except OSError:
-        leave_out("this machine has no IPv6")
-    # The MariaDB listens on IPv4 alone: another stand-in, which keeps nothing back, carries IPv6 to it.
-    with (
-        Odp(cluster.database.host, cluster.database.port) as odp,
-        Odp(cluster.database.host, cluster.database.port, errno=None, address="::1") as server,
-        source(port=odp.port).console() as console,
-    ):
-        victim = cluster.connect("app@shop", server="::1", port=server.port)
-        (session,) = console.find(session_id(victim))
-        assert session.server == f"[::1]:{server.port}"
-        console.kill(session, Mode.SESSION)
-        assert (len(odp.kills), server.kills) == (1, [])
-        wait_until_gone(console, session.id)

@@ -12,7 +12,8 @@ RUNNING = Session(
     source="prod", server="10.0.0.1:2881", id=3221487826, tenant="shop", user="app", peer="10.0.3.7:50112",
     origin="10.0.3.7:50112", database="orders", command="Query", time=2.0, total_time=2.0, state="ACTIVE",
     sql="SELECT 1", sql_length=8, sql_id="A" * 32, trace_id="YB42-1", request_id="YB42-1", transaction_id=7,
-    transaction_state=None, proxy=None, proxy_session_id=None, master_session_id=None, retry_info=0, module=None, own=False,
+    transaction_state=None, proxy=None, proxy_session_id=None, master_session_id=None, retry_info=0, module=None,
+    own=False,
 )  # fmt: skip
 
 ANOTHER: dict[str, Any] = {

@@ -35,6 +35,7 @@ from bot.sessions.model import (
 )
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
+from tests.sessions.examples import EXAMPLE
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.stage import Statement, session_id
 
@@ -189,10 +190,9 @@ def test_an_open_transaction_is_seen_and_is_gone_after_the_close(mariadb: Embedd
             both = listed(maria, flags=frozenset({Flag.IN_TRANSACTION}))
             assert {session.id for session in both} == {session_id(holder), waiter.id}
             with maria.console() as console:
-                assert session.transaction_id is not None
-                assert console.transaction_open(session.transaction_id)
+                assert console.transaction_open(session)
                 console.kill(session, Mode.SESSION)
-                until(lambda: not console.transaction_open(session.transaction_id or 0))
+                until(lambda: not console.transaction_open(session))
             until(lambda: not maria.find(session.id, None))
             assert waiter.ended() == 0
     with mariadb.connect(database="mysql_test") as admin, admin.cursor() as cursor:
@@ -222,7 +222,7 @@ def test_a_login_without_process_is_told_what_it_cannot_see(mariadb: EmbeddedMar
         assert (page.total, maria.find(session_id(client), None)) == (0, [])
         assert any("GRANT PROCESS" in caveat for caveat in page.caveats)
         with maria.console() as console:
-            assert console.transaction_open(1) is None
+            assert console.transaction_open(replace(EXAMPLE, transaction_id=1)) is None
             seen = replace(one(maria_source(), session_id(client)), trace_id=None)
             with pytest.raises((NotSessionOwnerError, UnknownSessionError)):
                 console.kill(seen, Mode.SESSION)

@@ -21,7 +21,8 @@ from bot.errors import (
 )
 from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, SessionFilter, SessionQuery, Sort
+from bot.sessions.kill import Answer, Sent, close
+from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, Pin, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase import _expressions
 from bot.sessions.source import DataSourceOptions
 from tests.odp import Odp
@@ -54,10 +55,10 @@ def test_a_transaction_counts_as_open_until_it_has_ended(database: EmbeddedOcean
         client.begin()
         (session,) = console.find(session_id(client))
         assert session.transaction_id
-        assert console.transaction_open(session.transaction_id)
-        assert not console.transaction_open(session.transaction_id + 1_000_000)
+        assert console.transaction_open(session)
+        assert not console.transaction_open(replace(session, transaction_id=session.transaction_id + 1_000_000))
         client.rollback()
-        assert not console.transaction_open(session.transaction_id)
+        assert not console.transaction_open(session)
 
 
 def test_own_sessions_are_left_out_of_lists_and_marked_when_found(source: Make) -> None:
@@ -236,7 +237,9 @@ def test_a_session_that_a_proxy_does_not_know_is_closed_on_its_own_server(
         with source(port=odp.port).console() as console:
             while not (session := console.find(victim.id)[0]).running:
                 pass  # each look takes some milliseconds
-            console.kill(session, mode)
+            sent = close(console, Pin.of(session), mode, lambda _session: None, lambda: False)
+        assert isinstance(sent, Sent)
+        assert sent.answer is Answer.OK
         assert victim.ended() in ((1317,) if mode is Mode.QUERY else (2013, 5066, 1317))
         assert odp.kills == [f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{victim.id}".encode()]
 

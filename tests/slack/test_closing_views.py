@@ -145,7 +145,7 @@ def test_the_buttons_of_idle_sessions_offer_no_query_and_of_many_sessions_open_t
 
 def test_the_result_has_one_outcome_for_each_and_a_sum() -> None:
     asked = request(*numbered(7), untouched=(Untouched(99, None, "is protected."),), matching=40)
-    outcomes = [*[Outcome.CLOSED] * 4, Outcome.ALREADY_GONE, Outcome.STILL_RUNNING, Outcome.UNTOUCHED]
+    outcomes = [*[Outcome.CLOSED] * 4, Outcome.ALREADY_GONE, Outcome.STILL_RUNNING, Outcome.NOT_SENT]
     message = closing_card.closing_result(done(asked, *outcomes, detail="Because."), full_sql=False)
     summary = "4 closed, 1 already gone, 1 still running; 34 not touched"
     assert f"Close 7 sessions: {summary}" in said(message)
@@ -165,7 +165,7 @@ def test_the_result_has_one_outcome_for_each_and_a_sum() -> None:
 
 def test_a_sum_of_queries_counts_those_that_run() -> None:
     asked = request(*numbered(2), *numbered(4, IDLE))
-    outcomes = [*[Outcome.QUERY_CLOSED] * 2, *[Outcome.UNTOUCHED] * 4]
+    outcomes = [*[Outcome.QUERY_CLOSED] * 2, *[Outcome.NOT_SENT] * 4]
     message = closing_card.closing_result(done(asked, *outcomes, mode=Mode.QUERY), full_sql=False)
     assert "Close the queries of 2 sessions: 2 query closed; 4 not touched" in said(message)
 

@@ -22,7 +22,7 @@ DONE = {
     Outcome.ROLLING_BACK: "⏳ rolling back",
     Outcome.CAME_BACK: "🔁 came back",
     Outcome.UNVERIFIED: "❓ unverified",
-    Outcome.UNTOUCHED: "➖ not touched",
+    Outcome.NOT_SENT: "➖ not sent, not closed",
 }
 _NEXT = {
     Outcome.STILL_RUNNING: "Look again with /sessions id={id}; Close Session is stronger than Close Query.",
@@ -30,8 +30,11 @@ _NEXT = {
     Outcome.CAME_BACK: "Closing again will not help: its client, probably a connection pool, reconnects.",
     Outcome.UNVERIFIED: "Look with /sessions id={id} as soon as the data source answers.",
     Outcome.CHANGED: "Nothing was closed. Look again with /sessions id={id}.",
-    Outcome.UNTOUCHED: "Nothing was closed. Look again with /sessions id={id}.",
+    Outcome.NOT_SENT: "Nothing was closed. Look again with /sessions id={id}.",
 }
+_ANOTHER_TRANSACTION = (
+    "a transaction has begun or ended since it was asked for. It will be shown as it is now, to be pressed again."
+)
 _GROUPS = 8  # different reasons that one card tells; more are counted
 _GROUP_CHARACTERS = 190
 _IDS = 8  # ids that are named together; more are counted
@@ -57,9 +60,7 @@ def result(request: ClosingRequest) -> str:
     left = len(request.untouched) + request.beyond
     if len(request.targets) == 1 and not left:
         return DONE[outcomes[0]]
-    left += outcomes.count(Outcome.UNTOUCHED)
-    closed = counted(outcome for outcome in outcomes if outcome is not Outcome.UNTOUCHED)
-    return "; ".join(part for part in (closed, f"{left} not touched" if left else "") if part)
+    return "; ".join(part for part in (counted(outcomes), f"{left} not touched" if left else "") if part)
 
 
 def next_step(outcome: Outcome, ids: Iterable[int]) -> str:
@@ -104,7 +105,12 @@ def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: M
     """Say what pressing would do to the targets as they are now; ``present`` has those that are still there."""
     pinned = [(target.session, present[target.number]) for target in request.targets if target.number in present]
     if mode is Mode.QUERY:
-        pinned = [(before, now) for before, now in pinned if before.running and Pin.of(before).same_request(now)]
+        pinned = [(before, now) for before, now in pinned if Pin.of(before).same_request(now)]
+    else:
+        others = [now for before, now in pinned if not Pin.of(before).same_transaction(now)]
+        if others and len(others) == len(pinned):
+            return f"closes nothing: {_ANOTHER_TRANSACTION}"
+        pinned = [(before, now) for before, now in pinned if now not in others]
     if len(request.targets) > 1:
         them = [now for _, now in pinned]
         if not them:
@@ -156,7 +162,7 @@ def changes(before: Session, now: Session) -> str:
         told.append("its query has ended, it is idle")
     elif now.running and not before.running:
         told.append("it was idle, now it runs a query")
-    elif now.running and (before.trace_id, before.sql_id) != (now.trace_id, now.sql_id):
+    elif now.running and not Pin.of(before).same_request(now):
         told.append("it runs another query")
     elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
         told.append("it has worked in between and is idle again")

@@ -1,0 +1,232 @@
+"""One borrowed connection to a data source: what one look at a session shows, and a KILL on that very connection."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
+
+from bot.errors import DataSourceError, SessionOutOfReachError
+from bot.sessions.address import host_of
+from bot.sessions.database import Connection, connected
+from bot.sessions.details import Reach
+from bot.sessions.dialect import Dialect
+from bot.sessions.endpoint import Endpoint
+from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, Sort
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a pinned session showed."""
+
+    rows: tuple[Session, ...]  # of its id: of all servers and tenants that the login sees
+    session: Session | None  # the pinned one as it is now
+    unseen: str  # why a session that is not in the rows cannot be called gone; '' where it is gone, or there
+    answered: float  # reading of ``time.monotonic`` when the answer had come
+
+    @property
+    def gone(self) -> bool:
+        """Whether its server was seen serving without it."""
+        return self.session is None and not self.unseen
+
+
+class Console:
+    """A connection of one data source, borrowed or opened for one close; ``tenants`` are those that are configured."""
+
+    def __init__(
+        self, endpoint: Endpoint, prepare: Sequence[str], tenants: frozenset[str] | None,
+        connection: Connection, dialect: Dialect,
+    ) -> None:  # fmt: skip
+        self.dialect = dialect
+        self._endpoint = endpoint
+        self._prepare = prepare
+        self._tenants = tenants
+        self._connection = connection
+        self._own_server: str | None = None
+        self._own_server_asked = False
+
+    def find(self, session_id: int) -> list[Session]:
+        """Return every session of that id in the configured tenants, with its whole SQL, the bot's own included.
+
+        Several servers of one cluster may use the same id (OceanBase 4.2.5 and later). The rows of one client
+        behind a proxy are one session.
+        """
+        allowed = self._tenants
+        return as_clients([one for one in self.everywhere(session_id) if allowed is None or one.tenant in allowed])
+
+    def everywhere(self, session_id: int) -> list[Session]:
+        """Return a session for each row of that id, whatever its tenant."""
+        statement = self.dialect.by_id(session_id)
+        rows = self._connection.rows(statement.sql, statement.values)
+        return [self.dialect.to_session(self._endpoint.name, row) for row in rows]
+
+    def look(self, pin: Pin) -> Look:
+        """Look whether the pinned session is there. Raises a ``DataSourceError``.
+
+        What is not in the list may be on a server that does not answer: the views leave that out. So a session is
+        gone only where its server was seen serving, and a list read after that does not have it.
+        """
+        look = self._look(pin)
+        if look.session is not None or look.unseen or not self.dialect.cluster:
+            return look
+        unseen = self._not_serving(pin.session)
+        if unseen:
+            return replace(look, unseen=unseen)
+        return self._look(pin)
+
+    def _look(self, pin: Pin) -> Look:
+        statement = self.dialect.look(pin.id)
+        rows = self._connection.rows(statement.sql, statement.values)
+        answered = monotonic()
+        # The first column is where the list comes from; without a session it stands alone.
+        found = [self.dialect.to_session(self._endpoint.name, row) for _, *row in rows if row[1] is not None]
+        session = next((one for one in as_clients(found) if pin.same_session(one)), None)
+        here, server = rows[0][0] if rows else None, pin.session.server
+        unseen = ""
+        if session is None and not self.dialect.cluster and server is not None and here != server:
+            unseen = f"Its server is {server}, and only the sessions of {here} could be listed."
+        return Look(tuple(found), session, unseen, answered)
+
+    def _not_serving(self, session: Session) -> str:
+        """Say why the servers of a session are not known to serve, '' where they are."""
+        servers = session.servers or ((session.server,) if session.server else ())
+        if not servers and (self.dialect.servers_view is None or self.absent_servers()):
+            return "On which server it was is not known, and not all servers were seen to answer."
+        silent = [server for server in servers if not self._serves(server)]
+        if not silent:
+            return ""
+        return f"Server {', '.join(silent)} does not answer, so that its sessions are missing from the list."
+
+    def _serves(self, server: str) -> bool:
+        asked = (self.dialect.any_session_on(server), self.dialect.server_status(server))
+        return any(self._connection.rows(one.sql, one.values) for one in asked if one is not None)
+
+    def alike(self, session: Session, limit: int) -> list[Session]:
+        """Return sessions of the same user from the same client, no more than ``limit``, the bot's own left out."""
+        tenants = [session.tenant] if session.tenant else None
+        host = host_of(session.origin)
+        same = [Condition(Field.USER, Operator.EXACTLY, (session.user,))]
+        if host:
+            same.append(Condition(Field.HOST, Operator.EXACTLY, (host,)))
+        statement = self.dialect.page(tenants, SessionFilter(tuple(same)), Sort(), limit, 0)
+        rows = self._connection.rows(statement.sql, statement.values)
+        return [self.dialect.to_session(self._endpoint.name, row) for row in rows]
+
+    def kill_text(self, session: Session, mode: Mode) -> str:
+        """Return the statement that ``kill`` sends, for the record."""
+        return self.dialect.kill(session, mode).sql
+
+    def kill(self, session: Session, mode: Mode, pinned: Session | None = None) -> None:
+        """Send ``KILL`` or ``KILL QUERY`` on this connection, once; ``pinned`` is the session as it was confirmed.
+
+        Its OK means no more than sent. Raises ``UnknownSessionError``, ``NotSessionOwnerError`` or another
+        ``DataSourceError``; after ``ConnectionLostError`` and ``DataSourceTimeoutError`` it may or may not have
+        been carried out.
+        """
+        self._connection.rows(self.dialect.kill(session, mode, pinned=pinned).sql)
+
+    def transaction_open(self, session: Session) -> bool | None:
+        """Tell whether a session's transaction still exists; None where it had none or the server cannot say.
+
+        A killed session may leave the process list while its locks live on (OCEANBASE.md 2.3).
+        """
+        statement = self.dialect.transaction(session)
+        if statement is None:
+            return None
+        return bool(self._connection.rows(statement.sql, statement.values))
+
+    def absent_servers(self) -> list[tuple[Any, ...]]:
+        """Return address, port and status of the servers that do not serve; none where the login cannot see them."""
+        statement = self.dialect.absent_servers()
+        return self._connection.rows(statement.sql, statement.values) if statement is not None else []
+
+    def own_server(self) -> str | None:
+        """Return the server of this very connection; None where a proxy stands between, or nothing tells.
+
+        The server lists this connection with the address that the bot has on it: behind a proxy, which sends each
+        statement where it likes, it lists the proxy's.
+        """
+        if not self._own_server_asked:
+            self._own_server_asked = True
+            self._own_server = self._ask_own_server()
+        return self._own_server
+
+    def _ask_own_server(self) -> str | None:
+        statement = self.dialect.own_place()
+        rows = self._connection.rows(statement.sql, statement.values)
+        listed = {str(server) for server, peer in rows if server and peer == self._connection.local_address}
+        if len(listed) != 1:
+            return None
+        with contextlib.suppress(DataSourceError):  # other servers have no such functions
+            listed &= {str(self._connection.rows(f"SELECT {self.dialect.own_address}")[0][0])}
+        return next(iter(listed), None)
+
+    def way_past(self, server: str | None) -> bool:
+        """Whether a server of the cluster has an address of its own to try, another than this connection's."""
+        return self._endpoint.at(server) is not None
+
+    @contextlib.contextmanager
+    def on(self, server: str | None) -> Iterator[Console]:
+        """Open a connection to one server of the cluster, past any proxy, and make sure that it is that one.
+
+        Raises ``SessionOutOfReachError`` where that cannot be done.
+        """
+        endpoint = self._endpoint.at(server)
+        if endpoint is None:
+            raise SessionOutOfReachError(f"There is no way to {server or 'its server'} past {self._endpoint.host}.")
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(connected(endpoint, self._prepare))
+                direct = Console(endpoint, self._prepare, self._tenants, connection, self.dialect)
+                reached = direct.own_server()
+            except DataSourceError as error:
+                raise SessionOutOfReachError(f"Server {server} could not be asked: {error}") from error
+            if reached != server:
+                raise SessionOutOfReachError(f"What answers at {server} is {reached or 'a proxy'}.")
+            yield direct
+
+    def refuses_client(self, rows: Sequence[Session]) -> str:
+        """Say why a KILL of this client's id could reach somebody else, '' where it cannot (OCEANBASE.md 12).
+
+        A server sends it on to all others, by the id alone; the proxies' ids differ only where each has a number of
+        its own. Says nothing of whose the other sessions are.
+        """
+        if self.dialect.sees is not Reach.ALL:
+            return "The bot's login does not see every tenant, so it cannot know whose else this id is."
+        if self.dialect.cluster and self.dialect.servers_view is None:
+            return "The bot's login may not see which servers there are, so it cannot know whose else this id is."
+        absent = self.absent_servers()
+        if absent:
+            which = ", ".join(f"{ip}:{port}" for ip, port, *_ in absent)
+            return f"Server {which} does not answer, so whose else this id is there cannot be known."
+        if len(as_clients(rows)) > 1:
+            return "Two OBProxies have given this id to different clients, and a KILL would close all of them."
+        return ""
+
+
+def as_clients(rows: Sequence[Session]) -> list[Session]:
+    """Make one session of the rows of one client behind a proxy, which are on all servers that it has touched.
+
+    The one that does something stands for all (OCEANBASE.md 1.3). Everybody else stays as he is.
+    """
+    clients: dict[object, list[Session]] = {}
+    for row in rows:
+        client = (row.id, row.tenant, row.user, row.proxy_session_id, row.origin)
+        clients.setdefault(client if row.client_session else (row.server, *client), []).append(row)
+    return [_one_client(members) for members in clients.values()]
+
+
+def _one_client(rows: list[Session]) -> Session:
+    if len(rows) == 1:
+        return rows[0]
+    first = max(rows, key=lambda one: (one.active, one.running, one.in_transaction, -one.time))
+    servers = tuple(sorted({one.server for one in rows if one.server is not None}))
+    holder = next((one for one in rows if one.in_transaction), first)
+    return replace(
+        first,
+        servers=servers,
+        transaction_id=first.transaction_id or holder.transaction_id,
+        transaction_state=first.transaction_state or holder.transaction_state,
+    )

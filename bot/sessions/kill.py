@@ -1,0 +1,180 @@
+"""Closing one session or its request: look, compare, KILL, back to back on one connection, and nobody else's.
+
+``OCEANBASE.md`` 2.3, 9 and 12: no server takes a condition with a KILL, and what it takes is an id alone.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from bot.errors import (
+    ConnectionLostError,
+    DataSourceError,
+    DataSourceTimeoutError,
+    NotSessionOwnerError,
+    SessionOutOfReachError,
+    TargetError,
+    UnknownSessionError,
+)
+from bot.sessions.console import Console, Look
+from bot.sessions.model import Mode, Pin, Session
+
+FRESH = 0.05  # seconds that a look may be old when the KILL is sent that it justifies
+LOOKS = 3  # looks that may be too old before it is given up
+_TWO_OF_THAT_ID = 4016  # what OceanBase answers where it finds two sessions of one id
+
+# Why a session is never closed; raises where it is so.
+Forbid = Callable[[Session], None]
+Expired = Callable[[], bool]
+
+
+class Answer(enum.Enum):
+    """What the server answered to a KILL; an OK means no more than sent."""
+
+    OK = "OK"
+    UNKNOWN = "unknown session"
+    OUT_OF_REACH = "out of reach"  # same, yet it is still listed, and its own server cannot be asked
+    REFUSED = "refused"  # not this login's to close
+    ERROR = "error"
+    NONE = "no answer"  # it may or may not have arrived
+
+
+class Why(enum.Enum):
+    """Why no KILL was sent."""
+
+    GONE = "gone"
+    TAKEN = "taken"  # the id is another session's by now
+    UNSEEN = "unseen"  # its server was not seen serving
+    ANOTHER_REQUEST = "another request"
+    ANOTHER_TRANSACTION = "another transaction"
+    OUT_OF_REACH = "out of reach"  # a KILL could reach somebody else
+    PROTECTED = "protected"
+    LATE = "late"  # no look was fresh enough, or the time for it is over
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A KILL that was sent: the session as it was looked at right before, and what the server said."""
+
+    session: Session
+    answer: Answer
+    said: str = ""  # the server's own words, '' where it said OK
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """That no KILL was sent; ``now`` is the session where it is still there."""
+
+    why: Why
+    said: str = ""
+    now: Session | None = None
+
+
+def refusal(console: Console, look: Look, pin: Pin, mode: Mode) -> NotSent | None:
+    """Say why a session as it was looked at is not what was confirmed, or cannot be closed; None where it can be."""
+    now = look.session
+    if now is None:
+        if look.unseen:
+            return NotSent(Why.UNSEEN, look.unseen)
+        # Whoever has its id now is nobody's business who may not see his tenant.
+        taken = any(one.server == pin.session.server and one.tenant == pin.session.tenant for one in look.rows)
+        return NotSent(Why.TAKEN if taken else Why.GONE)
+    if mode is Mode.QUERY and not pin.same_request(now):
+        return NotSent(Why.ANOTHER_REQUEST, now=now)
+    if mode is Mode.SESSION and not pin.same_transaction(now):
+        return NotSent(Why.ANOTHER_TRANSACTION, now=now)
+    if now.client_session:
+        refused = console.refuses_client(look.rows)
+        return NotSent(Why.OUT_OF_REACH, refused, now) if refused else None
+    return None
+
+
+def close(console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired) -> Sent | NotSent:
+    """Close what was pinned, if that is what is there, on its own server where its id alone does not name it.
+
+    ``forbid`` raises for a session that is never closed; that, and a ``DataSourceError``, leave this function only
+    while nothing was sent. Once the time for sending has ``expired``, nothing is sent any more.
+    """
+    for _ in range(LOOKS):
+        look = console.look(pin)
+        if look.unseen and console.dialect.one_of_several:
+            return _on_its_own_server(console, pin, mode, forbid, expired, pin.session)
+        refused = refusal(console, look, pin, mode)
+        if refused is not None:
+            return refused
+        assert look.session is not None  # noqa: S101  # else it was refused
+        forbid(look.session)
+        if not _reaches_only_it(console, look):
+            return _on_its_own_server(console, pin, mode, forbid, expired, look.session)
+        if expired():
+            return NotSent(Why.LATE, "The time for it was over.", look.session)
+        if monotonic() - look.answered <= FRESH:
+            return _send(console, pin, mode, forbid, expired, look.session)
+    return NotSent(Why.LATE, f"The bot was held up: no look was fresh enough in {LOOKS} tries.", look.session)
+
+
+def _reaches_only_it(console: Console, look: Look) -> bool:
+    """Whether a KILL of the id on this connection can reach nobody else.
+
+    A server closes its own session of an id before it asks others. So one whose id is there twice, or may be there
+    unseen, is closed where the connection's own server is known to be the session's.
+    """
+    session = look.session
+    if session is None or console.dialect.single or session.client_session:
+        return session is not None
+    blind = console.dialect.closes_unseen or console.dialect.one_of_several
+    return (len(look.rows) == 1 and not blind) or console.own_server() == session.server
+
+
+def _on_its_own_server(
+    console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired, session: Session
+) -> Sent | NotSent:
+    try:
+        with console.on(session.server) as direct:
+            return close(direct, pin, mode, forbid, expired)
+    except SessionOutOfReachError as error:
+        said = f"Its id may be there on more than one server, and only its own would close it alone. {error}"
+        return NotSent(Why.OUT_OF_REACH, said, session)
+
+
+def _send(console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired, session: Session) -> Sent | NotSent:
+    """Send the KILL once. What fails in a way that may have worked all the same is left to the looks afterwards."""
+    try:
+        console.kill(session, mode, pin.session)
+    except UnknownSessionError as error:
+        return _where_it_is_known(console, pin, mode, forbid, expired, Sent(session, Answer.UNKNOWN, str(error)))
+    except NotSessionOwnerError as error:
+        return Sent(session, Answer.REFUSED, str(error))
+    except (ConnectionLostError, DataSourceTimeoutError) as error:
+        return Sent(session, Answer.NONE, str(error))
+    except DataSourceError as error:
+        sent = Sent(session, Answer.ERROR, str(error))
+        if error.errno != _TWO_OF_THAT_ID:
+            return sent
+        return _where_it_is_known(console, pin, mode, forbid, expired, sent)
+    return Sent(session, Answer.OK)
+
+
+def _where_it_is_known(
+    console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired, sent: Sent
+) -> Sent | NotSent:  # fmt: skip
+    """Close on its own server what a proxy, or another server, does not know though it is still listed.
+
+    OCEANBASE.md 2.5: a proxy may keep a KILL to itself, and knows only the sessions that went through it.
+    """
+    try:
+        look = console.look(pin)
+        if look.session is None or (mode is Mode.QUERY and not pin.same_request(look.session)):
+            return sent
+        if not console.way_past(look.session.server):
+            return replace(sent, said=f"{sent.said} It was still listed then.")
+        with console.on(look.session.server) as direct:
+            return close(direct, pin, mode, forbid, expired)
+    except SessionOutOfReachError as error:
+        said = f"{sent.said} It is still listed, and its own server could not be asked. {error}"
+        return Sent(sent.session, Answer.OUT_OF_REACH, said)
+    except (DataSourceError, TargetError) as error:
+        return Sent(sent.session, sent.answer, f"{sent.said} {error}")

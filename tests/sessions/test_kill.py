@@ -1,0 +1,422 @@
+"""A KILL reaches what was looked at and nobody else: twins, proxies, clients, silent servers."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pymysql
+import pytest
+
+from bot.errors import ConnectionLostError, DataSourceError, NotSessionOwnerError, TargetError
+from bot.sessions import kill
+from bot.sessions.console import Console
+from bot.sessions.details import Reach
+from bot.sessions.kill import Answer, NotSent, Sent, Why
+from bot.sessions.model import Mode, Pin, Session
+from bot.sessions.source import DataSource
+from tests.cluster import BOT, Cluster
+from tests.conftest import leave_out
+from tests.odp import Odp
+from tests.sessions.conftest import Make
+from tests.stage import Statement, session_id
+
+
+def allowed(_session: Session) -> None:
+    """Nothing is protected here."""
+
+
+def never() -> bool:
+    return False
+
+
+def close(console: Console, session: Session, mode: Mode = Mode.SESSION) -> Sent | NotSent:
+    return kill.close(console, Pin.of(session), mode, allowed, never)
+
+
+def of(console: Console, number: int, tenant: str) -> Session:
+    return next(one for one in console.find(number) if one.tenant == tenant)
+
+
+def alive(victim: pymysql.Connection[Any]) -> bool:
+    try:
+        victim.ping(reconnect=False)
+    except pymysql.Error:
+        return False
+    return True
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+
+
+def gone(victim: pymysql.Connection[Any]) -> None:
+    """Wait for the end of a session: MariaDB ends a closed one when its thread has noticed."""
+    until(lambda: not alive(victim))
+
+
+@contextmanager
+def nobody_there() -> Iterator[int]:
+    """Give a port on which nobody answers."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield unused.getsockname()[1]
+
+
+def test_a_twin_on_the_bots_own_server_is_not_closed_instead_of_the_one_that_was_confirmed(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    bystander = cluster.connect("report@billing")
+    number = session_id(bystander)
+    with nobody_there() as port, cluster_source().console() as console:
+        cluster.dress_up(ID=number, SVR_IP="127.0.0.1", SQL_PORT=port)
+        sent = close(console, of(console, number, "shop"))
+        assert isinstance(sent, NotSent)
+        assert sent.why is Why.OUT_OF_REACH
+        assert "more than one server" in sent.said
+        assert "billing" not in sent.said
+        assert "report" not in sent.said
+    assert alive(bystander)
+
+
+def test_a_twin_is_seen_also_where_the_data_source_is_narrowed_to_one_tenant(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    bystander = cluster.connect("report@billing")
+    number = session_id(bystander)
+    with nobody_there() as port, cluster_source(tenants=frozenset({"shop"})).console() as console:
+        cluster.dress_up(ID=number, SVR_IP="127.0.0.1", SQL_PORT=port)
+        (session,) = console.find(number)
+        sent = close(console, session)
+        assert isinstance(sent, NotSent)
+        assert sent.why is Why.OUT_OF_REACH
+    assert alive(bystander)
+
+
+def test_the_one_on_the_bots_own_server_is_closed_although_another_server_has_its_id(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    victim = cluster.connect("app@shop")
+    number = session_id(victim)
+    cluster.dress_up(ID=number, TENANT="billing")
+    with cluster_source().console() as console:
+        sent = close(console, of(console, number, "shop"))
+        assert isinstance(sent, Sent)
+        assert sent.answer is Answer.OK
+    gone(victim)
+
+
+def test_a_twin_is_closed_on_its_own_server_where_that_can_be_asked(cluster: Cluster, cluster_source: Make) -> None:
+    """The bot speaks to the cluster through a proxy, which sends each statement where it likes."""
+    victim = cluster.connect("app@shop")
+    number = session_id(victim)
+    cluster.dress_up(ID=number, TENANT="billing")
+    with Odp(cluster.database.host, cluster.database.port, errno=None) as proxy:
+        with cluster_source(port=proxy.port).console() as console:
+            assert console.own_server() is None
+            sent = close(console, of(console, number, "shop"))
+            assert isinstance(sent, Sent)
+            assert sent.answer is Answer.OK
+        assert proxy.kills == [], "the KILL did not go through the proxy"
+    gone(victim)
+
+
+def test_what_answers_at_a_servers_address_must_be_that_server(cluster: Cluster, cluster_source: Make) -> None:
+    """At the address of the twin's server there is a proxy to the bot's own server, where somebody else has the id."""
+    bystander = cluster.connect("report@billing")
+    number = session_id(bystander)
+    with Odp(cluster.database.host, cluster.database.port, errno=None, address="127.0.0.9") as impostor:
+        cluster.dress_up(ID=number, SVR_IP="127.0.0.9", SQL_PORT=impostor.port)
+        with cluster_source().console() as console:
+            sent = close(console, of(console, number, "shop"))
+            assert isinstance(sent, NotSent)
+            assert f"What answers at 127.0.0.9:{impostor.port} is a proxy." in sent.said
+    assert alive(bystander)
+
+
+def test_a_login_that_may_close_what_it_does_not_see_closes_on_the_sessions_own_server_alone(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    bystander = cluster.connect("boss@billing")
+    number = session_id(bystander)
+    with nobody_there() as port, cluster_source().console() as console:
+        cluster.place(number, server="127.0.0.1", port=port)
+        console.dialect = replace(console.dialect, sees=Reach.OWN, closes=Reach.TENANT)
+        sent = close(console, console.find(number)[0])
+        assert isinstance(sent, NotSent)
+        assert sent.why is Why.OUT_OF_REACH
+    assert alive(bystander)
+
+
+@pytest.mark.parametrize("errno", [1094, 4016])
+def test_what_a_proxy_does_not_reach_is_closed_on_its_own_server(
+    cluster: Cluster, cluster_source: Make, errno: int
+) -> None:
+    victim = cluster.connect("app@shop")
+    number = session_id(victim)
+    with Odp(cluster.database.host, cluster.database.port, errno) as odp:
+        with cluster_source(port=odp.port).console() as console:
+            sent = close(console, console.find(number)[0])
+            assert isinstance(sent, Sent)
+            assert sent.answer is Answer.OK
+        assert odp.kills == [b"KILL %d" % number]
+    gone(victim)
+
+
+def test_of_a_query_beyond_the_proxy_only_the_run_that_was_looked_at_is_closed(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    client = cluster.connect("app@shop")
+    with Odp(cluster.database.host, cluster.database.port) as odp, cluster_source(port=odp.port).console() as console:
+        first = Statement(client, "SELECT SLEEP(60)")
+        until(lambda: console.find(first.id)[0].running)
+        seen = console.find(first.id)[0]
+        assert isinstance(close(console, seen, Mode.QUERY), Sent)
+        assert first.ended() == 1317
+        again = Statement(client, "SELECT SLEEP(60)")
+        until(lambda: console.find(first.id)[0].running)
+        left = close(console, seen, Mode.QUERY)
+        assert isinstance(left, NotSent)
+        assert left.why is Why.ANOTHER_REQUEST
+        assert again.is_alive()
+        close(console, console.find(first.id)[0], Mode.QUERY)
+        assert again.ended() == 1317
+
+
+def test_a_server_that_cannot_be_asked_is_told_and_nothing_is_closed(cluster: Cluster, cluster_source: Make) -> None:
+    with nobody_there() as port, Odp(cluster.database.host, cluster.database.port) as odp:
+        victim = cluster.connect("app@shop", server="127.0.0.1", port=port)
+        with cluster_source(port=odp.port).console() as console:
+            sent = close(console, console.find(session_id(victim))[0])
+            assert isinstance(sent, Sent)
+            assert sent.answer is Answer.OUT_OF_REACH
+            assert "its own server could not be asked" in sent.said
+        assert alive(victim)
+
+
+def test_a_server_of_ipv6_is_reached_by_its_address(cluster: Cluster, cluster_source: Make) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        leave_out("this machine has no IPv6")
+    # The MariaDB listens on IPv4 alone: another stand-in, which keeps nothing back, carries IPv6 to it. So what
+    # answers there is a proxy, and that is said.
+    with (
+        Odp(cluster.database.host, cluster.database.port) as odp,
+        Odp(cluster.database.host, cluster.database.port, errno=None, address="::1") as server,
+        cluster_source(port=odp.port).console() as console,
+    ):
+        victim = cluster.connect("app@shop", server="::1", port=server.port)
+        (session,) = console.find(session_id(victim))
+        assert session.server == f"[::1]:{server.port}"
+        sent = close(console, session)
+        assert f"What answers at [::1]:{server.port} is a proxy" in sent.said
+
+
+# Client session ids: made by a proxy, so that bit 31 is clear (OCEANBASE.md 12). The stand-in's are all small.
+PROXY = "10.9.0.1:33060"
+
+
+def test_one_client_behind_a_proxy_is_one_session_with_all_its_servers(cluster: Cluster, cluster_source: Make) -> None:
+    victim = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    number = session_id(victim)
+    cluster.place(number, server="10.0.0.2", port=2881, proxy="10.9.0.1:33099", client="10.0.3.9")
+    cluster.serves("10.0.0.2")
+    prod = cluster_source()
+    (session,) = prod.find(number, None)
+    here = f"127.0.0.1:{cluster.database.port}"
+    assert set(session.servers) == {here, "10.0.0.2:2881"}
+    with prod.console() as console:
+        sent = close(console, session)
+        assert isinstance(sent, Sent)
+        assert sent.answer is Answer.OK
+    gone(victim)
+
+
+def test_an_id_that_two_proxies_have_given_out_closes_neither_client(cluster: Cluster, cluster_source: Make) -> None:
+    victim = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    number = session_id(victim)
+    cluster.dress_up(ID=number, TENANT="billing", USER="report", PROXY_SESSID=77, SVR_IP="10.0.0.2")
+    cluster.serves("10.0.0.2")
+    with cluster_source(tenants=frozenset({"shop"})).console() as console:
+        sent = close(console, console.find(number)[0])
+        assert isinstance(sent, NotSent)
+        assert "Two OBProxies have given this id to different clients" in sent.said
+        assert "billing" not in sent.said
+    assert alive(victim)
+
+
+def test_a_clients_id_is_not_closed_while_a_server_does_not_answer(cluster: Cluster, cluster_source: Make) -> None:
+    victim = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    cluster.serves("10.0.0.2", status="INACTIVE")
+    with cluster_source().console() as console:
+        sent = close(console, console.find(session_id(victim))[0])
+        assert isinstance(sent, NotSent)
+        assert "Server 10.0.0.2:2881 does not answer" in sent.said
+    assert alive(victim)
+
+
+def test_a_clients_id_is_not_closed_by_a_login_of_one_tenant(cluster: Cluster, cluster_source: Make) -> None:
+    cluster.user("boss@shop", "PROCESS", "CONNECTION ADMIN")
+    victim = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    with cluster_source("boss@shop").console() as console:
+        sent = close(console, console.find(session_id(victim))[0])
+        assert isinstance(sent, NotSent)
+        assert "does not see every tenant" in sent.said
+    assert alive(victim)
+
+
+def test_a_clients_id_is_closed_by_a_login_that_sees_all_with_all_servers_answering(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    victim = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    with cluster_source().console() as console:
+        assert isinstance(close(console, console.find(session_id(victim))[0]), Sent)
+    gone(victim)
+
+
+# Gone, or only not to be seen.
+
+
+def test_a_session_of_a_server_that_does_not_answer_is_not_called_gone(cluster: Cluster, cluster_source: Make) -> None:
+    cluster.dress_up(ID=3221500001)
+    cluster.serves("10.0.0.9")
+    with cluster_source().console() as console:
+        session = console.find(3221500001)[0]
+        cluster.run("DELETE FROM oceanbase.extra_sessions", "UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'INACTIVE'")
+        look = console.look(Pin.of(session))
+        assert not look.gone
+        assert "Server 10.0.0.9:2881 does not answer" in look.unseen
+        sent = close(console, session)
+        assert isinstance(sent, NotSent)
+        assert sent.why is Why.UNSEEN
+        cluster.run("UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'")
+        assert console.look(Pin.of(session)).gone
+
+
+def test_a_session_is_gone_where_another_session_of_its_server_is_listed(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    cluster.dress_up(ID=3221500001)
+    cluster.dress_up(ID=3221500002)
+    with cluster_source().console() as console:
+        session = console.find(3221500001)[0]
+        cluster.run("DELETE FROM oceanbase.extra_sessions WHERE ID = 3221500001")
+        assert console.look(Pin.of(session)).gone
+        cluster.run("DELETE FROM oceanbase.extra_sessions")
+        assert not console.look(Pin.of(session)).gone, "nothing shows that its server still answers"
+
+
+def test_a_server_that_comes_back_between_list_and_question_does_not_make_its_sessions_gone(
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.dress_up(ID=3221500001)
+    cluster.serves("10.0.0.9")
+    with cluster_source().console() as console:
+        session = console.find(3221500001)[0]
+        cluster.run("UPDATE oceanbase.extra_sessions SET ID = 5")  # the server does not answer
+        serves = Console._serves
+
+        def back(self: Console, server: str) -> bool:
+            cluster.run("UPDATE oceanbase.extra_sessions SET ID = 3221500001")
+            return serves(self, server)
+
+        monkeypatch.setattr(Console, "_serves", back)
+        assert console.look(Pin.of(session)).session is not None
+
+
+def test_who_has_the_id_now_is_not_told_to_somebody_of_another_tenant(cluster: Cluster, cluster_source: Make) -> None:
+    cluster.dress_up(ID=3221500001)
+    with cluster_source().console() as console:
+        session = console.find(3221500001)[0]
+        for tenant, why in (("shop", Why.TAKEN), ("billing", Why.GONE)):
+            cluster.run("UPDATE oceanbase.extra_sessions SET USER = 'other', TENANT = %s", values=(tenant,))
+            sent = close(console, session)
+            assert isinstance(sent, NotSent)
+            assert sent.why is why
+
+
+# Back to back.
+
+
+def test_a_look_that_is_too_old_is_taken_again_and_after_three_nothing_is_sent(
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = cluster.connect("app@shop")
+    looks: list[int] = []
+
+    def slow_bot(_session: Session) -> None:
+        looks.append(1)
+        time.sleep(kill.FRESH * 1.2)  # stands for a machine that is busy with something else
+
+    with cluster_source().console() as console:
+        (session,) = console.find(session_id(victim))
+        sent = kill.close(console, Pin.of(session), Mode.SESSION, slow_bot, never)
+        assert isinstance(sent, NotSent)
+        assert (sent.why, len(looks)) == (Why.LATE, 3)
+        assert alive(victim)
+
+        def slow_once(_session: Session) -> None:
+            if len(looks) == 3:
+                slow_bot(_session)
+
+        assert isinstance(kill.close(console, Pin.of(session), Mode.SESSION, slow_once, never), Sent)
+    gone(victim)
+
+
+def test_once_its_time_is_over_a_press_sends_nothing(cluster: Cluster, cluster_source: Make) -> None:
+    victim = cluster.connect("app@shop")
+    with cluster_source().console() as console:
+        (session,) = console.find(session_id(victim))
+        sent = kill.close(console, Pin.of(session), Mode.SESSION, allowed, lambda: True)
+        assert isinstance(sent, NotSent)
+        assert sent.why is Why.LATE
+    assert alive(victim)
+
+
+def test_what_is_protected_by_then_is_not_closed(cluster: Cluster, cluster_source: Make) -> None:
+    victim = cluster.connect("app@shop")
+
+    def forbid(_session: Session) -> None:
+        raise TargetError("It is protected.")
+
+    with cluster_source().console() as console, pytest.raises(TargetError):
+        kill.close(console, Pin.of(console.find(session_id(victim))[0]), Mode.SESSION, forbid, never)
+    assert alive(victim)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (NotSessionOwnerError("You are not owner of thread 5", errno=1095), Answer.REFUSED),
+        (ConnectionLostError("broke", errno=2013), Answer.NONE),
+        (DataSourceError("Kill Client Session failed", errno=4402), Answer.ERROR),
+    ],
+)
+def test_what_a_server_answers_is_kept(
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch, error: DataSourceError, answer: Answer
+) -> None:
+    victim = cluster.connect("app@shop")
+
+    def fails(*_: object) -> None:
+        raise error
+
+    source: DataSource = cluster_source()
+    with source.console() as console:
+        monkeypatch.setattr(Console, "kill", fails)
+        sent = close(console, console.find(session_id(victim))[0])
+        assert isinstance(sent, Sent)
+        assert (sent.answer, sent.said) == (answer, str(error))
+
+
+def test_the_bots_own_server_is_known_on_a_direct_connection(cluster: Cluster, cluster_source: Make) -> None:
+    with cluster_source().console() as console:
+        assert console.own_server() == f"127.0.0.1:{cluster.database.port}"
+    assert BOT.endswith("@sys")
