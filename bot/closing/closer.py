@@ -162,8 +162,11 @@ class Closer:
         self._store.conclude(request, findings, self._clock())
 
     def _look_after_restart(self, request: ClosingRequest) -> dict[int, Finding]:
-        # What the server answered died with the press.
-        intended = {one.number: Killed(one.session) for one in request.targets if one.intent_at is not None}
+        intended = {
+            one.number: Killed(one.session, Answer(one.answer) if one.answer else Answer.NONE)
+            for one in request.targets
+            if one.intent_at is not None
+        }
         seen = look(self._sessions, request.source, intended, request.decided_mode or request.mode)
         told = "The bot was restarted while closing; this is what a look afterwards shows."
         findings = {}
@@ -174,7 +177,9 @@ class Closer:
                 findings[target.number] = Finding(Outcome.NOT_SENT, stopped, self._clock())
             else:
                 detail = f"{told} {verdict.detail}".strip()
-                findings[target.number] = Finding(verdict.outcome, detail, self._clock(), Answer.NONE.value)
+                findings[target.number] = Finding(
+                    verdict.outcome, detail, self._clock(), intended[target.number].answer.value
+                )
         return findings
 
 

@@ -98,8 +98,8 @@ class ClosingRequests:
         closable, untouched = [], []
         for session in page.sessions:
             try:
-                targets.refuse_unpinned(session)
                 targets.refuse_protected(self._sessions, session)
+                targets.refuse_unpinned(session)
             except TargetError as error:
                 untouched.append(Untouched(session.id, session.server, error.why))
             else:

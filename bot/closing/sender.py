@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 
 import structlog
@@ -116,6 +117,8 @@ class Sender:
         if sent.answer is not Answer.OK:
             log.warning("kill failed", session=sent.session.id, mode=press.mode.value, answer=sent.answer.value)
         press.sent[target.number] = Sent.of(sent, press.timer(), known)
+        with contextlib.suppress(StoreError):  # it is written once more, with the outcome
+            self._store.answered(press.request, target, sent.answer.value)
 
     def _withdraw(self, press: Press, target: Target, why: str, error: DataSourceError | None) -> None:
         """Withdraw the intent; where the store does not take that now, it does with the outcome."""

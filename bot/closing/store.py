@@ -170,6 +170,15 @@ class Store(StoreDatabase):
                 raise StoreError("This request was taken over in the meantime. Nothing was closed by this press.")
             record.append(connection, now, "intent", {**_named(target), "sql": sql}, **_of(request))
 
+    def answered(self, request: ClosingRequest, target: Target, answer: str) -> None:
+        """Keep what the server answered to the KILL, for whoever must finish what this press cannot."""
+        with self.writing() as connection:
+            connection.execute(
+                _targets.update()
+                .where(_target(request, target), _targets.c.outcome.is_(None), sa.exists().where(_claimed(request)))
+                .values(answer=answer)
+            )
+
     def withdraw(self, request: ClosingRequest, target: Target, why: str, now: datetime) -> None:
         """Write that an intent came to nothing: its press knows that no KILL was sent, and it counts as none."""
         with self.writing() as connection:

@@ -56,8 +56,8 @@ def find(
             "Press Refresh and choose again.",
             why="is the id of another session by now.",
         )
-    refuse_unpinned(session)
     refuse_protected(sessions, session, override=override)
+    refuse_unpinned(session)
     if override and not sessions.source(source).protection(session):
         raise TargetError(
             f"Session {wanted.id} is not protected. Nothing was closed. Ask without override: /kill-session {wanted.id}"

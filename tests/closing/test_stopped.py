@@ -32,4 +32,4 @@ def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished
     assert waiter.ended() != 0, "what was sent has its effect"
     desk.lapse()
     (finished,) = desk.closer.resume()
-    assert (finished.state, finished.targets[0].outcome) == (State.DONE, Outcome.ALREADY_GONE)
+    assert (finished.state, finished.targets[0].outcome) == (State.DONE, Outcome.CLOSED)

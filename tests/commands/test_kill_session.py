@@ -178,6 +178,46 @@ def test_a_query_that_has_changed_since_the_card_is_not_closed(stage: Stage) -> 
     assert stage.row(first.id)["STATE"] == "SLEEP"
 
 
+def test_a_transaction_that_began_after_the_card_is_shown_in_bold_and_pressed_again(stage: Stage) -> None:
+    client = stage.connect(database="depot")
+    number = session_id(client)
+    card = card_of(stage, str(number))
+    assert "Transaction none" in text_of(card)
+    client.begin()
+    with client.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 2")
+    stage.alice.press(card, "Close Session")
+    again = stage.alice.wait_for_change(card, "Nothing was closed: A transaction has begun since the card was shown")
+    bold = [
+        piece["text"]
+        for block in again["blocks"]
+        for part in block.get("elements", [])
+        for piece in part.get("elements", [])
+        if isinstance(piece, dict) and (piece.get("style") or {}).get("bold")
+    ]
+    assert any("A transaction has begun" in text for text in bold)
+    assert "Transaction open (ACTIVE)" in text_of(again)
+    assert "Its open transaction is rolled back" in text_of(again)
+    assert stage.row(number)
+    stage.bob.press(again, "Close Session")
+    stage.alice.wait_for_change(again, "✅ closed")
+    assert stage.row(number) == {}
+    events = [event for event, _ in events_of(stage)]
+    assert events[-7:] == ["request", "confirm", "outcome", "request", "confirm", "intent", "outcome"]
+
+
+def test_the_card_that_was_replaced_can_be_pressed_no_more(stage: Stage) -> None:
+    client = stage.connect()
+    card = card_of(stage, str(session_id(client)))
+    client.begin()
+    stage.alice.press(card, "Close Session")
+    again = stage.alice.wait_for_change(card, "A transaction has begun")
+    stage.alice.press(again, "Cancel")
+    result = stage.alice.wait_for_change(again, "cancelled")
+    assert buttons_of(result) == []
+    assert stage.row(session_id(client))
+
+
 def test_an_idle_session_has_no_query_to_close(stage: Stage) -> None:
     sleeper = stage.connect()
     answer = stage.asks(stage.alice, f"/kill-session {session_id(sleeper)} query", "runs no query")

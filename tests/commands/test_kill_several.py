@@ -175,6 +175,22 @@ def test_several_picked_in_a_list_are_closed_and_the_one_whose_id_changed_hands_
     stage.alice.wait_for_change(everything, "Close 4 sessions: 4 closed")
 
 
+def test_of_several_the_one_in_a_new_transaction_gets_a_card_of_its_own(stage: Stage) -> None:
+    others = sleepers(stage, 2)
+    client = stage.connect()
+    number = session_id(client)
+    card = stage.asks(stage.alice, f"/kill-session {others[0]},{number},{others[1]}", ASKS)
+    client.begin()
+    told = stage.presses(stage.alice, card, "Close Session", "These have changed since the card was shown")
+    result = stage.alice.wait_for_change(card, "2 closed, 1 changed, not closed")
+    assert "A transaction has begun since the card was shown" in text_of(result)
+    assert buttons_of(told)[0] == "Close Session"
+    assert f"Close session {number}?" in text_of(told)
+    stage.alice.press(told, "Close Session")
+    stage.alice.wait_for_change(told, "✅ closed")
+    assert [stage.row(one) for one in (*others, number)] == [{}, {}, {}]
+
+
 def test_a_lock_waiter_among_several_does_not_keep_the_outcome_of_the_others_from_being_shown(stage: Stage) -> None:
     holder = stage.connect(database="depot")
     holder.begin()

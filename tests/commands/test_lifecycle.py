@@ -71,7 +71,7 @@ def pressed(stage: Stage, waiter: Statement) -> Json:
     card = stage.asks(stage.alice, f"/kill-session {waiter.id}", "Nothing is closed without a press")
     stage.alice.press(card, "Close Session")
     folder = stage.bot.log.parent
-    stage.slack.wait_for(lambda: value(folder, "SELECT max(intent_at) FROM closing_targets"), 10, "the intent")
+    stage.slack.wait_for(lambda: value(folder, "SELECT max(answer) FROM closing_targets") == "OK", 10, "the KILL")
     return card
 
 
@@ -123,7 +123,7 @@ def test_a_close_that_takes_longer_is_cut_short_and_the_next_start_finishes_its_
         assert value(tmp_path, "SELECT outcome FROM closing_targets") is None
         waiter.ended()
         with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as store:
-            store.execute("UPDATE closing_requests SET decided_at = decided_at - 100")  # the lease has run out
+            store.execute("UPDATE closing_requests SET lease_until = 0, decided_at = decided_at - 100")
         stage.bot.start()
         stage.alice.wait_for_change(card, lambda m: "The bot was restarted while closing" in text_of(m), timeout=15)
         assert value(tmp_path, "SELECT outcome FROM closing_targets") == "closed"

@@ -77,13 +77,33 @@ def test_the_approvers_press_shows_the_session_first_and_submitting_closes_it(st
 def test_the_dialog_shows_the_session_as_it_is_now_and_what_has_changed(stage: Stage) -> None:
     connection = stage.connect(database="depot")
     card = card_of(stage, session_id(connection))
-    connection.begin()
-    stage.starts(connection, "SELECT SLEEP(60), sku, 'pin 4711' FROM stock FOR UPDATE")
+    stage.starts(connection, "SELECT SLEEP(60), sku, 'pin 4711' FROM stock")
     said = text_of(dialog_of(stage.bob, card, "Close Session"))
     assert "Changed since it was asked for: it was idle, now it runs a query" in said
-    assert "SELECT SLEEP(?), sku, ? FROM stock FOR UPDATE" in said
+    assert "SELECT SLEEP(?), sku, ? FROM stock" in said
     assert "Its running query is stopped." in said
     assert "ACTIVE, Query" in said
+
+
+def test_a_transaction_that_has_begun_is_told_in_the_dialog_and_asked_about_anew(stage: Stage) -> None:
+    connection = stage.connect(database="depot")
+    number = session_id(connection)
+    card = card_of(stage, number)
+    connection.begin()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3")
+    said = text_of(dialog_of(stage.bob, card, "Close Session"))
+    assert "Changed since it was asked for: it has a transaction open" in said
+    assert "Close Session  closes nothing: a transaction has begun or ended since it was asked for." in said
+    assert stage.bob.submit() == {}
+    again = stage.alice.wait_for_change(card, "A transaction has begun since the card was shown")
+    assert stage.row(number)
+    assert "A second person must confirm" in text_of(again)
+    dialog = text_of(dialog_of(stage.bob, again, "Close Session"))
+    assert "Its open transaction is rolled back and the locks are released." in dialog
+    assert stage.bob.submit() == {}
+    stage.alice.wait_for_change(again, "✅ closed")
+    assert stage.row(number) == {}
 
 
 def test_a_query_that_was_asked_for_and_has_moved_on_is_told_in_the_dialog_and_not_closed(stage: Stage) -> None:

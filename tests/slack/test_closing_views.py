@@ -147,7 +147,7 @@ def test_the_result_has_one_outcome_for_each_and_a_sum() -> None:
     asked = request(*numbered(7), untouched=(Untouched(99, None, "is protected."),), matching=40)
     outcomes = [*[Outcome.CLOSED] * 4, Outcome.ALREADY_GONE, Outcome.STILL_RUNNING, Outcome.NOT_SENT]
     message = closing_card.closing_result(done(asked, *outcomes, detail="Because."), full_sql=False)
-    summary = "4 closed, 1 already gone, 1 still running; 34 not touched"
+    summary = "4 closed, 1 already gone, 1 still running, 1 not sent; 33 not touched"
     assert f"Close 7 sessions: {summary}" in said(message)
     assert summary in message.text
     table = table_of({"blocks": message.payload()})
@@ -167,7 +167,7 @@ def test_a_sum_of_queries_counts_those_that_run() -> None:
     asked = request(*numbered(2), *numbered(4, IDLE))
     outcomes = [*[Outcome.QUERY_CLOSED] * 2, *[Outcome.NOT_SENT] * 4]
     message = closing_card.closing_result(done(asked, *outcomes, mode=Mode.QUERY), full_sql=False)
-    assert "Close the queries of 2 sessions: 2 query closed; 4 not touched" in said(message)
+    assert "Close the queries of 2 sessions: 2 query closed, 4 not sent" in said(message)
 
 
 @pytest.mark.parametrize("mode", list(Mode))
