@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from bot.access import Access, Right
 from bot.closing.audit import Audit
-from bot.closing.targets import same_server
+from bot.closing.targets import is_on
 from bot.errors import InputError, NotAllowedError, SessionBotError, TargetError
 from bot.sessions.model import Field, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
@@ -43,9 +43,7 @@ class Wish:
     def fits(self, session: Session) -> bool:
         """Whether this is a session that was meant: exactly that tenant, that address with its port or without."""
         tenant, server = self.named(Field.TENANT), self.named(Field.SERVER)
-        return (tenant is None or session.tenant == tenant) and (
-            server is None or (session.server is not None and same_server(server, session.server))
-        )
+        return (tenant is None or session.tenant == tenant) and (server is None or is_on(session, server))
 
     def named(self, field: Field) -> str | None:
         """Return the value given for that field."""

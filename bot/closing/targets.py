@@ -42,8 +42,7 @@ def find(
     here = [
         one
         for one in found
-        if (tenant is None or one.tenant == tenant)
-        and (wanted.server is None or (one.server is not None and same_server(wanted.server, one.server)))
+        if (tenant is None or one.tenant == tenant) and (wanted.server is None or is_on(one, wanted.server))
     ]
     if not here:
         raise _missing(source, wanted, tenant, found)
@@ -68,6 +67,12 @@ def find(
             f"Session {wanted.id} {idle} To close the session itself: /kill-session {wanted.id}", why=idle
         )
     return session
+
+
+def is_on(session: Session, named: str) -> bool:
+    """Whether a session, or the client that it stands for, is on the server that somebody named."""
+    servers = session.servers or ((session.server,) if session.server is not None else ())
+    return any(same_server(named, server) for server in servers)
 
 
 def same_server(named: str, server: str) -> bool:

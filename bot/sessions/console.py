@@ -103,6 +103,19 @@ class Console:
         asked = (self.dialect.any_session_on(server), self.dialect.server_status(server))
         return any(self._connection.rows(one.sql, one.values) for one in asked if one is not None)
 
+    def with_servers(self, sessions: Sequence[Session]) -> list[Session]:
+        """Add to the clients among these sessions all servers that they are on, and the transaction of any of them."""
+        ids = {one.id for one in sessions if one.client_session}
+        if not ids:
+            return list(sessions)
+        statement = self.dialect.of_clients(sorted(ids))
+        rows = [
+            self.dialect.to_session(self._endpoint.name, row)
+            for row in self._connection.rows(statement.sql, statement.values)
+        ]
+        clients = {_client(one): one for one in as_clients(rows)}
+        return [_joined(one, clients.get(_client(one), one)) for one in sessions]
+
     def alike(self, session: Session, limit: int) -> list[Session]:
         """Return sessions of the same user from the same client, no more than ``limit``, the bot's own left out."""
         tenants = [session.tenant] if session.tenant else None
@@ -213,9 +226,21 @@ def as_clients(rows: Sequence[Session]) -> list[Session]:
     """
     clients: dict[object, list[Session]] = {}
     for row in rows:
-        client = (row.id, row.tenant, row.user, row.proxy_session_id, row.origin)
-        clients.setdefault(client if row.client_session else (row.server, *client), []).append(row)
+        clients.setdefault(_client(row) if row.client_session else (row.server, *_client(row)), []).append(row)
     return [_one_client(members) for members in clients.values()]
+
+
+def _client(session: Session) -> tuple[object, ...]:
+    return session.id, session.tenant, session.user, session.proxy_session_id, session.origin
+
+
+def _joined(session: Session, client: Session) -> Session:
+    return replace(
+        session,
+        servers=client.servers,
+        transaction_id=session.transaction_id or client.transaction_id,
+        transaction_state=session.transaction_state or client.transaction_state,
+    )
 
 
 def _one_client(rows: list[Session]) -> Session:
@@ -224,9 +249,4 @@ def _one_client(rows: list[Session]) -> Session:
     first = max(rows, key=lambda one: (one.active, one.running, one.in_transaction, -one.time))
     servers = tuple(sorted({one.server for one in rows if one.server is not None}))
     holder = next((one for one in rows if one.in_transaction), first)
-    return replace(
-        first,
-        servers=servers,
-        transaction_id=first.transaction_id or holder.transaction_id,
-        transaction_state=first.transaction_state or holder.transaction_state,
-    )
+    return _joined(first, replace(holder, servers=servers))

@@ -53,6 +53,7 @@ class Dialect:
     login_tenant: str | None = None  # the tenant logged in to; None where there are no tenants
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them
+    client: str | None = None  # what names the client of a row that a proxy numbered, NULL for any other row
     cluster: bool = False  # the view lists the sessions of all servers
     single: bool = True  # there is one server only: what its list does not have is not there
     servers_view: str | None = None  # where the cluster's servers are listed
@@ -82,18 +83,42 @@ class Dialect:
 
     def page(
         self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int, *,
-        pinned: bool = False,
+        pinned: bool = False, spread: bool = False,
     ) -> Statement:  # fmt: skip
         """Select one page of sessions that are not the bot's own; ``scope`` names the tenants, None is all.
 
-        ``pinned`` reads what a pin compares as well, and the whole statements.
+        ``pinned`` reads what a pin compares as well, and the whole statements. ``spread`` takes one row of each client
+        that has several (OCEANBASE.md 1.3), the one that does something.
         """
         where, values = self.where(scope, filter_)
         columns = ", ".join(self._columns(None if pinned else LIST_SQL_CHARACTERS, pinned=pinned))
+        rows = f"{self.view} WHERE {where}"
+        if spread and self.client is not None:
+            state, command, time = (self.expressions[name] for name in ("state", "command", "time"))
+            place = f"CONCAT({self.expressions['server']}, '/', {self.expressions['id']})"
+            rows = (
+                f"(SELECT listed.*, ROW_NUMBER() OVER (PARTITION BY COALESCE({self.client}, {place}) "
+                f"ORDER BY {state} = 'ACTIVE' DESC, {command} = 'Sleep', {time}) AS row_of_client "
+                f"FROM {self.view} listed WHERE {where}) clients WHERE row_of_client = 1"
+            )
         return Statement(
-            f"SELECT {columns} FROM {self.view} WHERE {where} ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
+            f"SELECT {columns} FROM {rows} ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
             (*self.own_values, *values, limit, offset),
         )
+
+    def of_clients(self, ids: Sequence[int]) -> Statement:
+        """Select every row of those ids, to know all servers of their clients."""
+        columns = ", ".join(self._columns(LIST_SQL_CHARACTERS, pinned=False))
+        where = f"{self.expressions['id']} IN %s"
+        return Statement(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(ids)))
+
+    def count(self, which: str = "1 = 1") -> str:
+        """Count sessions for which something is so: the rows of one client behind a proxy are one."""
+        rows = f"COALESCE(SUM(CASE WHEN {which} THEN 1 ELSE 0 END), 0)"
+        if self.client is None:
+            return rows
+        client = f"CASE WHEN {which} THEN {self.client} END"
+        return f"({rows} - COUNT({client}) + COUNT(DISTINCT {client}))"
 
     def totals(self, scope: Sequence[str] | None, filter_: SessionFilter) -> Statement:
         """Count the sessions in scope: all, ACTIVE, fitting the filter.
@@ -103,11 +128,14 @@ class Dialect:
         """
         where, values = self.where(scope, SessionFilter())
         matching, matching_values = self._conditions(filter_)
-        state = self.expressions["state"]
+        active = f"{self.expressions['state']} = 'ACTIVE'"
+        # Of a client's rows only one is running; whether some client has several is the last number.
+        several = "0" if self.client is None else f"COUNT({self.client}) - COUNT(DISTINCT {self.client})"
+        times = 1 if self.client is None else 3  # as often as ``count`` names its condition
         return Statement(
-            f"SELECT COUNT(*), COALESCE(SUM({state} = 'ACTIVE'), 0), "
-            f"COALESCE(SUM(CASE WHEN {matching} THEN 1 ELSE 0 END), 0) FROM {self.view} WHERE {where}",
-            (*matching_values, *values),
+            f"SELECT {self.count()}, COALESCE(SUM({active}), 0), {self.count(matching)}, {several} "
+            f"FROM {self.view} WHERE {where}",
+            (*(matching_values * times), *values),
         )
 
     def by_id(self, session_id: int) -> Statement:

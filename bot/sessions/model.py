@@ -190,6 +190,11 @@ class Session:
         return bool(self.proxy_session_id) and self.id < 2**31
 
     @property
+    def observer(self) -> str:
+        """The server that it is on, or all servers of one client; '-' where none is known."""
+        return ", ".join(self.servers) or self.server or "-"
+
+    @property
     def peer_port(self) -> str | None:
         """The client's port, which with the id names the connection; None for a Unix socket."""
         found = _PORT.search(self.peer or "")  # an older version of the bot may not have kept it

@@ -34,6 +34,11 @@ PROTECTED_USERS = frozenset({
     "PUBLIC", "LBACSYS", "ORAAUDITOR",
 })  # fmt: skip
 
+# The rows of one client on the servers that it has touched, where a proxy made the id: bit 31 is clear then.
+_CLIENT = (
+    "CASE WHEN COALESCE(PROXY_SESSID, 0) <> 0 AND ID < 2147483648 "
+    "THEN CONCAT_WS('/', ID, PROXY_SESSID, TENANT, USER) END"
+)
 _NO_SUCH_VIEW = (1146, 1049)  # 1049: no database named oceanbase
 _SYS = "sys"
 _GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
@@ -82,6 +87,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         login_tenant=tenant,
         details=details.read,
         own_address=_address("host_ip()", "mysql_port()"),
+        client=_CLIENT if {"PROXY_SESSID", "SVR_IP", "TENANT"} <= found.columns else None,
         cluster=found.view == _ALL_SERVERS or (found.view == _LAST_RESORT and not seekdb),
         single=seekdb,
         servers_view=servers,

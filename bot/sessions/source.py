@@ -72,15 +72,20 @@ class DataSource:
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
             self._refuse_tenants(dialect, scope)
             totals = dialect.totals(scope, query.filter)
-            total, active, matching = map(int, connection.rows(totals.sql, totals.values)[0])
+            total, active, matching, spread = map(int, connection.rows(totals.sql, totals.values)[0])
             # A page that has emptied since it was asked for is no answer: show the last one.
             page = min(query.page, max(1, -(-matching // query.limit)))
             offset = (page - 1) * query.limit
-            statement = dialect.page(scope, query.filter, query.sort, query.limit, offset, pinned=pinned)
+            statement = dialect.page(
+                scope, query.filter, query.sort, query.limit, offset, pinned=pinned, spread=spread > 0
+            )
             rows = connection.rows(statement.sql, statement.values)
+            sessions = [dialect.to_session(self.name, row) for row in rows]
+            if spread:
+                sessions = self._console(connection, dialect).with_servers(sessions)
             return SessionPage(
                 source=self.name,
-                sessions=tuple(dialect.to_session(self.name, row) for row in rows),
+                sessions=tuple(sessions),
                 total=total,
                 active=active,
                 # The two statements are not one snapshot: never claim fewer than are shown.
@@ -140,7 +145,7 @@ class DataSource:
         def ask(connection: Connection, dialect: Dialect) -> SourceHealth:
             started = monotonic()
             totals = dialect.totals(self._scope(tenants), SessionFilter())
-            total, active, _matching = map(int, connection.rows(totals.sql, totals.values)[0])
+            total, active, *_ = map(int, connection.rows(totals.sql, totals.values)[0])
             return SourceHealth(
                 self.name,
                 milliseconds=(monotonic() - started) * 1000,

@@ -42,7 +42,12 @@ class SessionReference:
 
     def matches(self, session: Session) -> bool:
         """Whether this is still the session that was listed."""
-        return (self.server, self.id, self.check) == (session.server, session.id, _check(session))
+        if self.id != session.id or (self.server != session.server and self.server not in session.servers):
+            return False
+        whole, port, routine = _check(session).split(".")
+        listed, listed_port, in_routine = (*self.check.split("."), "", "")[:3]
+        # While a routine runs, MariaDB shows its definer instead of who logged in: the port names the connection.
+        return whole == listed or bool(port == listed_port and (routine or in_routine) and session.peer_port)
 
 
 def picked(press: Press) -> SessionReference:
@@ -68,5 +73,9 @@ def all_picked(press: Press) -> list[SessionReference]:
 
 
 def _check(session: Session) -> str:
-    text = repr((session.tenant, session.user, session.peer, session.proxy_session_id))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Sum up who it is: whole, by its client's port alone, and whether a routine hides who that is."""
+    # Each server that a proxy's client has touched sees another connection of the proxy.
+    peer = session.origin if session.client_session else session.peer
+    parts = (session.tenant, session.user, peer, session.proxy_session_id), (session.tenant, session.peer_port)
+    whole, port = (hashlib.sha256(repr(part).encode()).hexdigest()[:12] for part in parts)
+    return f"{whole}.{port}.{'r' if session.definer else ''}"

@@ -17,8 +17,9 @@ from bot.sessions import kill
 from bot.sessions.console import Console
 from bot.sessions.details import Reach
 from bot.sessions.kill import Answer, NotSent, Sent, Why
-from bot.sessions.model import Mode, Pin, Session
+from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.source import DataSource
+from bot.slack.references import SessionReference
 from tests.cluster import BOT, Cluster
 from tests.conftest import leave_out
 from tests.odp import Odp
@@ -420,3 +421,52 @@ def test_the_bots_own_server_is_known_on_a_direct_connection(cluster: Cluster, c
     with cluster_source().console() as console:
         assert console.own_server() == f"127.0.0.1:{cluster.database.port}"
     assert BOT.endswith("@sys")
+
+
+def test_a_list_shows_one_client_behind_a_proxy_once_and_counts_it_once(cluster: Cluster, cluster_source: Make) -> None:
+    client = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    number = session_id(client)
+    cluster.place(number, server="10.0.0.2", port=2881, proxy="10.9.0.1:33099", client="10.0.3.9")
+    other = cluster.connect("app@shop")
+    here = f"127.0.0.1:{cluster.database.port}"
+    prod = cluster_source()
+    page = prod.page(SessionQuery(), None)
+    assert sorted(one.id for one in page.sessions) == sorted([number, session_id(other)])
+    assert (page.total, page.matching) == (2, 2)
+    (listed,) = (one for one in page.sessions if one.id == number)
+    assert set(listed.servers) == {here, "10.0.0.2:2881"}
+    assert listed.observer == ", ".join(listed.servers)
+    for server in (here, "10.0.0.2"):
+        found = Condition(Field.SERVER, Operator.CONTAINS, (server,))
+        narrowed = prod.page(SessionQuery(filter=SessionFilter((found,))), None)
+        assert number in [one.id for one in narrowed.sessions]
+        assert narrowed.matching == len(narrowed.sessions)
+    pages = [prod.page(SessionQuery(limit=1, page=number), None) for number in (1, 2)]
+    assert len({one.id for page in pages for one in page.sessions}) == 2
+
+
+def test_a_client_that_was_picked_is_known_again_by_the_row_of_any_of_its_servers(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    client = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    number = session_id(client)
+    prod = cluster_source()
+    (one_row,) = prod.find(number, None)
+    cluster.place(number, server="10.0.0.2", port=2881, proxy="10.9.0.1:33099", client="10.0.3.9")
+    (both,) = prod.find(number, None)
+    assert SessionReference.of(one_row).matches(both)
+    assert SessionReference.of(both).matches(both)
+    assert not SessionReference.of(one_row).matches(replace(both, user="other"))
+
+
+def test_a_session_that_was_picked_inside_a_routine_is_known_again_after_it(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    client = cluster.connect("app@shop")
+    (session,) = cluster_source().find(session_id(client), None)
+    port = session.peer_port
+    inside = replace(session, user="in a routine of owner", definer="owner", peer=f"%:{port}", origin=f"%:{port}")
+    assert SessionReference.of(inside).matches(session)
+    assert SessionReference.of(session).matches(inside)
+    assert not SessionReference.of(inside).matches(replace(session, peer="10.0.0.1:9"))
+    assert not SessionReference.of(session).matches(replace(session, user="other"))

@@ -128,7 +128,7 @@ def _facts(request: ClosingRequest) -> list[parts.Line]:
 def _session_facts(session: Session, before: list[tuple[str, str]]) -> list[parts.Line]:
     state = f"{session.state}, {session.command}, for {parts.seconds(session.time)}"
     rows = (
-        [*before, ("Tenant", session.tenant or "-"), ("observer", session.server or "-")],
+        [*before, ("Tenant", session.tenant or "-"), ("observer", session.observer)],
         [("User", session.user or "-"), ("Source", session.origin), ("OBProxy", session.proxy or "-")],
         [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
         [("Status", state)],

@@ -112,7 +112,7 @@ def _one_target(target: Target, now: Session | None) -> kit.Block:
     rows = [
         parts.facts([("Session ID", str(now.id)), ("User", now.user or "-"), ("Source", now.origin)]),
         parts.facts(
-            [("Tenant", now.tenant or "-"), ("Database Name", now.database or "-"), ("observer", now.server or "-")]
+            [("Tenant", now.tenant or "-"), ("Database Name", now.database or "-"), ("observer", now.observer)]
         ),
         parts.facts([("Status", state)]),
         parts.facts([("Transaction", closing_words.transaction(now))]),

@@ -44,7 +44,7 @@ def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
                 ]
             )
         names = [("User", session.user), ("Source", session.origin), ("Tenant", session.tenant)]
-        names += [("Database Name", session.database), *([("observer", session.server)] if servers else [])]
+        names += [("Database Name", session.database), *([("observer", session.observer)] if servers else [])]
         rows.append(parts.facts([("Session ID", str(session.id)), *((label, _name(text)) for label, text in names)]))
         state = f"{_name(session.state)}, {_name(session.command)}, for {parts.seconds(session.time)}"
         rows.append(parts.facts([("Status", state), ("Transaction", _name(closing_words.transaction(session)))]))
@@ -112,7 +112,7 @@ def _decided(request: ClosingRequest) -> bool:
 
 
 def _several_servers(request: ClosingRequest) -> bool:
-    return len({target.session.server for target in request.targets}) > 1
+    return len({target.session.observer for target in request.targets}) > 1
 
 
 def _sql(session: Session, *, full_sql: bool) -> str:

@@ -85,7 +85,7 @@ def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, st
     more: list[list[tuple[str, object]]] = [
         [("SQL ID", session.sql_id), ("Trace ID", session.trace_id)],
         [("Plan ID", details.plan_id), ("Memory", _bytes(session.memory))],
-        [("observer", session.server), ("OBProxy", session.proxy)],
+        [("observer", session.observer), ("OBProxy", session.proxy)],
         [("Proxy Session ID", session.proxy_session_id), ("Master Session ID", session.master_session_id)],
         [(label, without_secrets(said or "")) for label, said in _client_says(session)],
     ]

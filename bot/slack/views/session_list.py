@@ -61,7 +61,7 @@ COLUMNS = (
     Column("Command", lambda s, _f, _w: s.command),
     Column("Execution Time (s)", lambda s, _f, _w: f"{s.time:.1f}", number=True, cuttable=False),
     Column("Status", lambda s, _f, _w: s.state),
-    Column("observer", lambda s, _f, _w: s.server or "-"),
+    Column("observer", lambda s, _f, _w: s.observer),
     Column("OBProxy", lambda s, _f, _w: s.proxy or "-"),
 )
 TENANT = Column("Tenant", lambda s, _f, _w: s.tenant or "-")

@@ -83,7 +83,7 @@ def _facts(session: Session) -> kit.Block:
         ("Tenant", session.tenant or "-"),
         ("Source", session.origin),
         ("Database Name", session.database or "-"),
-        ("observer", session.server or "-"),
+        ("observer", session.observer),
         ("OBProxy", session.proxy or "-"),
         ("Status", f"{session.state}, {session.command}, {parts.seconds(session.time)}"),
         ("Transaction", session.transaction_state or ("none" if session.transaction_known else "not known")),
