@@ -7,6 +7,7 @@ that (or like the ``SLACK_…`` variables) and hold a value each. Environment be
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -86,14 +87,16 @@ def _store_url(url: SecretStr) -> SecretStr:
 
 def _host(host: str) -> str:
     """Take a name or an address alone: whoever writes a URL here may have written a password in it."""
-    try:
+    with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)
-    except ValueError:
-        if not host.isprintable() or not re.fullmatch(r"[^\s/@:?#\[\]]+", host):
-            raise ValueError(
-                "a host is a name or an address and nothing else; port, user and password have keys of their own"
-            ) from None
-    return host
+        return host
+    try:
+        host.encode("idna")  # as who resolves it does: "db..example" is no name
+        if host.isprintable() and re.fullmatch(r"[^\s/@:?#\[\]]+", host):
+            return host
+    except UnicodeError:
+        pass
+    raise ValueError("a host is a name or an address and nothing else; port, user and password have keys of their own")
 
 
 def _web_address(text: str) -> str:

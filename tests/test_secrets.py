@@ -101,7 +101,8 @@ def test_a_password_of_half_a_character_is_named_and_not_shown(monkeypatch: pyte
     "host",
     [
         f"mysql://user:{SECRET}@db", f"user:{SECRET}@db", f"{SECRET}@db", f"db:{SECRET}", f"db/{SECRET}",
-        f"db {SECRET}", f"[{SECRET}]", f"db?{SECRET}", f"db#{SECRET}", "",
+        f"db {SECRET}", f"[{SECRET}]", f"db?{SECRET}", f"db#{SECRET}", "", "db..example",
+        "d" * 64,
     ],
 )  # fmt: skip
 def test_a_host_with_more_in_it_is_named_and_not_shown(host: str) -> None:

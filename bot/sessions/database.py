@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -273,8 +272,10 @@ def login(tls: Tls, *, password: str = "", **arguments: Any) -> pymysql.Connecti
                 failures.HANDSHAKE_FAILED, f"no TLS connection came about ({cause.reason})"
             ) from error
         raise
-    except (ValueError, LookupError, AttributeError, TypeError, RuntimeError, struct.error) as error:
-        # What PyMySQL does with a greeting that is none, a host that is no name, a plugin that it has only half.
+    except (pymysql.Error, OSError, UnsafeConnectionError):
+        raise
+    except Exception as error:
+        # PyMySQL stumbles in many ways: over a greeting that is none, a host that is no name, a plugin it has half.
         raise pymysql.err.OperationalError(
             failures.HANDSHAKE_FAILED, "what it says is no login that the bot understands"
         ) from error
