@@ -63,11 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs.add_parser("check", help="read the configuration, connect to everything, say what works and what does not")
     verbs.add_parser("demo", help="start an embedded OceanBase, a page like Slack and the bot on this machine")
     verb = parser.parse_args(arguments).verb
+    sys.excepthook = logs.ended
     return {"run": run, "check": check, "demo": demo}[verb]()
 
 
 def check() -> int:
     """Try everything the configuration names; 0 when all of it works."""
+    logs.set_up()
     loaded = load()
     reports = checks.everything(loaded, slack_client(loaded.slack) if loaded.slack else None, data_source)
     for ok, text in reports:
@@ -119,7 +121,7 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
     if identity is None:
         server.stop()
         return 0
-    store = RecordedStore(settings.store.url.get_secret_value(), metrics.concluded)
+    store = RecordedStore(settings.store.url.get_secret_value(), metrics.concluded, settings.store.encryption)
     secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
     bot = SessionBot(client, identity, secret, metrics)
     running = _Running(bot, client, identity, slack, store, grace, metrics, health, seen)
@@ -235,8 +237,8 @@ class _Running:
         at_start = "is read at the start only; restart the bot to change it"
         if loaded.slack != self._slack:
             problems.append(f"SLACK_…, PORT, HEALTH_PORT: what reaches Slack {at_start}")
-        if loaded.settings.store != before.store:
-            problems.append(f"store.url: {at_start}")
+        changed = [key for key, value in before.store if getattr(loaded.settings.store, key) != value]
+        problems += [f"store.{key}: {at_start}" for key in changed]
         others = {name: one for name, one in loaded.data_sources.items() if one != before.data_sources.get(name)}
         return problems + checks.refused_logins(others, data_source)
 

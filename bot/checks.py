@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -12,7 +13,7 @@ from bot.closing import record
 from bot.closing.store import Store
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
 from bot.sessions.source import DataSource
-from bot.settings import DataSourceSettings, Loaded
+from bot.settings import DataSourceSettings, Loaded, Settings
 from bot.slack.patience import impatient
 
 SOURCES_AT_ONCE = 16
@@ -70,7 +71,7 @@ def _slack(client: WebClient | None) -> list[Report]:
             answer = client.auth_test()
     except SlackApiError as error:
         return [(False, f"SLACK_BOT_TOKEN: Slack refuses it ({error.response.get('error')}); install the app anew")]
-    except (SlackClientError, OSError) as error:
+    except (SlackClientError, OSError, HTTPException) as error:
         return [(None, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")]
     return [(True, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
 
@@ -78,22 +79,19 @@ def _slack(client: WebClient | None) -> list[Report]:
 def _store(loaded: Loaded) -> list[Report]:
     if loaded.settings is None:
         return []
-    url = loaded.settings.store.url.get_secret_value()
-    try:
-        store = Store(url)
-    except StoreError as error:
-        return [(False, f"store.url: {error}")]
+    store = _store_of(loaded.settings)
     try:
         store.create()
         with store.reading() as connection:
             number, chained = record.newest(connection)
+        safety = store.safety()
     except StoreError as error:
         # A file that cannot be made is a wrong setting; a server may be away and come back.
-        return [(False if url.startswith("sqlite") else None, f"store.url: {error}")]
+        return [(None if store.shared else False, f"store.url: {error}")]
     finally:
         store.close()
     newest = f"; the newest is number {number}, {chained[:16]}" if number else ""
-    return [(True, f"store: requests and records can be written{newest}")]
+    return [(True, f"store: requests and records can be written{newest}{safety and f'; {safety}'}")]
 
 
 def _record(loaded: Loaded) -> list[Report]:
@@ -101,7 +99,7 @@ def _record(loaded: Loaded) -> list[Report]:
     if loaded.settings is None:
         return []
     try:
-        store = Store(loaded.settings.store.url.get_secret_value())
+        store = _store_of(loaded.settings)
         try:
             with store.reading() as connection:
                 problems = record.problems(connection)
@@ -111,3 +109,7 @@ def _record(loaded: Loaded) -> list[Report]:
         return []  # told with the store itself
     wrong: list[Report] = [(False, f"store: {problem} since it was written") for problem in problems]
     return wrong or [(True, "store: no record was changed or removed since it was written")]
+
+
+def _store_of(settings: Settings) -> Store:
+    return Store(settings.store.url.get_secret_value(), settings.store.encryption)

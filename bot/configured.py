@@ -18,7 +18,9 @@ from bot.slack.patience import Patience
 
 def data_source(name: str, source: DataSourceSettings, visited: Visited | None = None) -> DataSource:
     """Make a data source; ``visited`` is told of each use of its connections."""
-    endpoint = Endpoint.of(name, source.host, source.port, source.user, source.password.get_secret_value())
+    endpoint = Endpoint.of(
+        name, source.host, source.port, source.user, source.password.get_secret_value(), source.encryption
+    )
     networks = tuple(sorted(source.protected_sources, key=str))
     protected = Protected(source.protected_users, source.protected_modules, networks)
     return DataSource(endpoint, DataSourceOptions(source.tenants, protected, source.kind), visited)

@@ -16,6 +16,7 @@ SessionBotError
     ├── DataSourceTimeoutError
     ├── ConnectionLostError     the connection broke under a statement
     ├── LoginRefusedError
+    │   └── UnsafeConnectionError  the bot itself does not log in: not as safe as the configuration wants it
     ├── PrivilegeMissingError
     ├── UnknownSessionError     the server knows no session of that id (1094)
     ├── NotSessionOwnerError    the server refuses to let this login close it (1095)
@@ -132,6 +133,10 @@ class ConnectionLostError(DataSourceError):
 
 class LoginRefusedError(DataSourceError):
     """User, password, tenant or cluster are not accepted (OceanBase answers 1045 for all of them)."""
+
+
+class UnsafeConnectionError(LoginRefusedError):
+    """The server is not as safe to log in to as the setting ``tls`` wants; the password was not sent."""
 
 
 class PrivilegeMissingError(DataSourceError):

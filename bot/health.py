@@ -18,6 +18,7 @@ from bot.errors import (
     LoginRefusedError,
     PrivilegeMissingError,
     SessionBotError,
+    UnsafeConnectionError,
 )
 
 FRESH = 5.0  # seconds for which an answer of a part is good enough
@@ -36,6 +37,7 @@ _WORDS: dict[type[SessionBotError], str] = {
     ConnectionLostError: "connection lost",
     DataSourceTimeoutError: "no answer in time",
     DataSourceUnreachableError: "unreachable",
+    UnsafeConnectionError: "not safe to log in to",
     LoginRefusedError: "login refused",
     PrivilegeMissingError: "privilege missing",
 }

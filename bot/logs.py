@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from bot.slack.text import visible
 
 # Whatever gets into a line by another way: tokens, and URLs beyond their host (response URLs, tickets, logins).
 _TOKEN = re.compile(r"\bx(?:ox[a-z]|app|oxe\.xox[bp])-[\w.-]+")
-_URL = re.compile(r"\b([a-z][a-z0-9+]{1,20}://)(?:[^\s/@'\"]*@)?([^\s/'\"]*)(?:/[^\s'\"]*)?")
+_URL = re.compile(r"\b([a-z][a-z0-9+]{1,20}://)(?:[^\s/]*@)?([^\s/'\"]*)(?:/[^\s'\"]*)?")
 
 FRAMES = 12  # the last calls of an exception are told
 
@@ -59,6 +60,14 @@ def set_up() -> None:
     threading.excepthook = lambda ended: log.error("a thread ended", exc_info=ended.exc_value)
 
 
+def ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell, as the interpreter's last word, what ended the process: as a line of the log does, without its text."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"session-bot ended, and the fault is its own: {_told(error)}", file=sys.stderr)  # noqa: T201  # as said
+
+
 def masked(text: str) -> str:
     """Hide tokens, and of URLs all but the host."""
     return _URL.sub(r"\1\2", _TOKEN.sub("[token]", text))
@@ -69,16 +78,20 @@ def _where(_logger: object, _method: str, event: Event) -> Event:
     info = event.pop("exc_info", None)
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
-        told = []
-        while error is not None:
-            frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
-            told.append(
-                f"{type(error).__qualname__} at "
-                + " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
-            )
-            error = error.__cause__ or error.__context__
-        event["exception"] = "; raised from ".join(told)
+        event["exception"] = _told(error)
     return event
+
+
+def _told(error: BaseException | None) -> str:
+    told = []
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+        told.append(
+            f"{type(error).__qualname__} at "
+            + " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
+        )
+        error = error.__cause__ or error.__context__
+    return "; raised from ".join(told)
 
 
 def _without_empty(_logger: object, _method: str, event: Event) -> Event:

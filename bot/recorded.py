@@ -8,13 +8,14 @@ from datetime import datetime
 
 from bot.closing.model import ClosingRequest, Finding
 from bot.closing.store import Store
+from bot.sessions.tls import PREFERRED, Tls
 
 
 class RecordedStore(Store):
     """``concluded`` is told the outcomes that are on record, for metrics."""
 
-    def __init__(self, url: str, concluded: Callable[[Iterable[Finding]], None]) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, concluded: Callable[[Iterable[Finding]], None], tls: Tls = PREFERRED) -> None:
+        super().__init__(url, tls)
         self._concluded = concluded
         self._created = False
         self._creating = threading.Lock()

@@ -7,6 +7,7 @@ that (or like the ``SLACK_…`` variables) and hold a value each. Environment be
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, cast
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -38,8 +40,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from bot.errors import ConfigurationError
+from bot.closing.url import read as read_store_url
+from bot.errors import ConfigurationError, StoreError
 from bot.sessions.model import MAX_LIMIT
+from bot.sessions.tls import Tls, TlsMode
 
 PREFIX = "SESSION_BOT__"
 DEFAULT_FILE = "session-bot.toml"
@@ -57,11 +61,56 @@ def _duration(value: object) -> object:
 
 def _token(start: str) -> Callable[[SecretStr], SecretStr]:
     def check(token: SecretStr) -> SecretStr:
-        if not token.get_secret_value().startswith(start):
+        # Of anything else no header can be made, and who tries to quotes it.
+        if not re.fullmatch(rf"{start}[!-~]+", token.get_secret_value()):
             raise ValueError(start)
         return token
 
     return check
+
+
+def _password(password: SecretStr) -> SecretStr:
+    try:
+        password.get_secret_value().encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character, which no server can be sent") from None
+    return password
+
+
+def _store_url(url: SecretStr) -> SecretStr:
+    try:
+        read_store_url(url.get_secret_value())
+    except StoreError as error:
+        raise ValueError(error.sentence) from None
+    return url
+
+
+def _host(host: str) -> str:
+    """Take a name or an address alone: whoever writes a URL here may have written a password in it."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return host
+    try:
+        host.encode("idna")  # as who resolves it does: "db..example" is no name
+        if host.isprintable() and re.fullmatch(r"[^\s/@:?#\[\]]+", host):
+            return host
+    except UnicodeError:
+        pass
+    raise ValueError("a host is a name or an address and nothing else; port, user and password have keys of their own")
+
+
+def _web_address(text: str) -> str:
+    """Take a URL whose host and port can be made out, as an HTTP client will have to. Raises ``ValueError``."""
+    parts = urlsplit(text)
+    if not (text.isascii() and text.isprintable()) or " " in text or not parts.hostname or parts.port == 0:
+        raise ValueError
+    return text
+
+
+def _api_url(url: str) -> str:
+    if not re.fullmatch(r"https?://.+/api/", url) or "@" in _web_address(url):
+        raise ValueError
+    return url
 
 
 def _slack_id(value: str) -> str:
@@ -92,16 +141,39 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class DataSourceSettings(_Strict):
+class _Encrypted(_Strict):
+    """How a server is logged in to; ``Tls`` says what each mode means."""
+
+    tls: TlsMode = "preferred"
+    tls_ca: Annotated[str | None, Field(min_length=1)] = None  # a file; None: the CAs that this machine trusts
+
+    @field_validator("tls_ca")
+    @classmethod
+    def _usable(cls, file: str | None, others: ValidationInfo) -> str | None:
+        if others.data.get("tls", "verified") != "verified":
+            raise ValueError('no certificate is looked at unless tls = "verified"')
+        try:
+            Tls("verified", file).context()
+        except (OSError, ValueError):
+            raise ValueError("it names no file that can be read and holds a certificate in PEM") from None
+        return file
+
+    @property
+    def encryption(self) -> Tls:
+        """The two settings as one."""
+        return Tls(self.tls, self.tls_ca)
+
+
+class DataSourceSettings(_Encrypted):
     """One endpoint; see DESIGN.md section 5 for the meaning of each key."""
 
     kind: Literal["auto", "oceanbase", "seekdb", "mysql"] = "auto"  # "mysql" is MariaDB as well
-    host: Annotated[str, Field(min_length=1)]
+    host: Annotated[str, AfterValidator(_host)]
     port: Annotated[
         int, Field(ge=1, le=65535, default_factory=lambda so_far: 3306 if so_far.get("kind") == "mysql" else 2881)
     ]
     user: Annotated[str, Field(min_length=1)]
-    password: SecretStr = SecretStr("")
+    password: Annotated[SecretStr, AfterValidator(_password)] = SecretStr("")
     tenants: Names | None = None
     approval: ApprovalName = "requester"
     tenant_approval: dict[str, ApprovalName] = {}  # for sessions of these tenants instead
@@ -140,10 +212,10 @@ class ClosingSettings(_Strict):
     require_reason: bool = False
 
 
-class StoreSettings(_Strict):
-    """Where requests and records are kept: any URL that SQLAlchemy takes."""
+class StoreSettings(_Encrypted):
+    """Where requests and records are kept; ``bot.closing.url`` says which URLs there are."""
 
-    url: SecretStr = SecretStr("sqlite:///session-bot.db")
+    url: Annotated[SecretStr, AfterValidator(_store_url)] = SecretStr("sqlite:///session-bot.db")
     keep: Annotated[Duration, Field(ge=timedelta(days=1))] | None = None  # older records are let go; None: never
 
 
@@ -156,8 +228,10 @@ class SlackSettings(BaseSettings):
 
     bot_token: Annotated[SecretStr, AfterValidator(_token("xoxb-"))]
     app_token: Annotated[SecretStr, AfterValidator(_token("xapp-"))] | None = None
-    signing_secret: Annotated[Annotated[SecretStr, Field(min_length=8)] | None, Field(validate_default=True)] = None
-    api_url: Annotated[str, Field(pattern=r"^https?://.+/api/$")] = "https://slack.com/api/"
+    signing_secret: Annotated[
+        Annotated[SecretStr, Field(min_length=8), AfterValidator(_token(""))] | None, Field(validate_default=True)
+    ] = None
+    api_url: Annotated[str, AfterValidator(_api_url)] = "https://slack.com/api/"
     # Where the bot listens: in HTTP mode for Slack as well, in Socket Mode for health and metrics if at all.
     port: Annotated[int, Field(ge=1, le=65535, validation_alias="PORT")] = 3000
     health_port: Annotated[int | None, Field(ge=1, le=65535, validation_alias="HEALTH_PORT")] = None
@@ -237,6 +311,7 @@ def load() -> Loaded:
     named = os.environ.get("SESSION_BOT_SECRETS")
     if named and _secrets_folder() is None:
         problems.append(f"SESSION_BOT_SECRETS: there is no directory {named}")
+    problems += _unusable_proxy()
     slack = _load_slack(problems)
     raw = _merge(_file(problems), _environment(problems))
     settings = _validate(raw, problems)
@@ -259,11 +334,26 @@ def _load_slack(problems: list[str]) -> SlackSettings | None:
     return None
 
 
+_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")  # slack_sdk takes the first that is set
+
+
+def _unusable_proxy() -> list[str]:
+    """Find out whether Slack's client can make out the proxy, in whose URL a password may stand."""
+    name = next((one for one in _PROXY_VARIABLES if os.environ.get(one)), None)
+    if name is None or not os.environ[name].strip():
+        return []
+    try:
+        _web_address(os.environ[name] if "://" in os.environ[name] else f"http://{os.environ[name]}")
+    except ValueError:
+        return [f"{name}: it is no address of a proxy, such as http://USER:PASSWORD@HOST:PORT"]
+    return []
+
+
 _SLACK_HINTS = {
-    "SLACK_BOT_TOKEN": "set it to the app's Bot User OAuth Token, which starts with xoxb-",
-    "SLACK_APP_TOKEN": "set it to an app-level token with connections:write, which starts with xapp-",
+    "SLACK_BOT_TOKEN": "set it to the app's Bot User OAuth Token, which starts with xoxb- and has no blank",
+    "SLACK_APP_TOKEN": "set it to an app-level token with connections:write, which starts with xapp- and has no blank",
     "SLACK_SIGNING_SECRET": "set it to the app's Signing Secret, from its Basic Information",
-    "SLACK_API_URL": "it must start with http:// or https:// and end in /api/",
+    "SLACK_API_URL": "it must start with http:// or https:// and end in /api/, with a host between and no login",
     "PORT": "it is the port that Slack's requests come to in HTTP mode, a number from 1 to 65535",
     "HEALTH_PORT": "it is the port of /healthz and /metrics in Socket Mode, a number from 1 to 65535",
 }
@@ -277,7 +367,10 @@ _MODE_HINTS = {
 
 def _secrets_folder() -> Path | None:
     named = os.environ.get("SESSION_BOT_SECRETS")
-    return Path(named) if named and Path(named).is_dir() else None
+    try:
+        return Path(named) if named and Path(named).is_dir() else None
+    except OSError:  # as of a name that is too long
+        return None
 
 
 def _secrets(settings_cls: type[BaseSettings]) -> NestedSecretsSettingsSource:
@@ -321,8 +414,11 @@ def _file(problems: list[str]) -> dict[str, Any]:
             problems.append(f"SESSION_BOT_CONFIG: there is no file {path}")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path}: cannot be read ({error.__class__.__name__})")
-    except tomllib.TOMLDecodeError as error:
-        problems.append(f"{path}: is no valid TOML, {error}")
+    except (ValueError, RecursionError) as error:
+        # Where it is wrong, not what is there: a password may stand in that line. Numbers of thousands of digits
+        # and brackets within brackets are no TOMLDecodeError.
+        where = re.search(r"\((at line \d+, column \d+|at end of document)\)$", str(error))
+        problems.append(f"{path}: is no valid TOML{f' {where[1]}' if where else ''}")
     return {}
 
 
@@ -363,6 +459,8 @@ def _sentence(kind: str, message: str) -> str:
         return "there is no such setting"
     if kind == "missing":
         return "is missing"
+    if kind == "string_type":
+        return "is no text; put it in quotes"
     return message.removeprefix("Value error, ")
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from bot.closing.store import Store
 from bot.settings import load
+from tests.certificates import Authority
 from tests.documents import blocks, document, rows, section, sentences
 from tests.image import clean
 from tests.running_bot import ROOT
@@ -38,7 +39,7 @@ def test_a_configuration_that_is_shown_is_taken(toml: str, tmp_path: Path, monke
     for name in os.environ.keys() - clean().keys():
         monkeypatch.delenv(name)
     file = tmp_path / "shown.toml"
-    file.write_text(toml, encoding="utf-8")
+    file.write_text(toml.replace("/etc/session-bot/ca.pem", str(Authority(tmp_path).file)), encoding="utf-8")
     monkeypatch.setenv("SESSION_BOT_CONFIG", str(file))
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-1")
     monkeypatch.setenv("SLACK_APP_TOKEN", "xapp-1")

@@ -24,7 +24,7 @@ MAY = {
     "bot.server": {"bot.errors"},
     "bot.health": {"bot.errors"},
     "bot.metrics": {"bot.sessions", "bot.closing"},
-    "bot.recorded": {"bot.closing"},
+    "bot.recorded": {"bot.sessions", "bot.closing"},
     "bot.observed": set(),
     "bot.deliveries": {"bot.errors", "bot.slack"},
     "bot.app": {

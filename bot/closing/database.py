@@ -13,29 +13,34 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.closing import record, tables
-from bot.errors import StoreError
+from bot.closing import record, tables, url
+from bot.errors import StoreError, UnsafeConnectionError
+from bot.sessions.database import login, safety
+from bot.sessions.tls import PREFERRED, Tls
 
 
 class StoreDatabase:
-    """SQLite, or a MySQL-compatible server. Every method raises ``StoreError`` when it does not answer."""
+    """SQLite, or a MySQL-compatible server. Every method raises ``StoreError`` when it does not answer.
 
-    def __init__(self, url: str) -> None:
-        try:
-            parsed = sa.engine.make_url(url)
-            self.opened = datetime.now(UTC)
-            self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
-            options: dict[str, Any] = {"connect_args": {"timeout": 5}}
-            if self.shared:
-                options = {
-                    "connect_args": {"connect_timeout": 3, "read_timeout": 6},
-                    "pool_pre_ping": True,
-                    "isolation_level": "READ COMMITTED",  # whoever waited for a lock must see what it was held for
-                }
-            self._engine = sa.create_engine(parsed, **options)
-        except (SQLAlchemyError, ImportError) as error:
-            raise StoreError(f"The store's URL is not usable: {type(error).__name__}. See [store] url.") from error
-        if not self.shared:
+    ``tls`` is how a server is logged in to; a file needs none of it.
+    """
+
+    def __init__(self, address: str, tls: Tls = PREFERRED) -> None:
+        parsed = url.read(address)
+        self.opened = datetime.now(UTC)
+        self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
+        self._tls = tls
+        options: dict[str, Any] = {"connect_args": {"timeout": 5}}
+        if self.shared:
+            options = {
+                "connect_args": {"connect_timeout": 3, "read_timeout": 6},
+                "pool_pre_ping": True,
+                "isolation_level": "READ COMMITTED",  # whoever waited for a lock must see what it was held for
+            }
+        self._engine = sa.create_engine(parsed, **options)
+        if self.shared:
+            sa.event.listen(self._engine, "do_connect", self._log_in)
+        else:
             sa.event.listen(self._engine, "connect", _sqlite_durable)
 
     @property
@@ -63,6 +68,20 @@ class StoreDatabase:
         file = self._engine.url.database if self._engine.url.get_backend_name() == "sqlite" else None
         if file and file != ":memory:" and not Path(file).exists():
             raise StoreError("The store's file is gone. Put it back, or restart the bot. Check [store] url.")
+
+    def safety(self) -> str:
+        """Connect and say how the connection is encrypted; '' for a file."""
+        if not self.shared:
+            return ""
+        with self.reading() as connection:
+            return safety(connection.connection.dbapi_connection)
+
+    def _log_in(self, _dialect: object, _record: object, _positional: object, named: dict[str, Any]) -> Any:
+        """Log in as to a data source, in the place of SQLAlchemy: the password goes only where ``tls`` lets it."""
+        try:
+            return login(self._tls, **named)
+        except UnsafeConnectionError as error:
+            raise StoreError(f"The store's database {error}") from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:

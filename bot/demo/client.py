@@ -13,6 +13,8 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
 
+from bot.demo.endpoint import as_sent
+
 LOOK_EVERY = 0.25  # seconds between two looks of an idle client at its socket, as a pool's validation does
 
 
@@ -161,7 +163,7 @@ class Client:
         self._socket.settimeout(None)
         connection = pymysql.connect(
             user=account.user,
-            password=account.password,
+            password=as_sent(account.password),
             database=account.database,
             autocommit=True,
             ssl_disabled=True,  # the socket below stays ours

@@ -36,6 +36,11 @@ def read_endpoint(url: str) -> Endpoint:
     return Endpoint(parts.hostname, port, unquote(parts.username), unquote(parts.password or ""))
 
 
+def as_sent(password: str) -> bytes:
+    """Return a password as databases take it; PyMySQL would send a text as Latin-1, and quote one that is none."""
+    return password.encode("utf-8", "surrogateescape")
+
+
 def check_login(endpoint: Endpoint) -> None:
     """Log in and out, or raise UnusableDatabase with the reason."""
     try:
@@ -43,7 +48,7 @@ def check_login(endpoint: Endpoint) -> None:
             host=endpoint.host,
             port=endpoint.port,
             user=endpoint.user,
-            password=endpoint.password,
+            password=as_sent(endpoint.password),
             connect_timeout=5,
             read_timeout=5,
         )

@@ -12,6 +12,7 @@ from typing import Self
 import pymysql
 
 from bot.demo.client import Account, Client, EventLog
+from bot.demo.endpoint import as_sent
 from bot.demo.shop import create_databases, create_users
 
 # By default OceanBase ends every statement after 10 s, MariaDB the wait for a row after 50 s.
@@ -101,7 +102,7 @@ class Workload:
         host, port = self._endpoint
         user, password = self._creator
         connection = pymysql.connect(
-            host=host, port=port, user=user, password=password, connect_timeout=5, read_timeout=60
+            host=host, port=port, user=user, password=as_sent(password), connect_timeout=5, read_timeout=60
         )
         try:
             create_databases(connection)

@@ -1,11 +1,12 @@
-"""Pooled connections to one data source. The only file that knows PyMySQL.
+"""Pooled connections to one data source, and logging in, for the store as well. The only file that knows PyMySQL.
 
-Whatever the driver raises leaves this file as one of ``bot.errors`` with a sentence for people.
+Whatever the driver raises leaves this file as one of ``bot.errors`` with a sentence for people, but for ``login``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pymysql
+from pymysql.constants import CLIENT
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from bot.errors import BusyError, ConnectionLostError, DataSourceError, DataSourceTimeoutError
+from bot.errors import (
+    BusyError,
+    ConnectionLostError,
+    DataSourceError,
+    DataSourceTimeoutError,
+    UnsafeConnectionError,
+)
 from bot.sessions import failures
 from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT, Endpoint
+from bot.sessions.tls import Tls
 
 Value = str | int | float | None
 Row = tuple[Any, ...]
@@ -30,6 +39,10 @@ WAITING = 24
 
 # "Too many connections", of a server or of a user (5271 is OceanBase's own, OCEANBASE.md section 4).
 _TOO_MANY = (1040, 1203, 1226, 5271)
+
+# Login plugins that hand the password itself to whoever asks: as it stands, or encrypted with a key of the asker's.
+# So does the long form of caching_sha2_password, which a MySQL asks for after each start: docs/threat-model.md.
+_ASK_FOR_THE_PASSWORD = ("mysql_clear_password", "dialog", "sha256_password")
 
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
 
@@ -55,6 +68,11 @@ class Connection:
         except (AttributeError, OSError, ValueError):
             return ""
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def safety(self) -> str:
+        """How it is encrypted, for people."""
+        return safety(self._raw)
 
     def columns(self, view: str) -> dict[str, int]:
         """Return the columns of a view, in upper case, with their types as MySQL's protocol numbers them.
@@ -223,18 +241,108 @@ def try_login(endpoint: Endpoint) -> None:
 
 
 def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
-    """Open a connection with all time-outs set; raises what the driver raises."""
-    return pymysql.connect(
-        host=endpoint.host,
-        port=endpoint.port,
-        user=endpoint.user,
-        password=str.__str__(endpoint.password),
-        charset="utf8mb4",
-        autocommit=True,
-        connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
-        write_timeout=READ_TIMEOUT,
-    )
+    """Open a connection with all time-outs set; raises ``UnsafeConnectionError`` or what the driver raises."""
+    try:
+        return login(
+            endpoint.tls,
+            host=endpoint.host,
+            port=endpoint.port,
+            user=endpoint.user,
+            password=str.__str__(endpoint.password),
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            write_timeout=READ_TIMEOUT,
+        )
+    except UnsafeConnectionError as error:
+        raise failures.unsafe(endpoint, error) from error
+
+
+def login(tls: Tls, *, password: str = "", **arguments: Any) -> pymysql.Connection[Any]:
+    """Log in to whatever server it is, as safely as ``tls`` says; the ``arguments`` are PyMySQL's.
+
+    Raises ``UnsafeConnectionError``, with the rest of a sentence whose subject the caller knows, else what the
+    driver raises. No text of any error is made from the password.
+    """
+    try:
+        # Bytes: PyMySQL would send a text as Latin-1, and of one that is none it would quote a part.
+        return _Guarded(tls, password=password.encode("utf-8", "surrogateescape"), **arguments)
+    except pymysql.err.OperationalError as error:
+        cause = getattr(error, "original_exception", None)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise UnsafeConnectionError(
+                f"has a certificate that does not hold: {cause.verify_message.rstrip('.')}. Nothing of the login was "
+                "sent. Check tls_ca, and that the certificate is for the host as it is configured; if both are right, "
+                "somebody may have come in between."
+            ) from error
+        if isinstance(cause, ssl.SSLError):
+            raise pymysql.err.OperationalError(
+                failures.HANDSHAKE_FAILED, f"no TLS connection came about ({cause.reason})"
+            ) from error
+        raise
+    except (pymysql.Error, OSError, UnsafeConnectionError):
+        raise
+    except Exception as error:
+        # PyMySQL stumbles in many ways: over a greeting that is none, a host that is no name, a plugin it has half.
+        raise pymysql.err.OperationalError(
+            failures.HANDSHAKE_FAILED, "what it says is no login that the bot understands"
+        ) from error
+
+
+def safety(raw: Any) -> str:
+    """Say how a connection that ``login`` has opened is encrypted, as its own socket knows."""
+    if not isinstance(raw._sock, ssl.SSLSocket):
+        return "not encrypted"
+    verified = raw._sock.context.verify_mode is ssl.CERT_REQUIRED
+    return f"{raw._sock.version()}, certificate {'verified' if verified else 'not verified'}"
+
+
+class _Guarded(pymysql.Connection):
+    """Asks a server to be what ``tls`` wants before anything is sent; PyMySQL itself gives whatever is asked for."""
+
+    server_capabilities: int
+    _auth_plugin_name: str
+
+    def __init__(self, tls: Tls, **arguments: Any) -> None:
+        self._tls = tls
+        try:
+            self._context = tls.context()
+        except (OSError, ValueError) as error:
+            raise UnsafeConnectionError(
+                "cannot be verified: the file that tls_ca names cannot be read, or holds no certificate in PEM. "
+                "Nothing of the login was sent."
+            ) from error
+        super().__init__(ssl_disabled=tls.mode == "off", ssl={"wanted": True} if tls.must else None, **arguments)
+
+    def _create_ssl_ctx(self, _options: object) -> ssl.SSLContext:
+        """Take ours. PyMySQL asks for it where TLS is preferred as well."""
+        return self._context
+
+    def _get_server_information(self) -> None:
+        """Read the server's greeting, which comes before anything is sent."""
+        super()._get_server_information()  # type: ignore[misc]  # not in PyMySQL's types
+        if self._tls.must and not self.server_capabilities & CLIENT.SSL:
+            raise UnsafeConnectionError(
+                f'offers no TLS, and tls = "{self._tls.mode}" is set. Nothing of the login was sent. Turn TLS on at '
+                "the server; if it was on, somebody may have come in between."
+            )
+        if self._asks_too_much(self._auth_plugin_name):
+            # A server's usual plugin need not be the account's: let it ask for that one by name.
+            self._auth_plugin_name = "mysql_native_password"
+
+    def _process_auth(self, plugin_name: bytes, *more: Any) -> Any:
+        """Answer a server that asks for another login plugin."""
+        plugin = plugin_name.decode("ascii", "replace")
+        if self._asks_too_much(plugin):
+            raise UnsafeConnectionError(
+                f'asks for the password itself ({plugin}), which it gets only with tls = "verified". It was not sent. '
+                "Set that, or let the account use mysql_native_password or caching_sha2_password."
+            )
+        return super()._process_auth(plugin_name, *more)  # type: ignore[misc]  # not in PyMySQL's types
+
+    def _asks_too_much(self, plugin: str) -> bool:
+        return self._tls.mode != "verified" and plugin in _ASK_FOR_THE_PASSWORD
 
 
 def _prepared(endpoint: Endpoint, prepare: Sequence[str]) -> pymysql.Connection[Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, replace
 
+from bot.sessions.tls import PREFERRED, Tls
+
 # Seconds. The server is asked to give up first, so that its own message arrives; reading gives up
 # for servers that hang. Together they stay well inside the half hour that an answer may take.
 CONNECT_TIMEOUT = 3
@@ -21,14 +23,15 @@ class Endpoint:
     port: int
     user: str
     password: _Secret
+    tls: Tls = PREFERRED
 
     @classmethod
-    def of(cls, name: str, host: str, port: int, user: str, password: str) -> Endpoint:
+    def of(cls, name: str, host: str, port: int, user: str, password: str, tls: Tls = PREFERRED) -> Endpoint:
         """Wrap a plain password."""
-        return cls(name, host, port, user, _Secret(password))
+        return cls(name, host, port, user, _Secret(password), tls)
 
     def at(self, server: str | None) -> Endpoint | None:
-        """The same login on one server of the cluster, ``ip:port`` or ``[ip]:port``, past any proxy.
+        """The same login, as safe, on one server of the cluster, ``ip:port`` or ``[ip]:port``, past any proxy.
 
         None for what is no such address, and for this endpoint itself. A server takes no
         ``#cluster`` behind the user name, a proxy wants it (OCEANBASE.md section 4).

@@ -13,9 +13,11 @@ from bot.errors import (
     NotSessionOwnerError,
     PrivilegeMissingError,
     UnknownSessionError,
+    UnsafeConnectionError,
 )
 from bot.sessions.endpoint import READ_TIMEOUT, Endpoint
 
+HANDSHAKE_FAILED = 2012
 _SERVER_LOST = 2013
 
 
@@ -27,9 +29,14 @@ def timeout(endpoint: Endpoint) -> DataSourceTimeoutError:
     )
 
 
+def unsafe(endpoint: Endpoint, reason: object) -> UnsafeConnectionError:
+    """Say which data source it is that ``reason``, the rest of a sentence, is true of."""
+    return UnsafeConnectionError(f"Data source {_where(endpoint)} {reason}")
+
+
 def failure(endpoint: Endpoint, errno: int, text: str) -> DataSourceError:
     """Say in a sentence what an error number means (OCEANBASE.md section 2.6); 0 is a socket that was closed."""
-    where = f"{endpoint.name} ({endpoint.host}:{endpoint.port})"
+    where = _where(endpoint)
     if "timed out" in text and errno in (0, _SERVER_LOST):
         return timeout(endpoint)
     kind = _BY_ERRNO.get(errno)
@@ -38,10 +45,22 @@ def failure(endpoint: Endpoint, errno: int, text: str) -> DataSourceError:
     return kind(where, endpoint, text, errno)
 
 
+def _where(endpoint: Endpoint) -> str:
+    return f"{endpoint.name} ({endpoint.host}:{endpoint.port})"
+
+
 def _unreachable(where: str, _endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
     return DataSourceUnreachableError(
         f"Data source {where} cannot be reached: {_plain_reason(text)}. "
         "Check that the server runs and that its address and port are right.",
+        errno=errno,
+    )
+
+
+def _no_handshake(where: str, _endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
+    return DataSourceUnreachableError(
+        f"Data source {where} answered, and no login came of it: {text}. "
+        "Check its port, its TLS and the login plugin of the bot's account there.",
         errno=errno,
     )
 
@@ -113,6 +132,7 @@ _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     2002: _unreachable,
     2005: _unreachable,
     2006: _lost,
+    HANDSHAKE_FAILED: _no_handshake,
     _SERVER_LOST: _lost,
     1040: _too_many,
     1203: _too_many,  # this user's sessions, by max_user_connections

@@ -187,12 +187,11 @@ class DataSource:
         try_login(self._endpoint)
 
     def description(self) -> str:
-        """Connect if need be and say what kind of server this is and what cannot be seen there."""
+        """Connect if need be and say what kind of server this is, how safely, and what cannot be seen there."""
 
-        def describe(_connection: Connection, dialect: Dialect) -> str:
-            return " ".join(
-                (f"{dialect.name}, {dialect.view.split()[0].split('.')[-1]}", *map("({})".format, dialect.caveats))
-            )
+        def describe(connection: Connection, dialect: Dialect) -> str:
+            view = dialect.view.split()[0].split(".")[-1]
+            return " ".join((f"{dialect.name}, {view}, {connection.safety}", *map("({})".format, dialect.caveats)))
 
         return self._read(describe)
 

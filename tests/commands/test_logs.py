@@ -214,6 +214,7 @@ def test_an_exception_is_logged_with_its_place_and_kind_and_without_its_text(wri
         ("https://hooks.slack.com/actions/T1/2/abc?x=1 failed", "https://hooks.slack.com failed"),
         ("wss://wss-primary.slack.com/link/?ticket=abc", "wss://wss-primary.slack.com"),
         ("mysql+pymysql://bot:pass@db:3306/bot", "mysql+pymysql://db:3306"),
+        ("(proxy: http://user:p@s's@proxy:3128, status: 407)", "(proxy: http://proxy:3128, status: 407)"),
         ("data source prod (10.0.0.1:2881) away", "data source prod (10.0.0.1:2881) away"),
     ],
 )

@@ -121,9 +121,12 @@ def test_a_wrong_configuration_is_refused_whole_with_every_problem_and_the_old_o
     [
         ((BOB_TOO, BOB_TOO + SECOND.format(port="PORT", password="wrong-password")), "refused the login of auditor"),
         (("sqlite:///", "sqlite:///other-"), "store.url: is read at the start only"),
+        (("[store]", '[store]\ntls = "required"'), "store.tls: is read at the start only"),
+        (("sqlite:///", "mysql+pymysql://bot:wrong-password # "), "store.url: The URL of [store] url has no @"),
+        ((BOB_TOO, BOB_TOO + SECOND.format(port="PORT", password=APP_PASSWORD) + 'tls = "required"'), "offers no TLS"),
         (("[store]", "[[stor"), "is no valid TOML"),
     ],
-    ids=["login", "store", "syntax"],
+    ids=["login", "store", "store-tls", "store-url", "tls", "syntax"],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused(stage: Stage, change: tuple[str, str], problem: str) -> None:
     text = (stage.bot.config.read_text() + BOB_TOO).replace(*change).replace("PORT", str(stage.database.port))

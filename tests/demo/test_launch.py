@@ -262,9 +262,11 @@ def test_an_address_of_another_form_is_refused_without_showing_it(url: str) -> N
     assert str(sentence.value) == "DEMO_DATABASE is not of the form mysql://user:password@host:port."
 
 
-def test_a_database_that_is_not_there_is_told() -> None:
-    with pytest.raises(UnusableDatabase, match="root cannot log in to DEMO_DATABASE at "):
-        check_login(Endpoint("127.0.0.1", free_port(), "root", "secret"))
+@pytest.mark.parametrize("password", ["secret", "geheim-€", "geheim-\udcff"])
+def test_a_database_that_is_not_there_is_told(password: str) -> None:
+    with pytest.raises(UnusableDatabase, match="root cannot log in to DEMO_DATABASE at ") as told:
+        check_login(Endpoint("127.0.0.1", free_port(), "root", password))
+    assert password not in str(told.value)
 
 
 def test_the_configuration_says_what_was_given_and_is_for_its_owner_alone(tmp_path: Path) -> None:

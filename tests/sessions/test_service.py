@@ -159,6 +159,15 @@ def test_a_wrong_password_is_a_refused_login(source: Make) -> None:
     assert "hunter2" not in str(told.value)
 
 
+def test_a_password_of_other_letters_than_ascii_logs_in(source: Make, database: EmbeddedOceanBase, user: str) -> None:
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"ALTER USER {user} IDENTIFIED BY 'größe-€'")
+    source(user=user, password="größe-€").try_login()
+    with pytest.raises(LoginRefusedError) as told:
+        source(user=user, password="größe-€-hunter2").try_login()
+    assert "hunter2" not in str(told.value)
+
+
 def test_a_closed_port_is_an_unreachable_data_source(source: Make) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
