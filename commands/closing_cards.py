@@ -90,6 +90,14 @@ class ClosingCards:
         mode = Mode(submission.metadata["mode"])
         self._confirm(submission, request_id, mode, progress, result, typed=_typed(submission))
 
+    def ask_for_holder(self, press: Press) -> None:
+        """Post a card for the server session that still has a closed client's locks."""
+        request_id, _, number = press.value.partition("|")
+        asked = self.requests.ask_for_holder(
+            press.person, press.channel, request_id, int(number) if number.isdecimal() else 0
+        )
+        self.show(asked, press.reply)
+
     def cancel(self, press: Press) -> None:
         """End a request without a close."""
         self._remember_place(press, press.value)
@@ -306,6 +314,7 @@ def register(registrar: Registrar, cards: ClosingCards) -> None:
     registrar.press(closing_card.LOOK_QUERY, lambda press: cards.look(press, Mode.QUERY), shows_progress=True)
     registrar.submission(closing_modal.CALLBACK, check_number, cards.confirm_looked_at)
     registrar.press(closing_card.CANCEL, cards.cancel)
+    registrar.press(closing_card.CLOSE_HOLDER, cards.ask_for_holder)
     registrar.press(closing_card.BREAK_GLASS, cards.ask_reason)
     registrar.submission(closing_modal.GLASS_CALLBACK, check_reason, cards.break_glass)
     registrar.press(closing_card.REVIEW, cards.review)

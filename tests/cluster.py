@@ -26,7 +26,11 @@ CREATE TABLE shop.stock (sku INT PRIMARY KEY, quantity INT);
 INSERT INTO shop.stock VALUES (1, 100), (2, 100);
 CREATE TABLE oceanbase.placement (
   id BIGINT UNSIGNED, svr_ip VARCHAR(46), sql_port INT, host VARCHAR(64), proxy_sessid BIGINT UNSIGNED,
-  client_ip VARCHAR(46), client_port INT);
+  client_ip VARCHAR(46), client_port INT, trans_id BIGINT UNSIGNED);
+CREATE TABLE oceanbase.transactions (tx_id BIGINT, session_id BIGINT UNSIGNED, svr_ip VARCHAR(46), state VARCHAR(32));
+CREATE SQL SECURITY INVOKER VIEW oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` AS
+SELECT 1002 AS tenant_id, t.svr_ip, 2882 AS svr_port, t.session_id, t.tx_id, t.state, NOW(6) AS active_time
+FROM oceanbase.transactions t WHERE EXISTS (SELECT 1 FROM information_schema.PROCESSLIST p WHERE p.ID = t.session_id);
 CREATE TABLE oceanbase.DBA_OB_SERVERS (
   SVR_IP VARCHAR(46), SVR_PORT INT, ID INT, ZONE VARCHAR(32), SQL_PORT INT, STATUS VARCHAR(16));
 INSERT INTO oceanbase.DBA_OB_SERVERS VALUES ('127.0.0.1', 2882, 1, 'z1', {port}, 'ACTIVE');
@@ -40,10 +44,12 @@ SELECT COALESCE(l.svr_ip, '127.0.0.1') AS SVR_IP, 2882 AS SVR_PORT, COALESCE(l.s
   COALESCE(l.client_ip, SUBSTRING_INDEX(p.HOST, ':', 1)) AS USER_CLIENT_IP,
   COALESCE(l.client_port, SUBSTRING_INDEX(p.HOST, ':', -1)) AS USER_CLIENT_PORT, '%' AS USER_HOST,
   0 AS RETRY_CNT, 0 AS RETRY_INFO, IF(p.INFO IS NULL, '', UPPER(MD5(p.INFO))) AS SQL_ID,
-  CAST(0 AS UNSIGNED) AS TRANS_ID, IF(p.INFO IS NULL, NULL, CONCAT('YB42', p.QUERY_ID, '-0-0')) AS TRACE_ID,
-  '' AS TRANS_STATE, NULL AS ACTION, IF(p.USER = '{bot}', 'session-bot', NULL) AS MODULE, NULL AS CLIENT_INFO
+  COALESCE(l.trans_id, CAST(0 AS UNSIGNED)) AS TRANS_ID,
+  IF(p.INFO IS NULL, NULL, CONCAT('YB42', p.QUERY_ID, '-0-0')) AS TRACE_ID,
+  IF(l.trans_id, 'ACTIVE', '') AS TRANS_STATE, NULL AS ACTION,
+  IF(p.USER = '{bot}', 'session-bot', NULL) AS MODULE, NULL AS CLIENT_INFO
 FROM information_schema.PROCESSLIST p LEFT JOIN oceanbase.placement l ON l.id = p.ID
-WHERE p.USER NOT IN ('system user', 'event_scheduler');
+WHERE p.USER NOT IN ('system user', 'event_scheduler') AND p.USER NOT LIKE 'hidden@%';
 CREATE TABLE oceanbase.extra_sessions (
   SVR_IP VARCHAR(46) DEFAULT '10.0.0.9', SVR_PORT INT DEFAULT 2882, SQL_PORT INT DEFAULT 2881, ID BIGINT UNSIGNED,
   USER VARCHAR(64) DEFAULT 'app', HOST VARCHAR(64) DEFAULT '10.0.3.7:51234', DB VARCHAR(64) DEFAULT 'shop',
@@ -117,15 +123,17 @@ class Cluster:
         self.place(session_id(connection), server=server, port=port, proxy=proxy, client=client)
         return connection
 
-    def place(self, number: int, *, server: str = "", port: int = 0, proxy: str = "", client: str = "") -> None:
+    def place(
+        self, number: int, *, server: str = "", port: int = 0, proxy: str = "", client: str = "", transaction: int = 0
+    ) -> None:
         """Show a session on a server; a second place shows a second row of the same id."""
-        if not (server or port or proxy or client):
+        if not (server or port or proxy or client or transaction):
             return
         self.run(
-            "INSERT INTO oceanbase.placement VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO oceanbase.placement VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             values=(
                 number, server or None, port or None, proxy or None, number + 2**33 if proxy else None, client or None,
-                40000 if client else None,
+                40000 if client else None, transaction or None,
             ),
         )  # fmt: skip
 
@@ -135,6 +143,15 @@ class Cluster:
             "INSERT INTO oceanbase.DBA_OB_SERVERS (SVR_IP, SVR_PORT, ID, ZONE, SQL_PORT, STATUS) "
             "VALUES (%s, 2882, 2, 'z2', %s, %s)",
             values=(server, port, status),
+        )
+
+    def holds(self, transaction: int, session: int, server: str = "127.0.0.1") -> None:
+        """Put a transaction into the view of transactions, for as long as its server session lives.
+
+        Sessions of a user `hidden@…` are in no list: so some versions hide what a KILL has only marked.
+        """
+        self.run(
+            "INSERT INTO oceanbase.transactions VALUES (%s, %s, %s, 'ACTIVE')", values=(transaction, session, server)
         )
 
     def dress_up(self, **columns: object) -> None:
@@ -163,7 +180,7 @@ class Cluster:
         with self.database.connect() as admin, admin.cursor() as cursor:
             while ids and cursor.execute("SELECT id FROM information_schema.PROCESSLIST WHERE id IN %s", (ids,)):
                 assert time.monotonic() < deadline, "the server keeps sessions whose clients are gone"
-        self.run("DELETE FROM oceanbase.placement", "DELETE FROM oceanbase.extra_sessions")
+        self.run(*(f"DELETE FROM oceanbase.{table}" for table in ("placement", "extra_sessions", "transactions")))
         self.run(
             "UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'", "DELETE FROM oceanbase.DBA_OB_SERVERS WHERE ID > 1"
         )

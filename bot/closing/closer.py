@@ -143,7 +143,7 @@ class Closer:
             press.seen[number] = verdict.detail
             late = self._timer() - waiting[number].at >= VERIFY_FOR or press.seconds >= _LOOK_UNTIL
             if verdict.final or late:
-                press.settle(number, verdict.outcome, verdict.detail)
+                press.settle(number, verdict.outcome, verdict.detail, verdict.holder)
 
     def _conclude(self, press: Press) -> ClosingRequest:
         for pause in (0.2, 1.0, None):

@@ -32,6 +32,7 @@ class Verdict:
     outcome: Outcome
     detail: str
     final: bool = False
+    holder: Session | None = None  # the server session that still has the locks of a client that was closed
 
 
 def look(sessions: SessionService, source: str, killed: Mapping[int, Killed], mode: Mode) -> dict[int, Verdict]:
@@ -69,7 +70,7 @@ def judge(console: Console, killed: Killed, mode: Mode) -> Verdict:
     if seen.unseen:
         return _unseen(killed, seen.unseen)
     if mode is Mode.SESSION and console.transaction_open(killed.session):
-        return Verdict(Outcome.ROLLING_BACK, _locks_live_on(killed))
+        return _locks_live_on(console, killed)
     return _ended(killed, seen, mode)
 
 
@@ -113,7 +114,14 @@ def _taken(killed: Killed) -> str:
     return killed.said
 
 
-def _locks_live_on(killed: Killed) -> str:
-    if killed.session.client_session:
-        return "The session is off the list, but its locks stay until the client's next request."
-    return f"{_taken(killed)} The session is gone; its transaction is still being rolled back."
+def _locks_live_on(console: Console, killed: Killed) -> Verdict:
+    """Say that the list has the session no more, and that its transaction still exists.
+
+    Some versions only mark a client's session until its next request (OCEANBASE.md 2.3): then nothing is rolled back,
+    and the server session that has the transaction can be closed by its own id.
+    """
+    if not killed.session.client_session:
+        told = "The session is gone; its transaction is still being rolled back."
+        return Verdict(Outcome.ROLLING_BACK, f"{_taken(killed)} {told}")
+    told = "The client is off the list, but its locks stay until the client's next request."
+    return Verdict(Outcome.STILL_RUNNING, told, holder=console.server_session(killed.session))

@@ -69,6 +69,7 @@ class Target:
     detail: str = ""
     outcome_at: datetime | None = None  # UTC
     answer: str = ""  # of the server to the KILL, as a value of ``sessions.kill.Answer``; '' where none is known
+    holder: Session | None = None  # the server session that still has the locks of a client that was closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Finding:
     answer: str = ""  # as in ``Target``
     said: str = ""  # the server's own words to the KILL, '' for an OK
     sent: bool | None = None  # None: not known
+    holder: Session | None = None  # as in ``Target``
 
 
 @dataclass(frozen=True, slots=True)

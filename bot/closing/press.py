@@ -71,11 +71,11 @@ class Press:
         """Those sent of which the outcome is not known yet."""
         return {number: sent for number, sent in self.sent.items() if number not in self.findings}
 
-    def settle(self, number: int, outcome: Outcome, detail: str) -> None:
+    def settle(self, number: int, outcome: Outcome, detail: str, holder: Session | None = None) -> None:
         """Note what became of a target."""
         sent = self.sent.get(number)
         answer, said = (sent.answer.value, sent.said) if sent is not None else ("", "")
-        self.findings[number] = Finding(outcome, detail, self.clock(), answer, said, sent is not None)
+        self.findings[number] = Finding(outcome, detail, self.clock(), answer, said, sent is not None, holder)
 
     def tell(self) -> None:
         """Say how far it is, when it takes long, something has changed, and the last word is some time ago."""

@@ -141,6 +141,26 @@ class ClosingRequests:
             reason=request.reason, override=request.override, follows=request,
         )  # fmt: skip
 
+    def ask_for_holder(self, person: Person, channel: str, request_id: str, number: int) -> ClosingRequest:
+        """Write a request for the server session that still has the locks of a client that was closed.
+
+        Raises as ``ask``.
+        """
+        request = self._store.get(request_id)
+        target = next((one for one in request.targets if one.number == number), None) if request is not None else None
+        if request is None or target is None or target.holder is None:
+            raise TargetError("There is nothing to close under this button any more. Nothing was closed.")
+        scope = self._access.scope(person, Right.CLOSE, request.source, channel)
+        if not scope.covers(target.holder.tenant):
+            self._access.require(person, Right.CLOSE, request.source, channel, target.holder.tenant)
+        self._require_reason(request.reason, f"/kill-session {target.session.id}")
+        with self._sessions.source(request.source).console() as console:
+            there = console.look(Pin.of(target.holder)).session
+        if there is None:
+            raise TargetError("Its transaction has ended: the locks are free. Nothing was closed.")
+        targets.refuse_protected(self._sessions, there)
+        return self._write(person, channel, request.source, Mode.SESSION, [there], (), reason=request.reason)
+
     def find(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""
         return self._store.get(request_id)

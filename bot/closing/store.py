@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -391,6 +392,7 @@ def _found(finding: Finding) -> dict[str, Any]:
         "detail": finding.detail,
         "outcome_at": finding.at.timestamp(),
         "answer": finding.answer or None,
+        "holder": json.dumps(asdict(finding.holder)) if finding.holder is not None else None,
     }
 
 

@@ -72,6 +72,7 @@ targets = sa.Table(
     sa.Column("detail", sa.Text),
     sa.Column("outcome_at", sa.Double),
     sa.Column("answer", sa.String(32)),  # of the server to the KILL
+    sa.Column("holder", sa.Text),  # the server session that still has a closed client's locks, JSON
     **_ON_MYSQL,
 )
 
@@ -220,6 +221,7 @@ def _to_target(row: sa.RowMapping) -> Target:
         detail=row["detail"] or "",
         outcome_at=_maybe_time(row["outcome_at"]),
         answer=row["answer"] or "",
+        holder=_to_session(row["holder"]) if row["holder"] else None,
     )
 
 

@@ -82,12 +82,23 @@ class Console:
         answered = monotonic()
         # The first column is where the list comes from; without a session it stands alone.
         found = [self.dialect.to_session(self._endpoint.name, row) for _, *row in rows if row[1] is not None]
-        session = next((one for one in as_clients(found) if pin.same_session(one)), None)
+        if pin.session.listed:
+            session = next((one for one in as_clients(found) if pin.same_session(one)), None)
+        else:
+            session = self._unlisted(pin.session)
+            found += [session] if session is not None else []
         here, server = rows[0][0] if rows else None, pin.session.server
         unseen = ""
         if session is None and not self.dialect.cluster and server is not None and here != server:
             unseen = f"Its server is {server}, and only the sessions of {here} could be listed."
         return Look(tuple(found), session, unseen, answered)
+
+    def _unlisted(self, session: Session) -> Session | None:
+        """Return a server session that the view of transactions alone has, where it still does."""
+        statement = self.dialect.server_session(session)
+        rows = self._connection.rows(statement.sql, statement.values) if statement is not None else []
+        there = any((int(number), str(ip)) == (session.id, host_of(session.server or "")) for number, ip in rows)
+        return session if there else None
 
     def _not_serving(self, session: Session) -> str:
         """Say why the servers of a session are not known to serve, '' where they are."""
@@ -149,6 +160,24 @@ class Console:
         if statement is None:
             return None
         return bool(self._connection.rows(statement.sql, statement.values))
+
+    def server_session(self, client: Session) -> Session | None:
+        """Return the server session that still has the transaction of a client that is off the list.
+
+        Its id and its server are those that the view of transactions names; None where that names none, or several.
+        """
+        statement = self.dialect.server_session(client)
+        rows = self._connection.rows(statement.sql, statement.values) if statement is not None else []
+        if len(rows) != 1:
+            return None
+        number, ip = int(rows[0][0]), str(rows[0][1])
+        servers = [one for one in client.servers or (client.server,) if one is not None and host_of(one) == ip]
+        if len(servers) != 1:
+            return None
+        return replace(
+            client, id=number, server=servers[0], servers=(), listed=False, command="Sleep", state="SESSION_KILLED",
+            sql=None, sql_length=0, inner_sql=None, sql_id=None, trace_id=None, request_id=None,
+        )  # fmt: skip
 
     def absent_servers(self) -> list[tuple[Any, ...]]:
         """Return address, port and status of the servers that do not serve; none where the login cannot see them."""

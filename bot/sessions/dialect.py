@@ -206,6 +206,15 @@ class Dialect:
             asked.append(f"(SELECT 1 FROM {self.lock_view} WHERE block = 1 AND id1 = %s LIMIT 1)")
         return Statement(" UNION ALL ".join(asked), (session.transaction_id,) * len(asked)) if asked else None
 
+    def server_session(self, session: Session) -> Statement | None:
+        """Select server session and address of a session's transaction; None where the server cannot say."""
+        if self.transaction_view is None or not self.cluster or session.transaction_id is None:
+            return None
+        which = f"{self.transaction_column} = %s"
+        return Statement(
+            f"SELECT session_id, svr_ip FROM {self.transaction_view} WHERE {which}", (session.transaction_id,)
+        )
+
     def absent_servers(self) -> Statement | None:
         """Select address, port and status of the servers that do not serve; None on a single server."""
         if self.servers_view is None:

@@ -152,6 +152,7 @@ class Session:
     transaction_started: float | None = None  # seconds since the epoch, whole ones (InnoDB)
     server_started: float | None = None  # seconds since the epoch, by the server's clock; not in lists
     definer: str | None = None  # set: a routine of this account runs, and the server does not say who logged in
+    listed: bool = True  # else a server session that only the view of transactions has, its client having been closed
     servers: tuple[str, ...] = ()  # all servers of one client behind a proxy (OCEANBASE.md 1.3), where it has several
 
     @property
@@ -187,7 +188,7 @@ class Session:
 
         Servers set bit 31 of the ids that they make. Nowhere else does an id without it mean a proxy's.
         """
-        return bool(self.proxy_session_id) and self.id < 2**31
+        return self.listed and bool(self.proxy_session_id) and self.id < 2**31
 
     @property
     def observer(self) -> str:

@@ -12,7 +12,7 @@ from bot.demo.slack.server import SlackSandbox
 from tests.cluster import BOT, Cluster
 from tests.odp import Odp
 from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import text_of
+from tests.slack_person import buttons_of, text_of
 from tests.stage import APP_PASSWORD, MariaDBStage, session_id
 
 ACCESS = """
@@ -110,3 +110,25 @@ def test_where_the_server_past_the_proxy_cannot_be_asked_the_card_says_so_at_onc
     assert "It is still listed, and its own server could not be asked." in result
     assert "cannot be reached" in result
     victim.ping(reconnect=False)
+
+
+def test_locks_that_outlive_a_closed_client_are_offered_with_their_server_session_and_never_closed_by_themselves(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    client = cluster.connect("app@shop", proxy="10.9.0.1:33060", client="10.0.3.9")
+    number = session_id(client)
+    cluster.run("UPDATE oceanbase.placement SET trans_id = 77")
+    marked = cluster.connect("hidden@shop")
+    cluster.holds(77, session_id(marked))
+    card = stage.asks(stage.alice, f"/kill-session {number}", "Nothing is closed without a press")
+    stage.alice.press(card, "Close Session")
+    result = stage.alice.wait_for_change(card, "its locks stay until the client's next request", timeout=30)
+    result = stage.alice.wait_for_change(card, lambda message: bool(buttons_of(message)), timeout=30)
+    offered = f"Close Session {session_id(marked)}"
+    assert buttons_of(result) == [offered]
+    marked.ping(reconnect=False)
+    again = stage.presses(stage.alice, result, offered, "Nothing is closed without a press")
+    assert f"Close session {session_id(marked)}?" in text_of(again)
+    stage.alice.press(again, "Close Session")
+    stage.alice.wait_for_change(again, "✅ closed", timeout=30)
+    stage.presses(stage.alice, result, offered, "Its transaction has ended: the locks are free.")

@@ -12,6 +12,8 @@ from typing import Any
 import pymysql
 import pytest
 
+from bot.closing.looks import Killed, judge
+from bot.closing.model import Outcome
 from bot.errors import ConnectionLostError, DataSourceError, NotSessionOwnerError, TargetError
 from bot.sessions import kill
 from bot.sessions.console import Console
@@ -470,3 +472,47 @@ def test_a_session_that_was_picked_inside_a_routine_is_known_again_after_it(
     assert SessionReference.of(session).matches(inside)
     assert not SessionReference.of(inside).matches(replace(session, peer="10.0.0.1:9"))
     assert not SessionReference.of(session).matches(replace(session, user="other"))
+
+
+def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_by_its_own_id(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    """Some versions only mark a client's session: it is off the list, its transaction lives (OCEANBASE.md 2.3)."""
+    client = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    number = session_id(client)
+    cluster.run("UPDATE oceanbase.placement SET trans_id = 77")
+    marked = cluster.connect("hidden@shop")
+    cluster.holds(77, session_id(marked))
+    with cluster_source().console() as console:
+        (session,) = console.find(number)
+        assert isinstance(close(console, session), Sent)
+        gone(client)
+        verdict = judge(console, Killed(session, Answer.OK), Mode.SESSION)
+        assert verdict.outcome is Outcome.STILL_RUNNING
+        assert "its locks stay until the client's next request" in verdict.detail
+        holder = verdict.holder
+        assert holder is not None
+        assert (holder.id, holder.listed, holder.server) == (session_id(marked), False, session.server)
+        assert console.find(holder.id) == []
+        sent = close(console, holder)
+        assert isinstance(sent, Sent)
+        gone(marked)
+        until(lambda: judge(console, Killed(sent.session, sent.answer), Mode.SESSION).final)
+        assert judge(console, Killed(sent.session, sent.answer), Mode.SESSION).outcome is Outcome.CLOSED
+
+
+def test_a_server_session_is_not_offered_where_the_transaction_does_not_name_one(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    client = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
+    cluster.run("UPDATE oceanbase.placement SET trans_id = 78")
+    marked = [cluster.connect("hidden@shop") for _ in range(2)]
+    with cluster_source().console() as console:
+        (session,) = console.find(session_id(client))
+        assert console.server_session(session) is None
+        cluster.holds(78, session_id(marked[0]), "10.0.0.77")
+        assert console.server_session(session) is None, "it is on none of the client's servers"
+        cluster.run("UPDATE oceanbase.transactions SET svr_ip = '127.0.0.1'")
+        assert console.server_session(session) is not None
+        cluster.holds(78, session_id(marked[1]))
+        assert console.server_session(session) is None, "of two it is not known which"

@@ -9,7 +9,7 @@ from typing import Literal
 import slackblocks as kit
 
 from bot.access import Person
-from bot.closing.model import Approval, ClosingRequest, State
+from bot.closing.model import Approval, ClosingRequest, Outcome, State
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.message import Message
@@ -24,6 +24,7 @@ LOOK_QUERY = "closing.look_query"
 BREAK_GLASS = "closing.break_glass"  # opens the dialog that asks for the reason
 REVIEW = "closing.review"
 CANCEL = "closing.cancel"
+CLOSE_HOLDER = "closing.close_holder"  # asks for the server session that still has a closed client's locks
 
 _SQL_CHARACTERS = 600
 _QUESTION_CHARACTERS = 400
@@ -68,7 +69,7 @@ def closing_result(request: ClosingRequest, *, full_sql: bool) -> Message:
     title = f"{closing_words.title(request).rstrip('?')}: {text}"
     verb = "cancelled" if request.state is State.CANCELLED else "pressed"
     lines = parts.lines(*_result(request, text))
-    below = [*_untouched(request), *_decided(request, verb), *_reviewed(request)]
+    below = [*_untouched(request), *_decided(request, verb), *_holders(request), *_reviewed(request)]
     return _card(request, title, text, [lines], below, full_sql=full_sql)
 
 
@@ -227,6 +228,20 @@ def _reviewed(request: ClosingRequest) -> list[kit.Block]:
     button = kit.Button("Sign review", action_id=REVIEW, value=request.id)
     told = "🚨 Confirmed alone, by break-glass. *To be reviewed* by somebody else who may approve."
     return [parts.context(told), kit.ActionsBlock([button])]
+
+
+def _holders(request: ClosingRequest) -> list[kit.Block]:
+    """Offer to close the server sessions that still have the locks of closed clients; nothing sends that by itself."""
+    left = [one for one in request.targets if one.holder is not None and one.outcome is Outcome.STILL_RUNNING]
+    buttons = [
+        kit.Button(f"Close Session {one.holder.id}", action_id=CLOSE_HOLDER, value=f"{request.id}|{one.number}")
+        for one in left[:5]
+        if one.holder is not None
+    ]
+    if not buttons:
+        return []
+    told = "The server sessions that still have these locks can be closed by their own ids, each on a card of its own."
+    return [parts.context(told), kit.ActionsBlock(list(buttons))]
 
 
 def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
