@@ -12,7 +12,8 @@ from bot.slack.channels import Defaults
 from bot.slack.events import Command
 from bot.slack.views import variables as view
 from bot.slack.views.help import Topic
-from bot.slack.words import KeyWord, PlainWord, known_key, nearest, words
+from bot.slack.vocabulary import Vocabulary, nearest
+from bot.slack.words import KeyWord, PlainWord, known_key, slips, words
 
 NAME = "vars"
 USAGE = "/sessions vars [like=…] [global] [source=…] [private]"
@@ -24,6 +25,7 @@ TOPIC = Topic(USAGE, "Show variables with their units; no server shows another s
 
 _KEYS = ("like", "source")
 _WORDS = ("global", "private")
+_VOCABULARY = Vocabulary.of(_KEYS, _WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,9 @@ def read(text: str) -> Question:
     """Read the words after ``vars`` (already repaired); a bare word is a part of a name. Raises ``InputError``."""
     keys: dict[str, str] = {}
     said: set[str] = set()
-    notes: list[str] = []
-    for word in words(text):
+    typed = words(text, _VOCABULARY)
+    notes = slips(typed)
+    for word in typed:
         if isinstance(word, KeyWord):
             _read_key(word, keys, notes)
         elif (known := _known(word, notes)) is not None:
@@ -50,7 +53,7 @@ def read(text: str) -> Question:
         elif "like" in keys:
             raise InputError("Give one part of a name.", spot=word.text, example=EXAMPLES[1][0])
         else:
-            keys["like"] = word.text
+            keys["like"] = word.word if word.quoted else word.text
     return Question(
         keys.get("like", ""), keys.get("source"), "global" in said, "private" in said, tuple(notes)
     )  # fmt: skip

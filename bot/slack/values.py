@@ -8,7 +8,8 @@ from datetime import timedelta
 from bot.closing.targets import id_out_of_range
 from bot.errors import InputError
 from bot.sessions.model import Field, Operator
-from bot.slack.words import KeyWord, nearest, quoted
+from bot.slack.vocabulary import nearest
+from bot.slack.words import KeyWord, quoted
 
 STATES = ("ACTIVE", "SLEEP", "INIT", "QUERY_KILLED", "SESSION_KILLED", "QUERY_DEADLOCKED")
 COMPARED = (Operator.ABOVE, Operator.AT_LEAST, Operator.BELOW, Operator.AT_MOST)
