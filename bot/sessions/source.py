@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TypeVar
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
-from bot.sessions import deadlocks, kinds, statistics, variables
+from bot.sessions import deadlocks, kinds, states, statistics, variables
 from bot.sessions.address import host_of
 from bot.sessions.database import Connection, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
@@ -132,12 +132,13 @@ class DataSource:
             yield Console(self, connection, self._probed(connection))
 
     def page(self, query: SessionQuery, tenants: Tenants) -> SessionPage:
-        """List one page; raises ``DataSourceError`` or ``BusyError``."""
+        """List one page; raises ``UnknownStatusError``, ``DataSourceError`` or ``BusyError``."""
         scope = self._scope(tenants)
         started = monotonic()
 
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
             self._refuse_tenants(dialect, scope)
+            states.judge(connection, dialect, scope, query.filter)
             totals = dialect.totals(scope, query.filter)
             total, active, matching = map(int, connection.rows(totals.sql, totals.values)[0])
             # A page that has emptied since it was asked for is no answer: show the last one.
@@ -154,16 +155,18 @@ class DataSource:
                 as_of=datetime.now(UTC),
                 query=_on_page(query, page),
                 caveats=(*self._caveats(connection, dialect), *_slow(monotonic() - started)),
+                names_holders=dialect.names_holders,
             )
 
         return self._read(ask)
 
     def statistics(self, query: SessionQuery, by: Grouping, tenants: Tenants) -> Statistics:
-        """Count the sessions that fit the filter, and group them; raises ``DataSourceError`` or ``BusyError``."""
+        """Count the sessions that fit the filter, and group them; raises as ``page``."""
         scope = self._scope(tenants)
 
         def ask(connection: Connection, dialect: Dialect) -> Statistics:
             self._refuse_tenants(dialect, scope)
+            states.judge(connection, dialect, scope, query.filter)
             found = statistics.read(connection, dialect, self.name, scope, query, by)
             return replace(found, caveats=self._caveats(connection, dialect))
 
@@ -193,7 +196,7 @@ class DataSource:
             if dialect.details is None:
                 return SessionDetails(session, caveats=caveats)
             known = dialect.details(connection, session, Console(self, connection, dialect).find)
-            return replace(known, caveats=caveats)
+            return replace(known, caveats=caveats, names_holders=dialect.names_holders)
 
         try:
             return self._read(ask)

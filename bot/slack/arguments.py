@@ -261,7 +261,7 @@ class _Reader:
             if wanted and Flag.ACTIVE_ONLY in self._flags and "ACTIVE" not in condition.values:
                 raise InputError(
                     "active-only and that status exclude each other. Give one of them.",
-                    spot="active-only", example=f"/sessions status={condition.values[0]}",
+                    spot="active-only", example=f"/sessions status={quoted(str(condition.values[0]))}",
                 )  # fmt: skip
             if wanted and Flag.IDLE in self._flags and condition.values == ("ACTIVE",):
                 raise InputError(

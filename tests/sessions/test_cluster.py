@@ -12,12 +12,13 @@ import pymysql
 import pytest
 
 from bot.demo.mariadb import EmbeddedMariaDB
-from bot.errors import DataSourceError, SessionOutOfReachError, UnknownSessionError
+from bot.errors import DataSourceError, SessionOutOfReachError, UnknownSessionError, UnknownStatusError
 from bot.sessions.database import Connection
 from bot.sessions.direct import kill_directly
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.source import Console, DataSource, DataSourceOptions
+from bot.sessions.statistics import Grouping
 from tests.cluster import BOT, Cluster
 from tests.conftest import leave_out
 from tests.odp import Odp
@@ -68,6 +69,43 @@ def wait_until_gone(console: Console, number: int) -> None:
 
 def asked(field: Field, *values: str) -> SessionQuery:
     return SessionQuery(filter=SessionFilter((Condition(field, Operator.CONTAINS, values),)))
+
+
+def status(operator: Operator, *values: str) -> SessionQuery:
+    return SessionQuery(filter=SessionFilter((Condition(Field.STATUS, operator, values),)))
+
+
+@pytest.mark.parametrize("operator", [Operator.CONTAINS, Operator.EXACTLY, Operator.NOT])
+def test_a_status_that_some_session_has_at_that_moment_is_known_and_any_other_is_an_error_with_a_suggestion(
+    cluster: Cluster, source: Make, operator: Operator
+) -> None:
+    cluster.dress_up(ID=3221490000, STATE="Rolling back")
+    cluster.dress_up(ID=3221490001)
+    prod = source()
+    of_later_kernel = status(operator, "ROLLING BACK")
+    fitting = 3221490001 if operator is Operator.NOT else 3221490000
+    assert [one.id for one in prod.page(of_later_kernel, None).sessions] == [fitting]
+    assert prod.statistics(of_later_kernel, Grouping.USER, None).total == 1
+    with pytest.raises(UnknownStatusError, match=r"no session has it now.*BACKGROUND, ROLLING BACK\.") as told:
+        prod.page(status(operator, "SLEEP", "ROLING BACK"), None)
+    assert (told.value.spot, told.value.example) == ("ROLING BACK", '/sessions status="ROLLING BACK"')
+    cluster.tidy()
+    for ask in (
+        lambda: prod.page(of_later_kernel, None),
+        lambda: prod.statistics(of_later_kernel, Grouping.USER, None),
+    ):
+        with pytest.raises(UnknownStatusError, match="There is no status “ROLLING BACK”"):
+            ask()
+
+
+def test_nobody_learns_by_a_status_how_other_tenants_sessions_are(cluster: Cluster, source: Make) -> None:
+    cluster.dress_up(ID=3221490000, TENANT="billing", STATE="ROLLING_BACK")
+    prod = source()
+    assert prod.page(status(Operator.CONTAINS, "ROLLING_BACK"), frozenset({"billing"})).matching == 1
+    for asked_for in ("ROLLING_BACK", "ROLLING_BACC"):
+        with pytest.raises(UnknownStatusError) as told:
+            prod.page(status(Operator.CONTAINS, asked_for), frozenset({"shop"}))
+        assert "ROLLING_BACK" not in str(told.value).replace(f"“{asked_for}”", "")
 
 
 def test_from_the_sys_tenant_the_sessions_of_all_tenants_are_seen(cluster: Cluster, source: Make) -> None:

@@ -163,7 +163,9 @@ def test_without_one_of_them_something_is_gone_and_that_is_said(
     until(lambda: with_all.find(scene.waiter.id, None)[0].waits_for_lock)
     prod = source(user=user, password=PASSWORD)
     assert works(prod, scene) == ALL - gone
-    caveats = prod.page(SessionQuery(), None).caveats
+    page = prod.page(SessionQuery(), None)
+    assert page.names_holders is ("lock holder" not in gone), "the list promises what Details tells, and no more"
+    caveats = page.caveats
     assert bool(caveats) is bool(sentence)
     assert sentence in " ".join(caveats)
 

@@ -272,6 +272,9 @@ def test_the_servers_own_threads_are_listed_and_protected(mariadb: EmbeddedMaria
             found = SessionQuery(filter=SessionFilter((scheduler,)))
             until(lambda: maria.page(found, None).matching)
             (session,) = maria.page(found, None).sessions
+            background = Condition(Field.STATUS, Operator.CONTAINS, ("BACKGROUND",))
+            both = SessionQuery(filter=SessionFilter((scheduler, background)))
+            assert maria.page(both, None).sessions[0].id == session.id, "what a list shows can be asked for"
         finally:
             cursor.execute("SET GLOBAL event_scheduler = OFF")
     assert (session.command, session.state, session.active) == ("Daemon", "BACKGROUND", False)
