@@ -177,11 +177,22 @@ class DataSource:
         scope = self._scope(tenants)
         return self._read(lambda connection, dialect: deadlocks.read(connection, dialect, self.name, scope, since))
 
-    def variables(self, like: str, *, everywhere: bool) -> Variables:
-        """Read variables of the bot's own session or the global ones; raises as ``statistics`` does."""
-        statement = variables.statement(like, everywhere=everywhere)
-        rows = self._read(lambda connection, _dialect: connection.rows(statement.sql, statement.values))
-        return Variables(self.name, everywhere, like, variables.chosen(rows, like), len(rows), datetime.now(UTC))
+    def variables(
+        self, like: str, tenants: Tenants, *, everywhere: bool, tenant: str | None = None, usual: str | None = None
+    ) -> Variables:
+        """Read variables of the bot's own session or the global ones.
+
+        ``tenant`` is the one that was named, ``usual`` the one that is meant otherwise. Raises ``InputError``,
+        ``NotAllowedError``, ``DataSourceError`` or ``BusyError``.
+        """
+        scope = self._scope(tenants)
+
+        def ask(connection: Connection, dialect: Dialect) -> Variables:
+            self._refuse_tenants(dialect, scope)
+            whose = variables.whose(dialect, self.name, scope, tenant, usual)
+            return variables.read(connection, dialect, self.name, like, whose, everywhere=everywhere)
+
+        return self._read(ask)
 
     def find(self, session_id: int, tenants: Tenants) -> list[Session]:
         """Return every session of that id in those tenants, whole SQL included."""

@@ -12,13 +12,22 @@ import pymysql
 import pytest
 
 from bot.demo.mariadb import EmbeddedMariaDB
-from bot.errors import DataSourceError, SessionOutOfReachError, UnknownSessionError, UnknownStatusError
+from bot.errors import (
+    DataSourceError,
+    InputError,
+    NotAllowedError,
+    PrivilegeMissingError,
+    SessionOutOfReachError,
+    UnknownSessionError,
+    UnknownStatusError,
+)
 from bot.sessions.database import Connection
 from bot.sessions.direct import kill_directly
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.source import Console, DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
+from bot.sessions.variables import HIDDEN, Variables
 from tests.cluster import BOT, Cluster
 from tests.conftest import leave_out
 from tests.odp import Odp
@@ -147,6 +156,82 @@ def test_server_proxy_and_client_are_told_apart_and_searched(cluster: Cluster, s
         assert [one.id for one in prod.page(asked(Field.PROXY, typed), None).sessions] == [session_id(behind)]
     assert [one.id for one in prod.page(asked(Field.HOST, "10.0.3.9"), None).sessions] == [session_id(behind)]
     assert [one.id for one in prod.page(asked(Field.ANY, "10.9.0.1"), None).sessions] == [session_id(behind)]
+
+
+def values(found: Variables) -> dict[str, str]:
+    return {variable.name: variable.value for variable in found.variables}
+
+
+def test_the_global_variables_of_a_tenant_are_read_from_the_sys_tenant_in_the_servers_words(
+    cluster: Cluster, source: Make
+) -> None:
+    prod = source()
+    of_shop = prod.variables("", None, everywhere=True, tenant="shop")
+    assert (of_shop.tenant, of_shop.everywhere, of_shop.instead) == ("shop", True, False)
+    strict = cluster.run("SELECT @@GLOBAL.sql_mode")[0][0]
+    assert values(of_shop) == {"autocommit": "OFF", "ob_query_timeout": "77000000", "sql_mode": strict}
+    assert of_shop.matching == 4, "a session's own, which no other session has, is not among them"
+    assert values(prod.variables("PASSWORD", None, everywhere=True, tenant="shop")) == {"report_password": HIDDEN}
+    assert values(prod.variables("ob_query", None, everywhere=False, tenant="Shop"))["ob_query_timeout"] == "66000000"
+    assert prod.variables("ob%", None, everywhere=False, tenant="shop").matching == 0
+    assert values(prod.variables("sql_mode", None, everywhere=True, tenant="billing")) == {"sql_mode": "0"}
+    with pytest.raises(InputError, match="There is no tenant “SHOP” on prod"):
+        prod.variables("", None, everywhere=True, tenant="SHOP")
+
+
+@pytest.mark.parametrize(
+    ("tenants", "named", "usual", "whose"),
+    [
+        (None, None, None, "sys"),
+        (None, None, "shop", "shop"),
+        (None, "billing", "shop", "billing"),
+        (None, "sys", "shop", "sys"),
+        ({"sys", "shop"}, None, None, "sys"),
+        ({"shop"}, None, None, "shop"),
+        ({"shop"}, "shop", "billing", "shop"),
+    ],
+)
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_whose_variables_are_shown_follows_from_what_is_named_usual_and_allowed(
+    source: Make, tenants: set[str] | None, named: str | None, usual: str | None, whose: str, everywhere: bool
+) -> None:
+    allowed = None if tenants is None else frozenset(tenants)
+    found = source().variables("", allowed, everywhere=everywhere, tenant=named, usual=usual)
+    assert found.tenant == whose
+    assert (found.everywhere, found.instead) == (everywhere or whose != "sys", whose != "sys" and not everywhere)
+    limited = source(tenants=allowed).variables("", None, everywhere=everywhere, tenant=named, usual=usual)
+    assert limited.variables == found.variables, "so the data source's own tenants"
+
+
+@pytest.mark.parametrize(
+    ("tenants", "named", "usual"),
+    [({"shop"}, "sys", None), ({"shop"}, "billing", None), ({"shop"}, None, "billing"), (set(), None, None)],
+)
+def test_the_variables_of_a_tenant_that_somebody_may_not_see_are_not_shown(
+    source: Make, tenants: set[str], named: str | None, usual: str | None
+) -> None:
+    for prod, allowed in ((source(), frozenset(tenants)), (source(tenants=frozenset(tenants)), None)):
+        with pytest.raises(NotAllowedError, match="are not shown to you"):
+            prod.variables("", allowed, everywhere=True, tenant=named, usual=usual)
+
+
+def test_where_several_tenants_could_be_meant_it_is_asked_whose_variables(source: Make) -> None:
+    with pytest.raises(InputError, match=r"Whose variables\? Name one tenant: billing, shop\.") as told:
+        source().variables("", frozenset({"shop", "billing"}), everywhere=True)
+    assert told.value.example == "/sessions vars tenant=billing"
+
+
+def test_a_tenants_own_login_reads_its_own_variables_and_says_that_it_reads_no_others(
+    cluster: Cluster, source: Make
+) -> None:
+    cluster.user("boss@billing", "PROCESS")
+    prod = source("boss@billing")
+    assert prod.variables("wait", None, everywhere=True).tenant == "billing"
+    assert prod.variables("wait", None, everywhere=False).everywhere is False
+    with pytest.raises(
+        PrivilegeMissingError, match="is of tenant billing and cannot read the variables of tenant shop"
+    ):
+        prod.variables("", None, everywhere=True, tenant="shop")
 
 
 def test_an_oracle_mode_tenants_session_is_listed_like_any_other(cluster: Cluster, source: Make) -> None:

@@ -16,6 +16,7 @@ from bot.demo.mariadb import EmbeddedMariaDB
 from bot.errors import (
     DataSourceError,
     DataSourceTimeoutError,
+    InputError,
     NotAllowedError,
     NotSessionOwnerError,
     UnknownSessionError,
@@ -239,6 +240,17 @@ def test_the_server_is_recognised_whatever_the_login_may(maria_source: Make, kin
 def test_another_kind_than_configured_is_told(maria_source: Make, kind: Any) -> None:
     with pytest.raises(DataSourceError, match="maria has no oceanbase"):
         maria_source(DataSourceOptions(kind=kind)).description()
+
+
+def test_variables_are_those_of_the_server_which_has_no_tenants(maria_source: Make) -> None:
+    maria = maria_source()
+    found = maria.variables("wait_timeout", None, everywhere=True, usual="shop")
+    assert (found.tenant, found.everywhere, found.instead) == (None, True, False)
+    assert maria.variables("wait_timeout", None, everywhere=False).everywhere is False
+    with pytest.raises(InputError, match="maria has no tenants: leave tenant= out"):
+        maria.variables("", None, everywhere=True, tenant="shop")
+    with pytest.raises(NotAllowedError, match="maria has no tenants, yet"):
+        maria.variables("", frozenset({"shop"}), everywhere=True)
 
 
 def test_rules_about_tenants_show_nothing_and_say_so(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
