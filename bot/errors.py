@@ -3,7 +3,8 @@
 SessionBotError
 ├── ConfigurationError          settings are wrong; every problem at once
 ├── InputError                  what was typed is not understood
-│   └── SourceOpenError         several data sources could be meant
+│   ├── SourceOpenError         several data sources could be meant
+│   └── UnknownStatusError      no session has such a status
 ├── NotAllowedError             the access rules say no
 ├── TargetError                 the session asked for is not one that may be closed
 ├── RequestError                a closing request is over, unknown or not this person's
@@ -63,6 +64,14 @@ class SourceOpenError(InputError):
     def __init__(self, sentence: str, *, choices: Sequence[str], example: str) -> None:
         super().__init__(sentence, example=example)
         self.choices = tuple(choices)
+
+
+class UnknownStatusError(InputError):
+    """No session has such a status, which is the ``spot``; ``meant`` is the one that probably was."""
+
+    def __init__(self, sentence: str, *, spot: str, example: str, meant: str) -> None:
+        super().__init__(sentence, spot=spot, example=example)
+        self.meant = meant
 
 
 class NotAllowedError(SessionBotError):

@@ -17,7 +17,8 @@ from bot.slack.values import span
 from bot.slack.views import audit as view
 from bot.slack.views.help import Topic
 from bot.slack.views.notices import notice
-from bot.slack.words import KeyWord, known_key, words
+from bot.slack.vocabulary import Vocabulary
+from bot.slack.words import KeyWord, known_key, slips, words
 
 NAME = "audit"  # the verb after /sessions
 USAGE = "/sessions audit [here] [since=1h] [by=…] [tenant=…] [source=…] [csv]"
@@ -31,6 +32,8 @@ TOPIC = Topic(USAGE, "Show the record: every request, look at SQL, press, KILL a
 
 LONGEST = timedelta(days=3650)
 _KEYS = ("since", "by", "tenant", "source")
+_WORDS = ("here", "csv", "private")
+_VOCABULARY = Vocabulary.of(_KEYS, _WORDS)
 _MENTION = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>")  # what Slack makes of @name
 _ID = re.compile(r"[UW][A-Z0-9]{4,}")
 _BLOCK = 6000  # characters of a timeline that a message shows well; longer ones go as a file
@@ -52,16 +55,17 @@ class Question:
 def read(text: str) -> Question:
     """Read the words after ``audit`` (already repaired). Raises ``InputError``."""
     keys: dict[str, str] = {}
-    notes: list[str] = []
     flags: set[str] = set()
     example = EXAMPLES[1][0]
-    for word in words(_MENTION.sub(r"\1", text)):  # its < would be taken for a sign of comparison
+    typed = words(_MENTION.sub(r"\1", text), _VOCABULARY)  # its < would be taken for a sign of comparison
+    notes = slips(typed)
+    for word in typed:
         if isinstance(word, KeyWord):
             key = known_key(word, _KEYS, notes, example)
             if key in keys or word.operator is not Operator.CONTAINS or len(word.values) != 1:
                 raise InputError(f"{key} takes one value after =, once.", spot=word.text, example=example)
             keys[key] = word.values[0]
-        elif word.word in ("here", "csv", "private"):
+        elif word.word in _WORDS:
             flags.add(word.word)
         else:
             raise InputError(f"“{word.text[:60]}” is not understood here.", spot=word.text, example=example)

@@ -15,7 +15,8 @@ from bot.slack.events import Command
 from bot.slack.values import span
 from bot.slack.views import deadlocks as view
 from bot.slack.views.help import Topic
-from bot.slack.words import KeyWord, known_key, words
+from bot.slack.vocabulary import Vocabulary
+from bot.slack.words import KeyWord, known_key, slips, words
 
 NAME = "deadlocks"  # the verb after /sessions
 USAGE = "/sessions deadlocks [since=7d] [tenant=…] [source=…] [private]"
@@ -27,6 +28,7 @@ TOPIC = Topic(USAGE, "Show which transactions deadlocked, and which of them was 
 
 LONGEST = timedelta(days=30)
 _KEYS = ("since", "tenant", "source")
+_VOCABULARY = Vocabulary.of(_KEYS, ("private",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,10 @@ class Question:
 def read(text: str) -> Question:
     """Read the words after ``deadlocks`` (already repaired). Raises ``InputError``."""
     keys: dict[str, str] = {}
-    notes: list[str] = []
     private = False
-    for word in words(text):
+    typed = words(text, _VOCABULARY)
+    notes = slips(typed)
+    for word in typed:
         if isinstance(word, KeyWord):
             key = known_key(word, _KEYS, notes, EXAMPLES[1][0])
             if key in keys or word.operator is not Operator.CONTAINS or len(word.values) != 1:

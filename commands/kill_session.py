@@ -9,8 +9,10 @@ from bot.access import Access, Right
 from bot.closing.model import ClosingRequest
 from bot.closing.requests import ClosingRequests
 from bot.closing.targets import Wanted
+from bot.errors import InputError, UnknownStatusError
 from bot.sessions.model import Mode, SessionQuery
 from bot.sessions.service import SessionService
+from bot.sessions.states import mended
 from bot.slack.arguments import describe
 from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar
@@ -80,9 +82,17 @@ class KillSessionCommand:
         self.show(request, press.reply)
 
     def _ask_where(self, command: Command, wish: Wish, query: SessionQuery) -> ClosingRequest:
-        return self.requests.ask_where(
-            command.person, command.channel, query, wish.mode, question=describe(query), reason=wish.reason
-        )
+        try:
+            return self.requests.ask_where(
+                command.person, command.channel, query, wish.mode, question=describe(query), reason=wish.reason
+            )
+        except UnknownStatusError as error:
+            mode = " query" if wish.mode is Mode.QUERY else ""
+            raise InputError(
+                f"{error} Nothing was closed.",
+                spot=error.spot,
+                example=f"/kill-session where {describe(mended(query, error))}{mode}",
+            ) from error
 
 
 def register(registrar: Registrar, command: KillSessionCommand) -> None:

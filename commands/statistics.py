@@ -10,13 +10,14 @@ from bot.errors import InputError
 from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statistics import Grouping
-from bot.slack.arguments import parse
+from bot.slack import arguments
 from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar
 from bot.slack.message import Message
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
-from bot.slack.words import KeyWord, again, words
+from bot.slack.vocabulary import Vocabulary
+from bot.slack.words import KeyWord, Word, slips, unjoined, words
 
 NAME = "stats"
 USAGE = "/sessions stats [filter…] [by=user|source|db|sql-id|tenant] [private] [text]"
@@ -40,15 +41,17 @@ class Question:
 def read(text: str) -> Question:
     """Read the words after ``stats`` (already repaired). Raises ``InputError``."""
     by: Grouping | None = None
-    rest: list[str] = []
-    for word in words(text):
+    rest: list[Word] = []
+    typed, notes = unjoined(words(text, _VOCABULARY), EXAMPLES[1][0])
+    for word in typed:
         if not isinstance(word, KeyWord) or word.key != "by":
-            rest.append(again(word))
+            rest.append(word)
         elif by is not None:
             raise InputError("by stands there twice. Give it once.", spot=word.text, example="/sessions stats by=user")
         else:
             by = _grouping(word)
-    parsed = parse(" ".join(rest))
+            notes += slips([word])
+    parsed = arguments.read(rest)
     query = parsed.query
     if query.sort.field is not None or query.limit != DEFAULT_LIMIT or query.page != 1:
         raise InputError(
@@ -56,9 +59,10 @@ def read(text: str) -> Question:
             spot="sort" if query.sort.field is not None else "limit" if query.limit != DEFAULT_LIMIT else "page",
             example=EXAMPLES[0][0],
         )
-    return Question(query, by or Grouping.USER, parsed.notes)
+    return Question(query, by or Grouping.USER, (*notes, *parsed.notes))
 
 
+_VOCABULARY = Vocabulary({**arguments.VOCABULARY.keys, "by": "by"}, arguments.VOCABULARY.flags)
 _GROUPINGS = {by.value: by for by in Grouping}
 _ALSO = {"host": Grouping.SOURCE, "ip": Grouping.SOURCE, "database": Grouping.DATABASE}
 

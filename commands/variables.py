@@ -12,18 +12,21 @@ from bot.slack.channels import Defaults
 from bot.slack.events import Command
 from bot.slack.views import variables as view
 from bot.slack.views.help import Topic
-from bot.slack.words import KeyWord, PlainWord, known_key, nearest, words
+from bot.slack.vocabulary import Vocabulary, nearest
+from bot.slack.words import KeyWord, PlainWord, known_key, slips, words
 
 NAME = "vars"
-USAGE = "/sessions vars [like=…] [global] [source=…] [private]"
+USAGE = "/sessions vars [like=…] [global] [tenant=…] [source=…] [private]"
 EXAMPLES = (
     ("/sessions vars", "the well-known ones, those that ODC pins first"),
     ("/sessions vars like=timeout global", "by a part of their name; what new sessions begin with"),
+    ("/sessions vars tenant=shop", "what new sessions of that tenant begin with"),
 )
 TOPIC = Topic(USAGE, "Show variables with their units; no server shows another session's", EXAMPLES)
 
-_KEYS = ("like", "source")
+_KEYS = ("like", "tenant", "source")
 _WORDS = ("global", "private")
+_VOCABULARY = Vocabulary.of(_KEYS, _WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Question:
     """What was typed after ``vars``; ``notes`` are sentences on what had to be corrected."""
 
     like: str = ""
+    tenant: str | None = None
     source: str | None = None
     everywhere: bool = False
     private: bool = False
@@ -41,8 +45,9 @@ def read(text: str) -> Question:
     """Read the words after ``vars`` (already repaired); a bare word is a part of a name. Raises ``InputError``."""
     keys: dict[str, str] = {}
     said: set[str] = set()
-    notes: list[str] = []
-    for word in words(text):
+    typed = words(text, _VOCABULARY)
+    notes = slips(typed)
+    for word in typed:
         if isinstance(word, KeyWord):
             _read_key(word, keys, notes)
         elif (known := _known(word, notes)) is not None:
@@ -50,10 +55,10 @@ def read(text: str) -> Question:
         elif "like" in keys:
             raise InputError("Give one part of a name.", spot=word.text, example=EXAMPLES[1][0])
         else:
-            keys["like"] = word.text
+            keys["like"] = word.word if word.quoted else word.text
     return Question(
-        keys.get("like", ""), keys.get("source"), "global" in said, "private" in said, tuple(notes)
-    )  # fmt: skip
+        keys.get("like", ""), keys.get("tenant"), keys.get("source"), "global" in said, "private" in said, tuple(notes)
+    )
 
 
 def _read_key(word: KeyWord, keys: dict[str, str], notes: list[str]) -> None:
@@ -87,6 +92,13 @@ class VariablesCommand:
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         question = read(text)
         source = self.defaults.source_for(question.source, command.channel, allowed)
-        found = self.sessions.source(source).variables(question.like, everywhere=question.everywhere)
+        usual = self.defaults.tenant_for(source, command.channel)
+        if question.tenant or usual:
+            meant = question.tenant or usual
+            self.access.require(command.person, Right.VIEW, source, command.channel, meant)
+        scope = self.access.scope(command.person, Right.VIEW, source, command.channel)
+        found = self.sessions.source(source).variables(
+            question.like, scope.tenants, everywhere=question.everywhere, tenant=question.tenant, usual=usual
+        )
         message = view.variables(found, question.notes)
         (command.reply.private if question.private else command.reply.public)(message)

@@ -34,6 +34,19 @@ FROM oceanbase.transactions t WHERE EXISTS (SELECT 1 FROM information_schema.PRO
 CREATE TABLE oceanbase.DBA_OB_SERVERS (
   SVR_IP VARCHAR(46), SVR_PORT INT, ID INT, ZONE VARCHAR(32), SQL_PORT INT, STATUS VARCHAR(16));
 INSERT INTO oceanbase.DBA_OB_SERVERS VALUES ('127.0.0.1', 2882, 1, 'z1', {port}, 'ACTIVE');
+CREATE TABLE oceanbase.DBA_OB_TENANTS (TENANT_ID INT, TENANT_NAME VARCHAR(64), TENANT_TYPE VARCHAR(16));
+INSERT INTO oceanbase.DBA_OB_TENANTS VALUES
+  (1, 'sys', 'SYS'), (1002, 'shop', 'USER'), (1004, 'billing', 'USER'), (1006, 'Shop', 'USER');
+CREATE TABLE oceanbase.CDB_OB_SYS_VARIABLES (
+  TENANT_ID INT, NAME VARCHAR(128), VALUE VARCHAR(1024), SCOPE VARCHAR(64), INFO VARCHAR(1024));
+INSERT INTO oceanbase.CDB_OB_SYS_VARIABLES VALUES
+  (1, 'ob_query_timeout', '10000000', 'GLOBAL | SESSION', ''), (1, 'autocommit', '1', 'GLOBAL | SESSION', ''),
+  (1, 'sql_mode', '4194304', 'GLOBAL | SESSION', ''), (1, 'version', '', 'GLOBAL_ONLY', ''),
+  (1002, 'ob_query_timeout', '77000000', 'GLOBAL | SESSION', ''), (1002, 'autocommit', '0', 'GLOBAL | SESSION', ''),
+  (1002, 'sql_mode', '4194304', 'GLOBAL | SESSION', ''), (1002, 'last_insert_id', '5', 'SESSION', ''),
+  (1002, 'report_password', 'hunter2', 'GLOBAL_ONLY', ''),
+  (1004, 'ob_query_timeout', '44000000', 'GLOBAL | SESSION', ''), (1004, 'sql_mode', '0', 'GLOBAL | SESSION', ''),
+  (1006, 'ob_query_timeout', '66000000', 'GLOBAL | SESSION', '');
 CREATE SQL SECURITY INVOKER VIEW oceanbase.real_sessions AS
 SELECT COALESCE(l.svr_ip, '127.0.0.1') AS SVR_IP, 2882 AS SVR_PORT, COALESCE(l.sql_port, {port}) AS SQL_PORT, p.ID,
   SUBSTRING_INDEX(p.USER, '@', 1) AS USER, COALESCE(l.host, p.HOST) AS HOST, COALESCE(p.DB, 'NULL') AS DB,

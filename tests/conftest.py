@@ -49,7 +49,7 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
 USING_OCEANBASE = (
     "closing/", "test_main", "commands/test_data_sources", "commands/test_second_person", "commands/test_break_glass",
     "commands/test_audit", "commands/test_override_and_budget", "commands/test_shown_later",
-    "commands/test_http_mode", "commands/test_reload", "commands/test_logs",
+    "commands/test_http_mode", "commands/test_reload", "commands/test_logs", "sessions/test_variables",
 )  # fmt: skip
 USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_kill.py",

@@ -125,7 +125,10 @@ class Views:
             Variable(self._texts.text(), self._texts.told(), self._random.choice(("", "s", "µs", "bytes")), "")
             for _ in range(self._random.choice((0, 5, 40)))
         )
-        found = Variables(self._source(), self._random.random() < 0.5, self._texts.text(), some, 99, NOW)
+        found = Variables(
+            self._source(), self._random.random() < 0.5, self._texts.text(), some, 99, NOW,
+            self._random.choice((None, self._texts.text())), instead=self._random.random() < 0.5,
+        )  # fmt: skip
         yield variables.variables(found, self._notes())
 
     def deadlocks(self) -> Iterator[Shown]:

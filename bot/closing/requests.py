@@ -85,7 +85,8 @@ class ClosingRequests:
     ) -> ClosingRequest:
         """Write a request to close what fits a filter: ACTIVE and longest first, no more than one request may.
 
-        ``query`` names its data source; ``question`` is the filter in words, for the card. Raises as ``ask``.
+        ``query`` names its data source; ``question`` is the filter in words, for the card. Raises as ``ask``, and
+        ``UnknownStatusError``.
         """
         source = query.source or ""
         scope = self._access.scope(person, Right.CLOSE, source, channel)

@@ -38,6 +38,7 @@ class SessionDetails:
     holders: tuple[LockHolder, ...] = ()  # whom it waits for
     waiters: tuple[int, ...] = ()  # ids of the sessions that wait for its row locks
     caveats: tuple[str, ...] = ()  # sentences on what cannot be seen, or could not be read now
+    names_holders: bool = False  # whether this server says who holds a row lock at all
 
 
 Find = Callable[[int], list[Session]]  # every session of that id

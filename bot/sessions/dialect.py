@@ -81,6 +81,15 @@ class Dialect:
         """Whether its sessions belong to tenants."""
         return self.login_tenant is not None
 
+    @property
+    def names_holders(self) -> bool:
+        """Whether the details of a session say who holds the row lock that it waits for.
+
+        That is found by the transaction that waits, which the list of last resort does not tell.
+        """
+        known = self.expressions["transaction_id"] != "NULL"
+        return known and self.details is not None and self.lock_view is not None
+
     def page(
         self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int, *,
         pinned: bool = False, spread: bool = False,
@@ -137,6 +146,11 @@ class Dialect:
             f"FROM {self.view} WHERE {where}",
             (*(matching_values * times), *values),
         )
+
+    def states(self, scope: Sequence[str] | None) -> Statement:
+        """Select each status that a session in scope has now."""
+        where, values = self.where(scope, SessionFilter())
+        return Statement(f"SELECT DISTINCT {self.expressions['state']} FROM {self.view} WHERE {where}", tuple(values))
 
     def by_id(self, session_id: int) -> Statement:
         """Select every session of that id with its whole SQL, the bot's own included."""

@@ -222,6 +222,7 @@ class SessionPage:
     as_of: datetime  # UTC
     query: SessionQuery
     caveats: tuple[str, ...] = ()  # sentences on what cannot be seen here, for example other users' sessions
+    names_holders: bool = False  # whether the details of a session say who holds the row lock that it waits for
 
     @property
     def pages(self) -> int:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TypeVar
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
-from bot.sessions import deadlocks, kinds, statistics, variables
+from bot.sessions import deadlocks, kinds, states, statistics, variables
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
@@ -65,12 +65,14 @@ class DataSource:
         return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect)
 
     def page(self, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:
-        """List one page, ``pinned`` with all that a pin compares; raises ``DataSourceError`` or ``BusyError``."""
+        """List one page, ``pinned`` with all that a pin compares; raises ``UnknownStatusError``,
+        ``DataSourceError`` or ``BusyError``."""
         scope = self._scope(tenants)
         started = monotonic()
 
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
             self._refuse_tenants(dialect, scope)
+            states.judge(connection, dialect, scope, query.filter)
             totals = dialect.totals(scope, query.filter)
             total, active, matching, spread = map(int, connection.rows(totals.sql, totals.values)[0])
             # A page that has emptied since it was asked for is no answer: show the last one.
@@ -93,16 +95,18 @@ class DataSource:
                 as_of=datetime.now(UTC),
                 query=_on_page(query, page),
                 caveats=(*self._caveats(connection, dialect), *_slow(monotonic() - started)),
+                names_holders=dialect.names_holders,
             )
 
         return self._read(ask)
 
     def statistics(self, query: SessionQuery, by: Grouping, tenants: Tenants) -> Statistics:
-        """Count the sessions that fit the filter, and group them; raises ``DataSourceError`` or ``BusyError``."""
+        """Count the sessions that fit the filter, and group them; raises as ``page``."""
         scope = self._scope(tenants)
 
         def ask(connection: Connection, dialect: Dialect) -> Statistics:
             self._refuse_tenants(dialect, scope)
+            states.judge(connection, dialect, scope, query.filter)
             found = statistics.read(connection, dialect, self.name, scope, query, by)
             return replace(found, caveats=self._caveats(connection, dialect))
 
@@ -113,11 +117,22 @@ class DataSource:
         scope = self._scope(tenants)
         return self._read(lambda connection, dialect: deadlocks.read(connection, dialect, self.name, scope, since))
 
-    def variables(self, like: str, *, everywhere: bool) -> Variables:
-        """Read variables of the bot's own session or the global ones; raises as ``statistics`` does."""
-        statement = variables.statement(like, everywhere=everywhere)
-        rows = self._read(lambda connection, _dialect: connection.rows(statement.sql, statement.values))
-        return Variables(self.name, everywhere, like, variables.chosen(rows, like), len(rows), datetime.now(UTC))
+    def variables(
+        self, like: str, tenants: Tenants, *, everywhere: bool, tenant: str | None = None, usual: str | None = None
+    ) -> Variables:
+        """Read variables of the bot's own session or the global ones.
+
+        ``tenant`` is the one that was named, ``usual`` the one that is meant otherwise. Raises ``InputError``,
+        ``NotAllowedError``, ``DataSourceError`` or ``BusyError``.
+        """
+        scope = self._scope(tenants)
+
+        def ask(connection: Connection, dialect: Dialect) -> Variables:
+            self._refuse_tenants(dialect, scope)
+            whose = variables.whose(dialect, self.name, scope, tenant, usual)
+            return variables.read(connection, dialect, self.name, like, whose, everywhere=everywhere)
+
+        return self._read(ask)
 
     def find(self, session_id: int, tenants: Tenants) -> list[Session]:
         """Return every session of that id in those tenants, whole SQL included."""
@@ -132,7 +147,7 @@ class DataSource:
             if dialect.details is None:
                 return SessionDetails(session, caveats=caveats)
             known = dialect.details(connection, session, self._console(connection, dialect).find)
-            return replace(known, caveats=caveats)
+            return replace(known, caveats=caveats, names_holders=dialect.names_holders)
 
         try:
             return self._read(ask)

@@ -1,17 +1,21 @@
 """Variables as ODC shows them: name, value, unit, and what the well-known ones mean.
 
 No server reveals the variables of another session over this protocol (OCEANBASE.md 7), so these are those of the
-bot's own session, or the global ones that new sessions begin with.
+bot's own session, or the global ones that new sessions begin with. Each tenant has its own; a login of the sys tenant
+can read the global ones of all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from bot.sessions.dialect import Statement
+from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMissingError
+from bot.sessions.database import Connection
+from bot.sessions.details import Reach
+from bot.sessions.dialect import Dialect, Statement
 
 SHOWN = 40  # variables in one answer
 
@@ -54,6 +58,22 @@ WELL_KNOWN: dict[str, tuple[str, str]] = {
     "time_zone": ("", "in which times are shown"),
     "version": ("", "of the server"),
 }
+# How OceanBase keeps the words of some well-known ones (measured on kernel 4.3.5; tests compare them).
+_WORDS = {
+    "autocommit": {"0": "OFF", "1": "ON"},
+    "read_only": {"0": "OFF", "1": "ON"},
+    "ob_compatibility_mode": {"0": "MYSQL", "1": "ORACLE"},
+    "ob_read_consistency": {"1": "FROZEN", "2": "WEAK", "3": "STRONG"},
+    "ob_route_policy": {
+        "1": "READONLY_ZONE_FIRST", "2": "ONLY_READONLY_ZONE", "3": "UNMERGE_ZONE_FIRST", "4": "UNMERGE_FOLLOWER_FIRST",
+    },
+}  # fmt: skip
+
+# The global variables of every tenant, for a login of sys; seekdb 1.3 has the first without TENANT_ID.
+_OF_ALL = "oceanbase.CDB_OB_SYS_VARIABLES"
+_TENANTS = "oceanbase.DBA_OB_TENANTS"
+_NO_SUCH_VIEW_OR_COLUMN = (1146, 1049, 1054)
+
 _SECRET = re.compile(r"password|passwd|secret|token|private_key", re.IGNORECASE)
 HIDDEN = "***"
 
@@ -78,6 +98,104 @@ class Variables:
     variables: tuple[Variable, ...]
     matching: int
     as_of: datetime  # UTC
+    tenant: str | None = None  # whose they are; None where the server has no tenants
+    instead: bool = False  # global ones, though those of a session were asked for
+
+
+def whose(
+    dialect: Dialect, source: str, scope: Sequence[str] | None, named: str | None, usual: str | None
+) -> str | None:
+    """Decide whose variables are meant: the ``named`` tenant's, else the ``usual`` one's, else the login's own.
+
+    ``scope`` names the tenants that the asker may see, None is all. None on a server without tenants. Raises
+    ``NotAllowedError`` for any tenant outside of it, ``InputError`` where it is open which one is meant.
+    """
+    if not dialect.has_tenants:
+        if named is not None:
+            raise InputError(f"{source} has no tenants: leave tenant= out.", spot=named, example="/sessions vars")
+        return None
+    meant = named or usual
+    if meant is None and scope and dialect.login_tenant not in scope:
+        if len(scope) > 1:
+            raise InputError(
+                f"Whose variables? Name one tenant: {', '.join(scope)}.", example=f"/sessions vars tenant={scope[0]}"
+            )
+        meant = scope[0]
+    meant = meant or dialect.login_tenant
+    if scope is not None and meant not in scope:
+        raise NotAllowedError(f"The variables of tenant {meant} on {source} are not shown to you in this channel.")
+    return meant
+
+
+def read(
+    connection: Connection, dialect: Dialect, source: str, like: str, tenant: str | None, *, everywhere: bool
+) -> Variables:
+    """Read the variables of the bot's own session, or the global ones; of another ``tenant`` there are only these.
+
+    Raises ``InputError`` for a tenant that there is not, or one of the ``DataSourceError`` family.
+    """
+    other = tenant != dialect.login_tenant
+    if tenant is not None and other:
+        rows = _of_tenant(connection, dialect, source, like, tenant)
+    else:
+        asked = statement(like, everywhere=everywhere)
+        rows = connection.rows(asked.sql, asked.values)
+    now = datetime.now(UTC)
+    shown = chosen(rows, like)
+    return Variables(
+        source, everywhere or other, like, shown, len(rows), now, tenant, instead=other and not everywhere
+    )  # fmt: skip
+
+
+def _of_tenant(
+    connection: Connection, dialect: Dialect, source: str, like: str, tenant: str
+) -> Sequence[Sequence[object]]:
+    """Return names and values of a tenant that is not the login's own, in the words of the server."""
+    if dialect.sees is not Reach.ALL:
+        raise PrivilegeMissingError(
+            f"The bot's login on {source} is of tenant {dialect.login_tenant} and cannot read the variables of "
+            f"tenant {tenant}. Those of {dialect.login_tenant} are not shown in their place."
+        )
+    literal = like.replace("|", "||").replace("%", "|%").replace("_", "|_")
+    try:
+        there = connection.rows(f"SELECT 1 FROM {_TENANTS} WHERE BINARY tenant_name = %s LIMIT 1", (tenant,))
+        found = connection.rows(
+            f"SELECT t.tenant_name, v.name, v.value FROM {_OF_ALL} v JOIN {_TENANTS} t ON t.tenant_id = v.tenant_id "
+            "WHERE BINARY t.tenant_name IN %s AND v.scope LIKE '%%GLOBAL%%' AND v.name LIKE %s ESCAPE '|'",
+            ((tenant, dialect.login_tenant or ""), f"%{literal}%"),
+        )
+    except PrivilegeMissingError as error:
+        raise PrivilegeMissingError(
+            f"The bot's login on {source} may not read the variables of other tenants than its own, so those of tenant "
+            f"{tenant} are not shown (GRANT SELECT ON {_OF_ALL} and ON {_TENANTS} TO it).",
+            errno=error.errno,
+        ) from error
+    except DataSourceError as error:
+        if error.errno not in _NO_SUCH_VIEW_OR_COLUMN:
+            raise
+        raise InputError(
+            f"{source} tells the variables of tenant {dialect.login_tenant} only: those of {tenant} are not shown.",
+            spot=tenant,
+            example=f"/sessions vars tenant={dialect.login_tenant}",
+        ) from error
+    if not there:
+        raise InputError(
+            f"There is no tenant “{tenant}” on {source}.", spot=tenant, example="/sessions stats by=tenant"
+        )
+    asked = statement(like, everywhere=True)
+    said = {str(name): value for name, value, *_ in connection.rows(asked.sql, asked.values)}
+    kept = {str(name): value for of, name, value in found if of != tenant}
+    return [(name, _in_words(str(name), value, kept, said)) for of, name, value in found if of == tenant]
+
+
+def _in_words(name: str, value: object, kept: Mapping[str, object], said: Mapping[str, object]) -> object:
+    """Write a value as the server does, which keeps words as numbers: 1 for ON, 4194304 for STRICT_ALL_TABLES.
+
+    What the login's own tenant has kept alike reads as ``said`` of that one; others only where the words are known.
+    """
+    if name in said and kept.get(name) == value:
+        return said[name]
+    return _WORDS.get(name, {}).get(str(value), value)
 
 
 def statement(like: str, *, everywhere: bool) -> Statement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from bot.errors import InputError
@@ -20,7 +20,18 @@ from bot.sessions.model import (
     Sort,
 )
 from bot.slack.values import COMPARED, NUMBER, UNITS, duration, session_id, values_of
-from bot.slack.words import KeyWord, PlainWord, Word, nearest, quoted, words
+from bot.slack.vocabulary import Vocabulary, nearest
+from bot.slack.words import (
+    KeyWord,
+    PlainWord,
+    Slip,
+    Word,
+    listed,
+    quoted,
+    slips,
+    unjoined,
+    words,
+)
 
 EXAMPLE = "/sessions tenant=shop user=app time>5m active-only"
 CLOSE_EXAMPLE = "/kill-session where tenant=shop user=report time>10m active-only"
@@ -34,6 +45,7 @@ _VIEW_EXAMPLES = {
     "limit": "/sessions limit=50",
     "page": "/sessions page=2",
 }
+_FLAG_WORDS = (*_FLAGS, "private", "text")
 _ALSO = {
     "database": "db",
     "state": "status",
@@ -42,6 +54,10 @@ _ALSO = {
     "cluster": "source",
     "active": "active-only",
 }
+VOCABULARY = Vocabulary.of((*_FIELDS, *_VIEW_KEYS), _FLAG_WORDS, _ALSO)
+CLOSE_VOCABULARY = Vocabulary.of(
+    (*_FIELDS, *_VIEW_KEYS, "reason"), (*_FLAG_WORDS, "query", "session", "where", "override"), _ALSO, wary=True
+)
 # 10.0.3.7, 10.0.3.7:51234, 10.0.3., fe80::1, [2001:db8::7]:2881
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{0,3}){1,3}(?::\d+)?|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%\w+)?\]?(?::\d+)?")
 _LOWER = (Operator.ABOVE, Operator.AT_LEAST)
@@ -61,8 +77,14 @@ def parse(text: str, *, correct: bool = True) -> ParsedQuery:
     A mistyped key or flag is corrected and noted, since nothing can be harmed by a list; for a close
     (``correct=False``) it is only suggested. Raises ``InputError`` with the spot for everything else.
     """
-    reader = _Reader(correct=correct)
-    for word in _with_units(words(text)):
+    return read(words(text, VOCABULARY), correct=correct)
+
+
+def read(found: Iterable[Word], *, correct: bool = True) -> ParsedQuery:
+    """Read words as ``parse`` does; with ``correct=False`` none of them has a slip. Raises ``InputError``."""
+    typed, notes = unjoined(list(found), EXAMPLE)
+    reader = _Reader(correct=correct, notes=[*slips(typed), *notes])
+    for word in _with_units(typed):
         reader.read(word)
     return reader.result()
 
@@ -82,7 +104,7 @@ def describe(query: SessionQuery) -> str:
     return " ".join(parts)
 
 
-def _with_units(typed: list[Word]) -> Iterator[Word]:
+def _with_units(typed: Iterable[Word]) -> Iterator[Word]:
     """Put a unit that stands apart back to its number: ``time > 5 minutes``."""
     number: KeyWord | None = None
     for word in typed:
@@ -104,13 +126,13 @@ def _with_units(typed: list[Word]) -> Iterator[Word]:
 class _Reader:
     """Collects the words of one command."""
 
-    def __init__(self, *, correct: bool) -> None:
+    def __init__(self, *, correct: bool, notes: list[str]) -> None:
         self._correct = correct
+        self._notes = notes
         self._conditions: list[Condition] = []
         self._flags: set[Flag] = set()
         self._views: dict[str, str] = {}
         self._words: set[str] = set()
-        self._notes: list[str] = []
 
     def read(self, word: Word) -> None:
         if isinstance(word, PlainWord):
@@ -136,9 +158,9 @@ class _Reader:
         if word.quoted:
             self._read_bare(word)
             return
-        if name not in (*_FLAGS, "private", "text"):
-            meant = _ALSO.get(name) or nearest(name, (*_FLAGS, "private", "text"))
-            if meant not in (*_FLAGS, "private", "text"):
+        if name not in _FLAG_WORDS:
+            meant = _ALSO.get(name) or nearest(name, _FLAG_WORDS)
+            if meant not in _FLAG_WORDS:
                 self._read_bare(word)
                 return
             self._note(word.text, meant)
@@ -159,24 +181,24 @@ class _Reader:
 
     def _read_bare(self, word: PlainWord) -> None:
         """Take a bare number for an id, a bare address for a source, any other word for a text somewhere."""
-        text = word.text
+        text = word.word if word.quoted else word.text
         if not self._correct:
             raise InputError(
                 f"“{text[:60]}” stands alone. A close takes keys and flags only, so that it hits nobody else: "
                 f"for example user={quoted(text[:60])}. Nothing was closed.",
-                spot=text,
+                spot=word.text,
                 example=CLOSE_EXAMPLE,
             )
-        if text[0] in "=!<>,":
+        if text[0] in "=!<>," and not word.quoted:
             raise InputError(f"What stands before “{text[:60]}”?", spot=text, example=EXAMPLE)
-        if re.fullmatch(r"\d+(,\d+)*", text, re.ASCII):
-            condition = Condition(Field.ID, Operator.CONTAINS, tuple(map(session_id, text.split(","))))
+        if re.fullmatch(r"\d+([,、،]\d+)*", text, re.ASCII):
+            condition = Condition(Field.ID, Operator.CONTAINS, tuple(map(session_id, re.split(r"[,、،]", text))))
         elif _ADDRESS.fullmatch(text):
             condition = Condition(Field.HOST, Operator.CONTAINS, (text,))
         else:
             condition = Condition(Field.ANY, Operator.CONTAINS, (text,))
             self._notes.append(f"“{text}” is looked for in every column.")
-        self._refuse_repeated(condition, text)
+        self._refuse_repeated(condition, word.text)
         self._conditions.append(condition)
 
     def _read_key(self, word: KeyWord) -> None:
@@ -194,8 +216,9 @@ class _Reader:
         known = (*_FIELDS, *_VIEW_KEYS)
         meant = _ALSO.get(word.key) or nearest(word.key, known)
         if meant not in known:
+            value = " If it is a value, put it into quotes." if word.slip is Slip.COMMA else ""
             raise InputError(
-                f"There is no key “{word.key}”. There is: {', '.join(known)}.",
+                f"There is no key “{word.key}”. There is: {', '.join(known)}.{value}",
                 spot=word.text,
                 example=EXAMPLE,
             )
@@ -220,7 +243,7 @@ class _Reader:
             if condition.field is Field.TIME:
                 raise InputError("time stands there twice. Give one lower and one upper bound.", spot=typed,
                                  example="/sessions time>5m time<2h")  # fmt: skip
-            values = ",".join(quoted(str(value)) for value in (*other.values, *condition.values))
+            values = listed(map(str, (*other.values, *condition.values)))
             raise InputError(
                 f"{name} stands there twice. Several values go into one comma list.",
                 spot=typed,
@@ -238,7 +261,7 @@ class _Reader:
             if wanted and Flag.ACTIVE_ONLY in self._flags and "ACTIVE" not in condition.values:
                 raise InputError(
                     "active-only and that status exclude each other. Give one of them.",
-                    spot="active-only", example=f"/sessions status={condition.values[0]}",
+                    spot="active-only", example=f"/sessions status={quoted(str(condition.values[0]))}",
                 )  # fmt: skip
             if wanted and Flag.IDLE in self._flags and condition.values == ("ACTIVE",):
                 raise InputError(
@@ -283,5 +306,6 @@ class _Reader:
 def _condition(condition: Condition) -> str:
     if condition.field is Field.TIME:
         return f"time{condition.operator.value}{duration(float(condition.values[0]))}"
-    values = ",".join(quoted(str(value), first=not number) for number, value in enumerate(condition.values))
+    # The names of states resemble flags, and are never taken for them.
+    values = listed(map(str, condition.values), near=condition.field is not Field.STATUS)
     return f"{condition.field.value}{condition.operator.value}{values}"

@@ -8,9 +8,9 @@ from datetime import timedelta
 from bot.closing.targets import id_out_of_range
 from bot.errors import InputError
 from bot.sessions.model import Field, Operator
-from bot.slack.words import KeyWord, nearest, quoted
+from bot.sessions.states import STATES, nearest_state
+from bot.slack.words import KeyWord, quoted
 
-STATES = ("ACTIVE", "SLEEP", "INIT", "QUERY_KILLED", "SESSION_KILLED", "QUERY_DEADLOCKED")
 COMPARED = (Operator.ABOVE, Operator.AT_LEAST, Operator.BELOW, Operator.AT_MOST)
 UNITS = {
     "": 1, "ms": 0.001, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60,
@@ -18,6 +18,7 @@ UNITS = {
 }  # fmt: skip
 _LONGEST = 3650 * 86400.0
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_STATE = re.compile(r"[A-Z][A-Z0-9_ -]{0,39}", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
@@ -95,12 +96,12 @@ def _time(word: KeyWord) -> float:
 
 
 def _state(value: str) -> str:
+    """Read a status in any case; whether there is one of that name is for the data source to say."""
     state = value.upper()
-    if state not in STATES:
-        meant = nearest(state, STATES)
+    if not _STATE.fullmatch(state):
         raise InputError(
-            f"There is no status “{value}”. There is: {', '.join(STATES)}.",
+            f"There is no status “{value[:60]}”. There is: {', '.join(STATES)}.",
             spot=value,
-            example=f"/sessions status={meant or 'ACTIVE'}",
+            example=f"/sessions status={nearest_state(state)}",
         )
     return state

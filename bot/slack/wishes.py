@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from bot.closing.targets import Wanted
 from bot.errors import InputError
 from bot.sessions.model import Field, Flag, Mode, Operator, SessionQuery
-from bot.slack.arguments import CLOSE_EXAMPLE, parse
+from bot.slack.arguments import CLOSE_EXAMPLE, CLOSE_VOCABULARY, read
 from bot.slack.values import session_id
-from bot.slack.words import KeyWord, PlainWord, Word, again, nearest, words
+from bot.slack.vocabulary import nearest
+from bot.slack.words import KeyWord, PlainWord, Slip, Word, again, unjoined, unquoted_signs, words
 
 _ONE = "/kill-session 3221487826"
 _QUERY = "/kill-session 3221487826 query"
@@ -44,7 +45,12 @@ def read_wish(text: str) -> Wish:
 
     A wrong guess would close somebody's session, so that what is unclear raises ``InputError``.
     """
-    typed = _pieces(words(text))
+    try:
+        typed = words(text, CLOSE_VOCABULARY)
+    except InputError as error:
+        raise _nothing_closed(error, error.example) from error
+    _refuse_doubt(typed)
+    typed = _pieces(typed)
     if any(_is(word, "where") for word in typed):
         return _filter(typed)
     modes = _modes(typed)
@@ -62,14 +68,48 @@ def read_wish(text: str) -> Wish:
     return Wish(wanted, _mode(modes), keys.get("source"), keys.get("tenant"), keys.get("reason", ""), override)
 
 
+def _refuse_doubt(typed: list[Word]) -> None:
+    """Raise ``InputError`` with the mended command where a word could be read in two ways.
+
+    What is lost in a list of values, or becomes one of them, closes more than was meant.
+    """
+    try:
+        clear, _ = unjoined(typed, _ONE)
+    except InputError as error:
+        raise _nothing_closed(error, CLOSE_EXAMPLE) from error
+    doubtful = next((word for word in typed if word not in clear or word.slip or unquoted_signs(word)), None)
+    if doubtful is None:
+        return
+    mended = " ".join(map(again, clear))
+    try:
+        read_wish(mended)
+    except InputError as error:
+        raise InputError(str(error), spot=doubtful.text, example=error.example) from error
+    raise InputError(
+        f"{_doubt(doubtful)} Nothing was closed. Did you mean this?",
+        spot=doubtful.text,
+        example=f"/kill-session {mended}",
+    )
+
+
+def _doubt(word: Word) -> str:
+    if word.slip is Slip.COMMA:
+        return f"“{word.text}” after the comma: if it is a value, it stands in quotes; if not, without the comma."
+    if isinstance(word, PlainWord):
+        return f"“{word.text}” is not needed: all conditions hold at once."
+    if word.slip is Slip.COLON:
+        return f"“{word.text}” has a colon where a sign of comparison belongs."
+    return f"In “{word.text}” stands more than one sign: a value with one in it stands in quotes."
+
+
 def _pieces(typed: Iterable[Word]) -> list[Word]:
-    """Cut lists of ids and pasted statements apart: ``1,2``, ``KILL 1;KILL 2;``."""
+    """Cut lists of ids apart: ``1,2``."""
     pieces: list[Word] = []
     for word in typed:
         if isinstance(word, KeyWord) or word.quoted:
             pieces.append(word)
             continue
-        texts = filter(None, re.split(r"[,;]", word.text))
+        texts = filter(None, re.split(r"[,、،]", word.text))
         pieces.extend(PlainWord(text.lstrip("-").lower(), text) for text in texts)
     return pieces
 
@@ -113,9 +153,12 @@ def _mode(found: Sequence[PlainWord]) -> Mode:
 
 
 def _suggest_filter(typed: Sequence[Word], ids: Sequence[PlainWord]) -> None:
-    """Suggest ``where`` for what looks like a filter without it."""
+    """Suggest ``where`` for what looks like a filter without it, unless an id got lost in a list of values."""
     if any(word.word[:1].isdecimal() for word in ids):
         return
+    for word in typed:
+        if isinstance(word, KeyWord) and word.key in _KEYS and any(value.isdecimal() for value in word.values[1:]):
+            _one_value(word)
     keys = any(isinstance(word, KeyWord) and word.key in _FILTER_KEYS for word in typed)
     flags = any(_is(word, *_FLAGS) for word in ids)
     mistyped = bool(ids) and not ids[0].quoted and nearest(ids[0].word, ("where",)) is not None
@@ -145,7 +188,7 @@ def _read_key(word: KeyWord, keys: dict[str, str]) -> None:
 
 def _one_value(word: KeyWord) -> str:
     if word.operator not in (Operator.CONTAINS, Operator.EXACTLY) or len(word.values) != 1:
-        raise InputError(f"{word.key} takes one value after =.", spot=word.text, example=_REASON)
+        raise InputError(f"{word.key} takes one value after =. Nothing was closed.", spot=word.text, example=_REASON)
     return word.values[0]
 
 
@@ -192,7 +235,7 @@ def _filter(typed: Sequence[Word]) -> Wish:
                 spot=word.text,
                 example=CLOSE_EXAMPLE,
             )
-    query = _parsed(" ".join(again(word) for word in rest))
+    query = _parsed(rest)
     if not query.filter.conditions and not query.filter.flags:
         raise InputError(
             "Which sessions? where takes a filter; without one every session would be meant. Nothing was closed.",
@@ -201,9 +244,14 @@ def _filter(typed: Sequence[Word]) -> Wish:
     return Wish(mode=_mode(modes), source=query.source, reason=_one_value(reasons[0]) if reasons else "", where=query)
 
 
-def _parsed(text: str) -> SessionQuery:
+def _parsed(typed: Sequence[Word]) -> SessionQuery:
     try:
-        return parse(text, correct=False).query
+        return read(typed, correct=False).query
     except InputError as error:
-        sentence = str(error) if "Nothing was closed" in str(error) else f"{error} Nothing was closed."
-        raise InputError(sentence, spot=error.spot, example=CLOSE_EXAMPLE) from error
+        raise _nothing_closed(error, CLOSE_EXAMPLE) from error
+
+
+def _nothing_closed(error: InputError, example: str) -> InputError:
+    """Say of a mistake, once, that nothing came of it."""
+    said = str(error) if "Nothing was closed" in str(error) else f"{error} Nothing was closed."
+    return InputError(said, spot=error.spot, example=example)

@@ -12,7 +12,7 @@ from bot.demo.slack.server import SlackSandbox
 from tests.cluster import BOT, Cluster
 from tests.odp import Odp
 from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import buttons_of, text_of
+from tests.slack_person import buttons_of, table_of, text_of
 from tests.stage import APP_PASSWORD, MariaDBStage, session_id
 
 ACCESS = """
@@ -27,6 +27,13 @@ tenants = ["billing"]
 """
 
 
+OF_SHOP = "C02DBA"
+SHOPS_CHANNEL = f"""
+[channels.{OF_SHOP}]
+tenant = "shop"
+"""
+
+
 @pytest.fixture(scope="module")
 def standing(
     mariadb: EmbeddedMariaDB, tmp_path_factory: pytest.TempPathFactory
@@ -36,7 +43,9 @@ def standing(
         Cluster(mariadb) as cluster,
         Odp(mariadb.host, mariadb.port) as odp,
         SlackSandbox(commands=COMMANDS) as slack,
-        RunningBot(slack, mariadb, folder, access=ACCESS, user=BOT, password=APP_PASSWORD, port=odp.port) as bot,
+        RunningBot(
+            slack, mariadb, folder, access=ACCESS, user=BOT, password=APP_PASSWORD, port=odp.port, more=SHOPS_CHANNEL
+        ) as bot,
     ):
         slack.limits.rates.clear()
         yield cluster, MariaDBStage(mariadb, slack, bot), odp
@@ -80,6 +89,32 @@ def test_whoever_may_see_one_tenant_sees_and_closes_no_other(cluster: Cluster, s
     answer = stage.asks(stage.bob, f"/kill-session {session_id(other)}", "that you may close")
     assert "shop" not in text_of(answer)
     other.ping(reconnect=False)
+
+
+def test_in_a_tenants_channel_its_variables_are_shown_and_whose_they_are_is_said(stage: MariaDBStage) -> None:
+    for typed in ("", " global"):
+        answer = stage.asks(stage.alice, f"/sessions vars like=query_timeout{typed}", "variables of demo", OF_SHOP)
+        assert table_of(answer)[1][:2] == ["ob_query_timeout", "77000000 µs (77 s)"]
+        for text in (answer["text"], text_of(answer)):
+            assert "Global variables of demo, tenant shop" in text
+            assert "What new sessions of tenant shop begin with" in text
+            assert ("No server shows another session's, so these are the global ones." in text) is (typed == "")
+    named = stage.asks(stage.alice, "/sessions vars query_timeout tenant=billing", "of demo, tenant billing", OF_SHOP)
+    assert table_of(named)[1][1] == "44000000 µs (44 s)"
+    own = stage.asks(stage.alice, "/sessions vars wait_timeout", "Variables of demo, tenant sys")
+    for text in (own["text"], text_of(own)):
+        assert "Those of this bot's own session, which is of tenant sys: no server shows another session's." in text
+    stage.asks(stage.alice, "/sessions vars tenant=nowhere", "There is no tenant “nowhere” on demo")
+
+
+def test_variables_of_tenants_that_somebody_may_not_see_are_not_shown(stage: MariaDBStage) -> None:
+    assert "44 s" in text_of(stage.asks(stage.bob, "/sessions vars query_timeout", "of demo, tenant billing"))
+    for typed in ("tenant=sys", "tenant=shop", "global tenant=sys"):
+        refused = stage.asks(stage.bob, f"/sessions vars {typed}", "You may not see sessions of tenant")
+        assert refused["ephemeral"]
+        assert "ob_query_timeout" not in text_of(refused)
+    assert stage.asks(stage.bob, "/sessions vars", "You may not see sessions of tenant shop", OF_SHOP)["ephemeral"]
+    stage.asks(stage.bob, "/sessions vars tenant=billing query", "of demo, tenant billing", OF_SHOP)
 
 
 @pytest.mark.parametrize("name", ["app@shop", "SCOTT@ora"])  # the second as of an Oracle-mode tenant

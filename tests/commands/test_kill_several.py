@@ -68,6 +68,31 @@ def test_a_session_is_named_by_its_server_with_or_without_the_port(stage: Stage)
     stage.asks(stage.alice, f"/kill-session {number}@127.0.0.2", f"no session {number} on server 127.0.0.2")
 
 
+def test_a_condition_after_a_comma_is_not_lost_in_a_close_but_an_error_with_the_mended_command(stage: Stage) -> None:
+    victim = sleepers(stage, 1)[0]
+    told = stage.asks(stage.alice, "/kill-session where tenant=sys, user=nobody", "Did you mean this?")
+    assert told["ephemeral"]
+    assert "For example: /kill-session where tenant=sys user=nobody" in text_of(told)
+    assert "For example: /kill-session 5 reason=stuck" in text_of(
+        stage.asks(stage.alice, "/kill-session 5, reason=stuck", "Did you mean this?")
+    )
+    assert not [message for message in stage.alice.messages() if ASKS in text_of(message)]
+    assert stage.row(victim)
+
+
+def test_a_status_that_there_is_not_closes_nothing_and_earns_the_nearest_one(stage: Stage) -> None:
+    victim = sleepers(stage, 1)[0]
+    for typed in ("status!=slep", "status=slep", "status=ACTIVE,slep"):
+        told = text_of(stage.asks(stage.alice, f"/kill-session where user=teller {typed}", "no session has it now"))
+        assert "There is no status “SLEP”" in told
+        assert "Nothing was closed." in told
+        mended = typed.replace("slep", "SLEEP")
+        assert f"For example: /kill-session where source=demo user=teller {mended}" in told
+    assert not [message for message in stage.alice.messages() if ASKS in text_of(message)]
+    stage.asks(stage.alice, "/kill-session where user=teller status=killed", "No session on demo fits that")
+    assert stage.row(victim)
+
+
 def test_a_filter_closes_what_fits_and_only_with_the_number_typed(stage: Stage) -> None:
     ids = sleepers(stage, 7, "127.0.0.41")
     other = sleepers(stage, 1, "127.0.0.42")

@@ -119,6 +119,12 @@ def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> No
         cursor.execute("UPDATE stock SET quantity = 8 WHERE sku = 2")
     waiter = stage.runs("UPDATE stock SET quantity = 9 WHERE sku = 2", database="depot")
     let_innodb_look_again()
+    listed = text_of(stage.asks(stage.alice, "/sessions user=teller active-only", "Sessions on demo"))
+    assert "🔒 1 of these waits for a row lock, for " in listed
+    assert "Details" not in listed.partition("🔒")[2].partition("\n")[0], "which here say nothing of it"
+    details = text_of(stage.asks(stage.alice, f"/sessions show {waiter.id}", f"Session {waiter.id} on demo"))
+    assert "Waits for a row lock; this server does not say who holds it." in details
+    let_innodb_look_again()
     card = card_of(stage, f"{waiter.id} query")
     assert "open (LOCK WAIT), waits for a row lock" in text_of(card)
     assert "A transaction that began before it stays open, with its locks." in text_of(card)

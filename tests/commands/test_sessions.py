@@ -64,6 +64,10 @@ def test_active_sessions_of_a_tenant_show_the_running_statement_without_its_lite
         ("tenant=SYS", False),
         ("tenant!=sys", False),
         ("status=sleep", True),
+        ("status!=Active", True),
+        ("status=killed", False),
+        ("status=BACKGROUND,query_deadlocked", False),
+        ("status!=killed", True),
         ("status!=sleep", False),
         ("time<1h", True),
         ("time>1h", False),
@@ -120,6 +124,7 @@ def test_those_who_wait_for_a_row_lock_are_counted_with_the_longest_wait(stage: 
     stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the writer to wait")
     said = text_of(stage.asks(stage.alice, "/sessions user=teller db=depot", "Sessions on demo"))
     assert "🔒 1 of these waits for a row lock, for " in said
+    assert "Details says who holds it" in said
     assert "🔒" not in text_of(stage.asks(stage.alice, "/sessions user=teller idle", "Sessions on demo"))
 
 
@@ -241,6 +246,9 @@ def test_a_guest_cannot_use_the_buttons_of_somebody_elses_list(stage: Stage) -> 
         ("=😀", "What stands before"),
         ("sql=" + "x" * 3000, "a command takes at most 1,000"),
         ('sql="never closed', "is never closed"),
+        ("status=actve", "There is no status “ACTVE”, and no session has it now"),
+        ("status!=dead", "There is no status “DEAD”, and no session has it now"),
+        ("stats status=dead", "There is no status “DEAD”, and no session has it now"),
     ],
 )
 def test_words_typed_wrong_earn_a_sentence_an_example_and_an_id_that_is_in_the_log(
@@ -257,6 +265,14 @@ def test_a_mistyped_key_is_corrected_and_said(stage: Stage) -> None:
     answer = stage.asks(stage.alice, "/sessions tenat=sys user=“nobody”", "Sessions on demo")
     assert "“tenat” was read as tenant." in text_of(answer)
     assert "/sessions source=demo tenant=sys user=nobody" in text_of(answer)
+
+
+def test_a_condition_after_a_comma_narrows_the_list_and_that_is_said(stage: Stage) -> None:
+    stage.connect()
+    answer = stage.asks(stage.alice, "/sessions tenant=sys, user=nobody", "Sessions on demo")
+    assert "/sessions source=demo tenant=sys user=nobody" in text_of(answer)
+    assert "“user=nobody” after the comma was read as a condition of its own." in text_of(answer)
+    assert "No session fits that" in text_of(answer)
 
 
 def test_help_shows_commands_that_run(stage: Stage) -> None:

@@ -37,6 +37,18 @@ def test_a_time_is_shown_in_the_servers_unit_and_in_one_that_reads(stage: Stage)
     assert rows["ob_query_timeout"][1].startswith(f"{value_of(stage, 'ob_query_timeout')} µs")
 
 
+def test_whose_they_are_is_said_and_those_of_a_tenant_that_there_is_not_are_not_replaced(stage: Stage) -> None:
+    for typed, said in (
+        ("vars", "Variables of demo, tenant sys. Those of this bot's own session, which is of tenant sys"),
+        ("vars tenant=sys global", "Global variables of demo, tenant sys. What new sessions of tenant sys begin with"),
+    ):
+        answer = stage.asks(stage.alice, f"/sessions {typed}", said)
+        assert said in answer["text"], "also where no blocks are shown"
+    refused = stage.asks(stage.alice, "/sessions vars tenant=shop", "demo tells the variables of tenant sys only")
+    assert "those of shop are not shown" in text_of(refused)
+    assert refused["ephemeral"]
+
+
 def test_a_part_of_a_name_finds_them_all_and_wildcards_are_literals(stage: Stage) -> None:
     answer = stage.asks(stage.alice, "/sessions vars wait_timeout private", "Variables of demo")
     assert answer["ephemeral"]
@@ -59,6 +71,7 @@ def test_more_than_are_shown_are_counted(stage: Stage) -> None:
         ("like=a like=b", "like stands there twice"),
         ("timeout size", "Give one part of a name"),
         ("source=nowhere", "There is no data source nowhere"),
+        ("tenant=a,b", "tenant takes one value after ="),
     ],
 )
 def test_words_typed_wrong_earn_a_sentence(stage: Stage, typed: str, sentence: str) -> None:

@@ -58,7 +58,7 @@ def test_with_both_everything_is_listed_looked_at_and_closed(
         assert seen.in_transaction
         assert crm.details(seen).session == seen
         assert crm.statistics(SessionQuery(), Grouping.USER, None).total >= 1
-        assert crm.variables("wait_timeout", everywhere=True).matching >= 1
+        assert crm.variables("wait_timeout", None, everywhere=True).matching >= 1
         with pytest.raises(InputError, match="keeps no history of deadlocks"):
             crm.deadlocks(timedelta(days=1), None)
         (left_out,) = crm.page(SessionQuery(), None).caveats
@@ -106,8 +106,6 @@ MORE_VIEWS = """
 CREATE TABLE oceanbase.`GV$OB_LOCKS` (SESSION_ID INT, ID1 INT, ID2 INT, ID3 INT, TRANS_ID INT, BLOCK INT, CTIME INT);
 CREATE TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` (TX_ID INT, SESSION_ID INT, ACTIVE_TIME DATETIME);
 CREATE TABLE oceanbase.`__all_virtual_processlist` (ID INT, TRACE_ID VARCHAR(64), PLAN_ID INT);
-CREATE TABLE oceanbase.DBA_OB_TENANTS (TENANT_ID INT, TENANT_NAME VARCHAR(64));
-INSERT INTO oceanbase.DBA_OB_TENANTS VALUES (1002, 'shop');
 CREATE TABLE oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY (TENANT_ID INT, EVENT_ID INT, REPORT_TIME DATETIME(6),
   CYCLE_IDX INT, CYCLE_SIZE INT, ROLE VARCHAR(20), VISITOR VARCHAR(64), OBJECT VARCHAR(64), EXTRA_VALUE1 TEXT);
 INSERT INTO oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY VALUES
@@ -161,6 +159,7 @@ def test_with_all_of_them_a_whole_cluster_has_no_caveat(cluster: Cluster, prod: 
     assert (seen.tenant, seen.server) == ("shop", "10.0.0.7:2881")
     assert source.page(SessionQuery(), None).caveats == ()
     assert [event.tenant for event in source.deadlocks(timedelta(days=1), None).events] == ["shop"]
+    assert source.variables("ob_query_timeout", None, everywhere=True, tenant="shop").matching == 1
     cluster.run("INSERT INTO oceanbase.DBA_OB_SERVERS VALUES ('10.0.0.2', 2882, 2, 'z2', 2881, 'INACTIVE')")
     (away,) = prod().page(SessionQuery(), None).caveats
     assert "10.0.0.2:2881 is INACTIVE" in away
@@ -174,6 +173,12 @@ def test_without_one_of_them_it_says_what_is_missing(cluster: Cluster, prod: Log
     if view == "oceanbase.DBA_OB_TENANTS":
         with pytest.raises(PrivilegeMissingError, match="DBA_OB_TENANTS"):
             source.deadlocks(timedelta(days=1), None)
+        with pytest.raises(PrivilegeMissingError, match="so those of tenant shop are not shown"):
+            source.variables("", None, everywhere=True, tenant="shop")
+    elif view == "oceanbase.CDB_OB_SYS_VARIABLES":
+        with pytest.raises(PrivilegeMissingError, match="so those of tenant shop are not shown"):
+            source.variables("", None, everywhere=True, tenant="shop")
+        assert source.variables("", None, everywhere=True, tenant="sys").matching, "its own it may read"
     elif view == "oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY":
         with pytest.raises(InputError, match="keeps no history of deadlocks that its login can read"):
             source.deadlocks(timedelta(days=1), None)

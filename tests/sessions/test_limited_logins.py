@@ -47,7 +47,7 @@ def test_such_a_list_of_a_whole_cluster_names_no_server_and_no_tenant_it_does_no
 def test_a_filter_on_what_such_a_list_lacks_finds_nothing_and_is_no_error(source: Make, user: str) -> None:
     limited = source(user=user, password=PASSWORD)
     for field in Field:
-        value = 5 if field in (Field.ID, Field.TIME) else "x"
+        value = 5 if field in (Field.ID, Field.TIME) else "KILLED" if field is Field.STATUS else "x"
         operator = Operator.ABOVE if field is Field.TIME else Operator.CONTAINS
         condition = Condition(field, operator, (value,))
         limited.page(SessionQuery(filter=SessionFilter((condition,), frozenset({Flag.IN_TRANSACTION}))), None)

@@ -16,6 +16,7 @@ from bot.demo.mariadb import EmbeddedMariaDB
 from bot.errors import (
     DataSourceError,
     DataSourceTimeoutError,
+    InputError,
     NotAllowedError,
     NotSessionOwnerError,
     UnknownSessionError,
@@ -241,6 +242,17 @@ def test_another_kind_than_configured_is_told(maria_source: Make, kind: Any) -> 
         maria_source(DataSourceOptions(kind=kind)).description()
 
 
+def test_variables_are_those_of_the_server_which_has_no_tenants(maria_source: Make) -> None:
+    maria = maria_source()
+    found = maria.variables("wait_timeout", None, everywhere=True, usual="shop")
+    assert (found.tenant, found.everywhere, found.instead) == (None, True, False)
+    assert maria.variables("wait_timeout", None, everywhere=False).everywhere is False
+    with pytest.raises(InputError, match="maria has no tenants: leave tenant= out"):
+        maria.variables("", None, everywhere=True, tenant="shop")
+    with pytest.raises(NotAllowedError, match="maria has no tenants, yet"):
+        maria.variables("", frozenset({"shop"}), everywhere=True)
+
+
 def test_rules_about_tenants_show_nothing_and_say_so(mariadb: EmbeddedMariaDB, maria_source: Make) -> None:
     with mariadb.connect(user="mysql_app", password=PASSWORD) as client:
         for options, tenants in (
@@ -272,6 +284,9 @@ def test_the_servers_own_threads_are_listed_and_protected(mariadb: EmbeddedMaria
             found = SessionQuery(filter=SessionFilter((scheduler,)))
             until(lambda: maria.page(found, None).matching)
             (session,) = maria.page(found, None).sessions
+            background = Condition(Field.STATUS, Operator.CONTAINS, ("BACKGROUND",))
+            both = SessionQuery(filter=SessionFilter((scheduler, background)))
+            assert maria.page(both, None).sessions[0].id == session.id, "what a list shows can be asked for"
         finally:
             cursor.execute("SET GLOBAL event_scheduler = OFF")
     assert (session.command, session.state, session.active) == ("Daemon", "BACKGROUND", False)

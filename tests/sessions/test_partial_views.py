@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from bot.sessions.details import Reach
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import SessionQuery
 from bot.sessions.source import DataSource, DataSourceOptions
+from bot.slack.views.session_details import session_details
+from bot.slack.views.session_list import session_list
 from tests.cluster import BOT, Cluster
 from tests.running_bot import COMMANDS, RunningBot
 from tests.slack_person import Person, table_of, text_of
@@ -50,6 +53,26 @@ def test_a_whole_cluster_has_no_caveat(cluster: Cluster, login: Login) -> None:
     prod = login()
     assert prod.page(SessionQuery(), None).caveats == ()
     assert prod.health(None).view == "oceanbase.GV$OB_PROCESSLIST"
+
+
+LOCKS = "CREATE TABLE oceanbase.`GV$OB_LOCKS` (SESSION_ID INT, ID1 INT, ID2 INT, TRANS_ID INT, BLOCK INT, CTIME INT{})"
+
+
+def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster: Cluster, login: Login) -> None:
+    cluster.dress_up(ID=3221490000, COMMAND="Query", STATE="ACTIVE", RETRY_INFO=-6005, TRANS_ID=7, TOTAL_TIME=33)
+
+    def said() -> str:
+        return text_of(session_list(login().page(SessionQuery(), None), [], full_sql=False).payload())
+
+    assert "🔒 1 of these waits for a row lock, for 33 s" in said()
+    assert "who holds it" not in said(), "no view of locks"
+    cluster.run(LOCKS.format(""))
+    assert "who holds it" not in said(), "before 4.2.5 and 4.3.2 the view has no ID3 and says something else"
+    cluster.run("DROP TABLE oceanbase.`GV$OB_LOCKS`", LOCKS.format(", ID3 INT"))
+    assert "for 33 s: Details says who holds it" in said()
+    (waiter,) = login().find(3221490000, None)
+    card = text_of(session_details(login().details(waiter), datetime.now(UTC), full_sql=False).payload())
+    assert "who holds it was not to be seen at this moment" in card, "nobody does any more: it is no word on the server"
 
 
 def test_a_missing_view_of_all_servers_leaves_one_server_and_that_is_said(cluster: Cluster, login: Login) -> None:

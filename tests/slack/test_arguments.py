@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from bot.errors import InputError
 from bot.sessions.model import SORTABLE, Condition, Field, Flag, Operator, SessionFilter, SessionQuery, Sort
+from bot.sessions.states import STATES
 from bot.slack.arguments import describe, parse
 from bot.slack.typed import MAX_TYPED, repaired
-from bot.slack.values import STATES
 from bot.slack.wishes import read_wish
 
 
@@ -75,7 +75,7 @@ def test_what_keyboards_and_slack_do_to_a_text_is_repaired(typed: str, understoo
         ("id=4294967299", "somebody else's id", "4294967299"),
         ("id=1", "is not a session id", "1"),
         ("id=١٢٣", "is not a session id", "١٢٣"),
-        ("status=dead", "There is no status “dead”", "dead"),
+        ("status=d%ad", "There is no status “d%ad”", "d%ad"),
         ("sort=colour", "cannot be sorted by “colour”", "colour"),
         ("limit=51", "limit is a number from 1 to 50", "51"),
         ("page=0", "page is a number", "0"),
@@ -150,7 +150,12 @@ conditions = st.one_of(
         texts,
     ),
     st.builds(Condition, st.just(Field.ID), equal, ids),
-    st.builds(Condition, st.just(Field.STATUS), equal, st.sampled_from(STATES[1:]).map(lambda state: (state,))),
+    st.builds(
+        Condition,
+        st.just(Field.STATUS),
+        equal,
+        st.sampled_from([*STATES[1:], "ROLLING_BACK", "INVALID SESSION STATE"]).map(lambda state: (state,)),
+    ),
     st.builds(Condition, st.just(Field.TIME), compared, st.integers(0, 10**6).map(lambda tenth: (tenth / 10,))),
 )
 queries = st.builds(

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from bot.errors import InputError
 from bot.sessions.model import Operator
-from bot.slack.words import KeyWord, PlainWord, Word, nearest, quoted, words
+from bot.slack.vocabulary import nearest
+from bot.slack.words import KeyWord, PlainWord, Word, quoted, words
 
 
 def key(name: str, *values: str, text: str, operator: Operator = Operator.CONTAINS) -> KeyWord:

@@ -39,7 +39,7 @@ def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequenc
             kit.PlainText(
                 f"{len(shown)} shown of {len(told):,} {start}, the newest first. Times are UTC.", emoji=False
             ),
-            kit.PlainText(cut(visible(question), 300), emoji=False),
+            kit.PlainText(cut(visible(question), 300).strip() or "-", emoji=False),
         )
     )
     below = _reviews(reviews)

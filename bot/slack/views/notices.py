@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import slackblocks as kit
 
@@ -87,11 +88,14 @@ def _text(sentence: str) -> str:
 def _marked(typed: str, spot: str) -> list[kit.RichText]:
     with contextlib.suppress(InputError):
         typed = repaired(typed)  # as the spot was found, with its quotation marks made plain
-    if typed.find(spot) > _SHOWN // 2:
-        typed = "…" + typed[typed.find(spot) - _SHOWN // 2 :]
-    typed, spot = cut(typed, _SHOWN), spot[: _SHOWN // 3]
-    before, found, after = typed.partition(spot) if spot else (typed, "", "")
-    if not found:
+    spotted = re.compile(re.escape(spot), re.IGNORECASE)  # what was understood may be written in another case
+    place = spotted.search(typed)
+    if place and place.start() > _SHOWN // 2:
+        typed = "…" + typed[place.start() - _SHOWN // 2 :]
+    typed = cut(typed, _SHOWN)
+    place = re.search(re.escape(spot[: _SHOWN // 3]), typed, re.IGNORECASE) if spot else None
+    if place is None:
         return [parts.code(typed)]
+    before, found, after = typed[: place.start()], place.group(), typed[place.end() :]
     marked = kit.RichText(parts.code(found).text, bold=True, strike=True, code=True)
     return [*([parts.code(before)] if before else []), marked, *([parts.code(after)] if after else [])]

@@ -136,7 +136,12 @@ def _reason(session: Session) -> str:
 def _locks(details: SessionDetails) -> list[parts.Line]:
     rows: list[parts.Line] = [_holder(holder) for holder in details.holders]
     if details.session.waits_for_lock and not rows:
-        rows.append([parts.bold("Waits for a row lock"), parts.plain("; this server does not say who holds it.")])
+        why = (
+            "; who holds it was not to be seen at this moment. Refresh looks again."
+            if details.names_holders
+            else "; this server does not say who holds it."
+        )
+        rows.append([parts.bold("Waits for a row lock"), parts.plain(why)])
     if details.waiters:
         ids = ", ".join(map(str, details.waiters[:_SHOWN_IDS]))
         rows.append([parts.bold("Holds up"), parts.plain(f" by its row locks: session {ids}")])

@@ -106,9 +106,10 @@ def _waiters(page: SessionPage) -> list[str]:
     if not waits:
         return []
     longest = parts.seconds(max(waits))
+    who = ": Details says who holds it" if page.names_holders else ""
     if len(waits) == 1:
-        return [f"🔒 1 of these waits for a row lock, for {longest}: Details says who holds it"]
-    return [f"🔒 {len(waits)} of these wait for a row lock, the longest for {longest}: Details says who holds it"]
+        return [f"🔒 1 of these waits for a row lock, for {longest}{who}"]
+    return [f"🔒 {len(waits)} of these wait for a row lock, the longest for {longest}{who}"]
 
 
 def _nothing(page: SessionPage) -> str:

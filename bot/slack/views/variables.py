@@ -21,17 +21,11 @@ _PER_SECOND = {"µs": 1_000_000, "ms": 1_000, "s": 1}
 def variables(found: Variables, notes: Sequence[str]) -> Message:
     """Show them in a table; ``notes`` are sentences on how the input was understood."""
     which = "Global variables" if found.everywhere else "Variables"
-    whose = (
-        "What new sessions begin with; a session may have set others since."
-        if found.everywhere
-        else "Those of this bot's own session: no server shows another session's."
-    )
-    above: list[kit.Block] = [
-        parts.header(f"{which} of {found.source}"),
-        parts.lines([parts.plain(whose)], *parts.notes(notes)),
-    ]
+    title = f"{which} of {found.source}" + (f", tenant {parts.name(found.tenant)}" if found.tenant else "")
+    whose = _whose(found)
+    above: list[kit.Block] = [parts.header(title), parts.lines([parts.plain(whose)], *parts.notes(notes))]
     footer = parts.context(f"{_count(found)} · read only · as of {parts.moment(found.as_of)}")
-    text = f"{which} of {unformatted(found.source)}"
+    text = unformatted(f"{title}. {whose}")
     if not found.variables:
         return Message(text, [*above, parts.lines([parts.plain("No variable has a name like that.")]), footer])
     rows = [_row(variable) for variable in found.variables]
@@ -44,6 +38,15 @@ def variables(found: Variables, notes: Sequence[str]) -> Message:
         [*above, kit.TableBlock(cells, block_id="variables.table"), footer],
         fallback=[*above, *as_text, footer],
     )
+
+
+def _whose(found: Variables) -> str:
+    of = f" of tenant {parts.name(found.tenant)}" if found.tenant else ""
+    if not found.everywhere:
+        within = f", which is{of}" if of else ""
+        return f"Those of this bot's own session{within}: no server shows another session's."
+    instead = "No server shows another session's, so these are the global ones. " if found.instead else ""
+    return f"{instead}What new sessions{of} begin with; a session may have set others since."
 
 
 def _count(found: Variables) -> str:
