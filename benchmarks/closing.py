@@ -19,7 +19,8 @@ from tests.stage import session_id
 
 HOW = (
     "An idle session is closed by a press on its card. Between the bot and the server stands a relay that sees the "
-    "KILL go by. “Card rewritten” is after the bot has looked and seen the session gone."
+    "KILL go by. “Card rewritten” is after the bot has looked and seen the session gone. What the session does between "
+    "the last look and the KILL is not seen: no server takes a condition with a KILL."
 )
 
 
@@ -38,6 +39,7 @@ def measure(stage: Stage, scale: Scale, report: Report) -> None:
             known.append(to_card)
     lines = [
         Line("press → KILL sent", Samples(sent).columns()),
+        Line("last look's answer → KILL sent", Samples([one * 1000 for one in relay.windows]).columns()),
         Line("press → card rewritten with the outcome", Samples(known).columns()),
     ]
     report.add(Table(f"Closing: {stage.label}", HOW, lines))

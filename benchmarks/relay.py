@@ -1,4 +1,4 @@
-"""A relay before a database that notes when a KILL went through."""
+"""A relay before a database that notes when a KILL went through, and how old the look before it was."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.kills: list[float] = []
+        self.windows: list[float] = []  # seconds between the last answer on that connection and the KILL
         self._sockets = [self._listener]
 
     def __enter__(self) -> Self:
@@ -41,14 +42,17 @@ class Relay:
             for one in (client, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets += [client, server]
-            threading.Thread(target=self._pass_on, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._pass_on, args=(server, client), daemon=True).start()
+            answered = [0.0]
+            threading.Thread(target=self._pass_on, args=(client, server, answered), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(server, client, answered), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, answered: list[float]) -> None:
         try:
             while data := source.recv(65536):
                 if _KILL in data:
                     self.kills.append(time.time())
+                    self.windows.append(time.time() - answered[0])
+                answered[0] = time.time()
                 target.sendall(data)
         except OSError:
             pass  # one side has gone, so the other one goes as well
