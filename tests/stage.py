@@ -117,6 +117,11 @@ class Stage:
         with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store:
             return store.execute(query, values).fetchall()
 
+    def change_store(self, statement: str, **values: object) -> None:
+        """Change the bot's store behind its back."""
+        with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store, store:
+            store.execute(statement, values)
+
     def tidy(self) -> None:
         """Close what the test opened."""
         with self.database.connect() as connection, connection.cursor() as cursor:

@@ -142,20 +142,40 @@ def _on_its_own_server(
 
 def _send(console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired, session: Session) -> Sent | NotSent:
     """Send the KILL once. What fails in a way that may have worked all the same is left to the looks afterwards."""
+    by_number = mode is Mode.QUERY and console.dialect.kills_by_query_id and session.trace_id == pin.session.trace_id
     try:
         console.kill(session, mode, pin.session)
-    except UnknownSessionError as error:
-        return _where_it_is_known(console, pin, mode, forbid, expired, Sent(session, Answer.UNKNOWN, str(error)))
-    except NotSessionOwnerError as error:
-        return Sent(session, Answer.REFUSED, str(error))
-    except (ConnectionLostError, DataSourceTimeoutError) as error:
-        return Sent(session, Answer.NONE, str(error))
+        sent = Sent(session, Answer.OK)
     except DataSourceError as error:
-        sent = Sent(session, Answer.ERROR, str(error))
-        if error.errno != _TWO_OF_THAT_ID:
+        sent = Sent(session, _answer(error), str(error))
+        if sent.answer is Answer.UNKNOWN and not by_number:
+            return _where_it_is_known(console, pin, mode, forbid, expired, sent)
+    if by_number and sent.answer in (Answer.OK, Answer.UNKNOWN):
+        return _the_whole_call(console, pin, forbid, expired, sent)
+    return sent
+
+
+def _answer(error: DataSourceError) -> Answer:
+    if isinstance(error, NotSessionOwnerError):
+        return Answer.REFUSED
+    if isinstance(error, UnknownSessionError) or error.errno == _TWO_OF_THAT_ID:
+        return Answer.UNKNOWN
+    return Answer.NONE if isinstance(error, ConnectionLostError | DataSourceTimeoutError) else Answer.ERROR
+
+
+def _the_whole_call(console: Console, pin: Pin, forbid: Forbid, expired: Expired, sent: Sent) -> Sent | NotSent:
+    """Close the call of a routine where ``KILL QUERY ID`` hit one of its statements that had just ended.
+
+    MariaDB answers OK to that, or 1957, and the call goes on with its next statement under another number.
+    """
+    try:
+        now = console.look(pin).session
+        if now is None or not pin.same_request(now) or now.trace_id == sent.session.trace_id:
             return sent
-        return _where_it_is_known(console, pin, mode, forbid, expired, sent)
-    return Sent(session, Answer.OK)
+        again = close(console, pin, Mode.QUERY, forbid, expired)
+    except (DataSourceError, TargetError):
+        return sent
+    return again if isinstance(again, Sent) else sent
 
 
 def _where_it_is_known(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,32 @@ def test_many_hangups_at_once_end_with_the_last_configuration(stage: Stage) -> N
     stage.slack.wait_for(lambda: lines(stage, "configuration read again"))
     stage.asks(stage.bob, "/sessions", "Sessions on demo")
     assert stage.bot.stop() == 0
+
+
+def test_a_close_that_was_not_finished_is_followed_after_a_reload_and_after_a_restart(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """The looks after the close cannot be had; the session ends when the bot has read its configuration again."""
+    for again in ("reload", "restart"):
+        client = stage.connect()
+        number = session_id(client)
+        card = stage.asks(stage.alice, f"/kill-session {number}", "Nothing is closed without a press")
+        stage.alice.press(card, "Cancel")
+        stage.alice.wait_for_change(card, "cancelled")
+        request = stage.stored("SELECT id FROM closing_requests ORDER BY created_at DESC")[0][0]
+        # Stands for one that was still running when its outcome had to be told: such a rollback takes minutes.
+        stage.change_store(
+            "UPDATE closing_requests SET state = 'done', decided_mode = 'Close Session', decided_at = :now "
+            "WHERE id = :id", now=time.time(), id=request,
+        )  # fmt: skip
+        stage.change_store(
+            "UPDATE closing_targets SET intent_at = :now, outcome = 'still running', outcome_at = :now, answer = 'OK' "
+            "WHERE request_id = :id", now=time.time(), id=request,
+        )  # fmt: skip
+        if again == "reload":
+            reload(stage, stage.bot.config.read_text())
+        else:
+            stage.bot.stop()
+            stage.bot.start()
+        client.close()
+        stage.alice.wait_for_change(card, "It took longer; at first it was still running.", timeout=20)
