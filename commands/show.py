@@ -109,6 +109,7 @@ class ShowCommand:
         found = self._find(press, reference.source, reference.id)
         session = next((one for one in found if reference.matches(one)), None)
         if session is None:
+            self._refuse_unseen(reference)
             message = session_details.gone(reference, datetime.now(UTC), reused=bool(found))
         else:
             message = self._card(session)
@@ -140,8 +141,15 @@ class ShowCommand:
         found = self._find(press, reference.source, reference.id)
         session = next((one for one in found if reference.matches(one)), None)
         if session is None:
+            self._refuse_unseen(reference)
             raise TargetError(f"Session {reference.id} has ended since the list was made. Press Refresh.")
         return session
+
+    def _refuse_unseen(self, reference: SessionReference) -> None:
+        """Call nothing ended that is only not to be seen, since its server does not answer."""
+        why = self.sessions.source(reference.source).unseen(reference.server)
+        if why:
+            raise TargetError(f"Whether session {reference.id} is still there cannot be seen. {why}")
 
     def _card(self, session: Session, notes: tuple[str, ...] = ()) -> Message:
         details = self.sessions.source(session.source).details(session)

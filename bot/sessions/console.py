@@ -71,7 +71,7 @@ class Console:
         look = self._look(pin)
         if look.session is not None or look.unseen or not self.dialect.cluster:
             return look
-        unseen = self._not_serving(pin.session)
+        unseen = self._not_serving(pin.session.servers or ((pin.session.server,) if pin.session.server else ()))
         if unseen:
             return replace(look, unseen=unseen)
         return self._look(pin)
@@ -87,11 +87,14 @@ class Console:
         else:
             session = self._unlisted(pin.session)
             found += [session] if session is not None else []
-        here, server = rows[0][0] if rows else None, pin.session.server
-        unseen = ""
-        if session is None and not self.dialect.cluster and server is not None and here != server:
-            unseen = f"Its server is {server}, and only the sessions of {here} could be listed."
+        unseen = "" if session is not None or self.dialect.cluster else _elsewhere(pin.session.server, rows[0][0])
         return Look(tuple(found), session, unseen, answered)
+
+    def unseen(self, server: str | None) -> str:
+        """Say why a session of that server, which is not in the list, cannot be called gone; '' where it can."""
+        if self.dialect.cluster:
+            return self._not_serving((server,) if server else ())
+        return _elsewhere(server, self._connection.rows(f"SELECT {self.dialect.own_address}")[0][0])
 
     def _unlisted(self, session: Session) -> Session | None:
         """Return a server session that the view of transactions alone has, where it still does."""
@@ -100,9 +103,8 @@ class Console:
         there = any((int(number), str(ip)) == (session.id, host_of(session.server or "")) for number, ip in rows)
         return session if there else None
 
-    def _not_serving(self, session: Session) -> str:
-        """Say why the servers of a session are not known to serve, '' where they are."""
-        servers = session.servers or ((session.server,) if session.server else ())
+    def _not_serving(self, servers: Sequence[str]) -> str:
+        """Say why the servers of a session are not known to serve, '' where they are; none is one not known."""
         if not servers and (self.dialect.servers_view is None or self.absent_servers()):
             return "On which server it was is not known, and not all servers were seen to answer."
         silent = [server for server in servers if not self._serves(server)]
@@ -246,6 +248,13 @@ class Console:
         if len(as_clients(rows)) > 1:
             return "Two OBProxies have given this id to different clients, and a KILL would close all of them."
         return ""
+
+
+def _elsewhere(server: str | None, here: str | None) -> str:
+    """Say why the list of the server that is ``here`` does not tell of another one, '' where it is the same."""
+    if server is None or here == server:
+        return ""
+    return f"Its server is {server}, and only the sessions of {here} could be listed."
 
 
 def as_clients(rows: Sequence[Session]) -> list[Session]:

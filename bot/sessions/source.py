@@ -139,6 +139,10 @@ class DataSource:
         found = self._read(lambda connection, dialect: self._console(connection, dialect).find(session_id))
         return [one for one in found if tenants is None or one.tenant in tenants]
 
+    def unseen(self, server: str | None) -> str:
+        """Say why a session of that server, which is not listed, cannot be called gone; '' where it can."""
+        return self._read(lambda connection, dialect: self._console(connection, dialect).unseen(server))
+
     def details(self, session: Session) -> SessionDetails:
         """Return what the server says of a session beyond its row; what cannot be read is no error."""
 

@@ -12,7 +12,7 @@ from bot.demo.slack.server import SlackSandbox
 from tests.cluster import BOT, Cluster
 from tests.odp import Odp
 from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import buttons_of, table_of, text_of
+from tests.slack_person import buttons_of, options_of, table_of, text_of
 from tests.stage import APP_PASSWORD, MariaDBStage, session_id
 
 ACCESS = """
@@ -167,3 +167,20 @@ def test_locks_that_outlive_a_closed_client_are_offered_with_their_server_sessio
     stage.alice.press(again, "Close Session")
     stage.alice.wait_for_change(again, "✅ closed", timeout=30)
     stage.presses(stage.alice, result, offered, "Its transaction has ended: the locks are free.")
+
+
+def test_a_session_of_a_server_that_does_not_answer_is_not_said_to_have_ended(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    cluster.dress_up(ID=3221500001)
+    cluster.serves("10.0.0.9")
+    listed = stage.asks(stage.alice, "/sessions id=3221500001", "Sessions on demo")
+    card = stage.asks(stage.alice, "/sessions show 3221500001", "Session 3221500001 on demo")
+    cluster.run("DELETE FROM oceanbase.extra_sessions", "UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'INACTIVE'")
+    stage.alice.choose(listed, "Pick sessions", options_of(listed, "Pick sessions"))
+    for place, button in ((card, "Refresh"), (listed, "Details"), (card, "View SQL")):
+        told = stage.presses(stage.alice, place, button, "is still there cannot be seen")
+        assert "Server 10.0.0.9:2881 does not answer" in text_of(told)
+    cluster.run("UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'")
+    stage.alice.press(card, "Refresh")
+    stage.alice.wait_for_change(card, "This session has ended.")
