@@ -86,7 +86,8 @@ class Sender:
             # What is seen now to be another one needs no intent. What is sent is looked at again after it.
             look = console.look(pin)
             refused = kill.refusal(console, look, pin, press.mode) or self._protected(press, look.session)
-            if refused is not None:
+            elsewhere = bool(look.unseen) and console.dialect.one_of_several  # its own server can still be asked
+            if refused is not None and not elsewhere:
                 _settle(press, target, refused)
                 return
             self._store.intend(press.request, target, console.kill_text(target.session, press.mode), press.clock())

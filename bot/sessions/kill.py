@@ -125,8 +125,13 @@ def _reaches_only_it(console: Console, look: Look) -> bool:
     session = look.session
     if session is None or console.dialect.single or session.client_session:
         return session is not None
+    own = console.own_server()
+    if own == session.server:
+        return True
     blind = console.dialect.closes_unseen or console.dialect.one_of_several
-    return (len(look.rows) == 1 and not blind) or console.own_server() == session.server
+    # Through a proxy the KILL may go to a server that the list leaves out, and that has the id as well.
+    silent = own is None and bool(console.absent_servers())
+    return len(look.rows) == 1 and not blind and not silent
 
 
 def _on_its_own_server(

@@ -265,11 +265,11 @@ class Pin:
     def same_session(self, session: Session) -> bool:
         """Whether this is the same connection; for a client behind a proxy, whether it is the same client."""
         before = self.session
-        if not (_names(before) == _names(session) and self._same_boot(session)):
+        if _names(before) != _names(session):
             return False
         if before.client_session:
             return (before.user, before.origin) == (session.user, session.origin)
-        if before.server != session.server:
+        if before.server != session.server or not self._same_boot(session):
             return False
         if before.definer is not None or session.definer is not None:
             # Who logged in is not known of one of them: the id and the client's port name the connection.

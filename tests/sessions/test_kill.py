@@ -159,6 +159,20 @@ def test_a_login_that_may_close_what_it_does_not_see_closes_on_the_sessions_own_
     assert alive(bystander)
 
 
+def test_through_a_proxy_nothing_is_closed_by_its_id_while_a_server_is_silent_that_may_have_it_too(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    victim = cluster.connect("app@shop")
+    cluster.serves("10.0.0.2", status="INACTIVE")
+    with Odp(cluster.database.host, cluster.database.port, errno=None) as proxy:
+        cluster.place(session_id(victim), server="127.0.0.1", port=proxy.port)
+        with cluster_source(port=proxy.port).console() as console:
+            sent = close(console, console.find(session_id(victim))[0])
+            assert isinstance(sent, NotSent)
+            assert sent.why is Why.OUT_OF_REACH
+    assert alive(victim)
+
+
 @pytest.mark.parametrize("errno", [1094, 4016])
 def test_what_a_proxy_does_not_reach_is_closed_on_its_own_server(
     cluster: Cluster, cluster_source: Make, errno: int

@@ -108,8 +108,9 @@ CLIENT = replace(
 
 
 def test_a_client_of_a_proxy_is_the_same_on_each_server_it_has_touched() -> None:
-    elsewhere = replace(CLIENT, server="10.0.0.2:2881", peer="10.0.3.250:4777")
+    elsewhere = replace(CLIENT, server="10.0.0.2:2881", peer="10.0.3.250:4777", server_started=5.0)
     assert CLIENT.client_session
+    assert Pin.of(replace(CLIENT, server_started=1000.0)).same_session(elsewhere)
     assert Pin.of(CLIENT).same_session(elsewhere)
     assert not Pin.of(CLIENT).same_session(replace(elsewhere, proxy_session_id=100))
     assert not replace(CLIENT, id=3221487826).client_session
