@@ -14,6 +14,8 @@ from xdist.scheduler import LoadScopeScheduling
 from bot.demo.database import EmbeddedOceanBase, find_server
 from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.mariadb import find_server as find_mariadb
+from tests import left_out
 
 # How long an example takes says how busy the machine is. CI tries the same examples each time, people new ones.
 settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
@@ -69,11 +71,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByKernel:
     return ByKernel(config, log)
 
 
-def leave_out(reason: str) -> NoReturn:
-    """Skip a test whose machine part is missing; with REQUIRE_ALL=1 that is a failure."""
+def leave_out(why: str, install: str = "") -> NoReturn:
+    """Skip a test whose machine part is missing; with REQUIRE_ALL=1 that is a failure.
+
+    ``install`` is the Debian package that brings the part, '' where none does.
+    """
     if os.environ.get("REQUIRE_ALL") == "1":
-        pytest.fail(f"REQUIRE_ALL=1, but {reason}")
-    pytest.skip(reason)
+        pytest.fail(f"REQUIRE_ALL=1, but {why}")
+    pytest.skip(left_out.because(why, install))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was left out and what to install for it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    told = left_out.line(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    if told:
+        terminalreporter.write_line(told)
 
 
 def installed_server() -> Path:
@@ -82,6 +95,14 @@ def installed_server() -> Path:
         return find_server()
     except DatabaseUnavailable:
         leave_out("there is no pylibseekdb for this platform")
+
+
+def installed_mariadb() -> None:
+    """Leave the test out where there is no MariaDB."""
+    try:
+        find_mariadb()
+    except DatabaseUnavailable:
+        leave_out("there is no MariaDB on this machine", "mariadb-server")
 
 
 @pytest.fixture(scope="session")
@@ -103,11 +124,8 @@ def seekdb14() -> Iterator[EmbeddedOceanBase]:
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[EmbeddedMariaDB]:
     """Give a real MariaDB, the machine's own, as a process of the tests."""
-    try:
-        database = EmbeddedMariaDB()
-    except DatabaseUnavailable as problem:
-        leave_out(str(problem))
-    with database:
+    installed_mariadb()
+    with EmbeddedMariaDB() as database:
         yield database
 
 
@@ -131,7 +149,7 @@ def page_browser() -> Iterator[Browser]:
     """Give a headless Chromium as the machine has it; nothing is downloaded."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        leave_out("there is no chromium on this machine (Debian: apt-get install chromium)")
+        leave_out("there is no chromium on this machine", "chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_ARGUMENTS)
         yield browser
