@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bot.closing.model import Outcome
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.faults import Failure
-from tests.faults.arena import ASKS, Row, arena
+from tests.faults.arena import ASKS, BYSTANDERS, Row, arena
 from tests.hostile_judge import judge
 from tests.slack_person import text_of
 from tests.slack_text import Json
@@ -21,7 +21,6 @@ READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
 LIMITED = Failure("", 429, "ratelimited", retry_after=1)
 FAILED = Failure("", 500)
 _PEOPLE = 100  # who type at the same time
-_NEWCOMERS = 40  # sessions after a restart: one of them may have the id of the one before
 
 
 def hung_database(row: Row, tries: int, restartable: EmbeddedServer, folder: Path) -> None:
@@ -67,7 +66,7 @@ def stopped_between(row: Row, tries: int, restartable: EmbeddedServer, folder: P
             finally:
                 stage.database.start()
             stage.bystanders.clear()  # gone with the restart
-            stage.watch_over(*(stage.connect() for _ in range(_NEWCOMERS)))
+            stage.watch_over(*(stage.connect() for _ in range(BYSTANDERS)))
             stage.alice.press(card, "Close Session")
             told = stage.ended(card)
             # Its id may be somebody else's by now, or nobody's.
