@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -48,6 +49,12 @@ def main() -> int:
             except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as broken:
                 row.failures.append(f"was broken off: {broken}")
             rows.append((row, time.monotonic() - began))
+    sys.stdout.write(report(rows))
+    return 0 if all(row.clean and row.complete for row, _ in rows) else 1
+
+
+def report(rows: Sequence[tuple[Row, float]]) -> str:
+    """Put the rows, with the seconds that each took, into a table, and say below it what is not as it must be."""
     table = tabulate([_cells(row, seconds) for row, seconds in rows], headers=_COLUMNS, disable_numparse=True)
     failures = [f"{row.scenario}: {failure}" for row, _ in rows for failure in row.failures]
     incomplete = [
@@ -55,8 +62,7 @@ def main() -> int:
         for row, _ in rows
         if not row.complete
     ]
-    sys.stdout.write("\n".join([table, *failures, *incomplete, ""]))
-    return 0 if all(row.clean and row.complete for row, _ in rows) else 1
+    return "\n".join([table, *failures, *incomplete, ""])
 
 
 def _cells(row: Row, seconds: float) -> list[str]:

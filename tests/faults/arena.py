@@ -135,7 +135,9 @@ class Arena(Stage):
 
     def ended(self, card: Json) -> Json:
         """Wait until a card tells an outcome, and has no button left."""
-        return self.alice.wait_for_change(card, lambda message: not buttons_of(message), timeout=120)
+        return self.alice.wait_for_change(
+            card, lambda now: not buttons_of(now) and "is being closed" not in full_text(now), timeout=120
+        )
 
     def value(self, query: str, **values: object) -> Any:
         """Ask the store for one value; None where there is none."""
