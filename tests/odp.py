@@ -13,6 +13,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from tests.patience import PATIENCE
+
 _COM_QUERY = 3
 _KILL = re.compile(rb"\s*KILL\s+(?:(?:HARD|SOFT)\s+)?(?:QUERY\s+ID\s+|QUERY\s+|CONNECTION\s+)?(\d+)", re.IGNORECASE)
 
@@ -45,7 +47,7 @@ class Odp:
         for one in self._sockets:
             _end(one)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE)
 
     def _start(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]  # any callable

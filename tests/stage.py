@@ -14,6 +14,7 @@ import pymysql
 
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
+from tests.patience import PATIENCE
 from tests.running_bot import COMMANDS, RunningBot
 from tests.slack_person import Person
 from tests.slack_text import Json, text_of
@@ -40,7 +41,7 @@ class Statement(threading.Thread):
         except pymysql.Error as error:
             self.error = error.args[0], str(error)
 
-    def ended(self, timeout: float = 20.0) -> int:
+    def ended(self, timeout: float = PATIENCE) -> int:
         """Wait for its end and return the error number, 0 when there was none."""
         self.join(timeout)
         assert not self.is_alive(), "the statement still runs"
@@ -86,17 +87,26 @@ class Stage:
         self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
         return statement
 
+    def stops(self, statement: Statement) -> None:
+        """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"KILL QUERY {statement.id}")
+        assert statement.ended()
+        self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Sleep", "the session to be idle")
+
     def row(self, session: int) -> dict[str, Any]:
         """Return the server's own row of a session, empty when there is none."""
         with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
             cursor.execute(f"SELECT * FROM {self.processes} WHERE id = %s", (session,))
             return dict(cursor.fetchone() or {})
 
-    def wait_until(self, condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
         """Wait for something that the database shows."""
         self.slack.wait_for(lambda: bool(condition()), timeout, what)
 
-    def asks(self, person: Person, text: str, answer: str, channel: str | None = None, timeout: float = 10) -> Json:
+    def asks(
+        self, person: Person, text: str, answer: str, channel: str | None = None, timeout: float = PATIENCE
+    ) -> Json:
         """Type something and return the answer to exactly that."""
         before = [message["key"] for message in person.messages(channel)]
         person.types(text, channel)
@@ -125,7 +135,7 @@ class Stage:
                     with contextlib.suppress(pymysql.Error):
                         cursor.execute(f"KILL {statement.id}")
         for statement in self._statements:
-            statement.join(20)
+            statement.join(PATIENCE)
         for opened in self._opened:
             with contextlib.suppress(pymysql.Error):  # the server may have closed it
                 opened.close()

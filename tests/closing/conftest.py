@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 import pytest
@@ -31,7 +31,10 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
+from tests.patience import PATIENCE
 from tests.stage import APP_PASSWORD, Statement, accounts
+
+T = TypeVar("T")
 
 ALICE = Person("U01ALICE", "T1")
 BOB = Person("U02BOB", "T1")
@@ -123,14 +126,24 @@ class Desk:
         return connection
 
     def runs(self, sql: str, **more: Any) -> Statement:
-        """Start a statement and return once the server shows it."""
-        connection = self.connect(**more)
+        """Start a statement on a session of its own and return once the server shows it."""
+        return self.starts(self.connect(**more), sql)
+
+    def starts(self, connection: pymysql.Connection[Any], sql: str) -> Statement:
+        """Start a statement on a session that is there already and return once the server shows it."""
         with connection.cursor() as cursor:
             cursor.execute("SET ob_query_timeout = 600000000")
         statement = Statement(connection, sql)
         self._statements.append(statement)
         self.until(lambda: self.row(statement.id).get("COMMAND") == "Query")
         return statement
+
+    def stops(self, statement: Statement) -> None:
+        """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"KILL QUERY {statement.id}")
+        assert statement.ended()
+        self.until(lambda: self.row(statement.id).get("COMMAND") == "Sleep")
 
     def row(self, session: int) -> dict[str, Any]:
         with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
@@ -139,7 +152,7 @@ class Desk:
 
     def until(self, condition: Callable[[], object]) -> None:
         """Ask the database until something is so; each question takes some milliseconds."""
-        deadline = datetime.now(UTC) + timedelta(seconds=15)
+        deadline = datetime.now(UTC) + timedelta(seconds=PATIENCE)
         while not condition():
             assert datetime.now(UTC) < deadline, "it never came true"
 
@@ -155,7 +168,7 @@ class Desk:
             if statement.is_alive():
                 with self.database.connect() as admin, admin.cursor() as cursor, contextlib.suppress(pymysql.Error):
                     cursor.execute(f"KILL {statement.id}")
-            statement.join(20)
+            statement.join(PATIENCE)
             with contextlib.suppress(pymysql.Error):  # closed by the server
                 statement.connection.close()
 
@@ -195,6 +208,25 @@ def after_a_look(desk: Desk) -> None:
     since = (time.monotonic() - learnt) % 10
     if not 0 <= since < 6:
         time.sleep(10.2 - since)
+
+
+def before_a_look(desk: Desk, play: Callable[[list[Statement]], T], waiters: int = 1) -> T:
+    """Play something with killed lock waiters that must be over before the kernel looks for them.
+
+    It is played anew where the kernel has looked meanwhile, as on a machine that is too busy to be in time: what was
+    played then was something else.
+    """
+    for _ in range(10):
+        after_a_look(desk)
+        waiting = [lock_waiter(desk, sku) for sku in range(1, waiters + 1)]
+        played = play(waiting)
+        if all(desk.row(waiter.id).get("RETRY_INFO") == -6005 for waiter in waiting):
+            return played
+        desk.clock.waits.clear()
+        for opened in desk._opened:  # whose locks the next ones would wait for
+            with contextlib.suppress(pymysql.Error):  # closed by the server
+                opened.close()
+    raise AssertionError("the kernel looked each time: this machine is too slow for it")
 
 
 _LOOKED: weakref.WeakKeyDictionary[EmbeddedOceanBase, float] = weakref.WeakKeyDictionary()

@@ -43,7 +43,7 @@ def broken(stage: Stage, session: int) -> Json:
 def pass_the_delay(stage: Stage) -> None:
     """Wait until the requester may confirm alone."""
     [(due,)] = stage.stored("SELECT MAX(alone_from) FROM closing_requests")
-    stage.slack.wait_for(lambda: time.time() > due, 10, "the end of the delay")
+    stage.slack.wait_for(lambda: time.time() > due, what="the end of the delay")
 
 
 def confirmed_alone(stage: Stage, session: int) -> Json:

@@ -12,6 +12,7 @@ from bot.demo.mariadb import NO_SERVER, EmbeddedMariaDB
 from bot.demo.shop import MARIADB_BOT_GRANT, create_bot_account
 from bot.demo.workload import MARIADB_LET_IT_RUN, Workload
 from tests.conftest import installed_mariadb
+from tests.patience import PATIENCE
 
 
 def test_it_answers_on_a_loopback_port_with_its_password_and_without_it_refuses(mariadb: EmbeddedMariaDB) -> None:
@@ -52,7 +53,7 @@ def test_the_demos_workload_runs_on_it_with_writers_that_wait_for_a_row_and_a_bo
         with Workload(*root, let_it_run=MARIADB_LET_IT_RUN) as workload:
             workload.events.wait_for("stock-take", "holding")
             with database.connect(user=user, password=password) as connection, connection.cursor() as cursor:
-                deadline = time.monotonic() + 10
+                deadline = time.monotonic() + PATIENCE
                 waiting: object = None
                 while waiting != (2,):
                     assert time.monotonic() < deadline, "two writers should wait for the row"

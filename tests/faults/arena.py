@@ -21,6 +21,7 @@ from bot.demo.slack.delivery import ACK_WITHIN
 from bot.demo.slack.server import SlackSandbox
 from bot.slack.views.closing_words import DONE
 from tests.odp import Odp
+from tests.patience import PATIENCE
 from tests.running_bot import COMMANDS, RunningBot
 from tests.slack_person import NotPossible, Person, buttons_of, text_of
 from tests.slack_text import Json
@@ -121,11 +122,6 @@ class Arena(Stage):
         assert self.tap is not None, "this arena has no tap"
         return self.tap.passed.count(session)
 
-    def interrupt(self, statement: int) -> None:
-        """End what a session runs, past the bot; the session stays."""
-        with self.database.connect() as connection, connection.cursor() as cursor:
-            cursor.execute(f"KILL QUERY {statement}")
-
     def card(self, typed: str, person: Person | None = None) -> Json:
         """Ask for a close and return its card once it stands in the store."""
         card = self.asks(person or self.alice, f"/kill-session {typed}", ASKS)
@@ -136,7 +132,7 @@ class Arena(Stage):
     def ended(self, card: Json) -> Json:
         """Wait until a card tells an outcome, and has no button left."""
         return self.alice.wait_for_change(
-            card, lambda now: not buttons_of(now) and "is being closed" not in full_text(now), timeout=120
+            card, lambda now: not buttons_of(now) and "is being closed" not in full_text(now)
         )
 
     def value(self, query: str, **values: object) -> Any:
@@ -234,7 +230,7 @@ def at_once(acts: Sequence[Callable[[], object]]) -> bool:
     barrier = threading.Barrier(len(acts))
 
     def run(act: Callable[[], object]) -> bool:
-        barrier.wait(60)
+        barrier.wait(PATIENCE)
         try:
             act()
         except NotPossible:

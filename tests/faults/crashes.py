@@ -30,7 +30,7 @@ def _crash(stage: Arena, step: str) -> None:
     card = stage.card(str(victim))
     with contextlib.suppress(NotPossible):  # the bot may be gone before its acknowledgement is
         stage.alice.press(card, "Close Session")
-    stage.expect(stage.bot.ended(60) == -9, f"{step}: the bot was not killed")
+    stage.expect(stage.bot.ended() == -9, f"{step}: the bot was not killed")
     sent = step in ("sent", "concluded", "shown")
     if sent:
         stage.wait_until(lambda: not stage.alive(victim), f"{step}: the end of the session")
@@ -39,7 +39,7 @@ def _crash(stage: Arena, step: str) -> None:
     _start(stage)
     if step == "claimed":
         # Slack delivers the press again, as it was never acknowledged; that must close nothing either.
-        card = stage.alice.wait_for_change(card, "The bot was stopped before anything was sent", timeout=60)
+        card = stage.alice.wait_for_change(card, "The bot was stopped before anything was sent")
         stage.expect("Close Session" in buttons_of(card), "claimed: the card is not open again")
     else:
         _told_truly(stage, step, stage.ended(card))
@@ -54,7 +54,7 @@ def _crash(stage: Arena, step: str) -> None:
 
 def _start(stage: Arena) -> None:
     """Start the bot once Slack has noticed that the one before is gone."""
-    stage.slack.wait_for(lambda: stage.slack.connections == 0, 60, "the end of the connection")
+    stage.slack.wait_for(lambda: stage.slack.connections == 0, what="the end of the connection")
     stage.bot.start()
 
 

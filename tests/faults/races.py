@@ -82,7 +82,7 @@ def killed_replica(row: Row, tries: int, database: EmbeddedServer, folder: Path,
             with _replica(stage, folder / f"other{number}", url, command=HASTY):
                 if stage.reached(_killed_among(stage, tries), tries):
                     break
-            stage.slack.wait_for(lambda: stage.slack.connections == 0, 60, "the end of the connections")
+            stage.slack.wait_for(lambda: stage.slack.connections == 0, what="the end of the connections")
 
 
 HASTY = ("-m", "tests.hasty_bot")
@@ -99,7 +99,7 @@ def _killed_among(stage: Arena, tries: int) -> bool:
     with ThreadPoolExecutor(tries) as pool:
         pressing = pool.map(press, cards.values())
         claimed = "SELECT COUNT(*) FROM closing_requests WHERE state = 'claimed'"
-        stage.slack.wait_for(lambda: stage.value(claimed) >= min(4, tries), 60, "the first closes")
+        stage.slack.wait_for(lambda: stage.value(claimed) >= min(4, tries), what="the first closes")
         stage.bot.kill()
         list(pressing)
     until = time.monotonic() + TAKEN_OVER_WITHIN
@@ -132,7 +132,7 @@ def _replica(stage: Arena, folder: Path, store: str, **more: object) -> Iterator
     folder.mkdir()
     port = stage.tap.port if stage.tap else 0
     with RunningBot(stage.slack, stage.database, folder, store=store, more=LONG, port=port, **more) as bot:  # type: ignore[arg-type]  # only what it takes
-        stage.slack.wait_for(lambda: stage.slack.connections == 2, 60, "two replicas")
+        stage.slack.wait_for(lambda: stage.slack.connections == 2, what="two replicas")
         yield bot
 
 

@@ -42,13 +42,13 @@ def hung_database(row: Row, tries: int, restartable: EmbeddedServer, folder: Pat
                 told = [text_of(message) for message in stage.bob.messages() if message["ephemeral"]]
                 return sum(any(answer in text for answer in answers) for text in told) >= tries
 
-            stage.slack.wait_for(answered, 120, "a sentence for each command")
+            stage.slack.wait_for(answered, what="a sentence for each command")
             stage.reached(True, tries)
             lost = [m for m in stage.bob.messages() if "operation_timeout" in text_of(m)]
             stage.expect(not lost, f"{len(lost)} commands were not acknowledged in time")
         finally:
             stage.database.resume()
-        stage.asks(stage.alice, "/sessions", "Sessions on demo", timeout=60)
+        stage.asks(stage.alice, "/sessions", "Sessions on demo")
         stage.expect(stage.alive(victim), "the session was closed by a press that was told to have done nothing")
         stage.alice.press(card, "Close Session")
         stage.ended(card)
@@ -87,7 +87,7 @@ def sick_slack(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> 
             victim = stage.victim()
             stage.alice.types(f"/kill-session {victim}")
             # It may stand there twice: a call that failed may have been carried out (SLACK.md section 4).
-            card = stage.alice.wait_for_message(partial(_is_card_of, victim), timeout=120)
+            card = stage.alice.wait_for_message(partial(_is_card_of, victim))
             stage.counts.attempted += 1
             stage.alice.press(card, "Close Session")
             stage.ended(card)

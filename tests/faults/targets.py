@@ -79,8 +79,7 @@ def moved_on(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> No
             connection = stage.connect()
             first = stage.starts(connection, "SELECT SLEEP(600)")
             card = stage.card(f"{first.id} query")
-            stage.interrupt(first.id)
-            first.ended()
+            stage.stops(first)
             second = stage.starts(connection, "SELECT SLEEP(600)")
             stage.alice.press(card, "Close Query")
             told = stage.ended(card)
@@ -88,8 +87,7 @@ def moved_on(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> No
             stage.expect("changed, not closed" in told["text"], told["text"])
             stage.expect(stage.outcome(card) == Outcome.CHANGED.value, "the record says otherwise")
             stage.reached(True)
-            stage.interrupt(second.id)
-            second.ended()
+            stage.stops(second)
 
 
 def refused_logins(row: Row, tries: int, mariadb: EmbeddedServer, folder: Path, stage_kind: type[Arena]) -> None:

@@ -21,6 +21,7 @@ from bot.sessions.source import Console, DataSource, DataSourceOptions
 from tests.cluster import BOT, Cluster
 from tests.conftest import leave_out
 from tests.odp import Odp
+from tests.patience import PATIENCE
 from tests.stage import APP_PASSWORD, Statement, session_id
 
 Make = Callable[..., DataSource]
@@ -53,7 +54,7 @@ def source(cluster: Cluster) -> Iterator[Make]:
 
 
 def wait_for(look: Callable[[], Session | None]) -> Session:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while (found := look()) is None:
         assert time.monotonic() < deadline, "it never came"
     return found
@@ -61,7 +62,7 @@ def wait_for(look: Callable[[], Session | None]) -> Session:
 
 def wait_until_gone(console: Console, number: int) -> None:
     """Wait for a closed session's end: MariaDB shows it as Killed until its thread has noticed."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while console.find(number):
         assert time.monotonic() < deadline, "it is still there"
 
