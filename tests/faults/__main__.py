@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from tabulate import tabulate
 
 from bot.demo.database import EmbeddedOceanBase
+from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.mariadb import EmbeddedMariaDB
 from tests.conftest import SEEKDB_14
 from tests.faults.arena import Row
@@ -32,13 +35,10 @@ def main() -> int:
     asked = parser.parse_args()
     chosen = [one for one in SCENARIOS if not asked.words or any(word in one.name for word in asked.words)]
     rows = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        EmbeddedOceanBase() as kernel,
-        EmbeddedOceanBase(server=SEEKDB_14) as restartable,
-        EmbeddedMariaDB() as mariadb,
-    ):
-        servers = Servers(kernel, restartable, mariadb)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
+        kernel = running.enter_context(EmbeddedOceanBase())
+        restartable = running.enter_context(EmbeddedOceanBase(server=SEEKDB_14))
+        servers = Servers(kernel, restartable, cache(lambda: running.enter_context(EmbeddedMariaDB())))
         for number, scenario in enumerate(chosen):
             row = Row(scenario.name)
             began = time.monotonic()
@@ -48,6 +48,9 @@ def main() -> int:
                 scenario.play(row, tries, servers, Path(folder) / str(number))
             except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as broken:
                 row.failures.append(f"was broken off: {broken}")
+            except DatabaseUnavailable as missing:
+                row.wanted = row.unreached = tries
+                sys.stderr.write(f"{missing}\n")
             rows.append((row, time.monotonic() - began))
     sys.stdout.write(report(rows))
     return 0 if all(row.clean and row.complete for row, _ in rows) else 1

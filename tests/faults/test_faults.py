@@ -10,7 +10,6 @@ import pymysql
 import pytest
 
 from bot.demo.database import EmbeddedOceanBase
-from bot.demo.mariadb import EmbeddedMariaDB
 from tests.conftest import SEEKDB_14, leave_out
 from tests.faults.__main__ import report
 from tests.faults.arena import Row
@@ -20,15 +19,21 @@ from tests.stage import session_id
 
 
 @pytest.fixture(scope="module")
-def servers(oceanbase: EmbeddedOceanBase, mariadb: EmbeddedMariaDB) -> Iterator[Servers]:
+def servers(oceanbase: EmbeddedOceanBase, request: pytest.FixtureRequest) -> Iterator[Servers]:
     """Give the servers; the one that is restarted counts its session ids anew."""
     if not SEEKDB_14.is_file():
         leave_out("seekdb 1.4 is not installed in .venv/seekdb-1.4 (make test does that)")
     with EmbeddedOceanBase(server=SEEKDB_14) as restartable:
-        yield Servers(oceanbase, restartable, mariadb)
+        yield Servers(oceanbase, restartable, lambda: request.getfixturevalue("mariadb"))
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=[one.name.replace(" ", "-") for one in SCENARIOS])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(one, id=one.name.replace(" ", "-"), marks=[pytest.mark.more] if one.on_mariadb else [])
+        for one in SCENARIOS
+    ],
+)
 def test_a_fault_closes_nothing_wrong_nothing_twice_and_loses_no_record(
     scenario: Scenario, servers: Servers, tmp_path: Path
 ) -> None:
