@@ -12,6 +12,7 @@ import pytest
 
 from tests import left_out
 from tests.bare import path_without
+from tests.pressure import waited
 from tests.running_bot import ROOT
 
 MARIADB = left_out.because("there is no MariaDB", "mariadb-server")
@@ -67,5 +68,9 @@ def test_where_all_are_required_none_of_them_is_left_out(tmp_path: Path) -> None
     done = run(tmp_path, *NEED_MORE[:2], REQUIRE_ALL="1")
     assert done.returncode == 1
     assert "REQUIRE_ALL=1, but there is no MariaDB on this machine" in done.stdout
+    if waited() is not None:
+        assert re.search(
+            r"This machine.*\nIn \d+\.\d of the \d+\.\d s of this test something waited for a CPU", done.stdout
+        )
     assert re.search(r" [1-9]\d* failed, ", done.stdout.splitlines()[-1])
     assert "skipped" not in done.stdout.splitlines()[-1]
