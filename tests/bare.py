@@ -7,6 +7,7 @@ browser finds none by the way it always goes, and needs to know nothing of this.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,15 @@ def path_without(folder: Path, hidden: tuple[str, ...] = HIDDEN) -> str:
     """Fill a folder with links to the commands of PATH whose names fit none of the patterns, and return it."""
     for place in map(Path, os.get_exec_path()):
         for command in place.iterdir() if place.is_dir() else ():
-            link = folder / command.name
-            if not link.is_symlink() and not any(fnmatch(command.name, pattern) for pattern in hidden):
-                link.symlink_to(command.absolute())
+            here = folder / command.name
+            if os.path.lexists(here) or any(fnmatch(command.name, pattern) for pattern in hidden):
+                continue
+            if command.name.startswith("python"):
+                # A virtual environment that is made by way of a link points to the link, and dies with it.
+                here.write_text(f'#!/bin/sh\nexec {shlex.quote(str(command.absolute()))} "$@"\n', encoding="utf-8")
+                here.chmod(0o755)
+            else:
+                here.symlink_to(command.absolute())
     return str(folder)
 
 
