@@ -127,6 +127,14 @@ class Stage:
         with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store:
             return store.execute(query, values).fetchall()
 
+    def passes(self, card: Json, seconds: float) -> None:
+        """Put back the times of the request that a card stands for, as if it had been made that long ago."""
+        self.slack.wait_for(lambda: self.stored("SELECT 1 FROM closing_requests WHERE card_ts = ?", card["ts"]))
+        later = ", ".join(f"{time} = {time} - :seconds" for time in ("expires_at", "decided_at", "alone_from"))
+        with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store, store:
+            given = {"seconds": seconds, "ts": card["ts"]}
+            store.execute(f"UPDATE closing_requests SET {later} WHERE card_ts = :ts", given)
+
     def tidy(self) -> None:
         """Close what the test opened."""
         with self.database.connect() as connection, connection.cursor() as cursor:

@@ -27,11 +27,11 @@ def shaky_database(restartable: EmbeddedOceanBase) -> EmbeddedOceanBase:
 
 
 @contextmanager
-def staged(database: EmbeddedOceanBase, folder: Path, more: str = "") -> Iterator[Stage]:
-    """Set up a stage of its own, with `more` in its configuration."""
+def staged(database: EmbeddedOceanBase, folder: Path) -> Iterator[Stage]:
+    """Set up a stage of its own."""
     with SlackSandbox(commands=COMMANDS) as slack:
         slack.limits.rates.clear()
-        with RunningBot(slack, database, folder, more=more) as bot:
+        with RunningBot(slack, database, folder) as bot:
             stage = Stage(database, slack, bot)
             yield stage
             stage.tidy()
@@ -56,7 +56,7 @@ def shaky_stage(standing_shaky_stage: Stage) -> Iterator[Stage]:
 @pytest.fixture
 def own_stage(shaky_database: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Stage]:
     """Give a stage whose bot only one test plays with."""
-    with staged(shaky_database, tmp_path, '[closing]\nconfirm_within = "5s"') as stage:
+    with staged(shaky_database, tmp_path) as stage:
         yield stage
 
 
@@ -126,6 +126,7 @@ def test_a_card_that_nobody_presses_says_by_itself_that_it_has_expired(own_stage
     stage = own_stage
     sleeper = stage.connect()
     card = card_of(stage, session_id(sleeper))
+    stage.passes(card, 121)
     result = stage.alice.wait_for_change(card, "expired")
     assert buttons_of(result) == []
     assert "Nothing was closed" in text_of(result)

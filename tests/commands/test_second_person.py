@@ -172,12 +172,12 @@ def test_a_tenant_can_want_another_approval_than_its_data_source_and_an_unanswer
     oceanbase: EmbeddedOceanBase, tmp_path: Path, approval: str, sys: str, *, second: bool
 ) -> None:
     source = f'approval = "{approval}"\ntenant_approval.sys = "{sys}"'
-    more = '[closing]\nconfirm_within = "5s"'
-    with staged(oceanbase, tmp_path, source=source, access=ACCESS, more=more) as stage:
+    with staged(oceanbase, tmp_path, source=source, access=ACCESS) as stage:
         number = session_id(stage.connect())
         card = card_of(stage, number)
         assert ("A second person must confirm" in text_of(card)) is second
         if second:
+            stage.passes(card, 121)
             result = stage.alice.wait_for_change(card, "expired")
             assert "Nobody confirmed in time. Nothing was closed." in text_of(result)
             assert buttons_of(result) == []
