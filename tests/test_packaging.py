@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import site
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 from bot import __version__
 from bot.demo.processes import stop_leftover
 from tests.conftest import installed_server
+from tests.http_bot import free_port
 from tests.image import Built, build, clean
 from tests.lock import pinned
 from tests.patience import PATIENCE
@@ -78,9 +78,7 @@ def test_the_demo_runs_from_the_wheel_in_an_environment_without_this_checkout(bu
     (library,) = (venv / "lib").glob("python3*/site-packages")
     # The demo's dependencies are those of the tests' own environment; its editable install is not followed there.
     (library / "borrowed.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     said = tmp_path / "said"
     with said.open("wb") as output:
         demo = subprocess.Popen(

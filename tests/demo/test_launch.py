@@ -26,6 +26,7 @@ from bot.demo.endpoint import Endpoint, UnusableDatabase, check_login, read_endp
 from bot.demo.launch import run_demo
 from bot.demo.slack.server import SlackSandbox
 from bot.demo.workload import Workload
+from tests.http_bot import free_port
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -88,12 +89,6 @@ class Demo:
             if str(self.folder).encode() in command and int(entry.name) != self.process.pid:
                 found.append(int(entry.name))
         return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], object], within: float = PATIENCE) -> None:
