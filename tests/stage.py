@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +144,8 @@ class Stage:
                         cursor.execute(f"KILL {statement.id}")
         for statement in self._statements:
             statement.join(PATIENCE)
-        for opened in self._opened:
-            with contextlib.suppress(pymysql.Error):  # the server may have closed it
-                opened.close()
+        close(self._opened)
+        self.wait_until(lambda: not still_there(self.database, self._opened, self.processes), "the clients to be gone")
         self._statements.clear()
         self._opened.clear()
         self.slack.clear()
@@ -177,6 +176,30 @@ def full_text(message: Json) -> str:
 def session_id(connection: pymysql.Connection[Any]) -> int:
     """The server's id of a connection."""
     return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+
+
+def close(connections: Iterable[pymysql.Connection[Any]]) -> None:
+    """Close connections, also such as the server has closed."""
+    for connection in connections:
+        with contextlib.suppress(pymysql.Error):
+            connection.close()
+
+
+def still_there(
+    database: EmbeddedServer, closed: Iterable[pymysql.Connection[Any]], processes: str = Stage.processes
+) -> bool:
+    """Whether the server still shows one of these sessions: it takes a moment to notice that a client has gone.
+
+    After a restart somebody else may have its id; another test counts sessions by their user.
+    """
+    ids, users = [], set()
+    for one in closed:
+        ids.append(session_id(one))
+        users.add(one.user.decode() if isinstance(one.user, bytes) else one.user)
+    if not ids:
+        return False
+    with database.connect() as connection, connection.cursor() as cursor:
+        return bool(cursor.execute(f"SELECT 1 FROM {processes} WHERE ID IN %s AND USER IN %s", (ids, list(users))))
 
 
 def accounts(database: EmbeddedServer) -> None:

@@ -32,7 +32,7 @@ from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from tests.patience import PATIENCE
-from tests.stage import APP_PASSWORD, Statement, accounts
+from tests.stage import APP_PASSWORD, Statement, accounts, close, still_there
 
 T = TypeVar("T")
 
@@ -160,17 +160,15 @@ class Desk:
         self.sessions.close()
         self.store.close()
         running = {statement.connection for statement in self._statements}
-        for connection in (one for one in self._opened if one not in running):
-            with contextlib.suppress(pymysql.Error):  # closed by the test
-                connection.close()  # which gives the locks free that statements wait for
+        close(one for one in self._opened if one not in running)  # which gives the locks free that others wait for
         for statement in self._statements:
             statement.join(0.5)
             if statement.is_alive():
                 with self.database.connect() as admin, admin.cursor() as cursor, contextlib.suppress(pymysql.Error):
                     cursor.execute(f"KILL {statement.id}")
             statement.join(PATIENCE)
-            with contextlib.suppress(pymysql.Error):  # closed by the server
-                statement.connection.close()
+        close(self._opened)
+        self.until(lambda: not still_there(self.database, self._opened))
 
 
 def record_of(desk: Desk, request: ClosingRequest) -> list[tuple[str, Mapping[str, Any]]]:
@@ -201,9 +199,7 @@ def after_a_look(desk: Desk) -> None:
         with desk.database.connect() as admin, admin.cursor() as cursor:
             cursor.execute(f"KILL {waiter.id}")
         assert waiter.ended()
-        for connection in desk._opened:  # the lock is free again for whoever called
-            with contextlib.suppress(pymysql.Error):  # closed by the server
-                connection.close()
+        close(desk._opened)  # the lock is free again for whoever called
         learnt = _LOOKED[desk.database] = time.monotonic()
     since = (time.monotonic() - learnt) % 10
     if not 0 <= since < 6:
@@ -223,9 +219,7 @@ def before_a_look(desk: Desk, play: Callable[[list[Statement]], T], waiters: int
         if all(desk.row(waiter.id).get("RETRY_INFO") == -6005 for waiter in waiting):
             return played
         desk.clock.waits.clear()
-        for opened in desk._opened:  # whose locks the next ones would wait for
-            with contextlib.suppress(pymysql.Error):  # closed by the server
-                opened.close()
+        close(desk._opened)  # whose locks the next ones would wait for
     raise AssertionError("the kernel looked each time: this machine is too slow for it")
 
 

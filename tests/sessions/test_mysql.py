@@ -109,7 +109,7 @@ def test_a_running_query_has_a_time_with_fractions_and_a_name_for_this_very_run(
         first = one(maria, statement.id)
         assert (first.state, first.command, first.database) == ("ACTIVE", "Query", "mysql_test")
         assert (first.sql, first.sql_length) == ("SELECT SLEEP(60), '100%'", 24)
-        assert 0 < first.time < 10
+        assert first.time > 0
         assert first.trace_id is not None
         until(lambda: one(maria, statement.id).time > first.time)
         assert one(maria, statement.id).trace_id == first.trace_id
