@@ -16,6 +16,7 @@ from typing import Any, Self
 import pymysql
 
 from bot.demo.mariadb import EmbeddedMariaDB
+from tests.patience import PATIENCE
 from tests.stage import APP_PASSWORD, session_id
 
 BOT = "bot@sys"
@@ -189,7 +190,7 @@ class Cluster:
             with contextlib.suppress(pymysql.Error):  # it may have been killed
                 connection.close()
         self._opened.clear()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         with self.database.connect() as admin, admin.cursor() as cursor:
             while ids and cursor.execute("SELECT id FROM information_schema.PROCESSLIST WHERE id IN %s", (ids,)):
                 assert time.monotonic() < deadline, "the server keeps sessions whose clients are gone"

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +14,9 @@ from xdist.scheduler import LoadScopeScheduling
 from bot.demo.database import EmbeddedOceanBase, find_server
 from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.mariadb import find_server as find_mariadb
+from tests import left_out
+from tests.pressure import Pressure
 
 # How long an example takes says how busy the machine is. CI tries the same examples each time, people new ones.
 settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
@@ -64,17 +67,73 @@ USING_RESTARTABLE = (
 )  # fmt: skip
 
 
+USING_CHROMIUM = ("demo/slack/page/", "commands/test_in_browser.py")
+# Besides these: they use a MariaDB or a browser where there is one.
+LOOKING_FOR_MORE = ("demo/test_launch.py", "test_packaging.py")
+_GROUPS = {"mariadb": USING_MARIADB, "page_browser": USING_CHROMIUM}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``more`` what would be another run on a machine without MariaDB and chromium; raises for a file left out.
+
+    CI runs these once more as on such a machine.
+    """
+    for item in items:
+        file = item.nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
+        for fixture, group in _GROUPS.items():
+            if fixture in getattr(item, "fixturenames", ()) and not file.startswith(group):
+                raise pytest.UsageError(f"{file} uses {fixture}: put it into its group in tests/conftest.py")
+        if file.startswith(USING_MARIADB + USING_CHROMIUM + LOOKING_FOR_MORE):
+            item.add_marker("more")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByKernel:
     """Share the tests out over the processes."""
     return ByKernel(config, log)
 
 
-def leave_out(reason: str) -> NoReturn:
-    """Skip a test whose machine part is missing; with REQUIRE_ALL=1 that is a failure."""
+def leave_out(why: str, install: str = "") -> NoReturn:
+    """Skip a test whose machine part is missing; with REQUIRE_ALL=1 that is a failure.
+
+    ``install`` is the Debian package that brings the part, '' where none does.
+    """
     if os.environ.get("REQUIRE_ALL") == "1":
-        pytest.fail(f"REQUIRE_ALL=1, but {reason}")
-    pytest.skip(reason)
+        pytest.fail(f"REQUIRE_ALL=1, but {why}")
+    pytest.skip(left_out.because(why, install))
+
+
+_PRESSURE = pytest.StashKey[Pressure]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Remember what the machine was like when the test began."""
+    item.stash[_PRESSURE] = Pressure()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell with each failure how starved the machine was, so that a fault of the bot is told from one of the machine.
+
+    No test says how fast anything is, but the sandbox has Slack's own limits: it wants acknowledgements within 3 s,
+    and the bot's take 0.5 s where a hundred come at once beside two busy neighbours. One that is late although nothing
+    waited for a CPU is the bot's fault.
+    """
+    report = yield
+    told = item.stash[_PRESSURE].told()
+    if report.failed and told:
+        report.sections.append(("This machine", told))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was left out and what to install for it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    told = left_out.line(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    if told:
+        terminalreporter.write_line(told)
 
 
 def installed_server() -> Path:
@@ -83,6 +142,14 @@ def installed_server() -> Path:
         return find_server()
     except DatabaseUnavailable:
         leave_out("there is no pylibseekdb for this platform")
+
+
+def installed_mariadb() -> None:
+    """Leave the test out where there is no MariaDB."""
+    try:
+        find_mariadb()
+    except DatabaseUnavailable:
+        leave_out("there is no MariaDB on this machine", "mariadb-server")
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +171,8 @@ def seekdb14() -> Iterator[EmbeddedOceanBase]:
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[EmbeddedMariaDB]:
     """Give a real MariaDB, the machine's own, as a process of the tests."""
-    try:
-        database = EmbeddedMariaDB()
-    except DatabaseUnavailable as problem:
-        leave_out(str(problem))
-    with database:
+    installed_mariadb()
+    with EmbeddedMariaDB() as database:
         yield database
 
 
@@ -132,7 +196,7 @@ def page_browser() -> Iterator[Browser]:
     """Give a headless Chromium as the machine has it; nothing is downloaded."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        leave_out("there is no chromium on this machine (Debian: apt-get install chromium)")
+        leave_out("there is no chromium on this machine", "chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_ARGUMENTS)
         yield browser

@@ -17,6 +17,7 @@ from typing import Any
 
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
+from tests.patience import PATIENCE
 from tests.running_bot import RunningBot
 
 
@@ -36,7 +37,12 @@ class Web:
         self.port = port
 
     def request(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, timeout: float = 10
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        timeout: float = PATIENCE,
     ) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and content."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -64,7 +70,7 @@ class Web:
     def reachable(self) -> bool:
         """Whether somebody listens."""
         try:
-            self.request("GET", "/healthz", timeout=5)
+            self.request("GET", "/healthz", timeout=PATIENCE)
         except OSError:
             return False
         return True

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pip
 
+from tests.patience import PATIENCE
 from tests.running_bot import ROOT
 
 KNOWN = {
@@ -80,7 +81,7 @@ class Built:
         """Run something of the image's environment, with nothing of this one's Python and no configuration."""
         return subprocess.run(
             [str(self.venv / "bin" / command[0]), *command[1:]], cwd=folder, env={**clean(), **environment},
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def clean() -> dict[str, str]:
 def build(folder: Path) -> Built:
     """Do what the build stage says, with a plain virtual environment for the base image's Python."""
     base = folder / "base"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", base], env=clean(), check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", base], env=clean(), check=True, timeout=PATIENCE)
     # The pip at hand will do, and is there in no time.
     (library,) = (base / "lib").glob("python3*/site-packages")
     (library / "pip").symlink_to(Path(pip.__file__).parent)

@@ -13,8 +13,10 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from tests.patience import PATIENCE
+
 _COM_QUERY = 3
-_KILL = re.compile(rb"\s*KILL\s+(?:QUERY\s+|CONNECTION\s+)?(\d+)", re.IGNORECASE)
+_KILL = re.compile(rb"\s*KILL\s+(?:(?:HARD|SOFT)\s+)?(?:QUERY\s+ID\s+|QUERY\s+|CONNECTION\s+)?(\d+)", re.IGNORECASE)
 
 
 class Odp:
@@ -31,6 +33,7 @@ class Odp:
         )
         self.port = int(self._listener.getsockname()[1])
         self.kills: list[bytes] = []  # what was kept from the server
+        self.passed: list[int] = []  # the session, or the query, of each KILL that was not
         self._sockets: list[socket.socket] = [self._listener]
         self._threads: list[threading.Thread] = []
 
@@ -44,7 +47,7 @@ class Odp:
         for one in self._sockets:
             _end(one)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE)
 
     def _start(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]  # any callable
@@ -80,6 +83,8 @@ class Odp:
                 body = reader.read(length)
                 kill = _KILL.match(body[1:]) if sequence == 0 and body[:1] == bytes([_COM_QUERY]) else None
                 if kill is None or self._errno is None:
+                    if kill is not None:
+                        self.passed.append(int(kill[1]))
                     server.sendall(header + body)
                     continue
                 self.kills.append(body[1:])

@@ -13,6 +13,7 @@ from typing import Self
 
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ({"command": "/sessions"}, {"command": "/kill-session"})
@@ -82,7 +83,7 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
                 cwd=self._folder, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         process = self._process
-        self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, 20, "the bot's connection")
+        self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, PATIENCE, "the bot's connection")
         if process.poll() is not None:
             raise AssertionError(f"the bot ended with {process.returncode}:\n{self.log.read_text()}")
 
@@ -100,18 +101,18 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=25)
+        return self._process.wait(PATIENCE)
 
-    def ended(self, timeout: float) -> int:
+    def ended(self) -> int:
         """Wait for its end, which somebody else has caused, and return its exit status."""
         assert self._process is not None
-        return self._process.wait(timeout)
+        return self._process.wait(PATIENCE)
 
     def kill(self) -> None:
         """End it as a crash would."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(PATIENCE)
 
     def __enter__(self) -> Self:
         self.start()

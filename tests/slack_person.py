@@ -30,6 +30,7 @@ import urllib.request
 from collections.abc import Callable
 
 from bot.demo.slack.server import SlackSandbox
+from tests.patience import PATIENCE
 from tests.slack_text import (
     Json,
     buttons_of,
@@ -93,7 +94,7 @@ class Person:
         self,
         matching: Matching,
         channel: str | None = None,
-        timeout: float = 10.0,
+        timeout: float = PATIENCE,
         *,
         after: Json | None = None,
     ) -> Json:
@@ -106,7 +107,7 @@ class Person:
 
         return self._wait(newest, matching, timeout, lambda: self.messages(channel))
 
-    def wait_for_change(self, message: Json, matching: Matching, timeout: float = 10.0) -> Json:
+    def wait_for_change(self, message: Json, matching: Matching, timeout: float = PATIENCE) -> Json:
         """Return the same message once it matches."""
 
         def changed() -> Json | None:
@@ -115,7 +116,7 @@ class Person:
 
         return self._wait(changed, matching, timeout, lambda: [now for now in [self.now(message)] if now])
 
-    def wait_until_gone(self, message: Json, timeout: float = 10.0) -> None:
+    def wait_until_gone(self, message: Json, timeout: float = PATIENCE) -> None:
         """Return once the message is deleted."""
         self.sandbox.wait_for(lambda: self.now(message) is None, timeout, "the message's disappearance")
 
@@ -175,12 +176,12 @@ class Person:
         what = {"block_id": block_id, "action_id": element["action_id"]}
         self._post("act", {**where, **what, **given, "state": self._choices.get(_key(place), {})})
 
-    def opens_home(self, matching: Matching = "", timeout: float = 10.0) -> Json:
+    def opens_home(self, matching: Matching = "", timeout: float = PATIENCE) -> Json:
         """Open the app's Home tab and return it once it is published and matches."""
         self._post("home", {})
         return self.wait_for_home(matching, timeout)
 
-    def wait_for_home(self, matching: Matching = "", timeout: float = 10.0) -> Json:
+    def wait_for_home(self, matching: Matching = "", timeout: float = PATIENCE) -> Json:
         """Return the Home tab once it matches."""
 
         def shown() -> Json | None:
@@ -199,7 +200,7 @@ class Person:
         views = self.modals()
         return views[-1] if views else None
 
-    def wait_for_modal(self, matching: Matching = "", timeout: float = 10.0) -> Json:
+    def wait_for_modal(self, matching: Matching = "", timeout: float = PATIENCE) -> Json:
         """Return the top modal once it matches (its title is part of its text)."""
 
         def top() -> Json | None:
@@ -239,7 +240,7 @@ class Person:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.sandbox.page_url + path, data, headers)
         try:
-            with _OPENER.open(request, timeout=30) as response:
+            with _OPENER.open(request, timeout=PATIENCE) as response:
                 answer: Json = json.load(response)
         except urllib.error.HTTPError as error:
             with error:

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pymysql
 
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
+from tests.patience import PATIENCE
 from tests.running_bot import COMMANDS, RunningBot
 from tests.slack_person import Person
 from tests.slack_text import Json, text_of
@@ -40,7 +41,7 @@ class Statement(threading.Thread):
         except pymysql.Error as error:
             self.error = error.args[0], str(error)
 
-    def ended(self, timeout: float = 20.0) -> int:
+    def ended(self, timeout: float = PATIENCE) -> int:
         """Wait for its end and return the error number, 0 when there was none."""
         self.join(timeout)
         assert not self.is_alive(), "the statement still runs"
@@ -86,17 +87,26 @@ class Stage:
         self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
         return statement
 
+    def stops(self, statement: Statement) -> None:
+        """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"KILL QUERY {statement.id}")
+        assert statement.ended()
+        self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Sleep", "the session to be idle")
+
     def row(self, session: int) -> dict[str, Any]:
         """Return the server's own row of a session, empty when there is none."""
         with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
             cursor.execute(f"SELECT * FROM {self.processes} WHERE id = %s", (session,))
             return dict(cursor.fetchone() or {})
 
-    def wait_until(self, condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
         """Wait for something that the database shows."""
         self.slack.wait_for(lambda: bool(condition()), timeout, what)
 
-    def asks(self, person: Person, text: str, answer: str, channel: str | None = None, timeout: float = 10) -> Json:
+    def asks(
+        self, person: Person, text: str, answer: str, channel: str | None = None, timeout: float = PATIENCE
+    ) -> Json:
         """Type something and return the answer to exactly that."""
         before = [message["key"] for message in person.messages(channel)]
         person.types(text, channel)
@@ -122,6 +132,14 @@ class Stage:
         with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store, store:
             store.execute(statement, values)
 
+    def passes(self, card: Json, seconds: float) -> None:
+        """Put back the times of the request that a card stands for, as if it had been made that long ago."""
+        self.slack.wait_for(lambda: self.stored("SELECT 1 FROM closing_requests WHERE card_ts = ?", card["ts"]))
+        later = ", ".join(f"{time} = {time} - :seconds" for time in ("expires_at", "decided_at", "alone_from"))
+        with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store, store:
+            given = {"seconds": seconds, "ts": card["ts"]}
+            store.execute(f"UPDATE closing_requests SET {later} WHERE card_ts = :ts", given)
+
     def tidy(self) -> None:
         """Close what the test opened."""
         with self.database.connect() as connection, connection.cursor() as cursor:
@@ -130,10 +148,9 @@ class Stage:
                     with contextlib.suppress(pymysql.Error):
                         cursor.execute(f"KILL {statement.id}")
         for statement in self._statements:
-            statement.join(20)
-        for opened in self._opened:
-            with contextlib.suppress(pymysql.Error):  # the server may have closed it
-                opened.close()
+            statement.join(PATIENCE)
+        close(self._opened)
+        self.wait_until(lambda: not still_there(self.database, self._opened, self.processes), "the clients to be gone")
         self._statements.clear()
         self._opened.clear()
         self.slack.clear()
@@ -164,6 +181,30 @@ def full_text(message: Json) -> str:
 def session_id(connection: pymysql.Connection[Any]) -> int:
     """The server's id of a connection."""
     return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+
+
+def close(connections: Iterable[pymysql.Connection[Any]]) -> None:
+    """Close connections, also such as the server has closed."""
+    for connection in connections:
+        with contextlib.suppress(pymysql.Error):
+            connection.close()
+
+
+def still_there(
+    database: EmbeddedServer, closed: Iterable[pymysql.Connection[Any]], processes: str = Stage.processes
+) -> bool:
+    """Whether the server still shows one of these sessions: it takes a moment to notice that a client has gone.
+
+    After a restart somebody else may have its id; another test counts sessions by their user.
+    """
+    ids, users = [], set()
+    for one in closed:
+        ids.append(session_id(one))
+        users.add(one.user.decode() if isinstance(one.user, bytes) else one.user)
+    if not ids:
+        return False
+    with database.connect() as connection, connection.cursor() as cursor:
+        return bool(cursor.execute(f"SELECT 1 FROM {processes} WHERE ID IN %s AND USER IN %s", (ids, list(users))))
 
 
 def accounts(database: EmbeddedServer) -> None:

@@ -18,6 +18,7 @@ from bot.demo.slack.server import SlackSandbox
 from bot.errors import DataSourceError, InputError
 from bot.slack.events import Command
 from bot.slack.views.notices import notice
+from tests.patience import PATIENCE
 from tests.running_bot import COMMANDS
 from tests.slack_person import Person, text_of
 
@@ -72,7 +73,7 @@ def test_an_exception_nobody_expected_is_told_with_an_id_and_the_app_goes_on(
             logged.append(capsys.readouterr().out)
             return error_id in "".join(logged)
 
-        alice.sandbox.wait_for(has_id, 5, "the line of the log")
+        alice.sandbox.wait_for(has_id, what="the line of the log")
         alice.types("/sessions")
         alice.wait_for_message("all is well")
 
@@ -99,7 +100,7 @@ def test_fifty_commands_at_once_are_acknowledged_while_every_worker_is_stuck(run
     release = threading.Event()
 
     def stuck(command: Command) -> None:
-        release.wait(20)
+        release.wait(PATIENCE)
         command.reply.private(notice(f"done {command.text}"))
 
     alice = run(stuck)
@@ -114,7 +115,7 @@ def test_somebody_who_waits_for_more_than_two_seconds_hears_that_it_goes_on(run:
     told = threading.Event()
 
     def slow(command: Command) -> None:
-        told.wait(10)
+        told.wait(PATIENCE)
         command.reply.private(notice("the answer"))
 
     alice = run(slow)
@@ -130,7 +131,7 @@ def test_a_command_that_finds_no_place_in_the_queue_is_told_so(run: Run, monkeyp
     release = threading.Event()
 
     def stuck(_command: Command) -> None:
-        release.wait(20)
+        release.wait(PATIENCE)
 
     alice = run(stuck)
     for _ in range(3):
@@ -148,7 +149,7 @@ def test_a_dialog_that_finds_no_place_in_the_queue_stays_open_and_says_so(
 
     def opens_and_sticks(command: Command) -> None:
         command.reply.open_modal(command.trigger_id, _dialog(command.channel))
-        release.wait(20)
+        release.wait(PATIENCE)
 
     alice = run(opens_and_sticks)
     alice.types("/sessions")
@@ -158,7 +159,7 @@ def test_a_dialog_that_finds_no_place_in_the_queue_stays_open_and_says_so(
         "Try again in a few seconds."
     }
     release.set()
-    alice.sandbox.wait_for(lambda: alice.submit() == {} and alice.modal() is None, 10, "the dialog to be taken")
+    alice.sandbox.wait_for(lambda: alice.submit() == {} and alice.modal() is None, what="the dialog to be taken")
     alice.wait_for_message("does not know that command or button")
 
 

@@ -6,9 +6,7 @@ from dataclasses import replace
 
 from benchmarks.__main__ import run, whole
 from benchmarks.stage import QUICK
-from bot.demo.embedded import DatabaseUnavailable
-from bot.demo.mariadb import find_server
-from tests.conftest import leave_out
+from tests.conftest import installed_mariadb
 
 LINES = {
     "One command": 12,
@@ -18,10 +16,7 @@ LINES = {
 
 
 def test_the_short_benchmark_fills_every_row_of_its_tables() -> None:
-    try:
-        find_server()
-    except DatabaseUnavailable as problem:
-        leave_out(str(problem))
+    installed_mariadb()
     scale = replace(QUICK, rounds=2, own_rounds=3, closes=1, size_rounds=2, mariadb_sessions=60, sizes=(40, 60))
     report = run(scale, ["answers", "closing", "growth"], ["MariaDB"])
     assert {table.title.partition(":")[0]: len(table.lines) for table in report.tables} == LINES

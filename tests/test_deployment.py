@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.lifecycle import EXIT_AFTER
 from bot.settings import SlackSettings, load
 from tests.image import clean, in_context, stages
+from tests.patience import PATIENCE
 from tests.running_bot import ROOT
 
 EXAMPLE = (ROOT / "deploy" / "session-bot.example.toml").read_text(encoding="utf-8")
@@ -137,7 +139,11 @@ def test_the_images_health_check_tells_a_bot_of_use_from_one_that_is_not(health:
 
     def healthy(**more: str) -> bool:
         done = subprocess.run(
-            [sys.executable, *words[1:]], env={**environment, **more}, capture_output=True, timeout=20, check=False
+            [sys.executable, *words[1:]],
+            env={**environment, **more},
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
         )
         return done.returncode == 0
 
@@ -235,7 +241,7 @@ def test_systemd_takes_the_unit_without_a_word(tmp_path: Path) -> None:
     # Whether the program is there is the only thing it cannot know.
     text = UNIT.read_text(encoding="utf-8").replace("/opt/session-bot/bin/session-bot", "/bin/true")
     there.write_text(text, encoding="utf-8")
-    done = subprocess.run([analyze, "verify", there], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([analyze, "verify", there], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -252,7 +258,7 @@ def test_what_the_unit_hands_the_bot_is_a_whole_configuration(monkeypatch: pytes
 def test_the_unit_gives_the_bot_a_folder_and_time_and_no_rights() -> None:
     service = dict(unit())
     assert service["WorkingDirectory"] == f"%S/{service['StateDirectory']}", "where a store of one file is"
-    assert 20 <= int(service["TimeoutStopSec"]) <= 90
+    assert EXIT_AFTER < int(service["TimeoutStopSec"]) <= 90, "systemd waits longer than the bot takes to end"
     assert (service["NoNewPrivileges"], service["ProtectSystem"], service["DynamicUser"]) == ("yes", "strict", "yes")
     assert service["CapabilityBoundingSet"] == ""
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"

@@ -17,6 +17,7 @@ from bot.settings import load
 from tests.certificates import Authority
 from tests.documents import blocks, document, rows, section, sentences
 from tests.image import clean
+from tests.patience import PATIENCE
 from tests.running_bot import ROOT
 from tests.test_deployment import NAMES
 
@@ -71,7 +72,7 @@ def test_the_backup_that_is_shown_copies_a_store_that_is_in_use(tmp_path: Path) 
     store = Store(f"sqlite:///{tmp_path}/session-bot.db")
     store.create()
     subprocess.run(
-        [sys.executable, *command[1:3], tmp_path / "session-bot.db", tmp_path / "copy.db"], check=True, timeout=20
+        [sys.executable, *command[1:3], tmp_path / "session-bot.db", tmp_path / "copy.db"], check=True, timeout=PATIENCE
     )
     store.close()
     with sqlite3.connect(tmp_path / "copy.db") as copy:
@@ -97,7 +98,9 @@ def test_the_check_that_is_shown_runs_and_leaves_no_file(tmp_path: Path) -> None
         .replace("/opt/session-bot/bin/session-bot", f"{sys.executable} -m bot")
     )
     environment = {**clean(), "PYTHONPATH": str(ROOT), "SLACK_API_URL": "http://127.0.0.1:1/api/"}
-    done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 1, done.stderr
     assert "ok       store: requests and records can be written" in done.stdout
     assert "Data source prod (127.0.0.1:1) cannot be reached" in done.stdout

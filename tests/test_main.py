@@ -12,6 +12,7 @@ import pytest
 
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.slack.server import SlackSandbox
+from tests.patience import PATIENCE
 from tests.running_bot import COMMANDS, ROOT, RunningBot
 
 
@@ -27,7 +28,7 @@ def bot(verb: str, folder: Path, environment: dict[str, str]) -> subprocess.Comp
     return subprocess.run(
         [sys.executable, "-m", "bot", *verb.split()],
         cwd=folder, env={**clean, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 

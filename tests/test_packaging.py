@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import site
-import socket
 import subprocess
 import sys
 import time
@@ -16,8 +15,10 @@ import pytest
 from bot import __version__
 from bot.demo.processes import stop_leftover
 from tests.conftest import installed_server
+from tests.http_bot import free_port
 from tests.image import Built, build, clean
 from tests.lock import pinned
+from tests.patience import PATIENCE
 from tests.running_bot import ROOT
 
 
@@ -71,15 +72,13 @@ def test_without_the_demos_extra_the_demo_says_what_to_install(built: Built, tmp
 def test_the_demo_runs_from_the_wheel_in_an_environment_without_this_checkout(built: Built, tmp_path: Path) -> None:
     installed_server()
     venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=PATIENCE)
     here = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(venv), "install", "-q"]
-    subprocess.run([*here, "--no-deps", "--no-index", str(built.wheel)], check=True, timeout=60)
+    subprocess.run([*here, "--no-deps", "--no-index", str(built.wheel)], check=True, timeout=PATIENCE)
     (library,) = (venv / "lib").glob("python3*/site-packages")
     # The demo's dependencies are those of the tests' own environment; its editable install is not followed there.
     (library / "borrowed.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     said = tmp_path / "said"
     with said.open("wb") as output:
         demo = subprocess.Popen(
@@ -87,12 +86,12 @@ def test_the_demo_runs_from_the_wheel_in_an_environment_without_this_checkout(bu
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while "Ready:" not in said.read_text() and demo.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         assert f"Ready: http://127.0.0.1:{port}" in said.read_text(), said.read_text()
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(30) == 0
+        assert demo.wait(PATIENCE) == 0
         assert "Stopped everything." in said.read_text()
     finally:
         demo.kill()

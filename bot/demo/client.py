@@ -47,7 +47,7 @@ class EventLog:
             self._events.append(event)
             self._news.notify_all()
 
-    def wait_for(self, client: str, what: str, *, errno: int = 0, after: float = 0, within: float = 20) -> Event:
+    def wait_for(self, client: str, what: str, *, errno: int = 0, after: float = 0, within: float = 120) -> Event:
         """Return the first such event later than `after` (epoch seconds), or raise TimeoutError."""
 
         def find() -> Event | None:

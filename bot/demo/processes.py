@@ -49,7 +49,7 @@ class GuardedProcess:
         if self.pid is not None and self.exit_code is None:
             os.kill(self.pid, number)
 
-    def suspend(self, within: float = 10) -> None:
+    def suspend(self, within: float = 60) -> None:
         """Stop the command without ending it and return once none of its threads runs any more."""
         self.send(signal.SIGSTOP)
         deadline = time.monotonic() + within

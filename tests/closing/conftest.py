@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 import pytest
@@ -32,7 +32,10 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
-from tests.stage import APP_PASSWORD, Statement, accounts
+from tests.patience import PATIENCE
+from tests.stage import APP_PASSWORD, Statement, accounts, close, still_there
+
+T = TypeVar("T")
 
 ALICE = Person("U01ALICE", "T1")
 BOB = Person("U02BOB", "T1")
@@ -137,14 +140,24 @@ class Desk:
         return connection
 
     def runs(self, sql: str, **more: Any) -> Statement:
-        """Start a statement and return once the server shows it."""
-        connection = self.connect(**more)
+        """Start a statement on a session of its own and return once the server shows it."""
+        return self.starts(self.connect(**more), sql)
+
+    def starts(self, connection: pymysql.Connection[Any], sql: str) -> Statement:
+        """Start a statement on a session that is there already and return once the server shows it."""
         with connection.cursor() as cursor:
             cursor.execute("SET ob_query_timeout = 600000000")
         statement = Statement(connection, sql)
         self._statements.append(statement)
         self.until(lambda: self.row(statement.id).get("COMMAND") == "Query")
         return statement
+
+    def stops(self, statement: Statement) -> None:
+        """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"KILL QUERY {statement.id}")
+        assert statement.ended()
+        self.until(lambda: self.row(statement.id).get("COMMAND") == "Sleep")
 
     def row(self, session: int) -> dict[str, Any]:
         with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
@@ -153,7 +166,7 @@ class Desk:
 
     def until(self, condition: Callable[[], object]) -> None:
         """Ask the database until something is so; each question takes some milliseconds."""
-        deadline = datetime.now(UTC) + timedelta(seconds=15)
+        deadline = datetime.now(UTC) + timedelta(seconds=PATIENCE)
         while not condition():
             assert datetime.now(UTC) < deadline, "it never came true"
 
@@ -161,17 +174,15 @@ class Desk:
         self.sessions.close()
         self.store.close()
         running = {statement.connection for statement in self._statements}
-        for connection in (one for one in self._opened if one not in running):
-            with contextlib.suppress(pymysql.Error):  # closed by the test
-                connection.close()  # which gives the locks free that statements wait for
+        close(one for one in self._opened if one not in running)  # which gives the locks free that others wait for
         for statement in self._statements:
             statement.join(0.5)
             if statement.is_alive():
                 with self.database.connect() as admin, admin.cursor() as cursor, contextlib.suppress(pymysql.Error):
                     cursor.execute(f"KILL {statement.id}")
-            statement.join(20)
-            with contextlib.suppress(pymysql.Error):  # closed by the server
-                statement.connection.close()
+            statement.join(PATIENCE)
+        close(self._opened)
+        self.until(lambda: not still_there(self.database, self._opened))
 
 
 def record_of(desk: Desk, request: ClosingRequest) -> list[tuple[str, Mapping[str, Any]]]:
@@ -202,13 +213,28 @@ def after_a_look(desk: Desk) -> None:
         with desk.database.connect() as admin, admin.cursor() as cursor:
             cursor.execute(f"KILL {waiter.id}")
         assert waiter.ended()
-        for connection in desk._opened:  # the lock is free again for whoever called
-            with contextlib.suppress(pymysql.Error):  # closed by the server
-                connection.close()
+        close(desk._opened)  # the lock is free again for whoever called
         learnt = _LOOKED[desk.database] = time.monotonic()
     since = (time.monotonic() - learnt) % 10
     if not 0 <= since < 6:
         time.sleep(10.2 - since)
+
+
+def before_a_look(desk: Desk, play: Callable[[list[Statement]], T], waiters: int = 1) -> T:
+    """Play something with killed lock waiters that must be over before the kernel looks for them.
+
+    It is played anew where the kernel has looked meanwhile, as on a machine that is too busy to be in time: what was
+    played then was something else.
+    """
+    for _ in range(10):
+        after_a_look(desk)
+        waiting = [lock_waiter(desk, sku) for sku in range(1, waiters + 1)]
+        played = play(waiting)
+        if all(desk.row(waiter.id).get("RETRY_INFO") == -6005 for waiter in waiting):
+            return played
+        desk.clock.waits.clear()
+        close(desk._opened)  # whose locks the next ones would wait for
+    raise AssertionError("the kernel looked each time: this machine is too slow for it")
 
 
 _LOOKED: weakref.WeakKeyDictionary[EmbeddedOceanBase, float] = weakref.WeakKeyDictionary()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pymysql
@@ -15,8 +14,9 @@ from bot.closing.model import CardPlace, ClosingRequest, Finding, Outcome
 from bot.errors import DataSourceError, DataSourceTimeoutError, StoreError
 from bot.sessions.console import Console
 from bot.sessions.model import Mode
-from tests.closing.conftest import ALICE, Desk, after_a_look, lock_waiter, record_of
+from tests.closing.conftest import ALICE, Desk, before_a_look, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.patience import PATIENCE
 from tests.stage import Statement, session_id
 
 HERE = "127.0.0.51"  # nobody else's clients come from there
@@ -61,9 +61,7 @@ def kill(desk: Desk, request: ClosingRequest) -> None:
 
 def rolling_back(desk: Desk) -> tuple[ClosingRequest, Statement]:
     """A request whose target, a lock waiter, has not ended when the outcome must be told."""
-    after_a_look(desk)
-    waiter = lock_waiter(desk)
-    done = confirm(desk, ask(desk, waiter.id))
+    done, waiter = before_a_look(desk, lambda waiting: (confirm(desk, ask(desk, waiting[0].id)), waiting[0]))
     assert outcomes(done) == [Outcome.ROLLING_BACK]
     return done, waiter
 
@@ -131,7 +129,7 @@ def test_a_client_that_comes_after_the_time_is_over_is_nothing_new(desk: Desk) -
 def test_a_close_query_is_not_followed_once_it_has_worked(desk: Desk) -> None:
     report = works(desk)
     request = ask(desk, report.id, mode=Mode.QUERY)
-    desk.clock.at_wait = lambda: report.join(20)
+    desk.clock.at_wait = lambda: report.join(PATIENCE)
     assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED]
     works(desk)
     assert news(desk) == []
@@ -149,10 +147,12 @@ def test_a_session_that_ends_after_its_outcome_was_told_is_told_anew(desk: Desk)
 
 
 def test_a_query_that_stops_late_is_told_anew(desk: Desk) -> None:
-    after_a_look(desk)
-    waiter = lock_waiter(desk)
-    request = ask(desk, waiter.id, mode=Mode.QUERY)
-    assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.STILL_RUNNING]
+
+    def play(waiting: list[Statement]) -> tuple[ClosingRequest, Statement]:
+        return confirm(desk, ask(desk, waiting[0].id, mode=Mode.QUERY), Mode.QUERY), waiting[0]
+
+    request, waiter = before_a_look(desk, play)
+    assert outcomes(request) == [Outcome.STILL_RUNNING]
     assert waiter.ended() == 1317
     desk.until(lambda: desk.row(waiter.id).get("COMMAND") == "Sleep")
     assert news(desk) == [(request.id, Outcome.QUERY_CLOSED)]
@@ -215,10 +215,10 @@ def test_a_card_that_slack_did_not_take_is_told_of_as_not_shown(desk: Desk) -> N
     done = closed(desk, works(desk))
     desk.requests.place_card(done, CardPlace("C1", "1.2"))
     desk.requests.mark_shown(done)
-    desk.clock.ahead += timedelta(seconds=29)
+    desk.clock.ahead += COMES_BACK_WITHIN / 2
     works(desk)
     assert news(desk) == [(done.id, Outcome.CAME_BACK)]
-    desk.clock.ahead += timedelta(seconds=2)
+    desk.clock.ahead += COMES_BACK_WITHIN
     assert [(one.id, outcomes(one)) for one in desk.requests.unshown()] == [(done.id, [Outcome.CAME_BACK])]
 
 

@@ -16,6 +16,7 @@ from bot.errors import BudgetError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, GUS, Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.patience import PATIENCE
 from tests.stage import session_id
 
 WINDOW = timedelta(minutes=10)
@@ -63,7 +64,7 @@ def test_only_what_was_sent_counts_after_the_end(desk: Desk) -> None:
 
 def test_of_close_query_only_those_that_run_one_count(desk: Desk) -> None:
     report, idle = desk.runs("SELECT SLEEP(60)"), sleepers(desk, 4)
-    desk.clock.at_wait = lambda: report.join(20)
+    desk.clock.at_wait = lambda: report.join(PATIENCE)
     done = confirm(desk, ask(desk, report.id, *idle), Mode.QUERY)
     assert outcomes(done) == [Outcome.QUERY_CLOSED, *[Outcome.NOT_SENT] * 4]
     assert outcomes(confirm(desk, ask(desk, *idle[:2]))) == [Outcome.CLOSED] * 2

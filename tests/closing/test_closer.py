@@ -22,7 +22,7 @@ from bot.errors import (
 )
 from bot.sessions.model import Mode, Session
 from bot.sessions.protection import Protected
-from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, after_a_look, lock_waiter, record_of, tamper
+from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, before_a_look, record_of, tamper
 from tests.stage import Statement, session_id
 
 
@@ -60,21 +60,20 @@ def test_an_id_that_belongs_to_another_session_by_now_is_not_closed(desk: Desk, 
 
 
 def test_another_run_of_the_very_same_statement_is_not_closed(desk: Desk) -> None:
-    first = desk.runs("SELECT SLEEP(0.5)")
+    first = desk.runs("SELECT SLEEP(60)")
     request = ask(desk, first.id, mode=Mode.QUERY)
-    assert first.ended() == 0
-    second = Statement(first.connection, "SELECT SLEEP(1)")
-    desk.until(lambda: desk.row(second.id).get("COMMAND") == "Query")
+    desk.stops(first)
+    second = desk.starts(first.connection, "SELECT SLEEP(60)")
     done = confirm(desk, request, Mode.QUERY)
     assert outcome(done) is Outcome.CHANGED
     assert done.targets[0].detail == "The query had ended before a KILL was sent; the session now runs another one."
-    assert second.ended() == 0
+    assert second.is_alive()
 
 
 def test_a_query_that_has_ended_is_not_closed_and_its_session_is_said_to_be_idle(desk: Desk) -> None:
-    report = desk.runs("SELECT SLEEP(0.3)")
+    report = desk.runs("SELECT SLEEP(60)")
     request = ask(desk, report.id, mode=Mode.QUERY)
-    assert report.ended() == 0
+    desk.stops(report)
     done = confirm(desk, request, Mode.QUERY)
     assert outcome(done) is Outcome.CHANGED
     assert done.targets[0].detail == "The query had ended before a KILL was sent; the session is idle."
@@ -82,26 +81,27 @@ def test_a_query_that_has_ended_is_not_closed_and_its_session_is_said_to_be_idle
 
 
 def test_a_close_session_does_not_mind_that_the_query_has_moved_on(desk: Desk) -> None:
-    first = desk.runs("SELECT SLEEP(0.3)")
+    first = desk.runs("SELECT SLEEP(60)")
     request = ask(desk, first.id)
-    assert first.ended() == 0
+    desk.stops(first)
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 
 
 def test_a_lock_waiters_session_that_is_not_gone_in_time_is_rolling_back(desk: Desk) -> None:
-    after_a_look(desk)
-    waiter = lock_waiter(desk)
-    done = confirm(desk, ask(desk, waiter.id))
+    done = before_a_look(desk, lambda waiting: confirm(desk, ask(desk, waiting[0].id)))
     assert outcome(done) is Outcome.ROLLING_BACK
     assert sum(desk.clock.waits) >= 13, "it looked for fifteen seconds"
 
 
 def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_progress_was_told(desk: Desk) -> None:
-    after_a_look(desk)
-    waiter = lock_waiter(desk)
     told: list[tuple[ClosingRequest, str]] = []
-    request = ask(desk, waiter.id)
-    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda *progress: told.append(progress))
+
+    def play(waiting: list[Statement]) -> ClosingRequest:
+        told.clear()
+        request = ask(desk, waiting[0].id)
+        return desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda *progress: told.append(progress))
+
+    done = before_a_look(desk, play)
     assert outcome(done) is Outcome.STILL_RUNNING
     ((taken, note),) = told
     assert "has not stopped yet" in note
@@ -110,12 +110,17 @@ def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_pr
 
 
 def test_a_database_that_goes_away_after_the_kill_leaves_the_outcome_unverified(desk: Desk) -> None:
-    waiter = lock_waiter(desk)
-    request = ask(desk, waiter.id)
-    # A data source that is gone answers every look with an error from then on.
     source = desk.sessions.source("demo")
-    desk.clock.at_wait = lambda: setattr(source, "console", _unreachable)
-    done = confirm(desk, request)
+    whole = source.console
+
+    def play(waiting: list[Statement]) -> ClosingRequest:
+        source.console = whole  # type: ignore[method-assign]  # stands for a dead server
+        request = ask(desk, waiting[0].id)
+        # A data source that is gone answers every look with an error from then on.
+        desk.clock.at_wait = lambda: setattr(source, "console", _unreachable)
+        return confirm(desk, request)
+
+    done = before_a_look(desk, play)
     assert outcome(done) is Outcome.UNVERIFIED
     assert "could not be seen" in done.targets[0].detail
 
@@ -297,8 +302,6 @@ def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(d
 
 
 def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(desk: Desk) -> None:
-    waiter = lock_waiter(desk)
-    request = ask(desk, waiter.id, mode=Mode.QUERY)
     whole, intend = desk.store.get, desk.store.intend
 
     def gone(_request_id: str) -> None:
@@ -308,10 +311,16 @@ def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(d
         intend(*arguments)
         desk.store.get = gone  # type: ignore[method-assign, assignment]  # stands for a disk that fills up right then
 
-    desk.store.intend = intend_then_fail  # type: ignore[method-assign, assignment]  # same
-    with pytest.raises(StoreError, match="The KILL was sent and a look shows: still running"):
-        confirm(desk, request, Mode.QUERY)
-    desk.store.get = whole  # type: ignore[method-assign]  # it has room again
+    def play(waiting: list[Statement]) -> tuple[ClosingRequest, str]:
+        request = ask(desk, waiting[0].id, mode=Mode.QUERY)
+        desk.store.intend = intend_then_fail  # type: ignore[method-assign, assignment]  # same
+        with pytest.raises(StoreError) as told:
+            confirm(desk, request, Mode.QUERY)
+        desk.store.get = whole  # type: ignore[method-assign]  # it has room again
+        return request, str(told.value)
+
+    request, told = before_a_look(desk, play)
+    assert "The KILL was sent and a look shows: still running" in told
     kept = desk.requests.find(request.id)
     assert kept is not None
     assert kept.targets[0].outcome is Outcome.STILL_RUNNING

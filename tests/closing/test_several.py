@@ -27,12 +27,12 @@ from tests.closing.conftest import (
     CHANNEL,
     MAX_TARGETS,
     Desk,
-    after_a_look,
-    lock_waiter,
+    before_a_look,
     record_of,
     tamper,
 )
 from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.patience import PATIENCE
 from tests.stage import Statement, session_id
 
 NO_SESSION = "is no session on demo that you may close. It may have ended, or the id is of another data source."
@@ -96,7 +96,7 @@ def test_of_several_those_that_cannot_be_closed_are_left_out_with_a_reason(desk:
         ),
         (stranger.id, "is the id of another session"),
     ]
-    desk.clock.at_wait = lambda: report.join(20)
+    desk.clock.at_wait = lambda: report.join(PATIENCE)
     assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED]
 
 
@@ -155,11 +155,14 @@ def test_a_server_is_named_with_or_without_port_and_brackets(named: str, server:
 
 
 def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: Desk) -> None:
-    after_a_look(desk)
-    waiters = [lock_waiter(desk, sku) for sku in (1, 2, 3)]
-    request = ask(desk, *sleepers(desk, 1), *(waiter.id for waiter in waiters))
     notes: list[str] = []
-    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, note: notes.append(note))
+
+    def play(waiting: list[Statement]) -> ClosingRequest:
+        notes.clear()
+        request = ask(desk, *sleepers(desk, 1), *(waiter.id for waiter in waiting))
+        return desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, note: notes.append(note))
+
+    done = before_a_look(desk, play, waiters=3)
     assert outcomes(done) == [Outcome.CLOSED, *[Outcome.ROLLING_BACK] * 3]
     assert 13 <= sum(desk.clock.waits) <= 20, "fifteen seconds for all, not for each"
     assert notes[0] == "1 closed, 3 waiting"
@@ -185,7 +188,7 @@ def test_close_query_counts_only_those_that_run_one_and_leaves_the_idle_ones(des
     idle = sleepers(desk, 6)
     request = ask(desk, report.id, *idle)
     assert (request.number_to_type(Mode.SESSION), request.number_to_type(Mode.QUERY)) == (7, None)
-    desk.clock.at_wait = lambda: report.join(20)
+    desk.clock.at_wait = lambda: report.join(PATIENCE)
     assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.QUERY_CLOSED, *[Outcome.NOT_SENT] * 6]
     assert all(map(desk.row, idle))
 
@@ -221,7 +224,7 @@ def test_a_filter_leaves_out_protected_sessions_and_takes_the_longest_running_fi
     assert request.beyond == 0
     only_query = where(desk, here, Mode.QUERY)
     assert [target.session.id for target in only_query.targets] == [report.id]
-    desk.clock.at_wait = lambda: report.join(20)
+    desk.clock.at_wait = lambda: report.join(PATIENCE)
     assert outcomes(confirm(desk, only_query, Mode.QUERY)) == [Outcome.QUERY_CLOSED]
 
 
@@ -235,13 +238,12 @@ def test_a_filter_that_fits_nothing_or_only_what_is_protected_is_told(desk: Desk
 
 
 def test_what_a_filter_has_found_is_closed_only_while_it_is_the_same_query(desk: Desk) -> None:
-    first = desk.runs("SELECT SLEEP(0.5)", bind_address="127.0.0.34")
+    first = desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.34")
     request = where(desk, "127.0.0.34", Mode.QUERY)
-    assert first.ended() == 0
-    second = Statement(first.connection, "SELECT SLEEP(1)")
-    desk.until(lambda: desk.row(second.id).get("COMMAND") == "Query")
+    desk.stops(first)
+    second = desk.starts(first.connection, "SELECT SLEEP(60)")
     assert outcomes(confirm(desk, request, Mode.QUERY)) == [Outcome.CHANGED]
-    assert second.ended() == 0
+    assert second.is_alive()
 
 
 def test_two_people_pressing_at_once_close_each_session_once(desk: Desk) -> None:

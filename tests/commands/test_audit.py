@@ -18,6 +18,7 @@ import pytest
 
 from bot.demo.database import EmbeddedOceanBase
 from tests.approving import ACCESS, ASKS, card_of
+from tests.patience import PATIENCE
 from tests.slack_person import table_of, text_of
 from tests.slack_text import Json
 from tests.stage import Stage, session_id, staged
@@ -265,7 +266,7 @@ def test_check_finds_a_record_that_was_changed_or_removed(oceanbase: EmbeddedOce
     def check(stage: Stage) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "bot", "check"], env={**os.environ, **stage.bot.environment}, cwd=tmp_path,
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
 
     def tamper(statement: str) -> None:

@@ -41,7 +41,7 @@ def test_a_deadlock_is_shown_with_its_transactions_and_the_one_that_was_interrup
         Statement(first, "UPDATE stock SET quantity = 424242 WHERE sku = 2"),
         Statement(second, "UPDATE stock SET quantity = 424242 WHERE sku = 1"),
     ]
-    ended = sorted(statement.ended(30) for statement in crossing)
+    ended = sorted(statement.ended() for statement in crossing)
     assert ended == [0, 1213]
     answer = stage.asks(stage.alice, "/sessions deadlocks since=1h", "2 transactions")
     said = text_of(answer)

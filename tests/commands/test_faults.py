@@ -27,11 +27,11 @@ def shaky_database(restartable: EmbeddedOceanBase) -> EmbeddedOceanBase:
 
 
 @contextmanager
-def staged(database: EmbeddedOceanBase, folder: Path, more: str = "") -> Iterator[Stage]:
-    """Set up a stage of its own, with `more` in its configuration."""
+def staged(database: EmbeddedOceanBase, folder: Path) -> Iterator[Stage]:
+    """Set up a stage of its own."""
     with SlackSandbox(commands=COMMANDS) as slack:
         slack.limits.rates.clear()
-        with RunningBot(slack, database, folder, more=more) as bot:
+        with RunningBot(slack, database, folder) as bot:
             stage = Stage(database, slack, bot)
             yield stage
             stage.tidy()
@@ -56,7 +56,7 @@ def shaky_stage(standing_shaky_stage: Stage) -> Iterator[Stage]:
 @pytest.fixture
 def own_stage(shaky_database: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Stage]:
     """Give a stage whose bot only one test plays with."""
-    with staged(shaky_database, tmp_path, '[closing]\nconfirm_within = "5s"') as stage:
+    with staged(shaky_database, tmp_path) as stage:
         yield stage
 
 
@@ -77,7 +77,7 @@ def test_a_stopped_database_earns_a_sentence_and_the_next_command_after_its_retu
     listed = stage.asks(stage.alice, "/sessions", "Sessions on demo")
     stage.database.halt()
     try:
-        answer = stage.asks(stage.alice, "/sessions", "cannot be reached", timeout=READ_TIMEOUT + 2)
+        answer = stage.asks(stage.alice, "/sessions", "cannot be reached")
         assert "Check that the server runs" in text_of(answer)
         assert "Error id" in text_of(answer)
         assert stage.presses(stage.alice, listed, "Refresh", "cannot be reached")["ephemeral"]
@@ -112,7 +112,7 @@ def test_a_hung_database_is_told_within_the_time_out_and_acknowledged_at_once(sh
     stage.asks(stage.alice, "/sessions", "Sessions on demo")
     stage.database.suspend()
     try:
-        answer = stage.asks(stage.alice, "/sessions", "did not answer within", timeout=READ_TIMEOUT + 4)
+        answer = stage.asks(stage.alice, "/sessions", "did not answer within")
         assert answer["ephemeral"]
         waiting = [text_of(m) for m in stage.alice.messages() if "Still waiting for the database" in text_of(m)]
         assert waiting, "progress is shown after two seconds"
@@ -126,7 +126,8 @@ def test_a_card_that_nobody_presses_says_by_itself_that_it_has_expired(own_stage
     stage = own_stage
     sleeper = stage.connect()
     card = card_of(stage, session_id(sleeper))
-    result = stage.alice.wait_for_change(card, "expired", timeout=12)
+    stage.passes(card, 121)
+    result = stage.alice.wait_for_change(card, "expired")
     assert buttons_of(result) == []
     assert "Nothing was closed" in text_of(result)
     assert stage.row(session_id(sleeper))
@@ -147,8 +148,8 @@ def test_a_command_whose_acknowledgement_is_lost_is_carried_out_once(shaky_stage
 def test_a_lost_socket_is_opened_again(shaky_stage: Stage) -> None:
     stage = shaky_stage
     stage.slack.faults.drop_connections()
-    stage.slack.wait_for(lambda: stage.slack.connections > 0, 20, "a new connection")
-    stage.asks(stage.alice, "/sessions", "Sessions on demo", timeout=20)
+    stage.slack.wait_for(lambda: stage.slack.connections > 0, what="a new connection")
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
 
 
 def test_a_workspace_that_leaves_out_optional_fields_is_served(shaky_stage: Stage) -> None:
@@ -211,6 +212,6 @@ def test_a_bot_killed_between_intent_and_outcome_finishes_the_record_without_clo
         store.execute("UPDATE closing_targets SET intent_at = 1")
     store.close()
     stage.bot.start()
-    result = stage.alice.wait_for_change(card, "still running", timeout=15)
+    result = stage.alice.wait_for_change(card, "still running")
     assert "The bot was restarted while closing" in text_of(result)
     assert stage.row(session_id(sleeper)), "a restart closes nothing"

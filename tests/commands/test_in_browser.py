@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.patience import PATIENCE
 from tests.stage import Stage, session_id
 
 
@@ -14,6 +15,8 @@ from tests.stage import Stage, session_id
 def page(stage: Stage, page_browser: Browser) -> Iterator[Page]:
     """Give Alice's window on the incident channel; any complaint of the browser fails the test."""
     context = page_browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(1000 * PATIENCE)
+    expect.set_options(timeout=1000 * PATIENCE)
     opened = context.new_page()
     complaints: list[str] = []
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -25,7 +28,8 @@ def page(stage: Stage, page_browser: Browser) -> Iterator[Page]:
 
 
 def types(page: Page, text: str) -> None:
-    """Type a command and send it."""
+    """Type a command and send it; a dialog that is just closing still keeps the box from being typed in."""
+    expect(page.get_by_role("dialog")).to_have_count(0)
     box = page.get_by_role("textbox", name="Message")
     box.fill(text)
     box.press("Escape")  # the list of commands
@@ -35,7 +39,7 @@ def types(page: Page, text: str) -> None:
 def last_message(page: Page, text: str) -> Locator:
     """Return the newest message with that text."""
     found = page.get_by_role("article").filter(has_text=text).last
-    expect(found).to_be_visible(timeout=10_000)
+    expect(found).to_be_visible()
     return found
 
 
@@ -89,4 +93,4 @@ def test_closing_an_idle_transaction_from_the_list_frees_its_waiter(stage: Stage
     card.get_by_role("button", name="Close Session").click()
     page.get_by_role("alertdialog").get_by_role("button", name="Close Session").click()
     last_message(page, f"Close session {session_id(holder)}: ✅ closed")
-    assert waiter.ended(timeout=5) == 0
+    assert waiter.ended() == 0

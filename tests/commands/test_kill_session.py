@@ -12,8 +12,6 @@ from tests.slack_person import NotPossible, buttons_of, options_of, text_of
 from tests.slack_text import Json
 from tests.stage import Stage, session_id
 
-TAKES_SECONDS = 20.0  # lock waiters notice a close after 3-11 s
-
 
 def card_of(stage: Stage, typed: str) -> Json:
     """Ask for a close and return the card."""
@@ -86,7 +84,7 @@ def test_closing_an_idle_transaction_frees_those_who_wait_for_its_locks(stage: S
     card = card_of(stage, str(session_id(holder)))
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
-    assert [writer.ended(timeout=5) for writer in writers] == [0, 0]
+    assert [writer.ended() for writer in writers] == [0, 0]
 
 
 def test_closing_the_query_of_a_lock_waiter_shows_progress_and_then_the_truth(stage: Stage) -> None:
@@ -100,7 +98,7 @@ def test_closing_the_query_of_a_lock_waiter_shows_progress_and_then_the_truth(st
     assert "waits for a row lock" in text_of(card)
     stage.alice.press(card, "Close Query")
     stage.alice.wait_for_change(card, lambda message: "Closing …" in text_of(message) or "✅" in text_of(message))
-    stage.alice.wait_for_change(card, "✅ query closed", timeout=TAKES_SECONDS)
+    stage.alice.wait_for_change(card, "✅ query closed")
     assert waiter.ended() == 1317
 
 
@@ -169,9 +167,9 @@ def test_a_session_that_ended_before_the_press_is_already_gone(stage: Stage) -> 
 
 
 def test_a_query_that_has_changed_since_the_card_is_not_closed(stage: Stage) -> None:
-    first = stage.runs("SELECT SLEEP(1)")
+    first = stage.runs("SELECT SLEEP(60)")
     card = card_of(stage, f"{first.id} query")
-    assert first.ended() == 0
+    stage.stops(first)
     stage.alice.press(card, "Close Query")
     result = stage.alice.wait_for_change(card, "changed, not closed")
     assert "the session is idle" in text_of(result)

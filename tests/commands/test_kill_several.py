@@ -230,4 +230,4 @@ def test_a_lock_waiter_among_several_does_not_keep_the_outcome_of_the_others_fro
     stage.alice.wait_for_change(
         card, lambda message: "1 closed, 2 waiting" in text_of(message) or "Close 3 sessions: " in text_of(message)
     )
-    stage.alice.wait_for_change(card, "Close 3 sessions: 3 closed", timeout=20)
+    stage.alice.wait_for_change(card, "Close 3 sessions: 3 closed")

@@ -8,7 +8,6 @@ import signal
 import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,12 +17,11 @@ import pytest
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.slack.server import SlackSandbox
 from tests.http_bot import HttpBot, SocketBot, Web, free_port, request_url, value
+from tests.patience import PATIENCE
 from tests.running_bot import COMMANDS
 from tests.slack_person import Person, buttons_of, text_of
 from tests.slack_text import Json
 from tests.stage import Stage, Statement, accounts
-
-ENDS_WITHIN = 20.0  # seconds
 
 
 @contextmanager
@@ -71,7 +69,7 @@ def pressed(stage: Stage, waiter: Statement) -> Json:
     card = stage.asks(stage.alice, f"/kill-session {waiter.id}", "Nothing is closed without a press")
     stage.alice.press(card, "Close Session")
     folder = stage.bot.log.parent
-    stage.slack.wait_for(lambda: value(folder, "SELECT max(answer) FROM closing_targets") == "OK", 10, "the KILL")
+    stage.slack.wait_for(lambda: value(folder, "SELECT max(answer) FROM closing_targets") == "OK", what="the KILL")
     return card
 
 
@@ -84,7 +82,6 @@ def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_
         listed = stage.asks(stage.bob, "/sessions private", "Sessions on demo")
         waiter = lock_waiter(stage)
         card = pressed(stage, waiter)
-        began = time.monotonic()
         with store_taken(tmp_path):  # the outcome cannot be recorded until people have been told
             stage.bot.signal(signal.SIGTERM)
             stage.slack.wait_for(lambda: '"stopping"' in stage.bot.log.read_text())
@@ -94,7 +91,6 @@ def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_
             status, report = web.health()
             assert (status, report["process"]["status"]) == (503, "stopping"), "a load balancer looks elsewhere"
         assert stage.bot.stop() == 0
-        assert time.monotonic() - began < ENDS_WITHIN
         now = stage.alice.now(card)
         assert now is not None
         assert "✅ closed" in text_of(now)
@@ -114,9 +110,8 @@ def test_a_close_that_takes_longer_is_cut_short_and_the_next_start_finishes_its_
         stage.database.suspend()  # no look is answered
         try:
             with store_taken(tmp_path):  # nor is anything recorded
-                began = time.monotonic()
                 assert stage.bot.stop() == 0
-                assert time.monotonic() - began < ENDS_WITHIN
+                assert '"stopped in the middle"' in stage.bot.log.read_text(), "else it waited for one of them"
         finally:
             stage.database.resume()
         assert value(tmp_path, "SELECT state FROM closing_requests") == "claimed"
@@ -125,16 +120,17 @@ def test_a_close_that_takes_longer_is_cut_short_and_the_next_start_finishes_its_
         with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as store:
             store.execute("UPDATE closing_requests SET lease_until = 0, decided_at = decided_at - 100")
         stage.bot.start()
-        stage.alice.wait_for_change(card, lambda m: "The bot was restarted while closing" in text_of(m), timeout=15)
+        stage.alice.wait_for_change(card, lambda m: "The bot was restarted while closing" in text_of(m))
         assert value(tmp_path, "SELECT outcome FROM closing_targets") == "closed"
 
 
-def test_an_idle_bot_ends_at_once(restartable: EmbeddedOceanBase, tmp_path: Path) -> None:
+def test_an_idle_bot_ends_by_itself(restartable: EmbeddedOceanBase, tmp_path: Path) -> None:
     with staged(restartable, tmp_path) as stage:
         stage.asks(stage.alice, "/sessions", "Sessions on demo")
-        began = time.monotonic()
         assert stage.bot.stop() == 0
-        assert time.monotonic() - began < 4
+        said = stage.bot.log.read_text()
+        assert '"stopped"' in said
+        assert '"stopped in the middle"' not in said
 
 
 def test_a_bot_started_while_its_database_is_away_needs_no_restart(
@@ -149,7 +145,7 @@ def test_a_bot_started_while_its_database_is_away_needs_no_restart(
             assert web.health()[1]["data_sources"]["demo"]["problem"] == "unreachable"
             stage.asks(stage.alice, "/sessions", "cannot be reached")
             restartable.start()
-            stage.slack.wait_for(lambda: web.health()[1]["status"] == "ok", 20)
+            stage.slack.wait_for(lambda: web.health()[1]["status"] == "ok")
             stage.asks(stage.alice, "/sessions", "Sessions on demo")
     finally:
         if not restartable.is_running:
@@ -168,12 +164,12 @@ def test_a_bot_started_while_slack_is_away_needs_no_restart(restartable: Embedde
         assert web.health()[0] == 503
         assert web.health()[1]["process"]["status"] == "starting"
         slack.start()
-        starting.join(20)
+        starting.join(PATIENCE)
         Person(slack, "U01ALICE").types("/sessions")
         Person(slack, "U01ALICE").wait_for_message("Sessions on demo")
         slack.wait_for(lambda: web.health()[1]["status"] == "ok")
     finally:
-        starting.join(20)
+        starting.join(PATIENCE)
         assert bot.stop() == 0
         slack.stop()
 
@@ -192,7 +188,7 @@ def test_a_bot_started_while_its_store_is_away_says_so_and_needs_no_restart(
             stage.slack.wait_for(lambda: web.health()[1].get("store", {}).get("status") == "failing")
             assert web.health()[0] == 503
             restartable.start()
-            stage.slack.wait_for(lambda: web.health() == (200, web.health()[1]), 20)
+            stage.slack.wait_for(lambda: web.health() == (200, web.health()[1]))
             waiter = stage.runs("SELECT SLEEP(100)")
             card = stage.asks(stage.alice, f"/kill-session {waiter.id}", "Nothing is closed without a press")
             stage.alice.press(card, "Close Session")
@@ -216,7 +212,7 @@ def test_a_bot_told_to_end_while_it_waits_for_slack_ends(restartable: EmbeddedOc
     starting.start()
     slack.wait_for(web.reachable)
     assert bot.stop() == 0
-    starting.join(20)
+    starting.join(PATIENCE)
 
 
 def test_a_port_that_is_taken_is_told(restartable: EmbeddedOceanBase, tmp_path: Path) -> None:

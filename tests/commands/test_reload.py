@@ -170,9 +170,9 @@ def test_a_close_under_way_ends_as_it_began_though_its_data_source_is_taken_away
     card = stage.asks(stage.alice, f"/kill-session {waiter.id} source=second", "Nothing is closed without a press")
     stage.alice.press(card, "Close Session")
     folder = stage.bot.log.parent
-    stage.slack.wait_for(lambda: value(folder, "SELECT max(intent_at) FROM closing_targets"), 10, "the intent")
+    stage.slack.wait_for(lambda: value(folder, "SELECT max(intent_at) FROM closing_targets"), what="the intent")
     reload(stage, one)
-    result = stage.alice.wait_for_change(card, "✅ closed", timeout=20)
+    result = stage.alice.wait_for_change(card, "✅ closed")
     assert "second" in text_of(result)
     assert waiter.ended() != 0
 

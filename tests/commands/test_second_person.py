@@ -107,9 +107,9 @@ def test_a_transaction_that_has_begun_is_told_in_the_dialog_and_asked_about_anew
 
 
 def test_a_query_that_was_asked_for_and_has_moved_on_is_told_in_the_dialog_and_not_closed(stage: Stage) -> None:
-    first = stage.runs("SELECT SLEEP(1)")
+    first = stage.runs("SELECT SLEEP(60), 'first'")
     card = card_of(stage, f"{first.id} query")
-    assert first.ended() == 0
+    stage.stops(first)
     second = stage.starts(first.connection, "SELECT SLEEP(60)")
     said = text_of(dialog_of(stage.bob, card, "Close Query"))
     assert "it runs another query" in said
@@ -192,13 +192,13 @@ def test_a_tenant_can_want_another_approval_than_its_data_source_and_an_unanswer
     oceanbase: EmbeddedOceanBase, tmp_path: Path, approval: str, sys: str, *, second: bool
 ) -> None:
     source = f'approval = "{approval}"\ntenant_approval.sys = "{sys}"'
-    more = '[closing]\nconfirm_within = "5s"'
-    with staged(oceanbase, tmp_path, source=source, access=ACCESS, more=more) as stage:
+    with staged(oceanbase, tmp_path, source=source, access=ACCESS) as stage:
         number = session_id(stage.connect())
         card = card_of(stage, number)
         assert ("A second person must confirm" in text_of(card)) is second
         if second:
-            result = stage.alice.wait_for_change(card, "expired", timeout=12)
+            stage.passes(card, 121)
+            result = stage.alice.wait_for_change(card, "expired")
             assert "Nobody confirmed in time. Nothing was closed." in text_of(result)
             assert buttons_of(result) == []
             assert stage.row(number)

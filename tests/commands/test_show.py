@@ -82,9 +82,7 @@ def test_a_lock_waiter_names_its_holder_and_the_holder_its_waiter(stage: Stage) 
 def test_refresh_rewrites_the_card_in_place_and_says_when_the_session_has_ended(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60)")
     card = stage.asks(stage.alice, f"/sessions show {report.id}", "Status ACTIVE")
-    with stage.database.connect() as admin, admin.cursor() as cursor:
-        cursor.execute(f"KILL QUERY {report.id}")
-    report.ended()
+    stage.stops(report)
     stage.bob.press(card, "Refresh")
     idle = stage.alice.wait_for_change(card, "idle for")
     assert "Close Query" not in buttons_of(idle)

@@ -70,7 +70,7 @@ def let_it_through(stage: Stage, card: Json, number: int) -> Json:
         # Whoever pressed has 30 s to show it; they are over.
         store.execute("UPDATE closing_requests SET decided_at = decided_at - 40 WHERE card_ts = ?", (card["ts"],))
     stage.slack.faults.unknown_methods.clear()
-    return stage.alice.wait_for_change(card, "✅ closed", timeout=20)
+    return stage.alice.wait_for_change(card, "✅ closed")
 
 
 def test_a_result_that_slack_did_not_take_is_shown_by_itself_later(stage: Stage) -> None:

@@ -85,7 +85,7 @@ def _between(stage: Stage, method: str) -> float:
         return stage.slack.calls.of(method)[-2:]
 
     # A call is noted only after what it brings can be seen.
-    stage.slack.wait_for(lambda: [call.status for call in last()] == [429, 200], 10, "the second call to be noted")
+    stage.slack.wait_for(lambda: [call.status for call in last()] == [429, 200], what="the second call to be noted")
     limited, taken = last()
     return taken.time - limited.time
 
@@ -110,7 +110,7 @@ def test_an_error_of_slack_itself_is_tried_again(stage: Stage, failure: Failure)
         for _ in range(3):
             stage.slack.faults.fail_next(method, failure.status, failure.error)
     stage.alice.press(card, "Close Session")
-    stage.alice.wait_for_change(card, "✅ closed", timeout=30)
+    stage.alice.wait_for_change(card, "✅ closed")
     assert acts(stage, sleeper, "intent") == 1
 
 
@@ -143,13 +143,13 @@ def test_what_was_pressed_while_the_socket_was_lost_is_carried_out_once(stage: S
     pressing.start()
     stage.slack.wait_for(lambda: stage.slack.connections == 0)
     stage.slack.faults.recover()
-    stage.slack.wait_for(lambda: stage.slack.connections > 0, 40, "a new connection")
+    stage.slack.wait_for(lambda: stage.slack.connections > 0, what="a new connection")
     pressing.join()
     now = stage.alice.now(card)
     if now is not None and "Close Session" in buttons_of(now):
         # Slack itself tells who presses that nobody was there, and forgets it: the card is as it was.
         stage.alice.press(card, "Close Session")
-    stage.alice.wait_for_change(card, "✅ closed", timeout=20)
+    stage.alice.wait_for_change(card, "✅ closed")
     assert acts(stage, sleeper, "intent") == 1
     assert not stage.row(sleeper)
 
@@ -179,12 +179,12 @@ def test_an_answer_that_slack_takes_nowhere_comes_when_it_does(stage: Stage) -> 
     stage.alice.types("/sessions colour=red")
     stage.alice.types(f"/kill-session {sleeper}")
     log = stage.bot.log
-    stage.slack.wait_for(lambda: log.read_text().count("kept for later") >= 3, 40, "three answers to be kept")
+    stage.slack.wait_for(lambda: log.read_text().count("kept for later") >= 3, what="three answers to be kept")
     assert not asked_for(stage, "later")
     stage.slack.faults.recover()
-    card = stage.alice.wait_for_message(WAITS, timeout=20)
-    stage.alice.wait_for_message("There is no key “colour”", timeout=20)
-    stage.slack.wait_for(lambda: len(asked_for(stage, "later")) == 1, 20, "the list")
+    card = stage.alice.wait_for_message(WAITS)
+    stage.alice.wait_for_message("There is no key “colour”")
+    stage.slack.wait_for(lambda: len(asked_for(stage, "later")) == 1, what="the list")
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
 
@@ -197,13 +197,13 @@ def test_an_outcome_that_slack_does_not_take_is_shown_later_and_nothing_is_close
     stage.slack.faults.fall_ill(refused, share=1.0, methods=["chat.update", "response_url"])
     before = len(stage.slack.calls.of("chat.update"))
     stage.alice.press(card, "Close Session")
-    stage.slack.wait_for(lambda: acts(stage, sleeper, "outcome") == 1, 20, "the record")
-    stage.slack.wait_for(lambda: len(stage.slack.calls.of("chat.update")) > before, 20, "the last try at once")
+    stage.slack.wait_for(lambda: acts(stage, sleeper, "outcome") == 1, what="the record")
+    stage.slack.wait_for(lambda: len(stage.slack.calls.of("chat.update")) > before, what="the last try at once")
     now = stage.alice.now(card)
     assert now is not None
     assert "closed" not in full_text(now).replace(WAITS, "")
     stage.slack.faults.recover()
-    stage.alice.wait_for_change(card, "✅ closed", timeout=90)
+    stage.alice.wait_for_change(card, "✅ closed")
     assert acts(stage, sleeper, "intent") == 1
 
 
@@ -211,7 +211,7 @@ def test_a_card_that_slack_has_posted_twice_acts_once(stage: Stage) -> None:
     sleeper = session_id(stage.connect())
     stage.slack.faults.fail_next("chat.postMessage", 500, carried_out=True)
     stage.asks(stage.alice, f"/kill-session {sleeper}", WAITS)
-    stage.slack.wait_for(lambda: len(_cards(stage, sleeper)) == 2, 10, "the second card")
+    stage.slack.wait_for(lambda: len(_cards(stage, sleeper)) == 2, what="the second card")
     first, second = _cards(stage, sleeper)
     stage.alice.press(first, "Close Session")
     stage.alice.wait_for_change(first, "✅ closed")
@@ -238,8 +238,8 @@ def test_with_slack_failing_half_the_time_everybody_is_answered_and_each_close_h
     for card in cards.values():
         stage.alice.press(card, "Close Session")
     for sleeper, card in cards.items():
-        stage.alice.wait_for_change(card, "✅ closed", timeout=120)
+        stage.alice.wait_for_change(card, "✅ closed")
         assert acts(stage, sleeper, "intent") == 1
         assert acts(stage, sleeper, "confirm") == 1
         assert not stage.row(sleeper)
-    stage.slack.wait_for(lambda: all(asked_for(stage, name) for name in names), 90, "all answers")
+    stage.slack.wait_for(lambda: all(asked_for(stage, name) for name in names), what="all answers")

@@ -17,6 +17,7 @@ from pymysql.constants import ER
 from bot.demo.database import NO_SERVER, EmbeddedOceanBase, find_server
 from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.processes import GuardedProcess, stop_leftover
+from tests.patience import PATIENCE
 
 
 def is_alive(pid: int) -> bool:
@@ -26,7 +27,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], within: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], within: float = PATIENCE) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -241,7 +242,7 @@ def test_a_leftover_is_ended_only_if_it_is_the_one_that_was_meant(tmp_path: Path
         stop_leftover(pid_file, expected="/some/base/dir", within=0)
         assert stranger.poll() is None
         stop_leftover(pid_file, expected="time.sleep(600)", within=0)
-        assert stranger.wait(5) == -signal.SIGKILL
+        assert stranger.wait(PATIENCE) == -signal.SIGKILL
     finally:
         stranger.kill()
         stranger.wait()

@@ -26,6 +26,8 @@ from bot.demo.endpoint import Endpoint, UnusableDatabase, check_login, read_endp
 from bot.demo.launch import run_demo
 from bot.demo.slack.server import SlackSandbox
 from bot.demo.workload import Workload
+from tests.http_bot import free_port
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = """
@@ -66,7 +68,7 @@ class Demo:
             )
 
     def wait_until_ready(self) -> None:
-        wait_until(lambda: "Ready:" in self.said() or self.process.poll() is not None, within=60)
+        wait_until(lambda: "Ready:" in self.said() or self.process.poll() is not None)
         assert "Ready:" in self.said(), self.said()
 
     def said(self) -> str:
@@ -74,7 +76,7 @@ class Demo:
 
     def ends_with(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE)
 
     def relatives(self) -> list[int]:
         """Return the processes that were started for this demo and are alive, the launcher left out."""
@@ -89,13 +91,7 @@ class Demo:
         return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], object], within: float = 10) -> None:
+def wait_until(condition: Callable[[], object], within: float = PATIENCE) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -182,7 +178,7 @@ def test_a_database_that_dies_ends_the_demo_with_a_sentence(start: Callable[...,
     demo.wait_until_ready()
     server = int((demo.folder / ".demo" / "database" / "run" / "seekdb.pid").read_text())
     os.kill(server, signal.SIGKILL)
-    assert demo.process.wait(30) == 1
+    assert demo.process.wait(PATIENCE) == 1
     assert "The embedded OceanBase ended. Its log is" in demo.said()
     assert demo.relatives() == []
 
@@ -207,7 +203,7 @@ def test_a_second_demo_in_the_same_folder_is_refused(start: Callable[..., Demo],
     first = start(DEMO_DATABASE=own_url)
     first.wait_until_ready()
     second = start(DEMO_DATABASE=own_url)
-    assert second.process.wait(30) == 1
+    assert second.process.wait(PATIENCE) == 1
     assert "Another demo runs in" in second.said()
     assert first.process.poll() is None
 

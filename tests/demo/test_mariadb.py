@@ -11,6 +11,8 @@ from bot.demo.embedded import DatabaseUnavailable
 from bot.demo.mariadb import NO_SERVER, EmbeddedMariaDB
 from bot.demo.shop import MARIADB_BOT_GRANT, create_bot_account
 from bot.demo.workload import MARIADB_LET_IT_RUN, Workload
+from tests.conftest import installed_mariadb
+from tests.patience import PATIENCE
 
 
 def test_it_answers_on_a_loopback_port_with_its_password_and_without_it_refuses(mariadb: EmbeddedMariaDB) -> None:
@@ -23,6 +25,7 @@ def test_it_answers_on_a_loopback_port_with_its_password_and_without_it_refuses(
 
 
 def test_users_and_tables_survive_a_restart_and_nothing_of_it_outlives_the_end() -> None:
+    installed_mariadb()
     with EmbeddedMariaDB() as database:
         with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
             cursor.execute("CREATE DATABASE kept")
@@ -42,6 +45,7 @@ def test_a_machine_without_mariadb_is_told_what_to_install(monkeypatch: pytest.M
 
 
 def test_the_demos_workload_runs_on_it_with_writers_that_wait_for_a_row_and_a_bot_that_sees_them_all() -> None:
+    installed_mariadb()
     with EmbeddedMariaDB() as database:
         with contextlib.closing(database.connect()) as connection:
             user, password = create_bot_account(connection, MARIADB_BOT_GRANT)
@@ -49,7 +53,7 @@ def test_the_demos_workload_runs_on_it_with_writers_that_wait_for_a_row_and_a_bo
         with Workload(*root, let_it_run=MARIADB_LET_IT_RUN) as workload:
             workload.events.wait_for("stock-take", "holding")
             with database.connect(user=user, password=password) as connection, connection.cursor() as cursor:
-                deadline = time.monotonic() + 10
+                deadline = time.monotonic() + PATIENCE
                 waiting: object = None
                 while waiting != (2,):
                     assert time.monotonic() < deadline, "two writers should wait for the row"

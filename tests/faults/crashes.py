@@ -18,7 +18,7 @@ def crashes(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> Non
     """Kill the bot `tries` times at each step."""
     with arena(row, database, folder) as stage:
         for step in STEPS:
-            for _ in range(tries):
+            for _ in stage.tries(tries):
                 _crash(stage, step)
 
 
@@ -30,30 +30,31 @@ def _crash(stage: Arena, step: str) -> None:
     card = stage.card(str(victim))
     with contextlib.suppress(NotPossible):  # the bot may be gone before its acknowledgement is
         stage.alice.press(card, "Close Session")
-    stage.expect(stage.bot.ended(20) == -9, f"{step}: the bot was not killed")
-    before = stage.alive(victim)
+    stage.expect(stage.bot.ended() == -9, f"{step}: the bot was not killed")
+    sent = step in ("sent", "concluded", "shown")
+    if sent:
+        stage.wait_until(lambda: not stage.alive(victim), f"{step}: the end of the session")
+    stage.expect(stage.kills(victim) == sent, f"{step}: {stage.kills(victim)} KILLs were sent when the bot died")
     stage.bot.command = RUN
     _start(stage)
-    again = card
     if step == "claimed":
         # Slack delivers the press again, as it was never acknowledged; that must close nothing either.
-        again = stage.alice.wait_for_change(card, "The bot was stopped before anything was sent", timeout=20)
-        stage.expect("Close Session" in buttons_of(again), "claimed: the card is not open again")
+        card = stage.alice.wait_for_change(card, "The bot was stopped before anything was sent")
+        stage.expect("Close Session" in buttons_of(card), "claimed: the card is not open again")
     else:
-        told = stage.alice.wait_for_change(card, lambda message: not buttons_of(message), timeout=40)
-        _told_truly(stage, step, told)
-    sent = step in ("sent", "concluded", "shown")
-    stage.expect(before is not sent, f"{step}: the session was {'there' if before else 'gone'} when the bot died")
-    stage.counts.wrong += stage.alive(victim) is not before  # a restart closes nothing
+        _told_truly(stage, step, stage.ended(card))
+    stage.counts.wrong += not sent and not stage.alive(victim)  # a restart closes nothing
+    stage.expect(stage.kills(victim) == sent, f"{step}: a KILL was sent after the restart")
     if step == "claimed":
-        stage.alice.press(again, "Close Session")
+        stage.alice.press(card, "Close Session")
         stage.ended(card)
     stage.count(victim, card, closed=step != "intended")
+    stage.reached(True)
 
 
 def _start(stage: Arena) -> None:
     """Start the bot once Slack has noticed that the one before is gone."""
-    stage.slack.wait_for(lambda: stage.slack.connections == 0, 10, "the end of the connection")
+    stage.slack.wait_for(lambda: stage.slack.connections == 0, what="the end of the connection")
     stage.bot.start()
 
 

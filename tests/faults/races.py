@@ -5,26 +5,31 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from bot.demo.embedded import EmbeddedServer
 from tests.faults.arena import LONG, Arena, Row, arena, at_once, buttons_of, text_of
 from tests.running_bot import RunningBot
+from tests.slack_person import NotPossible
 from tests.slack_text import Json
 
 _STORE = "store"
 TAKEN_OVER_WITHIN = 15.0  # seconds; tests.hasty_bot's lease, and the time to look
 STOPPED = "The bot was stopped before anything was sent"
+_KILLS = 5  # a replica is killed so often at most until it has something in its hands
 
 
 def two_pressers(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
     """Press the same button as two people in the same instant."""
     with arena(row, database, folder) as stage:
-        for _ in range(tries):
+        for _ in stage.tries(tries):
             victim = stage.victim()
             card = stage.card(str(victim))
-            at_once([partial(person.press, card, "Close Session") for person in (stage.alice, stage.bob)])
+            both = at_once([partial(person.press, card, "Close Session") for person in (stage.alice, stage.bob)])
+            stage.reached(both)
             stage.ended(card)
             stage.count(victim, card, closed=True)
             _confirmed_once(stage, card["ts"])
@@ -34,11 +39,12 @@ def redeliveries(row: Row, tries: int, database: EmbeddedServer, folder: Path) -
     """Press twice while every payload goes out twice and every second acknowledgement is lost: four deliveries."""
     with arena(row, database, folder) as stage:
         stage.slack.faults.deliver_twice = True
-        for number in range(tries):
+        for number in stage.tries(tries):
             victim = stage.victim()
             card = stage.card(str(victim))
             stage.slack.faults.lose_acks = number % 2
-            at_once([partial(stage.alice.press, card, "Close Session")] * 2)
+            both = at_once([partial(stage.alice.press, card, "Close Session")] * 2)
+            stage.reached(both and stage.slack.faults.lose_acks == 0)
             stage.slack.faults.lose_acks = 0
             stage.ended(card)
             stage.count(victim, card, closed=True)
@@ -48,49 +54,86 @@ def redeliveries(row: Row, tries: int, database: EmbeddedServer, folder: Path) -
 def two_replicas(row: Row, tries: int, database: EmbeddedServer, folder: Path, store: EmbeddedServer) -> None:
     """Deliver each press to two replicas on one shared store."""
     url = shared_store(store)
-    with arena(row, database, folder / "one", store=url) as stage:
-        other = folder / "other"
-        other.mkdir()
-        with RunningBot(stage.slack, database, other, store=url, more=LONG):
-            stage.slack.wait_for(lambda: stage.slack.connections >= 2, 10, "two replicas")
-            for _ in range(tries):
-                victim = stage.victim()
-                card = stage.card(str(victim))
-                stage.slack.faults.deliver_twice = True  # the second copy goes to the other connection
-                stage.alice.press(card, "Close Session")
-                stage.slack.faults.deliver_twice = False
-                stage.ended(card)
-                stage.count(victim, card, closed=True)
-                _confirmed_once(stage, card["ts"])
+    with arena(row, database, folder / "one", store=url) as stage, _replica(stage, folder / "other", url):
+        for _ in stage.tries(tries):
+            victim = stage.victim()
+            card = stage.card(str(victim))
+            stage.slack.faults.deliver_twice = True  # the second copy goes to the other connection
+            there = stage.slack.connections
+            stage.alice.press(card, "Close Session")
+            stage.reached(there == stage.slack.connections == 2)
+            stage.slack.faults.deliver_twice = False
+            stage.ended(card)
+            stage.count(victim, card, closed=True)
+            _confirmed_once(stage, card["ts"])
 
 
 def killed_replica(row: Row, tries: int, database: EmbeddedServer, folder: Path, store: EmbeddedServer) -> None:
-    """Kill one of two replicas while both are at work; the other finishes the story, and nothing twice."""
+    """Kill one of two replicas while both are at work; the other finishes the story, and nothing twice.
+
+    Where it had nothing in its hands at that moment, all of it is done anew.
+    """
     url = shared_store(store)
-    hasty = ("-m", "tests.hasty_bot")
-    with arena(row, database, folder / "one", store=url, command=hasty) as stage:
-        other = folder / "other"
-        other.mkdir()
-        with RunningBot(stage.slack, database, other, store=url, command=hasty, more=LONG):
-            stage.slack.wait_for(lambda: stage.slack.connections >= 2, 10, "two replicas")
-            cards = {victim: stage.card(str(victim)) for victim in [stage.victim() for _ in range(tries)]}
-            presses = [partial(stage.alice.press, card, "Close Session") for card in cards.values()]
-            at_once([*presses, stage.bot.kill])
-            until = time.monotonic() + TAKEN_OVER_WITHIN
-            for victim, card in cards.items():
-                _press_until_over(stage, card, until)
-                stage.count(victim, card, closed=True)
+    row.wanted = tries
+    with arena(row, database, folder / "one", store=url, command=HASTY) as stage:
+        for number in range(_KILLS):
+            if number:
+                stage.bot.start()
+            with _replica(stage, folder / f"other{number}", url, command=HASTY):
+                if stage.reached(_killed_among(stage, tries), tries):
+                    break
+            stage.slack.wait_for(lambda: stage.slack.connections == 0, what="the end of the connections")
 
 
-def _press_until_over(stage: Arena, card: Json, until: float) -> None:
-    """Wait for the outcome; where nothing came of the press, press again as a person would."""
+HASTY = ("-m", "tests.hasty_bot")
+
+
+def _killed_among(stage: Arena, tries: int) -> bool:
+    """Kill the first replica once closes are under way; return whether one of them was cut short by that."""
+    cards = {victim: stage.card(str(victim)) for victim in [stage.victim() for _ in range(tries)]}
+
+    def press(card: Json) -> None:
+        with contextlib.suppress(NotPossible):  # lost with the replica: it is pressed again below
+            stage.alice.press(card, "Close Session")
+
+    with ThreadPoolExecutor(tries) as pool:
+        pressing = pool.map(press, cards.values())
+        claimed = "SELECT COUNT(*) FROM closing_requests WHERE state = 'claimed'"
+        stage.slack.wait_for(lambda: stage.value(claimed) >= min(4, tries), what="the first closes")
+        stage.bot.kill()
+        list(pressing)
+    until = time.monotonic() + TAKEN_OVER_WITHIN
+    cut = False
+    for victim, card in cards.items():
+        cut |= _press_until_over(stage, card, until)
+        stage.count(victim, card, closed=True)
+    return cut
+
+
+def _press_until_over(stage: Arena, card: Json, until: float) -> bool:
+    """Wait for the outcome; where nothing came of the press, press again as a person would.
+
+    Return whether the press was cut short: nothing came of it, or the other replica finished what it had begun.
+    """
     with contextlib.suppress(AssertionError):  # acknowledged and lost with the replica: the card is as it was
-        over = max(0.5, until - time.monotonic())
-        stage.alice.wait_for_change(card, lambda now: not buttons_of(now) or STOPPED in text_of(now), timeout=over)
+        left = max(0.5, until - time.monotonic())
+        stage.alice.wait_for_change(card, lambda now: not buttons_of(now) or STOPPED in text_of(now), timeout=left)
     told = stage.alice.now(card)
-    if told is not None and buttons_of(told):
+    again = told is not None and bool(buttons_of(told))
+    if told is not None and again:
         stage.alice.press(told, "Close Session")
-        stage.ended(card)
+    over = stage.ended(card)
+    return again or "The bot was restarted while closing" in text_of(over)
+
+
+@contextlib.contextmanager
+def _replica(stage: Arena, folder: Path, store: str, **more: object) -> Iterator[RunningBot]:
+    """Run another bot on the same store, and wait until Slack is connected to both."""
+    folder.mkdir()
+    port = stage.tap.port if stage.tap else 0
+    with RunningBot(stage.slack, stage.database, folder, store=store, more=LONG, port=port, **more) as bot:  # type: ignore[arg-type]  # only what it takes
+        stage.slack.wait_for(lambda: stage.slack.connections == 2, what="two replicas")
+        yield bot
 
 
 def shared_store(server: EmbeddedServer) -> str:

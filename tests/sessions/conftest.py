@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from pymysql.cursors import Cursor
 
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.source import DataSource, DataSourceOptions
 from tests.cluster import BOT, Cluster
+from tests.patience import PATIENCE
 from tests.sessions.examples import MARIA_PASSWORD
 from tests.stage import APP_PASSWORD
 
 PASSWORD = "service-password"
 Make = Callable[..., DataSource]
+
+
+def gone(cursor: Cursor, processes: str, users: str) -> None:
+    """Wait until no session of these users is left from the test before."""
+    deadline = time.monotonic() + PATIENCE
+    while cursor.execute(f"SELECT 1 FROM {processes} WHERE USER LIKE %s", (users,)):
+        assert time.monotonic() < deadline, "the server keeps sessions whose clients are gone"
 
 
 @pytest.fixture
@@ -38,6 +48,7 @@ def source(database: EmbeddedOceanBase) -> Iterator[Make]:
 def user(database: EmbeddedOceanBase) -> Iterator[str]:
     """Give a user who may log in and nothing else."""
     with database.connect() as connection, connection.cursor() as cursor:
+        gone(cursor, "oceanbase.V$OB_PROCESSLIST", "service_test")
         cursor.execute(f"CREATE USER service_test IDENTIFIED BY '{PASSWORD}'")
         yield "service_test"
         cursor.execute("DROP USER service_test")
@@ -76,6 +87,7 @@ def cluster_source(cluster: Cluster) -> Iterator[Make]:
 def logins(mariadb: EmbeddedMariaDB) -> Iterator[str]:
     """Give the name of an application's login; the bot has one of its own, and one lacks every privilege."""
     with mariadb.connect() as connection, connection.cursor() as cursor:
+        gone(cursor, "information_schema.PROCESSLIST", "mysql_%")
         for user in ("mysql_bot", "mysql_app", "mysql_plain"):
             cursor.execute(f"CREATE OR REPLACE USER {user} IDENTIFIED BY '{MARIA_PASSWORD}'")
         cursor.execute("GRANT PROCESS, CONNECTION ADMIN ON *.* TO mysql_bot")

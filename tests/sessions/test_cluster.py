@@ -19,6 +19,7 @@ from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
 from bot.sessions.variables import HIDDEN, Variables
 from tests.cluster import BOT, Cluster
+from tests.patience import PATIENCE
 from tests.stage import APP_PASSWORD, session_id
 
 Make = Callable[..., DataSource]
@@ -51,7 +52,7 @@ def source(cluster: Cluster) -> Iterator[Make]:
 
 
 def wait_for(look: Callable[[], Session | None]) -> Session:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while (found := look()) is None:
         assert time.monotonic() < deadline, "it never came"
     return found
@@ -59,7 +60,7 @@ def wait_for(look: Callable[[], Session | None]) -> Session:
 
 def wait_until_gone(console: Console, number: int) -> None:
     """Wait for a closed session's end: MariaDB shows it as Killed until its thread has noticed."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while console.find(number):
         assert time.monotonic() < deadline, "it is still there"
 

@@ -90,12 +90,12 @@ def test_a_password_stays_hidden_where_the_server_cut_the_text(cut: int) -> None
     ids=lambda sql: sql[:24],
 )
 def test_a_hundred_kilobytes_take_no_time_to_speak_of(sql: str) -> None:
-    started = time.process_time()
+    started = time.process_time()  # of this process alone: neighbours do not count
     digest(sql, 200)
     without_passwords(sql)
     formatted(sql, literals=True)
     formatted(sql, literals=False)
-    assert time.process_time() - started < 2.0
+    assert time.process_time() - started < 20, "it takes 0.3 s; an expression that goes back and forth takes minutes"
 
 
 def test_a_formatted_text_keeps_every_word_and_literal() -> None:

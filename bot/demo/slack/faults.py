@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from bot.demo.slack.delivery import ACK_WITHIN
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -29,6 +31,8 @@ class Faults:
         self._illness: tuple[tuple[Failure, ...], float, frozenset[str] | None] = ((), 0.0, None)
         self._random = random.Random(0)  # noqa: S311  # no secret is made of it
         self._drop: Callable[[str, bool], None] | None = None
+        self.ack_within = ACK_WITHIN
+        """How long Slack waits for an acknowledgement, in seconds."""
         self.deliver_twice = False
         """Every payload goes out twice, as Slack at times does."""
         self.refuse_blocks: set[str] = set()

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlencode
 
-from bot.demo.slack.delivery import ACK_WITHIN, COMMAND, EVENT, NotAcknowledged
+from bot.demo.slack.delivery import COMMAND, EVENT, NotAcknowledged
 from bot.demo.slack.faults import Faults
 from bot.demo.slack.refusals import Json
 
@@ -22,11 +22,10 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class HttpMode:
     """Delivers to one request URL. Commands and presses are not retried over HTTP, as in Slack."""
 
-    def __init__(self, request_url: str, signing_secret: str, faults: Faults, ack_within: float = ACK_WITHIN) -> None:
+    def __init__(self, request_url: str, signing_secret: str, faults: Faults) -> None:
         self._request_url = request_url
         self._signing_secret = signing_secret
         self._faults = faults
-        self._ack_within = ack_within
 
     async def deliver(self, kind: str, payload: Json) -> Json:
         """POST one payload and return what the answer's body holds."""
@@ -39,7 +38,7 @@ class HttpMode:
         if self._faults.deliver_twice:
             sent.append(asyncio.create_task(asyncio.to_thread(self._send, request)))
         try:
-            answers = await asyncio.wait_for(asyncio.gather(*sent), self._ack_within)
+            answers = await asyncio.wait_for(asyncio.gather(*sent), self._faults.ack_within)
         except TimeoutError:
             raise NotAcknowledged from None
         if self._faults.loses_ack():
@@ -61,7 +60,7 @@ class HttpMode:
     def _send(self, request: urllib.request.Request) -> tuple[str, str]:
         """Return content type and body of the app's answer; runs in a thread."""
         try:
-            with _OPENER.open(request, timeout=self._ack_within) as response:
+            with _OPENER.open(request, timeout=self._faults.ack_within) as response:
                 return response.headers.get_content_type(), response.read().decode()
         except urllib.error.HTTPError as error:
             error.close()

@@ -44,7 +44,7 @@ from bot.demo.slack.world import DEMO_WORLD, Command, World
 
 STATIC = Path(__file__).parent / "static"
 SECURITY_POLICY = "default-src 'self'; connect-src 'self' ws:"
-START_WITHIN = 10.0  # seconds
+START_WITHIN = 30.0  # seconds
 STOP_WITHIN = 1.0  # seconds
 
 T = TypeVar("T")
@@ -70,6 +70,7 @@ class SlackSandbox:
     ) -> None:
         self.world = world
         self.faults = Faults()
+        self.faults.ack_within = ack_within
         self.limits = RateLimits(clock)
         self._changes = Changes()
         self.calls = Calls(clock, self._changes.wake)
@@ -78,9 +79,8 @@ class SlackSandbox:
             Command(c["command"], c.get("description", ""), c.get("usage_hint", "")) for c in commands
         )
         self._request_url = request_url
-        self._ack_within = ack_within
         self._clock = clock
-        self._socket_mode = SocketMode(world.bot.app_id, self.faults, self._changes.wake, ack_within)
+        self._socket_mode = SocketMode(world.bot.app_id, self.faults, self._changes.wake)
         self.faults.when_dropped(self._drop)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -145,8 +145,11 @@ class SlackSandbox:
     ) -> None:
         self.stop()
 
-    def wait_for(self, predicate: Callable[[], T], timeout: float = 10.0, what: str = "the condition") -> T:
-        """Wait until the predicate is true and return its value; it is asked again after each change."""
+    def wait_for(self, predicate: Callable[[], T], timeout: float = 120.0, what: str = "the condition") -> T:
+        """Wait until the predicate is true and return its value; it is asked again after each change.
+
+        `timeout` guards against hanging: it says nothing of how fast anything is.
+        """
         end = time.monotonic() + timeout
         while True:
             count = self._changes.count
@@ -225,7 +228,7 @@ class SlackSandbox:
     def _delivery(self) -> Timed:
         if self._request_url is None:
             return Timed(self._socket_mode)
-        return Timed(HttpMode(self._request_url, self.world.signing_secret, self.faults, self._ack_within))
+        return Timed(HttpMode(self._request_url, self.world.signing_secret, self.faults))
 
     def _socket_url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/link/?ticket={self._socket_mode.ticket()}"

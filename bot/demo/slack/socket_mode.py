@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from bot.demo.slack.delivery import ACK_WITHIN, NotAcknowledged
+from bot.demo.slack.delivery import NotAcknowledged
 from bot.demo.slack.faults import Faults
 from bot.demo.slack.refusals import Json, Refused
 
@@ -57,11 +57,10 @@ class Connection:
 class SocketMode:
     """All Socket Mode connections of the app. Lives on the server's event loop."""
 
-    def __init__(self, app_id: str, faults: Faults, wake: Callable[[], None], ack_within: float = ACK_WITHIN) -> None:
+    def __init__(self, app_id: str, faults: Faults, wake: Callable[[], None]) -> None:
         self._app_id = app_id
         self._faults = faults
         self._wake = wake
-        self._ack_within = ack_within
         self._tickets: set[str] = set()
         self._connections: list[Connection] = []
         self._open: dict[str, Envelope] = {}
@@ -124,7 +123,7 @@ class SocketMode:
         if self._faults.deliver_twice:
             await self._send(envelope)
         try:
-            return await asyncio.wait_for(asyncio.shield(envelope.answered), self._ack_within)
+            return await asyncio.wait_for(asyncio.shield(envelope.answered), self._faults.ack_within)
         except TimeoutError:
             if envelope.sent_on is None:
                 del self._open[envelope.id]  # nobody was there: Slack forgets it

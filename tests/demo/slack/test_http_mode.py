@@ -19,6 +19,7 @@ from slack_sdk.signature import SignatureVerifier
 from bot.demo.slack.server import SlackSandbox
 from tests.demo.slack.block_kit import actions, button, modal, plain, section
 from tests.demo.slack.conftest import COMMANDS
+from tests.patience import PATIENCE
 from tests.slack_person import NotPossible, Person
 
 Json = dict[str, Any]
@@ -47,7 +48,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.received.append((headers, body))
-        self.server.go_on.wait(10)
+        self.server.go_on.wait(PATIENCE)
         assert self.server.app is not None
         response = self.server.app.dispatch(BoltRequest(body=body.decode(), headers=dict(headers)))
         try:

@@ -16,6 +16,7 @@ from websockets.typing import Origin
 from bot.demo.slack.server import SlackSandbox
 from tests.demo.slack.block_kit import actions, button, multi, option, section, select
 from tests.demo.slack.test_presses import CARD
+from tests.patience import PATIENCE
 from tests.slack_person import NotPossible, Person, table_of, text_of
 
 Json = dict[str, Any]
@@ -111,7 +112,7 @@ def test_a_page_hears_of_what_its_person_sees(sandbox: SlackSandbox, client: Web
         client.chat_postEphemeral(channel="C01INC", user="U03GUS", text="for a guest")
         ts = client.chat_postMessage(channel="C01INC", text="for all")["ts"]
         client.chat_delete(channel="C01INC", ts=ts)
-        heard = [[json.loads(socket.recv(timeout=5)) for _ in range(3)] for socket in (alices, guss)]
+        heard = [[json.loads(socket.recv(timeout=PATIENCE)) for _ in range(3)] for socket in (alices, guss)]
     texts = [[event.get("message", {}).get("text") for event in events] for events in heard]
     assert texts == [["not for guests", "for all", None], ["for a guest", "for all", None]]
     assert heard[0][2] == {"type": "message_deleted", "channel": "C01INC", "key": ts}

@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from bot.demo.slack.server import SlackSandbox
 from tests.demo.slack.conftest import new_app, socket_mode
+from tests.patience import PATIENCE
 from tests.slack_person import Person
 
 Json = dict[str, Any]
@@ -26,7 +27,7 @@ def open_socket(sandbox: SlackSandbox) -> ClientConnection:
 
 
 def received(socket: ClientConnection) -> Json:
-    message: Json = json.loads(socket.recv(timeout=5))
+    message: Json = json.loads(socket.recv(timeout=PATIENCE))
     return message
 
 
@@ -143,7 +144,7 @@ def test_a_late_acknowledgement_changes_nothing_and_stops_redelivery(hasty_sandb
         alice.types("/sessions")
         envelope = received(socket)
         socket.send(json.dumps({"envelope_id": envelope["envelope_id"], "payload": {"text": "too late"}}))
-        socket.ping().wait(5)
+        socket.ping().wait(PATIENCE)
     assert len(alice.messages()) == 1
     with open_socket(hasty_sandbox) as socket:
         assert received(socket)["type"] == "hello"
@@ -187,4 +188,4 @@ def test_a_cut_connection_is_closed_for_a_plain_client_too(sandbox: SlackSandbox
         received(socket)
         sandbox.faults.drop_connections(abruptly=True)
         with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=5)
+            socket.recv(timeout=PATIENCE)

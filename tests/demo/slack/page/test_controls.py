@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
+from bot.demo.slack.faults import Faults
 from tests.demo.slack.page.conftest import Say, StandIn
 from tests.demo.slack.page.pieces import (
     actions,
@@ -16,6 +17,7 @@ from tests.demo.slack.page.pieces import (
     static_select,
     text_input,
 )
+from tests.patience import PATIENCE
 
 CONFIRM = {
     "title": plain("Close session 17?"),
@@ -54,13 +56,16 @@ def test_a_button_shows_that_it_waits_and_cannot_be_pressed_twice_meanwhile(page
     assert bot.payloads.empty()
 
 
-def test_an_app_that_does_not_answer_earns_a_warning_at_the_message(page: Page, say: Say, bot: StandIn) -> None:
+def test_an_app_that_does_not_answer_earns_a_warning_at_the_message(
+    page: Page, say: Say, bot: StandIn, hasty: Faults
+) -> None:
     say(section("dead one"), actions(button("Refresh")))
     message = article(page, "dead one")
     bot.hold()
     message.get_by_role("button", name="Refresh").click()
     expect(message.get_by_role("alert")).to_have_text("The app did not respond in time. (operation_timeout)")
     bot.release()
+    hasty.ack_within = PATIENCE
     message.get_by_role("button", name="Refresh").click()
     expect(message.get_by_role("alert")).to_be_hidden()
 
