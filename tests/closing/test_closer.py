@@ -287,7 +287,7 @@ def test_an_outcome_that_cannot_be_written_is_told_and_finished_later(desk: Desk
     assert desk.clock.waits[-2:] == [0.2, 1.0], "it was tried three times"
     desk.store.conclude = whole  # type: ignore[method-assign]  # it has room again
     desk.lapse()
-    assert [outcome(finished) for finished in desk.closer.resume()] == [Outcome.ALREADY_GONE]
+    assert [outcome(finished) for finished in desk.closer.resume()] == [Outcome.CLOSED]
     assert desk.closer.resume() == []
 
 
