@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from bot.sessions.database import Value
@@ -189,7 +190,8 @@ class Dialect:
         if not pinned:
             texts |= dict.fromkeys(_PINNED_ONLY, "NULL")
         if sql_characters is not None:
-            texts["sql_text"] = f"LEFT({texts['sql_text']}, {sql_characters})"
+            for name in _SQL_COLUMNS:
+                texts[name] = f"LEFT({texts[name]}, {sql_characters})"
         return ", ".join(texts[name] for name in COLUMNS)
 
     def where(self, scope: Sequence[str] | None, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
@@ -225,11 +227,11 @@ class Dialect:
         if condition.field is Field.ANY:
             return self._anywhere(condition)
         exactly = condition.operator is Operator.EXACTLY
-        column = self._searched(condition.field, exactly=exactly)
+        columns = self._searched(condition.field, exactly=exactly)
         with_case = _with_case(condition.field, exactly=exactly)
         parts: list[str] = []
         values: list[Value | Sequence[Value]] = []
-        for typed in condition.values:
+        for typed, column in product(condition.values, columns):
             value = typed.lower() if isinstance(typed, str) and not with_case else typed
             if condition.operator in _COMPARISONS:
                 parts.append(f"{column} {_COMPARISONS[condition.operator]} %s")
@@ -255,21 +257,27 @@ class Dialect:
         ]
         return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
 
-    def _searched(self, field: Field, *, exactly: bool) -> str:
+    def _searched(self, field: Field, *, exactly: bool) -> tuple[str, ...]:
+        """In what a value is looked for, each by itself: in a routine also in the statement that runs there."""
         column = self.expressions[_COLUMN_OF[field]]
         if field in (Field.ID, Field.TIME):
-            return column
+            return (column,)
+        if field is Field.SQL:
+            inner = self.expressions["inner_sql"]
+            # A session that is in no routine has one text, not an empty one besides.
+            texts = [column] if inner == "NULL" else [column, f"{inner}, {column}"]
+            return tuple(f"LOWER(COALESCE({text}, ''))" for text in texts)
         if field is Field.PROXY and not exactly:  # its address or the session's number there
             column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
-        return (
-            f"BINARY COALESCE({column}, '')" if _with_case(field, exactly=exactly) else f"LOWER(COALESCE({column}, ''))"
-        )
+        with_case = _with_case(field, exactly=exactly)
+        return (f"BINARY COALESCE({column}, '')" if with_case else f"LOWER(COALESCE({column}, ''))",)
 
     def _order(self, sort: Sort) -> str:
         expression = self.expressions
         first = f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC"
         if sort.field is not None:
-            first = f"{expression[_COLUMN_OF[sort.field]]} {'DESC' if sort.descending else 'ASC'}"
+            names = _SQL_COLUMNS if sort.field is Field.SQL else (_COLUMN_OF[sort.field],)
+            first = ", ".join(f"{expression[name]} {'DESC' if sort.descending else 'ASC'}" for name in names)
         return f"{first}, {expression['id']} ASC, {expression['server']} ASC"
 
 
@@ -301,8 +309,10 @@ _COLUMN_OF = {
     Field.PROXY: "proxy",
 }
 
+_SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine
+
 _ANY_COLUMNS = (
-    "id", "sql_text", "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
+    "id", *_SQL_COLUMNS, "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
     "trace_id",
 )  # fmt: skip
 

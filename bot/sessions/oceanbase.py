@@ -34,6 +34,8 @@ PROTECTED_USERS = frozenset({
     "PUBLIC", "LBACSYS", "ORAAUDITOR",
 })  # fmt: skip
 
+_REQUEST_WITHIN = 1.0  # seconds; information_schema.PROCESSLIST rounds TIME to whole ones (4.3.5), others cut it
+
 _NO_SUCH_VIEW = (1146, 1049)  # 1049: no database named oceanbase
 _SYS = "sys"
 _GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
@@ -82,6 +84,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         login_tenant=tenant,
         details=details.read,
         servers_view=servers,
+        request_started_within=_REQUEST_WITHIN,
     )
 
 
@@ -197,6 +200,16 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
 
     proxied = "COALESCE(PROXY_SESSID, 0) <> 0" if "PROXY_SESSID" in columns else "FALSE"
     client = column("USER_CLIENT_IP", "HOST")
+    running, now = "COMMAND <> 'Sleep'", "UNIX_TIMESTAMP(NOW(6))"
+    time, asked, inner = "TIME", "INFO", "NULL"
+    if "TOTAL_TIME" in columns:
+        # Since the request arrived. The server's retries start TIME anew, as each statement of one packet does;
+        # TOTAL_TIME is that of the innermost statement of a routine, where TIME is the whole call's.
+        time = f"CASE WHEN {running} AND TOTAL_TIME > TIME THEN TOTAL_TIME ELSE TIME END"
+    if "TOP_INFO" in columns:
+        # The client's own text while INFO is a statement of the routine that it calls, or empty between two of them.
+        asked = "CASE WHEN LENGTH(TOP_INFO) > 0 THEN TOP_INFO ELSE INFO END"
+        inner = "CASE WHEN LENGTH(TOP_INFO) > 0 AND LENGTH(INFO) > 0 THEN INFO END"
     peer_ip = "REPLACE(REPLACE(SUBSTRING(HOST, 1, LENGTH(HOST) - LOCATE(':', REVERSE(HOST))), '[', ''), ']', '')"
     return {
         # SQL_PORT is the port that clients can use; SVR_PORT would be the servers' own RPC.
@@ -211,11 +224,11 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         # The text 'NULL' stands where no database is selected (all versions).
         "database_name": "NULLIF(DB, 'NULL')",
         "command": "COMMAND",
-        "time": "TIME",
+        "time": time,
         "total_time": column("TOTAL_TIME", "TIME"),
         "state": "STATE",
-        "sql_text": "INFO",
-        "sql_length": "CHAR_LENGTH(INFO)",
+        "sql_text": asked,
+        "sql_length": f"CHAR_LENGTH({asked})",
         "sql_id": column("SQL_ID"),
         "trace_id": column("TRACE_ID"),
         "transaction_id": column("TRANS_ID"),
@@ -231,9 +244,10 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "memory": column("MEMORY_USAGE"),
         "action": column("ACTION"),
         "client_info": column("CLIENT_INFO"),
-        "inner_sql": "NULL",
+        "inner_sql": inner,
         "request_id": column("TRACE_ID"),
-        "request_started": "NULL",
+        # Where it has no name: each of the server's retries starts TIME anew, so that a lock waiter's is not the same.
+        "request_started": "NULL" if "TRACE_ID" in columns else f"CASE WHEN {running} THEN {now} - TIME END",
         "transaction_started": "NULL",
         "server_started": "NULL",
         "definer": "NULL",
