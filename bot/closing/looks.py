@@ -47,7 +47,7 @@ def judge(console: Console, before: Session, mode: Mode) -> Seen:
     if mode is Mode.QUERY:
         return _judge_query(pin, current)
     if current is None:
-        if before.transaction_id and console.transaction_open(before.transaction_id):
+        if before.transaction_id and console.transaction_open(before):
             return Outcome.ROLLING_BACK, "The session is gone; its transaction is still being rolled back."
         return Outcome.CLOSED, ""
     if current.state in ("SESSION_KILLED", "KILLED") or current.transaction_state in ("ABORTED", "IN_TERMINATE"):

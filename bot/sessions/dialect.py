@@ -35,6 +35,20 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenants:
+    """How the transactions of one tenant are told from another's of the same number: each counts by itself."""
+
+    several: bool = False  # whether the login sees more than one
+    view: str | None = None  # where the ids of their names are; None: not readable, or not needed
+
+    def narrowed(self, tenant: str | None, column: str, session_id: int | None) -> tuple[str, tuple[Value, ...]]:
+        """Narrow a view that has TENANT_ID to a tenant; where ids are not known, by ``column`` to a session's rows."""
+        if self.view is not None:
+            return f" AND tenant_id = (SELECT tenant_id FROM {self.view} WHERE BINARY tenant_name = %s)", (tenant,)
+        return (f" AND {column} = %s", (session_id,)) if self.several and session_id is not None else ("", ())
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """The statements of one server as it was probed.
 
@@ -54,6 +68,7 @@ class Dialect:
     login_tenant: str | None = None  # the tenant logged in to; None where there are no tenants
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     servers_view: str | None = None  # where the cluster's servers are listed
+    tenants: Tenants = Tenants()
     transaction_column: str = "tx_id"  # their id in that view
     lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (OCEANBASE.md 5.1)
     protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
@@ -116,17 +131,26 @@ class Dialect:
             return Statement(f"KILL QUERY ID {int(session.trace_id)}")
         return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
-    def transaction(self, transaction_id: int) -> Statement | None:
-        """Select a row while that transaction is open or somebody waits for its locks.
+    def transaction(self, session: Session) -> Statement | None:
+        """Select a row while this session's transaction is open or somebody waits for its locks.
 
-        None where the server cannot say.
+        None where it has none, or the server cannot say.
         """
-        asked = []
-        if self.transaction_view is not None:
-            asked.append(f"(SELECT 1 FROM {self.transaction_view} WHERE {self.transaction_column} = %s LIMIT 1)")
-        if self.lock_view is not None:
-            asked.append(f"(SELECT 1 FROM {self.lock_view} WHERE block = 1 AND id1 = %s LIMIT 1)")
-        return Statement(" UNION ALL ".join(asked), (transaction_id,) * len(asked)) if asked else None
+        if session.transaction_id is None:
+            return None
+        asked: list[str] = []
+        values: list[Value] = []
+        for view, its_number, its_session in (
+            (self.transaction_view, f"{self.transaction_column} = %s", "session_id"),
+            (self.lock_view, "block = 1 AND id1 = %s", "id2"),
+        ):
+            if view is not None:
+                # The views have the servers' own ids, not those that a proxy made.
+                known = None if session.client_session else session.id
+                whose, more = self.tenants.narrowed(session.tenant, its_session, known)
+                asked.append(f"(SELECT 1 FROM {view} WHERE {its_number}{whose} LIMIT 1)")
+                values += [session.transaction_id, *more]
+        return Statement(" UNION ALL ".join(asked), tuple(values)) if asked else None
 
     def absent_servers(self) -> Statement | None:
         """Select address, port and status of the servers that do not serve; None on a single server."""

@@ -66,7 +66,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     if not tagged:
         caveats.append(f"Sessions of {login} are left out: the bot could not tell its own among them.")
     refused: list[str] = []
-    details = OceanBaseDetails.probe(connection, refused)
+    details = OceanBaseDetails.probe(connection, refused, several_tenants=tenant == _SYS and not seekdb)
     servers = readable(connection, "svr_ip, sql_port, status", _SERVERS, refused)
     if found.view != _LAST_RESORT:  # whose own caveat says it all
         caveats += [_without(view) for view in refused if tenant == _SYS or view not in _OF_SYS]
@@ -84,6 +84,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         login_tenant=tenant,
         details=details.read,
         servers_view=servers,
+        tenants=details.tenants,
         request_started_within=_REQUEST_WITHIN,
     )
 

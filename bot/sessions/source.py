@@ -100,12 +100,12 @@ class Console:
                 raise
             self._source.kill_directly(session, mode, self._dialect, error)
 
-    def transaction_open(self, transaction_id: int) -> bool | None:
-        """Tell whether a transaction still exists; None where the server cannot say.
+    def transaction_open(self, session: Session) -> bool | None:
+        """Tell whether a session's transaction still exists; None where it had none, or the server cannot say.
 
         A killed session may leave the process list while its locks live on (OCEANBASE.md 2.3).
         """
-        statement = self._dialect.transaction(transaction_id)
+        statement = self._dialect.transaction(session)
         if statement is None:
             return None
         return bool(self._connection.rows(statement.sql, statement.values))

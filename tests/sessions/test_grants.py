@@ -13,7 +13,7 @@ import pytest
 
 from bot.demo.database import EmbeddedOceanBase
 from bot.errors import InputError
-from bot.sessions.model import Mode, SessionQuery
+from bot.sessions.model import Mode, Session, SessionQuery
 from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
 from tests.documents import grants
@@ -97,7 +97,7 @@ def works(prod: DataSource, scene: Scene) -> set[str]:
             "list": waiter.trace_id and holder.transaction_id and waiter.sql_id,
             "lock holder": of_waiter.holders,
             "transaction": of_holder.transaction_age is not None,
-            "rollback seen": holder.transaction_id and still_open(prod, holder.transaction_id),
+            "rollback seen": still_open(prod, holder),
             "plan": of_waiter.plan_id,
             "deadlocks": has_deadlocks(prod),
         }.items()
@@ -105,9 +105,9 @@ def works(prod: DataSource, scene: Scene) -> set[str]:
     }
 
 
-def still_open(prod: DataSource, transaction: int) -> bool | None:
+def still_open(prod: DataSource, holder: Session) -> bool | None:
     with prod.console() as console:
-        return console.transaction_open(transaction)
+        return console.transaction_open(holder)
 
 
 ALL = {"list", "lock holder", "transaction", "rollback seen", "plan", "deadlocks"}

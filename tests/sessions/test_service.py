@@ -54,10 +54,11 @@ def test_a_transaction_counts_as_open_until_it_has_ended(database: EmbeddedOcean
         client.begin()
         (session,) = console.find(session_id(client))
         assert session.transaction_id
-        assert console.transaction_open(session.transaction_id)
-        assert not console.transaction_open(session.transaction_id + 1_000_000)
+        assert console.transaction_open(session)
+        assert not console.transaction_open(replace(session, transaction_id=session.transaction_id + 1_000_000))
         client.rollback()
-        assert not console.transaction_open(session.transaction_id)
+        assert not console.transaction_open(session)
+        assert console.transaction_open(replace(session, transaction_id=None)) is None
 
 
 def test_own_sessions_are_left_out_of_lists_and_marked_when_found(source: Make) -> None:

@@ -142,22 +142,23 @@ def _locks(details: SessionDetails) -> list[parts.Line]:
 
 
 def _holder(holder: LockHolder) -> parts.Line:
-    session = holder.session
     age = (
         "" if holder.transaction_age is None else f", its transaction open for {parts.seconds(holder.transaction_age)}"
     )
+    held = [
+        parts.bold("Waits for a row lock"),
+        parts.plain(f" for {parts.seconds(holder.waited)}, held by "),
+    ]
+    if holder.id is None:
+        return [*held, parts.plain(f"a session that this server does not name{age}")]
+    session = holder.session
     if session is None:
         who = "not in the process list: it has just ended, or it is the database's own"
     else:
         doing = "running" if session.running else "idle"
         of = f"{parts.name(session.user)} from {parts.name(session.origin)}"
         who = f"{of}, {doing} for {parts.seconds(session.time)}{age}"
-    return [
-        parts.bold("Waits for a row lock"),
-        parts.plain(f" for {parts.seconds(holder.waited)}, held by session "),
-        parts.code(str(holder.id)),
-        parts.plain(f" ({who})"),
-    ]
+    return [*held, parts.plain("session "), parts.code(str(holder.id)), parts.plain(f" ({who})")]
 
 
 def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
