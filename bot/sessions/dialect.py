@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from bot.sessions.database import Value
+from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
 from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
 
@@ -53,7 +53,8 @@ class Dialect:
     """The statements of one server as it was probed.
 
     ``expressions`` gives for each of ``COLUMNS`` its SQL on this server; ``None`` where the server
-    has no such thing. ``own_values`` are bound to the ``own`` expression.
+    has no such thing. ``own_values`` are bound to the ``own`` expression, or to its part ``own_tag``, which
+    tells the bot's own sessions without the id of the connection that asks.
     """
 
     name: str  # shown to people, for example "OceanBase 4.3.5.3"
@@ -75,11 +76,37 @@ class Dialect:
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
+    own_tag: str | None = None  # None: nothing but ``own`` as a whole
 
     @property
     def has_tenants(self) -> bool:
         """Whether its sessions belong to tenants."""
         return self.login_tenant is not None
+
+    def itself(self) -> Statement:
+        """Select as what the sessions are listed that have the id of the connection that asks."""
+        return Statement(
+            f"SELECT {', '.join(self.expressions[name] for name in _ITSELF)} FROM {self.view} "
+            f"WHERE {self.expressions['id']} = connection_id()"
+        )
+
+    def knowing(self, own: Sequence[OwnSession], *, itself: bool) -> Dialect:
+        """The same, with these sessions known as the bot's own, be its tag on them lost on the way.
+
+        ``itself`` says whether the connection that asks is among them. By server and user as well: on another
+        server, and after a session's end, the id is somebody else's.
+        """
+        one_of = self.own_tag if itself and self.own_tag is not None else self.expressions["own"]
+        values = [*self.own_values]
+        server, user, number, client = (self.expressions[name] for name in _ITSELF)
+        for one in own:
+            if one.proxy_session_id is not None:
+                one_of += f" OR COALESCE({client}, 0) = %s AND BINARY COALESCE({user}, '') = %s"
+                values += [one.proxy_session_id, one.user]
+            else:
+                one_of += f" OR {number} = %s AND COALESCE({server}, '') = %s AND BINARY COALESCE({user}, '') = %s"
+                values += [one.id, one.server or "", one.user]
+        return replace(self, expressions=self.expressions | {"own": f"({one_of})"}, own_values=tuple(values))
 
     def page(
         self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int, *,
@@ -333,12 +360,26 @@ _COLUMN_OF = {
     Field.PROXY: "proxy",
 }
 
+_ITSELF = ("server", "user", "id", "proxy_session_id")  # in the order of ``OwnSession``
+
 _SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine
 
 _ANY_COLUMNS = (
     "id", *_SQL_COLUMNS, "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
     "trace_id",
 )  # fmt: skip
+
+
+def own_sessions(rows: Sequence[Sequence[Any]], login: str) -> tuple[OwnSession, ...]:
+    """Read what ``Dialect.itself`` selects: of other servers' sessions with that id those of the same login count, too.
+
+    A proxy carries one connection to several servers, and it is better to leave one too many out than to close it.
+    """
+    found = [
+        OwnSession(server or None, user or "", int(number), int(client or 0) or None)
+        for server, user, number, client in rows
+    ]
+    return tuple([one for one in found if one.user in (login, login.partition("@")[0])] or found)
 
 
 def _seconds(cell: object) -> float | None:

@@ -34,7 +34,13 @@ PROTECTED_USERS = frozenset({
     "PUBLIC", "LBACSYS", "ORAAUDITOR",
 })  # fmt: skip
 
+_UPTIME = "information_schema.global_status"  # of the server that answers; anybody may read it
 _REQUEST_WITHIN = 1.0  # seconds; information_schema.PROCESSLIST rounds TIME to whole ones (4.3.5), others cut it
+_BIGINT = 8  # in MySQL's protocol
+
+_LOGIN = "BINARY USER = %s"
+# Anybody can call himself session-bot: the tag counts only on the bot's own user.
+_TAG = f"(COALESCE(MODULE, '') = %s AND {_LOGIN})"
 
 _NO_SUCH_VIEW = (1146, 1049)  # 1049: no database named oceanbase
 _SYS = "sys"
@@ -73,8 +79,11 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     return Dialect(
         name=name,
         view=found.view,
-        expressions=_expressions(found.columns) | ({} if tagged else _untagged(tenant, seekdb=seekdb)),
+        expressions=_expressions(found.columns)
+        | ({} if tagged else _untagged(tenant, seekdb=seekdb))
+        | {"server_started": _server_started(connection, found, servers, seekdb=seekdb)},
         own_values=(MODULE, login) if tagged else (login,),
+        own_tag=_TAG if tagged else _LOGIN,
         protected_users=PROTECTED_USERS,
         transaction_view=details.transactions,
         lock_view=details.locks,
@@ -180,6 +189,34 @@ def _without(view: str) -> str:
     return f"The bot's login may not read {view}, so {what} (GRANT SELECT ON it)."
 
 
+def _server_started(connection: Connection, found: _ProcessList, servers: str | None, *, seekdb: bool) -> str:
+    """When the server of a row was started, in seconds since the epoch; NULL where nothing says so."""
+    named = {"SVR_IP", "SVR_PORT", "SQL_PORT"} <= found.columns
+    kind = _kind_of_start(connection, servers) if named and servers is not None else None
+    if kind is not None:
+        started = "start_service_time / 1000000" if kind == _BIGINT else "UNIX_TIMESTAMP(start_service_time)"
+        return (
+            f"(SELECT {started} FROM {servers} AS its_server "
+            f"WHERE its_server.svr_ip = {found.view}.SVR_IP AND its_server.svr_port = {found.view}.SVR_PORT)"
+        )
+    up = readable(connection, "host_ip(), mysql_port(), variable_value", (_UPTIME,), [])
+    if up is None or not (named or seekdb):
+        return "NULL"
+    # That of the server that answers, in whole seconds.
+    started = f"UNIX_TIMESTAMP(NOW(6)) - (SELECT variable_value FROM {up} WHERE variable_name = 'Uptime')"
+    return f"CASE WHEN SVR_IP = host_ip() AND SQL_PORT = mysql_port() THEN {started} END" if named else started
+
+
+def _kind_of_start(connection: Connection, servers: str) -> int | None:
+    """Return the type of START_SERVICE_TIME, a time or microseconds by version; None where there is no such column."""
+    try:
+        return connection.columns(f"(SELECT start_service_time FROM {servers}) AS servers")["START_SERVICE_TIME"]
+    except (ConnectionLostError, DataSourceTimeoutError):
+        raise
+    except DataSourceError:
+        return None
+
+
 def _untagged(tenant: str, *, seekdb: bool) -> dict[str, str]:
     """What differs on ``information_schema.PROCESSLIST``, which has eight columns."""
     if seekdb:
@@ -191,7 +228,7 @@ def _untagged(tenant: str, *, seekdb: bool) -> dict[str, str]:
         **where,
         # No id of the statement: this one tells one text from another, so that what was confirmed is closed.
         "sql_id": "MD5(INFO)",
-        "own": "(ID = connection_id() OR BINARY USER = %s)",
+        "own": f"(ID = connection_id() OR {_LOGIN})",
     }
 
 
@@ -239,8 +276,7 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "master_session_id": column("MASTER_SESSID"),
         "retry_info": column("RETRY_INFO", "0"),
         "module": column("MODULE"),
-        # Anybody can call himself session-bot: the tag counts only on the bot's own user.
-        "own": "(ID = connection_id() OR (COALESCE(" + column("MODULE", "''") + ", '') = %s AND BINARY USER = %s))",
+        "own": f"(ID = connection_id() OR {_TAG})",
         "retry_count": column("RETRY_CNT", "0"),
         "memory": column("MEMORY_USAGE"),
         "action": column("ACTION"),
