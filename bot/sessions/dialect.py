@@ -21,7 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 
 # What costs more than a list may take, and only a target's pin wants.
-_PINNED_ONLY = ("request_id", "request_started", "server_started")
+_PINNED_ONLY = ("request_id", "request_started", "transaction_started", "server_started")
 
 LIST_SQL_CHARACTERS = 1000  # what a list fetches of a statement: enough for a digest with its literals masked
 

@@ -35,8 +35,7 @@ PROTECTED_USERS = frozenset({
 })  # fmt: skip
 
 _UPTIME = "information_schema.global_status"  # of the server that answers; anybody may read it
-_REQUEST_WITHIN = 1.0  # seconds; information_schema.PROCESSLIST rounds TIME to whole ones (4.3.5), others cut it
-_BIGINT = 8  # in MySQL's protocol
+_BIGINT, _DOUBLE = 8, 5  # in MySQL's protocol
 
 _LOGIN = "BINARY USER = %s"
 # Anybody can call himself session-bot: the tag counts only on the bot's own user.
@@ -50,8 +49,12 @@ _GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class _ProcessList:
     view: str
-    columns: frozenset[str]
+    kinds: dict[str, int]  # of its columns, in upper case, as MySQL's protocol numbers them
     caveats: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return frozenset(self.kinds)
 
 
 def probe(connection: Connection, user: str) -> Dialect | None:
@@ -81,7 +84,8 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         view=found.view,
         expressions=_expressions(found.columns)
         | ({} if tagged else _untagged(tenant, seekdb=seekdb))
-        | {"server_started": _server_started(connection, found, servers, seekdb=seekdb)},
+        | {"server_started": _server_started(connection, found, servers, seekdb=seekdb)}
+        | {"transaction_started": _transaction_started(found, details.transactions)},
         own_values=(MODULE, login) if tagged else (login,),
         own_tag=_TAG if tagged else _LOGIN,
         protected_users=PROTECTED_USERS,
@@ -94,7 +98,8 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         details=details.read,
         servers_view=servers,
         tenants=details.tenants,
-        request_started_within=_REQUEST_WITHIN,
+        # Where TIME has no fractions it is cut, in information_schema.PROCESSLIST of 4.3.5 rounded.
+        request_started_within=0.05 if found.kinds["TIME"] == _DOUBLE else 1.0,
     )
 
 
@@ -105,7 +110,7 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
     closed: list[str] = []
     for view in (_ALL_SERVERS, _ONE_SERVER):
         try:
-            columns = _columns(connection, view)
+            columns = connection.columns(view)
             # The bot's own session must be in it: 4.2.1.1 to 4.2.1.4 have a GV$ view without any row.
             if connection.rows(f"SELECT 1 FROM {view} LIMIT 1"):
                 return _ProcessList(view, columns, () if not reasons or seekdb else (_one_server(reasons[0]),))
@@ -121,14 +126,10 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
     if not connection.rows("SHOW VARIABLES LIKE 'ob_query_timeout'"):
         return None  # not OceanBase
     try:
-        columns = _columns(connection, _LAST_RESORT)
+        columns = connection.columns(_LAST_RESORT)
     except DataSourceError as error:
         raise refused or error from error
     return _ProcessList(_LAST_RESORT, columns, (_last_resort([*closed, *reasons][0]),))
-
-
-def _columns(connection: Connection, view: str) -> frozenset[str]:
-    return frozenset(connection.columns(view))
 
 
 def _one_server(reason: str) -> str:
@@ -207,6 +208,19 @@ def _server_started(connection: Connection, found: _ProcessList, servers: str | 
     return f"CASE WHEN SVR_IP = host_ip() AND SQL_PORT = mysql_port() THEN {started} END" if named else started
 
 
+def _transaction_started(found: _ProcessList, transactions: str | None) -> str:
+    """When an implicit transaction began: that of autocommit with its statement, that of autocommit=0 before it.
+
+    An explicit one outlives its statement in any case. Behind a proxy that makes ids it is not known.
+    """
+    if transactions is None or not {"TRANS_ID", "TRANS_STATE"} <= found.columns:
+        return "NULL"
+    return (
+        f"CASE WHEN TRANS_STATE = 'IMPLICIT_ACTIVE' THEN (SELECT UNIX_TIMESTAMP(MAX(its.active_time)) "
+        f"FROM {transactions} AS its WHERE its.tx_id = {found.view}.TRANS_ID AND its.session_id = {found.view}.ID) END"
+    )
+
+
 def _kind_of_start(connection: Connection, servers: str) -> int | None:
     """Return the type of START_SERVICE_TIME, a time or microseconds by version; None where there is no such column."""
     try:
@@ -269,7 +283,10 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "sql_length": f"CHAR_LENGTH({asked})",
         "sql_id": column("SQL_ID"),
         "trace_id": column("TRACE_ID"),
-        "transaction_id": column("TRANS_ID"),
+        # The kernel keeps a number ready for the next transaction, as in a routine between two statements.
+        "transaction_id": "CASE WHEN TRANS_STATE <> '' THEN TRANS_ID END"
+        if "TRANS_STATE" in columns
+        else column("TRANS_ID"),
         "transaction_state": column("TRANS_STATE"),
         "proxy": f"CASE WHEN {proxied} THEN {peer_ip} END",
         "proxy_session_id": column("PROXY_SESSID"),
@@ -283,8 +300,7 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "client_info": column("CLIENT_INFO"),
         "inner_sql": inner,
         "request_id": column("TRACE_ID"),
-        # Where it has no name: each of the server's retries starts TIME anew, so that a lock waiter's is not the same.
-        "request_started": "NULL" if "TRACE_ID" in columns else f"CASE WHEN {running} THEN {now} - TIME END",
+        "request_started": f"CASE WHEN {running} THEN {now} - ({time}) END",
         "transaction_started": "NULL",
         "server_started": "NULL",
         "definer": "NULL",

@@ -25,6 +25,7 @@ ROUTINES = (
     "FUNCTION counted(n INT) RETURNS INT BEGIN DECLARE x INT; SELECT SLEEP(60) INTO x; RETURN n; END",
     "PROCEDURE spin() BEGIN DECLARE i BIGINT DEFAULT 0; WHILE i < 1000000000 DO SET i = i + 1; END WHILE; END",
     "PROCEDURE either() BEGIN IF @late THEN SELECT SLEEP(60), 2; ELSE SELECT SLEEP(60), 1; END IF; END",
+    "PROCEDURE takes_it() BEGIN SELECT SLEEP(0.1); UPDATE stock SET quantity = 5 WHERE sku = 3; END",
     "PROCEDURE dynamic() BEGIN PREPARE one FROM 'SELECT SLEEP(60), ''pin 8473'''; EXECUTE one; END",
 )
 CALL = "CALL settle('card 4711')"
@@ -364,3 +365,56 @@ def test_a_login_that_sees_only_the_list_of_last_resort_pins_a_query_by_its_star
         assert first.ended() == 1317
         floor.starts("SELECT SLEEP(60)", client)
     assert not Pin.of(before).same_request(one(limited, first.id)), "the same text, and another run of it"
+
+
+def test_a_statement_in_a_transaction_that_autocommit_off_began_before_it_is_not_alone_in_it(
+    floor: Floor, source: Make
+) -> None:
+    prod = source()
+    client = floor.connect()
+    with client.cursor() as cursor:
+        cursor.execute("SET autocommit = 0")
+        cursor.execute("UPDATE stock SET quantity = 6 WHERE sku = 3")
+    until(lambda: float(floor.row(session_id(client))["TIME"]) > 1.2)
+    running = floor.starts("SELECT SLEEP(60)", client)
+    found = one(prod, running.id)
+    assert (found.transaction_state, found.in_transaction) == ("IMPLICIT_ACTIVE", True)
+    assert not found.statement_transaction, "closing the session rolls back what stood there before"
+    waiter = floor.starts("UPDATE stock SET quantity = 7 WHERE sku = 3")
+    until(lambda: floor.row(waiter.id).get("RETRY_INFO") == -6005)
+    alone = one(prod, waiter.id)
+    assert (alone.transaction_state, alone.statement_transaction) == ("IMPLICIT_ACTIVE", True)
+    explicit = floor.connect()
+    explicit.begin()
+    floor.starts("SELECT SLEEP(60)", explicit)
+    assert not one(prod, session_id(explicit)).statement_transaction
+
+
+def test_a_number_that_is_ready_for_the_next_transaction_is_none(floor: Floor, source: Make) -> None:
+    prod = source()
+    client = floor.connect()
+    with client.cursor() as cursor:
+        cursor.execute("SET autocommit = 0")
+        cursor.execute("SAVEPOINT here")
+    assert floor.row(session_id(client))["TRANS_ID"]
+    assert not one(prod, session_id(client)).in_transaction
+    with client.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = 6 WHERE sku = 3")
+    assert one(prod, session_id(client)).in_transaction
+
+
+def test_a_call_that_waits_for_a_row_in_autocommit_has_no_transaction_that_outlives_it(
+    floor: Floor, source: Make
+) -> None:
+    """The server runs the statement anew thousands of times a second there, each time in a transaction of its own."""
+    prod = source()
+    holder = floor.connect()
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = 4 WHERE sku = 3")
+    call = floor.starts("CALL takes_it()")
+    floor.reaches(call, "update stock")
+    seen = [one(prod, call.id) for _ in range(20)]
+    ended = ("IN_TERMINATE", "ROLLED_BACK")  # there is nothing that a KILL could roll back
+    kept = [found for found in seen if found.in_transaction and found.transaction_state not in ended]
+    assert all(found.statement_transaction for found in kept)

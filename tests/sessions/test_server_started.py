@@ -124,11 +124,11 @@ def test_where_the_servers_may_not_be_read_the_one_that_answers_tells_its_own_st
     with prod.console() as console:
         known = one(prod, console._connection.id).server_started
         assert known is not None
-        columns = frozenset({"SVR_IP", "SVR_PORT", "SQL_PORT"})
+        columns = dict.fromkeys(("SVR_IP", "SVR_PORT", "SQL_PORT"), 8)
         found = _ProcessList("oceanbase.GV$OB_PROCESSLIST", columns)
         told = _server_started(console._connection, found, None, seekdb=False)
         here, *elsewhere = console._connection.rows(f"SELECT {told} FROM ({rows}) several")
         assert abs(float(here[0]) - known) < 1.5
         assert elsewhere == [(None,), (None,)]
-        nowhere = _ProcessList("information_schema.PROCESSLIST", frozenset())
+        nowhere = _ProcessList("information_schema.PROCESSLIST", {})
         assert _server_started(console._connection, nowhere, None, seekdb=False) == "NULL"
