@@ -76,7 +76,7 @@ class Dialect:
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
-    own_tag: str | None = None  # None: nothing but ``own`` as a whole
+    own_tag: str | None = None  # None: ``own`` has no such part
 
     @property
     def has_tenants(self) -> bool:
@@ -91,10 +91,10 @@ class Dialect:
         )
 
     def knowing(self, own: Sequence[OwnSession], *, itself: bool) -> Dialect:
-        """The same, with these sessions known as the bot's own, be its tag on them lost on the way.
+        """The same, with these sessions known as the bot's own even where its tag on them is lost on the way.
 
-        ``itself`` says whether the connection that asks is among them. By server and user as well: on another
-        server, and after a session's end, the id is somebody else's.
+        ``itself`` says whether the connection that asks is among them. The id alone may be somebody else's: on
+        another server, and after the session's end.
         """
         one_of = self.own_tag if itself and self.own_tag is not None else self.expressions["own"]
         values = [*self.own_values]
