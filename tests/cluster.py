@@ -33,7 +33,8 @@ CREATE SQL SECURITY INVOKER VIEW oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` AS
 SELECT 1002 AS tenant_id, t.svr_ip, 2882 AS svr_port, t.session_id, t.tx_id, t.state, NOW(6) AS active_time
 FROM oceanbase.transactions t WHERE EXISTS (SELECT 1 FROM information_schema.PROCESSLIST p WHERE p.ID = t.session_id);
 CREATE TABLE oceanbase.DBA_OB_SERVERS (
-  SVR_IP VARCHAR(46), SVR_PORT INT, ID INT, ZONE VARCHAR(32), SQL_PORT INT, STATUS VARCHAR(16));
+  SVR_IP VARCHAR(46), SVR_PORT INT, ID INT, ZONE VARCHAR(32), SQL_PORT INT, STATUS VARCHAR(16),
+  START_SERVICE_TIME DATETIME(6) INVISIBLE DEFAULT '2026-11-01 06:00:00');
 INSERT INTO oceanbase.DBA_OB_SERVERS VALUES ('127.0.0.1', 2882, 1, 'z1', {port}, 'ACTIVE');
 CREATE TABLE oceanbase.DBA_OB_TENANTS (TENANT_ID INT, TENANT_NAME VARCHAR(64), TENANT_TYPE VARCHAR(16));
 INSERT INTO oceanbase.DBA_OB_TENANTS VALUES
@@ -82,16 +83,18 @@ WHERE SUBSTRING_INDEX(SUBSTRING_INDEX(USER(), '@', 2), '@', -1) IN ('sys', TENAN
 class Cluster:
     """The stand-in for as long as the `with` block; the MariaDB is clean afterwards.
 
-    Users are made by `user` or by the first `connect` of their name, all with APP_PASSWORD. The bot's login is BOT.
+    Users are made by `user` or by the first `connect` of their name, all with APP_PASSWORD. The bot's login is BOT;
+    without `tagged` its sessions do not show the tag by which it knows them.
     """
 
-    def __init__(self, database: EmbeddedMariaDB) -> None:
+    def __init__(self, database: EmbeddedMariaDB, *, tagged: bool = True) -> None:
         self.database = database
+        self._tagged = BOT if tagged else ""
         self._users: set[str] = set()
         self._opened: list[pymysql.Connection[Any]] = []
 
     def __enter__(self) -> Self:
-        self.run(*_SET_UP.format(port=self.database.port, bot=BOT).split(";\n"))
+        self.run(*_SET_UP.format(port=self.database.port, bot=self._tagged).split(";\n"))
         self.user(BOT, "PROCESS", "CONNECTION ADMIN")
         return self
 

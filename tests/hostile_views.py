@@ -230,6 +230,7 @@ class Views:
             time=self._random.random() * 1e6, sql=self._texts.sql(), sql_id=text(), trace_id=text(),
             transaction_state=text(), proxy=text(), proxy_session_id=2**63, module=told(), action=told(),
             client_info=told(), retry_info=self._random.choice((0, -6005)), retry_count=3, memory=2**40,
+            inner_sql=self._texts.sql() if self._random.random() < 0.3 else None,
         )  # fmt: skip
 
     def _question(self, *, text: bool) -> SessionQuery:

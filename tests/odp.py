@@ -22,12 +22,16 @@ _KILL = re.compile(rb"\s*KILL\s+(?:(?:HARD|SOFT)\s+)?(?:QUERY\s+ID\s+|QUERY\s+|C
 class Odp:
     """Listens on `port` of `address` for as long as the `with` block.
 
-    `errno` is what KILL is answered with; without one it passes like everything else.
+    `errno` is what KILL is answered with; without one it passes like everything else. Text queries that hold `loses`
+    are refused.
     """
 
-    def __init__(self, host: str, port: int, errno: int | None = 1094, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, host: str, port: int, errno: int | None = 1094, address: str = "127.0.0.1", loses: bytes | None = None
+    ) -> None:
         self._server = (host, port)
         self._errno = errno
+        self._loses = loses
         self._listener = socket.create_server(
             (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
         )
@@ -81,13 +85,17 @@ class Odp:
             while len(header := reader.read(4)) == 4:
                 length, sequence = struct.unpack("<I", header[:3] + b"\0")[0], header[3]
                 body = reader.read(length)
-                kill = _KILL.match(body[1:]) if sequence == 0 and body[:1] == bytes([_COM_QUERY]) else None
+                query = body[1:] if sequence == 0 and body[:1] == bytes([_COM_QUERY]) else b""
+                if self._loses is not None and self._loses in query:
+                    client.sendall(_error(1305, b"PROCEDURE does not exist"))
+                    continue
+                kill = _KILL.match(query)
                 if kill is None or self._errno is None:
                     if kill is not None:
                         self.passed.append(int(kill[1]))
                     server.sendall(header + body)
                     continue
-                self.kills.append(body[1:])
+                self.kills.append(query)
                 client.sendall(_error(self._errno, b"Unknown thread id: " + kill[1]))
         except OSError:
             pass

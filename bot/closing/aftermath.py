@@ -160,7 +160,8 @@ def _same_work(before: Session, now: Session) -> bool:
     """
     if before.database != now.database or not now.running:
         return False
-    if before.sql_id or now.sql_id:
+    in_routine = before.inner_sql is not None or now.inner_sql is not None  # then the id is an inner statement's
+    if (before.sql_id or now.sql_id) and not in_routine:
         return before.sql_id == now.sql_id
     return _words(before) == _words(now)
 

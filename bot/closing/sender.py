@@ -163,7 +163,7 @@ def _settle(press: Press, target: Target, refused: NotSent) -> None:
 
 
 def _transaction_changed(before: Session, now: Session | None) -> str:
-    lasting = [one is not None and one.in_transaction and not one.statement_transaction for one in (before, now)]
+    lasting = [one is not None and one.lasting_transaction for one in (before, now)]
     if lasting == [False, True]:
         what = "A transaction has begun since the card was shown; closing would roll it back."
     elif lasting == [True, False]:

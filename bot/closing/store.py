@@ -408,6 +408,6 @@ def _named(target: Target) -> dict[str, Any]:
 
 def _recorded(target: Target, sql_characters: int) -> dict[str, Any]:
     session: Session = target.session
-    if session.sql:
-        session = replace(session, sql=cut(session.sql, sql_characters))
+    sql, inner = (cut(one, sql_characters) if one else one for one in (session.sql, session.inner_sql))
+    session = replace(session, sql=sql, inner_sql=inner)
     return {"target": target.number, **asdict(session)}

@@ -9,6 +9,7 @@ import contextlib
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,16 @@ _TOO_MANY = (1040, 1203, 1226, 5271)
 _ASK_FOR_THE_PASSWORD = ("mysql_clear_password", "dialog", "sha256_password")
 
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSession:
+    """A session of the bot's own, as the list of sessions names it."""
+
+    server: str | None
+    user: str
+    id: int
+    proxy_session_id: int | None  # the same on all servers that its proxy carries it to
 
 
 class Connection:
@@ -124,6 +135,10 @@ class Pool:
         self._visited: Visited = visited or (lambda _source, _seconds, _error: None)
         self._generation = 0
         self._closed = False
+        self._own: weakref.WeakKeyDictionary[pymysql.Connection[Any], tuple[OwnSession, ...]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._own_lock = threading.Lock()
         self._guests = 0
         self._guests_lock = threading.Lock()
         self._places = threading.BoundedSemaphore(POOL_SIZE + WAITING)
@@ -161,6 +176,22 @@ class Pool:
             self._count(-1)
             self._places.release()
             self._visited(self._endpoint.name, time.monotonic() - started, error)
+
+    def remember(self, connection: Connection, look: Callable[[], tuple[OwnSession, ...]]) -> tuple[OwnSession, ...]:
+        """Return as what a connection is listed; ``look`` is asked the first time, and raises what it raises."""
+        raw = connection._raw
+        with self._own_lock:
+            if raw in self._own:
+                return self._own[raw]
+        found = look()
+        with self._own_lock:
+            self._own[raw] = found
+        return found
+
+    def own(self) -> tuple[OwnSession, ...]:
+        """The sessions of the connections that are open now: others get the ids of those that were closed."""
+        with self._own_lock:
+            return tuple(one for raw, found in self._own.items() if raw.open for one in found)
 
     @property
     def use(self) -> PoolUse:

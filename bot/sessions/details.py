@@ -22,7 +22,7 @@ class Reach(enum.Enum):
 class LockHolder:
     """Who holds a row lock that a session waits for."""
 
-    id: int  # session id
+    id: int | None  # session id; None where the server names the transaction only
     waited: float  # seconds that the lock has been waited for
     transaction_age: float | None  # seconds; None where the server does not say
     session: Session | None  # None: ended in the same moment, internal, or of a tenant that is not shown

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
-from bot.sessions.database import Value
+from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
 from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
 
@@ -20,7 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 
 # What costs more than a list may take, and only a target's pin wants.
-_PINNED_ONLY = ("request_id", "request_started", "server_started")
+_PINNED_ONLY = ("request_id", "request_started", "transaction_started", "server_started")
 
 LIST_SQL_CHARACTERS = 1000  # what a list fetches of a statement: enough for a digest with its literals masked
 
@@ -34,11 +35,26 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenants:
+    """How the transactions of one tenant are told from another's of the same number: each counts by itself."""
+
+    several: bool = False  # whether the login sees more than one
+    view: str | None = None  # where the ids of their names are; None: not readable, or not needed
+
+    def narrowed(self, tenant: str | None, column: str, session_id: int | None) -> tuple[str, tuple[Value, ...]]:
+        """Narrow a view that has TENANT_ID to a tenant; where ids are not known, by ``column`` to a session's rows."""
+        if self.view is not None:
+            return f" AND tenant_id = (SELECT tenant_id FROM {self.view} WHERE BINARY tenant_name = %s)", (tenant,)
+        return (f" AND {column} = %s", (session_id,)) if self.several and session_id is not None else ("", ())
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """The statements of one server as it was probed.
 
     ``expressions`` gives for each of ``COLUMNS`` its SQL on this server; ``None`` where the server
-    has no such thing. ``own_values`` are bound to the ``own`` expression.
+    has no such thing. ``own_values`` are bound to the ``own`` expression, or to its part ``own_tag``, which
+    tells the bot's own sessions without the id of the connection that asks.
     """
 
     name: str  # shown to people, for example "OceanBase 4.3.5.3"
@@ -58,12 +74,14 @@ class Dialect:
     single: bool = True  # there is one server only: what its list does not have is not there
     servers_view: str | None = None  # where the cluster's servers are listed
     servers_address: str = "NULL"  # their address there, as ``server`` has it
+    tenants: Tenants = Tenants()
     transaction_column: str = "tx_id"  # their id in that view
     lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (OCEANBASE.md 5.1)
     protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
+    own_tag: str | None = None  # None: ``own`` has no such part
 
     @property
     def one_of_several(self) -> bool:
@@ -89,6 +107,31 @@ class Dialect:
         """
         known = self.expressions["transaction_id"] != "NULL"
         return known and self.details is not None and self.lock_view is not None
+
+    def itself(self) -> Statement:
+        """Select as what the sessions are listed that have the id of the connection that asks."""
+        return Statement(
+            f"SELECT {', '.join(self.expressions[name] for name in _ITSELF)} FROM {self.view} "
+            f"WHERE {self.expressions['id']} = connection_id()"
+        )
+
+    def knowing(self, own: Sequence[OwnSession], *, itself: bool) -> Dialect:
+        """The same, with these sessions known as the bot's own even where its tag on them is lost on the way.
+
+        ``itself`` says whether the connection that asks is among them. The id alone may be somebody else's: on
+        another server, and after the session's end.
+        """
+        one_of = self.own_tag if itself and self.own_tag is not None else self.expressions["own"]
+        values = [*self.own_values]
+        server, user, number, client = (self.expressions[name] for name in _ITSELF)
+        for one in own:
+            if one.proxy_session_id is not None:
+                one_of += f" OR COALESCE({client}, 0) = %s AND BINARY COALESCE({user}, '') = %s"
+                values += [one.proxy_session_id, one.user]
+            else:
+                one_of += f" OR {number} = %s AND COALESCE({server}, '') = %s AND BINARY COALESCE({user}, '') = %s"
+                values += [one.id, one.server or "", one.user]
+        return replace(self, expressions=self.expressions | {"own": f"({one_of})"}, own_values=tuple(values))
 
     def page(
         self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int, *,
@@ -207,18 +250,25 @@ class Dialect:
         return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
     def transaction(self, session: Session) -> Statement | None:
-        """Select a row while a session's transaction is open or somebody waits for its locks.
+        """Select a row while this session's transaction is open or somebody waits for its locks.
 
-        None where it had none or the server cannot say.
+        None where it has none, or the server cannot say.
         """
         if session.transaction_id is None:
             return None
-        asked = []
-        if self.transaction_view is not None:
-            asked.append(f"(SELECT 1 FROM {self.transaction_view} WHERE {self.transaction_column} = %s LIMIT 1)")
-        if self.lock_view is not None:
-            asked.append(f"(SELECT 1 FROM {self.lock_view} WHERE block = 1 AND id1 = %s LIMIT 1)")
-        return Statement(" UNION ALL ".join(asked), (session.transaction_id,) * len(asked)) if asked else None
+        asked: list[str] = []
+        values: list[Value] = []
+        for view, its_number, its_session in (
+            (self.transaction_view, f"{self.transaction_column} = %s", "session_id"),
+            (self.lock_view, "block = 1 AND id1 = %s", "id2"),
+        ):
+            if view is not None:
+                # The views have the servers' own ids, not those that a proxy made.
+                known = None if session.client_session else session.id
+                whose, more = self.tenants.narrowed(session.tenant, its_session, known)
+                asked.append(f"(SELECT 1 FROM {view} WHERE {its_number}{whose} LIMIT 1)")
+                values += [session.transaction_id, *more]
+        return Statement(" UNION ALL ".join(asked), tuple(values)) if asked else None
 
     def server_session(self, session: Session) -> Statement | None:
         """Select server session and address of a session's transaction; None where the server cannot say."""
@@ -291,7 +341,8 @@ class Dialect:
         if not pinned:
             texts |= dict.fromkeys(_PINNED_ONLY, "NULL")
         if sql_characters is not None:
-            texts["sql_text"] = f"LEFT({texts['sql_text']}, {sql_characters})"
+            for name in _SQL_COLUMNS:
+                texts[name] = f"LEFT({texts[name]}, {sql_characters})"
         return [texts[name] for name in COLUMNS]
 
     def where(self, scope: Sequence[str] | None, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
@@ -327,11 +378,11 @@ class Dialect:
         if condition.field is Field.ANY:
             return self._anywhere(condition)
         exactly = condition.operator is Operator.EXACTLY
-        column = self._searched(condition.field, exactly=exactly)
+        columns = self._searched(condition.field, exactly=exactly)
         with_case = _with_case(condition.field, exactly=exactly)
         parts: list[str] = []
         values: list[Value | Sequence[Value]] = []
-        for typed in condition.values:
+        for typed, column in product(condition.values, columns):
             value = typed.lower() if isinstance(typed, str) and not with_case else typed
             if condition.operator in _COMPARISONS:
                 parts.append(f"{column} {_COMPARISONS[condition.operator]} %s")
@@ -357,21 +408,27 @@ class Dialect:
         ]
         return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
 
-    def _searched(self, field: Field, *, exactly: bool) -> str:
+    def _searched(self, field: Field, *, exactly: bool) -> tuple[str, ...]:
+        """In what a value is looked for, each by itself: in a routine also in the statement that runs there."""
         column = self.expressions[_COLUMN_OF[field]]
         if field in (Field.ID, Field.TIME):
-            return column
+            return (column,)
+        if field is Field.SQL:
+            inner = self.expressions["inner_sql"]
+            # A session that is in no routine has one text, not an empty one besides.
+            texts = [column] if inner == "NULL" else [column, f"{inner}, {column}"]
+            return tuple(f"LOWER(COALESCE({text}, ''))" for text in texts)
         if field is Field.PROXY and not exactly:  # its address or the session's number there
             column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
-        return (
-            f"BINARY COALESCE({column}, '')" if _with_case(field, exactly=exactly) else f"LOWER(COALESCE({column}, ''))"
-        )
+        with_case = _with_case(field, exactly=exactly)
+        return (f"BINARY COALESCE({column}, '')" if with_case else f"LOWER(COALESCE({column}, ''))",)
 
     def _order(self, sort: Sort) -> str:
         expression = self.expressions
         first = f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC"
         if sort.field is not None:
-            first = f"{expression[_COLUMN_OF[sort.field]]} {'DESC' if sort.descending else 'ASC'}"
+            names = _SQL_COLUMNS if sort.field is Field.SQL else (_COLUMN_OF[sort.field],)
+            first = ", ".join(f"{expression[name]} {'DESC' if sort.descending else 'ASC'}" for name in names)
         return f"{first}, {expression['id']} ASC, {expression['server']} ASC"
 
 
@@ -403,10 +460,26 @@ _COLUMN_OF = {
     Field.PROXY: "proxy",
 }
 
+_ITSELF = ("server", "user", "id", "proxy_session_id")  # in the order of ``OwnSession``
+
+_SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine
+
 _ANY_COLUMNS = (
-    "id", "sql_text", "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
+    "id", *_SQL_COLUMNS, "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
     "trace_id",
 )  # fmt: skip
+
+
+def own_sessions(rows: Sequence[Sequence[Any]], login: str) -> tuple[OwnSession, ...]:
+    """Read what ``Dialect.itself`` selects: of other servers' sessions with that id those of the same login count, too.
+
+    A proxy carries one connection to several servers, and it is better to leave one too many out than to close it.
+    """
+    found = [
+        OwnSession(server or None, user or "", int(number), int(client or 0) or None)
+        for server, user, number, client in rows
+    ]
+    return tuple([one for one in found if one.user in (login, login.partition("@")[0])] or found)
 
 
 def _seconds(cell: object) -> float | None:

@@ -125,8 +125,8 @@ class Session:
     origin: str  # what OCP shows as Source: where the client really is
     database: str | None
     command: str
-    time: float  # in the current state, so idle time for SLEEP; a retry resets it
-    total_time: float  # since the statement arrived, retries included
+    time: float  # running: since the client's request arrived; else in the current state, so idle time for SLEEP
+    total_time: float  # since the statement arrived, retries included; of a routine's innermost one
     state: str
     sql: str | None  # the client's request that runs now; in lists only its first characters
     sql_length: int  # characters of the whole statement
@@ -149,7 +149,7 @@ class Session:
     request_id: str | None = None  # names this very run of the client's request; None: only its start may tell
     request_started: float | None = None  # seconds since the epoch, by the server's clock
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
-    transaction_started: float | None = None  # seconds since the epoch, whole ones (InnoDB)
+    transaction_started: float | None = None  # seconds since the epoch; InnoDB: whole ones; OceanBase: of autocommit's
     server_started: float | None = None  # seconds since the epoch, by the server's clock; not in lists
     definer: str | None = None  # set: a routine of this account runs, and the server does not say who logged in
     listed: bool = True  # else a server session that only the view of transactions has, its client having been closed
@@ -175,12 +175,19 @@ class Session:
         """Whether the open transaction began with the running statement and so ends with it: autocommit's.
 
         InnoDB tells the start of a transaction in whole seconds: one begun in the second of the request counts as its.
+        OceanBase calls a later statement of a transaction without autocommit IMPLICIT_ACTIVE, too: the start tells.
         """
         if not self.in_transaction or not self.running:
             return False
         if self.transaction_started is None or self.request_started is None:
             return self.transaction_state == "IMPLICIT_ACTIVE"
-        return self.transaction_started >= math.floor(self.request_started - self.request_started_within)
+        earliest = self.request_started - self.request_started_within
+        return self.transaction_started >= (math.floor(earliest) if self.transaction_started % 1 == 0 else earliest)
+
+    @property
+    def lasting_transaction(self) -> bool:
+        """Whether closing the session rolls back more than what its running statement has done."""
+        return self.in_transaction and not self.statement_transaction and self.transaction_state not in _OVER
 
     @property
     def client_session(self) -> bool:
@@ -230,6 +237,8 @@ class SessionPage:
         return max(1, -(-self.matching // self.query.limit))
 
 
+# TRANS_STATEs with nothing left to roll back; a routine's lock waiter shows the first two between its retries.
+_OVER = ("IN_TERMINATE", "ROLLED_BACK", "COMMITTED")
 _PORT = re.compile(r":(\d{1,5})$")
 _SAME_START = 0.05  # seconds; by how much the start of one request may differ from look to look
 _SAME_BOOT = 1.5  # seconds; same for the start of a server, which some tell in whole seconds
@@ -306,8 +315,7 @@ class Pin:
             return True
         if before.in_transaction and session.in_transaction and _same_transaction(before, session):
             return True
-        lasting = [one.in_transaction and not one.statement_transaction for one in (before, session)]
-        return lasting == [False, False]
+        return not before.lasting_transaction and not session.lasting_transaction
 
     def _same_boot(self, session: Session) -> bool:
         before, now = self.session.server_started, session.server_started

@@ -39,6 +39,13 @@ _CLIENT = (
     "CASE WHEN COALESCE(PROXY_SESSID, 0) <> 0 AND ID < 2147483648 "
     "THEN CONCAT_WS('/', ID, PROXY_SESSID, TENANT, USER) END"
 )
+_UPTIME = "information_schema.global_status"  # of the server that answers; anybody may read it
+_BIGINT, _DOUBLE = 8, 5  # in MySQL's protocol
+
+_LOGIN = "BINARY USER = %s"
+# Anybody can call himself session-bot: the tag counts only on the bot's own user.
+_TAG = f"(COALESCE(MODULE, '') = %s AND {_LOGIN})"
+
 _NO_SUCH_VIEW = (1146, 1049)  # 1049: no database named oceanbase
 _SYS = "sys"
 _GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
@@ -47,8 +54,12 @@ _GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class _ProcessList:
     view: str
-    columns: frozenset[str]
+    kinds: dict[str, int]  # of its columns, in upper case, as MySQL's protocol numbers them
     caveats: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return frozenset(self.kinds)
 
 
 def probe(connection: Connection, user: str) -> Dialect | None:
@@ -69,15 +80,19 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     if not tagged:
         caveats.append(f"Sessions of {login} are left out: the bot could not tell its own among them.")
     refused: list[str] = []
-    details = OceanBaseDetails.probe(connection, refused)
+    details = OceanBaseDetails.probe(connection, refused, several_tenants=tenant == _SYS and not seekdb)
     servers = readable(connection, "svr_ip, sql_port, status", _SERVERS, refused)
     if found.view != _LAST_RESORT:  # whose own caveat says it all
         caveats += [_without(view) for view in refused if tenant == _SYS or view not in _OF_SYS]
     return Dialect(
         name=name,
         view=found.view,
-        expressions=_expressions(found.columns) | ({} if tagged else _untagged(tenant, seekdb=seekdb)),
+        expressions=_expressions(found.columns)
+        | ({} if tagged else _untagged(tenant, seekdb=seekdb))
+        | {"server_started": _server_started(connection, found, servers, seekdb=seekdb)}
+        | {"transaction_started": _transaction_started(found, details.transactions)},
         own_values=(MODULE, login) if tagged else (login,),
+        own_tag=_TAG if tagged else _LOGIN,
         protected_users=PROTECTED_USERS,
         transaction_view=details.transactions,
         lock_view=details.locks,
@@ -92,6 +107,9 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         single=seekdb,
         servers_view=servers,
         servers_address=_address("svr_ip", "sql_port"),
+        tenants=details.tenants,
+        # Where TIME has no fractions it is cut, in information_schema.PROCESSLIST of 4.3.5 rounded.
+        request_started_within=0.05 if found.kinds["TIME"] == _DOUBLE else 1.0,
     )
 
 
@@ -102,7 +120,7 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
     closed: list[str] = []
     for view in (_ALL_SERVERS, _ONE_SERVER):
         try:
-            columns = _columns(connection, view)
+            columns = connection.columns(view)
             # The bot's own session must be in it: 4.2.1.1 to 4.2.1.4 have a GV$ view without any row.
             if connection.rows(f"SELECT 1 FROM {view} LIMIT 1"):
                 return _ProcessList(view, columns, () if not reasons or seekdb else (_one_server(reasons[0]),))
@@ -118,14 +136,10 @@ def _process_list(connection: Connection, *, seekdb: bool) -> _ProcessList | Non
     if not connection.rows("SHOW VARIABLES LIKE 'ob_query_timeout'"):
         return None  # not OceanBase
     try:
-        columns = _columns(connection, _LAST_RESORT)
+        columns = connection.columns(_LAST_RESORT)
     except DataSourceError as error:
         raise refused or error from error
     return _ProcessList(_LAST_RESORT, columns, (_last_resort([*closed, *reasons][0]),))
-
-
-def _columns(connection: Connection, view: str) -> frozenset[str]:
-    return frozenset(connection.columns(view))
 
 
 def _one_server(reason: str) -> str:
@@ -186,6 +200,47 @@ def _without(view: str) -> str:
     return f"The bot's login may not read {view}, so {what} (GRANT SELECT ON it)."
 
 
+def _server_started(connection: Connection, found: _ProcessList, servers: str | None, *, seekdb: bool) -> str:
+    """When the server of a row was started, in seconds since the epoch; NULL where nothing says so."""
+    named = {"SVR_IP", "SVR_PORT", "SQL_PORT"} <= found.columns
+    kind = _kind_of_start(connection, servers) if named and servers is not None else None
+    if kind is not None:
+        started = "start_service_time / 1000000" if kind == _BIGINT else "UNIX_TIMESTAMP(start_service_time)"
+        return (
+            f"(SELECT {started} FROM {servers} AS its_server "
+            f"WHERE its_server.svr_ip = {found.view}.SVR_IP AND its_server.svr_port = {found.view}.SVR_PORT)"
+        )
+    up = readable(connection, "host_ip(), mysql_port(), variable_value", (_UPTIME,), [])
+    if up is None or not (named or seekdb):
+        return "NULL"
+    # That of the server that answers, in whole seconds.
+    started = f"UNIX_TIMESTAMP(NOW(6)) - (SELECT variable_value FROM {up} WHERE variable_name = 'Uptime')"
+    return f"CASE WHEN SVR_IP = host_ip() AND SQL_PORT = mysql_port() THEN {started} END" if named else started
+
+
+def _transaction_started(found: _ProcessList, transactions: str | None) -> str:
+    """When an implicit transaction began: that of autocommit with its statement, that of autocommit=0 before it.
+
+    An explicit one outlives its statement in any case. Behind a proxy that makes ids it is not known.
+    """
+    if transactions is None or not {"TRANS_ID", "TRANS_STATE"} <= found.columns:
+        return "NULL"
+    return (
+        f"CASE WHEN TRANS_STATE = 'IMPLICIT_ACTIVE' THEN (SELECT UNIX_TIMESTAMP(MAX(its.active_time)) "
+        f"FROM {transactions} AS its WHERE its.tx_id = {found.view}.TRANS_ID AND its.session_id = {found.view}.ID) END"
+    )
+
+
+def _kind_of_start(connection: Connection, servers: str) -> int | None:
+    """Return the type of START_SERVICE_TIME, a time or microseconds by version; None where there is no such column."""
+    try:
+        return connection.columns(f"(SELECT start_service_time FROM {servers}) AS servers")["START_SERVICE_TIME"]
+    except (ConnectionLostError, DataSourceTimeoutError):
+        raise
+    except DataSourceError:
+        return None
+
+
 def _untagged(tenant: str, *, seekdb: bool) -> dict[str, str]:
     """What differs on ``information_schema.PROCESSLIST``, which has eight columns."""
     if seekdb:
@@ -197,7 +252,7 @@ def _untagged(tenant: str, *, seekdb: bool) -> dict[str, str]:
         **where,
         # No id of the statement: this one tells one text from another, so that what was confirmed is closed.
         "sql_id": "MD5(INFO)",
-        "own": "(ID = connection_id() OR BINARY USER = %s)",
+        "own": f"(ID = connection_id() OR {_LOGIN})",
     }
 
 
@@ -207,6 +262,16 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
 
     proxied = "COALESCE(PROXY_SESSID, 0) <> 0" if "PROXY_SESSID" in columns else "FALSE"
     client = column("USER_CLIENT_IP", "HOST")
+    running, now = "COMMAND <> 'Sleep'", "UNIX_TIMESTAMP(NOW(6))"
+    time, asked, inner = "TIME", "INFO", "NULL"
+    if "TOTAL_TIME" in columns:
+        # Since the request arrived. The server's retries start TIME anew, as each statement of one packet does;
+        # TOTAL_TIME is that of the innermost statement of a routine, where TIME is the whole call's.
+        time = f"CASE WHEN {running} AND TOTAL_TIME > TIME THEN TOTAL_TIME ELSE TIME END"
+    if "TOP_INFO" in columns:
+        # The client's own text while INFO is a statement of the routine that it calls, or empty between two of them.
+        asked = "CASE WHEN LENGTH(TOP_INFO) > 0 THEN TOP_INFO ELSE INFO END"
+        inner = "CASE WHEN LENGTH(TOP_INFO) > 0 AND LENGTH(INFO) > 0 THEN INFO END"
     peer_ip = "REPLACE(REPLACE(SUBSTRING(HOST, 1, LENGTH(HOST) - LOCATE(':', REVERSE(HOST))), '[', ''), ']', '')"
     return {
         # SQL_PORT is the port that clients can use; SVR_PORT would be the servers' own RPC.
@@ -221,29 +286,31 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         # The text 'NULL' stands where no database is selected (all versions).
         "database_name": "NULLIF(DB, 'NULL')",
         "command": "COMMAND",
-        "time": "TIME",
+        "time": time,
         "total_time": column("TOTAL_TIME", "TIME"),
         "state": "STATE",
-        "sql_text": "INFO",
-        "sql_length": "CHAR_LENGTH(INFO)",
+        "sql_text": asked,
+        "sql_length": f"CHAR_LENGTH({asked})",
         "sql_id": column("SQL_ID"),
         "trace_id": column("TRACE_ID"),
-        "transaction_id": column("TRANS_ID"),
+        # The kernel keeps a number ready for the next transaction, as in a routine between two statements.
+        "transaction_id": "CASE WHEN TRANS_STATE <> '' THEN TRANS_ID END"
+        if "TRANS_STATE" in columns
+        else column("TRANS_ID"),
         "transaction_state": column("TRANS_STATE"),
         "proxy": f"CASE WHEN {proxied} THEN {peer_ip} END",
         "proxy_session_id": column("PROXY_SESSID"),
         "master_session_id": column("MASTER_SESSID"),
         "retry_info": column("RETRY_INFO", "0"),
         "module": column("MODULE"),
-        # Anybody can call himself session-bot: the tag counts only on the bot's own user.
-        "own": "(ID = connection_id() OR (COALESCE(" + column("MODULE", "''") + ", '') = %s AND BINARY USER = %s))",
+        "own": f"(ID = connection_id() OR {_TAG})",
         "retry_count": column("RETRY_CNT", "0"),
         "memory": column("MEMORY_USAGE"),
         "action": column("ACTION"),
         "client_info": column("CLIENT_INFO"),
-        "inner_sql": "NULL",
+        "inner_sql": inner,
         "request_id": column("TRACE_ID"),
-        "request_started": "NULL",
+        "request_started": f"CASE WHEN {running} THEN {now} - ({time}) END",
         "transaction_started": "NULL",
         "server_started": "NULL",
         "definer": "NULL",

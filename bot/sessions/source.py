@@ -12,10 +12,10 @@ from typing import TypeVar
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
 from bot.sessions import deadlocks, kinds, states, statistics, variables
 from bot.sessions.console import Console
-from bot.sessions.database import Connection, Pool, PoolUse, Visited, try_login
+from bot.sessions.database import Connection, OwnSession, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import SessionDetails
-from bot.sessions.dialect import Dialect
+from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.health import SourceHealth
 from bot.sessions.model import Session, SessionFilter, SessionPage, SessionQuery
@@ -271,7 +271,17 @@ class DataSource:
         if anew or self._dialect is None or (partial and monotonic() - self._probed_at >= PROBE_EVERY):
             self._dialect = kinds.probe(self.options.kind, connection, self.name, self._endpoint.user)
             self._probed_at = monotonic()
-        return self._dialect
+        return self._knowing_own(connection, self._dialect)
+
+    def _knowing_own(self, connection: Connection, dialect: Dialect) -> Dialect:
+        """Look up, once for each connection, as what it is listed: a proxy may lose the tag that tells it."""
+
+        def look() -> tuple[OwnSession, ...]:
+            itself = dialect.itself()
+            return own_sessions(connection.rows(itself.sql, itself.values), self._endpoint.user)
+
+        itself = self._pool.remember(connection, look)
+        return dialect.knowing(self._pool.own(), itself=bool(itself))
 
 
 def _narrow(one: Tenants, other: Tenants) -> Tenants:

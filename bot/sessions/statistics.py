@@ -31,7 +31,10 @@ class Grouping(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The sessions that have something in common. Times are seconds in the current state; '' is none."""
+    """The sessions that have something in common. '' is none.
+
+    Times are seconds: since the request arrived, of idle sessions since when they are idle.
+    """
 
     name: str
     active: int
@@ -39,7 +42,8 @@ class Group:
     shortest: float
     average: float
     longest: float
-    sql: str | None  # the statement of one of them, for groups by SQL ID
+    sql: str | None  # what has that SQL ID, for groups by it: in a routine its statement, not the call
+    in_routines: int = 0  # for groups by SQL ID: how many run it in a routine, so that their times are the calls'
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,10 @@ def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter
 def groups(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Statement:
     """Count by group, those with the most ACTIVE sessions first."""
     where, values = dialect.where(scope, filter_)
-    state, time, sql = (dialect.expressions[name] for name in ("state", "time", "sql_text"))
-    text = f"MIN(LEFT({sql}, {LIST_SQL_CHARACTERS}))" if by is Grouping.SQL_ID else "NULL"
+    state, time, sql, inner = (dialect.expressions[name] for name in ("state", "time", "sql_text", "inner_sql"))
+    text = "NULL, 0"
+    if by is Grouping.SQL_ID:
+        text = f"MIN(LEFT(COALESCE({inner}, {sql}), {LIST_SQL_CHARACTERS})), COUNT({inner})"
     name = _name(dialect, by)
     return Statement(
         f"SELECT MIN({name}), SUM({state} = 'ACTIVE') AS active, COUNT(*) AS total, MIN({time}), AVG({time}), "
@@ -105,10 +111,10 @@ def groups(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter
 
 def to_group(row: Sequence[object]) -> Group:
     """Turn a row of ``groups`` into a group."""
-    name, active, total, shortest, average, longest, sql = row
+    name, active, total, shortest, average, longest, sql, in_routines = row
     return Group(
         str(name or ""), int(str(active)), int(str(total)), float(str(shortest or 0)), float(str(average or 0)),
-        float(str(longest or 0)), str(sql) if sql else None,
+        float(str(longest or 0)), str(sql) if sql else None, int(str(in_routines)),
     )  # fmt: skip
 
 

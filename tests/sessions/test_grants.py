@@ -97,7 +97,7 @@ def works(prod: DataSource, scene: Scene) -> set[str]:
             "list": waiter.trace_id and holder.transaction_id and waiter.sql_id,
             "lock holder": of_waiter.holders,
             "transaction": of_holder.transaction_age is not None,
-            "rollback seen": holder.transaction_id and still_open(prod, holder),
+            "rollback seen": still_open(prod, holder),
             "plan": of_waiter.plan_id,
             "deadlocks": has_deadlocks(prod),
         }.items()
@@ -105,9 +105,9 @@ def works(prod: DataSource, scene: Scene) -> set[str]:
     }
 
 
-def still_open(prod: DataSource, session: Session) -> bool | None:
+def still_open(prod: DataSource, holder: Session) -> bool | None:
     with prod.console() as console:
-        return console.transaction_open(session)
+        return console.transaction_open(holder)
 
 
 ALL = {"list", "lock holder", "transaction", "rollback seen", "plan", "deadlocks"}

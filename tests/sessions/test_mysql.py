@@ -37,7 +37,6 @@ from bot.sessions.model import (
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
 from tests.patience import PATIENCE
-from tests.sessions.examples import EXAMPLE
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.stage import Statement, session_id
 
@@ -194,6 +193,7 @@ def test_an_open_transaction_is_seen_and_is_gone_after_the_close(mariadb: Embedd
             both = listed(maria, flags=frozenset({Flag.IN_TRANSACTION}))
             assert {session.id for session in both} == {session_id(holder), waiter.id}
             with maria.console() as console:
+                assert session.transaction_id is not None
                 assert console.transaction_open(session)
                 console.kill(session, Mode.SESSION)
                 until(lambda: not console.transaction_open(session))
@@ -226,7 +226,8 @@ def test_a_login_without_process_is_told_what_it_cannot_see(mariadb: EmbeddedMar
         assert (page.total, maria.find(session_id(client), None)) == (0, [])
         assert any("GRANT PROCESS" in caveat for caveat in page.caveats)
         with maria.console() as console:
-            assert console.transaction_open(replace(EXAMPLE, transaction_id=1)) is None
+            in_one = replace(one(maria_source(), session_id(client)), transaction_id=1)
+            assert console.transaction_open(in_one) is None
             seen = replace(one(maria_source(), session_id(client)), trace_id=None)
             with pytest.raises((NotSessionOwnerError, UnknownSessionError)):
                 console.kill(seen, Mode.SESSION)

@@ -59,6 +59,7 @@ def test_a_transaction_counts_as_open_until_it_has_ended(database: EmbeddedOcean
         assert not console.transaction_open(replace(session, transaction_id=session.transaction_id + 1_000_000))
         client.rollback()
         assert not console.transaction_open(session)
+        assert console.transaction_open(replace(session, transaction_id=None)) is None
 
 
 def test_own_sessions_are_left_out_of_lists_and_marked_when_found(source: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from bot.demo.slack.rules import check_message
 from bot.sessions.statistics import ROWS, Group, Grouping, Statistics
 from bot.slack.arguments import parse
 from bot.slack.views.statistics import statistics
+from tests.slack_text import text_of
 
 
 def found(by: Grouping, *names: str, typed: str = "") -> Statistics:
@@ -39,6 +41,14 @@ def test_the_chart_shows_active_and_other_sessions_under_labels_that_are_told_ap
     assert labels[2] == "-"
     assert [series["name"] for series in chart["chart"]["series"]] == ["Active", "Other"]
     assert [point["value"] for point in chart["chart"]["series"][1]["data"]] == [999_997] * 3
+
+
+def test_that_the_times_of_a_statement_in_a_routine_are_the_calls_is_said_where_there_is_one() -> None:
+    plain = found(Grouping.SQL_ID, "A1", "B2")
+    called = replace(plain, groups=(plain.groups[0], replace(plain.groups[1], in_routines=1)))
+    for one, said in ((plain, False), (called, True)):
+        text = text_of({"blocks": statistics(one, (), full_sql=False).payload()})
+        assert ("for a statement in a routine the times are the whole call's" in text) is said
 
 
 def test_without_a_group_there_is_neither_table_nor_chart() -> None:

@@ -41,6 +41,7 @@ WORST = replace(
     EXAMPLE, user=HOSTILE, database=HOSTILE * 3, origin=HOSTILE, peer=HOSTILE, tenant=HOSTILE, state=HOSTILE,
     command=HOSTILE, server=HOSTILE[:60], transaction_state=HOSTILE, proxy=HOSTILE, sql_id=HOSTILE, trace_id=HOSTILE,
     sql=f"SELECT '{HOSTILE}', {HOSTILE} FROM t IDENTIFIED BY '{PASSWORD}' " + "x" * 70_000,
+    inner_sql=f"SELECT '{HOSTILE}', {HOSTILE} FROM t IDENTIFIED BY '{PASSWORD}' " + "y" * 70_000,
 )  # fmt: skip
 
 
@@ -133,6 +134,7 @@ sessions = st.builds(
     replace, st.just(EXAMPLE), user=names, database=st.none() | names, origin=names, tenant=st.none() | names,
     server=st.none() | names, state=names, command=names, proxy=st.none() | names, sql=st.none() | names,
     transaction_state=st.none() | names, time=st.floats(0, 1e9), retry_info=st.sampled_from([0, -6005]),
+    inner_sql=st.none() | names,
 )  # fmt: skip
 
 
@@ -171,6 +173,7 @@ def test_the_modal_keeps_what_slack_takes_and_says_what_is_left_out() -> None:
     long = sql_view(replace(EXAMPLE, sql="\x01" * 65_000))
     assert "of 390,000 characters. Slack refused the file" in text_of(long)
     assert "cuts a statement at 65,535" in text_of(sql_view(replace(EXAMPLE, sql="x" * 65_535)))
+    assert "cuts a statement at 65,535" in text_of(sql_view(replace(EXAMPLE, inner_sql="x" * 65_535)))
     check_view(sql_modal.loading(EXAMPLE.id))
     check_view(sql_modal.problem(EXAMPLE.id, HOSTILE))
 

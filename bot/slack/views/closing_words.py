@@ -202,7 +202,7 @@ def _queries_meaning(sessions: list[Session]) -> str:
 
 
 def _keeps_transaction(session: Session) -> bool:
-    return session.in_transaction and session.transaction_state != "IMPLICIT_ACTIVE"
+    return session.lasting_transaction
 
 
 def _number(count: int, one: str, many: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import slackblocks as kit
 
+from bot.sessions.model import Session
 from bot.sessions.statement import cut
 from bot.slack.text import visible
 
@@ -126,6 +127,11 @@ def caveats(sentences: Sequence[str]) -> list[kit.PlainText]:
 def moment(at: datetime, style: str = "{time_secs}") -> str:
     """A time as mrkdwn, in each reader's own zone, UTC where that does not work."""
     return f"<!date^{int(at.timestamp())}^{style}|{at:%H:%M:%S} UTC>"
+
+
+def sql_id_label(session: Session) -> str:
+    """Say whose the SQL ID is: in a routine the server has that of the innermost statement only."""
+    return "SQL ID" if session.inner_sql is None else "SQL ID of its current statement"
 
 
 def seconds(value: float) -> str:

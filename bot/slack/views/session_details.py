@@ -74,16 +74,16 @@ def several(found: Sequence[Session]) -> Message:
 
 def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, str]]]:
     rows = [
-        [("Status", _status(session)), ("Execution Time", parts.seconds(session.time))],
+        [("Status", _status(session)), ("Execution Time", _execution_time(session))],
         [("User", session.user or "-"), ("Source", session.origin or "-")],
         [("Tenant", session.tenant or "-"), ("Database Name", session.database or "-")],
-        [("Command", session.command or "-"), ("Total Time", _total(session))],
+        [("Command", session.command or "-")],
         [("Transaction", _transaction(session, details))],
     ]
     if session.retry_count:
         rows.append([("Retries", _retries(session))])
     more: list[list[tuple[str, object]]] = [
-        [("SQL ID", session.sql_id), ("Trace ID", session.trace_id)],
+        [(parts.sql_id_label(session), session.sql_id), ("Trace ID", session.trace_id)],
         [("Plan ID", details.plan_id), ("Memory", _bytes(session.memory))],
         [("observer", session.observer), ("OBProxy", session.proxy)],
         [("Proxy Session ID", session.proxy_session_id), ("Master Session ID", session.master_session_id)],
@@ -108,11 +108,9 @@ def _status(session: Session) -> str:
     return f"{session.state}, idle for {parts.seconds(session.time)}"
 
 
-def _total(session: Session) -> str:
-    if not session.running:
-        return "-"
-    retried = ", retries included" if session.retry_count else ""
-    return parts.seconds(max(session.total_time, session.time)) + retried
+def _execution_time(session: Session) -> str:
+    retried = ", retries included" if session.running and session.retry_count else ""
+    return parts.seconds(session.time) + retried
 
 
 def _transaction(session: Session, details: SessionDetails) -> str:
@@ -149,28 +147,40 @@ def _locks(details: SessionDetails) -> list[parts.Line]:
 
 
 def _holder(holder: LockHolder) -> parts.Line:
-    session = holder.session
     age = (
         "" if holder.transaction_age is None else f", its transaction open for {parts.seconds(holder.transaction_age)}"
     )
+    held = [
+        parts.bold("Waits for a row lock"),
+        parts.plain(f" for {parts.seconds(holder.waited)}, held by "),
+    ]
+    if holder.id is None:
+        return [*held, parts.plain(f"a session that this server does not name{age}")]
+    session = holder.session
     if session is None:
         who = "not in the process list: it has just ended, or it is the database's own"
     else:
         doing = "running" if session.running else "idle"
         of = f"{parts.name(session.user)} from {parts.name(session.origin)}"
         who = f"{of}, {doing} for {parts.seconds(session.time)}{age}"
-    return [
-        parts.bold("Waits for a row lock"),
-        parts.plain(f" for {parts.seconds(holder.waited)}, held by session "),
-        parts.code(str(holder.id)),
-        parts.plain(f" ({who})"),
-    ]
+    return [*held, parts.plain("session "), parts.code(str(holder.id)), parts.plain(f" ({who})")]
 
 
 def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
     if not session.sql:
         return [parts.lines([parts.bold("SQL"), parts.plain(" -")])]
-    text = without_passwords(session.sql) if full_sql else digest(session.sql, _SQL_CHARACTERS)
+    blocks = _text(session.sql, full_sql=full_sql)
+    if session.inner_sql:
+        since = parts.plain(f", for {parts.seconds(session.total_time)}:")
+        blocks += [
+            parts.lines([parts.bold("Its current statement"), since]),
+            *_text(session.inner_sql, full_sql=full_sql),
+        ]
+    return blocks
+
+
+def _text(sql: str, *, full_sql: bool) -> list[kit.Block]:
+    text = without_passwords(sql) if full_sql else digest(sql, _SQL_CHARACTERS)
     return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)
 
 

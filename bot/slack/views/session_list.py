@@ -101,8 +101,8 @@ def _totals(page: SessionPage) -> str:
 
 
 def _waiters(page: SessionPage) -> list[str]:
-    """Say what the columns do not: a wait for a row lock restarts Execution Time with each of the server's retries."""
-    waits = [session.total_time for session in page.sessions if session.waits_for_lock]
+    """Say what the columns do not: how many wait for a row lock, and for how long at most."""
+    waits = [session.time for session in page.sessions if session.waits_for_lock]
     if not waits:
         return []
     longest = parts.seconds(max(waits))

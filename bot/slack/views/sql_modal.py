@@ -17,6 +17,7 @@ from bot.slack.views import parts
 _KERNEL_CUT = 65_535
 # Slack refuses a view of more than about 250 kB (SLACK.md 2.2), escapes counted.
 _MODAL_BYTES = 200_000
+_INNER = "\n-- Its current statement, for {}:"
 _FILE = "The whole statement was sent to you as a file, by direct message."
 _NO_FILE = (
     "Slack refused the file with the whole statement. Whoever runs this bot: it needs the scopes files:write and "
@@ -44,8 +45,14 @@ class SqlText:
 
     @classmethod
     def of(cls, session: Session, *, literals: bool) -> SqlText:
-        """Lay the statement out, its literals shown or each as ``?``."""
-        text = visible(formatted(session.sql or "", literals=literals), lines=True)
+        """Lay the statement out, in a routine also the one that runs there; literals shown or each as ``?``."""
+        texts = [formatted(session.sql or "", literals=literals)]
+        if session.inner_sql:
+            texts += [
+                _INNER.format(parts.seconds(session.total_time)),
+                formatted(session.inner_sql, literals=literals),
+            ]
+        text = visible("\n".join(texts), lines=True)
         shown = text
         while len(json.dumps(shown)) > _MODAL_BYTES:
             shown = shown[: len(shown) * 9 // 10]
@@ -71,10 +78,15 @@ def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dic
             f"Slack takes no longer text here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
         )
         notes.append(rest + (_FILE if file_sent else _NO_FILE))
-    if _KERNEL_CUT - 3 <= len(session.sql.encode("utf-8", "replace")) <= _KERNEL_CUT:  # MySQL and MariaDB do not cut
+    if any(_is_cut(text) for text in (session.sql, session.inner_sql or "")):
         notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")
     blocks = [*parts.preformatted(sql.shown, sql=True), *(parts.context(note) for note in notes)]
     return _modal(session.id, [*blocks, kit.DividerBlock(), _facts(session)])
+
+
+def _is_cut(sql: str) -> bool:
+    """Whether a text is as long as OceanBase makes one that is longer; MySQL and MariaDB do not cut."""
+    return _KERNEL_CUT - 3 <= len(sql.encode("utf-8", "replace")) <= _KERNEL_CUT
 
 
 def _facts(session: Session) -> kit.Block:
@@ -87,7 +99,7 @@ def _facts(session: Session) -> kit.Block:
         ("OBProxy", session.proxy or "-"),
         ("Status", f"{session.state}, {session.command}, {parts.seconds(session.time)}"),
         ("Transaction", session.transaction_state or ("none" if session.transaction_known else "not known")),
-        ("SQL ID", session.sql_id or "-"),
+        (parts.sql_id_label(session), session.sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),
     )
     return parts.lines(*(parts.facts([fact]) for fact in facts))

@@ -75,7 +75,10 @@ def _numbers(found: Statistics) -> list[tuple[str, str]]:
 
 def _footer(found: Statistics) -> str:
     shown = f"{len(found.groups):,} shown of {found.names:,}, the most active first · " if found.names else ""
-    return f"{shown}as of {parts.moment(found.as_of)}"
+    calls = ""
+    if any(group.in_routines for group in found.groups):
+        calls = " · for a statement in a routine the times are the whole call's"
+    return f"{shown}as of {parts.moment(found.as_of)}{calls}"
 
 
 def _rows(found: Statistics, *, full_sql: bool) -> tuple[list[str], list[list[str]]]:
