@@ -28,10 +28,6 @@ INSERT INTO shop.stock VALUES (1, 100), (2, 100);
 CREATE TABLE oceanbase.placement (
   id BIGINT UNSIGNED, svr_ip VARCHAR(46), sql_port INT, host VARCHAR(64), proxy_sessid BIGINT UNSIGNED,
   client_ip VARCHAR(46), client_port INT, trans_id BIGINT UNSIGNED);
-CREATE TABLE oceanbase.transactions (tx_id BIGINT, session_id BIGINT UNSIGNED, svr_ip VARCHAR(46), state VARCHAR(32));
-CREATE SQL SECURITY INVOKER VIEW oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` AS
-SELECT 1002 AS tenant_id, t.svr_ip, 2882 AS svr_port, t.session_id, t.tx_id, t.state, NOW(6) AS active_time
-FROM oceanbase.transactions t WHERE EXISTS (SELECT 1 FROM information_schema.PROCESSLIST p WHERE p.ID = t.session_id);
 CREATE TABLE oceanbase.DBA_OB_SERVERS (
   SVR_IP VARCHAR(46), SVR_PORT INT, ID INT, ZONE VARCHAR(32), SQL_PORT INT, STATUS VARCHAR(16),
   START_SERVICE_TIME DATETIME(6) INVISIBLE DEFAULT '2026-11-01 06:00:00');
@@ -79,6 +75,13 @@ SELECT * FROM (SELECT * FROM oceanbase.real_sessions UNION ALL SELECT * FROM oce
 WHERE SUBSTRING_INDEX(SUBSTRING_INDEX(USER(), '@', 2), '@', -1) IN ('sys', TENANT)
 """
 
+_TRANSACTIONS = """
+CREATE TABLE oceanbase.transactions (tx_id BIGINT, session_id BIGINT UNSIGNED, svr_ip VARCHAR(46), state VARCHAR(32));
+CREATE SQL SECURITY INVOKER VIEW oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` AS
+SELECT 1002 AS tenant_id, t.svr_ip, 2882 AS svr_port, t.session_id, t.tx_id, t.state, NOW(6) AS active_time
+FROM oceanbase.transactions t WHERE EXISTS (SELECT 1 FROM information_schema.PROCESSLIST p WHERE p.ID = t.session_id)
+"""
+
 
 class Cluster:
     """The stand-in for as long as the `with` block; the MariaDB is clean afterwards.
@@ -87,7 +90,8 @@ class Cluster:
     without `tagged` its sessions do not show the tag by which it knows them.
     """
 
-    def __init__(self, database: EmbeddedMariaDB, *, tagged: bool = True) -> None:
+    def __init__(self, database: EmbeddedMariaDB, *, tagged: bool = True, transactions: bool = False) -> None:
+        self._transactions = transactions  # whether there is a view of them
         self.database = database
         self._tagged = BOT if tagged else ""
         self._users: set[str] = set()
@@ -95,6 +99,8 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self.run(*_SET_UP.format(port=self.database.port, bot=self._tagged).split(";\n"))
+        if self._transactions:
+            self.run(*_TRANSACTIONS.split(";\n"))
         self.user(BOT, "PROCESS", "CONNECTION ADMIN")
         return self
 
@@ -197,7 +203,8 @@ class Cluster:
         with self.database.connect() as admin, admin.cursor() as cursor:
             while ids and cursor.execute("SELECT id FROM information_schema.PROCESSLIST WHERE id IN %s", (ids,)):
                 assert time.monotonic() < deadline, "the server keeps sessions whose clients are gone"
-        self.run(*(f"DELETE FROM oceanbase.{table}" for table in ("placement", "extra_sessions", "transactions")))
+        dressed = ("placement", "extra_sessions", *(("transactions",) if self._transactions else ()))
+        self.run(*(f"DELETE FROM oceanbase.{table}" for table in dressed))
         self.run(
             "UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'", "DELETE FROM oceanbase.DBA_OB_SERVERS WHERE ID > 1"
         )

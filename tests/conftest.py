@@ -60,11 +60,11 @@ USING_MARIADB = (
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
     "test_benchmarks.py", "closing/test_store_elsewhere.py", "sessions/test_several_tenants.py",
-    "sessions/test_own_sessions.py",
+    "sessions/test_own_sessions.py", "sessions/test_server_started.py",
 )  # fmt: skip
 USING_RESTARTABLE = (
     "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",
-    "demo/test_workload.py", "sessions/test_server_started.py",
+    "demo/test_workload.py",
 )  # fmt: skip
 
 

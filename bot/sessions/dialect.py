@@ -274,10 +274,12 @@ class Dialect:
         """Select server session and address of a session's transaction; None where the server cannot say."""
         if self.transaction_view is None or not self.cluster or session.transaction_id is None:
             return None
-        which = f"{self.transaction_column} = %s"
-        return Statement(
-            f"SELECT session_id, svr_ip FROM {self.transaction_view} WHERE {which}", (session.transaction_id,)
-        )
+        if self.tenants.several and self.tenants.view is None:
+            return None  # each tenant counts by itself: another's transaction may have that number
+        whose, more = self.tenants.narrowed(session.tenant, "session_id", None)
+        which = f"{self.transaction_column} = %s{whose}"
+        sql = f"SELECT session_id, svr_ip FROM {self.transaction_view} WHERE {which}"
+        return Statement(sql, (session.transaction_id, *more))
 
     def absent_servers(self) -> Statement | None:
         """Select address, port and status of the servers that do not serve; None on a single server."""

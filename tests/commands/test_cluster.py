@@ -40,7 +40,7 @@ def standing(
 ) -> Iterator[tuple[Cluster, MariaDBStage, Odp]]:
     folder = tmp_path_factory.mktemp("bot")
     with (
-        Cluster(mariadb) as cluster,
+        Cluster(mariadb, transactions=True) as cluster,
         Odp(mariadb.host, mariadb.port) as odp,
         SlackSandbox(commands=COMMANDS) as slack,
         RunningBot(

@@ -57,7 +57,7 @@ def user(database: EmbeddedOceanBase) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def standing(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
     """Give the stand-in cluster for all tests of a file."""
-    with Cluster(mariadb) as cluster:
+    with Cluster(mariadb, transactions=True) as cluster:
         yield cluster
 
 

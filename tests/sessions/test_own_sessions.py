@@ -113,5 +113,5 @@ def test_a_connection_of_the_bot_through_a_proxy_is_its_own_on_every_server_it_i
     with prod.console():
         assert list(listed(prod)) == [("10.0.0.3:2881", number)]
         assert [one.own for one in sorted(prod.find(number, None), key=lambda one: one.server or "")] == [
-            True, True, False,
+            True, False,  # the bot's, on its two servers, and the other client's
         ]  # fmt: skip

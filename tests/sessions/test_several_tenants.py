@@ -24,8 +24,9 @@ from tests.slack_text import text_of
 from tests.stage import APP_PASSWORD
 
 VIEWS = """
-CREATE TABLE oceanbase.DBA_OB_TENANTS (TENANT_ID BIGINT, TENANT_NAME VARCHAR(128));
-INSERT INTO oceanbase.DBA_OB_TENANTS VALUES (1, 'sys'), (1002, 'shop'), (1004, 'Shop'), (1006, 'billing');
+DELETE FROM oceanbase.DBA_OB_TENANTS;
+INSERT INTO oceanbase.DBA_OB_TENANTS (TENANT_ID, TENANT_NAME)
+VALUES (1, 'sys'), (1002, 'shop'), (1004, 'Shop'), (1006, 'billing');
 CREATE TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` (
   TENANT_ID BIGINT, SESSION_ID BIGINT, TX_ID BIGINT, ACTIVE_TIME TIMESTAMP(6));
 CREATE TABLE oceanbase.`GV$OB_LOCKS` (
