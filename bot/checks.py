@@ -104,10 +104,20 @@ def _record(loaded: Loaded) -> list[Report]:
         store = Store(loaded.settings.store.url.get_secret_value())
         try:
             with store.reading() as connection:
-                problems = record.problems(connection)
+                rows = record.whole(connection)
         finally:
             store.close()
     except StoreError:
         return []  # told with the store itself
-    wrong: list[Report] = [(False, f"store: {problem} since it was written") for problem in problems]
-    return wrong or [(True, "store: no record was changed or removed since it was written")]
+    wrong: list[Report] = [(False, f"store: {problem} since it was written") for problem in record.problems(rows)]
+    return wrong or [
+        (True, f"store: no record was changed or removed since it was written{_without(record.let_go(rows))}")
+    ]
+
+
+def _without(told: record.LetGo | None) -> str:
+    """Say what is not there because it was let go, for whoever knows whether that was meant."""
+    if told is None:
+        return ""
+    by = ", at the word of a store of an older version" if told.by_older_version else ""
+    return f"; those up to number {told.last} were let go, on record since {told.at:%Y-%m-%d %H:%M} UTC{by}"

@@ -41,7 +41,7 @@ class StoreDatabase:
     def create(self) -> None:
         """Make the tables, and what an older store lacks of them; safe where two replicas start at once."""
         try:
-            tables.create(self._engine)
+            tables.create(self._engine, record.acknowledge)
         except SQLAlchemyError as error:
             raise _failed(error) from error
 

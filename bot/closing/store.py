@@ -287,10 +287,7 @@ class Store(StoreDatabase):
         with self.writing() as connection:
             connection.execute(_targets.delete().where(_targets.c.request_id.in_(sa.select(_requests.c.id).where(old))))
             connection.execute(_requests.delete().where(old))
-            gone = record.forget(connection, before)
-            if gone:
-                record.append(connection, now, "forget", {"records": gone, "before": before.isoformat()})
-        return gone
+            return record.forget(connection, before, now)
 
 
 def _open(request: ClosingRequest) -> sa.ColumnElement[bool]:

@@ -116,7 +116,7 @@ def events(store: Store, request: ClosingRequest | None = None) -> list[str]:
 
 def problems(store: Store) -> list[str]:
     with store.reading() as connection:
-        return record.problems(connection)
+        return record.problems(record.whole(connection))
 
 
 def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, Store]) -> None:
