@@ -109,10 +109,17 @@ def _record(loaded: Loaded) -> list[Report]:
             store.close()
     except StoreError:
         return []  # told with the store itself
-    wrong: list[Report] = [(False, f"store: {problem} since it was written") for problem in record.problems(rows)]
-    return wrong or [
-        (True, f"store: no record was changed or removed since it was written{_without(record.let_go(rows))}")
-    ]
+    reports: list[Report] = [(False, f"store: {problem} since it was written") for problem in record.problems(rows)]
+    if not reports:
+        without = _without(record.let_go(rows))
+        reports.append((True, f"store: no record was changed or removed since it was written{without}"))
+    return reports if store.drops_frozen else [*reports, (False, f"store: {_HOLDS}")]
+
+
+_HOLDS = (
+    "its server knows none of ob_trx_timeout, idle_transaction_timeout and wait_timeout, so while a replica hangs in "
+    "the middle of a write nobody could close anything; run one replica only, or take another server for the store"
+)
 
 
 def _without(told: record.LetGo | None) -> str:

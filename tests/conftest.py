@@ -56,6 +56,7 @@ USING_MARIADB = (
     "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
     "test_benchmarks.py", "closing/test_store_elsewhere.py", "closing/test_letting_go.py",
+    "closing/test_frozen_replica.py",
 )  # fmt: skip
 USING_RESTARTABLE = (
     "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",
