@@ -63,8 +63,8 @@ def lock(connection: sa.Connection) -> None:
 def append(
     connection: sa.Connection, at: datetime, event: str, details: Mapping[str, Any], *,
     person: Person | None = None, channel: str | None = None, source: str | None = None, request_id: str | None = None,
-) -> None:  # fmt: skip
-    """Write one act. The caller holds the ``lock``."""
+) -> int:  # fmt: skip
+    """Write one act and return its number. The caller holds the ``lock``."""
     count, before = newest(connection)
     row = {
         "id": count + 1,
@@ -80,6 +80,13 @@ def append(
     chained = _hash(before, row)
     connection.execute(_audit.insert().values(**row, hash=chained))
     connection.execute(_head.update().values(count=row["id"], hash=chained))
+    return count + 1
+
+
+def entry(connection: sa.Connection, number: int) -> Entry | None:
+    """Read the act of that number; None where there is none, or none any more."""
+    row = connection.execute(sa.select(_audit).where(_audit.c.id == number)).mappings().first()
+    return None if row is None else _to_entry(row)
 
 
 def entries(

@@ -39,7 +39,7 @@ def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequenc
             kit.PlainText(
                 f"{len(shown)} shown of {len(told):,} {start}, the newest first. Times are UTC.", emoji=False
             ),
-            kit.PlainText(cut(visible(question), 300), emoji=False),
+            kit.PlainText(cut(visible(question), 300).strip() or "-", emoji=False),
         )
     )
     below = _reviews(reviews)
@@ -126,6 +126,7 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], Told], str]] = {
     "refused": lambda details, _told: f"pressed and was refused: {details.get('why')}",
     "break glass": lambda details, _told: f"used break-glass, because: {details.get('reason')}",
     "review": lambda _details, told: f"reviewed the close of {_ids(told)}",
+    "call for budget": lambda _details, told: f"called for a larger budget of {told.entry.source}",
     "extend budget": lambda details, told: f"extended the budget of {told.entry.source} by {details.get('closes')}",
     "forget": lambda details, _told: f"let go of {details.get('records')} records{_up_to(details)}",
     "view sql": lambda details, told: f"looked at the whole SQL of {details.get('id')} on {told.entry.source}",
