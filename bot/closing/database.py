@@ -22,8 +22,8 @@ from bot.errors import StoreError
 DROPPED_AFTER = 8
 # What a server is told, the first of these that it knows: OceanBase takes variables of others as well and does nothing
 # about them. Its own counts from the start of the transaction, since `ob_trx_idle_timeout` leaves many idle ones alone
-# for minutes (the same); MariaDB's counts while the client is silent. The last one, which every MySQL
-# knows, drops idle connections that hold nothing as well: the pool tries each before it gives it out.
+# for minutes (the same); MariaDB's counts while the client is silent. The last one, which every MySQL knows, drops idle
+# connections that hold nothing as well: the pool tries each before it gives it out.
 _DROPPING: tuple[str, ...] = ("ob_trx_timeout = {0}000000", "idle_transaction_timeout = {0}", "wait_timeout = {0}")
 # How long a server lets somebody wait for the lock. It must be over before the lock is dropped: else it would be given
 # to the next writer of the very replica that is frozen. And before `read_timeout`, else the wait goes on unseen.
@@ -140,7 +140,7 @@ def _failed(error: SQLAlchemyError) -> StoreError:
     if _is_held(error):
         return StoreError(
             "Somebody else, perhaps a replica that hangs, is writing to the store of requests and records and does not "
-            "finish. Nothing is closed without a record. Try again in half a minute."
+            "finish. Nothing is closed without a record. Give it half a minute, then try again."
         )
     return StoreError(
         f"The store of requests and records does not answer ({type(error).__name__}). "

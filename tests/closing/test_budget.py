@@ -16,8 +16,10 @@ from bot.closing import budget
 from bot.closing.budget import Extension
 from bot.closing.model import Budget, ClosingRequest, Finding, Outcome, State
 from bot.closing.store import Store
+from bot.configured import closing_rules
 from bot.errors import BudgetError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
+from bot.settings import Settings
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, GUS, Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.stage import session_id
@@ -158,6 +160,16 @@ def test_who_may_approve_for_every_tenant_that_the_bot_sees_there_extends_it(
     with contextlib.nullcontext() if may else pytest.raises(NotAllowedError):
         desk.consent.extend_budget(message, DORA, CHANNEL)
     assert allowed(desk) == (6 if may else 3)
+
+
+def test_the_tenants_that_a_budget_is_for_are_those_that_the_configuration_names() -> None:
+    source = {"host": "127.0.0.1", "user": "root@sys"}
+    settings = Settings.model_validate({
+        "data_sources": {"whole": source, "part": source | {"tenants": ["sys", "shop"]}},
+        "access": [{"who": ["U01ALICE"], "may": ["view"]}],
+    })  # fmt: skip
+    rules = closing_rules(settings)
+    assert (rules.of("whole").tenants, rules.of("part").tenants) == (None, frozenset({"sys", "shop"}))
 
 
 def test_who_may_extend_it_is_named_with_the_call(desk: Desk) -> None:

@@ -244,7 +244,7 @@ def test_a_press_that_does_not_get_the_lock_in_time_says_why_and_can_be_pressed_
     monkeypatch.setattr(database, "_LOCK_TRIES", 1)
     with opened(shared) as store:
         request = added(store)
-        with holding(shared), pytest.raises(StoreError, match=r"perhaps a replica that hangs.*Try again in half a min"):
+        with holding(shared), pytest.raises(StoreError, match=r"perhaps a replica that hangs.*Give it half a minute"):
             store.claim(request, ALICE, Mode.SESSION, now())
         assert store.get(request.id) == request
         closed(store, request)

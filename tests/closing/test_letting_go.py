@@ -190,6 +190,18 @@ def test_details_that_are_no_details_any_more_are_told_and_stop_no_check(kept: K
     assert problems(store) == ["records 1 to 3 are missing", "record 6 was changed"]
 
 
+def test_a_record_of_letting_go_that_is_not_of_the_chain_is_told_itself(kept: Kept) -> None:
+    store = kept.start()
+    acts(store, 4, DAY)
+    kept.remove_up_to(2)
+    with store.reading() as connection:
+        forged = json.dumps({"last": 2, "in_all": 2, "hash": record.entries(connection)[0].hash})
+    row = "INSERT INTO audit (id, at, event, details, hash) VALUES (5, 1, 'forget', :details, 'forged')"
+    kept.change(row, "UPDATE audit_head SET count = 5, hash = 'forged'", details=forged)
+    assert "record 5 was changed" in problems(store)
+    assert "record 5 was changed" in problems(kept.start())
+
+
 def test_the_newest_record_of_letting_go_takes_the_place_of_the_one_before(kept: Kept) -> None:
     store = three_let_go(kept)
     acts(store, 1, DAY)

@@ -19,9 +19,7 @@ from tests.slack_text import Json
 CLOSE_AGAIN_WITHIN = 30.0  # seconds, whatever a frozen replica holds
 
 
-def freezes(
-    row: Row, tries: int, database: EmbeddedServer, folder: Path, stores: Sequence[EmbeddedServer]
-) -> None:  # fmt: skip
+def freezes(row: Row, tries: int, database: EmbeddedServer, folder: Path, stores: Sequence[EmbeddedServer]) -> None:
     """Stop one of two replicas, each time in another step or on another store."""
     for number in range(tries):
         step, store = STEPS[number % len(STEPS)], stores[(number + number // len(STEPS)) % len(stores)]
