@@ -102,13 +102,30 @@ def _record(loaded: Loaded) -> list[Report]:
         store = _store_of(loaded.settings)
         try:
             with store.reading() as connection:
-                problems = record.problems(connection)
+                rows = record.whole(connection)
         finally:
             store.close()
     except StoreError:
         return []  # told with the store itself
-    wrong: list[Report] = [(False, f"store: {problem} since it was written") for problem in problems]
-    return wrong or [(True, "store: no record was changed or removed since it was written")]
+    reports: list[Report] = [(False, f"store: {problem} since it was written") for problem in record.problems(rows)]
+    if not reports:
+        without = _without(record.let_go(rows))
+        reports.append((True, f"store: no record was changed or removed since it was written{without}"))
+    return reports if store.drops_frozen else [*reports, (False, f"store: {_HOLDS}")]
+
+
+_HOLDS = (
+    "its server knows none of ob_trx_timeout, idle_transaction_timeout and wait_timeout, so while a replica hangs in "
+    "the middle of a write nobody could close anything; run one replica only, or take another server for the store"
+)
+
+
+def _without(told: record.LetGo | None) -> str:
+    """Say what is not there because it was let go, for whoever knows whether that was meant."""
+    if told is None:
+        return ""
+    by = ", at the word of a store of an older version" if told.by_older_version else ""
+    return f"; those up to number {told.last} were let go, on record since {told.at:%Y-%m-%d %H:%M} UTC{by}"
 
 
 def _store_of(settings: Settings) -> Store:

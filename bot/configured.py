@@ -43,6 +43,7 @@ def closing_rules(settings: Settings) -> ClosingRules:
                 source.break_glass_after,
                 source.max_targets,
                 Budget(source.budget, source.budget_window),
+                source.tenants,
             )
             for name, source in settings.data_sources.items()
         },

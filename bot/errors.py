@@ -75,7 +75,14 @@ class UnknownStatusError(InputError):
 
 
 class NotAllowedError(SessionBotError):
-    """The access rules do not let this person do that here."""
+    """The access rules do not let this person do that here.
+
+    ``who`` names those who may instead: ids of people and user groups, as far as rules name any.
+    """
+
+    def __init__(self, sentence: str, *, who: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.who = tuple(who)
 
 
 class TargetError(SessionBotError):
@@ -101,11 +108,15 @@ class RequestError(SessionBotError):
 
 
 class BudgetError(SessionBotError):
-    """So much was closed on ``source`` within a short time that somebody who may approve must agree to more."""
+    """So much was closed on ``source`` within a short time that somebody who may approve must agree to more.
 
-    def __init__(self, sentence: str, *, source: str) -> None:
+    ``extended`` is the number of the newest record of somebody having agreed to more, 0 where nobody has of late.
+    """
+
+    def __init__(self, sentence: str, *, source: str, extended: int = 0) -> None:
         super().__init__(sentence)
         self.source = source
+        self.extended = extended
 
 
 class StoreError(SessionBotError):

@@ -141,9 +141,19 @@ class ClosingCards:
             press.reply.private(notice(f"Signed: the close of {_ids(request)} is reviewed."))
 
     def extend_budget(self, press: Press) -> None:
-        """Allow as many closes again."""
-        more = self.consent.extend_budget(press.value, press.person, press.channel)
-        press.reply.replace(closing_card.budget_extended(press.value, more, press.person), ts=press.message_ts)
+        """Allow as many closes again, once for each message; the message says by how many, and whose press it was."""
+        try:
+            extension = self.consent.extend_budget(press.value, press.person, press.channel)
+        except RequestError:
+            press.reply.replace(closing_card.budget_call_over(), ts=press.message_ts)
+            raise
+        press.reply.replace(closing_card.budget_extended(extension), ts=press.message_ts)
+        if not extension.added:
+            raise RequestError(
+                f"The budget of {extension.source} has been extended since this message, to {extension.allowed} closes "
+                f"within {extension.within}. Your press allows nothing more. Press Close on the card again.",
+                first=extension.by.id,
+            )
 
     def tidy(self) -> None:
         """Say on their cards what became of requests that ran out of time, and what Slack did not take before."""
@@ -208,7 +218,7 @@ class ClosingCards:
             )
         except SessionBotError as error:
             if isinstance(error, BudgetError):
-                event.reply.public(notices.budget(error))
+                self._call_for_budget(error, event)
             if told or isinstance(error, RequestError):
                 self._show_as_it_is(request_id, show_result)
             raise
@@ -235,6 +245,12 @@ class ClosingCards:
         except SessionBotError as error:  # the outcome says that nothing was closed; anybody may ask anew
             log.warning("not asked again", request=request.id, error=error.sentence)
             return None
+
+    def _call_for_budget(self, error: BudgetError, event: Press | Submission) -> None:
+        """Call on those who may allow more; without its record the message would have nothing to answer."""
+        with contextlib.suppress(StoreError):  # that it is too much is what the person is told
+            call, who = self.consent.call_for_budget(error, event.person, event.channel)
+            event.reply.public(notices.budget(error, call, who))
 
     def _show_as_it_is(self, request_id: str, rewrite: Rewrite) -> None:
         """Rewrite a card whose buttons no longer fit what became of its request, or lack though it is open again."""

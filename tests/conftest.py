@@ -61,6 +61,7 @@ USING_MARIADB = (
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
     "test_benchmarks.py", "closing/test_store_elsewhere.py", "sessions/test_several_tenants.py",
     "sessions/test_own_sessions.py", "sessions/test_server_started.py",
+    "closing/test_letting_go.py", "closing/test_frozen_replica.py",
 )  # fmt: skip
 USING_RESTARTABLE = (
     "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",

@@ -12,9 +12,10 @@ from typing import Any
 
 from bot.access import Person, Right, Rule, Scope
 from bot.closing.audit import Told
+from bot.closing.budget import Extension
 from bot.closing.model import Approval, ClosingRequest, Outcome, State, Target, Untouched
 from bot.closing.record import Entry
-from bot.errors import BudgetError, InputError, RequestError, SourceOpenError, TargetError
+from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SourceOpenError, TargetError
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.details import LockHolder, Reach, SessionDetails
 from bot.sessions.health import SourceHealth
@@ -100,7 +101,8 @@ class Views:
             asked, full_sql=full, approvers=[ASKER, GROUP], break_glass=True, note=self._texts.text()
         )
         yield closing_card.broken_glass(asked, [ASKER, GROUP])
-        yield closing_card.budget_extended(asked.source, 5, Person(DECIDER, "T1"))
+        extension = Extension(asked.source, Person(DECIDER, "T1"), 50, 100, "10 min", added=True)
+        yield closing_card.budget_extended(extension)
         yield closing_card.closing_progress(asked, self._texts.text(), full_sql=full)
         for state in (State.CLAIMED, State.CANCELLED, State.EXPIRED):
             yield closing_card.closing_result(replace(asked, state=state), full_sql=full)
@@ -172,7 +174,8 @@ class Views:
         yield notices.failure(wrong, "abcd1234", typed)
         late = RequestError(f"Because of {text()}", first=DECIDER)
         yield notices.failure(late, "abcd1234", typed)
-        yield notices.budget(BudgetError(f"Because of {text()}", source=self._source()))
+        yield notices.failure(NotAllowedError(f"Because of {text()}", who=[DECIDER, GROUP]), "abcd1234", typed)
+        yield notices.budget(BudgetError(f"Because of {text()}", source=self._source()), "17", [DECIDER, GROUP])
         choices = [self._source() for _ in range(30)]
         unclear = SourceOpenError(f"Which of {text()}?", choices=choices, example=text())
         yield notices.question(unclear, self._texts.some(1_000))

@@ -108,6 +108,17 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         assert self._process is not None
         return self._process.wait(PATIENCE)
 
+    def frozen(self, timeout: float = 20) -> None:
+        """Wait until its process has been stopped by SIGSTOP."""
+        process = self._process
+        assert process is not None
+
+        def stopped() -> bool:
+            _, status = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
+            return os.WIFSTOPPED(status)
+
+        self._sandbox.wait_for(stopped, timeout, "the bot to freeze")
+
     def kill(self) -> None:
         """End it as a crash would."""
         assert self._process is not None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
+from bot.closing.budget import Extension
 from bot.closing.model import Approval, ClosingRequest, State
 from bot.closing.press import Clock
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
-from bot.errors import InputError, NotAllowedError, RequestError
+from bot.errors import BudgetError, InputError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
 
 
@@ -120,15 +123,40 @@ class Consent:
             raise RequestError("Somebody has already reviewed this close.", first=first)
         return self.find(request_id)
 
-    def extend_budget(self, source: str, person: Person, channel: str) -> int:
-        """Allow as many closes again within the budget's time; return how many that are.
+    def call_for_budget(self, error: BudgetError, person: Person, channel: str) -> tuple[str, tuple[str, ...]]:
+        """Put on record that a message calls for more closes; return its id, and the ids of those who may allow them.
 
-        Raises ``NotAllowedError``.
+        Raises ``StoreError``.
         """
-        self._access.scope(person, Right.APPROVE, source, channel)
-        budget = self._rules.of(source).budget
-        self._store.extend_budget(source, person, channel, budget, self._clock())
-        return budget.most
+        number = self._store.call_for_budget(error, person, channel, self._clock())
+        return str(number), self._who_extends(error.source, channel)
+
+    def extend_budget(self, call: str, person: Person, channel: str) -> Extension:
+        """Allow as many closes again within the budget's time, in answer to a message and once for each.
+
+        Raises ``NotAllowedError``, or ``RequestError`` when what the message is about is over.
+        """
+        number = int(call) if re.fullmatch(r"\d{1,18}", call, re.ASCII) else 0
+        called = self._store.budget_call(number)
+        source = called.source or ""
+        if channel != called.channel:
+            raise NotAllowedError("This message belongs to another channel. Nothing was done.")
+        scope = self._access.scope(person, Right.APPROVE, source, channel)
+        if not all(map(scope.covers, self._budgeted(source))):
+            tenants = ", ".join(sorted(scope.tenants or ()))
+            raise NotAllowedError(
+                f"You may approve closing sessions of {tenants} on {source}; its budget is one for all its tenants. "
+                "Only somebody who may approve for all of them can extend it. Nothing was done.",
+                who=self._who_extends(source, channel),
+            )
+        return self._store.extend_budget(number, person, self._rules.of(source).budget, self._clock())
+
+    def _budgeted(self, source: str) -> Collection[str | None]:
+        """Tenants of which a budget is shared; None stands for any, which only a right to all of them covers."""
+        return self._rules.of(source).tenants or (None,)
+
+    def _who_extends(self, source: str, channel: str) -> tuple[str, ...]:
+        return self._access.named(Right.APPROVE, source, self._budgeted(source), channel)
 
     def approvers(self, request: ClosingRequest) -> tuple[str, ...]:
         """Return the Slack ids of people and user groups whom the rules name as those who may approve it."""

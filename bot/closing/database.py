@@ -5,30 +5,48 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bot.closing import record, tables, url
 from bot.errors import StoreError, UnsafeConnectionError
 from bot.sessions.database import login, safety
 from bot.sessions.tls import PREFERRED, Tls
 
+# A replica that freezes in the middle of a write holds the record's lock, and nobody closes anything, until the server
+# drops its transaction: after 8 hours (`wait_timeout`) where nobody tells it another time. Seconds; OceanBase keeps to
+# them within 0.2 s, but takes up to 5 s more from 10 s on (measured on seekdb 1.3).
+DROPPED_AFTER = 8
+# What a server is told, the first of these that it knows: OceanBase takes variables of others as well and does nothing
+# about them. Its own counts from the start of the transaction, since `ob_trx_idle_timeout` leaves many idle ones alone
+# for minutes (the same); MariaDB's counts while the client is silent. The last one, which every MySQL knows, drops idle
+# connections that hold nothing as well: the pool tries each before it gives it out.
+_DROPPING: tuple[str, ...] = ("ob_trx_timeout = {0}000000", "idle_transaction_timeout = {0}", "wait_timeout = {0}")
+# How long a server lets somebody wait for the lock. It must be over before the lock is dropped: else it would be given
+# to the next writer of the very replica that is frozen. And before `read_timeout`, else the wait goes on unseen.
+_LOCK_WAIT = 4  # seconds; InnoDB takes up to one more
+_WAITING = ("ob_trx_lock_timeout = {0}000000", "innodb_lock_wait_timeout = {0}")
+_LOCK_TRIES = 4  # together longer than ``DROPPED_AFTER``
+_LOCK_WAIT_TIMEOUT = 1205  # MySQL's, MariaDB's and OceanBase's
+
 
 class StoreDatabase:
     """SQLite, or a MySQL-compatible server. Every method raises ``StoreError`` when it does not answer.
 
-    ``tls`` is how a server is logged in to; a file needs none of it.
+    ``tls`` is how a server is logged in to; a file needs none of it, and is one process's, which can keep nobody else
+    from closing.
     """
 
     def __init__(self, address: str, tls: Tls = PREFERRED) -> None:
         parsed = url.read(address)
         self.opened = datetime.now(UTC)
         self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
+        self.drops_frozen = True  # whether the server ends what a frozen replica holds, as far as it was asked yet
         self._tls = tls
         options: dict[str, Any] = {"connect_args": {"timeout": 5}}
         if self.shared:
@@ -40,8 +58,7 @@ class StoreDatabase:
         self._engine = sa.create_engine(parsed, **options)
         if self.shared:
             sa.event.listen(self._engine, "do_connect", self._log_in)
-        else:
-            sa.event.listen(self._engine, "connect", _sqlite_durable)
+        sa.event.listen(self._engine, "connect", self._limited if self.shared else _sqlite_durable)
 
     @property
     def now(self) -> sa.ColumnElement[float]:
@@ -53,7 +70,7 @@ class StoreDatabase:
     def create(self) -> None:
         """Make the tables, and what an older store lacks of them; safe where two replicas start at once."""
         try:
-            tables.create(self._engine)
+            tables.create(self._engine, record.acknowledge)
         except SQLAlchemyError as error:
             raise _failed(error) from error
 
@@ -94,16 +111,61 @@ class StoreDatabase:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """Give a transaction that may write; it ends with the block, and nothing of it stays where that fails."""
+        """Give a transaction that may write; it ends with the block, and nothing of it stays where that fails.
+
+        Waits up to ``_LOCK_TRIES`` times ``_LOCK_WAIT`` seconds for those who write before.
+        """
         try:
-            with self._engine.begin() as connection:
-                record.lock(connection)
+            with self._engine.connect() as connection:
+                _lock(connection)
                 yield connection
+                connection.commit()
         except SQLAlchemyError as error:
             raise _failed(error) from error
 
+    def _limited(self, connection: Any, _record: Any) -> None:
+        """Let a new connection of a server wait for a lock, and hold one, for seconds only."""
+        with contextlib.closing(connection.cursor()) as cursor:
+            # Some servers greet without saying that this is on, so that the driver would leave it so.
+            cursor.execute("SET autocommit = 0")
+            self._set_first(cursor, _WAITING, _LOCK_WAIT)
+            self.drops_frozen = self._set_first(cursor, _DROPPING, DROPPED_AFTER)
+
+    def _set_first(self, cursor: Any, variables: Sequence[str], seconds: int) -> bool:
+        dialect = self._engine.dialect
+        for variable in variables:
+            try:
+                cursor.execute(f"SET SESSION {variable.format(seconds)}")
+            except dialect.loaded_dbapi.Error as error:
+                if dialect.is_disconnect(error, None, None):
+                    raise
+            else:
+                return True
+        return False
+
+
+def _lock(connection: sa.Connection) -> None:
+    for last_try in (*[False] * (_LOCK_TRIES - 1), True):
+        try:
+            return record.lock(connection)
+        except DBAPIError as error:
+            if last_try or not _is_held(error):
+                raise
+            connection.rollback()
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _is_held(error: SQLAlchemyError) -> bool:
+    """Whether somebody else held the lock for all the time that one waits for it."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "args", ())[:1] == (_LOCK_WAIT_TIMEOUT,)
+
 
 def _failed(error: SQLAlchemyError) -> StoreError:
+    if _is_held(error):
+        return StoreError(
+            "Somebody else, perhaps a replica that hangs, is writing to the store of requests and records and does not "
+            "finish. Nothing is closed without a record. Give it half a minute, then try again."
+        )
     return StoreError(
         f"The store of requests and records does not answer ({type(error).__name__}). "
         "Nothing is closed without a record. Check [store] url, its disk or its database."

@@ -18,6 +18,7 @@ class SourceRules:
     break_glass_after: timedelta | None = None  # how long a requester waits to confirm alone; None: never
     max_targets: int = 20  # one closing request closes no more
     budget: Budget = field(default_factory=Budget)
+    tenants: frozenset[str] | None = None  # the only ones whose sessions the bot sees there; None: all
 
     def approval_for(self, tenants: Iterable[str | None]) -> Approval:
         """Whose press a request for sessions of those tenants wants: the strictest of all."""

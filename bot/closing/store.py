@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from bot.access import Person
 from bot.closing import budget, record, tables
+from bot.closing.budget import Extension
 from bot.closing.database import StoreDatabase
 from bot.closing.model import Budget, CardPlace, ClosingRequest, Finding, Outcome, State, Target
-from bot.errors import StoreError
+from bot.errors import BudgetError, StoreError
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut
 
@@ -320,11 +321,23 @@ class Store(StoreDatabase):
         """Requests that were confirmed alone and that nobody has signed, newest first."""
         return self._those(_to_review())
 
-    def extend_budget(self, source: str, person: Person, channel: str, within: Budget, now: datetime) -> None:
-        """Allow as many closes again within the budget's time."""
-        details = {"closes": within.most, "seconds": within.window.total_seconds()}
+    def call_for_budget(self, error: BudgetError, person: Person, channel: str, now: datetime) -> int:
+        """Write that a message calls for more closes than the budget allows; return its number."""
         with self.writing() as connection:
-            record.append(connection, now, budget.EXTENDED, details, person=person, channel=channel, source=source)
+            return budget.call(connection, error, person, channel, now)
+
+    def budget_call(self, number: int) -> record.Entry:
+        """Look up such a message; raises ``RequestError`` where it is not known."""
+        with self.reading() as connection:
+            return budget.called(connection, number)
+
+    def extend_budget(self, number: int, person: Person, within: Budget, now: datetime) -> Extension:
+        """Allow as many closes again within the budget's time, once for the message of that number.
+
+        Raises ``RequestError``.
+        """
+        with self.writing() as connection:
+            return budget.extend(connection, number, person, within, now)
 
     def _those(self, which: sa.ColumnElement[bool], limit: int | None = None) -> list[ClosingRequest]:
         chosen = sa.select(_requests).where(which).order_by(_requests.c.created_at.desc()).limit(limit)
@@ -348,10 +361,7 @@ class Store(StoreDatabase):
         with self.writing() as connection:
             connection.execute(_targets.delete().where(_targets.c.request_id.in_(sa.select(_requests.c.id).where(old))))
             connection.execute(_requests.delete().where(old))
-            gone = record.forget(connection, before)
-            if gone:
-                record.append(connection, now, "forget", {"records": gone, "before": before.isoformat()})
-        return gone
+            return record.forget(connection, before, now)
 
 
 def _open(request: ClosingRequest) -> sa.ColumnElement[bool]:

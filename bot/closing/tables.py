@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -100,8 +100,11 @@ audit_head = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("count", sa.BigInteger, nullable=False),  # the newest row's number
     sa.Column("hash", sa.String(64), nullable=False),  # the newest row's
-    sa.Column("first", sa.BigInteger, nullable=False),  # rows up to this number have been let go
+    # Rows up to this number have been let go. Since that is itself on record, only an older version asks here.
+    sa.Column("first", sa.BigInteger, nullable=False),
     sa.Column("first_hash", sa.String(64), nullable=False),
+    # That it is there says that letting go is put on record in this store. It holds nothing.
+    sa.Column("letting_go_recorded", sa.Boolean),
     **_ON_MYSQL,
 )
 
@@ -111,11 +114,19 @@ _BEATEN = re.compile("already exists|duplicate|unique constraint|is locked", re.
 _RACES = 50
 
 
-def create(engine: sa.Engine) -> None:
-    """Make the tables, and the columns and indexes that an older store lacks. Two replicas may do so at once."""
+def create(engine: sa.Engine, acknowledge: Callable[[sa.Connection], None]) -> None:
+    """Make the tables, and the columns and indexes that an older store lacks. Two replicas may do so at once.
+
+    ``acknowledge`` puts on record what an older store has let go, before it is widened.
+    """
     for race in range(_RACES):
         try:
             metadata.create_all(engine)
+            with engine.connect() as connection:
+                older = is_older(connection)
+            if older:
+                with engine.begin() as connection:
+                    acknowledge(connection)
             _add_what_is_missing(engine)
             with engine.begin() as connection:
                 if connection.execute(sa.select(audit_head.c.id)).first() is None:
@@ -128,6 +139,15 @@ def create(engine: sa.Engine) -> None:
             return
 
 
+def is_older(connection: sa.Connection) -> bool:
+    """Whether the store is of a version that did not put on record what it let go."""
+    return audit_head.c.letting_go_recorded.name not in _columns(connection, audit_head)
+
+
+def _columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+    return set(connection.execute(sa.text(f"SELECT * FROM {table.name} LIMIT 0")).keys())
+
+
 def _add_what_is_missing(engine: sa.Engine) -> None:
     """Widen tables of an older version; a column that is new must be empty for the rows that are there.
 
@@ -135,7 +155,7 @@ def _add_what_is_missing(engine: sa.Engine) -> None:
     """
     with engine.begin() as connection:
         for table in metadata.sorted_tables:
-            known = set(connection.execute(sa.text(f"SELECT * FROM {table.name} LIMIT 0")).keys())
+            known = _columns(connection, table)
             for column in table.columns:
                 if column.name not in known:
                     name = engine.dialect.identifier_preparer.quote(column.name)

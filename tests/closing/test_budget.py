@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,10 +12,14 @@ from datetime import timedelta
 import pytest
 
 from bot.access import Person
-from bot.closing.model import Budget, Finding, Outcome, State
+from bot.closing import budget
+from bot.closing.budget import Extension
+from bot.closing.model import Budget, ClosingRequest, Finding, Outcome, State
 from bot.closing.store import Store
+from bot.configured import closing_rules
 from bot.errors import BudgetError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
+from bot.settings import Settings
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, GUS, Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.patience import PATIENCE
@@ -104,18 +110,81 @@ def test_the_time_moves_along(desk: Desk) -> None:
     assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 2)))) == [Outcome.CLOSED] * 2
 
 
+def refused(desk: Desk, count: int = 1) -> tuple[ClosingRequest, str]:
+    """Ask for more than is left and press; return the request and the id of the message that calls for more."""
+    request = ask(desk, *sleepers(desk, count))
+    with pytest.raises(BudgetError) as told:
+        confirm(desk, request, typed=count)
+    return request, call(desk, told.value)
+
+
+def call(desk: Desk, error: BudgetError, channel: str = CHANNEL) -> str:
+    return desk.consent.call_for_budget(error, ALICE, channel)[0]
+
+
+def allowed(desk: Desk) -> int:
+    """How many closes the budget allows now, as a refusal says."""
+    request, within = ask(desk, *sleepers(desk, 1)), desk.rules.of("demo").budget
+    with desk.store.writing() as connection, pytest.raises(BudgetError) as told:
+        budget.require(connection, request, 10_000, within, desk.clock())
+    found = re.search(r"; (\d+) are allowed there", str(told.value))
+    assert found is not None
+    return int(found[1])
+
+
 @pytest.mark.parametrize("person", [ALICE, CAROL, GUS])
 def test_more_is_allowed_by_nobody_who_may_not_approve(desk: Desk, person: Person) -> None:
+    _, message = refused(desk, 4)
     with pytest.raises(NotAllowedError, match="You may not approve"):
-        desk.consent.extend_budget("demo", person, CHANNEL)
+        desk.consent.extend_budget(message, person, CHANNEL)
+    assert allowed(desk) == 3
+
+
+def test_who_may_approve_for_one_tenant_only_extends_no_budget_and_is_told_who_does(desk: Desk) -> None:
+    _, message = refused(desk, 4)
+    with pytest.raises(NotAllowedError, match=r"of sys on demo; its budget is one for all its tenants") as told:
+        desk.consent.extend_budget(message, DORA, CHANNEL)
+    assert told.value.who == (BOB.id,)
+    assert allowed(desk) == 3
+
+
+@pytest.mark.parametrize(
+    ("tenants", "may"),
+    [({"sys"}, True), ({"sys", "shop"}, False), ({"shop"}, False), (None, False)],
+    ids=["all that is seen there", "one of two", "another", "one of any"],
+)
+def test_who_may_approve_for_every_tenant_that_the_bot_sees_there_extends_it(
+    desk: Desk, tenants: set[str] | None, may: bool
+) -> None:
+    desk.rule(tenants=tenants and frozenset(tenants))
+    _, message = refused(desk, 4)
+    with contextlib.nullcontext() if may else pytest.raises(NotAllowedError):
+        desk.consent.extend_budget(message, DORA, CHANNEL)
+    assert allowed(desk) == (6 if may else 3)
+
+
+def test_the_tenants_that_a_budget_is_for_are_those_that_the_configuration_names() -> None:
+    source = {"host": "127.0.0.1", "user": "root@sys"}
+    settings = Settings.model_validate({
+        "data_sources": {"whole": source, "part": source | {"tenants": ["sys", "shop"]}},
+        "access": [{"who": ["U01ALICE"], "may": ["view"]}],
+    })  # fmt: skip
+    rules = closing_rules(settings)
+    assert (rules.of("whole").tenants, rules.of("part").tenants) == (None, frozenset({"sys", "shop"}))
+
+
+def test_who_may_extend_it_is_named_with_the_call(desk: Desk) -> None:
+    error = BudgetError("too much", source="demo")
+    assert desk.consent.call_for_budget(error, ALICE, CHANNEL)[1] == (BOB.id,)
+    desk.rule(tenants=frozenset({"sys"}))
+    assert desk.consent.call_for_budget(error, ALICE, CHANNEL)[1] == (BOB.id, DORA.id)
 
 
 def test_whoever_may_approve_allows_as_much_again_until_the_time_is_over(desk: Desk) -> None:
     confirm(desk, ask(desk, *sleepers(desk, 3)))
-    request = ask(desk, *sleepers(desk, 1))
-    with pytest.raises(BudgetError):
-        confirm(desk, request)
-    assert desk.consent.extend_budget("demo", DORA, CHANNEL) == 3
+    request, message = refused(desk)
+    extension = desk.consent.extend_budget(message, BOB, CHANNEL)
+    assert extension == Extension("demo", BOB, 3, 6, "10 min", added=True)
     assert outcomes(confirm(desk, request)) == [Outcome.CLOSED]
     with pytest.raises(BudgetError, match=r"4 sessions or queries were closed .*; 6 are allowed there"):
         confirm(desk, ask(desk, *sleepers(desk, 3)))
@@ -124,11 +193,94 @@ def test_whoever_may_approve_allows_as_much_again_until_the_time_is_over(desk: D
         confirm(desk, ask(desk, *sleepers(desk, 4)))
 
 
+def test_a_message_allows_more_once_however_often_and_by_whomever_it_is_pressed(desk: Desk) -> None:
+    desk.rule(tenants=frozenset({"sys"}))
+    _, message = refused(desk, 4)
+    extensions = [desk.consent.extend_budget(message, person, CHANNEL) for person in (DORA, BOB, DORA)]
+    assert extensions[0] == Extension("demo", DORA, 3, 6, "10 min", added=True)
+    assert extensions[1:] == [replace(extensions[0], added=False)] * 2
+    assert allowed(desk) == 6
+
+
+def test_a_message_that_is_pressed_on_two_replicas_in_the_same_instant_allows_more_once(desk: Desk) -> None:
+    _, message = refused(desk, 4)
+    stores = [Store(f"sqlite:///{desk.path}") for _ in range(2)]
+    start = threading.Barrier(8)
+
+    def press(number: int) -> bool:
+        start.wait()
+        return stores[number % 2].extend_budget(int(message), BOB, THREE, desk.clock()).added
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(press, range(8))) == 1
+    assert allowed(desk) == 6
+    for store in stores:
+        store.close()
+
+
+def test_two_messages_about_one_shortage_allow_more_once_and_a_later_one_allows_more_again(desk: Desk) -> None:
+    (_, first), (_, second) = refused(desk, 4), refused(desk, 5)
+    assert desk.consent.extend_budget(second, BOB, CHANNEL).added
+    assert not desk.consent.extend_budget(first, BOB, CHANNEL).added, "what it says was so before Bob's first press"
+    assert allowed(desk) == 6
+    _, third = refused(desk, 7)
+    assert desk.consent.extend_budget(third, BOB, CHANNEL) == Extension("demo", BOB, 3, 9, "10 min", added=True)
+    assert not desk.consent.extend_budget(second, BOB, CHANNEL).added
+    assert allowed(desk) == 9
+
+
+def test_a_refusal_from_before_an_extension_allows_nothing_more_though_its_message_comes_after_it(desk: Desk) -> None:
+    _, message = refused(desk, 4)
+    with pytest.raises(BudgetError) as told:
+        confirm(desk, ask(desk, *sleepers(desk, 4)))
+    desk.consent.extend_budget(message, BOB, CHANNEL)
+    assert not desk.consent.extend_budget(call(desk, told.value), BOB, CHANNEL).added
+    assert allowed(desk) == 6
+
+
+def test_an_old_message_allows_nothing_more(desk: Desk) -> None:
+    _, message = refused(desk, 4)
+    desk.clock.ahead += WINDOW
+    with pytest.raises(RequestError, match=r"older than the 10 min that it is about. Your press allows nothing more"):
+        desk.consent.extend_budget(message, BOB, CHANNEL)
+    assert allowed(desk) == 3
+
+
+@pytest.mark.parametrize("value", ["demo", "", "0", "1", "-1", "9" * 30, "４", "1 OR 1"])
+def test_a_message_that_the_store_does_not_know_allows_nothing(desk: Desk, value: str) -> None:
+    refused(desk, 4)
+    with pytest.raises(RequestError, match="not known any more"):
+        desk.consent.extend_budget(value, BOB, CHANNEL)
+    assert allowed(desk) == 3
+
+
+def test_a_message_in_another_channel_allows_nothing(desk: Desk) -> None:
+    _, message = refused(desk, 4)
+    with pytest.raises(NotAllowedError, match="belongs to another channel"):
+        desk.consent.extend_budget(message, BOB, "C02OTHER")
+    assert allowed(desk) == 3
+
+
+def test_what_somebody_agreed_to_counts_and_not_a_budget_that_is_larger_since(desk: Desk) -> None:
+    _, message = refused(desk, 4)
+    desk.consent.extend_budget(message, BOB, CHANNEL)
+    desk.rule(budget=replace(THREE, most=4))
+    assert allowed(desk) == 4 + 3
+
+
+def test_a_refusal_says_to_how_many_it_must_be_extended_and_whether_that_will_do(desk: Desk) -> None:
+    wanted = "Somebody who may approve for all of demo must extend the budget by 3, to 6; then press again"
+    for count, end in ((6, "."), (7, ", to be told what is missing still.")):
+        with pytest.raises(BudgetError) as told:
+            confirm(desk, ask(desk, *sleepers(desk, count)), typed=count)
+        assert str(told.value).endswith(wanted + end)
+
+
 def test_what_is_closed_or_allowed_on_another_data_source_is_not_counted(desk: Desk) -> None:
     elsewhere = replace(ask(desk, *sleepers(desk, 3)), id="elsewhere", source="other")
     desk.store.add(elsewhere)
     assert desk.store.claim(elsewhere, ALICE, Mode.SESSION, desk.clock(), THREE)
-    desk.store.extend_budget("other", BOB, CHANNEL, THREE, desk.clock())
+    desk.store.extend_budget(int(call(desk, BudgetError("", source="other"))), BOB, THREE, desk.clock())
     assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 3)))) == [Outcome.CLOSED] * 3
     with pytest.raises(BudgetError, match=ENDED):
         confirm(desk, ask(desk, *sleepers(desk, 1)))

@@ -18,7 +18,7 @@ from bot.slack.message import Message
 from bot.slack.replies import Reply
 from bot.slack.views import closing_modal
 from commands.closing_cards import ClosingCards
-from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CHANNEL, DORA, Desk, tamper
+from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CHANNEL, Desk, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.slack_text import buttons_of, text_of
 
@@ -95,6 +95,13 @@ def press(slack: Slack, value: str, person: Person = ALICE) -> Press:
 def submission(slack: Slack, request: ClosingRequest, person: Person = ALICE) -> Submission:
     metadata = {"request": request.id, "channel": CHANNEL, "mode": Mode.SESSION.value}
     return Submission(closing_modal.CALLBACK, metadata, {}, person, CHANNEL, "T1", slack)
+
+
+def extends(message: Message) -> str:
+    """What the button under a call for a larger budget stands for."""
+    value = message.payload()[-1]["elements"][0]["value"]
+    assert isinstance(value, str)
+    return value
 
 
 def unshown(desk: Desk) -> list[ClosingRequest]:
@@ -255,10 +262,43 @@ def test_too_many_closes_call_for_somebody_who_allows_more(desk: Desk, slack: Sl
         cards.confirm(press(slack, request.id), Mode.SESSION)
     kind, message = slack.said[-1]
     assert (kind, buttons_of({"blocks": message.payload()})) == ("public", ["Extend budget"])
-    cards.extend_budget(press(slack, "demo", DORA))
-    assert "extended the budget of demo by 1 closes" in slack.card
+    assert f"Who may: <@{BOB.id}>." in text_of({"blocks": message.payload()})
+    cards.extend_budget(press(slack, extends(message), BOB))
+    extended = f"<@{BOB.id}> extended the budget of demo by 1 closes, to 2 within 10 min. Press again. []"
+    assert slack.card == extended
+    with pytest.raises(RequestError, match=r"to 2 closes within 10 min\. Your press allows nothing more") as told:
+        cards.extend_budget(press(slack, extends(message), BOB))
+    assert told.value.first == BOB.id
+    assert slack.card == extended
     cards.confirm(press(slack, request.id), Mode.SESSION)
     assert desk.state(request) is State.DONE
+
+
+def test_a_call_for_more_that_is_over_loses_its_button(desk: Desk, slack: Slack, cards: ClosingCards) -> None:
+    desk.rule(budget=Budget(1))
+    with pytest.raises(BudgetError):
+        cards.confirm(press(slack, placed(desk, *sleepers(desk, 2)).id), Mode.SESSION)
+    desk.clock.ahead += timedelta(minutes=10)
+    for value in (extends(slack.said[-1][1]), "demo"):  # an older version named the data source
+        slack.cards.clear()
+        with pytest.raises(RequestError, match="Your press allows nothing more"):
+            cards.extend_budget(press(slack, value, BOB))
+        assert slack.card.startswith("This call for a larger budget is over.")
+        assert slack.card.endswith("[]")
+
+
+def test_without_its_record_nobody_is_called_to_allow_more_and_the_presser_is_told_that_it_is_too_much(
+    desk: Desk, slack: Slack, cards: ClosingCards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("The store does not answer.")
+
+    desk.rule(budget=Budget(1))
+    request = placed(desk, *sleepers(desk, 2))
+    monkeypatch.setattr(desk.store, "call_for_budget", away)
+    with pytest.raises(BudgetError):
+        cards.confirm(press(slack, request.id), Mode.SESSION)
+    assert slack.said == []
 
 
 def test_a_signature_that_the_card_did_not_take_is_shown_later(

@@ -28,7 +28,7 @@ def acts(store: Store, count: int, at: datetime | None = None) -> None:
 
 def problems(store: Store) -> list[str]:
     with store.reading() as connection:
-        return record.problems(connection)
+        return record.problems(record.whole(connection))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_rows_of_many_writers_at_once_make_one_chain_without_gaps(path: Path) ->
         list(pool.map(lambda one: acts(one, 10), stores))
     with stores[0].reading() as connection:
         assert [one.number for one in record.entries(connection)] == list(range(1, 41))
-        assert record.problems(connection) == []
+        assert record.problems(record.whole(connection)) == []
     for store in stores:
         store.close()
 

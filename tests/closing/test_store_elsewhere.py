@@ -124,7 +124,7 @@ def abandoned(store: Store) -> list[ClosingRequest]:
 
 def problems(store: Store) -> list[str]:
     with store.reading() as connection:
-        return record.problems(connection)
+        return record.problems(record.whole(connection))
 
 
 def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, Store]) -> None:
@@ -290,6 +290,23 @@ def test_presses_at_once_on_two_replicas_stay_within_the_budget(stores: tuple[St
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(press, range(8))) == 3
+
+
+def test_a_call_for_more_that_is_pressed_on_two_replicas_at_once_allows_more_once(stores: tuple[Store, Store]) -> None:
+    with pytest.raises(BudgetError) as told:
+        stores[0].claim(added(stores[0], 4), ALICE, Mode.SESSION, now(), Budget(3))
+    call = stores[0].call_for_budget(told.value, ALICE, "C01INC", now())
+    start = threading.Barrier(8)
+
+    def press(number: int) -> bool:
+        start.wait()
+        return stores[number % 2].extend_budget(call, (BOB, DORA)[number // 2 % 2], Budget(3), now()).added
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(press, range(8))) == 1
+    assert events(stores[1]) == ["request", "call for budget", "extend budget"]
+    with pytest.raises(BudgetError, match="; 6 are allowed there"):
+        stores[1].claim(added(stores[1], 7), ALICE, Mode.SESSION, now(), Budget(3))
 
 
 def test_writers_of_two_replicas_at_once_make_one_chain_and_none_waits_for_ever(stores: tuple[Store, Store]) -> None:

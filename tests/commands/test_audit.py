@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -16,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.closing.store import Store
 from bot.demo.database import EmbeddedOceanBase
 from tests.approving import ACCESS, ASKS, card_of
-from tests.patience import PATIENCE
 from tests.slack_person import table_of, text_of
 from tests.slack_text import Json
 from tests.stage import Stage, session_id, staged
@@ -262,12 +263,17 @@ def test_a_record_of_more_than_one_answer_holds_says_since_when_it_is_whole(
         stage.tidy()
 
 
+def checked(stage: Stage, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the check that the bot of this stage would be started after."""
+    return subprocess.run(
+        [sys.executable, "-m", "bot", "check"], env={**os.environ, **stage.bot.environment}, cwd=folder,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
 def test_check_finds_a_record_that_was_changed_or_removed(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> None:
     def check(stage: Stage) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "bot", "check"], env={**os.environ, **stage.bot.environment}, cwd=tmp_path,
-            capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
+        return checked(stage, tmp_path)
 
     def tamper(statement: str) -> None:
         with sqlite3.connect(tmp_path / "store.db") as store:
@@ -286,7 +292,25 @@ def test_check_finds_a_record_that_was_changed_or_removed(oceanbase: EmbeddedOce
         tamper("UPDATE audit SET person = 'U01ALICE' WHERE event = 'confirm'")
         assert check(stage).returncode == 0, "what was written is whole again"
         tamper("DELETE FROM audit WHERE event = 'intent'")
+        tamper("UPDATE audit_head SET first = 1, first_hash = (SELECT hash FROM audit WHERE id = 1)")
+        tamper("DELETE FROM audit WHERE id = 1")  # as if it had been let go
         gone = check(stage)
         assert gone.returncode == 1
-        assert "record 3 is missing since it was written" in gone.stdout
+        for number in (1, 3):
+            assert f"problem  store: record {number} is missing since it was written" in gone.stdout
+        stage.tidy()
+
+
+def test_check_says_what_was_let_go_and_since_when_that_is_on_record(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    with staged(oceanbase, tmp_path, access=ACCESS) as stage:
+        cancels(stage)
+        now = datetime.now(UTC)
+        with contextlib.closing(Store(f"sqlite:///{tmp_path / 'store.db'}")) as store:
+            assert store.forget(now, now) == 2
+        told = checked(stage, tmp_path)
+        assert told.returncode == 0, told.stdout
+        assert f"; those up to number 2 were let go, on record since {now:%Y-%m-%d %H:%M} UTC\n" in told.stdout
+        assert "let go of 2 records, up to number 2" in text_of(record(stage, "since=30d"))
         stage.tidy()

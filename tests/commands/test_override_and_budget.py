@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bot.demo.database import EmbeddedOceanBase
 from tests.approving import ACCESS, ASKS, card_of
+from tests.faults.arena import at_once
 from tests.slack_person import buttons_of, text_of
 from tests.slack_text import Json
 from tests.stage import Stage, session_id, staged
 
+OF_ONE_TENANT = """
+[[access]]
+who = ["U03GUS"]
+may = ["approve"]
+tenants = ["sys"]
+"""
 BY_OWNER = 'reason="asked for by its owner"'
 
 
@@ -103,25 +111,32 @@ def test_closes_beyond_the_budget_wait_until_an_approver_extends_it(
     oceanbase: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
     source = 'budget = 2\nbudget_window = "10m"'
-    with staged(oceanbase, tmp_path, source=source, access=ACCESS) as stage:
+    with staged(oceanbase, tmp_path, source=source, access=ACCESS + OF_ONE_TENANT) as stage:
         ids = [session_id(stage.connect(bind_address=f"127.0.5.{number}")) for number in range(1, 6)]
         for number in ids[:2]:
             card = card_of(stage, number)
             stage.alice.press(card, "Close Session")
             stage.alice.wait_for_change(card, "✅ closed")
         third = card_of(stage, ids[2])
-        call = stage.presses(stage.alice, third, "Close Session", "Somebody who may approve must extend the budget")
+        wanted = "Somebody who may approve for all of demo must extend the budget by 2, to 4; then press again."
+        call = stage.presses(stage.alice, third, "Close Session", wanted)
         if call["ephemeral"]:  # Alice is told herself as well; which of the two comes first is open
-            call = stage.bob.wait_for_message("must extend the budget")
+            call = stage.bob.wait_for_message(wanted)
         assert "2 sessions or queries were closed on demo within 10 min; 2 are allowed there" in text_of(call)
+        assert "Who may: <!subteam^S0DBATEAM> <@U02BOB>." in text_of(call)
         assert buttons_of(call) == ["Extend budget"]
         assert not call["ephemeral"], "whoever may approve must see it"
         assert stage.row(ids[2])
         assert "Close Session" in buttons_of(stage.alice.now(third) or {}), "the card waits"
-        for person in (stage.alice, stage.gus):
-            assert stage.presses(person, call, "Extend budget", "You may not approve")["ephemeral"]
-        stage.bob.press(call, "Extend budget")
-        extended = stage.alice.wait_for_change(call, "<@U02BOB> extended the budget of demo by 2 closes. Press again.")
+        assert stage.presses(stage.alice, call, "Extend budget", "You may not approve")["ephemeral"]
+        of_one = stage.presses(stage.gus, call, "Extend budget", "You may approve closing sessions of sys on demo; its")
+        assert of_one["ephemeral"]
+        assert "Who may: <!subteam^S0DBATEAM> <@U02BOB>." in text_of(of_one)
+        stage.slack.faults.deliver_twice = True
+        at_once([partial(stage.bob.press, call, "Extend budget")] * 3)
+        stage.slack.faults.deliver_twice = False
+        said = "<@U02BOB> extended the budget of demo by 2 closes, to 4 within 10 min. Press again."
+        extended = stage.alice.wait_for_change(call, said)
         assert buttons_of(extended) == []
         stage.alice.press(third, "Close Session")
         stage.alice.wait_for_change(third, "✅ closed")
@@ -129,6 +144,8 @@ def test_closes_beyond_the_budget_wait_until_an_approver_extends_it(
         more = card_of(stage, f"{ids[3]},{ids[4]}")
         told = stage.presses(stage.alice, more, "Close Session", "this request would close 2 more")
         assert "3 sessions or queries were closed on demo within 10 min; 4 are allowed there" in text_of(told)
+        [(extensions,)] = stage.stored("SELECT COUNT(*) FROM audit WHERE event = 'extend budget'")
+        assert extensions == 1
         assert all(map(stage.row, ids[3:])), "a request is closed as a whole or not at all"
         stage.tidy()
 

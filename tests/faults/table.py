@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.demo.embedded import EmbeddedServer
-from tests.faults import crashes, races, sick, targets
+from tests.faults import crashes, freezes, races, sick, targets
 from tests.faults.arena import MariaDBArena, Row
 
 
@@ -56,6 +56,11 @@ SCENARIOS = (
     Scenario(
         "kill -9 at each step of a close", 10, 1,
         lambda row, tries, on, folder: crashes.crashes(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "a replica freezes in the middle of a write", 8, 2,
+        lambda row, tries, on, folder: freezes.freezes(row, tries, on.kernel, folder, (on.mariadb(), on.kernel)),
+        on_mariadb=True,
     ),
     Scenario(
         "the id belongs to somebody else by now", 100, 3,

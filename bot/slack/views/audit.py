@@ -126,9 +126,15 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], Told], str]] = {
     "refused": lambda details, _told: f"pressed and was refused: {details.get('why')}",
     "break glass": lambda details, _told: f"used break-glass, because: {details.get('reason')}",
     "review": lambda _details, told: f"reviewed the close of {_ids(told)}",
+    "call for budget": lambda _details, told: f"called for a larger budget of {told.entry.source}",
     "extend budget": lambda details, told: f"extended the budget of {told.entry.source} by {details.get('closes')}",
+    "forget": lambda details, _told: f"let go of {details.get('records')} records{_up_to(details)}",
     "view sql": lambda details, told: f"looked at the whole SQL of {details.get('id')} on {told.entry.source}",
 }
+
+
+def _up_to(details: Mapping[str, Any]) -> str:
+    return f", up to number {details['last']}" if "last" in details else ""
 
 
 def _alone(told: Told) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import slackblocks as kit
 
-from bot.access import Person
+from bot.closing.budget import Extension
 from bot.closing.model import Approval, ClosingRequest, Outcome, State
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
@@ -85,9 +85,18 @@ def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     return Message(text, [parts.context(text), parts.lines(parts.facts([("Reason", request.reason)]))])
 
 
-def budget_extended(source: str, more: int, by: Person) -> Message:
-    """Say who agreed to more closes."""
-    text = f"{parts.mention(by.id)} extended the budget of {unformatted(source)} by {more} closes. Press again."
+def budget_extended(extension: Extension) -> Message:
+    """Say who agreed to more closes, and how many that makes."""
+    text = (
+        f"{parts.mention(extension.by.id)} extended the budget of {unformatted(extension.source)} by "
+        f"{extension.closes} closes, to {extension.allowed} within {extension.within}. Press again."
+    )
+    return Message(text, [parts.context(text)])
+
+
+def budget_call_over() -> Message:
+    """Take the button off a call for more closes that is over."""
+    text = "This call for a larger budget is over. Press Close on the card again; if it is too much, a new one follows."
     return Message(text, [parts.context(text)])
 
 

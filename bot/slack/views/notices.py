@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 
 import slackblocks as kit
 
-from bot.errors import BudgetError, InputError, RequestError, SessionBotError, SourceOpenError
+from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, SourceOpenError
 from bot.sessions.statement import cut
 from bot.slack.message import Message
 from bot.slack.text import unformatted, visible
@@ -38,19 +39,19 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
         if example:
             rows.append([parts.plain("For example: "), parts.code(cut(visible(example), 2000))])
     first = f"{parts.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
+    who = f"{_who(error.who)} " if isinstance(error, NotAllowedError) and error.who else ""
     return Message(
         "⚠️ " + _text(error.sentence),
-        [parts.lines(*rows), parts.context(f"{first}Error id {error_id}")],
+        [parts.lines(*rows), parts.context(f"{first}{who}Error id {error_id}")],
     )
 
 
-def budget(error: BudgetError) -> Message:
-    """Ask somebody who may approve to agree to more closes."""
-    button = kit.Button("Extend budget", action_id=EXTEND_BUDGET, value=error.source)
-    return Message(
-        "⚠️ " + _text(error.sentence),
-        [parts.lines([parts.plain("⚠️ " + cut(visible(error.sentence), 2000))]), kit.ActionsBlock([button])],
-    )
+def budget(error: BudgetError, call: str, who: Sequence[str]) -> Message:
+    """Call on those who may, by their ids, to agree to more closes; ``call`` is the id of this message."""
+    button = kit.Button("Extend budget", action_id=EXTEND_BUDGET, value=call)
+    text = parts.lines([parts.plain("⚠️ " + cut(visible(error.sentence), 2000))])
+    named = [parts.context(_who(who))] if who else []
+    return Message("⚠️ " + _text(error.sentence), [text, *named, kit.ActionsBlock([button])])
 
 
 def question(error: SourceOpenError, typed: str) -> Message:
@@ -78,6 +79,10 @@ def unexpected(error_id: str) -> Message:
         f"of the closing request and by /sessions. Tell whoever runs this bot the error id {error_id}."
     )
     return Message(text, [parts.lines([parts.plain(text)])])
+
+
+def _who(ids: Sequence[str]) -> str:
+    return f"Who may: {' '.join(map(parts.called, ids))}."
 
 
 def _text(sentence: str) -> str:
