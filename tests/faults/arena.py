@@ -152,18 +152,20 @@ class Arena(Stage):
         if not held:
             self.counts.failures.append(what)
 
-    def count(self, session: int, card: Json, *, closed: bool) -> None:
+    def count(self, session: int, card: Json, *, closed: bool, answered: bool = True) -> None:
         """Compare what became of a session with what the record and the card say and with what must be.
 
-        Nobody but the bot closes victims: one that is gone was closed, and nothing else may be told of it.
+        Nobody but the bot closes victims: one that is gone was closed, and nothing else may be told of it. Where the
+        answer to the KILL died with its bot, ``answered`` is not so, and no more may be told than that it has ended.
         """
+        outcome = Outcome.CLOSED if answered else Outcome.ALREADY_GONE
         gone = not self.alive(session)
         self.counts.done += gone
         self.counts.wrong += gone and not closed
         told = self.outcome(card)
         now = self.alice.now(card)
         shown = "" if now is None else full_text(now)
-        true = gone == (told == Outcome.CLOSED.value) and gone == (DONE[Outcome.CLOSED] in shown)
+        true = gone == (told == outcome.value) and gone == (DONE[outcome] in shown)
         self.counts.lost += not true
         self.expect(
             true, f"session {session} is {'gone' if gone else 'there'}, the record says {told}, the card {shown!r}"
@@ -173,8 +175,11 @@ class Arena(Stage):
     def finish(self) -> None:
         """Count what the record and the server show in the end."""
         with self.store.connect() as connection:
-            intents = connection.execute(sa.text("SELECT request_id, details FROM audit WHERE event = 'intent'")).all()
+            asked = sa.text("SELECT request_id, details FROM audit WHERE event = :event")
+            intents = connection.execute(asked, {"event": "intent"}).all()
+            withdrawn = connection.execute(asked, {"event": "withdraw"}).all()
         recorded = Counter((request, json.loads(details)["target"]) for request, details in intents)
+        recorded -= Counter((request, json.loads(details)["target"]) for request, details in withdrawn)
         sessions = Counter(int(json.loads(details)["id"]) for _request, details in intents)
         sent = recorded if self.tap is None else Counter(self.tap.passed)
         self.counts.double += sum(number > 1 for number in sent.values())

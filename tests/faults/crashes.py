@@ -48,7 +48,7 @@ def _crash(stage: Arena, step: str) -> None:
     if step == "claimed":
         stage.alice.press(card, "Close Session")
         stage.ended(card)
-    stage.count(victim, card, closed=step != "intended")
+    stage.count(victim, card, closed=step != "intended", answered=step != "sent")
     stage.reached(True)
 
 
@@ -59,5 +59,6 @@ def _start(stage: Arena) -> None:
 
 
 def _told_truly(stage: Arena, step: str, card: Json) -> None:
-    wanted = "still running" if step == "intended" else "✅ closed"
+    told = {"intended": "still running", "sent": "whether by this KILL is not known"}
+    wanted = told.get(step, "✅ closed")
     stage.expect(wanted in text_of(card), f"{step}: the card says\n{text_of(card)}")
