@@ -10,7 +10,7 @@ from tests.conftest import installed_mariadb
 
 LINES = {
     "One command": 12,
-    "Closing": 2,
+    "Closing": 3,
     "Growth": 2,
 }
 
