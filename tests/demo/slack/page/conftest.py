@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, expect
 from slack_sdk import WebClient
 
 from bot.demo.slack.faults import Faults
@@ -45,6 +46,7 @@ class StandIn(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.payloads: queue.Queue[Json] = queue.Queue()
+        self.received = 0  # since the last `settled`
         self.answer: Json = {}
         self.held = threading.Event()
         self.released = threading.Event()
@@ -62,6 +64,12 @@ class StandIn(ThreadingHTTPServer):
         """Send what waits, and acknowledge at once again."""
         self.held.clear()
         self.released.set()
+
+    def settled(self, sandbox: SlackSandbox) -> None:
+        """Return when all that the sandbox has sent is here, also what it has given up waiting for."""
+        sent = len(sandbox.take_acks())
+        sandbox.wait_for(lambda: self.received >= sent, what="the last payload")
+        self.received = 0
 
     def forget(self) -> None:
         """Begin anew for the next test."""
@@ -81,6 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
             fields = dict(parse_qsl(body))
             payload = json.loads(fields["payload"]) if "payload" in fields else fields
         self.server.payloads.put(payload)
+        self.server.received += 1
         if self.server.held.is_set():
             self.server.released.wait(PATIENCE)
         answer = json.dumps(self.server.answer).encode() if payload.get("type") == "view_submission" else b""
@@ -167,9 +176,28 @@ def tab(context: BrowserContext, troubles: list[str]) -> Page:
     return opened
 
 
+@pytest.fixture(scope="session")
+def under_way(tab: Page) -> set[Request]:
+    """The page's requests that are not answered yet."""
+    unanswered: set[Request] = set()
+
+    def begins(request: Request) -> None:
+        unanswered.add(request)
+
+    def ends(request: Request) -> None:
+        unanswered.discard(request)
+
+    tab.on("request", begins)
+    tab.on("requestfinished", ends)
+    tab.on("requestfailed", ends)
+    return unanswered
+
+
 @pytest.fixture
-def page(tab: Page, sandbox: SlackSandbox, bot: StandIn, troubles: list[str]) -> Iterator[Page]:
-    """Show the page to Alice in #incident; afterwards nothing may have gone wrong in the browser."""
+def page(
+    tab: Page, sandbox: SlackSandbox, bot: StandIn, troubles: list[str], under_way: set[Request]
+) -> Iterator[Page]:
+    """Show the page to Alice in #incident; afterwards nothing is under way and nothing may have gone wrong in it."""
     home = f"{sandbox.page_url}?as=U01ALICE&channel=C01INC"
     if not tab.evaluate(AT_HOME, home):
         tab.goto(home)
@@ -178,7 +206,13 @@ def page(tab: Page, sandbox: SlackSandbox, bot: StandIn, troubles: list[str]) ->
     yield tab
     tab.unroute_all()
     tab.set_viewport_size(DESKTOP)
+    bot.release()
+    deadline = time.monotonic() + PATIENCE
+    while under_way:
+        assert time.monotonic() < deadline, f"never answered: {under_way}"
+        tab.wait_for_timeout(5)  # in which the browser's news are heard
     _close_modals(sandbox)
+    bot.settled(sandbox)
     complaints = troubles.copy()
     troubles.clear()
     assert complaints == []
