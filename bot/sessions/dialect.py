@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bot.sessions.database import Value
 from bot.sessions.details import DetailsReader, Reach
-from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
+from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Pin, Session, SessionFilter, Sort
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
@@ -59,6 +59,7 @@ class Dialect:
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
+    pinned_expressions: dict[str, str] = field(default_factory=dict)  # where what a pin compares is read, instead
 
     @property
     def has_tenants(self) -> bool:
@@ -102,8 +103,12 @@ class Dialect:
             (*self.own_values, session_id),
         )
 
-    def kill(self, session: Session, mode: Mode) -> Statement:
-        """Close a session or its query.
+    def kill(self, session: Session, mode: Mode, *, pinned: Session | None = None) -> Statement:
+        """Close a session or its query; ``session`` is as looked at right before, ``pinned`` as it was confirmed.
+
+        A query by its number where the server takes one, so that no later one is hit (MariaDB). Inside a routine
+        that is the innermost statement's: where it has changed and the client's request has not, the request is
+        closed, whatever statement of it runs.
 
         The id is a literal: proxies recognise nothing else (OCEANBASE.md 2.1). Raises ``ValueError``
         outside 1 < id < 2^32, which the kernel would cut to somebody else's id. MySQL counts in 64
@@ -112,7 +117,11 @@ class Dialect:
         if not 1 < int(session.id) < 2**32:
             raise ValueError(session.id)
         if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id:
-            return Statement(f"KILL QUERY ID {int(session.trace_id)}")
+            moved_on = (
+                pinned is not None and pinned.trace_id != session.trace_id and Pin.of(pinned).same_request(session)
+            )
+            if not moved_on:
+                return Statement(f"KILL QUERY ID {int(session.trace_id)}")
         return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
     def transaction(self, transaction_id: int) -> Statement | None:
@@ -185,9 +194,7 @@ class Dialect:
         )
 
     def _columns(self, sql_characters: int | None, *, pinned: bool) -> str:
-        texts = dict(self.expressions)
-        if not pinned:
-            texts |= dict.fromkeys(_PINNED_ONLY, "NULL")
+        texts = self.expressions | (self.pinned_expressions if pinned else dict.fromkeys(_PINNED_ONLY, "NULL"))
         if sql_characters is not None:
             texts["sql_text"] = f"LEFT({texts['sql_text']}, {sql_characters})"
         return ", ".join(texts[name] for name in COLUMNS)
