@@ -14,7 +14,7 @@ from bot.sessions import deadlocks, kinds, statistics, variables
 from bot.sessions.address import host_of
 from bot.sessions.database import Connection, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
-from bot.sessions.details import SessionDetails
+from bot.sessions.details import Reach, SessionDetails
 from bot.sessions.dialect import Dialect
 from bot.sessions.direct import OUT_OF_REACH, is_among, kill_directly
 from bot.sessions.endpoint import Endpoint
@@ -207,9 +207,11 @@ class DataSource:
             started = monotonic()
             totals = dialect.totals(self._scope(tenants), SessionFilter())
             total, active, _matching = map(int, connection.rows(totals.sql, totals.values)[0])
+            milliseconds = (monotonic() - started) * 1000
+            self._try_reading(connection, dialect)
             return SourceHealth(
                 self.name,
-                milliseconds=(monotonic() - started) * 1000,
+                milliseconds=milliseconds,
                 kind=dialect.name,
                 view=dialect.view.split(maxsplit=1)[0],
                 tenant=dialect.login_tenant,
@@ -226,13 +228,8 @@ class DataSource:
             return SourceHealth(self.name, error.sentence)
 
     def check(self) -> None:
-        """Count the sessions, as every list does, and tell nothing. Raises ``DataSourceError`` or ``BusyError``."""
-
-        def ask(connection: Connection, dialect: Dialect) -> None:
-            totals = dialect.totals(self._scope(None), SessionFilter())
-            connection.rows(totals.sql, totals.values)
-
-        self._read(ask)
+        """Try what every list and every close reads, and tell nothing. Raises ``DataSourceError`` or ``BusyError``."""
+        self._read(self._try_reading)
 
     def is_like(self, other: DataSource) -> bool:
         """Whether both stand for the same server, login and options."""
@@ -248,12 +245,14 @@ class DataSource:
         try_login(self._endpoint)
 
     def description(self) -> str:
-        """Connect if need be and say what kind of server this is and what cannot be seen there."""
+        """Say what kind of server this is and what cannot be seen or closed there, once reading it has been tried."""
 
-        def describe(_connection: Connection, dialect: Dialect) -> str:
-            return " ".join(
-                (f"{dialect.name}, {dialect.view.split()[0].split('.')[-1]}", *map("({})".format, dialect.caveats))
-            )
+        def describe(connection: Connection, dialect: Dialect) -> str:
+            self._try_reading(connection, dialect)
+            # Whether a KILL is allowed is known from the grants: trying one could hit somebody.
+            closes = ("This login may close its own sessions only.",) if dialect.closes is Reach.OWN else ()
+            view = dialect.view.split()[0].split(".")[-1]
+            return " ".join((f"{dialect.name}, {view}", *map("({})".format, (*dialect.caveats, *closes))))
 
         return self._read(describe)
 
@@ -284,6 +283,24 @@ class DataSource:
                 f"Data source {self.name} has no tenants, yet its setting tenants, or the access rule that is "
                 "yours, names some. So none of its sessions is shown or closed: leave tenants out there."
             )
+
+    def _try_reading(self, connection: Connection, dialect: Dialect) -> None:
+        """Run what a list, the looks before and after a close, and Details run; the last two on the bot's own session.
+
+        Each reads something of its own, so that one may fail on a server where the others work.
+        """
+        scope = self._scope(None)
+        for statement in (
+            dialect.totals(scope, SessionFilter()),
+            dialect.page(scope, SessionFilter(), Sort(), 1, 0),
+            dialect.transaction(0),
+        ):
+            if statement is not None:
+                connection.rows(statement.sql, statement.values)
+        find = Console(self, connection, dialect).find
+        for own in find(connection.id)[:1]:
+            if dialect.details is not None:
+                dialect.details(connection, own, find)
 
     def _caveats(self, connection: Connection, dialect: Dialect) -> tuple[str, ...]:
         statement = dialect.absent_servers()
