@@ -126,21 +126,26 @@ class ProcessList:
         """What differs where single sessions are read: whole statements, of which MySQL lists 1,024 bytes."""
         if self.shows_definer or self.view == UNCUT:
             return {}
-        cut = "LENGTH(INFO) > 1000"
+        cut, longest = "LENGTH(INFO) > 1000", f"CHAR_LENGTH({self.view}.INFO)"
         if self.requests:
             cut = f"NOT ({_NESTED}) AND ({cut} OR {_IS_CUT})"
+            longest = f"GREATEST({longest}, COALESCE(CHAR_LENGTH(request_sql), 0))"
         uncut = (
             f"(SELECT uncut.INFO FROM {UNCUT} AS uncut WHERE uncut.ID = {self.view}.ID "
-            f"AND LEFT(uncut.INFO, 200) = LEFT({self.view}.INFO, 200) "
-            # In another character set than the server's it ends there at its first letter that is not ASCII.
-            f"AND CHAR_LENGTH(uncut.INFO) > CHAR_LENGTH({self._text}))"
+            # It may have gone on; and a statement in another character set is cut there as well.
+            f"AND LEFT(uncut.INFO, 200) = LEFT({self.view}.INFO, 200) AND CHAR_LENGTH(uncut.INFO) > {longest})"
         )
         text = f"CASE WHEN {cut} THEN COALESCE({uncut}, {self._text}) ELSE {self._text} END"
         return {"sql_text": text, "sql_length": f"CHAR_LENGTH({text})"}
 
     @property
     def _text(self) -> str:
-        return "COALESCE(request_sql, INFO)" if self.requests else "INFO"
+        if not self.requests:
+            return "INFO"
+        # Both servers cut the request's text. MySQL cuts INFO as well: in another character set than the server's at
+        # the first letter that is not ASCII.
+        longer = f"NOT ({_NESTED}) AND CHAR_LENGTH(INFO) > CHAR_LENGTH(request_sql)"
+        return f"CASE WHEN {longer} THEN INFO ELSE COALESCE(request_sql, INFO) END"
 
     @property
     def _login(self) -> str:

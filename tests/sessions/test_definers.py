@@ -67,10 +67,16 @@ def calling(
     with server.connect(user=user, password=PASSWORD, database="mysql_test", **more) as client:
         statement = Statement(client, sql)
         wait_for(lambda: "SLEEP" in running(source, statement.id))
-        yield statement
-        with server.connect() as root, root.cursor() as cursor:
-            cursor.execute(f"KILL {statement.id}")
-        statement.join(10)
+        try:
+            yield statement
+        finally:
+            end(server, statement)
+
+
+def end(server: EmbeddedServer, statement: Statement) -> None:
+    with server.connect() as root, root.cursor() as cursor, contextlib.suppress(pymysql.Error):  # it may have ended
+        cursor.execute(f"KILL {statement.id}")
+    statement.join(10)
 
 
 def wait_for(look: Callable[[], object]) -> None:
@@ -191,9 +197,7 @@ def test_functions_triggers_and_loops_of_another_account_are_told_as_well(
         expected = "vip" if is_known(server) else "in a routine of owner"
         wait_for(lambda: one(crm, statement.id).user == expected and one(crm, statement.id).running)
         assert "crm" in crm.protection(one(crm, statement.id))
-        with server.connect() as root, root.cursor() as cursor:
-            cursor.execute(f"KILL {statement.id}")
-        statement.join(10)
+        end(server, statement)
 
 
 def test_a_routine_that_runs_as_its_caller_hides_nobody(server: EmbeddedServer, admin: Admin, crm_source: Make) -> None:
@@ -257,9 +261,7 @@ def test_over_a_socket_nothing_names_the_connection_but_who_logged_in(
         session = one(crm, call.id)
         assert session.user == ("vip" if is_known(server) else "in a routine of owner")
         assert session.peer_port is None
-        with server.connect() as root, root.cursor() as cursor:
-            cursor.execute(f"KILL {call.id}")
-        call.join(10)
+        end(server, call)
 
 
 def test_an_event_is_nobodys_login_and_not_hidden_even_when_it_is_the_bots_own(
