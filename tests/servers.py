@@ -71,7 +71,8 @@ class EmbeddedMySQL(EmbeddedServer):
         return unpacked("mysql")
 
     def _launch(self) -> None:
-        self.base_dir.mkdir(parents=True, exist_ok=True)
+        temporary = self.base_dir / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
         stop_leftover(self.base_dir / "server.pid", expected=str(self.base_dir))
         self.port = self._claim_port()
         data = self.base_dir / "data"
@@ -83,6 +84,7 @@ class EmbeddedMySQL(EmbeddedServer):
             f"--lc-messages-dir={root / 'share/mysql'}",
             f"--plugin-dir={root / 'lib/mysql/plugin'}",
             f"--datadir={data}",
+            f"--tmpdir={temporary}",
             "--innodb-buffer-pool-size=16M",
             "--innodb-redo-log-capacity=32M",
             "--innodb-flush-log-at-trx-commit=0",  # it is thrown away anyhow

@@ -51,9 +51,13 @@ class EmbeddedMariaDB(EmbeddedServer):
         data = self.base_dir / "data"
         if not (data / "mysql").is_dir():
             self._create(data)
+        # Of its own: a server that starts removes what others have in theirs, and those fail or crash (11.8).
+        temporary = self.base_dir / "tmp"
+        temporary.mkdir(exist_ok=True)
         command = [
             *self._program(),
             f"--datadir={data}",
+            f"--tmpdir={temporary}",
             f"--port={self.port}",
             f"--bind-address={self.host}",
             f"--pid-file={self.base_dir / 'server.pid'}",
