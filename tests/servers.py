@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 from typing import ClassVar
@@ -90,14 +91,16 @@ class EmbeddedMySQL(EmbeddedServer):
             "--innodb-flush-log-at-trx-commit=0",  # it is thrown away anyhow
             "--innodb-doublewrite=OFF",
             "--secure-file-priv=NULL",
-            "--skip-log-bin",
+            "--log-bin=binlog",  # as it is by default, for replicas to log in
+            "--sync-binlog=0",
+            "--log-bin-trust-function-creators=ON",
             *as_root(),
         ]
         if not (data / "mysql.ibd").is_file():
             self._create(command)
         command += [
             f"--port={self.port}",
-            f"--bind-address={self.host}",
+            f"--bind-address={','.join([self.host, *(['::1'] if has_ipv6() else [])])}",
             f"--pid-file={self.base_dir / 'server.pid'}",
             "--socket=server.sock",  # relative to the data folder: the path of a socket holds 107 bytes at most
             "--mysqlx=OFF",
@@ -120,6 +123,16 @@ class EmbeddedMySQL(EmbeddedServer):
 
     def _secure(self) -> None:
         self._wait_for_sql().close()
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has a loopback address of IPv6."""
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
 
 
 def _run(command: list[str], log: Path, text: str = "") -> None:

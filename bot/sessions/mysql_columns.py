@@ -84,6 +84,7 @@ class ProcessList:
         idle = "(COMMAND = 'Sleep' OR COMMAND = 'Killed' AND INFO IS NULL)"
         background = ", ".join(f"'{command}'" for command in sorted(self.background))
         threads = ", ".join(f"'{user}'" for user in sorted(THREAD_USERS))
+        ending = "COALESCE(trx_state, '') = 'ROLLING BACK'" if self.transactions else "FALSE"
         return dict.fromkeys(COLUMNS, "NULL") | {
             # By its name, not by an address: which one clients can use is not known to the server.
             "server": "CONCAT(@@hostname, ':', @@port)",
@@ -96,10 +97,11 @@ class ProcessList:
             "time": self._time,
             "total_time": self._time,
             # In OceanBase's words, for the same filters to work. MariaDB shows KILL and KILL QUERY alike as 'Killed'.
+            # MySQL shows 'Sleep' while it rolls back what a closed session has done, also what it was just doing.
             "state": (
-                "CASE COMMAND WHEN 'Sleep' THEN 'SLEEP' WHEN 'Killed' THEN 'KILLED' "
-                f"ELSE CASE WHEN COMMAND IN ({background}) OR USER IN ({threads}) "
-                "THEN 'BACKGROUND' ELSE 'ACTIVE' END END"
+                f"CASE WHEN COMMAND = 'Killed' OR COMMAND = 'Sleep' AND {ending} THEN 'KILLED' "
+                f"WHEN COMMAND = 'Sleep' THEN 'SLEEP' WHEN COMMAND IN ({background}) OR USER IN ({threads}) "
+                "THEN 'BACKGROUND' ELSE 'ACTIVE' END"
             ),
             "sql_text": self._text,
             "sql_length": f"CHAR_LENGTH({self._text})",

@@ -284,6 +284,23 @@ def test_the_server_gives_up_on_the_bots_own_statements(server: EmbeddedServer, 
             console._connection.rows(hint)
 
 
+def test_green_means_that_the_very_statements_of_a_list_and_a_look_were_tried(crm_source: Make) -> None:
+    crm = crm_source()
+    crm.check()
+    assert crm.health(None).problem == ""
+    for column in ("sql_id", "request_id"):  # of the list; of the looks alone
+        broken = crm_source()
+        broken.description()
+        dialect = broken._dialect
+        assert dialect is not None
+        broken._dialect = replace(dialect, expressions=dialect.expressions | {column: "mysql.no_such_function(INFO)"})
+        with pytest.raises(DataSourceError, match="no_such_function"):
+            broken.check()
+        with pytest.raises(DataSourceError, match="no_such_function"):
+            broken.description()
+        assert "no_such_function" in broken.health(None).problem
+
+
 def test_the_servers_own_threads_are_listed_and_protected(server: EmbeddedServer, crm_source: Make) -> None:
     crm = crm_source()
     with server.connect() as admin, admin.cursor() as cursor:

@@ -36,8 +36,6 @@ def is_watched(server: EmbeddedServer) -> bool:
 @pytest.fixture
 def crm(server: EmbeddedServer, crm_source: Make) -> DataSource:
     with server.connect() as connection, connection.cursor() as cursor:
-        if isinstance(server, EmbeddedMySQL):  # where the binary log is on, functions are for those who are trusted
-            cursor.execute("SET GLOBAL log_bin_trust_function_creators = ON")
         cursor.execute(f"CREATE PROCEDURE mysql_test.churn() {LOOP.format('')}")
         cursor.execute(f"CREATE FUNCTION mysql_test.turn() RETURNS INT {LOOP.format('RETURN 1;')}")
     return crm_source()
