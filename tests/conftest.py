@@ -55,9 +55,10 @@ USING_OCEANBASE = (
 )  # fmt: skip
 USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_mysql.py",
-    "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
+    "sessions/test_partial_views.py", "commands/test_mariadb.py", "sessions/test_requests.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
-    "test_benchmarks.py", "closing/test_store_elsewhere.py",
+    "test_benchmarks.py", "closing/test_store_elsewhere.py", "sessions/test_definers.py",
+    "sessions/test_mysql_clients.py", "sessions/test_server_starts.py",
 )  # fmt: skip
 USING_RESTARTABLE = (
     "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",

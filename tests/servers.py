@@ -41,7 +41,7 @@ class UnpackedMariaDB(EmbeddedMariaDB):
         tables = ("system_tables", "performance_tables", "system_tables_data")
         texts = [(share / f"mariadb_{name}.sql").read_text(encoding="utf-8") for name in tables]
         sql = "\n".join(["CREATE DATABASE mysql;", "USE mysql;", "SET @auth_root_socket = NULL;", *texts])
-        options = [f"--datadir={data}", "--bootstrap", *as_root(), *SMALL]
+        options = [f"--datadir={data}", f"--tmpdir={self._temporary}", "--bootstrap", *as_root(), *SMALL]
         _run([*self._program(), *options], self.base_dir / "install.out", sql)
 
 

@@ -49,15 +49,13 @@ class EmbeddedMariaDB(EmbeddedServer):
         stop_leftover(self.base_dir / "server.pid", expected=str(self.base_dir))
         self.port = self._claim_port()
         data = self.base_dir / "data"
+        self._temporary.mkdir(exist_ok=True)
         if not (data / "mysql").is_dir():
             self._create(data)
-        # Of its own: a server that starts removes what others have in theirs, and those fail or crash (11.8).
-        temporary = self.base_dir / "tmp"
-        temporary.mkdir(exist_ok=True)
         command = [
             *self._program(),
             f"--datadir={data}",
-            f"--tmpdir={temporary}",
+            f"--tmpdir={self._temporary}",
             f"--port={self.port}",
             f"--bind-address={self.host}",
             f"--pid-file={self.base_dir / 'server.pid'}",
@@ -74,6 +72,11 @@ class EmbeddedMariaDB(EmbeddedServer):
         ]
         self._process = GuardedProcess(command, log=self.base_dir / self.own_log)
 
+    @property
+    def _temporary(self) -> Path:
+        """A folder of its own: where two servers share one, who starts removes what is there, and the other crashes."""
+        return self.base_dir / "tmp"
+
     def _program(self) -> list[str]:
         return [str(self.server), "--no-defaults"]
 
@@ -82,6 +85,7 @@ class EmbeddedMariaDB(EmbeddedServer):
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={data}",
+            f"--tmpdir={self._temporary}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
