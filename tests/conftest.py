@@ -1,10 +1,11 @@
 """What many tests stand on: two OceanBase kernels and a browser, each started once, when first asked for."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -12,11 +13,12 @@ from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
 from bot.demo.database import EmbeddedOceanBase, find_server
-from bot.demo.embedded import DatabaseUnavailable
+from bot.demo.embedded import DatabaseUnavailable, EmbeddedServer
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.demo.mariadb import find_server as find_mariadb
 from tests import left_out
 from tests.pressure import Pressure
+from tests.servers import EmbeddedMySQL, UnpackedMariaDB, WatchedMariaDB, WatchedUnpackedMariaDB
 
 # How long an example takes says how busy the machine is. CI tries the same examples each time, people new ones.
 settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
@@ -57,11 +59,13 @@ USING_OCEANBASE = (
 USING_MARIADB = (
     "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_kill.py",
     "sessions/test_mysql.py",
-    "sessions/test_partial_views.py", "sessions/test_mysql_8.py", "commands/test_mariadb.py",
+    "sessions/test_partial_views.py", "commands/test_mariadb.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
     "test_benchmarks.py", "closing/test_store_elsewhere.py", "sessions/test_several_tenants.py",
     "sessions/test_own_sessions.py", "sessions/test_server_started.py",
     "closing/test_letting_go.py", "closing/test_frozen_replica.py",
+    "sessions/test_requests_mysql.py", "sessions/test_definers.py", "sessions/test_mysql_clients.py",
+    "sessions/test_server_starts.py",
 )  # fmt: skip
 USING_RESTARTABLE = (
     "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",
@@ -170,11 +174,54 @@ def seekdb14() -> Iterator[EmbeddedOceanBase]:
         yield database
 
 
+Server = TypeVar("Server", bound=EmbeddedServer)
+
+
+@contextlib.contextmanager
+def running_server(make: Callable[[], Server]) -> Iterator[Server]:
+    """Run a server, or leave the test out where there is none."""
+    try:
+        database = make()
+    except DatabaseUnavailable as problem:
+        leave_out(str(problem))
+    with database:
+        yield database
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[EmbeddedMariaDB]:
     """Give a real MariaDB, the machine's own, as a process of the tests."""
     installed_mariadb()
-    with EmbeddedMariaDB() as database:
+    with running_server(EmbeddedMariaDB) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def watched_mariadb() -> Iterator[WatchedMariaDB]:
+    """Give one more of the machine's own, whose performance schema knows who logged in and what runs."""
+    installed_mariadb()
+    with running_server(WatchedMariaDB) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def mariadb118() -> Iterator[UnpackedMariaDB]:
+    """Give a MariaDB newer than the machine's own, 11.8 or later."""
+    with running_server(UnpackedMariaDB) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def watched_mariadb118() -> Iterator[WatchedUnpackedMariaDB]:
+    """Give one more of those, whose performance schema knows who logged in and what runs."""
+    with running_server(WatchedUnpackedMariaDB) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[EmbeddedMySQL]:
+    """Give a real MySQL, 9.6 or later."""
+    with running_server(EmbeddedMySQL) as database:
         yield database
 
 

@@ -163,6 +163,12 @@ class MariaDBStage(Stage):
     without_timeout = "SET max_statement_time = 0"
 
 
+class MySQLStage(MariaDBStage):
+    """The same on a MySQL."""
+
+    without_timeout = "SET max_execution_time = 0"
+
+
 @contextlib.contextmanager
 def staged(database: EmbeddedServer, folder: Path, **bot: str) -> Iterator[Stage]:
     """Set up a stage of its own; ``bot`` is what its configuration says besides (see `RunningBot`)."""

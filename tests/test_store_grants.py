@@ -1,4 +1,4 @@
-"""The grants of docs/install.md for a shared store, on a real MariaDB."""
+"""The grants of docs/install.md for a shared store, on a real MariaDB and MySQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from bot.access import Person
 from bot.closing.model import Approval, Budget, CardPlace, ClosingRequest, Finding, Outcome, State, Target
 from bot.closing.store import Store
-from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.embedded import EmbeddedServer
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 from tests.documents import grants
@@ -23,17 +23,26 @@ NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 Give = Callable[..., Store]
 
 
+@pytest.fixture(params=["mariadb", "mysql"])
+def server(request: pytest.FixtureRequest) -> EmbeddedServer:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, EmbeddedServer)
+    return found
+
+
 @pytest.fixture
-def give(mariadb: EmbeddedMariaDB) -> Iterator[Give]:
+def give(server: EmbeddedServer) -> Iterator[Give]:
     """Give the store's account these grants and open the store with it."""
-    with contextlib.ExitStack() as opened, mariadb.connect() as admin, admin.cursor() as cursor:
-        cursor.execute("CREATE OR REPLACE DATABASE session_bot")
+    with contextlib.ExitStack() as opened, server.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS session_bot")
+        cursor.execute("CREATE DATABASE session_bot")
 
         def make(*given: str) -> Store:
-            cursor.execute("CREATE OR REPLACE USER store_test IDENTIFIED BY 'secret-of-store'")
+            cursor.execute("DROP USER IF EXISTS store_test")
+            cursor.execute("CREATE USER store_test IDENTIFIED BY 'secret-of-store'")
             for grant in given:
                 cursor.execute(f"{grant} TO store_test")
-            url = f"mysql+pymysql://store_test:secret-of-store@{mariadb.host}:{mariadb.port}/session_bot"
+            url = f"mysql+pymysql://store_test:secret-of-store@{server.host}:{server.port}/session_bot"
             return opened.enter_context(contextlib.closing(Store(url)))
 
         yield make

@@ -110,7 +110,7 @@ audit_head = sa.Table(
 
 # What who is slower than another replica is told, by SQLite and by MySQL; the next try finds it made. There are
 # fewer tables, columns and indexes to be beaten to than that.
-_BEATEN = re.compile("already exists|duplicate|unique constraint|is locked", re.IGNORECASE)
+_BEATEN = re.compile("already exists|duplicate|unique constraint|is locked|concurrent DDL", re.IGNORECASE)
 _RACES = 50
 
 

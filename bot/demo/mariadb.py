@@ -39,6 +39,7 @@ class EmbeddedMariaDB(EmbeddedServer):
 
     name = "MariaDB"
     own_log = "server.out"
+    options: tuple[str, ...] = ()  # further ones on its command line
 
     def _installed(self) -> Path:
         return find_server()
@@ -48,12 +49,13 @@ class EmbeddedMariaDB(EmbeddedServer):
         stop_leftover(self.base_dir / "server.pid", expected=str(self.base_dir))
         self.port = self._claim_port()
         data = self.base_dir / "data"
+        self._temporary.mkdir(exist_ok=True)
         if not (data / "mysql").is_dir():
             self._create(data)
         command = [
-            str(self.server),
-            "--no-defaults",
+            *self._program(),
             f"--datadir={data}",
+            f"--tmpdir={self._temporary}",
             f"--port={self.port}",
             f"--bind-address={self.host}",
             f"--pid-file={self.base_dir / 'server.pid'}",
@@ -64,20 +66,30 @@ class EmbeddedMariaDB(EmbeddedServer):
             "--skip-log-bin",
             "--skip-name-resolve",
             "--max-connections=6000",
-            *_as_root(),
+            *as_root(),
             *SMALL,
+            *self.options,
         ]
         self._process = GuardedProcess(command, log=self.base_dir / self.own_log)
+
+    @property
+    def _temporary(self) -> Path:
+        """A folder of its own: where two servers share one, who starts removes what is there, and the other crashes."""
+        return self.base_dir / "tmp"
+
+    def _program(self) -> list[str]:
+        return [str(self.server), "--no-defaults"]
 
     def _create(self, data: Path) -> None:
         command = [
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={data}",
+            f"--tmpdir={self._temporary}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
-            *_as_root(),
+            *as_root(),
             *SMALL,
         ]
         log = self.base_dir / "install.out"
@@ -93,6 +105,6 @@ class EmbeddedMariaDB(EmbeddedServer):
                 cursor.execute("ALTER USER root@%s IDENTIFIED BY %s", (host, self.password))
 
 
-def _as_root() -> list[str]:
+def as_root() -> list[str]:
     """Tell a server that is started by root, as in a container, that this is meant."""
     return ["--user=root"] if os.geteuid() == 0 else []

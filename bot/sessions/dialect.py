@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
-from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
+from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Pin, Session, SessionFilter, Sort
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
@@ -81,6 +81,7 @@ class Dialect:
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
+    pinned_expressions: dict[str, str] = field(default_factory=dict)  # where what a pin compares is read, instead
     own_tag: str | None = None  # None: ``own`` has no such part
 
     @property
@@ -235,7 +236,11 @@ class Dialect:
         return Statement(f"SELECT {server}, {peer} FROM {self.view} WHERE {self.expressions['id']} = connection_id()")
 
     def kill(self, session: Session, mode: Mode, *, pinned: Session | None = None) -> Statement:
-        """Close a session or its query; ``pinned`` is the session as it was confirmed.
+        """Close a session or its query; ``session`` is as looked at right before, ``pinned`` as it was confirmed.
+
+        A query by its number where the server takes one, so that no later one is hit (MariaDB). Inside a routine
+        that is the innermost statement's: where it has changed and the client's request has not, the request is
+        closed, whatever statement of it runs.
 
         The id is a literal: proxies recognise nothing else (OCEANBASE.md 2.1). Raises ``ValueError``
         outside 1 < id < 2^32, which the kernel would cut to somebody else's id. MySQL counts in 64
@@ -243,10 +248,12 @@ class Dialect:
         """
         if not 1 < int(session.id) < 2**32:
             raise ValueError(session.id)
-        # Inside a routine the number is the inner statement's, which has moved on: the call is meant.
-        inner = pinned is not None and pinned.trace_id != session.trace_id
-        if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id and not inner:
-            return Statement(f"KILL QUERY ID {int(session.trace_id)}")
+        if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id:
+            moved_on = (
+                pinned is not None and pinned.trace_id != session.trace_id and Pin.of(pinned).same_request(session)
+            )
+            if not moved_on:
+                return Statement(f"KILL QUERY ID {int(session.trace_id)}")
         return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
     def transaction(self, session: Session) -> Statement | None:
@@ -339,9 +346,7 @@ class Dialect:
         )
 
     def _columns(self, sql_characters: int | None, *, pinned: bool) -> list[str]:
-        texts = dict(self.expressions)
-        if not pinned:
-            texts |= dict.fromkeys(_PINNED_ONLY, "NULL")
+        texts = self.expressions | (self.pinned_expressions if pinned else dict.fromkeys(_PINNED_ONLY, "NULL"))
         if sql_characters is not None:
             for name in _SQL_COLUMNS:
                 texts[name] = f"LEFT({texts[name]}, {sql_characters})"

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: which process list there is, and what its columns mean.
+"""MySQL and MariaDB: which process list there is, and what can be read beside it.
 
 Everything is probed, never derived from a version. What these servers do not have is NULL.
 """
@@ -6,12 +6,23 @@ Everything is probed, never derived from a version. What these servers do not ha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import TypedDict
 
 from bot.errors import DataSourceError, PrivilegeMissingError
 from bot.sessions.database import Connection
 from bot.sessions.details import Reach
-from bot.sessions.dialect import COLUMNS, Dialect
+from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
+from bot.sessions.mysql_columns import (
+    REQUESTS,
+    STATUSES,
+    THREAD_USERS,
+    THREADS,
+    TRANSACTIONS,
+    UNCUT,
+    ProcessList,
+)
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE = (
@@ -21,12 +32,7 @@ PREPARE = (
 )
 
 # The first takes no lock on all threads (MySQL 8.0.22 and later); where it is switched off it is empty.
-_VIEWS = ("performance_schema.processlist", "information_schema.PROCESSLIST")
-# InnoDB fills it anew only when nobody has read it for 0.1 s: it may be as old as that, or older under a busy monitor.
-_TRANSACTIONS = "information_schema.INNODB_TRX"
-
-# What the servers' own threads have for a user; nobody can log in so.
-THREAD_USERS = frozenset({"system user", "event_scheduler"})
+_VIEWS = ("performance_schema.processlist", UNCUT)
 
 # The accounts that MySQL makes for itself, and those of managed services.
 PROTECTED_USERS = frozenset({
@@ -34,16 +40,35 @@ PROTECTED_USERS = frozenset({
     "rdsadmin", "rdsrepladmin",
 })  # fmt: skip
 
-# COMMANDs of threads that nobody's statements run in: replication (Group Replication, Galera and the event
-# scheduler run as "Daemon" or as "system user"). Closing one stops a replica, not a query.
+# COMMANDs of threads that nobody's statements run in: replication (Galera and the event scheduler run as "Daemon"
+# or as "system user") and clones. Closing one stops a replica, not a query.
 PROTECTED_COMMANDS = frozenset({
     "Daemon", "Binlog Dump", "Binlog Dump GTID", "Connect Out", "Register Slave", "Register Replica",
-    "Slave_IO", "Slave_SQL", "Slave_worker", "Table Dump", "Group replication data retrieval",
+    "Slave_IO", "Slave_SQL", "Slave_worker", "Table Dump", "clone",
+    # MySQL's list cuts it to the 16 characters of its column.
+    "Group Replication Data Stream subscription", "Group Replicatio",
 })  # fmt: skip
 
-_NO_SUCH_VIEW = 1146
 # By its name, not by an address: which one clients can use is not known to the server.
 _SERVER = "CONCAT(@@hostname, ':', @@port)"
+_NO_SUCH_VIEW = (1109, 1146)  # 1109: one of information_schema that is switched off, as by --innodb-trx=OFF
+_NO_SUCH_COLUMN = 1054
+_GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
+# MariaDB writes CONNECTION ADMIN, MySQL CONNECTION_ADMIN.
+_CLOSES_ALL = frozenset({"ALL PRIVILEGES", "SUPER", "CONNECTION ADMIN", "CONNECTION_ADMIN"})
+_SEES_ALL = frozenset({"ALL PRIVILEGES", "PROCESS"})
+
+_UPTIME = "SELECT VARIABLE_VALUE FROM {} WHERE VARIABLE_NAME = 'Uptime'"
+_OWN_THREAD = f"SELECT THREAD_ID FROM {THREADS} WHERE PROCESSLIST_ID = connection_id()"
+_OWN_REQUEST = (
+    f"SELECT 1 FROM {REQUESTS} WHERE THREAD_ID = ({_OWN_THREAD}) AND NESTING_EVENT_LEVEL = 0 AND END_EVENT_ID IS NULL"
+)
+# What is not known where the login may not read these.
+_MISSED = {
+    THREADS: "who logged in is not known while a routine of another account runs",
+    REQUESTS: "while a routine runs only its innermost statement is shown, "
+    "and one run of a query is told from the next by when it began alone",
+}
 
 
 def probe(connection: Connection, user: str) -> Dialect | None:
@@ -61,7 +86,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         except PrivilegeMissingError:
             continue  # so MariaDB also says of a view that is not there
         except DataSourceError as error:
-            if error.errno != _NO_SUCH_VIEW:
+            if error.errno not in _NO_SUCH_VIEW:
                 raise
             continue
         if answers:
@@ -70,91 +95,105 @@ def probe(connection: Connection, user: str) -> Dialect | None:
 
 
 def _dialect(connection: Connection, user: str, view: str, columns: frozenset[str]) -> Dialect:
-    caveats = [f"The sessions of {user}, this bot's own login, are left out."]
-    transactions = _may_see_all(connection)
-    if not transactions:
-        caveats.append(
-            f"Only the login's own sessions can be seen: {user} lacks PROCESS. "
-            "GRANT PROCESS ON *.* TO it, then restart this bot."
-        )
-    # One row at most for each session. A plain SELECT that locks nothing is a transaction to InnoDB, to nobody else.
-    # Joined, 1,000 sessions take 30 ms for a page and 20 ms for the totals, whatever is asked for; with subqueries
-    # 10 ms, but 220 ms for in-transaction, since MariaDB then reads all transactions for each session.
-    joined = f"{view} LEFT JOIN {_TRANSACTIONS} ON trx_mysql_thread_id = ID AND trx_autocommit_non_locking = 0"
+    granted = _granted(connection)
+    transactions, sees_all = _transactions(connection, granted)
+    refused: list[str] = []
+    found = ProcessList(
+        view,
+        columns,
+        PROTECTED_COMMANDS,
+        transactions=transactions,
+        **_performance_schema(connection, refused),
+        status=next((one for one in STATUSES if _answers(connection, _UPTIME.format(one))), None),
+    )
     return Dialect(
         name=_name(connection),
         own_address=_SERVER,
-        view=joined if transactions else view,
-        expressions=_expressions(columns, transactions=transactions),
+        view=found.joined,
+        expressions=found.expressions(),
+        pinned_expressions=found.pinned_expressions(),
         own_values=(user,),
         protected_users=PROTECTED_USERS,
         protected_commands=PROTECTED_COMMANDS,
         thread_users=THREAD_USERS,
-        transaction_view=_TRANSACTIONS if transactions else None,
+        transaction_view=TRANSACTIONS if transactions else None,
         transaction_column="trx_id",
         kills_by_query_id="QUERY_ID" in columns,
-        caveats=tuple(caveats),
-        sees=Reach.ALL if transactions else Reach.OWN,
-        closes=Reach.ALL if _may_close_all(connection) else Reach.OWN,
+        request_started_within=found.request_started_within,
+        caveats=(
+            f"The sessions of {user}, this bot's own login, are left out.",
+            *_caveats(user, found, sees_all=sees_all),
+            *(_without(view, found) for view in refused),
+        ),
+        sees=Reach.ALL if sees_all else Reach.OWN,
+        closes=Reach.ALL if granted & _CLOSES_ALL else Reach.OWN,
     )
 
 
-def _may_see_all(connection: Connection) -> bool:
-    """Whether the login has PROCESS, directly or by a role: the transactions are closed to all others."""
+def _granted(connection: Connection) -> set[str]:
+    """The privileges on everything that the login has, those of its roles included."""
+    found = (_GLOBAL_GRANT.match(str(row[0])) for row in connection.rows("SHOW GRANTS"))
+    return {privilege.strip().upper() for grant in found if grant for privilege in grant[1].split(",")}
+
+
+def _transactions(connection: Connection, granted: set[str]) -> tuple[bool, bool]:
+    """Whether open transactions can be read, and whether the login has PROCESS: they are closed to all others."""
     try:
-        connection.rows(f"SELECT trx_id FROM {_TRANSACTIONS} LIMIT 1")
+        there = _answers(connection, f"SELECT trx_id FROM {TRANSACTIONS} LIMIT 1", empty=True)
     except PrivilegeMissingError:
+        return False, False
+    return there, there or bool(granted & _SEES_ALL)
+
+
+class _Readable(TypedDict):
+    logins: bool
+    requests: bool
+
+
+def _performance_schema(connection: Connection, refused: list[str]) -> _Readable:
+    """Look for the bot's own session where others are to be found; what the login may not read goes to ``refused``."""
+    readable = _Readable(logins=False, requests=False)
+    if ("ON",) not in [row[1:2] for row in connection.rows("SHOW VARIABLES LIKE 'performance_schema'")]:
+        return readable
+    try:
+        readable["logins"] = _answers(connection, f"{_OWN_THREAD} AND CONNECTION_TYPE IS NOT NULL")
+    except PrivilegeMissingError:
+        refused.append(THREADS)
+        return readable
+    try:
+        readable["requests"] = readable["logins"] and _answers(connection, _OWN_REQUEST)
+    except PrivilegeMissingError:
+        refused.append(REQUESTS)
+    return readable
+
+
+def _answers(connection: Connection, sql: str, *, empty: bool = False) -> bool:
+    """Whether a view is there with these columns and has a row, or may be ``empty``."""
+    try:
+        return bool(connection.rows(sql)) or empty
+    except DataSourceError as error:
+        if error.errno not in (*_NO_SUCH_VIEW, _NO_SUCH_COLUMN):
+            raise
         return False
-    return True
 
 
-def _may_close_all(connection: Connection) -> bool:
-    granted = " ".join(str(row[0]).upper() for row in connection.rows("SHOW GRANTS"))
-    # MariaDB writes CONNECTION ADMIN, MySQL CONNECTION_ADMIN.
-    return bool(re.search(r"ALL PRIVILEGES ON \*\.\*|\bSUPER\b|\bCONNECTION[ _]ADMIN\b", granted))
+def _caveats(user: str, found: ProcessList, *, sees_all: bool) -> Iterator[str]:
+    if not sees_all:
+        yield (
+            f"Only the login's own sessions can be seen: {user} lacks PROCESS. "
+            "GRANT PROCESS ON *.* TO it, then restart this bot."
+        )
+    elif not found.transactions:
+        yield f"This server has no {TRANSACTIONS}, so which sessions have a transaction open is not known."
+
+
+def _without(view: str, found: ProcessList) -> str:
+    return (
+        f"The bot's login may not read {view}, so {_MISSED[view] if found.shows_definer else _MISSED[REQUESTS]} "
+        "(GRANT SELECT ON it)."
+    )
 
 
 def _name(connection: Connection) -> str:
     version = str(connection.rows("SELECT version()")[0][0])
     return f"{'MariaDB' if 'mariadb' in version.lower() else 'MySQL'} {version.split('-', 1)[0]}"
-
-
-def _expressions(columns: frozenset[str], *, transactions: bool) -> dict[str, str]:
-    # KILL QUERY of an idle session leaves MariaDB showing 'Killed' until its next statement, which runs normally.
-    idle = "(COMMAND = 'Sleep' OR COMMAND = 'Killed' AND INFO IS NULL)"
-    background = ", ".join(f"'{command}'" for command in sorted(PROTECTED_COMMANDS))
-    # An address of IPv6 stands there without brackets: ::1:54012. A socket is 'localhost', a server's thread ''.
-    peer = (
-        "CASE WHEN LOCATE(':', HOST, LOCATE(':', HOST) + 1) > 0 AND LEFT(HOST, 1) <> '[' "
-        "THEN CONCAT('[', LEFT(HOST, LENGTH(HOST) - LOCATE(':', REVERSE(HOST))), ']:', SUBSTRING_INDEX(HOST, ':', -1)) "
-        "ELSE HOST END"
-    )
-    time = "TIME_MS / 1000" if "TIME_MS" in columns else "TIME"
-    return dict.fromkeys(COLUMNS, "NULL") | {
-        "server": _SERVER,
-        "id": "ID",
-        "user": "USER",
-        "peer": peer,
-        "origin": peer,
-        "database_name": "DB",
-        "command": f"CASE WHEN {idle} THEN 'Sleep' ELSE COMMAND END",
-        "time": time,
-        "total_time": time,
-        # In OceanBase's words, for the same filters to work. MariaDB shows KILL and KILL QUERY alike as 'Killed'.
-        "state": (
-            "CASE COMMAND WHEN 'Sleep' THEN 'SLEEP' WHEN 'Killed' THEN 'KILLED' "
-            f"ELSE CASE WHEN COMMAND IN ({background}) OR USER IN ('system user', 'event_scheduler') "
-            "THEN 'BACKGROUND' ELSE 'ACTIVE' END END"
-        ),
-        "sql_text": "INFO",
-        "sql_length": "CHAR_LENGTH(INFO)",
-        # These servers have no id of the text in their process lists: this one tells one text from another.
-        "sql_id": "MD5(INFO)",
-        # MariaDB: a number for each statement, so that it names this very run. It stays there when that has ended.
-        "trace_id": f"CASE WHEN NOT ({idle}) THEN CAST(QUERY_ID AS CHAR) END" if "QUERY_ID" in columns else "NULL",
-        "transaction_id": "trx_id" if transactions else "NULL",
-        "transaction_state": "trx_state" if transactions else "NULL",
-        # Sessions cannot be tagged here: all of the bot's login are the bot's.
-        "own": "(ID = connection_id() OR BINARY COALESCE(USER, '') = %s)",
-        "memory": "MEMORY_USED" if "MEMORY_USED" in columns else "NULL",
-    }

@@ -30,6 +30,8 @@ class Protected:
         """Say by what a session is protected, as in "belongs to ocp, a protected user of prod"; '' by nothing."""
         if is_thread(session, dialect):
             return f"is a thread of the server itself or of replication ({session.command}) on {source}"
+        if session.definer is not None:
+            return self._by_definer(session.definer, dialect, source)
         if session.user in self.users | (dialect.protected_users if dialect else frozenset()):
             return f"belongs to {session.user}, a protected user of {source}"
         if (session.tenant or "").startswith(_META_TENANT):
@@ -38,6 +40,16 @@ class Protected:
             if tag and _among(tag, self.modules | PROTECTED_MODULES):
                 return f"is tagged {tag}, a protected module of {source}"
         return self._by_source(session, source)
+
+    def _by_definer(self, definer: str, dialect: Dialect | None, source: str) -> str:
+        """Say why a session counts as protected of which only the definer of what it runs is known.
+
+        Whoever logged in may be one of those configured, by user or source. Of the kind of server's own list only
+        the definer himself is looked for: else nothing that runs a routine could be closed anywhere.
+        """
+        if self.users or self.sources or definer in (dialect.protected_users if dialect else ()):
+            return f"is in a routine of {definer}; who logged in is not known, and some are protected on {source}"
+        return ""
 
     def _by_source(self, session: Session, source: str) -> str:
         if not self.sources:

@@ -14,11 +14,11 @@ from bot.sessions import deadlocks, kinds, states, statistics, variables
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, OwnSession, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
-from bot.sessions.details import SessionDetails
+from bot.sessions.details import Reach, SessionDetails
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.health import SourceHealth
-from bot.sessions.model import Session, SessionFilter, SessionPage, SessionQuery
+from bot.sessions.model import Session, SessionFilter, SessionPage, SessionQuery, Sort
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
@@ -165,9 +165,11 @@ class DataSource:
             started = monotonic()
             totals = dialect.totals(self._scope(tenants), SessionFilter())
             total, active, *_ = map(int, connection.rows(totals.sql, totals.values)[0])
+            milliseconds = (monotonic() - started) * 1000
+            self._try_reading(connection, dialect)
             return SourceHealth(
                 self.name,
-                milliseconds=(monotonic() - started) * 1000,
+                milliseconds=milliseconds,
                 kind=dialect.name,
                 view=dialect.view.split(maxsplit=1)[0],
                 tenant=dialect.login_tenant,
@@ -184,13 +186,8 @@ class DataSource:
             return SourceHealth(self.name, error.sentence)
 
     def check(self) -> None:
-        """Count the sessions, as every list does, and tell nothing. Raises ``DataSourceError`` or ``BusyError``."""
-
-        def ask(connection: Connection, dialect: Dialect) -> None:
-            totals = dialect.totals(self._scope(None), SessionFilter())
-            connection.rows(totals.sql, totals.values)
-
-        self._read(ask)
+        """Try what every list and every close reads, and tell nothing. Raises ``DataSourceError`` or ``BusyError``."""
+        self._read(self._try_reading)
 
     def is_like(self, other: DataSource) -> bool:
         """Whether both stand for the same server, login and options."""
@@ -206,11 +203,15 @@ class DataSource:
         try_login(self._endpoint)
 
     def description(self) -> str:
-        """Connect if need be and say what kind of server this is, how safely, and what cannot be seen there."""
+        """Say what kind of server this is, how safely, and what cannot be seen or closed there: reading it is tried."""
 
         def describe(connection: Connection, dialect: Dialect) -> str:
+            self._try_reading(connection, dialect)
+            # Whether a KILL is allowed is known from the grants: trying one could hit somebody.
+            closes = ("This login may close its own sessions only.",) if dialect.closes is Reach.OWN else ()
             view = dialect.view.split()[0].split(".")[-1]
-            return " ".join((f"{dialect.name}, {view}, {connection.safety}", *map("({})".format, dialect.caveats)))
+            told = map("({})".format, (*dialect.caveats, *closes))
+            return " ".join((f"{dialect.name}, {view}, {connection.safety}", *told))
 
         return self._read(describe)
 
@@ -237,6 +238,24 @@ class DataSource:
                 f"Data source {self.name} has no tenants, yet its setting tenants, or the access rule that is "
                 "yours, names some. So none of its sessions is shown or closed: leave tenants out there."
             )
+
+    def _try_reading(self, connection: Connection, dialect: Dialect) -> None:
+        """Run what a list, the looks before and after a close, and Details run; the last two on the bot's own session.
+
+        Each reads something of its own, so that one may fail on a server where the others work.
+        """
+        scope = self._scope(None)
+        for statement in (
+            dialect.totals(scope, SessionFilter()),
+            dialect.page(scope, SessionFilter(), Sort(), 1, 0),
+            dialect.look(connection.id),
+        ):
+            connection.rows(statement.sql, statement.values)
+        console = self._console(connection, dialect)
+        for own in console.find(connection.id)[:1]:
+            console.transaction_open(replace(own, transaction_id=0))
+            if dialect.details is not None:
+                dialect.details(connection, own, console.find)
 
     def _caveats(self, connection: Connection, dialect: Dialect) -> tuple[str, ...]:
         statement = dialect.absent_servers()

@@ -1,4 +1,4 @@
-"""The store on a MariaDB and on an OceanBase: the same promises as on SQLite, with several replicas on it."""
+"""The store on a MariaDB, a MySQL and an OceanBase: the same promises as on SQLite, with several replicas on it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NewStore = Callable[[], Store]
 _schemas = itertools.count(1)
 
 
-@pytest.fixture(params=["oceanbase", "mariadb"], ids=["oceanbase-4.3.5", "mariadb"])
+@pytest.fixture(params=["oceanbase", "mariadb", "mysql"], ids=["oceanbase-4.3.5", "mariadb", "mysql"])
 def server(request: pytest.FixtureRequest) -> EmbeddedServer:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, EmbeddedServer)

@@ -1,4 +1,4 @@
-"""The whole flow on a real MariaDB: listed, looked at and closed through Slack."""
+"""The whole flow on real MariaDBs and on MySQL: listed, looked at and closed through Slack."""
 
 from __future__ import annotations
 
@@ -7,28 +7,35 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.embedded import EmbeddedServer
 from bot.demo.slack.server import SlackSandbox
+from tests.documents import grants
 from tests.running_bot import COMMANDS, RunningBot
+from tests.servers import EmbeddedMySQL
 from tests.slack_person import buttons_of, options_of, text_of
 from tests.slack_text import Json
-from tests.stage import MariaDBStage, Statement, accounts, session_id
+from tests.stage import MariaDBStage, MySQLStage, Statement, accounts, session_id
 
 BOT = "session_bot"
 
 
-@pytest.fixture(scope="module")
-def standing(mariadb: EmbeddedMariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDBStage]:
+@pytest.fixture(scope="module", params=["mariadb", "mariadb118", "mysql"])
+def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDBStage]:
     """Give a stage whose bot has a login of its own, as the README wants it."""
-    accounts(mariadb)
-    with mariadb.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE OR REPLACE USER {BOT} IDENTIFIED BY '{mariadb.password}'")
-        cursor.execute(f"GRANT PROCESS, CONNECTION ADMIN ON *.* TO {BOT}")
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, EmbeddedServer)
+    accounts(server)
+    on_mysql = isinstance(server, EmbeddedMySQL)
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP USER IF EXISTS {BOT}")
+        cursor.execute(f"CREATE USER {BOT} IDENTIFIED BY '{server.password}'")
+        for grant in grants("MySQL" if on_mysql else "MariaDB"):
+            cursor.execute(f"{grant} TO {BOT}")
     with SlackSandbox(commands=COMMANDS) as slack:
         slack.limits.rates.clear()
         folder = tmp_path_factory.mktemp("bot")
-        with RunningBot(slack, mariadb, folder, user=BOT, source='kind = "mysql"') as bot:
-            yield MariaDBStage(mariadb, slack, bot)
+        with RunningBot(slack, server, folder, user=BOT, source='kind = "mysql"') as bot:
+            yield (MySQLStage if on_mysql else MariaDBStage)(server, slack, bot)
 
 
 @pytest.fixture
@@ -79,7 +86,7 @@ def test_a_list_shows_times_with_fractions_and_dashes_for_what_mariadb_has_not(s
 
 
 def test_closing_a_query_stops_it_and_leaves_the_session(stage: MariaDBStage) -> None:
-    report = stage.runs("SELECT SLEEP(60)")
+    report = stage.runs("SELECT SLEEP(60) FROM depot.stock")
     card = card_of(stage, f"{report.id} query")
     assert "Tenant -" in text_of(card)
     stage.alice.press(card, "Close Query")
@@ -155,3 +162,15 @@ def test_the_servers_own_threads_and_the_bots_login_are_never_closed(stage: Mari
         own = cursor.fetchall()[0][0]
     stage.asks(stage.alice, f"/kill-session {own}", "one of this bot's own")
     assert stage.row(own)
+
+
+def test_a_protected_user_wants_the_override_in_a_routine_of_somebody_else_as_well(stage: MariaDBStage) -> None:
+    with stage.database.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("DROP PROCEDURE IF EXISTS depot.tidy")
+        cursor.execute("CREATE DEFINER = teller PROCEDURE depot.tidy() SELECT SLEEP(60) FROM depot.stock")
+    call = stage.runs("CALL depot.tidy()", user="guarded", database="depot")
+    told = stage.asks(stage.alice, f"/kill-session {call.id}", "closing it could harm the cluster")
+    assert "protected" in text_of(told)
+    listed = stage.asks(stage.alice, f"/sessions id={call.id}", "Sessions on demo")
+    assert cells_of(listed)["User"] in (["guarded"], ["in a routine of teller"])
+    assert stage.row(call.id)["COMMAND"] == "Query"

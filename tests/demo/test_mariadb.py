@@ -24,6 +24,12 @@ def test_it_answers_on_a_loopback_port_with_its_password_and_without_it_refuses(
     assert refused.value.args[0] == 1045
 
 
+def test_no_other_server_that_starts_can_remove_its_temporary_files(mariadb: EmbeddedMariaDB) -> None:
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT @@tmpdir")
+        assert cursor.fetchone() == (str(mariadb.base_dir / "tmp"),)
+
+
 def test_users_and_tables_survive_a_restart_and_nothing_of_it_outlives_the_end() -> None:
     installed_mariadb()
     with EmbeddedMariaDB() as database:

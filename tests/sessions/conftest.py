@@ -1,4 +1,4 @@
-"""Data sources on the kernels and on a real MariaDB, and logins that differ in what they may."""
+"""Data sources on the kernels, on real MariaDBs and MySQL, and logins that differ in what they may."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import pytest
 from pymysql.cursors import Cursor
 
 from bot.demo.database import EmbeddedOceanBase
+from bot.demo.embedded import EmbeddedServer
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.source import DataSource, DataSourceOptions
 from tests.cluster import BOT, Cluster
+from tests.documents import grants
 from tests.patience import PATIENCE
+from tests.servers import EmbeddedMySQL
 from tests.sessions.examples import MARIA_PASSWORD
 from tests.stage import APP_PASSWORD
 
@@ -83,15 +86,30 @@ def cluster_source(cluster: Cluster) -> Iterator[Make]:
         one.close()
 
 
+SERVERS = ("mariadb", "mariadb118", "watched_mariadb118", "mysql")
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> EmbeddedServer:
+    """Run the test once on each of the real MariaDBs and on the real MySQL."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, EmbeddedServer)
+    return found
+
+
 @pytest.fixture
-def logins(mariadb: EmbeddedMariaDB) -> Iterator[str]:
+def logins(server: EmbeddedServer) -> Iterator[str]:
     """Give the name of an application's login; the bot has one of its own, and one lacks every privilege."""
-    with mariadb.connect() as connection, connection.cursor() as cursor:
+    title = "MySQL" if isinstance(server, EmbeddedMySQL) else "MariaDB"
+    with server.connect() as connection, connection.cursor() as cursor:
         gone(cursor, "information_schema.PROCESSLIST", "mysql_%")
         for user in ("mysql_bot", "mysql_app", "mysql_plain"):
-            cursor.execute(f"CREATE OR REPLACE USER {user} IDENTIFIED BY '{MARIA_PASSWORD}'")
-        cursor.execute("GRANT PROCESS, CONNECTION ADMIN ON *.* TO mysql_bot")
-        cursor.execute("CREATE OR REPLACE DATABASE mysql_test")
+            cursor.execute(f"DROP USER IF EXISTS {user}")
+            cursor.execute(f"CREATE USER {user} IDENTIFIED BY '{MARIA_PASSWORD}'")
+        for grant in grants(title):
+            cursor.execute(f"{grant} TO mysql_bot")
+        cursor.execute("DROP DATABASE IF EXISTS mysql_test")
+        cursor.execute("CREATE DATABASE mysql_test")
         cursor.execute("GRANT ALL ON mysql_test.* TO mysql_app")
         cursor.execute("CREATE TABLE mysql_test.stock (sku INT PRIMARY KEY, quantity INT) ENGINE=InnoDB")
         cursor.execute("INSERT INTO mysql_test.stock VALUES (1, 10)")
@@ -101,12 +119,12 @@ def logins(mariadb: EmbeddedMariaDB) -> Iterator[str]:
 
 
 @pytest.fixture
-def maria_source(mariadb: EmbeddedMariaDB, logins: str) -> Iterator[Callable[..., DataSource]]:
+def crm_source(server: EmbeddedServer, logins: str) -> Iterator[Callable[..., DataSource]]:
     """Make data sources; they are closed after the test."""
     made: list[DataSource] = []
 
     def make(options: DataSourceOptions | None = None, user: str = "mysql_bot") -> DataSource:
-        endpoint = Endpoint.of("maria", mariadb.host, mariadb.port, user, MARIA_PASSWORD)
+        endpoint = Endpoint.of("crm", server.host, server.port, user, MARIA_PASSWORD)
         made.append(DataSource(endpoint, options or DataSourceOptions()))
         return made[-1]
 

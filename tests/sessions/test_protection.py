@@ -10,13 +10,14 @@ import pytest
 
 from bot.sessions import mysql, oceanbase
 from bot.sessions.dialect import Dialect
+from bot.sessions.mysql_columns import THREAD_USERS
 from bot.sessions.protection import Protected, is_thread
 from tests.sessions.examples import EXAMPLE
 
 OCEANBASE = Dialect("OceanBase", "v", {}, (), oceanbase.PROTECTED_USERS, None)
 MYSQL = Dialect(
     "MySQL", "v", {}, (), mysql.PROTECTED_USERS, None,
-    protected_commands=mysql.PROTECTED_COMMANDS, thread_users=mysql.THREAD_USERS,
+    protected_commands=mysql.PROTECTED_COMMANDS, thread_users=THREAD_USERS,
 )  # fmt: skip
 NETWORKS = tuple(map(ipaddress.ip_network, ("10.1.0.0/16", "192.168.7.9", "2001:db8::/32", "fe80::1")))
 

@@ -1,0 +1,186 @@
+"""What a client asked for, on MySQL and MariaDB: one request whatever runs inside it, and another one each time."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pymysql
+import pytest
+from pymysql.constants import CLIENT
+
+from bot.demo.embedded import EmbeddedServer
+from bot.sessions.dialect import Dialect
+from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
+from bot.sessions.source import DataSource
+from tests.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
+from tests.sessions.examples import EXAMPLE
+from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
+from tests.stage import Statement
+
+Make = Callable[..., DataSource]
+
+# A statement that is closed while it sleeps fails; SELECT SLEEP() alone ends well on MySQL.
+SHORT = "SELECT SLEEP(0.02) INTO @slept FROM mysql_test.stock"
+LOOP = f"BEGIN DECLARE i INT DEFAULT 0; WHILE i < 1000000 DO {SHORT}; SET i = i + 1; END WHILE; {{}} END"
+
+
+def is_watched(server: EmbeddedServer) -> bool:
+    """Whether the server says which request the statements of a function belong to."""
+    return isinstance(server, WatchedUnpackedMariaDB | EmbeddedMySQL)
+
+
+@pytest.fixture
+def crm(server: EmbeddedServer, crm_source: Make) -> DataSource:
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE PROCEDURE mysql_test.churn() {LOOP.format('')}")
+        cursor.execute(f"CREATE FUNCTION mysql_test.turn() RETURNS INT {LOOP.format('RETURN 1;')}")
+    return crm_source()
+
+
+@contextlib.contextmanager
+def running(server: EmbeddedServer, source: DataSource, sql: str, **more: Any) -> Iterator[Statement]:
+    """Run something on a session of its own until the end of the block; the server shows it."""
+    with server.connect(user="mysql_app", password=PASSWORD, database="mysql_test", **more) as client:
+        statement = Statement(client, sql)
+        wait_for(lambda: one(source, statement.id).running)
+        try:
+            yield statement
+        finally:
+            end(server, statement)
+
+
+def end(server: EmbeddedServer, statement: Statement) -> None:
+    with server.connect() as root, root.cursor() as cursor, contextlib.suppress(pymysql.Error):  # it may have ended
+        cursor.execute(f"KILL {statement.id}")
+    statement.join(10)
+
+
+def wait_for(look: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not look():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def one(source: DataSource, number: int) -> Session:
+    (session,) = source.find(number, None)
+    return session
+
+
+def later(source: DataSource, before: Session, seconds: float = 0.3) -> Session:
+    """Look again, once so much of its time has passed, and a statement or two."""
+    wait_for(lambda: one(source, before.id).time > before.time + seconds)
+    return one(source, before.id)
+
+
+def test_a_call_of_many_short_statements_is_one_request_that_can_be_closed(
+    server: EmbeddedServer, crm: DataSource
+) -> None:
+    with running(server, crm, "CALL churn()") as call:
+        confirmed = later(crm, one(crm, call.id))  # what has just begun cannot be told by its start
+        current = later(crm, confirmed)
+        assert Pin.of(confirmed).same_request(current)
+        with crm.console() as console:
+            statement = console.dialect.kill(current, Mode.QUERY, pinned=confirmed)
+            assert statement.sql == f"KILL QUERY {call.id}"
+            console._connection.rows(statement.sql)
+        assert call.ended() == 1317
+
+
+def test_a_function_of_many_short_statements_is_one_request_where_the_server_says_so(
+    server: EmbeddedServer, crm: DataSource
+) -> None:
+    with running(server, crm, "SELECT mysql_test.turn()") as asked:
+        confirmed = one(crm, asked.id)
+        wait_for(lambda: one(crm, asked.id).trace_id != confirmed.trace_id or is_watched(server))
+        time.sleep(0.3)
+        current = one(crm, asked.id)
+        # MariaDB begins number and time anew with each statement of a function: so nothing is closed there.
+        assert Pin.of(confirmed).same_request(current) == is_watched(server)
+
+
+def test_the_text_is_the_clients_and_what_runs_inside_it_stands_beside(server: EmbeddedServer, crm: DataSource) -> None:
+    with running(server, crm, "CALL churn()") as call:
+        wait_for(lambda: "SLEEP" in (one(crm, call.id).inner_sql or one(crm, call.id).sql or ""))
+        named = Condition(Field.SQL, Operator.CONTAINS, ("churn",))
+        found = crm.page(SessionQuery(filter=SessionFilter((named,))), None).sessions
+        if not is_watched(server):
+            assert (one(crm, call.id).sql, one(crm, call.id).inner_sql) == (SHORT, None)
+            return
+        assert [(session.id, session.sql) for session in found] == [(call.id, "CALL churn()")]
+        wait_for(lambda: one(crm, call.id).inner_sql == SHORT)
+        assert (one(crm, call.id).sql, one(crm, call.id).sql_length) == ("CALL churn()", 12)
+        assert one(crm, call.id).sql_id == found[0].sql_id
+        wait_for(lambda: 0.5 < one(crm, call.id).time < 30)
+
+
+def test_the_next_statement_of_the_same_packet_is_another_request(server: EmbeddedServer, crm: DataSource) -> None:
+    login: dict[str, Any] = {"user": "mysql_app", "password": PASSWORD, "database": "mysql_test"}
+    with pymysql.connect(host=server.host, port=server.port, client_flag=CLIENT.MULTI_STATEMENTS, **login) as client:
+        packet = Statement(client, "SELECT SLEEP(0.5) FROM stock; SELECT SLEEP(60) FROM stock")
+        wait_for(lambda: one(crm, packet.id).running)
+        first = one(crm, packet.id)
+        wait_for(lambda: one(crm, packet.id).sql != first.sql)
+        second = one(crm, packet.id)
+        assert Pin.of(second).same_request(one(crm, packet.id))
+        assert not Pin.of(replace(first, sql=second.sql, sql_length=second.sql_length)).same_request(second)
+        end(server, packet)
+
+
+def test_a_query_stays_itself_when_its_transaction_gets_a_number(server: EmbeddedServer, crm: DataSource) -> None:
+    with server.connect() as root, root.cursor() as cursor:
+        cursor.execute("INSERT INTO mysql_test.stock VALUES (2, 0), (3, 0), (4, 0)")
+    change = "UPDATE stock SET quantity = CASE WHEN SLEEP(0.4) = 0 THEN quantity + 1 END"
+    with running(server, crm, change) as update:
+        confirmed = one(crm, update.id)
+        wait_for(lambda: (one(crm, update.id).transaction_id or 2**48) < 2**48)
+        current = one(crm, update.id)
+        assert current.transaction_id != confirmed.transaction_id or confirmed.transaction_id is not None
+        assert Pin.of(confirmed).same_request(current)
+
+
+def test_a_query_is_closed_by_its_number_unless_its_routine_has_moved_on() -> None:
+    dialect = Dialect("MariaDB", "v", {}, (), frozenset(), None, kills_by_query_id=True)
+    seen = replace(EXAMPLE, trace_id="44", request_started=1000.0, time=5.0)
+    same_call = replace(seen, trace_id="51", request_started=1000.01)
+    for pinned, current, sql in (
+        (seen, seen, "KILL QUERY ID 44"),
+        (None, seen, "KILL QUERY ID 44"),
+        (seen, same_call, f"KILL QUERY {seen.id}"),
+        (seen, replace(same_call, request_started=1005.5), "KILL QUERY ID 51"),  # the next query, hit by its own alone
+        (seen, replace(seen, trace_id=None), f"KILL QUERY {seen.id}"),
+    ):
+        assert dialect.kill(current, Mode.QUERY, pinned=pinned).sql == sql
+    assert dialect.kill(same_call, Mode.SESSION, pinned=seen).sql == f"KILL {seen.id}"
+
+
+def test_a_long_statement_is_whole_where_it_is_looked_at_and_has_one_sql_id(
+    server: EmbeddedServer, crm: DataSource
+) -> None:
+    text = f"SELECT SLEEP(60), 'ж{'é' * 3000}' FROM stock"
+    with running(server, crm, text) as statement:
+        session = one(crm, statement.id)
+        assert (session.sql, session.sql_length) == (text, len(text))
+        assert session.sql_id is not None
+        assert len(session.sql_id) == 32
+        same = Condition(Field.SQL_ID, Operator.CONTAINS, (session.sql_id,))
+        (listed,) = crm.page(SessionQuery(filter=SessionFilter((same,))), None).sessions
+        assert (listed.id, listed.sql_id) == (session.id, session.sql_id)
+        assert text.startswith((listed.sql or "-").removesuffix("..."))
+
+
+def test_a_statement_in_another_character_set_is_shown_to_its_end(server: EmbeddedServer, crm: DataSource) -> None:
+    text = f"SELECT SLEEP(60), '{'é' * 10}' FROM stock"
+    with server.connect(user="mysql_app", password=PASSWORD, database="mysql_test") as client:
+        client.set_character_set("latin1")
+        statement = Statement(client, text)
+        wait_for(lambda: one(crm, statement.id).running)
+        session = one(crm, statement.id)
+        # MariaDB has question marks there.
+        assert (session.sql or "").replace("?", "é") == text
+        assert session.inner_sql is None
+        end(server, statement)

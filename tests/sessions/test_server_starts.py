@@ -1,0 +1,88 @@
+"""A server that starts again gives out the same ids: MySQL and MariaDB say since when they run."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pymysql
+import pytest
+
+from bot.demo.embedded import EmbeddedServer
+from bot.demo.mariadb import EmbeddedMariaDB
+from bot.sessions.endpoint import Endpoint
+from bot.sessions.model import Pin, Session
+from bot.sessions.source import DataSource, DataSourceOptions
+from tests.conftest import running_server
+from tests.servers import EmbeddedMySQL, UnpackedMariaDB
+from tests.stage import session_id
+
+
+@pytest.fixture(params=[EmbeddedMariaDB, UnpackedMariaDB, EmbeddedMySQL])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
+    """Give a server of the test's own, far from UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    with running_server(request.param) as database:
+        yield database
+
+
+@pytest.fixture
+def source(server: EmbeddedServer) -> Iterator[DataSource]:
+    """Watch it as root."""
+    endpoint = Endpoint.of("crm", server.host, server.port, server.user, server.password)
+    with contextlib.closing(DataSource(endpoint, DataSourceOptions())) as made:
+        yield made
+
+
+def by_socket(server: EmbeddedServer) -> pymysql.Connection[Any]:
+    return pymysql.connect(unix_socket=str(server.base_dir / "data" / "server.sock"), user="app", password="pw")
+
+
+def wait_for(look: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not look():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.1)
+
+
+def one(source: DataSource, number: int) -> Session:
+    (session,) = source.find(number, None)
+    return session
+
+
+def test_after_a_restart_the_same_id_user_and_socket_are_another_session(
+    server: EmbeddedServer, source: DataSource
+) -> None:
+    with server.connect() as root, root.cursor() as cursor:
+        cursor.execute("CREATE USER app@localhost IDENTIFIED BY 'pw'")
+        cursor.execute("CREATE DATABASE shop")
+        cursor.execute("CREATE TABLE shop.orders (id INT PRIMARY KEY) ENGINE = InnoDB")
+        cursor.execute("GRANT ALL ON shop.* TO app@localhost")
+    with contextlib.ExitStack() as opened:
+        # Enough of them for the id to be one that a new server has not given out while it started.
+        clients = [opened.enter_context(by_socket(server)) for _ in range(30)]
+        with clients[-1].cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("INSERT INTO shop.orders VALUES (1)")
+        number, began = session_id(clients[-1]), time.time()
+        wait_for(lambda: one(source, number).in_transaction)
+        before = one(source, number)
+        assert (before.peer, before.peer_port) == ("localhost", None)
+        assert before.transaction_started == pytest.approx(began, abs=3), "whatever the server's time zone"
+        assert Pin.of(before).enough
+        wait_for(lambda: time.time() > (before.server_started or 0) + 3)
+        again = one(source, number)
+        assert again.server_started == before.server_started
+        assert Pin.of(before).same_session(again)
+    server.restart()
+    with contextlib.ExitStack() as opened:
+        while True:
+            client = opened.enter_context(by_socket(server))
+            assert session_id(client) <= number
+            if session_id(client) == number:
+                break
+        after = one(source, number)
+        assert (after.server, after.user, after.peer) == (before.server, before.user, before.peer)
+        assert not Pin.of(before).same_session(after)
