@@ -285,4 +285,10 @@ def test_an_event_is_nobodys_login_and_not_hidden_even_when_it_is_the_bots_own(
         else:
             assert (session.user, session.definer) == ("in an event of mysql_bot", "mysql_bot")
     finally:
-        admin("SET GLOBAL event_scheduler = OFF", f"KILL {session.id}")
+        admin("SET GLOBAL event_scheduler = OFF")
+        with server.connect() as root, root.cursor() as cursor:
+            cursor.execute(
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP(60), ''nightly''%'"
+            )
+            for (number,) in cursor.fetchall():
+                cursor.execute(f"KILL {number}")

@@ -91,18 +91,17 @@ def test_replicas_and_clones_are_threads_that_nobody_closes(
         ),
         "clone": (CLONE, b""),
     }
-    with contextlib.ExitStack() as installed:
-        if command == "clone":
-            root = installed.enter_context(mysql.connect())
-            with root.cursor() as cursor:
+    if command == "clone":
+        with mysql.connect() as root, root.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'")
+            if not cursor.fetchall():
                 cursor.execute("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
-                installed.callback(root.cursor().execute, "UNINSTALL PLUGIN clone")
-        crm = crm_source()
-        with sending(replica, *sent[command]):
-            wait_for(lambda: one(crm, session_id(replica)).command == command)
-            session = one(crm, session_id(replica))
-            assert (session.user, session.state, session.active) == ("repl", "BACKGROUND", False)
-            assert f"of replication ({command})" in crm.protection(session)
+    crm = crm_source()
+    with sending(replica, *sent[command]):
+        wait_for(lambda: one(crm, session_id(replica)).command == command)
+        session = one(crm, session_id(replica))
+        assert (session.user, session.state, session.active) == ("repl", "BACKGROUND", False)
+        assert f"of replication ({command})" in crm.protection(session)
 
 
 @pytest.mark.parametrize("server", ["mysql"], indirect=True)
