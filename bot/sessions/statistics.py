@@ -85,7 +85,7 @@ def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter
     state, time = dialect.expressions["state"], dialect.expressions["time"]
     running = f"CASE WHEN {_counted(dialect, by)} THEN {_name(dialect, by)} END"
     return Statement(
-        f"SELECT COUNT(*), COALESCE(SUM({state} = 'ACTIVE'), 0), "
+        f"SELECT {dialect.count()}, COALESCE(SUM({state} = 'ACTIVE'), 0), "
         f"COALESCE(MAX(CASE WHEN {state} = 'ACTIVE' THEN {time} END), 0), COUNT(DISTINCT BINARY {running}) "
         f"FROM {dialect.view} WHERE {where}",
         tuple(values),
@@ -101,7 +101,7 @@ def groups(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter
         text = f"MIN(LEFT(COALESCE({inner}, {sql}), {LIST_SQL_CHARACTERS})), COUNT({inner})"
     name = _name(dialect, by)
     return Statement(
-        f"SELECT MIN({name}), SUM({state} = 'ACTIVE') AS active, COUNT(*) AS total, MIN({time}), AVG({time}), "
+        f"SELECT MIN({name}), SUM({state} = 'ACTIVE') AS active, {dialect.count()} AS total, MIN({time}), AVG({time}), "
         f"MAX({time}), {text} FROM {dialect.view} WHERE {where} AND {_counted(dialect, by)} "
         # Names that differ in case are different ones, whatever the view's collation says.
         f"GROUP BY BINARY {name} ORDER BY active DESC, total DESC, 1 ASC LIMIT {ROWS}",

@@ -22,6 +22,7 @@ from bot.sessions.details import Reach
 from bot.sessions.kill import Answer, NotSent, Sent, Why
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.source import DataSource
+from bot.sessions.statistics import Grouping
 from bot.slack.references import SessionReference
 from tests.cluster import BOT, Cluster
 from tests.conftest import leave_out
@@ -459,6 +460,8 @@ def test_a_list_shows_one_client_behind_a_proxy_once_and_counts_it_once(cluster:
         narrowed = prod.page(SessionQuery(filter=SessionFilter((found,))), None)
         assert number in [one.id for one in narrowed.sessions]
         assert narrowed.matching == len(narrowed.sessions)
+    counted = prod.statistics(SessionQuery(), Grouping.USER, None)
+    assert (counted.total, [(one.name, one.total) for one in counted.groups]) == (2, [("app", 2)])
     pages = [prod.page(SessionQuery(limit=1, page=number), None) for number in (1, 2)]
     assert len({one.id for page in pages for one in page.sessions}) == 2
 
