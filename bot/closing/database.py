@@ -56,9 +56,12 @@ class StoreDatabase:
                 "isolation_level": "READ COMMITTED",  # whoever waited for a lock must see what it was held for
             }
         self._engine = sa.create_engine(parsed, **options)
-        if self.shared:
-            sa.event.listen(self._engine, "do_connect", self._log_in)
-        sa.event.listen(self._engine, "connect", self._limited if self.shared else _sqlite_durable)
+        self._file = (
+            Path(parsed.database) if not self.shared and parsed.database not in (None, "", ":memory:") else None
+        )
+        self._file_was_there = False
+        sa.event.listen(self._engine, "do_connect", self._log_in if self.shared else self._refuse_new_file)
+        sa.event.listen(self._engine, "connect", self._limited if self.shared else self._durable)
 
     @property
     def now(self) -> sa.ColumnElement[float]:
@@ -82,9 +85,7 @@ class StoreDatabase:
         """Read something. An SQLite file that was taken away would else be written to unseen until the bot ends."""
         with self.reading() as connection:
             connection.execute(sa.select(tables.requests.c.id).limit(1))
-        file = self._engine.url.database if self._engine.url.get_backend_name() == "sqlite" else None
-        if file and file != ":memory:" and not Path(file).exists():
-            raise StoreError("The store's file is gone. Put it back, or restart the bot. Check [store] url.")
+            self._refuse_other_file(connection)
 
     def safety(self) -> str:
         """Connect and say how the connection is encrypted; '' for a file."""
@@ -118,10 +119,36 @@ class StoreDatabase:
         try:
             with self._engine.connect() as connection:
                 _lock(connection)
+                self._refuse_other_file(connection)
                 yield connection
                 connection.commit()
         except SQLAlchemyError as error:
             raise _failed(error) from error
+
+    def _durable(self, connection: Any, record_: Any) -> None:
+        _sqlite_durable(connection)
+        record_.info[_FILE] = _identity(self._file)
+        self._file_was_there = self._file is not None
+
+    def _refuse_new_file(self, *_: object) -> None:
+        """Keep SQLite from making an empty file in the place of one that was taken away."""
+        if self._file_was_there and _identity(self._file) is None:
+            raise StoreError(_GONE)
+
+    def _refuse_other_file(self, connection: sa.Connection) -> None:
+        """Refuse a connection whose file is at its path no more: what is written there nobody would ever see."""
+        if self._file is None:
+            return
+        now = _identity(self._file)
+        if now == connection.info.get(_FILE):
+            return
+        if now is None:
+            raise StoreError(_GONE)  # it may be put back
+        connection.invalidate()
+        raise StoreError(
+            "The store's file was replaced by another one. Nothing is closed without a record. The new file is used from "
+            "now on: press again if its requests are those that you mean."
+        )
 
     def _limited(self, connection: Any, _record: Any) -> None:
         """Let a new connection of a server wait for a lock, and hold one, for seconds only."""
@@ -142,6 +169,19 @@ class StoreDatabase:
             else:
                 return True
         return False
+
+
+_FILE = "file"  # in the info of a connection: which file it has open
+_GONE = "The store's file is gone. Put it back, or restart the bot. Check [store] url."
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    """Return device and inode of a file; None where there is none."""
+    try:
+        found = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found is not None else None
 
 
 def _lock(connection: sa.Connection) -> None:
@@ -172,7 +212,7 @@ def _failed(error: SQLAlchemyError) -> StoreError:
     )
 
 
-def _sqlite_durable(connection: Any, _record: Any) -> None:
+def _sqlite_durable(connection: Any) -> None:
     # WAL lets lists be read while a close is recorded; FULL keeps the record through a power cut.
     for last_try in (*[False] * 20, True):
         try:

@@ -18,6 +18,7 @@ from bot.closing.targets import Wanted
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk
+from tests.closing.several import confirm
 from tests.stage import session_id
 
 
@@ -160,3 +161,28 @@ def test_a_file_that_was_taken_away_is_found_at_the_next_check(tmp_path: Path) -
         in_memory.create()
         in_memory.check()
         in_memory.close()
+
+
+def test_nothing_is_closed_into_a_file_that_was_taken_away_or_replaced(desk: Desk) -> None:
+    victims = [session_id(desk.connect()) for _ in range(2)]
+    requests = [desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(one)], Mode.SESSION) for one in victims]
+    backup = desk.path.with_suffix(".backup")
+    with contextlib.closing(sqlite3.connect(desk.path)) as store, contextlib.closing(sqlite3.connect(backup)) as copy:
+        store.backup(copy)
+    away = desk.path.with_suffix(".away")
+    desk.path.rename(away)
+    with pytest.raises(StoreError, match="The store's file is gone"):
+        confirm(desk, requests[0])
+    assert not desk.path.exists(), "no empty one is made in its place"
+    away.rename(desk.path)
+    assert confirm(desk, requests[0]).targets[0].outcome is Outcome.CLOSED
+    for file in desk.path.parent.glob("store.db*"):
+        file.rename(file.with_suffix(file.suffix + ".old"))
+    backup.rename(desk.path)
+    with pytest.raises(StoreError, match="was replaced by another one"):
+        confirm(desk, requests[1])
+    assert desk.row(victims[1])
+    assert confirm(desk, requests[1]).targets[0].outcome is Outcome.CLOSED, "on record in the new file"
+    with contextlib.closing(sqlite3.connect(desk.path)) as store:
+        ((kept,),) = store.execute("SELECT outcome FROM closing_targets WHERE request_id = ?", (requests[1].id,))
+    assert kept == "closed"
