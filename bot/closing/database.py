@@ -146,8 +146,8 @@ class StoreDatabase:
             raise StoreError(_GONE)  # it may be put back
         connection.invalidate()
         raise StoreError(
-            "The store's file was replaced by another one. Nothing is closed without a record. The new file is used from "
-            "now on: press again if its requests are those that you mean."
+            "The store's file was replaced by another one. Nothing is closed without a record. The new file is used "
+            "from now on: press again if its requests are those that you mean."
         )
 
     def _limited(self, connection: Any, _record: Any) -> None:
