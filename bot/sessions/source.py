@@ -65,8 +65,10 @@ class DataSource:
         return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect)
 
     def page(self, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:
-        """List one page, ``pinned`` with all that a pin compares; raises ``UnknownStatusError``,
-        ``DataSourceError`` or ``BusyError``."""
+        """List one page, ``pinned`` with all that a pin compares.
+
+        Raises ``UnknownStatusError``, ``DataSourceError`` or ``BusyError``.
+        """
         scope = self._scope(tenants)
         started = monotonic()
 

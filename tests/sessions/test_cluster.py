@@ -3,52 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pymysql
 import pytest
 
-from bot.demo.mariadb import EmbeddedMariaDB
 from bot.errors import InputError, NotAllowedError, PrivilegeMissingError, UnknownStatusError
 from bot.sessions.console import Console
 from bot.sessions.database import Connection
-from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
-from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
 from bot.sessions.variables import HIDDEN, Variables
-from tests.cluster import BOT, Cluster
+from tests.cluster import Cluster
 from tests.patience import PATIENCE
-from tests.stage import APP_PASSWORD, session_id
+from tests.stage import session_id
 
 Make = Callable[..., DataSource]
 
 
-@pytest.fixture(scope="module")
-def standing(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
-    with Cluster(mariadb) as cluster:
-        yield cluster
-
-
 @pytest.fixture
-def cluster(standing: Cluster) -> Iterator[Cluster]:
-    yield standing
-    standing.tidy()
-
-
-@pytest.fixture
-def source(cluster: Cluster) -> Iterator[Make]:
-    made: list[DataSource] = []
-
-    def make(user: str = BOT, port: int = 0, **options: Any) -> DataSource:
-        endpoint = Endpoint.of("prod", cluster.database.host, port or cluster.database.port, user, APP_PASSWORD)
-        made.append(DataSource(endpoint, DataSourceOptions(**options)))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def source(cluster_source: Make) -> Make:
+    return cluster_source
 
 
 def wait_for(look: Callable[[], Session | None]) -> Session:
