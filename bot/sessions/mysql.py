@@ -34,7 +34,8 @@ PREPARE = (
 # The first takes no lock on all threads (MySQL 8.0.22 and later); where it is switched off it is empty.
 _VIEWS = ("performance_schema.processlist", UNCUT)
 
-# The accounts that MySQL makes for itself, and those of managed services.
+# The accounts that MySQL and MariaDB make for themselves, and those of Amazon's RDS (its user guide, "Master user
+# account privileges"; not seen on a real one).
 PROTECTED_USERS = frozenset({
     "mysql.session", "mysql.sys", "mysql.infoschema", "mariadb.sys",
     "rdsadmin", "rdsrepladmin",
@@ -45,7 +46,7 @@ PROTECTED_USERS = frozenset({
 PROTECTED_COMMANDS = frozenset({
     "Daemon", "Binlog Dump", "Binlog Dump GTID", "Connect Out", "Register Slave", "Register Replica",
     "Slave_IO", "Slave_SQL", "Slave_worker", "Table Dump", "clone",
-    # MySQL's list cuts it to the 16 characters of its column.
+    # MySQL's sql/sql_parse.cc, Command_names; its list cuts it to the 16 characters of its column. Not seen on a real one.
     "Group Replication Data Stream subscription", "Group Replicatio",
 })  # fmt: skip
 

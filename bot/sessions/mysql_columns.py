@@ -15,7 +15,7 @@ TRANSACTIONS = "information_schema.INNODB_TRX"
 THREADS = "performance_schema.threads"
 REQUESTS = "performance_schema.events_statements_current"
 STATUSES = ("performance_schema.global_status", "information_schema.GLOBAL_STATUS")  # MySQL's and MariaDB's
-UNCUT = "information_schema.PROCESSLIST"  # MySQL: whole statements, but it stops all logins while it is read
+UNCUT = "information_schema.PROCESSLIST"  # MySQL: whole statements, under a lock on all threads
 
 # What the servers' own threads have for a user; nobody can log in so.
 THREAD_USERS = frozenset({"system user", "event_scheduler"})
@@ -198,17 +198,17 @@ _IS_CUT = "RIGHT(request_sql, 3) = '...'"  # it was longer than performance_sche
 _BOTH = f"GREATEST(LEAST(200, CHAR_LENGTH(INFO), CHAR_LENGTH(request_sql) - 3 * ({_IS_CUT})), 1)"
 _NESTED = f"COALESCE(LEFT(INFO, {_BOTH}) <> LEFT(request_sql, {_BOTH}), FALSE)"
 
-_HAS_PORT = "HOST RLIKE ':[0-9]+$'"
+_HAS_PORT = "LOCATE(':', HOST) > 0"
 _BEFORE_PORT = "LEFT(HOST, CHAR_LENGTH(HOST) - LOCATE(':', REVERSE(HOST)))"
-_HOST = f"CASE WHEN {_HAS_PORT} THEN {_BEFORE_PORT} ELSE HOST END"
 _NOT_USERS = ", ".join(f"'{user}'" for user in sorted({*THREAD_USERS, "unauthenticated user"}))
 # MariaDB: HOST is the host of the definer's account, with the client's port behind it. What can be no client's host:
 # a pattern (CHAR(37) is its sign, which the driver would take for its own), a network, nothing (a role is the definer),
 # a name where the server looks none up. An event has no client, so no port: its COMMAND is Connect. A definer's host
 # that is an address, or a name where names are looked up, cannot be told from a client's.
 _IN_ROUTINE = (
-    f"(USER NOT IN ({_NOT_USERS}) AND (LOCATE(CHAR(37), HOST) > 0 OR LOCATE('/', HOST) > 0 OR {_HOST} = '' "
-    f"OR (@@skip_name_resolve AND {_HAS_PORT} AND NOT (IS_IPV4({_HOST}) OR IS_IPV6({_HOST}))) "
-    f"OR (COMMAND = 'Connect' AND NOT {_HAS_PORT})))"
+    f"(COMMAND <> 'Sleep' AND USER NOT IN ({_NOT_USERS}) AND ("
+    "LOCATE(CHAR(37), HOST) > 0 OR LOCATE('/', HOST) > 0 OR HOST = '' OR LEFT(HOST, 1) = ':' AND LEFT(HOST, 2) <> '::' "
+    f"OR @@skip_name_resolve AND {_HAS_PORT} AND NOT (IS_IPV4({_BEFORE_PORT}) OR IS_IPV6({_BEFORE_PORT})) "
+    f"OR COMMAND = 'Connect' AND NOT {_HAS_PORT}))"
 )
 _ROUTINE_OF = "CONCAT(CASE COMMAND WHEN 'Connect' THEN 'in an event of ' ELSE 'in a routine of ' END, USER)"

@@ -1,4 +1,4 @@
-"""A server that starts again gives out the same ids: MySQL and MariaDB say since when they run."""
+"""Servers of MySQL's kind that start again, and give out the same ids, or that start with less than others have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Pin, Session
+from bot.sessions.model import Pin, Session, SessionQuery
 from bot.sessions.source import DataSource, DataSourceOptions
 from tests.conftest import running_server
 from tests.servers import EmbeddedMySQL, UnpackedMariaDB
@@ -86,3 +86,30 @@ def test_after_a_restart_the_same_id_user_and_socket_are_another_session(
         after = one(source, number)
         assert (after.server, after.user, after.peer) == (before.server, before.user, before.peer)
         assert not Pin.of(before).same_session(after)
+
+
+class WithoutTransactions(EmbeddedMariaDB):
+    """A MariaDB that does not say which transactions are open; nor does TiDB, which was not tried (its manual)."""
+
+    options = ("--innodb-trx=OFF",)
+
+
+class WithoutPerformanceSchema(EmbeddedMySQL):
+    """A MySQL as managed ones are on small machines."""
+
+    options = ("--performance-schema=OFF",)
+
+
+@pytest.mark.parametrize("server", [WithoutTransactions, WithoutPerformanceSchema], indirect=True)
+def test_what_a_server_has_switched_off_is_done_without(server: EmbeddedServer, source: DataSource) -> None:
+    with server.connect() as root, root.cursor() as cursor:
+        cursor.execute("CREATE USER app IDENTIFIED BY 'pw'")
+    source.check()
+    with server.connect(user="app", password="pw") as client:
+        listed = [session.id for session in source.page(SessionQuery(), None).sessions if session.user == "app"]
+        session = one(source, session_id(client))
+        assert listed == [session.id]
+        assert session.transaction_known == isinstance(server, EmbeddedMySQL)
+        assert Pin.of(session).same_session(one(source, session_id(client)))
+        caveats = " ".join(source.page(SessionQuery(), None).caveats)
+        assert ("transaction open is not known" in caveats) == isinstance(server, EmbeddedMariaDB)
