@@ -65,9 +65,14 @@ class Stage:
         self._statements: list[Statement] = []
 
     def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
-        """Open a session that a test may look at and close."""
+        """Open a session that a test may look at and close; it is idle.
+
+        A client has its answer a moment before the server has its session idle, and a busy machine makes it longer.
+        """
         connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
         self._opened.append(connection)
+        number = session_id(connection)
+        self.wait_until(lambda: self.row(number).get("COMMAND") == "Sleep", "the new session to be idle")
         return connection
 
     def keep(self, connection: pymysql.Connection[Any]) -> None:

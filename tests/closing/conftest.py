@@ -33,7 +33,7 @@ from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from tests.patience import PATIENCE
-from tests.stage import APP_PASSWORD, Statement, accounts, close, still_there
+from tests.stage import APP_PASSWORD, Statement, accounts, close, session_id, still_there
 
 T = TypeVar("T")
 
@@ -135,8 +135,11 @@ class Desk:
         return kept.state
 
     def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
+        """Open a session that a test may look at and close; it is idle."""
         connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
         self._opened.append(connection)
+        number = session_id(connection)
+        self.until(lambda: self.row(number).get("COMMAND") == "Sleep")  # a moment after its client has its answer
         return connection
 
     def runs(self, sql: str, **more: Any) -> Statement:
