@@ -281,8 +281,10 @@ class Pin:
         if before.server != session.server or not self._same_boot(session):
             return False
         if before.definer is not None or session.definer is not None:
-            # Who logged in is not known of one of them: the id and the client's port name the connection.
-            return before.peer_port is not None and before.peer_port == session.peer_port
+            # Who logged in is not known of one of them: the id and the client's port name the connection. Without a
+            # port the id alone does, in one run of the server: MariaDB counts on.
+            one_run = before.server_started is not None and session.server_started is not None
+            return before.peer_port == session.peer_port and (before.peer_port is not None or one_run)
         return (before.user, before.peer, before.origin) == (session.user, session.peer, session.origin)
 
     def same_request(self, session: Session) -> bool:

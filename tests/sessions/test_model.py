@@ -101,6 +101,14 @@ def test_a_connection_in_somebodys_routine_is_known_by_its_id_and_port() -> None
     assert not Pin.of(inside).same_session(replace(RUNNING, peer="10.0.3.7:50113", origin="10.0.3.7:50113"))
 
 
+def test_a_connection_in_a_routine_by_a_socket_is_known_by_its_id_in_one_run_of_the_server() -> None:
+    local = replace(RUNNING, peer="localhost", origin="localhost", server_started=1000.0)
+    inside = replace(local, user="in a routine of owner", definer="owner", peer="%", origin="%")
+    assert Pin.of(inside).same_session(local)
+    assert not Pin.of(inside).same_session(replace(local, server_started=1060.0))
+    assert not Pin.of(replace(inside, server_started=None)).same_session(local)
+
+
 CLIENT = replace(
     RUNNING, id=9000, proxy="10.0.3.250", proxy_session_id=99, peer="10.0.3.250:4001", origin="10.0.3.7", sql=None,
     sql_length=0, command="Sleep", state="SLEEP", trace_id=None, request_id=None, transaction_id=None,
