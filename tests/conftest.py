@@ -1,4 +1,4 @@
-"""What many tests stand on: two OceanBase kernels and a browser, each started once, when first asked for."""
+"""What many tests stand on: database servers and a browser, each started once, when first asked for."""
 
 import contextlib
 import os

@@ -5,6 +5,7 @@ Everything is probed, never derived from a version. What these servers do not ha
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import TypedDict
@@ -46,7 +47,7 @@ PROTECTED_USERS = frozenset({
 PROTECTED_COMMANDS = frozenset({
     "Daemon", "Binlog Dump", "Binlog Dump GTID", "Connect Out", "Register Slave", "Register Replica",
     "Slave_IO", "Slave_SQL", "Slave_worker", "Table Dump", "clone",
-    # MySQL's sql/sql_parse.cc, Command_names; its list cuts it to the 16 characters of its column. Not seen on a real one.
+    # MySQL's sql/sql_parse.cc, Command_names; its list has 16 characters of it. Not seen on a real one.
     "Group Replication Data Stream subscription", "Group Replicatio",
 })  # fmt: skip
 
@@ -105,7 +106,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         PROTECTED_COMMANDS,
         transactions=transactions,
         **_performance_schema(connection, refused),
-        status=next((one for one in STATUSES if _answers(connection, _UPTIME.format(one))), None),
+        status=_status(connection),
     )
     return Dialect(
         name=_name(connection),
@@ -166,6 +167,14 @@ def _performance_schema(connection: Connection, refused: list[str]) -> _Readable
     except PrivilegeMissingError:
         refused.append(REQUESTS)
     return readable
+
+
+def _status(connection: Connection) -> str | None:
+    for view in STATUSES:
+        with contextlib.suppress(PrivilegeMissingError):  # a session without this is better than none
+            if _answers(connection, _UPTIME.format(view)):
+                return view
+    return None
 
 
 def _answers(connection: Connection, sql: str, *, empty: bool = False) -> bool:
