@@ -73,7 +73,10 @@ class ClosingCards:
             raise
         metadata = {**_back_to(press, request), "mode": mode.value}
         press.reply.update_modal(
-            view_id, closing_modal.as_it_is_now(request, present, mode, metadata, full_sql=self._full_sql(request))
+            view_id,
+            closing_modal.as_it_is_now(
+                request, present.sessions, mode, metadata, full_sql=self._full_sql(request), unseen=present.unseen
+            ),
         )
 
     def confirm_looked_at(self, submission: Submission) -> None:

@@ -62,7 +62,7 @@ USING_MARIADB = (
     "sessions/test_partial_views.py", "commands/test_mariadb.py",
     "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
     "test_benchmarks.py", "closing/test_store_elsewhere.py", "sessions/test_several_tenants.py",
-    "sessions/test_own_sessions.py", "sessions/test_server_started.py",
+    "sessions/test_own_sessions.py", "sessions/test_stale_lists.py", "sessions/test_server_started.py",
     "closing/test_letting_go.py", "closing/test_frozen_replica.py",
     "sessions/test_requests_mysql.py", "sessions/test_definers.py", "sessions/test_mysql_clients.py",
     "sessions/test_server_starts.py",

@@ -123,7 +123,7 @@ class Aftermath:
 
     def _back(self, console: Console, watch: _Watch) -> Finding | None:
         there = console.alike(watch.session, _ALIKE)
-        new = [one for one in there if (one.server, one.id) not in watch.known and _same_work(watch.session, one)]
+        new = [one for one in there if _key(one) not in watch.known and _same_work(watch.session, one)]
         if not new:
             return None
         return Finding(
@@ -139,18 +139,26 @@ class Aftermath:
 
 def _unfinished(request: ClosingRequest, target: Target, since: datetime) -> _Watch | None:
     """Return what is to be looked at of a target that has not ended; None for any other."""
-    if target.outcome not in _UNFINISHED or target.intent_at is None:
+    ending = target.outcome is Outcome.ROLLING_BACK  # also where somebody else had closed it
+    if target.outcome not in _UNFINISHED or (target.intent_at is None and not ending):
         return None
     if target.outcome_at is None or target.outcome_at <= since:
         return None
     answer = Answer(target.answer) if target.answer else Answer.NONE
+    if target.intent_at is None:
+        answer = Answer.NOT_ASKED
     return _Watch(request, target.number, target.session, target.outcome, killed=Killed(target.session, answer))
 
 
 def alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
     """Name the sessions of the same user and client before a close; None where there are too many to tell."""
     found = console.alike(session, _ALIKE)
-    return frozenset((one.server, one.id) for one in found) if len(found) < _ALIKE else None
+    return frozenset(map(_key, found)) if len(found) < _ALIKE else None
+
+
+def _key(session: Session) -> SessionKey:
+    """Name a session; a client behind a proxy by its number there, whichever server it touches next."""
+    return (None if session.client_session else session.server, session.id)
 
 
 def _same_work(before: Session, now: Session) -> bool:

@@ -10,7 +10,7 @@ from time import monotonic
 from bot.access import Person
 from bot.closing.aftermath import Aftermath
 from bot.closing.consent import Consent, too_late
-from bot.closing.looks import Killed, look, present
+from bot.closing.looks import Killed, Present, look, present
 from bot.closing.model import ClosingRequest, Finding, Outcome, State
 from bot.closing.press import Clock, Press, Progress, Timer, counted
 from bot.closing.rules import ClosingRules
@@ -18,7 +18,7 @@ from bot.closing.sender import Sender
 from bot.closing.store import LEASE, Store
 from bot.errors import BudgetError, InputError, SessionBotError, StoreError
 from bot.sessions.kill import Answer
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode
 from bot.sessions.service import SessionService
 
 # Lock waiters take 3-11 s to notice that they were closed: the kernel looks only every 10 s
@@ -84,7 +84,7 @@ class Closer:
         self._aftermath.follow(done, press.sent, press.findings)
         return done
 
-    def present(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, dict[int, Session]]:
+    def present(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, Present]:
         """Return a request that this person could confirm, and its targets as they are now, as far as they are there.
 
         Raises what ``confirm`` would raise at once, or a ``DataSourceError``.

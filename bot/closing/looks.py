@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.closing.model import ClosingRequest, Outcome
 from bot.errors import BusyError, DataSourceError, InputError
@@ -47,18 +47,20 @@ def look(sessions: SessionService, source: str, killed: Mapping[int, Killed], mo
     return seen
 
 
-def present(sessions: SessionService, request: ClosingRequest) -> dict[int, Session]:
-    """Return the targets of a request as they are now, by number; those that are gone or changed hands are left out.
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The targets of a request as they are now, by number; those that are gone or changed hands are in neither."""
 
-    Raises a ``DataSourceError``, also where a server does not answer whose sessions the list leaves out, or a
-    ``BusyError``.
-    """
+    sessions: Mapping[int, Session]
+    unseen: Mapping[int, str]  # why it cannot be seen whether they are there
+
+
+def present(sessions: SessionService, request: ClosingRequest) -> Present:
+    """Look at the targets of a request. Raises a ``DataSourceError`` or ``BusyError``."""
     with sessions.source(request.source).console() as console:
         looks = {target.number: console.look(Pin.of(target.session)) for target in request.targets}
-    for one in looks.values():
-        if one.unseen:
-            raise DataSourceError(f"Whether a session is still there cannot be seen. {one.unseen}")
-    return {number: one.session for number, one in looks.items() if one.session is not None}
+    there = {number: one.session for number, one in looks.items() if one.session is not None}
+    return Present(there, {number: one.unseen for number, one in looks.items() if one.unseen})
 
 
 def judge(console: Console, killed: Killed, mode: Mode) -> Verdict:
@@ -69,15 +71,23 @@ def judge(console: Console, killed: Killed, mode: Mode) -> Verdict:
         return _still_there(killed, seen.session, mode)
     if seen.unseen:
         return _unseen(killed, seen.unseen)
+    if seen.session is not None and pin.cannot_tell(seen.session):
+        told = "Whether it is still the same query cannot be told: this list counts its time anew while it waits."
+        return Verdict(Outcome.UNVERIFIED, f"{_taken(killed)} {told}".strip())
+    ended = _ended(killed, seen, mode)
+    if mode is Mode.SESSION and console.prepared(killed.session):
+        stays = "Its prepared XA transaction and its locks stay; XA RECOVER lists it."
+        return replace(ended, detail=f"{ended.detail} {stays}".strip())
     if mode is Mode.SESSION and console.transaction_open(killed.session):
         return _locks_live_on(console, killed)
-    return _ended(killed, seen, mode)
+    return ended
 
 
 def _still_there(killed: Killed, now: Session, mode: Mode) -> Verdict:
     what = "session" if mode is Mode.SESSION else "query"
     if killed.answer is Answer.REFUSED:
-        return Verdict(Outcome.NOT_ALLOWED, killed.said, final=True)
+        # Of a client's id a version of OceanBase marks the session before it asks whether it may (OCEANBASE.md 12).
+        return Verdict(Outcome.NOT_ALLOWED, killed.said, final=not killed.session.client_session)
     if killed.answer is Answer.OUT_OF_REACH:
         return Verdict(Outcome.STILL_RUNNING, killed.said, final=True)
     if mode is Mode.SESSION and (now.state in _ENDING or now.transaction_state in _ABORTED):
@@ -95,6 +105,8 @@ def _ended(killed: Killed, seen: Look, mode: Mode) -> Verdict:
         whole = "The whole session has ended." if query and seen.session is None else ""
         return Verdict(Outcome.QUERY_CLOSED if query else Outcome.CLOSED, whole, final=True)
     what = "query" if query else "session"
+    if killed.answer is Answer.NOT_ASKED:
+        return Verdict(Outcome.ALREADY_GONE, f"The {what} has ended. Nothing was sent for it.", final=True)
     if killed.answer is Answer.UNKNOWN:
         return Verdict(Outcome.ALREADY_GONE, f"The {what} ended in the same moment.", final=True)
     ended = f"The {what} has ended; whether by this KILL is not known."

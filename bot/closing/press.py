@@ -54,6 +54,7 @@ class Press:
     progress: Progress
     findings: dict[int, Finding] = field(default_factory=dict)
     sent: dict[int, Sent] = field(default_factory=dict)
+    intent_stands: bool = False  # though nothing was sent for it: the store did not take that it was withdrawn
     seen: dict[int, str] = field(default_factory=dict)  # what the last look showed of those that are waited for
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from bot.errors import (
     TargetError,
 )
 from bot.sessions import kill
-from bot.sessions.console import Console
+from bot.sessions.console import Console, Look
 from bot.sessions.kill import Answer, NotSent, Why
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
@@ -34,9 +34,15 @@ _OUTCOMES = {
     Why.GONE: (Outcome.ALREADY_GONE, "The session had ended before a KILL was sent."),
     Why.TAKEN: (Outcome.CHANGED, "The id belongs to another session by now."),
     Why.UNSEEN: (Outcome.UNVERIFIED, "Nothing was sent for it. {said}"),
+    Why.ENDING: (Outcome.ROLLING_BACK, "It was ending already: somebody else had closed it. Nothing was sent for it."),
     Why.OUT_OF_REACH: (Outcome.NOT_SENT, "{said}"),
     Why.LATE: (Outcome.NOT_SENT, "{said} Nothing was sent for it."),
 }
+
+_CANNOT_TELL = (
+    "Whether it is still the same query cannot be told: this list names none and counts its time anew while it waits. "
+    "Give the bot's login the views of the install guide, or close the session."
+)
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +80,8 @@ class Sender:
                 # Lost before anything was sent, else it would not be raised: once more on a fresh connection.
                 self._look_and_kill(press, target, listed=not isinstance(error, _ListTooSlowError))
         except (DataSourceError, BusyError, StoreError) as error:
-            if not press.sent and not isinstance(error, _StandingIntentError):
+            press.intent_stands = press.intent_stands or isinstance(error, _StandingIntentError)
+            if not press.sent and not press.intent_stands:
                 raise
             press.settle(target.number, Outcome.NOT_SENT, f"No KILL was sent for it: {error}")
 
@@ -86,8 +93,7 @@ class Sender:
             # What is seen now to be another one needs no intent. What is sent is looked at again after it.
             look = console.look(pin)
             refused = kill.refusal(console, look, pin, press.mode) or self._protected(press, look.session)
-            elsewhere = bool(look.unseen) and console.dialect.one_of_several  # its own server can still be asked
-            if refused is not None and not elsewhere:
+            if refused is not None and not _may_be_otherwise(console, look, refused):
                 _settle(press, target, refused)
                 return
             self._store.intend(press.request, target, console.kill_text(target.session, press.mode), press.clock())
@@ -139,6 +145,13 @@ class Sender:
         return None
 
 
+def _may_be_otherwise(console: Console, look: Look, refused: NotSent) -> bool:
+    """Whether a closer look may show that it can be closed: on its own server, or in a fresh list of transactions."""
+    if look.unseen:
+        return console.dialect.one_of_several
+    return refused.why is Why.ANOTHER_TRANSACTION and console.dialect.own_transaction is not None
+
+
 class _ListTooSlowError(ConnectionLostError):
     """The sessions of the same client were not listed in time, and the connection was given up for it."""
 
@@ -151,6 +164,12 @@ def _settle(press: Press, target: Target, refused: NotSent) -> None:
     number = target.number
     if refused.why is Why.PROTECTED:
         press.settle(number, Outcome.PROTECTED, refused.said)
+    elif (
+        refused.now is not None
+        and refused.why is Why.ANOTHER_REQUEST
+        and Pin.of(target.session).cannot_tell(refused.now)
+    ):
+        press.settle(number, Outcome.NOT_SENT, _CANNOT_TELL)
     elif refused.why is Why.ANOTHER_REQUEST:
         goes_on = refused.now is not None and refused.now.running
         now = "the session now runs another one" if goes_on else "the session is idle"

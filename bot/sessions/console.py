@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from time import monotonic
+from random import random
+from time import monotonic, sleep
 from typing import Any
 
 from bot.errors import DataSourceError, SessionOutOfReachError
@@ -16,6 +18,9 @@ from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, Sort
 
+_FRESH_AFTER = 0.11  # seconds without anybody reading it after which InnoDB fills its list of transactions anew
+_FRESH_TRIES = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -25,6 +30,7 @@ class Look:
     session: Session | None  # the pinned one as it is now
     unseen: str  # why a session that is not in the rows cannot be called gone; '' where it is gone, or there
     answered: float  # reading of ``time.monotonic`` when the answer had come
+    in_transaction: bool = False  # whether the list of transactions had one of the connection that looked
 
     @property
     def gone(self) -> bool:
@@ -33,19 +39,30 @@ class Look:
 
 
 class Console:
-    """A connection of one data source, borrowed or opened for one close; ``tenants`` are those that are configured."""
+    """A connection of one data source, borrowed or opened for one close; ``tenants`` are those that are configured.
+
+    ``fresh_looks`` is one for each data source.
+    """
 
     def __init__(
         self, endpoint: Endpoint, prepare: Sequence[str], tenants: frozenset[str] | None,
-        connection: Connection, dialect: Dialect,
+        connection: Connection, dialect: Dialect, fresh_looks: threading.Lock,
     ) -> None:  # fmt: skip
         self.dialect = dialect
+        self._fresh_looks = fresh_looks
         self._endpoint = endpoint
         self._prepare = prepare
         self._tenants = tenants
         self._connection = connection
         self._own_server: str | None = None
         self._own_server_asked = False
+        self._in_transaction = False  # of its own, by which it tells a stale list of transactions
+
+    def release(self) -> None:
+        """End what ``look`` has begun. Raises a ``DataSourceError``."""
+        if self._in_transaction:
+            self._in_transaction = False
+            self._connection.rows("COMMIT")
 
     def find(self, session_id: int) -> list[Session]:
         """Return every session of that id in the configured tenants, with its whole SQL, the bot's own included.
@@ -62,13 +79,14 @@ class Console:
         rows = self._connection.rows(statement.sql, statement.values)
         return [self.dialect.to_session(self._endpoint.name, row) for row in rows]
 
-    def look(self, pin: Pin) -> Look:
+    def look(self, pin: Pin, *, fresh: bool = False) -> Look:
         """Look whether the pinned session is there. Raises a ``DataSourceError``.
 
         What is not in the list may be on a server that does not answer: the views leave that out. So a session is
-        gone only where its server was seen serving, and a list read after that does not have it.
+        gone only where its server was seen serving, and a list read after that does not have it. ``fresh`` takes no
+        list of transactions that is older than this look, which costs 0.1 s on MySQL and MariaDB.
         """
-        look = self._look(pin)
+        look = self._fresh_look(pin) if fresh and self.dialect.own_transaction is not None else self._look(pin)
         if look.session is not None or look.unseen or not self.dialect.cluster:
             return look
         unseen = self._not_serving(pin.session.servers or ((pin.session.server,) if pin.session.server else ()))
@@ -76,19 +94,47 @@ class Console:
             return replace(look, unseen=unseen)
         return self._look(pin)
 
+    def _fresh_look(self, pin: Pin) -> Look:
+        """Look until the list of transactions is of now.
+
+        InnoDB fills it anew only when nobody has read it for 0.1 s. So once the list and this connection agree on
+        whether it is in a transaction, it begins one or ends it: the list that knows of that was filled after it.
+        """
+        with self._fresh_looks:  # two at a time would keep each other from it
+            return self._look_until_fresh(pin)
+
+    def _look_until_fresh(self, pin: Pin) -> Look:
+        look, flipped = self._look(pin), False
+        for _ in range(_FRESH_TRIES):
+            agrees = look.in_transaction == self._in_transaction
+            if agrees and flipped:
+                return look
+            if agrees:
+                self._in_transaction, flipped = not self._in_transaction, True
+                self._connection.rows(
+                    "START TRANSACTION WITH CONSISTENT SNAPSHOT" if self._in_transaction else "COMMIT"
+                )
+            # Not at the same pace as others who may be looking.
+            sleep(_FRESH_AFTER + random() * _FRESH_AFTER)  # noqa: S311  # it keeps no secret
+            look = self._look(pin)
+        raise DataSourceError(
+            f"Whether a transaction is open on {self._endpoint.name} cannot be seen: something there reads "
+            "information_schema.INNODB_TRX all the time, and InnoDB refreshes it only when nobody has for 0.1 s."
+        )
+
     def _look(self, pin: Pin) -> Look:
         statement = self.dialect.look(pin.id)
         rows = self._connection.rows(statement.sql, statement.values)
         answered = monotonic()
-        # The first column is where the list comes from; without a session it stands alone.
-        found = [self.dialect.to_session(self._endpoint.name, row) for _, *row in rows if row[1] is not None]
+        # The first columns are where the list comes from; without a session they stand alone.
+        found = [self.dialect.to_session(self._endpoint.name, row) for _, _, *row in rows if row[1] is not None]
         if pin.session.listed:
             session = next((one for one in as_clients(found) if pin.same_session(one)), None)
         else:
             session = self._unlisted(pin.session)
             found += [session] if session is not None else []
         unseen = "" if session is not None or self.dialect.cluster else _elsewhere(pin.session.server, rows[0][0])
-        return Look(tuple(found), session, unseen, answered)
+        return Look(tuple(found), session, unseen, answered, bool(rows and rows[0][1]))
 
     def unseen(self, server: str | None) -> str:
         """Say why a session of that server, which is not in the list, cannot be called gone; '' where it can."""
@@ -100,7 +146,8 @@ class Console:
         """Return a server session that the view of transactions alone has, where it still does."""
         statement = self.dialect.server_session(session)
         rows = self._connection.rows(statement.sql, statement.values) if statement is not None else []
-        there = any((int(number), str(ip)) == (session.id, host_of(session.server or "")) for number, ip in rows)
+        here = (session.id, host_of(session.server or ""))
+        there = any((int(number), str(ip)) == here for number, ip in rows if number is not None)
         return session if there else None
 
     def _not_serving(self, servers: Sequence[str]) -> str:
@@ -110,7 +157,7 @@ class Console:
         silent = [server for server in servers if not self._serves(server)]
         if not silent:
             return ""
-        return f"Server {', '.join(silent)} does not answer, so that its sessions are missing from the list."
+        return f"Server {', '.join(silent)} was not seen to answer: its sessions may be missing from the list."
 
     def _serves(self, server: str) -> bool:
         asked = (self.dialect.any_session_on(server), self.dialect.server_status(server))
@@ -163,6 +210,11 @@ class Console:
             return None
         return bool(self._connection.rows(statement.sql, statement.values))
 
+    def prepared(self, session: Session) -> bool:
+        """Whether a session's transaction has outlived it, prepared by XA: only XA COMMIT or ROLLBACK ends that."""
+        statement = self.dialect.prepared(session)
+        return statement is not None and bool(self._connection.rows(statement.sql, statement.values))
+
     def server_session(self, client: Session) -> Session | None:
         """Return the server session that still has the transaction of a client that is off the list.
 
@@ -170,7 +222,7 @@ class Console:
         """
         statement = self.dialect.server_session(client)
         rows = self._connection.rows(statement.sql, statement.values) if statement is not None else []
-        if len(rows) != 1:
+        if len(rows) != 1 or rows[0][0] is None:
             return None
         number, ip = int(rows[0][0]), str(rows[0][1])
         servers = [one for one in client.servers or (client.server,) if one is not None and host_of(one) == ip]
@@ -223,7 +275,7 @@ class Console:
         with contextlib.ExitStack() as stack:
             try:
                 connection = stack.enter_context(connected(endpoint, self._prepare))
-                direct = Console(endpoint, self._prepare, self._tenants, connection, self.dialect)
+                direct = Console(endpoint, self._prepare, self._tenants, connection, self.dialect, self._fresh_looks)
                 reached = direct.own_server()
             except DataSourceError as error:
                 raise SessionOutOfReachError(f"Server {server} could not be asked: {error}") from error
@@ -239,8 +291,10 @@ class Console:
         """
         if self.dialect.sees is not Reach.ALL:
             return "The bot's login does not see every tenant, so it cannot know whose else this id is."
-        if self.dialect.cluster and self.dialect.servers_view is None:
-            return "The bot's login may not see which servers there are, so it cannot know whose else this id is."
+        if not self.dialect.single and (not self.dialect.cluster or self.dialect.servers_view is None):
+            return (
+                "The bot's login may not see all servers and their sessions, so it cannot know whose else this id is."
+            )
         absent = self.absent_servers()
         if absent:
             which = ", ".join(f"{ip}:{port}" for ip, port, *_ in absent)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
-from bot.sessions.model import Condition, Field, Flag, Mode, Operator, Pin, Session, SessionFilter, Sort
+from bot.sessions.model import READ_ONLY, Condition, Field, Flag, Mode, Operator, Pin, Session, SessionFilter, Sort
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
@@ -69,6 +69,7 @@ class Dialect:
     login_tenant: str | None = None  # the tenant logged in to; None where there are no tenants
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them
+    own_transaction: str | None = None  # whether the asking connection's is listed; None: the list is never stale
     client: str | None = None  # what names the client of a row that a proxy numbered, NULL for any other row
     cluster: bool = False  # the view lists the sessions of all servers
     single: bool = True  # there is one server only: what its list does not have is not there
@@ -203,17 +204,18 @@ class Dialect:
         return Statement(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, session_id))
 
     def look(self, session_id: int) -> Statement:
-        """Select the same, with the address of the server that answers before each row.
+        """Select the same, with two values before each row: which server answers, and ``own_transaction``.
 
         Where the view is one server's, it is asked in the same statement: a proxy may send the next one elsewhere.
         """
         if self.cluster:
             plain = self.by_id(session_id)
-            return Statement(plain.sql.replace("SELECT ", "SELECT NULL, ", 1), plain.values)
+            return Statement(plain.sql.replace("SELECT ", "SELECT NULL, NULL, ", 1), plain.values)
         columns = self._columns(None, pinned=True)
         named = ", ".join(f"{text} AS c{number}" for number, text in enumerate(columns))
+        here = f"SELECT {self.own_address} AS address, {self.own_transaction or 'NULL'} AS in_transaction"
         return Statement(
-            f"SELECT here.address, found.* FROM (SELECT {self.own_address} AS address) here LEFT JOIN "
+            f"SELECT here.address, here.in_transaction, found.* FROM ({here}) here LEFT JOIN "
             f"(SELECT {named} FROM {self.view} WHERE {self.expressions['id']} = %s) found ON 1 = 1",
             (*self.own_values, session_id),
         )
@@ -263,6 +265,8 @@ class Dialect:
         """
         if session.transaction_id is None:
             return None
+        if self.own_transaction is not None and session.transaction_id >= READ_ONLY:
+            return None  # InnoDB gives such a number to the next transaction that only reads
         asked: list[str] = []
         values: list[Value] = []
         for view, its_number, its_session in (
@@ -276,6 +280,13 @@ class Dialect:
                 asked.append(f"(SELECT 1 FROM {view} WHERE {its_number}{whose} LIMIT 1)")
                 values += [session.transaction_id, *more]
         return Statement(" UNION ALL ".join(asked), tuple(values)) if asked else None
+
+    def prepared(self, session: Session) -> Statement | None:
+        """Select a row while a session's transaction stands without any session, prepared by XA (InnoDB)."""
+        if self.own_transaction is None or self.transaction_view is None or session.transaction_id is None:
+            return None
+        which = f"{self.transaction_column} = %s AND trx_mysql_thread_id = 0 AND trx_state <> 'ROLLING BACK'"
+        return Statement(f"SELECT 1 FROM {self.transaction_view} WHERE {which}", (session.transaction_id,))
 
     def server_session(self, session: Session) -> Statement | None:
         """Select server session and address of a session's transaction; None where the server cannot say."""

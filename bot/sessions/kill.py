@@ -39,6 +39,7 @@ class Answer(enum.Enum):
     OUT_OF_REACH = "out of reach"  # same, yet it is still listed, and its own server cannot be asked
     REFUSED = "refused"  # not this login's to close
     ERROR = "error"
+    NOT_ASKED = "not asked"  # nothing was sent: somebody else had closed it already
     NONE = "no answer"  # it may or may not have arrived
 
 
@@ -50,6 +51,7 @@ class Why(enum.Enum):
     UNSEEN = "unseen"  # its server was not seen serving
     ANOTHER_REQUEST = "another request"
     ANOTHER_TRANSACTION = "another transaction"
+    ENDING = "ending"  # somebody has closed it already
     OUT_OF_REACH = "out of reach"  # a KILL could reach somebody else
     PROTECTED = "protected"
     LATE = "late"  # no look was fresh enough, or the time for it is over
@@ -77,18 +79,29 @@ def refusal(console: Console, look: Look, pin: Pin, mode: Mode) -> NotSent | Non
     """Say why a session as it was looked at is not what was confirmed, or cannot be closed; None where it can be."""
     now = look.session
     if now is None:
-        if look.unseen:
-            return NotSent(Why.UNSEEN, look.unseen)
-        # Whoever has its id now is nobody's business who may not see his tenant.
-        taken = any(one.server == pin.session.server and one.tenant == pin.session.tenant for one in look.rows)
-        return NotSent(Why.TAKEN if taken else Why.GONE)
+        return _not_there(look, pin)
+    moved_on = _moved_on(pin, now, mode)
+    if moved_on is not None:
+        return NotSent(moved_on, now=now)
+    refused = console.refuses_client(look.rows) if now.client_session else ""
+    return NotSent(Why.OUT_OF_REACH, refused, now) if refused else None
+
+
+def _not_there(look: Look, pin: Pin) -> NotSent:
+    if look.unseen:
+        return NotSent(Why.UNSEEN, look.unseen)
+    # Whoever has its id now is nobody's business who may not see his tenant.
+    taken = any(one.server == pin.session.server and one.tenant == pin.session.tenant for one in look.rows)
+    return NotSent(Why.TAKEN if taken else Why.GONE)
+
+
+def _moved_on(pin: Pin, now: Session, mode: Mode) -> Why | None:
     if mode is Mode.QUERY and not pin.same_request(now):
-        return NotSent(Why.ANOTHER_REQUEST, now=now)
+        return Why.ANOTHER_REQUEST
+    if now.ending or (mode is Mode.QUERY and now.query_ending):
+        return Why.ENDING
     if mode is Mode.SESSION and not pin.same_transaction(now):
-        return NotSent(Why.ANOTHER_TRANSACTION, now=now)
-    if now.client_session:
-        refused = console.refuses_client(look.rows)
-        return NotSent(Why.OUT_OF_REACH, refused, now) if refused else None
+        return Why.ANOTHER_TRANSACTION
     return None
 
 
@@ -99,7 +112,7 @@ def close(console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expir
     while nothing was sent. Once the time for sending has ``expired``, nothing is sent any more.
     """
     for _ in range(LOOKS):
-        look = console.look(pin)
+        look = console.look(pin, fresh=mode is Mode.SESSION)
         if look.unseen and console.dialect.one_of_several:
             return _on_its_own_server(console, pin, mode, forbid, expired, pin.session)
         refused = refusal(console, look, pin, mode)
@@ -197,7 +210,8 @@ def _where_it_is_known(
         if not console.way_past(look.session.server):
             return replace(sent, said=f"{sent.said} It was still listed then.")
         with console.on(look.session.server) as direct:
-            return close(direct, pin, mode, forbid, expired)
+            again = close(direct, pin, mode, forbid, expired)
+        return again if isinstance(again, Sent) else replace(sent, said=f"{sent.said} {again.said}".strip())
     except SessionOutOfReachError as error:
         said = f"{sent.said} It is still listed, and its own server could not be asked. {error}"
         return Sent(sent.session, Answer.OUT_OF_REACH, said)

@@ -209,6 +209,17 @@ class Session:
         return found[1] if found is not None and int(found[1]) else None
 
     @property
+    def ending(self) -> bool:
+        """Whether somebody has closed it, and the server is at it: it is not closed again."""
+        rolls_back = self.state == "KILLED" and self.transaction_state == "ROLLING BACK"  # InnoDB
+        return self.listed and (self.state == "SESSION_KILLED" or rolls_back)
+
+    @property
+    def query_ending(self) -> bool:
+        """Whether somebody has closed what runs in it, and it has not stopped yet."""
+        return self.running and self.state in ("QUERY_KILLED", "SESSION_KILLED", "KILLED")
+
+    @property
     def waits_for_lock(self) -> bool:
         """Whether the statement is retried because a row is locked.
 
@@ -302,9 +313,24 @@ class Pin:
             return True
         if before.request_started is None or session.request_started is None:
             return False
+        if session.server_started is not None and session.request_started < session.server_started - _SAME_BOOT:
+            return False  # MySQL counts from the session's own clock, which its client has set (SET timestamp)
         off = before.request_started_within + session.request_started_within + _SAME_START
         # A request that came after the look began later than that; one younger than the margin cannot be told.
         return abs(before.request_started - session.request_started) <= off < before.time
+
+    def cannot_tell(self, session: Session) -> bool:
+        """Whether it is not known if the session still runs the same request.
+
+        The list of last resort (``information_schema.PROCESSLIST``) names none, and starts TIME, whole seconds, anew
+        with each retry of a lock waiter: of two runs of one text the start tells nothing there.
+        """
+        before = self.session
+        unnamed = not (before.request_id or session.request_id or before.trace_id or session.trace_id)
+        both_run = before.running and session.running
+        if not (unnamed and both_run and before.request_started_within >= 1.0 and self.same_session(session)):
+            return False
+        return _text(before) == _text(session) and not self.same_request(session)
 
     def same_transaction(self, session: Session) -> bool:
         """Whether closing the session rolls back what it would have rolled back: the same transaction, or none.
@@ -338,8 +364,8 @@ def _same_transaction(one: Session, other: Session) -> bool:
     if one.transaction_started != other.transaction_started:
         return False
     # InnoDB gives a transaction its number at its first write; before that it has a large one that means nothing.
-    numbers = {number for number in (one.transaction_id, other.transaction_id) if number and number < _READ_ONLY}
+    numbers = {number for number in (one.transaction_id, other.transaction_id) if number and number < READ_ONLY}
     return len(numbers) < 2
 
 
-_READ_ONLY = 2**48  # InnoDB shows transactions that have written nothing with numbers from here on (trx0trx.h)
+READ_ONLY = 2**48  # InnoDB shows transactions that have written nothing with numbers from here on (trx0trx.h)

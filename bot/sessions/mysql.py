@@ -52,6 +52,7 @@ PROTECTED_COMMANDS = frozenset({
 })  # fmt: skip
 
 # By its name, not by an address: which one clients can use is not known to the server.
+_OWN_TRANSACTION = f"EXISTS (SELECT 1 FROM {TRANSACTIONS} WHERE trx_mysql_thread_id = connection_id())"
 _SERVER = "CONCAT(@@hostname, ':', @@port)"
 _NO_SUCH_VIEW = (1109, 1146)  # 1109: one of information_schema that is switched off, as by --innodb-trx=OFF
 _NO_SUCH_COLUMN = 1054
@@ -120,6 +121,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         thread_users=THREAD_USERS,
         transaction_view=TRANSACTIONS if transactions else None,
         transaction_column="trx_id",
+        own_transaction=_OWN_TRANSACTION if transactions else None,
         kills_by_query_id="QUERY_ID" in columns,
         request_started_within=found.request_started_within,
         caveats=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,7 @@ class DataSource:
         self._prepare = kinds.PREPARE[options.kind]
         self._pool = Pool(endpoint, self._prepare, visited)
         self._dialect: Dialect | None = None
+        self._fresh_looks = threading.Lock()
         self._probed_at = 0.0
         self._servers_asked_at = -SERVERS_EVERY
         self._absent_servers: tuple[str, ...] = ()
@@ -59,10 +61,15 @@ class DataSource:
     def console(self) -> Iterator[Console]:
         """Borrow a connection to look and close on. Raises ``DataSourceError`` or ``BusyError``."""
         with self._pool.connection() as connection:
-            yield self._console(connection, self._probed(connection))
+            console = self._console(connection, self._probed(connection))
+            try:
+                yield console
+            finally:
+                with contextlib.suppress(DataSourceError):  # then the connection is not used again
+                    console.release()
 
     def _console(self, connection: Connection, dialect: Dialect) -> Console:
-        return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect)
+        return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect, self._fresh_looks)
 
     def page(self, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:
         """List one page, ``pinned`` with all that a pin compares.

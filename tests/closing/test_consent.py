@@ -166,7 +166,7 @@ def test_before_the_second_press_the_targets_are_shown_as_they_are_now(two_perso
     desk.starts(worker.connection, "SELECT SLEEP(60), 'later'")
     shown, present = desk.closer.present(request.id, BOB, CHANNEL)
     assert shown.targets[0].session.sql == "SELECT SLEEP(60)", "as it was"
-    assert {number: session.sql for number, session in present.items()} == {1: "SELECT SLEEP(60), 'later'"}
+    assert {number: session.sql for number, session in present.sessions.items()} == {1: "SELECT SLEEP(60), 'later'"}
 
 
 def test_what_is_shown_is_shown_only_to_whoever_could_confirm(two_person_desk: Desk) -> None:

@@ -13,6 +13,7 @@ from bot.errors import (
     DataSourceUnreachableError,
     StoreError,
 )
+from bot.sessions.console import Console
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
@@ -178,3 +179,33 @@ def test_a_lost_connection_in_the_middle_is_made_anew(desk: Desk) -> None:
     assert not any(desk.row(target.session.id) for target in done.targets)
     events = [event for event, _ in record_of(desk, request)]
     assert events.count("withdraw") == events.count("intent") - 3
+
+
+def test_an_intent_that_could_not_be_withdrawn_does_not_leave_the_request_without_a_result(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ask(desk, *sleepers(desk, 2))
+    look = Console.look
+    failed: list[int] = []
+
+    def fails(*_: Any) -> None:
+        failed.append(1)
+        raise DataSourceUnreachableError("Data source demo cannot be reached.")
+
+    def gone(*_: Any) -> None:
+        raise StoreError("The store does not answer.")
+
+    def looks_once(self: Console, pin: Any, **more: Any) -> Any:
+        if failed:
+            fails()
+        return look(self, pin, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bot.closing.sender.kill.close", fails)
+        patch.setattr(desk.store, "withdraw", gone)
+        patch.setattr(Console, "look", looks_once)
+        done = confirm(desk, request)
+    assert outcomes(done) == [Outcome.NOT_SENT, Outcome.NOT_SENT]
+    assert [target.intent_at for target in done.targets] == [None, None]
+    events = [event for event, _ in record_of(desk, request)]
+    assert events == ["request", "confirm", "intent", "withdraw", "outcome", "outcome"]

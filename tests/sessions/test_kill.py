@@ -12,6 +12,7 @@ from typing import Any
 import pymysql
 import pytest
 
+from bot.closing.aftermath import alike
 from bot.closing.looks import Killed, judge
 from bot.closing.model import Outcome
 from bot.demo.embedded import EmbeddedServer
@@ -209,6 +210,45 @@ def test_of_a_query_beyond_the_proxy_only_the_run_that_was_looked_at_is_closed(
         assert again.ended() == 1317
 
 
+def test_a_kill_that_a_proxy_kept_is_told_as_sent_though_the_session_ended_before_the_next(
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = cluster.connect("app@shop")
+    number = session_id(victim)
+    on = Console.on
+
+    @contextmanager
+    def ends_meanwhile(self: Console, server: str | None) -> Iterator[Console]:
+        with on(self, server) as direct:
+            cluster.run(f"KILL {number}")
+            gone(victim)
+            yield direct
+
+    monkeypatch.setattr(Console, "on", ends_meanwhile)
+    with Odp(cluster.database.host, cluster.database.port) as odp, cluster_source(port=odp.port).console() as console:
+        sent = close(console, console.find(number)[0])
+        assert odp.kills == [b"KILL %d" % number]
+        assert isinstance(sent, Sent)
+        assert sent.answer is Answer.UNKNOWN
+
+
+def test_a_client_that_goes_on_on_another_server_has_not_come_back(cluster: Cluster, cluster_source: Make) -> None:
+    def row(number: int, server: str) -> None:
+        cluster.dress_up(ID=number, PROXY_SESSID=number + 900, COMMAND="Query", STATE="ACTIVE", SVR_IP=server)
+
+    row(77, "10.0.0.8")
+    row(78, "10.0.0.8")
+    with cluster_source().console() as console:
+        (victim,) = console.find(77)
+        known = alike(console, victim)
+        assert known is not None
+        cluster.run("DELETE FROM oceanbase.extra_sessions WHERE ID = 77")
+        row(78, "10.0.0.9")
+        now = alike(console, victim)
+        assert now is not None
+        assert now < known
+
+
 def test_a_server_that_cannot_be_asked_is_told_and_nothing_is_closed(cluster: Cluster, cluster_source: Make) -> None:
     with nobody_there() as port, Odp(cluster.database.host, cluster.database.port) as odp:
         victim = cluster.connect("app@shop", server="127.0.0.1", port=port)
@@ -313,7 +353,7 @@ def test_a_session_of_a_server_that_does_not_answer_is_not_called_gone(cluster: 
         cluster.run("DELETE FROM oceanbase.extra_sessions", "UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'INACTIVE'")
         look = console.look(Pin.of(session))
         assert not look.gone
-        assert "Server 10.0.0.9:2881 does not answer" in look.unseen
+        assert "Server 10.0.0.9:2881 was not seen to answer" in look.unseen
         sent = close(console, session)
         assert isinstance(sent, NotSent)
         assert sent.why is Why.UNSEEN

@@ -80,6 +80,25 @@ def test_a_request_too_young_to_be_told_by_its_start_is_not_taken_for_the_same()
     assert not Pin.of(young).same_request(young)
 
 
+def test_on_the_list_of_last_resort_another_start_of_the_same_text_may_be_the_same_query() -> None:
+    listed = replace(
+        RUNNING, trace_id=None, request_id=None, request_started=1000.0, request_started_within=1.0, time=9.0
+    )
+    retried = replace(listed, request_started=1012.0)
+    assert not Pin.of(listed).same_request(retried)
+    assert Pin.of(listed).cannot_tell(retried)
+    assert not Pin.of(listed).cannot_tell(replace(retried, sql="SELECT 2"))
+    assert not Pin.of(listed).cannot_tell(replace(retried, command="Sleep"))
+    assert not Pin.of(replace(listed, request_started_within=0.05)).cannot_tell(retried), "there the start tells"
+
+
+def test_a_start_before_the_servers_own_is_the_clients_clock_and_tells_nothing() -> None:
+    set_back = replace(
+        RUNNING, trace_id=None, request_id=None, request_started=10.0, server_started=1000.0, time=95_000_000.0
+    )
+    assert not Pin.of(set_back).same_request(set_back)
+
+
 def test_a_restarted_server_tells_two_connections_without_a_port_apart() -> None:
     local = replace(RUNNING, peer="localhost", origin="localhost", server_started=1000.0)
     assert Pin.of(local).enough

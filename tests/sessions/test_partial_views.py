@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import pytest
 
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.demo.slack.server import SlackSandbox
+from bot.sessions import kill
 from bot.sessions.details import Reach
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import SessionQuery
+from bot.sessions.model import Mode, Pin, SessionQuery
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.slack.views.session_details import session_details
 from bot.slack.views.session_list import session_list
@@ -53,6 +55,21 @@ def test_a_whole_cluster_has_no_caveat(cluster: Cluster, login: Login) -> None:
     prod = login()
     assert prod.page(SessionQuery(), None).caveats == ()
     assert prod.health(None).view == "oceanbase.GV$OB_PROCESSLIST"
+
+
+def test_a_clients_id_is_not_closed_where_the_list_of_one_server_is_all_there_is(
+    cluster: Cluster, login: Login
+) -> None:
+    client = cluster.connect("app@shop", proxy="10.9.0.1:33060", client="10.0.3.9")
+    cluster.run("DROP VIEW oceanbase.`GV$OB_PROCESSLIST`", ONE_SERVER)
+    with login().console() as console:
+        here = f"'127.0.0.1:{cluster.database.port}'"  # as the functions say that the stand-in has not
+        console.dialect = replace(console.dialect, own_address=here)
+        (session,) = console.find(session_id(client))
+        assert session.client_session
+        sent = kill.close(console, Pin.of(session), Mode.SESSION, lambda _session: None, lambda: False)
+        assert isinstance(sent, kill.NotSent)
+        assert "does not see all servers' sessions" in sent.said
 
 
 LOCKS = "CREATE TABLE oceanbase.`GV$OB_LOCKS` (SESSION_ID INT, ID1 INT, ID2 INT, TRANS_ID INT, BLOCK INT, CTIME INT{})"

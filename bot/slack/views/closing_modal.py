@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import slackblocks as kit
@@ -39,10 +40,12 @@ def problem(mode: Mode, sentence: str) -> dict[str, Any]:
 
 
 def as_it_is_now(
-    request: ClosingRequest, present: Mapping[int, Session], mode: Mode, metadata: Mapping[str, str], *, full_sql: bool
-) -> dict[str, Any]:
+    request: ClosingRequest, present: Mapping[int, Session], mode: Mode, metadata: Mapping[str, str], *, full_sql: bool,
+    unseen: Mapping[int, str] = MappingProxyType({}),
+) -> dict[str, Any]:  # fmt: skip
     """Show the targets as they are now and what has changed since they were asked for; submitting confirms.
 
+    ``unseen`` says why of some it cannot be seen whether they are there.
     ``metadata`` comes back with what was typed.
     """
     number = request.number_to_type(mode)
@@ -52,7 +55,11 @@ def as_it_is_now(
     blocks: list[kit.Block] = [parts.context(asked), parts.lines(*(parts.facts([fact]) for fact in facts))]
     if request.override:
         blocks.append(parts.lines([parts.bold("⛔ Protected: "), parts.plain(f"this session {request.override}.")]))
-    blocks.append(_all_targets(request, present) if several else _one_target(request.targets[0], present.get(1)))
+    blocks.append(
+        _all_targets(request, present, unseen)
+        if several
+        else _one_target(request.targets[0], present.get(1), unseen.get(1, ""))
+    )
     if not several and 1 in present:
         blocks += _sql(present[1], full_sql=full_sql)
     meaning = closing_words.meaning_now(request, present, mode)
@@ -104,8 +111,10 @@ def _modal(
     return view
 
 
-def _one_target(target: Target, now: Session | None) -> kit.Block:
+def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:
     before = target.session
+    if now is None and unseen:
+        return parts.lines([parts.bold(f"Session {before.id} cannot be seen"), parts.plain(f". {unseen}")])
     if now is None:
         return parts.lines([parts.bold(f"Session {before.id} is gone"), parts.plain(": there is nothing to close.")])
     state = f"{now.state}, {now.command}, for {parts.seconds(now.time)}"
@@ -122,12 +131,12 @@ def _one_target(target: Target, now: Session | None) -> kit.Block:
     return parts.lines(*rows, said or [parts.plain("Nothing of that has changed since it was asked for.")])
 
 
-def _all_targets(request: ClosingRequest, present: Mapping[int, Session]) -> kit.Block:
+def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen: Mapping[int, str]) -> kit.Block:
     rows: list[parts.Line] = []
     for target in request.targets:
         now = present.get(target.number)
         if now is None:
-            said = "is gone"
+            said = f"cannot be seen. {unseen[target.number]}" if target.number in unseen else "is gone"
         else:
             said = f"{now.user or '-'} from {now.origin}, {now.state} for {parts.seconds(now.time)}"
             changes = closing_words.changes(target.session, now)

@@ -170,7 +170,7 @@ def changes(before: Session, now: Session) -> str:
         told.append("its transaction has ended")
     elif now.in_transaction and not before.in_transaction:
         told.append("it has a transaction open")
-    elif now.transaction_id != before.transaction_id:
+    elif not Pin.of(before).same_transaction(now):
         told.append("it is in another transaction")
     if now.waits_for_lock and not before.waits_for_lock:
         told.append("it waits for a row lock")
