@@ -12,6 +12,7 @@ import pytest
 
 from tests import left_out
 from tests.bare import path_without
+from tests.conftest import USING_CHROMIUM, USING_MARIADB, file_of
 from tests.pressure import waited
 from tests.running_bot import ROOT
 
@@ -74,3 +75,10 @@ def test_where_all_are_required_none_of_them_is_left_out(tmp_path: Path) -> None
         )
     assert re.search(r" [1-9]\d* failed, ", done.stdout.splitlines()[-1])
     assert "skipped" not in done.stdout.splitlines()[-1]
+
+
+def test_what_uses_a_mariadb_or_a_browser_is_in_its_group(request: pytest.FixtureRequest) -> None:
+    groups = {"mariadb": USING_MARIADB, "page_browser": USING_CHROMIUM}
+    for item in request.session.items:
+        used = groups.keys() & set(getattr(item, "fixturenames", ()))
+        assert all(file_of(item).startswith(groups[name]) for name in used), f"{item.nodeid} is in no group for {used}"
