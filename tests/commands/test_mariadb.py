@@ -139,7 +139,7 @@ def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> No
     assert "🔒 1 of these waits for a row lock, for " in listed
     assert "Details" not in listed.partition("🔒")[2].partition("\n")[0], "which here say nothing of it"
     details = text_of(stage.asks(stage.alice, f"/sessions show {waiter.id}", f"Session {waiter.id} on demo"))
-    assert "Waits for a row lock; this server does not say who holds it." in details
+    assert "Waits for a row lock; who holds it cannot be read here." in details
     until_innodb_shows(stage, waiter)
     card = card_of(stage, f"{waiter.id} query")
     assert "open (LOCK WAIT), waits for a row lock" in text_of(card)

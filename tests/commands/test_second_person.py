@@ -199,7 +199,7 @@ def test_a_tenant_can_want_another_approval_than_its_data_source_and_an_unanswer
         if second:
             stage.passes(card, 121)
             result = stage.alice.wait_for_change(card, "expired")
-            assert "Nobody confirmed in time. Nothing was closed." in text_of(result)
+            assert "Nobody confirmed in time. This card closed nothing." in text_of(result)
             assert buttons_of(result) == []
             assert stage.row(number)
         else:

@@ -151,7 +151,7 @@ def _result(request: ClosingRequest, text: str) -> list[parts.Line]:
     if request.state is State.CANCELLED:
         return [[parts.plain("Nothing was closed.")]]
     if all(target.outcome is None for target in request.targets):
-        return [[parts.plain("Nobody confirmed in time. Nothing was closed.")]]
+        return [[parts.plain("Nobody confirmed in time. This card closed nothing.")]]
     if 1 < len(request.targets) <= closing_targets.AS_LINES:  # each line tells its own outcome
         return [[parts.bold(text + ".")]]
     told = closing_words.outcomes(request.targets)

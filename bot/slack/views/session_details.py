@@ -137,7 +137,7 @@ def _locks(details: SessionDetails) -> list[parts.Line]:
         why = (
             "; who holds it was not to be seen at this moment. Refresh looks again."
             if details.names_holders
-            else "; this server does not say who holds it."
+            else "; who holds it cannot be read here."
         )
         rows.append([parts.bold("Waits for a row lock"), parts.plain(why)])
     if details.waiters:
