@@ -213,8 +213,8 @@ def _server_started(connection: Connection, found: _ProcessList, servers: str | 
     up = readable(connection, "host_ip(), mysql_port(), variable_value", (_UPTIME,), [])
     if up is None or not (named or seekdb):
         return "NULL"
-    # That of the server that answers, in whole seconds.
-    started = f"UNIX_TIMESTAMP(NOW(6)) - (SELECT variable_value FROM {up} WHERE variable_name = 'Uptime')"
+    # That of the server that answers. Uptime goes on within a statement, as SYSDATE does; NOW is when it arrived.
+    started = f"UNIX_TIMESTAMP(SYSDATE(6)) - (SELECT variable_value FROM {up} WHERE variable_name = 'Uptime')"
     return f"CASE WHEN SVR_IP = host_ip() AND SQL_PORT = mysql_port() THEN {started} END" if named else started
 
 

@@ -10,9 +10,9 @@ from tests.stage import Stage, Statement
 
 # The statement that runs in it is made of literals, as are the call and a login that it makes.
 NIGHTLY = """CREATE PROCEDURE nightly(card VARCHAR(20)) BEGIN
-  PREPARE one FROM 'SELECT SLEEP(60), ''pin 8473'', ''IDENTIFIED BY ''''hunter2'''''''; EXECUTE one; END"""
-CALL = "CALL nightly('card 4711')"
-SECRETS = ("4711", "8473", "hunter2")
+  PREPARE one FROM 'SELECT SLEEP(60), ''pin 847384738473'', ''IDENTIFIED BY ''''hunter2'''''''; EXECUTE one; END"""
+CALL = "CALL nightly('card 471147114711')"
+SECRETS = ("471147114711", "847384738473", "hunter2")
 
 
 def nightly(stage: Stage) -> Statement:
@@ -62,7 +62,7 @@ def test_whoever_may_close_views_both_texts_with_their_literals_but_no_password(
     said = text_of(stage.alice.wait_for_modal("-- Its current statement, for "))
     stage.alice.closes_modal()
     assert CALL in said
-    assert "'pin 8473'" in said
+    assert "'pin 847384738473'" in said
     assert "hunter2" not in said
     assert "SQL ID of its current statement" in said
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,22 @@ def test_a_session_of_before_a_restart_is_not_taken_for_one_of_after_it(
                 reused = replace(now, id=pin.id, peer="0.0.0.0:0", origin="unix:")
                 assert not pin.same_session(reused)
                 assert pin.same_session(replace(reused, server_started=pin.session.server_started))
+
+
+def test_a_server_that_is_frozen_while_it_is_looked_at_is_not_another_run_of_it(
+    restartable: EmbeddedOceanBase, login: Login
+) -> None:
+    prod = login(restartable, "root", restartable.password)
+    with restartable.connect() as client, ThreadPoolExecutor(1) as looks:
+        pin = Pin.of(one(prod, session_id(client)))
+        restartable.suspend()
+        try:
+            look = looks.submit(one, prod, pin.id)
+            with pytest.raises(TimeoutError):
+                look.result(2)  # more than the starts of one run may differ
+        finally:
+            restartable.resume()
+        assert pin.same_session(look.result(30))
 
 
 @pytest.fixture
