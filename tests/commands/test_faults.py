@@ -129,7 +129,7 @@ def test_a_card_that_nobody_presses_says_by_itself_that_it_has_expired(own_stage
     stage.passes(card, 121)
     result = stage.alice.wait_for_change(card, "expired")
     assert buttons_of(result) == []
-    assert "Nothing was closed" in text_of(result)
+    assert "This card closed nothing" in text_of(result)
     assert stage.row(session_id(sleeper))
     assert stage.bot.stop() == 0, "a bot told to stop ends cleanly"
     assert '"stopped"' in stage.bot.log.read_text()

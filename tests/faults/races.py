@@ -105,8 +105,12 @@ def _killed_among(stage: Arena, tries: int) -> bool:
     until = time.monotonic() + TAKEN_OVER_WITHIN
     cut = False
     for victim, card in cards.items():
-        cut |= _press_until_over(stage, card, until)
-        stage.count(victim, card, closed=True)
+        this_one = _press_until_over(stage, card, until)
+        cut |= this_one
+        now = stage.alice.now(card)
+        # The answer to its KILL may have died with the replica that sent it.
+        unknown = this_one and now is not None and "whether by this KILL is not known" in text_of(now)
+        stage.count(victim, card, closed=True, answered=not unknown)
     return cut
 
 
