@@ -1,7 +1,8 @@
 """A command run as on a machine without a MariaDB and a browser: python -m tests.bare COMMAND ...
 
 It gets a PATH of one folder, with links to all commands of this machine but those. What looks for a server or a
-browser finds none by the way it always goes, and needs to know nothing of this.
+browser finds none by the way it always goes, and needs to know nothing of this. The servers that `.ci/servers` has
+unpacked are looked for where there are none.
 """
 
 from __future__ import annotations
@@ -35,5 +36,5 @@ def path_without(folder: Path, hidden: tuple[str, ...] = HIDDEN) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="bare-") as links:
-        bare = {**os.environ, "PATH": path_without(Path(links))}
+        bare = {**os.environ, "PATH": path_without(Path(links)), "TESTS_SERVERS": f"{links}/none"}
         sys.exit(subprocess.run(sys.argv[1:], env=bare, check=False).returncode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from bot.demo.embedded import DatabaseUnavailable, EmbeddedServer
 from bot.demo.mariadb import SMALL, EmbeddedMariaDB, as_root
 from bot.demo.processes import GuardedProcess, stop_leftover, tail
 
-FOLDER = Path(__file__).parent.parent / ".venv" / "servers"
+FOLDER = Path(os.environ.get("TESTS_SERVERS") or Path(__file__).parent.parent / ".venv" / "servers")
 
 
 def unpacked(name: str) -> Path:

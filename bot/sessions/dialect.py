@@ -442,7 +442,9 @@ class Dialect:
         return (f"BINARY COALESCE({column}, '')" if with_case else f"LOWER(COALESCE({column}, ''))",)
 
     def _order(self, sort: Sort) -> str:
-        expression = self.expressions
+        # Each row's time is read at its own instant. Sessions as old as each other to what a list shows go by their
+        # ids, else two that began together could change places from page to page: one is shown twice, one never.
+        expression = self.expressions | {"time": f"ROUND({self.expressions['time']}, 1)"}
         first = f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC"
         if sort.field is not None:
             names = _SQL_COLUMNS if sort.field is Field.SQL else (_COLUMN_OF[sort.field],)
