@@ -37,14 +37,19 @@ CHROMIUM_ARGUMENTS = [
 
 
 class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
-    """Keep all tests of one kernel in one process, so that each kernel runs once; else those of one file."""
+    """Keep all tests of one kernel in one process, so that each kernel runs once; else those of one file.
+
+    Closing has the newer kernel a second time: together with all others its tests would take longer than all the rest.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
+        if file.startswith("closing/") and file not in USING_MARIADB:
+            return "closing"
         for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
             if kernel in nodeid:
                 return kernel
-        if file in USING_MARIADB:
+        if file in USING_MARIADB and file not in RESTARTING:
             return "mariadb"
         if file.startswith(USING_OCEANBASE):
             return "oceanbase-4.3.5"
@@ -52,7 +57,7 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
 
 
 USING_OCEANBASE = (
-    "closing/", "test_main", "commands/test_data_sources", "commands/test_second_person", "commands/test_break_glass",
+    "test_main", "commands/test_data_sources", "commands/test_second_person", "commands/test_break_glass",
     "commands/test_audit", "commands/test_override_and_budget", "commands/test_shown_later",
     "commands/test_http_mode", "commands/test_reload", "commands/test_logs", "sessions/test_variables",
 )  # fmt: skip
@@ -67,6 +72,7 @@ USING_MARIADB = (
     "sessions/test_requests_mysql.py", "sessions/test_definers.py", "sessions/test_mysql_clients.py",
     "sessions/test_server_starts.py",
 )  # fmt: skip
+RESTARTING = ("sessions/test_server_started.py", "sessions/test_server_starts.py")  # servers of their own
 USING_RESTARTABLE = (
     "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",
     "demo/test_workload.py",
