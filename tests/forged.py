@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -23,33 +24,19 @@ _REFUSED = b"\xff" + struct.pack("<H", 1064) + b"#42000It knows no data to forge
 _SWITCH, _MORE = b"\xfe", b"\x01"
 
 
-class Forged:
-    """Takes logins on a loopback port for as long as the `with` block.
-
-    ``greets`` is the login plugin that its greeting names, ``asks`` the one that it then asks for, None for none.
-    With ``tls`` it offers TLS. ``told`` is all that clients have sent, also within TLS.
-    """
+class _Listener(ABC):
+    """Takes connections on a loopback port for as long as the `with` block; ``told`` is all that clients have sent."""
 
     host = "127.0.0.1"
 
-    def __init__(
-        self, greets: str = "mysql_native_password", asks: str | None = None, tls: ssl.SSLContext | None = None,
-        version: str = "8.4.9",
-    ) -> None:  # fmt: skip
-        self._greets = greets
-        self._asks = asks
-        self._tls = tls
-        self._version = version
-        self._key = rsa.generate_private_key(65537, 2048)
+    def __init__(self) -> None:
         self._listener = socket.create_server((self.host, 0))
         self.port = int(self._listener.getsockname()[1])
         self.told = b""
-        self.logged_in = 0
-        self._decrypted: list[bytes] = []
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._threads = [threading.Thread(target=self._listen, daemon=True)]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._threads[0].start()
         return self
 
     def __exit__(
@@ -58,24 +45,52 @@ class Forged:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive()
 
-    def knows(self, password: str) -> bool:
-        """Whether it can read the password in what it was sent; in a scramble it cannot."""
-        return password.encode() in self.told or password.encode() in self._decrypted
-
-    def _serve(self) -> None:
+    def _listen(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            client.settimeout(10)
-            login = _Login(self, client)
-            with contextlib.suppress(OSError, EOFError):  # a client that has had enough
-                login.run()
-            login.client.close()
+            self._serve(client)
+
+    @abstractmethod
+    def _serve(self, client: socket.socket) -> None: ...
+
+
+class Forged(_Listener):
+    """A server of its own.
+
+    ``greets`` is the login plugin that its greeting names, ``asks`` the one that it then asks for, None for none.
+    With ``tls`` it offers TLS, within which it reads what it is ``told``, too.
+    """
+
+    def __init__(
+        self, greets: str = "mysql_native_password", asks: str | None = None, tls: ssl.SSLContext | None = None,
+        version: str = "8.4.9",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._greets = greets
+        self._asks = asks
+        self._tls = tls
+        self._version = version
+        self._key = rsa.generate_private_key(65537, 2048)
+        self.logged_in = 0
+        self._decrypted: list[bytes] = []
+
+    def knows(self, password: str) -> bool:
+        """Whether it can read the password in what it was sent; in a scramble it cannot."""
+        return password.encode() in self.told or password.encode() in self._decrypted
+
+    def _serve(self, client: socket.socket) -> None:
+        client.settimeout(10)
+        login = _Login(self, client)
+        with contextlib.suppress(OSError, EOFError):  # a client that has had enough
+            login.run()
+        login.client.close()
 
 
 class _Login:
@@ -149,55 +164,32 @@ class _Login:
         return read
 
 
-class Between:
+class Between(_Listener):
     """Somebody in between, who hands everything on; where he ``strips``, he takes TLS out of the server's greeting.
 
-    ``told`` is what clients sent, ``encrypted`` for each of them whether it asked for TLS before it logged in.
+    ``encrypted`` is for each client whether it asked for TLS before it logged in.
     """
 
-    host = "127.0.0.1"
-
     def __init__(self, host: str, port: int, *, strips: bool = False) -> None:
+        super().__init__()
         self._server = (host, port)
         self._strips = strips
-        self._listener = socket.create_server((self.host, 0))
-        self.port = int(self._listener.getsockname()[1])
-        self.told = b""
         self.encrypted: list[bool] = []
-        self._threads = [threading.Thread(target=self._serve, daemon=True)]
 
-    def __enter__(self) -> Self:
-        self._threads[0].start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(10)
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._server, 10)
-            greeting = bytearray(server.recv(1024))
-            if self._strips:
-                flags = greeting.index(0, 5) + 1 + 4 + 8 + 1  # behind version, session id and the salt's first part
-                lower = int.from_bytes(greeting[flags : flags + 2], "little")
-                greeting[flags : flags + 2] = (lower & ~_TLS).to_bytes(2, "little")
-            client.sendall(greeting)
-            self._threads += [
-                threading.Thread(target=self._from_client, args=(client, server), daemon=True),
-                threading.Thread(target=self._hand_on, args=(server, client), daemon=True),
-            ]
-            for thread in self._threads[-2:]:
-                thread.start()
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.create_connection(self._server, 10)
+        greeting = bytearray(server.recv(1024))
+        if self._strips:
+            flags = greeting.index(0, 5) + 1 + 4 + 8 + 1  # behind version, session id and the salt's first part
+            lower = int.from_bytes(greeting[flags : flags + 2], "little")
+            greeting[flags : flags + 2] = (lower & ~_TLS).to_bytes(2, "little")
+        client.sendall(greeting)
+        self._threads += [
+            threading.Thread(target=self._from_client, args=(client, server), daemon=True),
+            threading.Thread(target=self._hand_on, args=(server, client), daemon=True),
+        ]
+        for thread in self._threads[-2:]:
+            thread.start()
 
     def _from_client(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -220,7 +220,7 @@ def after_a_look(desk: Desk) -> None:
         learnt = _LOOKED[desk.database] = time.monotonic()
     since = (time.monotonic() - learnt) % 10
     if not 0 <= since < 6:
-        time.sleep(10.2 - since)
+        time.sleep(10.2 - since)  # until it has looked, which nothing shows
 
 
 def before_a_look(desk: Desk, play: Callable[[list[Statement]], T], waiters: int = 1) -> T:

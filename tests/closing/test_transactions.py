@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pymysql
-import pytest
 
-from bot.closing.model import Approval, Outcome, State
+from bot.closing.model import Approval, ClosingRequest, Outcome, State
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
@@ -18,6 +17,17 @@ from tests.stage import Statement, session_id
 def write(connection: pymysql.Connection[Any], sku: int = 1) -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE depot.stock SET quantity = quantity + 1 WHERE sku = %s", (sku,))
+
+
+def changed(desk: Desk, **more: Any) -> ClosingRequest:
+    """Confirm a close after its session has begun a transaction."""
+    client = desk.connect()
+    request = ask(desk, session_id(client))
+    client.begin()
+    write(client)
+    done = confirm(desk, request, **more)
+    assert outcomes(done) == [Outcome.CHANGED]
+    return done
 
 
 def test_a_transaction_that_began_after_the_card_is_not_rolled_back_but_asked_about(desk: Desk) -> None:
@@ -51,16 +61,12 @@ def test_a_transaction_that_begins_right_before_the_kill_is_not_rolled_back(desk
 
 
 def test_it_is_asked_about_again_as_it_is_now_and_closed_with_a_new_press(desk: Desk) -> None:
-    client = desk.connect()
-    request = ask(desk, session_id(client))
-    client.begin()
-    write(client)
-    done = confirm(desk, request)
+    done = changed(desk)
     again = desk.requests.ask_again(done)
     assert again is not None
-    assert (again.state, again.requester, again.reason) == (State.OPEN, ALICE, request.reason)
+    assert (again.state, again.requester, again.reason) == (State.OPEN, ALICE, done.reason)
     assert again.targets[0].session.in_transaction
-    assert dict(record_of(desk, again))["request"]["follows"] == request.id
+    assert dict(record_of(desk, again))["request"]["follows"] == done.id
     assert outcomes(confirm(desk, again)) == [Outcome.CLOSED]
 
 
@@ -145,7 +151,6 @@ def test_close_query_asks_nothing_of_transactions(desk: Desk) -> None:
 
 
 def test_another_session_under_the_id_is_not_asked_about(desk: Desk) -> None:
-
     request = ask(desk, *sleepers(desk, 1))
     tamper(desk, request, 1, peer="127.0.0.1:1")
     done = confirm(desk, request)
@@ -154,24 +159,10 @@ def test_another_session_under_the_id_is_not_asked_about(desk: Desk) -> None:
 
 
 def test_it_is_not_asked_in_the_name_of_somebody_who_may_not_close_any_more(desk: Desk) -> None:
-
-    client = desk.connect()
-    request = ask(desk, session_id(client))
-    client.begin()
-    write(client)
-    done = confirm(desk, request)
-    assert desk.requests.ask_again(replace(done, requester=GUS)) is None
+    assert desk.requests.ask_again(replace(changed(desk), requester=GUS)) is None
 
 
-@pytest.mark.parametrize("approval", [Approval.SECOND_PERSON])
-def test_asked_again_it_wants_a_second_person_as_before(two_person_desk: Desk, approval: Approval) -> None:
-
-    desk = two_person_desk
-    client = desk.connect()
-    request = ask(desk, session_id(client))
-    client.begin()
-    write(client)
-    done = confirm(desk, request, person=BOB)
-    again = desk.requests.ask_again(done)
+def test_asked_again_it_wants_a_second_person_as_before(two_person_desk: Desk) -> None:
+    again = two_person_desk.requests.ask_again(changed(two_person_desk, person=BOB))
     assert again is not None
-    assert (again.approval, again.requester) == (approval, ALICE)
+    assert (again.approval, again.requester) == (Approval.SECOND_PERSON, ALICE)

@@ -213,9 +213,13 @@ def test_a_bot_that_does_not_start_is_told_with_its_last_words(run: Callable[...
     assert re.search(r"The bot ended with exit code 1\. The end of .*bot\.log:\nno access rule", said)
 
 
-def test_a_bot_that_ends_later_ends_the_demo(run: Callable[..., str], own_url: str) -> None:
-    said = run(CONNECTING_BOT.replace("time.sleep(600)", "time.sleep(0.5); os._exit(7)"), DEMO_DATABASE=own_url)
-    assert "The bot ended with exit code 7." in said
+def test_a_bot_that_ends_later_ends_the_demo(start: Callable[..., Demo], own_url: str, tmp_path: Path) -> None:
+    ends = f"while not os.path.exists({str(tmp_path / 'end')!r}): time.sleep(0.05)\nos._exit(7)"
+    demo = start(CONNECTING_BOT.replace("time.sleep(600)", ends), DEMO_DATABASE=own_url)
+    demo.wait_until_ready()
+    (tmp_path / "end").touch()
+    assert demo.process.wait(PATIENCE) == 1
+    assert "The bot ended with exit code 7." in demo.said()
 
 
 def test_on_a_database_of_ones_own_no_traffic_is_made_unless_asked_for(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pymysql
 import pytest
 from pymysql.cursors import Cursor
 
@@ -13,13 +15,14 @@ from bot.demo.database import EmbeddedOceanBase
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.model import Session
 from bot.sessions.source import DataSource, DataSourceOptions
 from tests.cluster import BOT, Cluster
 from tests.documents import grants
 from tests.patience import PATIENCE
 from tests.servers import EmbeddedMySQL
 from tests.sessions.examples import MARIA_PASSWORD
-from tests.stage import APP_PASSWORD
+from tests.stage import APP_PASSWORD, Statement
 
 PASSWORD = "service-password"
 Make = Callable[..., DataSource]
@@ -30,6 +33,27 @@ def gone(cursor: Cursor, processes: str, users: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while cursor.execute(f"SELECT 1 FROM {processes} WHERE USER LIKE %s", (users,)):
         assert time.monotonic() < deadline, "the server keeps sessions whose clients are gone"
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something; InnoDB shows its transactions anew only when nobody has asked for 0.1 s."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.12)
+
+
+def one(source: DataSource, number: int) -> Session:
+    """Look a session up by its id; there is one of it."""
+    (session,) = source.find(number, None)
+    return session
+
+
+def end(server: EmbeddedServer, statement: Statement) -> None:
+    """Close the session of a statement, which may have ended."""
+    with server.connect() as root, root.cursor() as cursor, contextlib.suppress(pymysql.Error):
+        cursor.execute(f"KILL {statement.id}")
+    statement.join(10)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,15 +10,15 @@ import pymysql
 import pytest
 
 from bot.demo.embedded import EmbeddedServer
-from bot.sessions.model import Condition, Field, Operator, Pin, Session, SessionFilter, SessionQuery
+from bot.sessions.model import Condition, Field, Operator, Pin, SessionFilter, SessionQuery
 from bot.sessions.protection import Protected
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
 from tests.servers import EmbeddedMySQL, WatchedMariaDB, WatchedUnpackedMariaDB
+from tests.sessions.conftest import Make, end, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.stage import Statement, session_id
 
-Make = Callable[..., DataSource]
 Admin = Callable[..., None]
 
 GUARDED = DataSourceOptions(protected=Protected(frozenset({"vip"})))
@@ -66,34 +65,16 @@ def calling(
     """Let a user run something that runs a routine of somebody else's; the server shows what runs in it."""
     with server.connect(user=user, password=PASSWORD, database="mysql_test", **more) as client:
         statement = Statement(client, sql)
-        wait_for(lambda: "SLEEP" in running(source, statement.id))
+        until(lambda: "SLEEP" in running(source, statement.id))
         try:
             yield statement
         finally:
             end(server, statement)
 
 
-def end(server: EmbeddedServer, statement: Statement) -> None:
-    with server.connect() as root, root.cursor() as cursor, contextlib.suppress(pymysql.Error):  # it may have ended
-        cursor.execute(f"KILL {statement.id}")
-    statement.join(10)
-
-
-def wait_for(look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not look():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-
-
 def running(source: DataSource, number: int) -> str:
     session = one(source, number)
     return (session.inner_sql or session.sql or "") if session.running else ""
-
-
-def one(source: DataSource, number: int) -> Session:
-    (session,) = source.find(number, None)
-    return session
 
 
 def listed(source: DataSource, user: str, operator: Operator = Operator.CONTAINS) -> list[int]:
@@ -145,7 +126,7 @@ def test_the_connection_stays_the_same_session_before_a_call_in_it_and_after_it(
         number = session_id(client)
         before = one(crm, number)
         call = Statement(client, "CALL work()")
-        wait_for(lambda: "SLEEP" in running(crm, number))
+        until(lambda: "SLEEP" in running(crm, number))
         inside = one(crm, number)
         assert call.ended() == 0
         after = one(crm, number)
@@ -195,7 +176,7 @@ def test_functions_triggers_and_loops_of_another_account_are_told_as_well(
     with server.connect(user="vip", password=PASSWORD, database="mysql_test") as client:
         statement = Statement(client, runs)
         expected = "vip" if is_known(server) else "in a routine of owner"
-        wait_for(lambda: one(crm, statement.id).user == expected and one(crm, statement.id).running)
+        until(lambda: one(crm, statement.id).user == expected and one(crm, statement.id).running)
         assert "crm" in crm.protection(one(crm, statement.id))
         end(server, statement)
 
@@ -225,7 +206,7 @@ def test_an_account_whose_host_can_be_no_clients_is_told_from_a_login(
         else:
             assert session.user.startswith("in a routine of owner")
             assert session.definer is not None
-        assert session.peer_port == str(call.connection._sock.getsockname()[1])  # type: ignore[attr-defined]
+        assert session.peer_port == str(call.connection._sock.getsockname()[1])  # type: ignore[attr-defined]  # the driver's own socket
 
 
 def test_an_account_bound_to_an_address_is_taken_for_a_login_where_the_server_does_not_say(
@@ -237,7 +218,7 @@ def test_an_account_bound_to_an_address_is_taken_for_a_login_where_the_server_do
     with server.connect(user="vip", password=PASSWORD, database="mysql_test") as client:
         before = one(crm, session_id(client))
         call = Statement(client, "CALL work()")
-        wait_for(lambda: "SLEEP" in running(crm, call.id))
+        until(lambda: "SLEEP" in running(crm, call.id))
         inside = one(crm, call.id)
         assert call.ended() == 0
         assert inside.user == ("vip" if is_known(server) else "owner")
@@ -257,7 +238,7 @@ def test_over_a_socket_nothing_names_the_connection_but_who_logged_in(
         before = one(crm, session_id(client))
         assert (before.peer, before.peer_port) == ("localhost", None)
         call = Statement(client, "CALL work()")
-        wait_for(lambda: "SLEEP" in running(crm, call.id))
+        until(lambda: "SLEEP" in running(crm, call.id))
         session = one(crm, call.id)
         assert session.user == ("vip" if is_known(server) else "in a routine of owner")
         assert session.peer_port is None
@@ -276,7 +257,7 @@ def test_an_event_is_nobodys_login_and_not_hidden_even_when_it_is_the_bots_own(
     crm = crm_source(GUARDED)
     nightly = SessionQuery(filter=SessionFilter((Condition(Field.SQL, Operator.CONTAINS, ("'nightly'",)),)))
     try:
-        wait_for(lambda: crm.page(nightly, None).matching)
+        until(lambda: crm.page(nightly, None).matching)
         (session,) = crm.page(nightly, None).sessions
         assert not session.own
         assert crm.protection(session) != ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ from bot.slack.references import SessionReference
 from tests.cluster import BOT, Cluster
 from tests.conftest import leave_out
 from tests.odp import Odp
-from tests.sessions.conftest import Make
+from tests.sessions.conftest import Make, until
 from tests.sessions.examples import MARIA_PASSWORD
 from tests.stage import Statement, session_id
 
@@ -45,6 +45,20 @@ def close(console: Console, session: Session, mode: Mode = Mode.SESSION) -> Sent
     return kill.close(console, Pin.of(session), mode, allowed, never)
 
 
+def kills(console: Console, session: Session, mode: Mode = Mode.SESSION) -> Sent:
+    """Close it; a KILL was sent."""
+    sent = close(console, session, mode)
+    assert isinstance(sent, Sent)
+    return sent
+
+
+def spares(console: Console, session: Session, mode: Mode = Mode.SESSION) -> NotSent:
+    """Try to close it; no KILL was sent."""
+    left = close(console, session, mode)
+    assert isinstance(left, NotSent)
+    return left
+
+
 def of(console: Console, number: int, tenant: str) -> Session:
     return next(one for one in console.find(number) if one.tenant == tenant)
 
@@ -55,12 +69,6 @@ def alive(victim: pymysql.Connection[Any]) -> bool:
     except pymysql.Error:
         return False
     return True
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
 
 
 def gone(victim: pymysql.Connection[Any]) -> None:
@@ -83,8 +91,7 @@ def test_a_twin_on_the_bots_own_server_is_not_closed_instead_of_the_one_that_was
     number = session_id(bystander)
     with nobody_there() as port, cluster_source().console() as console:
         cluster.dress_up(ID=number, SVR_IP="127.0.0.1", SQL_PORT=port)
-        sent = close(console, of(console, number, "shop"))
-        assert isinstance(sent, NotSent)
+        sent = spares(console, of(console, number, "shop"))
         assert sent.why is Why.OUT_OF_REACH
         assert "more than one server" in sent.said
         assert "billing" not in sent.said
@@ -100,9 +107,7 @@ def test_a_twin_is_seen_also_where_the_data_source_is_narrowed_to_one_tenant(
     with nobody_there() as port, cluster_source(tenants=frozenset({"shop"})).console() as console:
         cluster.dress_up(ID=number, SVR_IP="127.0.0.1", SQL_PORT=port)
         (session,) = console.find(number)
-        sent = close(console, session)
-        assert isinstance(sent, NotSent)
-        assert sent.why is Why.OUT_OF_REACH
+        assert spares(console, session).why is Why.OUT_OF_REACH
     assert alive(bystander)
 
 
@@ -113,9 +118,7 @@ def test_the_one_on_the_bots_own_server_is_closed_although_another_server_has_it
     number = session_id(victim)
     cluster.dress_up(ID=number, TENANT="billing")
     with cluster_source().console() as console:
-        sent = close(console, of(console, number, "shop"))
-        assert isinstance(sent, Sent)
-        assert sent.answer is Answer.OK
+        assert kills(console, of(console, number, "shop")).answer is Answer.OK
     gone(victim)
 
 
@@ -127,9 +130,7 @@ def test_a_twin_is_closed_on_its_own_server_where_that_can_be_asked(cluster: Clu
     with Odp(cluster.database.host, cluster.database.port, errno=None) as proxy:
         with cluster_source(port=proxy.port).console() as console:
             assert console.own_server() is None
-            sent = close(console, of(console, number, "shop"))
-            assert isinstance(sent, Sent)
-            assert sent.answer is Answer.OK
+            assert kills(console, of(console, number, "shop")).answer is Answer.OK
         assert proxy.kills == [], "the KILL did not go through the proxy"
     gone(victim)
 
@@ -141,8 +142,7 @@ def test_what_answers_at_a_servers_address_must_be_that_server(cluster: Cluster,
     with Odp(cluster.database.host, cluster.database.port, errno=None, address="127.0.0.9") as impostor:
         cluster.dress_up(ID=number, SVR_IP="127.0.0.9", SQL_PORT=impostor.port)
         with cluster_source().console() as console:
-            sent = close(console, of(console, number, "shop"))
-            assert isinstance(sent, NotSent)
+            sent = spares(console, of(console, number, "shop"))
             assert f"What answers at 127.0.0.9:{impostor.port} is a proxy." in sent.said
     assert alive(bystander)
 
@@ -155,9 +155,7 @@ def test_a_login_that_may_close_what_it_does_not_see_closes_on_the_sessions_own_
     with nobody_there() as port, cluster_source().console() as console:
         cluster.place(number, server="127.0.0.1", port=port)
         console.dialect = replace(console.dialect, sees=Reach.OWN, closes=Reach.TENANT)
-        sent = close(console, console.find(number)[0])
-        assert isinstance(sent, NotSent)
-        assert sent.why is Why.OUT_OF_REACH
+        assert spares(console, console.find(number)[0]).why is Why.OUT_OF_REACH
     assert alive(bystander)
 
 
@@ -169,9 +167,7 @@ def test_through_a_proxy_nothing_is_closed_by_its_id_while_a_server_is_silent_th
     with Odp(cluster.database.host, cluster.database.port, errno=None) as proxy:
         cluster.place(session_id(victim), server="127.0.0.1", port=proxy.port)
         with cluster_source(port=proxy.port).console() as console:
-            sent = close(console, console.find(session_id(victim))[0])
-            assert isinstance(sent, NotSent)
-            assert sent.why is Why.OUT_OF_REACH
+            assert spares(console, console.find(session_id(victim))[0]).why is Why.OUT_OF_REACH
     assert alive(victim)
 
 
@@ -183,9 +179,7 @@ def test_what_a_proxy_does_not_reach_is_closed_on_its_own_server(
     number = session_id(victim)
     with Odp(cluster.database.host, cluster.database.port, errno) as odp:
         with cluster_source(port=odp.port).console() as console:
-            sent = close(console, console.find(number)[0])
-            assert isinstance(sent, Sent)
-            assert sent.answer is Answer.OK
+            assert kills(console, console.find(number)[0]).answer is Answer.OK
         assert odp.kills == [b"KILL %d" % number]
     gone(victim)
 
@@ -198,13 +192,11 @@ def test_of_a_query_beyond_the_proxy_only_the_run_that_was_looked_at_is_closed(
         first = Statement(client, "SELECT SLEEP(60)")
         until(lambda: console.find(first.id)[0].running)
         seen = console.find(first.id)[0]
-        assert isinstance(close(console, seen, Mode.QUERY), Sent)
+        kills(console, seen, Mode.QUERY)
         assert first.ended() == 1317
         again = Statement(client, "SELECT SLEEP(60)")
         until(lambda: console.find(first.id)[0].running)
-        left = close(console, seen, Mode.QUERY)
-        assert isinstance(left, NotSent)
-        assert left.why is Why.ANOTHER_REQUEST
+        assert spares(console, seen, Mode.QUERY).why is Why.ANOTHER_REQUEST
         assert again.is_alive()
         close(console, console.find(first.id)[0], Mode.QUERY)
         assert again.ended() == 1317
@@ -253,8 +245,7 @@ def test_a_server_that_cannot_be_asked_is_told_and_nothing_is_closed(cluster: Cl
     with nobody_there() as port, Odp(cluster.database.host, cluster.database.port) as odp:
         victim = cluster.connect("app@shop", server="127.0.0.1", port=port)
         with cluster_source(port=odp.port).console() as console:
-            sent = close(console, console.find(session_id(victim))[0])
-            assert isinstance(sent, Sent)
+            sent = kills(console, console.find(session_id(victim))[0])
             assert sent.answer is Answer.OUT_OF_REACH
             assert "its own server could not be asked" in sent.said
         assert alive(victim)
@@ -294,9 +285,7 @@ def test_one_client_behind_a_proxy_is_one_session_with_all_its_servers(cluster: 
     here = f"127.0.0.1:{cluster.database.port}"
     assert set(session.servers) == {here, "10.0.0.2:2881"}
     with prod.console() as console:
-        sent = close(console, session)
-        assert isinstance(sent, Sent)
-        assert sent.answer is Answer.OK
+        assert kills(console, session).answer is Answer.OK
     gone(victim)
 
 
@@ -306,8 +295,7 @@ def test_an_id_that_two_proxies_have_given_out_closes_neither_client(cluster: Cl
     cluster.dress_up(ID=number, TENANT="billing", USER="report", PROXY_SESSID=77, SVR_IP="10.0.0.2")
     cluster.serves("10.0.0.2")
     with cluster_source(tenants=frozenset({"shop"})).console() as console:
-        sent = close(console, console.find(number)[0])
-        assert isinstance(sent, NotSent)
+        sent = spares(console, console.find(number)[0])
         assert "Two OBProxies have given this id to different clients" in sent.said
         assert "billing" not in sent.said
     assert alive(victim)
@@ -317,8 +305,7 @@ def test_a_clients_id_is_not_closed_while_a_server_does_not_answer(cluster: Clus
     victim = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
     cluster.serves("10.0.0.2", status="INACTIVE")
     with cluster_source().console() as console:
-        sent = close(console, console.find(session_id(victim))[0])
-        assert isinstance(sent, NotSent)
+        sent = spares(console, console.find(session_id(victim))[0])
         assert "Server 10.0.0.2:2881 does not answer" in sent.said
     assert alive(victim)
 
@@ -327,8 +314,7 @@ def test_a_clients_id_is_not_closed_by_a_login_of_one_tenant(cluster: Cluster, c
     cluster.user("boss@shop", "PROCESS", "CONNECTION ADMIN")
     victim = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
     with cluster_source("boss@shop").console() as console:
-        sent = close(console, console.find(session_id(victim))[0])
-        assert isinstance(sent, NotSent)
+        sent = spares(console, console.find(session_id(victim))[0])
         assert "does not see every tenant" in sent.said
     assert alive(victim)
 
@@ -338,7 +324,7 @@ def test_a_clients_id_is_closed_by_a_login_that_sees_all_with_all_servers_answer
 ) -> None:
     victim = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
     with cluster_source().console() as console:
-        assert isinstance(close(console, console.find(session_id(victim))[0]), Sent)
+        kills(console, console.find(session_id(victim))[0])
     gone(victim)
 
 
@@ -354,9 +340,7 @@ def test_a_session_of_a_server_that_does_not_answer_is_not_called_gone(cluster: 
         look = console.look(Pin.of(session))
         assert not look.gone
         assert "Server 10.0.0.9:2881 was not seen to answer" in look.unseen
-        sent = close(console, session)
-        assert isinstance(sent, NotSent)
-        assert sent.why is Why.UNSEEN
+        assert spares(console, session).why is Why.UNSEEN
         cluster.run("UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'")
         assert console.look(Pin.of(session)).gone
 
@@ -398,9 +382,7 @@ def test_who_has_the_id_now_is_not_told_to_somebody_of_another_tenant(cluster: C
         session = console.find(3221500001)[0]
         for tenant, why in (("shop", Why.TAKEN), ("billing", Why.GONE)):
             cluster.run("UPDATE oceanbase.extra_sessions SET USER = 'other', TENANT = %s", values=(tenant,))
-            sent = close(console, session)
-            assert isinstance(sent, NotSent)
-            assert sent.why is why
+            assert spares(console, session).why is why
 
 
 # Back to back.
@@ -471,8 +453,7 @@ def test_what_a_server_answers_is_kept(
     source: DataSource = cluster_source()
     with source.console() as console:
         monkeypatch.setattr(Console, "kill", fails)
-        sent = close(console, console.find(session_id(victim))[0])
-        assert isinstance(sent, Sent)
+        sent = kills(console, console.find(session_id(victim))[0])
         assert (sent.answer, sent.said) == (answer, str(error))
 
 
@@ -544,7 +525,7 @@ def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_
     cluster.holds(77, session_id(marked))
     with cluster_source().console() as console:
         (session,) = console.find(number)
-        assert isinstance(close(console, session), Sent)
+        kills(console, session)
         gone(client)
         verdict = judge(console, Killed(session, Answer.OK), Mode.SESSION)
         assert verdict.outcome is Outcome.STILL_RUNNING
@@ -553,8 +534,7 @@ def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_
         assert holder is not None
         assert (holder.id, holder.listed, holder.server) == (session_id(marked), False, session.server)
         assert console.find(holder.id) == []
-        sent = close(console, holder)
-        assert isinstance(sent, Sent)
+        sent = kills(console, holder)
         gone(marked)
         until(lambda: judge(console, Killed(sent.session, sent.answer), Mode.SESSION).final)
         assert judge(console, Killed(sent.session, sent.answer), Mode.SESSION).outcome is Outcome.CLOSED
@@ -601,7 +581,7 @@ def test_a_call_that_runs_one_short_statement_after_the_other_is_stopped(
             until(lambda: console.find(call.id)[0].running and console.find(call.id)[0].time > 0.5)
             pinned = console.find(call.id)[0]
             until(lambda: not pinned.trace_id or console.find(call.id)[0].trace_id != pinned.trace_id)
-            assert isinstance(close(console, pinned, Mode.QUERY), Sent)
+            kills(console, pinned, Mode.QUERY)
         assert call.ended() in (1317, 1969)
 
 
@@ -619,5 +599,5 @@ def test_a_call_is_stopped_where_the_number_of_its_statement_has_just_gone_by(
                 kill_(self, session, mode, pinned)
 
             monkeypatch.setattr(Console, "kill", late)  # the call goes on right between the look and the KILL
-            assert isinstance(close(console, console.find(call.id)[0], Mode.QUERY), Sent)
+            kills(console, console.find(call.id)[0], Mode.QUERY)
         assert call.ended() in (1317, 1969)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -37,10 +37,9 @@ from bot.sessions.model import (
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
 from tests.servers import EmbeddedMySQL
+from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.stage import Statement, session_id
-
-Make = Callable[..., DataSource]
 
 
 def query(*conditions: Condition, flags: frozenset[Flag] = frozenset(), **more: Any) -> SessionQuery:
@@ -50,14 +49,6 @@ def query(*conditions: Condition, flags: frozenset[Flag] = frozenset(), **more: 
 
 def listed(source: DataSource, *conditions: Condition, **more: Any) -> list[Session]:
     return list(source.page(query(*conditions, **more), None).sessions)
-
-
-def until(look: Callable[[], object]) -> None:
-    """Look until it is so; InnoDB shows nothing new of its transactions to who looks more often than each 0.1 s."""
-    deadline = time.monotonic() + 10
-    while not look():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.12)
 
 
 @contextlib.contextmanager
@@ -74,11 +65,6 @@ def running(server: EmbeddedServer, source: DataSource, sql: str, **more: Any) -
 
 def is_mysql(server: EmbeddedServer) -> bool:
     return isinstance(server, EmbeddedMySQL)
-
-
-def one(source: DataSource, number: int) -> Session:
-    (session,) = source.find(number, None)
-    return session
 
 
 def test_a_session_is_what_the_server_says_and_dashes_elsewhere(

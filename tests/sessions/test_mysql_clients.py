@@ -6,36 +6,21 @@ import contextlib
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pymysql
 import pytest
 
 from bot.demo.embedded import EmbeddedServer
-from bot.sessions.model import Session
-from bot.sessions.source import DataSource
 from tests.conftest import leave_out
 from tests.servers import EmbeddedMySQL, has_ipv6
+from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.stage import session_id
 
-Make = Callable[..., DataSource]
 # Commands of the client's protocol, by their numbers (MySQL's source, include/my_command.h).
 BINLOG_DUMP, BINLOG_DUMP_GTID, CLONE = 0x12, 0x1E, 0x20
-
-
-def wait_for(look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not look():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-
-
-def one(source: DataSource, number: int) -> Session:
-    (session,) = source.find(number, None)
-    return session
 
 
 @contextlib.contextmanager
@@ -44,14 +29,14 @@ def sending(client: pymysql.Connection[Any], command: int, what: bytes) -> Itera
 
     def read() -> None:
         with contextlib.suppress(pymysql.Error, OSError, AttributeError):  # when it has been closed
-            client._execute_command(command, what)  # type: ignore[attr-defined]
+            client._execute_command(command, what)  # type: ignore[attr-defined]  # the driver has no public way
             while True:
-                client._read_packet()  # type: ignore[no-untyped-call]
+                client._read_packet()  # type: ignore[no-untyped-call]  # same
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     yield
-    client._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+    client._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # the driver's own socket
     reader.join(10)
     client.close()
 
@@ -98,7 +83,7 @@ def test_replicas_and_clones_are_threads_that_nobody_closes(
                 cursor.execute("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
     crm = crm_source()
     with sending(replica, *sent[command]):
-        wait_for(lambda: one(crm, session_id(replica)).command == command)
+        until(lambda: one(crm, session_id(replica)).command == command)
         session = one(crm, session_id(replica))
         assert (session.user, session.state, session.active) == ("repl", "BACKGROUND", False)
         assert f"of replication ({command})" in crm.protection(session)
@@ -126,17 +111,16 @@ def test_what_is_rolled_back_after_a_close_reads_as_ending(server: EmbeddedServe
             cursor.execute("INSERT INTO large (v) SELECT v FROM large")
         client.begin()
         cursor.execute("UPDATE large SET v = v + 1")
-        wait_for(lambda: one(crm, session_id(client)).in_transaction)
+        until(lambda: one(crm, session_id(client)).in_transaction)
         with server.connect() as root, root.cursor() as killer:
             killer.execute(f"KILL {session_id(client)}")
         seen: set[tuple[str, str | None]] = set()
 
         def gone() -> bool:
-            time.sleep(0.12)  # InnoDB shows its transactions anew only when nobody has asked for 0.1 s
             found = crm.find(session_id(client), None)
             seen.update((each.state, each.transaction_state) for each in found)
             return not found
 
-        wait_for(gone)
+        until(gone)
         assert ("KILLED", "ROLLING BACK") in seen
         assert ("SLEEP", "ROLLING BACK") not in seen, "it is not taken for idle"

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.mariadb import EmbeddedMariaDB
-from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Session, SessionQuery
-from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
-from tests.cluster import BOT, Cluster
+from tests.cluster import Cluster
 from tests.odp import Odp
 from tests.sessions.conftest import Make
-from tests.stage import APP_PASSWORD, session_id
-
-Login = Callable[[], DataSource]
+from tests.stage import session_id
 
 
 def listed(prod: DataSource) -> dict[tuple[str | None, int], Session]:
@@ -69,20 +66,10 @@ def cluster(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture
-def login(cluster: Cluster) -> Iterator[Login]:
-    database = cluster.database
-    with contextlib.ExitStack() as opened:
-
-        def log_in() -> DataSource:
-            endpoint = Endpoint.of("prod", database.host, database.port, BOT, APP_PASSWORD)
-            return opened.enter_context(contextlib.closing(DataSource(endpoint, DataSourceOptions())))
-
-        yield log_in
-
-
-def test_another_servers_session_with_the_id_of_one_of_the_bots_is_shown(cluster: Cluster, login: Login) -> None:
-    prod = login()
+def test_another_servers_session_with_the_id_of_one_of_the_bots_is_shown(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    prod = cluster_source()
     with prod._pool.connection() as one, prod._pool.connection() as another:
         ids = {one.id, another.id}
         for number in ids:
@@ -92,9 +79,9 @@ def test_another_servers_session_with_the_id_of_one_of_the_bots_is_shown(cluster
 
 
 def test_of_two_sessions_with_one_id_and_the_bots_login_neither_is_closed_by_mistake(
-    cluster: Cluster, login: Login
+    cluster: Cluster, cluster_source: Make
 ) -> None:
-    prod = login()
+    prod = cluster_source()
     with prod._pool.connection() as connection:
         cluster.dress_up(ID=connection.id, USER="bot", TENANT="sys")
     with prod.console():
@@ -102,9 +89,9 @@ def test_of_two_sessions_with_one_id_and_the_bots_login_neither_is_closed_by_mis
 
 
 def test_a_connection_of_the_bot_through_a_proxy_is_its_own_on_every_server_it_is_carried_to(
-    cluster: Cluster, login: Login
+    cluster: Cluster, cluster_source: Make
 ) -> None:
-    prod = login()
+    prod = cluster_source()
     with prod._pool.connection() as connection:
         number = connection.id
         for server in ("10.0.0.1", "10.0.0.2"):

@@ -5,8 +5,7 @@ A kernel for tests has one server and every view; the stand-in cluster can lack 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,18 +16,16 @@ from bot.demo.mariadb import EmbeddedMariaDB
 from bot.demo.slack.server import SlackSandbox
 from bot.sessions import kill
 from bot.sessions.details import Reach
-from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Mode, Pin, SessionQuery
-from bot.sessions.source import DataSource, DataSourceOptions
 from bot.slack.views.session_details import session_details
 from bot.slack.views.session_list import session_list
-from tests.cluster import BOT, Cluster
+from tests.cluster import Cluster
 from tests.running_bot import COMMANDS, RunningBot
+from tests.sessions.conftest import Make
 from tests.slack_person import Person, table_of, text_of
-from tests.stage import APP_PASSWORD, session_id
+from tests.stage import session_id
 
 ONE_SERVER = "CREATE VIEW oceanbase.`V$OB_PROCESSLIST` AS SELECT * FROM oceanbase.real_sessions"
-Login = Callable[..., DataSource]
 
 
 @pytest.fixture
@@ -38,31 +35,18 @@ def cluster(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture
-def login(cluster: Cluster) -> Iterator[Login]:
-    """Log in as somebody; closed after the test."""
-    database = cluster.database
-    with contextlib.ExitStack() as opened:
-
-        def log_in(user: str = BOT) -> DataSource:
-            endpoint = Endpoint.of("prod", database.host, database.port, user, APP_PASSWORD)
-            return opened.enter_context(contextlib.closing(DataSource(endpoint, DataSourceOptions())))
-
-        yield log_in
-
-
-def test_a_whole_cluster_has_no_caveat(cluster: Cluster, login: Login) -> None:
-    prod = login()
+def test_a_whole_cluster_has_no_caveat(cluster: Cluster, cluster_source: Make) -> None:
+    prod = cluster_source()
     assert prod.page(SessionQuery(), None).caveats == ()
     assert prod.health(None).view == "oceanbase.GV$OB_PROCESSLIST"
 
 
 def test_a_clients_id_is_not_closed_where_the_list_of_one_server_is_all_there_is(
-    cluster: Cluster, login: Login
+    cluster: Cluster, cluster_source: Make
 ) -> None:
     client = cluster.connect("app@shop", proxy="10.9.0.1:33060", client="10.0.3.9")
     cluster.run("DROP VIEW oceanbase.`GV$OB_PROCESSLIST`", ONE_SERVER)
-    with login().console() as console:
+    with cluster_source().console() as console:
         here = f"'127.0.0.1:{cluster.database.port}'"  # as the functions say that the stand-in has not
         console.dialect = replace(console.dialect, own_address=here)
         (session,) = console.find(session_id(client))
@@ -75,11 +59,11 @@ def test_a_clients_id_is_not_closed_where_the_list_of_one_server_is_all_there_is
 LOCKS = "CREATE TABLE oceanbase.`GV$OB_LOCKS` (SESSION_ID INT, ID1 INT, ID2 INT, TRANS_ID INT, BLOCK INT, CTIME INT{})"
 
 
-def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster: Cluster, login: Login) -> None:
+def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster: Cluster, cluster_source: Make) -> None:
     cluster.dress_up(ID=3221490000, COMMAND="Query", STATE="ACTIVE", RETRY_INFO=-6005, TRANS_ID=7, TOTAL_TIME=33)
 
     def said() -> str:
-        return text_of(session_list(login().page(SessionQuery(), None), [], full_sql=False).payload())
+        return text_of(session_list(cluster_source().page(SessionQuery(), None), [], full_sql=False).payload())
 
     assert "🔒 1 of these waits for a row lock, for 33 s" in said()
     assert "who holds it" not in said(), "no view of locks"
@@ -87,33 +71,35 @@ def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster:
     assert "who holds it" not in said(), "before 4.2.5 and 4.3.2 the view has no ID3 and says something else"
     cluster.run("DROP TABLE oceanbase.`GV$OB_LOCKS`", LOCKS.format(", ID3 INT"))
     assert "for 33 s: Details says who holds it" in said()
-    (waiter,) = login().find(3221490000, None)
-    card = text_of(session_details(login().details(waiter), datetime.now(UTC), full_sql=False).payload())
+    (waiter,) = cluster_source().find(3221490000, None)
+    card = text_of(session_details(cluster_source().details(waiter), datetime.now(UTC), full_sql=False).payload())
     assert "who holds it was not to be seen at this moment" in card, "nobody does any more: it is no word on the server"
 
 
-def test_a_missing_view_of_all_servers_leaves_one_server_and_that_is_said(cluster: Cluster, login: Login) -> None:
+def test_a_missing_view_of_all_servers_leaves_one_server_and_that_is_said(
+    cluster: Cluster, cluster_source: Make
+) -> None:
     cluster.run("DROP VIEW oceanbase.`GV$OB_PROCESSLIST`", ONE_SERVER)
-    (caveat,) = login().page(SessionQuery(), None).caveats
+    (caveat,) = cluster_source().page(SessionQuery(), None).caveats
     assert "Only the sessions of one server are listed" in caveat
     assert "there is no oceanbase.GV$OB_PROCESSLIST" in caveat
 
 
-def test_an_empty_view_of_all_servers_is_known_for_what_it_is(cluster: Cluster, login: Login) -> None:
+def test_an_empty_view_of_all_servers_is_known_for_what_it_is(cluster: Cluster, cluster_source: Make) -> None:
     empty = "CREATE OR REPLACE VIEW oceanbase.`GV$OB_PROCESSLIST` AS SELECT * FROM oceanbase.real_sessions WHERE FALSE"
     cluster.run(empty, ONE_SERVER)
     cluster.connect("app@shop")
-    page = login().page(SessionQuery(), None)
+    page = cluster_source().page(SessionQuery(), None)
     assert [one.user for one in page.sessions] == ["app"]
     assert "oceanbase.GV$OB_PROCESSLIST is empty" in page.caveats[0]
 
 
 def test_a_server_that_does_not_serve_is_named_until_it_is_back_and_not_asked_about_each_time(
-    cluster: Cluster, login: Login, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = "oceanbase.DBA_OB_SERVERS"
     cluster.run(f"INSERT INTO {servers} VALUES ('10.0.0.2', 2882, 2, 'z2', 2881, 'INACTIVE')")
-    prod = login()
+    prod = cluster_source()
     said = ("Server 10.0.0.2:2881 is INACTIVE: its sessions may be missing here.",)
     assert prod.page(SessionQuery(), None).caveats == said
     cluster.run(f"UPDATE {servers} SET STATUS = 'ACTIVE'")
@@ -139,10 +125,10 @@ def test_a_server_that_does_not_serve_is_named_until_it_is_back_and_not_asked_ab
     ],
 )
 def test_what_a_login_sees_and_may_close_follows_from_its_tenant_and_grants(
-    cluster: Cluster, login: Login, user: str, privileges: list[str], sees: Reach, closes: Reach, caveat: str
+    cluster: Cluster, cluster_source: Make, user: str, privileges: list[str], sees: Reach, closes: Reach, caveat: str
 ) -> None:
     cluster.user(user, *privileges)
-    health = login(user).health(None)
+    health = cluster_source(user).health(None)
     assert (health.problem, health.sees, health.closes, health.tenant) == ("", sees, closes, user.partition("@")[2])
     assert len(health.caveats) == bool(caveat)
     assert caveat in " ".join(health.caveats)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +16,10 @@ from bot.sessions.dialect import Dialect
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.source import DataSource
 from tests.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
+from tests.sessions.conftest import Make, end, one, until
 from tests.sessions.examples import EXAMPLE
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.stage import Statement
-
-Make = Callable[..., DataSource]
 
 # A statement that is closed while it sleeps fails; SELECT SLEEP() alone ends well on MySQL.
 SHORT = "SELECT SLEEP(0.02) INTO @slept FROM mysql_test.stock"
@@ -46,34 +44,16 @@ def running(server: EmbeddedServer, source: DataSource, sql: str, **more: Any) -
     """Run something on a session of its own until the end of the block; the server shows it."""
     with server.connect(user="mysql_app", password=PASSWORD, database="mysql_test", **more) as client:
         statement = Statement(client, sql)
-        wait_for(lambda: one(source, statement.id).running)
+        until(lambda: one(source, statement.id).running)
         try:
             yield statement
         finally:
             end(server, statement)
 
 
-def end(server: EmbeddedServer, statement: Statement) -> None:
-    with server.connect() as root, root.cursor() as cursor, contextlib.suppress(pymysql.Error):  # it may have ended
-        cursor.execute(f"KILL {statement.id}")
-    statement.join(10)
-
-
-def wait_for(look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not look():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-
-
-def one(source: DataSource, number: int) -> Session:
-    (session,) = source.find(number, None)
-    return session
-
-
 def later(source: DataSource, before: Session, seconds: float = 0.3) -> Session:
     """Look again, once so much of its time has passed, and a statement or two."""
-    wait_for(lambda: one(source, before.id).time > before.time + seconds)
+    until(lambda: one(source, before.id).time > before.time + seconds)
     return one(source, before.id)
 
 
@@ -96,35 +76,40 @@ def test_a_function_of_many_short_statements_is_one_request_where_the_server_say
 ) -> None:
     with running(server, crm, "SELECT mysql_test.turn()") as asked:
         confirmed = one(crm, asked.id)
-        wait_for(lambda: one(crm, asked.id).trace_id != confirmed.trace_id or is_watched(server))
-        time.sleep(0.3)
-        current = one(crm, asked.id)
-        # MariaDB begins number and time anew with each statement of a function: so nothing is closed there.
-        assert Pin.of(confirmed).same_request(current) == is_watched(server)
+        if is_watched(server):
+            assert Pin.of(confirmed).same_request(later(crm, confirmed))
+        else:  # MariaDB begins number and time anew with each statement of a function: so nothing is closed there
+            began = confirmed.request_started or 0.0
+            until(lambda: (one(crm, asked.id).request_started or 0.0) > began + 0.3)
+            assert not Pin.of(confirmed).same_request(one(crm, asked.id))
 
 
 def test_the_text_is_the_clients_and_what_runs_inside_it_stands_beside(server: EmbeddedServer, crm: DataSource) -> None:
     with running(server, crm, "CALL churn()") as call:
-        wait_for(lambda: "SLEEP" in (one(crm, call.id).inner_sql or one(crm, call.id).sql or ""))
+
+        def texts() -> tuple[str | None, str | None]:
+            session = one(crm, call.id)
+            return session.sql, session.inner_sql
+
+        if not is_watched(server):
+            until(lambda: texts() == (SHORT, None))
+            return
+        until(lambda: texts() == ("CALL churn()", SHORT))
         named = Condition(Field.SQL, Operator.CONTAINS, ("churn",))
         found = crm.page(SessionQuery(filter=SessionFilter((named,))), None).sessions
-        if not is_watched(server):
-            assert (one(crm, call.id).sql, one(crm, call.id).inner_sql) == (SHORT, None)
-            return
         assert [(session.id, session.sql) for session in found] == [(call.id, "CALL churn()")]
-        wait_for(lambda: one(crm, call.id).inner_sql == SHORT)
-        assert (one(crm, call.id).sql, one(crm, call.id).sql_length) == ("CALL churn()", 12)
+        assert one(crm, call.id).sql_length == 12
         assert one(crm, call.id).sql_id == found[0].sql_id
-        wait_for(lambda: 0.5 < one(crm, call.id).time < 30)
+        until(lambda: 0.5 < one(crm, call.id).time < 30)
 
 
 def test_the_next_statement_of_the_same_packet_is_another_request(server: EmbeddedServer, crm: DataSource) -> None:
     login: dict[str, Any] = {"user": "mysql_app", "password": PASSWORD, "database": "mysql_test"}
     with pymysql.connect(host=server.host, port=server.port, client_flag=CLIENT.MULTI_STATEMENTS, **login) as client:
         packet = Statement(client, "SELECT SLEEP(0.5) FROM stock; SELECT SLEEP(60) FROM stock")
-        wait_for(lambda: one(crm, packet.id).running)
+        until(lambda: one(crm, packet.id).running)
         first = one(crm, packet.id)
-        wait_for(lambda: one(crm, packet.id).sql != first.sql)
+        until(lambda: one(crm, packet.id).sql != first.sql)
         second = one(crm, packet.id)
         assert Pin.of(second).same_request(one(crm, packet.id))
         assert not Pin.of(replace(first, sql=second.sql, sql_length=second.sql_length)).same_request(second)
@@ -137,7 +122,7 @@ def test_a_query_stays_itself_when_its_transaction_gets_a_number(server: Embedde
     change = "UPDATE stock SET quantity = CASE WHEN SLEEP(0.4) = 0 THEN quantity + 1 END"
     with running(server, crm, change) as update:
         confirmed = one(crm, update.id)
-        wait_for(lambda: (one(crm, update.id).transaction_id or 2**48) < 2**48)
+        until(lambda: (one(crm, update.id).transaction_id or 2**48) < 2**48)
         current = one(crm, update.id)
         assert current.transaction_id != confirmed.transaction_id or confirmed.transaction_id is not None
         assert Pin.of(confirmed).same_request(current)
@@ -178,7 +163,7 @@ def test_a_statement_in_another_character_set_is_shown_to_its_end(server: Embedd
     with server.connect(user="mysql_app", password=PASSWORD, database="mysql_test") as client:
         client.set_character_set("latin1")
         statement = Statement(client, text)
-        wait_for(lambda: one(crm, statement.id).running)
+        until(lambda: one(crm, statement.id).running)
         session = one(crm, statement.id)
         # MariaDB has question marks there.
         assert (session.sql or "").replace("?", "é") == text

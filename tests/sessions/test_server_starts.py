@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pymysql
@@ -13,10 +13,11 @@ import pytest
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Pin, Session, SessionQuery
+from bot.sessions.model import Pin, SessionQuery
 from bot.sessions.source import DataSource, DataSourceOptions
 from tests.conftest import running_server
 from tests.servers import EmbeddedMySQL, UnpackedMariaDB
+from tests.sessions.conftest import one, until
 from tests.stage import session_id
 
 
@@ -40,18 +41,6 @@ def by_socket(server: EmbeddedServer) -> pymysql.Connection[Any]:
     return pymysql.connect(unix_socket=str(server.base_dir / "data" / "server.sock"), user="app", password="pw")
 
 
-def wait_for(look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not look():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.1)
-
-
-def one(source: DataSource, number: int) -> Session:
-    (session,) = source.find(number, None)
-    return session
-
-
 def test_after_a_restart_the_same_id_user_and_socket_are_another_session(
     server: EmbeddedServer, source: DataSource
 ) -> None:
@@ -67,12 +56,12 @@ def test_after_a_restart_the_same_id_user_and_socket_are_another_session(
             cursor.execute("BEGIN")
             cursor.execute("INSERT INTO shop.orders VALUES (1)")
         number, began = session_id(clients[-1]), time.time()
-        wait_for(lambda: one(source, number).in_transaction)
+        until(lambda: one(source, number).in_transaction)
         before = one(source, number)
         assert (before.peer, before.peer_port) == ("localhost", None)
         assert before.transaction_started == pytest.approx(began, abs=3), "whatever the server's time zone"
         assert Pin.of(before).enough
-        wait_for(lambda: time.time() > (before.server_started or 0) + 3)
+        until(lambda: time.time() > (before.server_started or 0) + 3)
         again = one(source, number)
         assert again.server_started == before.server_started
         assert Pin.of(before).same_session(again)

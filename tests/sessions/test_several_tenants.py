@@ -5,8 +5,7 @@ The views are tables with the columns that the documentation of OceanBase 4.3 gi
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,14 +13,13 @@ import pytest
 from bot.closing.looks import Killed, judge
 from bot.closing.model import Outcome
 from bot.demo.mariadb import EmbeddedMariaDB
-from bot.sessions.endpoint import Endpoint
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Session
-from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.source import DataSource
 from bot.slack.views import session_details
-from tests.cluster import BOT, Cluster
+from tests.cluster import Cluster
+from tests.sessions.conftest import Make
 from tests.slack_text import text_of
-from tests.stage import APP_PASSWORD
 
 VIEWS = """
 DELETE FROM oceanbase.DBA_OB_TENANTS;
@@ -34,7 +32,6 @@ CREATE TABLE oceanbase.`GV$OB_LOCKS` (
   ID3 VARCHAR(64), CTIME BIGINT, BLOCK BIGINT)"""
 SHOP, BILLING = 1002, 1006
 NUMBER = 3221487826  # of the session of tenant shop
-Login = Callable[[], DataSource]
 
 
 @pytest.fixture
@@ -46,18 +43,6 @@ def cluster(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
             INFO="UPDATE stock SET quantity = 1", RETRY_INFO=-6005, RETRY_CNT=3,
         )  # fmt: skip
         yield cluster
-
-
-@pytest.fixture
-def login(cluster: Cluster) -> Iterator[Login]:
-    database = cluster.database
-    with contextlib.ExitStack() as opened:
-
-        def log_in() -> DataSource:
-            endpoint = Endpoint.of("prod", database.host, database.port, BOT, APP_PASSWORD)
-            return opened.enter_context(contextlib.closing(DataSource(endpoint, DataSourceOptions())))
-
-        yield log_in
 
 
 def opens(cluster: Cluster, tenant: int, session: int, transaction: int = 7, *, minutes: int = 0) -> None:
@@ -86,9 +71,9 @@ def is_open(prod: DataSource) -> bool | None:
 
 
 def test_another_tenants_transaction_of_the_same_number_is_not_taken_for_the_sessions_own(
-    cluster: Cluster, login: Login
+    cluster: Cluster, cluster_source: Make
 ) -> None:
-    prod = login()
+    prod = cluster_source()
     opens(cluster, BILLING, 3221490001)
     blocks(cluster, BILLING, 3221490001, waiter=3221490002)
     assert is_open(prod) is False
@@ -96,8 +81,8 @@ def test_another_tenants_transaction_of_the_same_number_is_not_taken_for_the_ses
     assert is_open(prod) is True
 
 
-def test_a_lock_that_is_waited_for_counts_in_its_own_tenant_only(cluster: Cluster, login: Login) -> None:
-    prod = login()
+def test_a_lock_that_is_waited_for_counts_in_its_own_tenant_only(cluster: Cluster, cluster_source: Make) -> None:
+    prod = cluster_source()
     blocks(cluster, BILLING, 3221490001, waiter=3221490002)
     assert is_open(prod) is False
     blocks(cluster, SHOP, NUMBER, waiter=3221490003)
@@ -105,9 +90,9 @@ def test_a_lock_that_is_waited_for_counts_in_its_own_tenant_only(cluster: Cluste
 
 
 def test_a_session_that_is_gone_is_not_rolling_back_because_of_another_tenants_transaction(
-    cluster: Cluster, login: Login
+    cluster: Cluster, cluster_source: Make
 ) -> None:
-    prod = login()
+    prod = cluster_source()
     before = of_shop(prod)
     opens(cluster, BILLING, 3221490001)
     cluster.run("DELETE FROM oceanbase.extra_sessions")
@@ -116,9 +101,11 @@ def test_a_session_that_is_gone_is_not_rolling_back_because_of_another_tenants_t
         assert judge(console, Killed(before, Answer.OK), Mode.SESSION).outcome is Outcome.CLOSED
 
 
-def test_where_the_tenants_may_not_be_read_the_session_tells_its_transaction(cluster: Cluster, login: Login) -> None:
+def test_where_the_tenants_may_not_be_read_the_session_tells_its_transaction(
+    cluster: Cluster, cluster_source: Make
+) -> None:
     cluster.run("DROP TABLE oceanbase.DBA_OB_TENANTS")
-    prod = login()
+    prod = cluster_source()
     opens(cluster, BILLING, 3221490001)
     blocks(cluster, BILLING, 3221490001, waiter=3221490002)
     assert is_open(prod) is False
@@ -130,19 +117,19 @@ def test_where_the_tenants_may_not_be_read_the_session_tells_its_transaction(clu
 
 
 def test_where_the_view_of_transactions_does_not_tell_tenants_they_are_not_asked_for(
-    cluster: Cluster, login: Login
+    cluster: Cluster, cluster_source: Make
 ) -> None:
     cluster.run("ALTER TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` DROP COLUMN TENANT_ID")
-    prod = login()
+    prod = cluster_source()
     cluster.run("INSERT INTO oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` VALUES (3221490001, 7, NOW(6))")
     assert is_open(prod) is False
     assert prod.details(of_shop(prod)).transaction_age is None, "the other's age is not its own"
 
 
 def test_details_tell_the_age_the_holder_and_the_waiters_of_the_sessions_own_tenant(
-    cluster: Cluster, login: Login
+    cluster: Cluster, cluster_source: Make
 ) -> None:
-    prod = login()
+    prod = cluster_source()
     for tenant, minutes in ((BILLING, 600), (SHOP, 3)):
         opens(cluster, tenant, NUMBER, minutes=minutes)
         opens(cluster, tenant, 3221490005, 11, minutes=minutes)
@@ -160,9 +147,9 @@ def test_details_tell_the_age_the_holder_and_the_waiters_of_the_sessions_own_ten
 
 @pytest.mark.parametrize("unnamed", [None, "", "0"])
 def test_a_holder_whose_session_the_server_does_not_name_is_said_to_be_that(
-    cluster: Cluster, login: Login, unnamed: object
+    cluster: Cluster, cluster_source: Make, unnamed: object
 ) -> None:
-    prod = login()
+    prod = cluster_source()
     blocks(cluster, SHOP, unnamed, holding=11, waiting=7, waiter=NUMBER)
     opens(cluster, SHOP, 0, 11, minutes=3)
     details = prod.details(of_shop(prod))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pymysql
 import pytest
@@ -15,29 +14,14 @@ from bot.demo.embedded import EmbeddedServer
 from bot.errors import DataSourceError
 from bot.sessions import kill
 from bot.sessions.kill import Answer, NotSent, Sent, Why
-from bot.sessions.model import Mode, Pin, Session
-from bot.sessions.source import DataSource
+from bot.sessions.model import Mode, Pin
 from bot.slack.views.closing_words import changes
 from tests.patience import PATIENCE
 from tests.servers import EmbeddedMySQL
+from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD
 from tests.sessions.test_kill import close
 from tests.stage import Statement, session_id
-
-Make = Callable[..., DataSource]
-
-
-def one(crm: DataSource, number: int) -> Session:
-    (session,) = crm.find(number, None)
-    return session
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something; InnoDB shows its transactions anew only when nobody has asked for 0.1 s."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.12)
 
 
 @contextlib.contextmanager
