@@ -7,10 +7,10 @@ import contextlib
 import importlib.util
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 
 import structlog
@@ -22,11 +22,14 @@ from bot import __version__, checks, logs
 from bot.access import Access
 from bot.app import Identity, SessionBot
 from bot.closing.aftermath import Aftermath
+from bot.closing.attempts import Attempts
 from bot.closing.audit import Audit
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
+from bot.closing.lock import WAIT, StoreLock, taken
 from bot.closing.requests import ClosingRequests
-from bot.closing.store import Store
+from bot.closing.retention import Retention
+from bot.closing.store import LEASE, Store
 from bot.configured import access_rules, closing_rules, data_source, read_only, slack_client
 from bot.errors import BusyError, ConfigurationError, DataSourceError, SessionBotError, StoreError
 from bot.health import Health, SlackSeen
@@ -39,6 +42,7 @@ from bot.sessions.database import PoolUse
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource
 from bot.settings import Loaded, Settings, SlackSettings, load
+from bot.slack.card_writer import CardWriter
 from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
@@ -48,7 +52,9 @@ from commands import audit, closing_cards, deadlocks, home, kill_session, sessio
 
 log = structlog.get_logger("bot")
 
+LAST_CARDS = 1.5  # seconds for what cards have to tell when the bot ends
 STORE_AGAIN = 5.0  # seconds between two tries to set up a store that was away at the start
+RETENTION_EVERY = 3600.0  # seconds
 KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connections that are idle for minutes
 
 
@@ -117,9 +123,11 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
     client.observer = metrics = Metrics(__version__, seen.called)
     health = Health(seen.report, __version__)
     server = _server(slack, health, metrics)
-    identity = until_slack_answers(lambda: Identity.read(client), signals)
+    lock = StoreLock(settings.store.url.get_secret_value())
+    identity = until_slack_answers(lambda: Identity.read(client), signals) if _alone(lock, signals) else None
     if identity is None:
         server.stop()
+        lock.release()
         return 0
     store = RecordedStore(settings.store.url.get_secret_value(), metrics.concluded, settings.store.encryption)
     secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
@@ -132,6 +140,7 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
     running.use(settings)
     metrics.read_out(lambda: bot.waiting, running.pools)
     bot.periodically(STORE_AGAIN, store.create_once)
+    bot.periodically(LEASE.total_seconds() / 4, running.attempts.renew)
     socket = SocketModeHandler(bot.bolt, slack.app_token.get_secret_value()) if slack.app_token else None
     try:
         if socket is None:
@@ -144,12 +153,31 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
         log.info("stopping")
         grace.end_in_time()
     finally:
-        bot.stop(server.stop if socket is None else socket.close)
+        close_link = server.stop if socket is None else socket.close
+
+        def last_cards() -> None:
+            running.cards.close(LAST_CARDS)
+            close_link()
+
+        bot.stop(last_cards)
         server.stop()
         running.service.close()
         store.close()
+        lock.release()
     log.info("stopped")
     return 0
+
+
+def _alone(lock: StoreLock, signals: Signals) -> bool:
+    """Wait until no other bot has the store's file; False when told to end meanwhile. Raises ``ConfigurationError``."""
+    since = time.monotonic()
+    while not lock.take():
+        if time.monotonic() - since >= WAIT:
+            raise taken(WAIT)
+        if signals.end_within(1):
+            return False
+        log.info("another bot uses the store, waiting for its end")
+    return True
 
 
 def _server(slack: SlackSettings, health: Health, metrics: Metrics) -> Server:
@@ -177,7 +205,11 @@ class _Running:
         self._directory = SlackDirectory(client, identity.team)
         self._settings: Settings | None = None
         self._reloading = threading.Lock()
-        self._aftermath = Aftermath(lambda: self.service, store, _now)  # what it follows outlives a reload
+        # What these know outlives a reload.
+        self._aftermath = Aftermath(lambda: self.service, store, store.clock)
+        self.attempts = Attempts(store)
+        self.cards = CardWriter()
+        self._retention = Retention(store)
 
     def pools(self) -> dict[str, PoolUse]:
         """How busy the connections of each data source are."""
@@ -200,8 +232,19 @@ class _Running:
             access,
             self._directory,
             self._aftermath,
+            self.attempts,
+            self.cards,
             self._grace.wait,
         )
+        windows = [source.budget_window for source in settings.data_sources.values()]
+        self._store.quiet_for = max(windows, default=self._store.quiet_for)
+        keep = settings.store.keep
+        if keep is not None:
+
+            def let_go() -> None:
+                self._retention.let_go(keep)
+
+            self._bot.periodically(RETENTION_EVERY, let_go)
         looks = {source.name: source.check for source in sources}
         self._health.watch(self._store.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
         self._settings = settings
@@ -250,19 +293,20 @@ class _Running:
 
 def _register(
     bot: SessionBot, client: WebClient, settings: Settings, service: SessionService, store: Store, access: Access,
-    directory: SlackDirectory, aftermath: Aftermath, wait: Callable[[float], object],
+    directory: SlackDirectory, aftermath: Aftermath, attempts: Attempts, writer: CardWriter,
+    wait: Callable[[float], object],
 ) -> None:  # fmt: skip
-    rules = closing_rules(settings)
-    requests = ClosingRequests(service, access, store, rules, _now)
-    consent = Consent(access, store, rules, _now)
-    closer = Closer(service, consent, store, rules, aftermath, _now, wait)
-    record = Audit(store, access, _now)
+    rules, now = closing_rules(settings), store.clock
+    requests = ClosingRequests(service, access, store, rules, now)
+    consent = Consent(access, store, rules, now)
+    closer = Closer(service, consent, store, rules, attempts, aftermath, now, wait)
+    record = Audit(store, access, now)
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)
     # Cards of data sources that are no longer there are still rewritten.
     full_sql = defaultdict(bool, {name: one.show_sql == "full" for name, one in settings.data_sources.items()})
     show_command = show.ShowCommand(service, record, access, defaults, full_sql)
-    cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, partial(update, client))
+    cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, partial(update, client), writer)
     kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
     verbs: dict[str, Verb] = {}
     topics = {
@@ -282,18 +326,11 @@ def _register(
         lambda to: sessions.register(to, list_command),
         lambda to: show.register(to, show_command),
         lambda to: statistics.register(to, statistics_command),
-        lambda to: home.register(to, home.HomeCommand(service, requests, access, _now)),
+        lambda to: home.register(to, home.HomeCommand(service, requests, access, now)),
         lambda to: kill_session.register(to, kill_command),
         lambda to: closing_cards.register(to, cards),
     ]
     bot.register(registers)
-    if settings.store.keep is not None:
-        keep = settings.store.keep
-
-        def let_go() -> None:
-            store.forget(_now() - keep, _now())
-
-        bot.periodically(3600, let_go)
 
 
 def _warm_up(service: SessionService) -> None:
@@ -310,10 +347,6 @@ def _failure(source: DataSource) -> SessionBotError | None:
     except (DataSourceError, BusyError) as error:
         return error
     return None
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class RecordedStore(Store):
         self.create_once()
         super().check()
 
-    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
-        """Write the outcomes, then tell them."""
-        super().conclude(request, findings, now)
-        self._concluded(findings.values())
+    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> list[Finding]:
+        """Write the outcomes, then tell those that are new."""
+        written = super().conclude(request, findings, now)
+        self._concluded(written)
+        return written

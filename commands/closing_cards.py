@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,6 +16,7 @@ from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
 from bot.errors import BudgetError, InputError, RequestError, SessionBotError, StoreError, TargetError
 from bot.sessions.model import Mode
+from bot.slack.card_writer import CardWriter, Rewrite, Written
 from bot.slack.events import RESPONSE_URL, Press, Registrar, Submission
 from bot.slack.message import Message
 from bot.slack.patience import impatient
@@ -26,13 +27,14 @@ from bot.slack.views.notices import notice
 
 TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired, or what came of it afterwards
 
-# Slack takes five messages for one press (SLACK.md section 1): the outcome and an error must get through.
-_PROGRESS_BY_PRESS = 3
+# Slack takes five messages for one press (SLACK.md section 1): an error must get through.
+_BY_PRESS = 4
 _FIRST_RETRY, _LAST_RETRY = 4.0, 300.0  # seconds between two tries to show an outcome; each is twice the one before
 
 _AGAIN = "Nothing was closed: {what}. Below it is as it is now. Press again if it is to be closed."
 
-Rewrite = Callable[[Message], bool]
+_UNRECORDED_AFTER = 1.0  # seconds that the store has to take an outcome before that is shown without a record
+_NO_BUTTONS_AFTER = 1.0  # seconds that a close has before its card says that it is under way
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +47,8 @@ class ClosingCards:
     closer: Closer
     consent: Consent
     full_sql: Mapping[str, bool]
-    update: Callable[[CardPlace, Message], bool]  # rewrites a message by its place
+    update: Callable[[CardPlace, Message], Written]  # rewrites a message by its place
+    writer: CardWriter
     _retries: dict[str, tuple[float, float]] = field(default_factory=dict)  # request: not before, pause after that
 
     def show(self, request: ClosingRequest, reply: Reply, note: str = "") -> None:
@@ -55,8 +58,7 @@ class ClosingCards:
     def confirm(self, press: Press, mode: Mode) -> None:
         """Carry out what a card stands for."""
         self._remember_place(press, press.value)
-        progress, result = self._rewriting(press.reply, CardPlace(press.channel, press.message_ts))
-        self._confirm(press, press.value, mode, progress, result)
+        self._confirm(press, press.value, mode, self._card_of(press))
 
     def look(self, press: Press, mode: Mode) -> None:
         """Open the dialog with the targets as they are now: at once, then fill it."""
@@ -69,7 +71,7 @@ class ClosingCards:
         except SessionBotError as error:
             press.reply.update_modal(view_id, closing_modal.problem(mode, error.sentence))
             if isinstance(error, RequestError):
-                self._show_as_it_is(press.value, lambda message: press.reply.replace(message, ts=press.message_ts))
+                self._show_as_it_is(press.value, self._card_of(press))
             raise
         metadata = {**_back_to(press, request), "mode": mode.value}
         press.reply.update_modal(
@@ -82,16 +84,9 @@ class ClosingCards:
     def confirm_looked_at(self, submission: Submission) -> None:
         """Carry out what a card stands for, the dialog having been submitted."""
         request_id = submission.metadata.get("request", "")
-        progress, rewrite = self._rewriting(submission.reply, self.consent.find(request_id).card)
-
-        def result(message: Message) -> bool:
-            if rewrite(message):
-                return True
-            submission.reply.private(notice(message.text))
-            return False  # everybody else still sees the buttons: the card is tried again
-
+        card = _Card(request_id, submission.reply, self.consent.find(request_id).card, self.update)
         mode = Mode(submission.metadata["mode"])
-        self._confirm(submission, request_id, mode, progress, result, typed=_typed(submission))
+        self._confirm(submission, request_id, mode, card, typed=_typed(submission))
 
     def ask_for_holder(self, press: Press) -> None:
         """Post a card for the server session that still has a closed client's locks."""
@@ -104,16 +99,12 @@ class ClosingCards:
     def cancel(self, press: Press) -> None:
         """End a request without a close."""
         self._remember_place(press, press.value)
-
-        def rewrite(message: Message) -> bool:
-            return press.reply.replace(message, ts=press.message_ts)
-
         try:
             request = self.consent.cancel(press.value, press.person, press.channel)
         except RequestError:
-            self._show_as_it_is(press.value, rewrite)
+            self._show_as_it_is(press.value, self._card_of(press))
             raise
-        self._show_result(request, rewrite)
+        self._show_result(request, self._card_of(press))
 
     def ask_reason(self, press: Press) -> None:
         """Open the dialog that asks for the reason of a break-glass."""
@@ -130,9 +121,8 @@ class ClosingCards:
             submission.metadata.get("request", ""), submission.person, submission.channel,
             submission.values.get(closing_modal.REASON, ""),
         )  # fmt: skip
-        card = self._open_card(request)
-        if not submission.reply.replace(card, ts=request.card.ts if request.card is not None else ""):
-            submission.reply.private(notice(card.text))
+        card = _Card(request.id, submission.reply, request.card, self.update)
+        self.writer.put(card.key, card.write, lambda: self._open_card(request), told=card.or_privately)
         approvers = self.consent.approvers(request)
         submission.reply.public(closing_card.broken_glass(request, approvers))
 
@@ -164,12 +154,10 @@ class ClosingCards:
             self._rewrite(request)
         for request in self.requests.unshown():
             not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
-            if time.monotonic() < not_before:
+            if time.monotonic() < not_before or request.card is None or self.writer.has(_key(request.card)):
                 continue
-            with impatient():  # one card that Slack does not take holds up no other
-                shown = self._rewrite(request)
-            if not shown:
-                self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
+            self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
+            self._rewrite(request)
 
     def follow(self) -> None:
         """Rewrite the cards of presses that a stopped bot left, and of closes of which there is something new."""
@@ -178,42 +166,36 @@ class ClosingCards:
         for request in self.closer.look_again():
             self._rewrite(request)
 
-    def _rewrite(self, request: ClosingRequest) -> bool:
+    def _rewrite(self, request: ClosingRequest) -> None:
         if request.card is None:
-            return False
-        place = request.card
+            return
+        card = _Card(request.id, None, request.card, self.update)
         if request.state is State.OPEN:
-            note = "The bot was stopped before anything was sent. Nothing was closed. Press again."
-            return self.update(place, self._open_card(request, note))
-        return self._show_result(request, lambda message: self.update(place, message))
+            note = "Nothing was sent, as the bot could not go on. Nothing was closed. Press again."
+            self.writer.put(card.key, card.write, lambda: self._open_card(request, note))
+        else:
+            self._show_result(request, card)
 
-    def _rewriting(self, reply: Reply, place: CardPlace | None) -> tuple[Rewrite, Rewrite]:
-        """How the card that was pressed on is rewritten: on the way, and with the result."""
-        left = _PROGRESS_BY_PRESS
-
-        def progress(message: Message) -> bool:
-            nonlocal left
-            with impatient():  # whoever waits for Slack would look later at what was closed
-                if place is not None and self.update(place, message):
-                    return True
-                left -= 1
-                return left >= 0 and reply.replace(message)
-
-        def result(message: Message) -> bool:
-            return reply.replace(message, ts=place.ts if place is not None else "")
-
-        return progress, result
+    def _card_of(self, press: Press) -> _Card:
+        return _Card(press.value, press.reply, CardPlace(press.channel, press.message_ts), self.update)
 
     def _confirm(
-        self, event: Press | Submission, request_id: str, mode: Mode, show_progress: Rewrite, show_result: Rewrite, *,
-        typed: int | None = None,
-    ) -> None:  # fmt: skip
+        self, event: Press | Submission, request_id: str, mode: Mode, card: _Card, *, typed: int | None = None
+    ) -> None:
         told = False
 
         def progress(request: ClosingRequest, note: str) -> None:
             nonlocal told
             told = True
-            show_progress(closing_card.closing_progress(request, note, full_sql=self._full_sql(request)))
+            known = all(one.outcome is not None for one in request.targets)
+            full_sql = self._full_sql(request)
+            message = (
+                closing_card.closing_result(request, full_sql=full_sql)
+                if known
+                else closing_card.closing_progress(request, note, full_sql=full_sql)
+            )
+            after = _UNRECORDED_AFTER if known else 0.0 if note else _NO_BUTTONS_AFTER
+            self.writer.put(card.key, card.write_news, lambda: message, after=after)
 
         try:
             request = self.closer.confirm(
@@ -223,24 +205,27 @@ class ClosingCards:
             if isinstance(error, BudgetError):
                 self._call_for_budget(error, event)
             if told or isinstance(error, RequestError):
-                self._show_as_it_is(request_id, show_result)
+                self._show_as_it_is(request_id, card)
             raise
-        self._show_done(event, request, show_result)
+        self._show_done(event, request, card)
 
-    def _show_done(self, event: Press | Submission, request: ClosingRequest, show_result: Rewrite) -> None:
+    def _show_done(self, event: Press | Submission, request: ClosingRequest, card: _Card) -> None:
         """Show what came of a press, and ask again for what is in another transaction than the card said."""
-        again = self._ask_again(request)
+        again = None if request.unrecorded else self._ask_again(request)
         if again is None or len(request.targets) > 1:
-            self._show_result(request, show_result)
+            self._show_result(request, card)
             if again is not None:
                 self.show(again, event.reply, _AGAIN.format(what="These have changed since the card was shown"))
             return
         what = (request.targets[0].detail or "It has changed since the card was shown").rstrip(".")
-        if not show_result(self._open_card(again, _AGAIN.format(what=what))):
-            return  # the card of the first request is tried again, and says that nothing was closed
-        self.requests.mark_shown(request)
-        if request.card is not None:
-            self.requests.place_card(again, request.card)
+
+        def told(written: Written) -> None:
+            if written.taken:  # else the card of the first request is tried again, and says that nothing was closed
+                self.requests.mark_shown(request)
+                if request.card is not None:
+                    self.requests.place_card(again, request.card)
+
+        self.writer.put(card.key, card.write, lambda: self._open_card(again, _AGAIN.format(what=what)), told=told)
 
     def _ask_again(self, request: ClosingRequest) -> ClosingRequest | None:
         try:
@@ -255,23 +240,41 @@ class ClosingCards:
             call, who = self.consent.call_for_budget(error, event.person, event.channel)
             event.reply.public(notices.budget(error, call, who))
 
-    def _show_as_it_is(self, request_id: str, rewrite: Rewrite) -> None:
+    def _show_as_it_is(self, request_id: str, card: _Card) -> None:
         """Rewrite a card whose buttons no longer fit what became of its request, or lack though it is open again."""
         with contextlib.suppress(StoreError):  # the first error is what the person is told
-            try:
-                rewrite(self._open_card(self.consent.open_request(request_id)))
-            except RequestError:
-                request = self.requests.find(request_id)
-                # One that has run out of time follows by itself.
-                if request is not None and request.state not in (State.CLAIMED, State.OPEN):
-                    self._show_result(request, rewrite)
+            request = self.requests.find(request_id)
+            if request is None or request.state is State.CLAIMED:
+                return
+            if request.state is not State.OPEN:
+                self._show_result(request, card)
+                return
+            with contextlib.suppress(RequestError):  # one that has run out of time follows by itself
+                self.consent.open_request(request_id)
+                self.writer.put(card.key, card.write, lambda: self._open_card(request))
 
-    def _show_result(self, request: ClosingRequest, rewrite: Rewrite) -> bool:
-        shown = rewrite(self._result(request))
-        if shown:
-            self._retries.pop(request.id, None)
-            self.requests.mark_shown(request)
-        return shown
+    def _show_result(self, request: ClosingRequest, card: _Card) -> None:
+        """Show what came of a request, as it is known when the card is written."""
+        shown = request
+
+        def render() -> Message:
+            nonlocal shown
+            with contextlib.suppress(StoreError):  # then as it is known here
+                shown = self._newest(request)
+            return self._result(shown)
+
+        def told(written: Written) -> None:
+            if written.taken:
+                self._retries.pop(request.id, None)
+                self.requests.mark_shown(shown)
+            else:
+                card.or_privately(written)
+
+        self.writer.put(card.key, card.write, render, told=None if request.unrecorded else told)
+
+    def _newest(self, request: ClosingRequest) -> ClosingRequest:
+        found = self.requests.find(request.id)
+        return found if found is not None and found.state is not State.CLAIMED else request
 
     def _remember_place(self, press: Press, request_id: str) -> None:
         request = self.requests.find(request_id)
@@ -292,6 +295,65 @@ class ClosingCards:
 
     def _full_sql(self, request: ClosingRequest) -> bool:
         return self.full_sql.get(request.source, False)  # the configuration may name it no more
+
+
+@dataclass(slots=True)
+class _Card:
+    """One card, and the ways to rewrite it: by its place, and by the response URL of a press, five times at most."""
+
+    request_id: str
+    reply: Reply | None
+    place: CardPlace | None
+    update: Callable[[CardPlace, Message], Written]
+    urls_left: int = _BY_PRESS
+    _last: Message | None = None
+
+    def __post_init__(self) -> None:
+        if self.place is not None and not self.place.ts:
+            self.place = None
+
+    @property
+    def key(self) -> str:
+        """What names the message."""
+        return _key(self.place) if self.place is not None else self.request_id
+
+    def write(self, message: Message) -> Written:
+        """Rewrite it: by the response URL first, which works in channels that the bot is not in, too."""
+        self._last = message
+        return self._by((self._by_url, self._by_place), message)
+
+    def write_news(self, message: Message) -> Written:
+        """Rewrite it with what the next news make old: by the place first, and once only."""
+        with impatient():
+            return self._by((self._by_place, self._by_url), message)
+
+    def or_privately(self, written: Written) -> None:
+        """Tell at least the person who pressed, once, where the card does not show it."""
+        if self.reply is not None and self._last is not None and not written.taken:
+            self.reply.private(notice(self._last.text))
+            self.reply = None  # from now on by the place alone
+
+    def _by(self, ways: Sequence[Rewrite], message: Message) -> Written:
+        doubt = False
+        for way in ways:
+            written = way(message)
+            if written.taken:
+                return Written.IN_DOUBT if doubt else Written.TAKEN
+            doubt = doubt or written.in_doubt
+        return Written.UNKNOWN if doubt else Written.REFUSED
+
+    def _by_place(self, message: Message) -> Written:
+        return Written.REFUSED if self.place is None else self.update(self.place, message)
+
+    def _by_url(self, message: Message) -> Written:
+        if self.reply is None or self.urls_left == 0:
+            return Written.REFUSED
+        self.urls_left -= 1
+        return self.reply.rewrite(message)
+
+
+def _key(place: CardPlace) -> str:
+    return f"{place.channel}/{place.ts}"
 
 
 def check_number(submission: Submission) -> dict[str, str]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
-from bot.closing.looks import Killed, judge
+from bot.closing.looks import judge
 from bot.closing.model import ClosingRequest, Finding, Outcome, Target
-from bot.closing.press import Clock, Sent, SessionKey
+from bot.closing.press import Clock, Press, SessionKey, Timer
 from bot.closing.store import Store
 from bot.errors import BusyError, DataSourceError, InputError
 from bot.sessions.console import Console
-from bot.sessions.kill import Answer
+from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Session
 from bot.sessions.service import SessionService
 from bot.sessions.statement import digest
+from bot.sessions.uptime import since_boot
 
 COMES_BACK_WITHIN = timedelta(seconds=30)
 ENDS_WITHIN = timedelta(minutes=10)  # a large transaction takes that long to be rolled back
@@ -26,18 +28,17 @@ _UNFINISHED = (Outcome.ROLLING_BACK, Outcome.STILL_RUNNING, Outcome.UNVERIFIED)
 _ALIKE = 200  # sessions of one user and client; where there are more, a new one cannot be told from an old one
 _SQL_CHARACTERS = 200
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Watch:
-    """One closed target that is looked at again."""
+    """A press whose closed clients may come back."""
 
     request: ClosingRequest
-    number: int
-    session: Session  # as it was right before the KILL
-    outcome: Outcome
-    known: frozenset[SessionKey] = frozenset()  # sessions of the same user and client right before the KILL
-    killed: Killed | None = None  # where it has not ended: what is judged anew
-    until: datetime | None = None  # where it has not ended the store tells how long
+    closed: dict[int, Session]  # as they were right before their KILLs, by the number of the target
+    known: set[SessionKey]  # sessions of the same users and clients right before, and those that came back since
+    until: float  # reading of the timer
 
 
 class Aftermath:
@@ -45,26 +46,34 @@ class Aftermath:
 
     What has not ended is found in the store, whoever closed it: another replica, or a bot before this one. Which
     clients would have come back is known to this process alone. ``sessions`` gives the data sources of the
-    configuration that holds now.
+    configuration that holds now, ``timer`` seconds since some moment.
     """
 
-    def __init__(self, sessions: Callable[[], SessionService], store: Store, clock: Clock) -> None:
+    def __init__(
+        self, sessions: Callable[[], SessionService], store: Store, clock: Clock, timer: Timer = since_boot
+    ) -> None:
         self._sessions = sessions
         self._store = store
         self._clock = clock
+        self._timer = timer
         self._lock = threading.Lock()
         self._watches: list[_Watch] = []
 
-    def follow(self, request: ClosingRequest, sent: Mapping[int, Sent], findings: Mapping[int, Finding]) -> None:
+    def follow(self, press: Press) -> None:
         """Look, from now on, whether the clients whose running sessions were closed come back."""
-        until = self._clock() + COMES_BACK_WITHIN
-        watches = [
-            _Watch(request, number, one.session, Outcome.CLOSED, one.known, until=until)
-            for number, one in sent.items()
-            if findings[number].outcome is Outcome.CLOSED and one.known is not None and one.session.running
-        ]
+        kills = {
+            number: one
+            for number, one in press.sent.items()
+            if press.findings[number].outcome is Outcome.CLOSED and one.known is not None and one.sent.session.running
+        }
+        if not kills:
+            return
+        known = {key for one in kills.values() for key in one.known or ()}
+        closed = {number: one.sent.session for number, one in kills.items()}
         with self._lock:
-            self._watches += watches
+            self._watches.append(
+                _Watch(press.request, closed, known, self._timer() + COMES_BACK_WITHIN.total_seconds())
+            )
 
     def look(self) -> list[ClosingRequest]:
         """Look once at all that is followed; return the requests with something new, as they stand now.
@@ -72,74 +81,55 @@ class Aftermath:
         A data source that does not answer is asked once, not for each; what it would have told is looked at later.
         Raises ``StoreError``; what could not be written then is found again by the next look.
         """
-        now = self._clock()
         with self._lock:
-            watches = deque(one for one in self._watches if one.until is None or now < one.until)
-            self._watches = []
+            self._watches = [one for one in self._watches if self._timer() < one.until]
+            watches = [*self._watches]
         news: dict[str, None] = {}
         away: set[str] = set()
-        left = []
-        try:
-            self._look_at_unfinished(now, news, away)
-            while watches:
-                watch = watches[0]
-                finding = self._look_at(watch, away)
-                if finding is None:
-                    left.append(watch)
-                elif self._amended(watch, finding):
-                    news[watch.request.id] = None
-                watches.popleft()
-        finally:
-            with self._lock:
-                self._watches += [*left, *watches]
+        self._look_at_unfinished(news, away)
+        for watch in watches:
+            newcomers = self._looked(watch.request.source, away, partial(_back, watch=watch))
+            if not newcomers:
+                continue
+            ids = {number: one.id for number, one in newcomers.items()}
+            if self._store.came_back(watch.request, ids, self._clock()):
+                news[watch.request.id] = None
+            for number, one in newcomers.items():
+                del watch.closed[number]
+                watch.known.add(_key(one))
         return [request for request in map(self._store.get, news) if request is not None]
 
-    def _look_at_unfinished(self, now: datetime, news: dict[str, None], away: set[str]) -> None:
-        for request in self._store.unfinished(now - ENDS_WITHIN, _UNFINISHED):
+    def _look_at_unfinished(self, news: dict[str, None], away: set[str]) -> None:
+        since = self._clock() - ENDS_WITHIN
+        for request in self._store.unfinished(since, _UNFINISHED):
             for target in request.targets:
-                watch = _unfinished(request, target, now - ENDS_WITHIN)
-                finding = self._look_at(watch, away) if watch is not None else None
-                if watch is not None and finding is not None and self._amended(watch, finding):
+                sent = _unfinished(target, since)
+                if sent is None or target.outcome is None:
+                    continue
+                mode = request.decided_mode or request.mode
+                verdict = self._looked(request.source, away, partial(judge, sent=sent, mode=mode))
+                if verdict is None or not verdict.final or verdict.outcome in _UNFINISHED:
+                    continue
+                told = f"It took longer; at first it was {target.outcome.value}. {verdict.detail}".strip()
+                finding = Finding(verdict.outcome, told, self._clock(), sent.answer.value)
+                if self._store.amend(request, target, target.outcome, finding, self._clock()):
                     news[request.id] = None
 
-    def _look_at(self, watch: _Watch, away: set[str]) -> Finding | None:
-        """Return what is new; None where nothing is, or where the data source is ``away``."""
-        source = watch.request.source
+    def _looked(self, source: str, away: set[str], look: Callable[[Console], T]) -> T | None:
+        """Return what a look shows; None where the data source is ``away``."""
         if source in away:
             return None
         try:
             with self._sessions().source(source).console() as console:
-                return self._back(console, watch) if watch.killed is None else self._ended(console, watch, watch.killed)
+                return look(console)
         except (DataSourceError, BusyError, InputError):  # InputError: the configuration names it no more
             away.add(source)
             return None
 
-    def _ended(self, console: Console, watch: _Watch, killed: Killed) -> Finding | None:
-        verdict = judge(console, killed, watch.request.decided_mode or watch.request.mode)
-        if not verdict.final or verdict.outcome in _UNFINISHED:
-            return None
-        told = f"It took longer; at first it was {watch.outcome.value}. {verdict.detail}"
-        return Finding(verdict.outcome, told.strip(), self._clock(), killed.answer.value)
 
-    def _back(self, console: Console, watch: _Watch) -> Finding | None:
-        there = console.alike(watch.session, _ALIKE)
-        new = [one for one in there if _key(one) not in watch.known and _same_work(watch.session, one)]
-        if not new:
-            return None
-        return Finding(
-            Outcome.CAME_BACK,
-            f"The session was closed, and a new one of the same user and source does the same: {new[0].id}.",
-            self._clock(),
-        )
-
-    def _amended(self, watch: _Watch, finding: Finding) -> bool:
-        target = next(one for one in watch.request.targets if one.number == watch.number)
-        return self._store.amend(watch.request, target, watch.outcome, finding, self._clock())
-
-
-def _unfinished(request: ClosingRequest, target: Target, since: datetime) -> _Watch | None:
-    """Return what is to be looked at of a target that has not ended; None for any other."""
-    ending = target.outcome is Outcome.ROLLING_BACK  # also where somebody else had closed it
+def _unfinished(target: Target, since: datetime) -> Sent | None:
+    """Return what is to be judged anew of a target that has not ended; None for any other."""
+    ending = target.outcome is Outcome.ROLLING_BACK  # also where nothing was sent, as it was ending already
     if target.outcome not in _UNFINISHED or (target.intent_at is None and not ending):
         return None
     if target.outcome_at is None or target.outcome_at <= since:
@@ -147,7 +137,20 @@ def _unfinished(request: ClosingRequest, target: Target, since: datetime) -> _Wa
     answer = Answer(target.answer) if target.answer else Answer.NONE
     if target.intent_at is None:
         answer = Answer.NOT_ASKED
-    return _Watch(request, target.number, target.session, target.outcome, killed=Killed(target.session, answer))
+    return Sent(target.sent or target.session, answer)
+
+
+def _back(console: Console, watch: _Watch) -> dict[int, Session]:
+    """Return the new sessions that do what closed targets did, each once, by the number of the target."""
+    newcomers: dict[int, Session] = {}
+    known = set(watch.known)
+    for number, closed in watch.closed.items():
+        new = (one for one in console.alike(closed, _ALIKE) if _key(one) not in known and _same_work(closed, one))
+        newcomer = next(new, None)
+        if newcomer is not None:
+            known.add(_key(newcomer))
+            newcomers[number] = newcomer
+    return newcomers
 
 
 def alike(console: Console, session: Session) -> frozenset[SessionKey] | None:

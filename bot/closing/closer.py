@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from time import monotonic
 
 from bot.access import Person
 from bot.closing.aftermath import Aftermath
+from bot.closing.attempts import Attempts
 from bot.closing.consent import Consent, too_late
-from bot.closing.looks import Killed, Present, look, present
+from bot.closing.looks import Present, look, present
 from bot.closing.model import ClosingRequest, Finding, Outcome, State
-from bot.closing.press import Clock, Press, Progress, Timer, counted
+from bot.closing.press import Clock, Press, Progress, Timer
 from bot.closing.rules import ClosingRules
 from bot.closing.sender import Sender
-from bot.closing.store import LEASE, Store
-from bot.errors import BudgetError, InputError, SessionBotError, StoreError
-from bot.sessions.kill import Answer
+from bot.closing.store import Store
+from bot.errors import BudgetError, InputError, SessionBotError
+from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode
 from bot.sessions.service import SessionService
+from bot.sessions.uptime import since_boot
 
 # Lock waiters take 3-11 s to notice that they were closed: the kernel looks only every 10 s
 # (OCEANBASE.md 2.2), so less than 15 s would call a close that works a failure.
 VERIFY_FOR = 15.0
 _LOOKS = (0.01, 0.03, 0.1, 0.3, 0.5)  # seconds between the first looks
 _LATER_LOOKS = 1.0
-
-_NO_MORE_BEFORE = 2.0  # seconds before the end of its lease in which a press sends nothing more
-_LOOK_UNTIL = 45.0  # seconds since the press, so that the last look and the record end within the lease
 
 Wait = Callable[[float], object]
 
@@ -37,8 +34,8 @@ class Closer:
     """Confirms requests. ``wait`` sleeps for seconds; it, ``clock`` and ``timer`` are given so that tests rule time."""
 
     def __init__(
-        self, sessions: SessionService, consent: Consent, store: Store, rules: ClosingRules, aftermath: Aftermath,
-        clock: Clock, wait: Wait, timer: Timer = monotonic,
+        self, sessions: SessionService, consent: Consent, store: Store, rules: ClosingRules, attempts: Attempts,
+        aftermath: Aftermath, clock: Clock, wait: Wait, timer: Timer = since_boot,
     ) -> None:  # fmt: skip
         self._sessions = sessions
         self._consent = consent
@@ -48,6 +45,7 @@ class Closer:
         self._wait = wait
         self._timer = timer
         self._sender = Sender(sessions, store)
+        self._attempts = attempts
         self._aftermath = aftermath
 
     def confirm(
@@ -58,7 +56,8 @@ class Closer:
 
         ``typed`` is the number of sessions as the person typed it, where the request wants that; ``delivery``
         names the press, so that one that is delivered again after the bot was stopped closes nothing.
-        ``progress`` is told when it takes longer than two seconds, then about every three.
+        ``progress`` is told as soon as the request is taken, then about every three seconds, and what came of it
+        before that is on record: a store that fails keeps nobody waiting.
         Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
@@ -69,20 +68,21 @@ class Closer:
                 f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
                 f"Press {mode.value} on the card and type {number}."
             )
-        # Read before the store grants the lease, so that the press ends before it.
-        until = self._timer() + LEASE.total_seconds() - _NO_MORE_BEFORE
-        press = Press(self._claim(request, person, mode, delivery), mode, self._clock, self._timer, until, progress)
-        try:
-            self._sender.send(press, denied)
-        except SessionBotError as error:
-            # Nothing was sent: the store opens the request again only where it holds no intent.
-            with contextlib.suppress(StoreError):
-                self._store.release(press.request, self._clock(), str(error))
-            raise
-        self._verify(press)
-        done = self._conclude(press)
-        self._aftermath.follow(done, press.sent, press.findings)
-        return done
+        asked = self._timer()
+        press = Press(self._claim(request, person, mode, delivery), mode, self._clock, self._timer, asked, progress)
+        with self._attempts.carrying_out(press):
+            press.show()
+            try:
+                self._sender.send(press, denied)
+            except SessionBotError as error:
+                # Nothing was sent: the store opens the request again only where it holds no intent.
+                self._attempts.release(press, str(error))
+                raise
+            self._verify(press)
+            press.show()
+            done = self._attempts.conclude(press)
+        self._aftermath.follow(press)
+        return done if done is not None else press.known()
 
     def present(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, Present]:
         """Return a request that this person could confirm, and its targets as they are now, as far as they are there.
@@ -93,20 +93,19 @@ class Closer:
         return request, present(self._sessions, request)
 
     def resume(self) -> list[ClosingRequest]:
-        """Finish the record of presses that a stopped bot left behind, without closing anything.
+        """Finish the record of presses that nobody carries out any more, without closing anything.
 
         Returns the requests whose cards must be rewritten; those of which nothing was sent are open again.
         Raises ``StoreError``.
         """
-        finished = []
-        for request in self._store.abandoned():
-            if all(target.intent_at is None for target in request.targets):
-                self._store.release(request, self._clock(), "the bot stopped before anything was sent")
-            else:
-                self._finish(request)
-            left = self._consent.find(request.id)
-            if left.state is not State.CLAIMED:  # else it was not left at all: its press goes on
-                finished.append(left)
+        finished = self._attempts.settle()
+        if not self._attempts.may_take_over:
+            return finished
+        for request in self._store.abandoned(self._attempts.requests):
+            if self._store.take_over(request):
+                # As it stands now: the owner before may have gone on after it was read here.
+                self._finish(self._consent.find(request.id), self._why_left(request))
+                finished.append(self._consent.find(request.id))
         return finished
 
     def look_again(self) -> list[ClosingRequest]:
@@ -117,9 +116,7 @@ class Closer:
         """Take the request for this press, and return it as taken: nobody else's claim will do for what follows."""
         now = self._clock()
         try:
-            taken = self._store.claim(
-                request, person, mode, now, self._rules.of(request.source).budget, delivery, LEASE
-            )
+            taken = self._store.claim(request, person, mode, now, self._rules.of(request.source).budget, delivery)
         except BudgetError as error:
             self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)
             raise
@@ -138,56 +135,42 @@ class Closer:
 
     def _look_once(self, press: Press) -> None:
         waiting = press.waiting
-        killed = {number: Killed(sent.session, sent.answer, sent.said) for number, sent in waiting.items()}
-        for number, verdict in look(self._sessions, press.request.source, killed, press.mode).items():
+        sent = {number: one.sent for number, one in waiting.items()}
+        for number, verdict in look(self._sessions, press.request.source, sent, press.mode).items():
             press.seen[number] = verdict.detail
-            late = self._timer() - waiting[number].at >= VERIFY_FOR or press.seconds >= _LOOK_UNTIL
-            if verdict.final or late:
+            if verdict.final or self._timer() - waiting[number].at >= VERIFY_FOR:
                 press.settle(number, verdict.outcome, verdict.detail, verdict.holder)
 
-    def _conclude(self, press: Press) -> ClosingRequest:
-        for pause in (0.2, 1.0, None):
-            try:
-                self._store.conclude(press.request, press.findings, self._clock())
-                return self._consent.find(press.request.id)
-            except StoreError as error:
-                if pause is None:
-                    raise StoreError(_unrecorded(press, error)) from error
-                self._wait(pause)
-        raise AssertionError("unreachable: the last try returns or raises")
+    def _why_left(self, request: ClosingRequest) -> str:
+        """Say why a press, as it was before it was taken over, had no owner any more."""
+        if request.owner == self._store.owner:
+            return "The press was broken off"
+        if self._store.shared:  # who is silent may be there all the same
+            return "The replica that was closing this has fallen silent"
+        return "The bot was restarted while closing"
 
-    def _finish(self, request: ClosingRequest) -> None:
-        """Write what a look shows of a press that a stopped bot left; what has not ended is followed from then on."""
-        findings = self._look_after_restart(request)
-        self._store.conclude(request, findings, self._clock())
+    def _finish(self, request: ClosingRequest, why: str) -> None:
+        """Write what a look shows of a press that was left; what has not ended is followed from then on."""
+        if all(target.intent_at is None for target in request.targets):
+            self._store.release(request, self._clock(), f"{why}. Nothing had been sent.")
+        else:
+            self._store.conclude(request, self._look_afterwards(request, why), self._clock())
 
-    def _look_after_restart(self, request: ClosingRequest) -> dict[int, Finding]:
+    def _look_afterwards(self, request: ClosingRequest, why: str) -> dict[int, Finding]:
         intended = {
-            one.number: Killed(one.session, Answer(one.answer) if one.answer else Answer.NONE)
+            one.number: Sent(one.sent or one.session, Answer(one.answer) if one.answer else Answer.NONE)
             for one in request.targets
             if one.intent_at is not None
         }
         seen = look(self._sessions, request.source, intended, request.decided_mode or request.mode)
-        told = "The bot was restarted while closing; this is what a look afterwards shows."
         findings = {}
         for target in request.targets:
             verdict = seen.get(target.number)
             if verdict is None:
-                stopped = "Nothing was sent for it before the bot stopped."
-                findings[target.number] = Finding(Outcome.NOT_SENT, stopped, self._clock())
+                not_sent = Finding(Outcome.NOT_SENT, f"{why}. Nothing had been sent for it.", self._clock())
+                findings[target.number] = not_sent
             else:
-                detail = f"{told} {verdict.detail}".strip()
-                findings[target.number] = Finding(
-                    verdict.outcome, detail, self._clock(), intended[target.number].answer.value
-                )
+                detail = f"{why}; this is what a look afterwards shows. {verdict.detail}".strip()
+                answer = intended[target.number].answer.value
+                findings[target.number] = Finding(verdict.outcome, detail, self._clock(), answer, holder=verdict.holder)
         return findings
-
-
-def _unrecorded(press: Press, error: StoreError) -> str:
-    outcomes = [finding.outcome for finding in press.findings.values()]
-    shows = outcomes[0].value if len(outcomes) == 1 else counted(outcomes)
-    sent = {0: "Nothing was sent", 1: "The KILL was sent"}.get(len(press.sent), f"{len(press.sent)} KILLs were sent")
-    return (
-        f"{sent} and a look shows: {shows}. But the record of it could not be finished: {error} "
-        "The bot will finish it as soon as the store answers."
-    )

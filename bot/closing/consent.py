@@ -215,6 +215,12 @@ def too_late(request: ClosingRequest, now: datetime) -> RequestError:
             "This press, or one in the same moment, came to nothing: the bot was stopped or the data source did not "
             "answer. Nothing was closed. The request is open again. Press once more."
         )
+    if request.state is State.CLAIMED:
+        return RequestError(
+            "Somebody has already confirmed this closing request, and it is being carried out; its card will show what "
+            "comes of it. Your press changed nothing.",
+            first=first,
+        )
     return RequestError(
         "Somebody has already confirmed this closing request; its card shows who and what came of it. "
         "Your press changed nothing.",

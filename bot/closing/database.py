@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bot.closing import record, tables, url
+from bot.closing.clock import Clock, Kept, boot
+from bot.closing.model import State
 from bot.errors import StoreError, UnsafeConnectionError
 from bot.sessions.database import login, safety
 from bot.sessions.tls import PREFERRED, Tls
+from bot.sessions.uptime import since_boot
 
 # A replica that freezes in the middle of a write holds the record's lock, and nobody closes anything, until the server
 # drops its transaction: after 8 hours (`wait_timeout`) where nobody tells it another time. Seconds; OceanBase keeps to
@@ -44,7 +48,11 @@ class StoreDatabase:
 
     def __init__(self, address: str, tls: Tls = PREFERRED) -> None:
         parsed = url.read(address)
-        self.opened = datetime.now(UTC)
+        self.clock = Clock()
+        self.owner = secrets.token_hex(8)  # names this process in what it has claimed
+        self.quiet_for = timedelta(hours=1)  # how long what was asked or decided counts, for a budget for example
+        self.opened = self.clock()
+        self.newest_at_start: float | None = None  # when the newest record was written, seconds since the epoch
         self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
         self.drops_frozen = True  # whether the server ends what a frozen replica holds, as far as it was asked yet
         self._tls = tls
@@ -56,9 +64,7 @@ class StoreDatabase:
                 "isolation_level": "READ COMMITTED",  # whoever waited for a lock must see what it was held for
             }
         self._engine = sa.create_engine(parsed, **options)
-        self._file = (
-            Path(parsed.database) if not self.shared and parsed.database not in (None, "", ":memory:") else None
-        )
+        self._file = url.file_of(parsed)
         self._file_was_there = False
         sa.event.listen(self._engine, "do_connect", self._log_in if self.shared else self._refuse_new_file)
         sa.event.listen(self._engine, "connect", self._limited if self.shared else self._durable)
@@ -66,9 +72,9 @@ class StoreDatabase:
     @property
     def now(self) -> sa.ColumnElement[float]:
         """The store's own clock, in seconds since the epoch: the only one that all replicas share."""
-        if self._engine.dialect.name == "sqlite":
-            return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Double)
-        return sa.literal_column("UNIX_TIMESTAMP()", sa.Double)
+        if self.shared:
+            return sa.literal_column("UNIX_TIMESTAMP(NOW(6))", sa.Double)
+        return sa.literal(self.clock.seconds, sa.Double)
 
     def create(self) -> None:
         """Make the tables, and what an older store lacks of them; safe where two replicas start at once."""
@@ -76,6 +82,41 @@ class StoreDatabase:
             tables.create(self._engine, record.acknowledge)
         except SQLAlchemyError as error:
             raise _failed(error) from error
+        self._keep_time(goes_on=False)
+        self.opened = self.clock()
+        with self.reading() as connection:
+            newest = connection.execute(sa.select(sa.func.max(tables.audit.c.at))).scalar()
+        self.newest_at_start = newest / 1e6 if newest is not None else None
+
+    def keep_time(self) -> None:
+        """Tell the clock the server's time; that of a file goes on, and is set right while nobody waits for it."""
+        self._keep_time(goes_on=True)
+
+    def _keep_time(self, *, goes_on: bool) -> None:
+        if self.shared:
+            with self.reading() as connection:
+                self.clock.tell(float(connection.execute(sa.select(self.now)).scalar_one()))
+            return
+        with self.writing() as connection:
+            row = connection.execute(sa.select(tables.clock)).mappings().first()
+            if row is not None and not goes_on:
+                self.clock.tell(Kept(row["boot"], row["ahead"], row["last"]).now())
+            if row is None or not self._waited_for(connection):
+                self.clock.tell(time.time())
+            kept = {"boot": boot(), "ahead": self.clock.seconds - since_boot(), "last": self.clock.seconds}
+            change = tables.clock.insert().values(id=1) if row is None else tables.clock.update()
+            connection.execute(change.values(**kept))
+
+    def _waited_for(self, connection: sa.Connection) -> bool:
+        """Whether somebody waits, or may come to be told to, by the clock as it is."""
+        since = self.clock.seconds - self.quiet_for.total_seconds()
+        requests = tables.requests.c
+        counts = sa.or_(
+            requests.state.in_((State.OPEN.value, State.CLAIMED.value)),
+            requests.created_at > since,
+            requests.decided_at > since,
+        )
+        return connection.execute(sa.select(requests.id).where(counts).limit(1)).first() is not None
 
     def close(self) -> None:
         """Close all connections."""
@@ -121,6 +162,8 @@ class StoreDatabase:
                 _lock(connection)
                 self._refuse_other_file(connection)
                 yield connection
+                if not self.shared:
+                    connection.execute(tables.clock.update().values(last=self.clock.seconds))
                 connection.commit()
         except SQLAlchemyError as error:
             raise _failed(error) from error
@@ -155,6 +198,7 @@ class StoreDatabase:
         with contextlib.closing(connection.cursor()) as cursor:
             # Some servers greet without saying that this is on, so that the driver would leave it so.
             cursor.execute("SET autocommit = 0")
+            cursor.execute("SET time_zone = '+00:00'")  # in which no hour of the store's clock is there twice
             self._set_first(cursor, _WAITING, _LOCK_WAIT)
             self.drops_frozen = self._set_first(cursor, _DROPPING, DROPPED_AFTER)
 

@@ -8,21 +8,12 @@ from dataclasses import dataclass, replace
 from bot.closing.model import ClosingRequest, Outcome
 from bot.errors import BusyError, DataSourceError, InputError
 from bot.sessions.console import Console, Look
-from bot.sessions.kill import Answer
+from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
 
 _ENDING = ("SESSION_KILLED", "KILLED")  # STATEs
 _ABORTED = ("ABORTED", "IN_TERMINATE")  # TRANS_STATEs
-
-
-@dataclass(frozen=True, slots=True)
-class Killed:
-    """A session to which a KILL was sent, as it was right before, and what the server answered."""
-
-    session: Session
-    answer: Answer = Answer.NONE
-    said: str = ""  # the server's own words, '' for an OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +26,15 @@ class Verdict:
     holder: Session | None = None  # the server session that still has the locks of a client that was closed
 
 
-def look(sessions: SessionService, source: str, killed: Mapping[int, Killed], mode: Mode) -> dict[int, Verdict]:
+def look(sessions: SessionService, source: str, sent: Mapping[int, Sent], mode: Mode) -> dict[int, Verdict]:
     """Look at all of them, by number, on one borrowed connection."""
     seen: dict[int, Verdict] = {}
     try:
         with sessions.source(source).console() as console:
-            for number, one in killed.items():
+            for number, one in sent.items():
                 seen[number] = judge(console, one, mode)
     except (DataSourceError, BusyError, InputError) as error:  # InputError: the configuration names it no more
-        return {number: seen.get(number) or _unseen(one, str(error)) for number, one in killed.items()}
+        return {number: seen.get(number) or _unseen(one, str(error)) for number, one in sent.items()}
     return seen
 
 
@@ -63,77 +54,77 @@ def present(sessions: SessionService, request: ClosingRequest) -> Present:
     return Present(there, {number: one.unseen for number, one in looks.items() if one.unseen})
 
 
-def judge(console: Console, killed: Killed, mode: Mode) -> Verdict:
+def judge(console: Console, sent: Sent, mode: Mode) -> Verdict:
     """Look once at a session to which a KILL was sent. Raises a ``DataSourceError``."""
-    pin = Pin.of(killed.session)
+    pin = Pin.of(sent.session)
     seen = console.look(pin)
     if seen.session is not None and (mode is Mode.SESSION or pin.same_request(seen.session)):
-        return _still_there(killed, seen.session, mode)
+        return _still_there(sent, seen.session, mode)
     if seen.unseen:
-        return _unseen(killed, seen.unseen)
+        return _unseen(sent, seen.unseen)
     if seen.session is not None and pin.cannot_tell(seen.session):
         told = "Whether it is still the same query cannot be told: this list counts its time anew while it waits."
-        return Verdict(Outcome.UNVERIFIED, f"{_taken(killed)} {told}".strip())
-    ended = _ended(killed, seen, mode)
-    if mode is Mode.SESSION and console.prepared(killed.session):
+        return Verdict(Outcome.UNVERIFIED, f"{_taken(sent)} {told}".strip())
+    ended = _ended(sent, seen, mode)
+    if mode is Mode.SESSION and console.prepared(sent.session):
         stays = "Its prepared XA transaction and its locks stay; XA RECOVER lists it."
         return replace(ended, detail=f"{ended.detail} {stays}".strip())
-    if mode is Mode.SESSION and console.transaction_open(killed.session):
-        return _locks_live_on(console, killed)
+    if mode is Mode.SESSION and console.transaction_open(sent.session):
+        return _locks_live_on(console, sent)
     return ended
 
 
-def _still_there(killed: Killed, now: Session, mode: Mode) -> Verdict:
+def _still_there(sent: Sent, now: Session, mode: Mode) -> Verdict:
     what = "session" if mode is Mode.SESSION else "query"
-    if killed.answer is Answer.REFUSED:
+    if sent.answer is Answer.REFUSED:
         # Of a client's id a version of OceanBase marks the session before it asks whether it may (OCEANBASE.md 12).
-        return Verdict(Outcome.NOT_ALLOWED, killed.said, final=not killed.session.client_session)
-    if killed.answer is Answer.OUT_OF_REACH:
-        return Verdict(Outcome.STILL_RUNNING, killed.said, final=True)
+        return Verdict(Outcome.NOT_ALLOWED, sent.said, final=not sent.session.client_session)
+    if sent.answer is Answer.OUT_OF_REACH:
+        return Verdict(Outcome.STILL_RUNNING, sent.said, final=True)
     if mode is Mode.SESSION and (now.state in _ENDING or now.transaction_state in _ABORTED):
-        return Verdict(Outcome.ROLLING_BACK, f"{_taken(killed)} The server is rolling the session back.".strip())
-    if killed.answer is Answer.OK:
+        return Verdict(Outcome.ROLLING_BACK, f"{_taken(sent)} The server is rolling the session back.".strip())
+    if sent.answer is Answer.OK:
         still = "yet the session is still there." if mode is Mode.SESSION else "the query has not stopped yet."
         waits = " One that waits for a row lock takes up to 11 s." if mode is Mode.QUERY else ""
         return Verdict(Outcome.STILL_RUNNING, f"The server has taken the KILL; {still}{waits}")
-    return Verdict(Outcome.STILL_RUNNING, f"{_taken(killed)} The {what} is still there.".strip())
+    return Verdict(Outcome.STILL_RUNNING, f"{_taken(sent)} The {what} is still there.".strip())
 
 
-def _ended(killed: Killed, seen: Look, mode: Mode) -> Verdict:
+def _ended(sent: Sent, seen: Look, mode: Mode) -> Verdict:
     query = mode is Mode.QUERY
-    if killed.answer is Answer.OK:
+    if sent.answer is Answer.OK:
         whole = "The whole session has ended." if query and seen.session is None else ""
         return Verdict(Outcome.QUERY_CLOSED if query else Outcome.CLOSED, whole, final=True)
     what = "query" if query else "session"
-    if killed.answer is Answer.NOT_ASKED:
+    if sent.answer is Answer.NOT_ASKED:
         return Verdict(Outcome.ALREADY_GONE, f"The {what} has ended. Nothing was sent for it.", final=True)
-    if killed.answer is Answer.UNKNOWN:
-        return Verdict(Outcome.ALREADY_GONE, f"The {what} ended in the same moment.", final=True)
+    if sent.answer is Answer.UNKNOWN:
+        return Verdict(Outcome.ALREADY_GONE, f"The {what} has ended; the KILL did not find it.", final=True)
     ended = f"The {what} has ended; whether by this KILL is not known."
-    return Verdict(Outcome.ALREADY_GONE, f"{ended} {_taken(killed)}".strip(), final=True)
+    return Verdict(Outcome.ALREADY_GONE, f"{ended} {_taken(sent)}".strip(), final=True)
 
 
-def _unseen(killed: Killed, why: str) -> Verdict:
-    return Verdict(Outcome.UNVERIFIED, f"{_taken(killed)} Whether it worked could not be seen: {why}".strip())
+def _unseen(sent: Sent, why: str) -> Verdict:
+    return Verdict(Outcome.UNVERIFIED, f"{_taken(sent)} Whether it worked could not be seen: {why}".strip())
 
 
-def _taken(killed: Killed) -> str:
-    """Say what the server answered, as far as that is not a plain OK."""
-    if killed.answer is Answer.OK:
+def _taken(sent: Sent) -> str:
+    """Say what the server answered to the KILL."""
+    if sent.answer is Answer.OK:
         return "The server has taken the KILL."
-    if killed.answer is Answer.NONE:
-        return f"No answer to the KILL is known, so it may not have arrived. {killed.said}".strip()
-    return killed.said
+    if sent.answer is Answer.NONE:
+        return f"No answer to the KILL is known, so it may not have arrived. {sent.said}".strip()
+    return sent.said
 
 
-def _locks_live_on(console: Console, killed: Killed) -> Verdict:
+def _locks_live_on(console: Console, sent: Sent) -> Verdict:
     """Say that the list has the session no more, and that its transaction still exists.
 
     Some versions only mark a client's session until its next request (OCEANBASE.md 2.3): then nothing is rolled back,
     and the server session that has the transaction can be closed by its own id.
     """
-    if not killed.session.client_session:
+    if not sent.session.client_session:
         told = "The session is gone; its transaction is still being rolled back."
-        return Verdict(Outcome.ROLLING_BACK, f"{_taken(killed)} {told}")
+        return Verdict(Outcome.ROLLING_BACK, f"{_taken(sent)} {told}")
     told = "The client is off the list, but its locks stay until the client's next request."
-    return Verdict(Outcome.STILL_RUNNING, told, holder=console.server_session(killed.session))
+    return Verdict(Outcome.STILL_RUNNING, told, holder=console.server_session(sent.session))

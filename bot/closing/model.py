@@ -34,13 +34,13 @@ class Outcome(enum.Enum):
     NOT_ALLOWED = "not allowed"
     STILL_RUNNING = "still running"
     ROLLING_BACK = "rolling back"
-    CAME_BACK = "came back"
     UNVERIFIED = "unverified"
     NOT_SENT = "not sent"
 
     @classmethod
     def _missing_(cls, value: object) -> Outcome | None:
-        return cls.NOT_SENT if value == "not touched" else None  # so an older version of the bot wrote it
+        # So an older version of the bot wrote them.
+        return {"not touched": cls.NOT_SENT, "came back": cls.CLOSED}.get(str(value))
 
 
 class Approval(enum.Enum):
@@ -69,7 +69,9 @@ class Target:
     detail: str = ""
     outcome_at: datetime | None = None  # UTC
     answer: str = ""  # of the server to the KILL, as a value of ``sessions.kill.Answer``; '' where none is known
+    sent: Session | None = None  # as it was looked at right before the KILL
     holder: Session | None = None  # the server session that still has the locks of a client that was closed
+    newcomer: int | None = None  # the id of a new session of the same user and source that does the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Finding:
     answer: str = ""  # as in ``Target``
     said: str = ""  # the server's own words to the KILL, '' for an OK
     sent: bool | None = None  # None: not known
+    session: Session | None = None  # as it was looked at right before the KILL, where one was sent
     holder: Session | None = None  # as in ``Target``
 
 
@@ -132,6 +135,8 @@ class ClosingRequest:
     alone_from: datetime | None = None  # break-glass: from then on the requester may confirm alone
     reviewed_by: Person | None = None  # who signed a close that was confirmed alone
     reviewed_at: datetime | None = None
+    owner: str = ""  # the process that carries it out, or did last; '' for none
+    unrecorded: bool = False  # whether the outcomes are those that its press knows, and the store has not taken yet
 
     @property
     def to_review(self) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bot.closing.model import ClosingRequest, Finding, Outcome, Target
-from bot.sessions.kill import Answer
-from bot.sessions.kill import Sent as SentKill
+from bot.closing.store import LEASE
+from bot.sessions.kill import Sent
 from bot.sessions.model import Mode, Session
 
 PROGRESS_AFTER = 2.0  # seconds; below that the outcome itself is news enough
@@ -19,41 +19,35 @@ Clock = Callable[[], datetime]
 Timer = Callable[[], float]  # seconds since some moment, whatever is done to the clock
 Progress = Callable[[ClosingRequest, str], None]
 
+SessionKey = tuple[str | None, int]  # server and id; no server for a client behind a proxy
 
-SessionKey = tuple[str | None, int]  # server and id
+_NO_MORE_BEFORE = 2.0  # seconds before the end of its lease in which a press asks for more before it sends anything
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A KILL that was sent, or may have been."""
+class Kill:
+    """A KILL of this press that was sent, or may have been."""
 
-    session: Session  # as it was looked at right before
-    answer: Answer
+    sent: Sent
     at: float  # reading of the press's timer
-    said: str = ""  # the server's own words, '' for an OK
     known: frozenset[SessionKey] | None = None  # sessions of the same user and source right before; None: too many
-
-    @classmethod
-    def of(cls, kill: SentKill, at: float, known: frozenset[SessionKey] | None) -> Sent:
-        """Remember what was sent."""
-        return cls(kill.session, kill.answer, at, kill.said, known)
 
 
 @dataclass
 class Press:
     """A claimed request, the mode that was pressed, and what has come of it so far, by target number.
 
-    ``until`` is the reading of ``timer`` from which on its claim may be somebody else's: nothing is sent any more.
+    ``asked`` is the reading of ``timer`` when the store was asked for the claim.
     """
 
     request: ClosingRequest
     mode: Mode
     clock: Clock
     timer: Timer
-    until: float
+    asked: float
     progress: Progress
     findings: dict[int, Finding] = field(default_factory=dict)
-    sent: dict[int, Sent] = field(default_factory=dict)
+    sent: dict[int, Kill] = field(default_factory=dict)
     intent_stands: bool = False  # though nothing was sent for it: the store did not take that it was withdrawn
     seen: dict[int, str] = field(default_factory=dict)  # what the last look showed of those that are waited for
 
@@ -61,6 +55,7 @@ class Press:
         self.started = self.timer()
         self._told_at: float | None = None
         self._told = ""
+        self.renewed(self.asked)
 
     @property
     def seconds(self) -> float:
@@ -68,15 +63,30 @@ class Press:
         return self.timer() - self.started
 
     @property
-    def waiting(self) -> dict[int, Sent]:
+    def waiting(self) -> dict[int, Kill]:
         """Those sent of which the outcome is not known yet."""
         return {number: sent for number, sent in self.sent.items() if number not in self.findings}
 
     def settle(self, number: int, outcome: Outcome, detail: str, holder: Session | None = None) -> None:
         """Note what became of a target."""
-        sent = self.sent.get(number)
-        answer, said = (sent.answer.value, sent.said) if sent is not None else ("", "")
-        self.findings[number] = Finding(outcome, detail, self.clock(), answer, said, sent is not None, holder)
+        finding = Finding(outcome, detail, self.clock(), sent=number in self.sent, holder=holder)
+        if number in self.sent:
+            sent = self.sent[number].sent
+            finding = replace(finding, answer=sent.answer.value, said=sent.said, session=sent.session)
+        self.findings[number] = finding
+
+    def renewed(self, asked: float) -> None:
+        """Note that the store has put off the end of its lease; ``asked`` is when it was asked to."""
+        self._until = asked + LEASE.total_seconds() - _NO_MORE_BEFORE
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether somebody else may have taken it over by now."""
+        return self.timer() >= self._until
+
+    def show(self) -> None:
+        """Show what is known: as soon as it is taken, so that no live button stays, and when all of it is known."""
+        self.progress(self.known(), "")
 
     def tell(self) -> None:
         """Say how far it is, when it takes long, something has changed, and the last word is some time ago."""
@@ -88,9 +98,12 @@ class Press:
         if note == self._told:
             return
         self._told_at, self._told = self.timer(), note
-        # The request as claimed: a store that fails from here on must not hide what was sent.
+        self.progress(self.known(), note)
+
+    def known(self) -> ClosingRequest:
+        """Return the request with what is known so far: a store that fails must not hide what was sent."""
         targets = tuple(self._known(target) for target in self.request.targets)
-        self.progress(replace(self.request, targets=targets), note)
+        return replace(self.request, targets=targets, unrecorded=True)
 
     def _note(self) -> str:
         if len(self.request.targets) == 1:

@@ -151,12 +151,13 @@ class ClosingRequests:
         target = next((one for one in request.targets if one.number == number), None) if request is not None else None
         if request is None or target is None or target.holder is None:
             raise TargetError("There is nothing to close under this button any more. Nothing was closed.")
-        scope = self._access.scope(person, Right.CLOSE, request.source, channel)
-        if not scope.covers(target.holder.tenant):
-            self._access.require(person, Right.CLOSE, request.source, channel, target.holder.tenant)
+        self._access.require(person, Right.CLOSE, request.source, channel, target.holder.tenant)
         self._require_reason(request.reason, f"/kill-session {target.session.id}")
         with self._sessions.source(request.source).console() as console:
-            there = console.look(Pin.of(target.holder)).session
+            look = console.look(Pin.of(target.holder))
+        there = look.session
+        if look.unseen:
+            raise TargetError(f"Whether its transaction has ended is not known. {look.unseen} Nothing was closed.")
         if there is None:
             raise TargetError("Its transaction has ended: the locks are free. Nothing was closed.")
         targets.refuse_protected(self._sessions, there)

@@ -9,7 +9,7 @@ import structlog
 
 from bot.closing.aftermath import alike
 from bot.closing.model import Outcome, Target
-from bot.closing.press import Press, Sent, SessionKey
+from bot.closing.press import Kill, Press, SessionKey
 from bot.closing.store import Store
 from bot.closing.targets import refuse_protected
 from bot.errors import (
@@ -26,22 +26,21 @@ from bot.sessions.kill import Answer, NotSent, Why
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
 
-# Seconds for sending. With the time-outs of the last KILL and the looks afterwards it stays within the
-# closer's lease, after which the press would be taken for one that a stopped bot left.
+# Seconds for sending: whoever waits for the last ones of many has gone on by then, and so have the sessions.
 SEND_FOR = 25.0
 
 _OUTCOMES = {
     Why.GONE: (Outcome.ALREADY_GONE, "The session had ended before a KILL was sent."),
-    Why.TAKEN: (Outcome.CHANGED, "The id belongs to another session by now."),
+    Why.TAKEN: (Outcome.CHANGED, "The id now belongs to another session."),
     Why.UNSEEN: (Outcome.UNVERIFIED, "Nothing was sent for it. {said}"),
-    Why.ENDING: (Outcome.ROLLING_BACK, "It was ending already: somebody else had closed it. Nothing was sent for it."),
+    Why.ENDING: (Outcome.ROLLING_BACK, "It was already ending, so nothing was sent."),
     Why.OUT_OF_REACH: (Outcome.NOT_SENT, "{said}"),
     Why.LATE: (Outcome.NOT_SENT, "{said} Nothing was sent for it."),
 }
 
 _CANNOT_TELL = (
-    "Whether it is still the same query cannot be told: this list names none and counts its time anew while it waits. "
-    "Give the bot's login the views of the install guide, or close the session."
+    "The bot cannot tell whether this is still the same query: this list has no query ids and restarts its clock while "
+    "a query waits. Give the bot's login the views in the install guide, or close the session."
 )
 
 log = structlog.get_logger(__name__)
@@ -66,7 +65,7 @@ class Sender:
             elif press.mode is Mode.QUERY and not target.session.running:
                 press.settle(target.number, Outcome.NOT_SENT, "It was idle: there was no query to close.")
             elif press.seconds > SEND_FOR:
-                spent = f"The {SEND_FOR:.0f} s for sending were spent before its turn. Ask again for what is left."
+                spent = f"The {SEND_FOR:.0f} s for sending ran out before its turn. Ask again for the rest."
                 press.settle(target.number, Outcome.NOT_SENT, spent)
             else:
                 self._send(press, target)
@@ -80,7 +79,6 @@ class Sender:
                 # Lost before anything was sent, else it would not be raised: once more on a fresh connection.
                 self._look_and_kill(press, target, listed=not isinstance(error, _ListTooSlowError))
         except (DataSourceError, BusyError, StoreError) as error:
-            press.intent_stands = press.intent_stands or isinstance(error, _StandingIntentError)
             if not press.sent and not press.intent_stands:
                 raise
             press.settle(target.number, Outcome.NOT_SENT, f"No KILL was sent for it: {error}")
@@ -96,7 +94,8 @@ class Sender:
             if refused is not None and not _may_be_otherwise(console, look, refused):
                 _settle(press, target, refused)
                 return
-            self._store.intend(press.request, target, console.kill_text(target.session, press.mode), press.clock())
+            sql = console.kill_text(look.session or target.session, press.mode, target.session)
+            self._store.intend(press.request, target, sql, press.clock())
             self._kill(console, press, target, known)
 
     def _kill(
@@ -108,7 +107,7 @@ class Sender:
             refuse_protected(self._sessions, session, override=bool(press.request.override))
 
         def expired() -> bool:
-            return press.timer() >= press.until
+            return press.lapsed and not self._still_ours(press)
 
         try:
             sent = kill.close(console, Pin.of(target.session), press.mode, forbid, expired)
@@ -123,17 +122,29 @@ class Sender:
             return
         if sent.answer is not Answer.OK:
             log.warning("kill failed", session=sent.session.id, mode=press.mode.value, answer=sent.answer.value)
-        press.sent[target.number] = Sent.of(sent, press.timer(), known)
+        press.sent[target.number] = Kill(sent, press.timer(), known)
         with contextlib.suppress(StoreError):  # it is written once more, with the outcome
-            self._store.answered(press.request, target, sent.answer.value)
+            self._store.answered(press.request, target, sent.answer.value, sent.session)
+
+    def _still_ours(self, press: Press) -> bool:
+        """Ask for a new lease: this process was frozen, or the store away, and nobody else may have come."""
+        asked = press.timer()
+        try:
+            ours = self._store.renew(press.request)
+        except StoreError:
+            return False
+        if ours:
+            press.renewed(asked)
+        return ours
 
     def _withdraw(self, press: Press, target: Target, why: str, error: DataSourceError | None) -> None:
         """Withdraw the intent; where the store does not take that now, it does with the outcome."""
         try:
             self._store.withdraw(press.request, target, why, press.clock())
         except StoreError as failed:
+            press.intent_stands = True
             if error is not None:
-                raise _StandingIntentError(f"{error} {failed}") from failed
+                raise StoreError(f"{error} {failed}") from failed
 
     def _protected(self, press: Press, session: Session | None) -> NotSent | None:
         if session is None:
@@ -156,26 +167,17 @@ class _ListTooSlowError(ConnectionLostError):
     """The sessions of the same client were not listed in time, and the connection was given up for it."""
 
 
-class _StandingIntentError(StoreError):
-    """Nothing was sent, and the store does not take that the intent came to nothing: the press goes on to say so."""
-
-
 def _settle(press: Press, target: Target, refused: NotSent) -> None:
-    number = target.number
+    number, now = target.number, refused.now
     if refused.why is Why.PROTECTED:
         press.settle(number, Outcome.PROTECTED, refused.said)
-    elif (
-        refused.now is not None
-        and refused.why is Why.ANOTHER_REQUEST
-        and Pin.of(target.session).cannot_tell(refused.now)
-    ):
+    elif refused.why is Why.ANOTHER_REQUEST and now is not None and Pin.of(target.session).cannot_tell(now):
         press.settle(number, Outcome.NOT_SENT, _CANNOT_TELL)
     elif refused.why is Why.ANOTHER_REQUEST:
-        goes_on = refused.now is not None and refused.now.running
-        now = "the session now runs another one" if goes_on else "the session is idle"
-        press.settle(number, Outcome.CHANGED, f"The query had ended before a KILL was sent; {now}.")
+        state = "the session now runs another one" if now is not None and now.running else "the session is idle"
+        press.settle(number, Outcome.CHANGED, f"The query had ended before a KILL was sent; {state}.")
     elif refused.why is Why.ANOTHER_TRANSACTION:
-        press.settle(number, Outcome.CHANGED, _transaction_changed(target.session, refused.now))
+        press.settle(number, Outcome.CHANGED, _transaction_changed(target.session, now))
     else:
         outcome, detail = _OUTCOMES[refused.why]
         press.settle(number, outcome, detail.format(said=refused.said))
@@ -184,12 +186,10 @@ def _settle(press: Press, target: Target, refused: NotSent) -> None:
 def _transaction_changed(before: Session, now: Session | None) -> str:
     lasting = [one is not None and one.lasting_transaction for one in (before, now)]
     if lasting == [False, True]:
-        what = "A transaction has begun since the card was shown; closing would roll it back."
-    elif lasting == [True, False]:
-        what = "Its transaction has ended since the card was shown."
-    else:
-        what = "It is in another transaction than when the card was shown; closing would roll that back."
-    return what
+        return "A transaction has begun since the card was shown; closing would roll it back."
+    if lasting == [True, False]:
+        return "Its transaction has ended since the card was shown."
+    return "It is in another transaction than when the card was shown; closing would roll that back."
 
 
 def _alike(console: Console, session: Session) -> frozenset[SessionKey] | None:

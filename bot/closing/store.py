@@ -16,6 +16,7 @@ from bot.closing.budget import Extension
 from bot.closing.database import StoreDatabase
 from bot.closing.model import Budget, CardPlace, ClosingRequest, Finding, Outcome, State, Target
 from bot.errors import BudgetError, StoreError
+from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut
 
@@ -26,8 +27,9 @@ _RECORDED_SQL = 4000
 
 _AT_ONCE = 500  # ids that one statement names
 
-# A press is carried out within this time, time-outs included, by the store's clock: replicas' own may differ.
-LEASE = timedelta(seconds=60)
+# Whoever carries out a press renews its lease, by the store's clock: replicas' own may differ. After this time of
+# silence another replica takes over.
+LEASE = timedelta(seconds=20)
 
 
 class Store(StoreDatabase):
@@ -62,12 +64,12 @@ class Store(StoreDatabase):
 
     def claim(
         self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None,
-        delivery: str = "", lease: timedelta = LEASE,
+        delivery: str = "",
     ) -> bool:  # fmt: skip
         """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included.
 
-        Until its ``lease`` ends nobody takes the press for one that a stopped bot left; after that it sends no more.
-        A press whose ``delivery`` has taken it before, and was given up, does not take it again.
+        Until its lease ends, which ``renew`` puts off, no other replica takes it over. A press whose ``delivery`` has
+        taken it before, and was given up, does not take it again.
         Raises ``BudgetError`` where it would close more than may be closed on its data source ``within`` a time.
         """
         planned = request.affected(mode)
@@ -75,7 +77,7 @@ class Store(StoreDatabase):
             claimed = self._decide(
                 connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
                 decided_mode=mode.value, planned=planned, pressed=delivery or None,
-                lease_until=self.now + lease.total_seconds(),
+                owner=self.owner, lease_until=self.now + LEASE.total_seconds(),
             )  # fmt: skip
             if claimed and within is not None:  # whoever comes too late is told that, not that it is too much
                 budget.require(connection, request, planned, within, now)
@@ -135,13 +137,52 @@ class Store(StoreDatabase):
                 self._show_anew(connection, request)
         return changed == 1
 
+    def renew(self, request: ClosingRequest | None = None) -> bool:
+        """Put off the end of the leases of all that this process has claimed, or of one claim; True where there is any.
+
+        A lease that has ended is renewed as well, where nobody has taken over.
+        """
+        mine = sa.and_(_requests.c.state == State.CLAIMED.value, _requests.c.owner == self.owner)
+        with self.writing() as connection:
+            renewed = connection.execute(
+                _requests.update()
+                .where(self._claimed(request) if request is not None else mine)
+                .values(lease_until=self.now + LEASE.total_seconds())
+            ).rowcount
+        return renewed > 0
+
+    def take_over(self, request: ClosingRequest) -> bool:
+        """Take a claimed request from an owner that has ended or fallen silent; True for one caller.
+
+        From then on the owner before, should it come back, neither sends anything for it nor writes of it.
+        """
+        with self.writing() as connection:
+            changed = connection.execute(
+                _requests.update()
+                .where(
+                    _requests.c.id == request.id,
+                    _requests.c.state == State.CLAIMED.value,
+                    sa.or_(_requests.c.owner == self.owner, self._left_behind()),
+                )
+                .values(owner=self.owner, lease_until=self.now + LEASE.total_seconds())
+            ).rowcount
+        return changed == 1
+
+    def _left_behind(self) -> sa.ColumnElement[bool]:
+        """Whether another owner's claim is its no more: a file has one process at a time, and that is this one."""
+        others = sa.or_(_requests.c.owner.is_(None), _requests.c.owner != self.owner)
+        if not self.shared:
+            return others
+        lapsed = sa.or_(_requests.c.lease_until.is_(None), _requests.c.lease_until <= self.now)
+        return sa.and_(others, lapsed)
+
     def release(self, request: ClosingRequest, now: datetime, why: str) -> bool:
         """Open a claimed request again because nothing was sent to the database; never after an intent."""
         intended = sa.exists().where(_targets.c.request_id == request.id, _targets.c.intent_at.is_not(None))
         with self.writing() as connection:
             changed = connection.execute(
                 _requests.update()
-                .where(_claimed(request), ~intended)
+                .where(self._claimed(request), ~intended)
                 .values(
                     state=State.OPEN.value,
                     decided_by=None,
@@ -149,6 +190,7 @@ class Store(StoreDatabase):
                     decided_at=None,
                     decided_mode=None,
                     planned=None,
+                    owner=None,
                     lease_until=None,
                 )
             ).rowcount
@@ -157,11 +199,11 @@ class Store(StoreDatabase):
         return changed == 1
 
     def intend(self, request: ClosingRequest, target: Target, sql: str, now: datetime) -> None:
-        """Write that this KILL is about to be sent, while the claim is this press's own and within its lease.
+        """Write that this KILL is about to be sent, while the claim is this process's own.
 
         Without this record nothing may be sent.
         """
-        mine = sa.exists().where(_claimed(request), _requests.c.lease_until > self.now)
+        mine = sa.exists().where(self._claimed(request))
         with self.writing() as connection:
             changed = connection.execute(
                 _targets.update()
@@ -172,13 +214,17 @@ class Store(StoreDatabase):
                 raise StoreError("This request was taken over in the meantime. Nothing was closed by this press.")
             record.append(connection, now, "intent", {**_named(target), "sql": sql}, **_of(request))
 
-    def answered(self, request: ClosingRequest, target: Target, answer: str) -> None:
-        """Keep what the server answered to the KILL, for whoever must finish what this press cannot."""
+    def answered(self, request: ClosingRequest, target: Target, answer: str, session: Session) -> None:
+        """Keep what the server answered to the KILL, and the session as it was looked at right before.
+
+        That is for whoever must finish what this press cannot, and for all who look later.
+        """
+        mine = sa.exists().where(self._claimed(request))
         with self.writing() as connection:
             connection.execute(
                 _targets.update()
-                .where(_target(request, target), _targets.c.outcome.is_(None), sa.exists().where(_claimed(request)))
-                .values(answer=answer)
+                .where(_target(request, target), _targets.c.outcome.is_(None), mine)
+                .values(answer=answer, sent=json.dumps(asdict(session)))
             )
 
     def withdraw(self, request: ClosingRequest, target: Target, why: str, now: datetime) -> None:
@@ -192,7 +238,7 @@ class Store(StoreDatabase):
         standing = (
             _targets.c.intent_at.is_not(None),
             _targets.c.outcome.is_(None),
-            sa.exists().where(_claimed(request)),
+            sa.exists().where(self._claimed(request)),
         )
         changed = connection.execute(
             _targets.update().where(_target(request, target), *standing).values(intent_at=None)
@@ -200,13 +246,14 @@ class Store(StoreDatabase):
         if changed == 1:
             record.append(connection, now, "withdraw", {**_named(target), "why": why}, **_of(request))
 
-    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
-        """Write what became of targets of a claimed request, each once, however often it is called.
+    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> list[Finding]:
+        """Write what became of targets of a claimed request, each once, however often it is called; return what is new.
 
         That nothing was sent is written only where, in that same transaction, no intent stands: who finishes what a
         stopped bot left may have read it before that bot's last intent. The request ends with the last of its
         targets; from then on its share of the budget is what was sent.
         """
+        written = []
         waiting = sa.exists().where(_targets.c.request_id == request.id, _targets.c.outcome.is_(None))
         sent = sa.select(sa.func.count(_targets.c.intent_at)).where(_targets.c.request_id == request.id)
         with self.writing() as connection:
@@ -222,18 +269,61 @@ class Store(StoreDatabase):
                     .where(
                         _target(request, target),
                         _targets.c.outcome.is_(None),
-                        sa.exists().where(_claimed(request)),
+                        sa.exists().where(self._claimed(request)),
                         *([_targets.c.intent_at.is_(None)] if nothing_sent else []),
                     )
                     .values(_found(finding))
                 ).rowcount
                 if changed == 1:
                     record.append(connection, now, "outcome", _told(target, finding), **_of(request))
+                    written.append(finding)
             connection.execute(
                 _requests.update()
-                .where(_claimed(request), ~waiting)
+                .where(self._claimed(request), ~waiting)
                 .values(state=State.DONE.value, planned=sent.scalar_subquery())
             )
+        return written
+
+    def correct(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
+        """Write what a press knows of targets that were taken over from it, where that is more than a look showed.
+
+        Whoever took over does not know what the server answered, nor whether anything was sent.
+        """
+        unknown = sa.or_(_targets.c.answer.is_(None), _targets.c.answer == Answer.NONE.value)
+        with self.writing() as connection:
+            for target in request.targets:
+                finding = findings.get(target.number)
+                if finding is None or (finding.sent and finding.answer == Answer.NONE.value):
+                    continue
+                over = sa.exists().where(_requests.c.id == request.id, _requests.c.state == State.DONE.value)
+                changed = connection.execute(
+                    _targets.update()
+                    .where(_target(request, target), unknown, _targets.c.intent_at.is_not(None), over)
+                    .values(_found(finding) | ({} if finding.sent else {"intent_at": None}))
+                ).rowcount
+                if changed == 1:
+                    record.append(connection, now, "later", _told(target, finding), **_of(request))
+                    self._show_anew(connection, request)
+
+    def came_back(self, request: ClosingRequest, newcomers: Mapping[int, int], now: datetime) -> bool:
+        """Write which new sessions do what closed targets, by number, did; True where one of it is new."""
+        written = {}
+        with self.writing() as connection:
+            for target in request.targets:
+                number = newcomers.get(target.number)
+                if number is None:
+                    continue
+                changed = connection.execute(
+                    _targets.update()
+                    .where(_target(request, target), _targets.c.newcomer.is_(None))
+                    .values(newcomer=number)
+                ).rowcount
+                if changed == 1:
+                    written[target.session.id] = number
+            if written:
+                record.append(connection, now, "came back", {"newcomers": written}, **_of(request))
+                self._show_anew(connection, request)
+        return bool(written)
 
     def amend(self, request: ClosingRequest, target: Target, before: Outcome, finding: Finding, now: datetime) -> bool:
         """Write what became of a target later than its first outcome; True where that still stood ``before``."""
@@ -295,19 +385,32 @@ class Store(StoreDatabase):
                     marked.append(replace(request, state=State.EXPIRED))
         return marked
 
+    def _claimed(self, request: ClosingRequest) -> sa.ColumnElement[bool]:
+        """Whether the request is this process's own: by this very claim, where it was read with one.
+
+        A press that was thought dead must not send under the press of somebody else who took the request since.
+        """
+        claimed = [
+            _requests.c.id == request.id,
+            _requests.c.state == State.CLAIMED.value,
+            _requests.c.owner == self.owner,
+        ]
+        if request.decided_by is not None and request.decided_at is not None:
+            claimed += [
+                _requests.c.decided_by == request.decided_by.id,
+                _requests.c.decided_at == request.decided_at.timestamp(),
+            ]
+        return sa.and_(*claimed)
+
     def recent(self, state: State, limit: int) -> list[ClosingRequest]:
         """The newest requests in that state, newest first."""
         return self._those(_requests.c.state == state.value, limit)
 
-    def abandoned(self) -> list[ClosingRequest]:
-        """Requests whose press has neither ended nor any lease left: a bot stopped in the middle.
-
-        In a store of one process, also those that were claimed before this one opened it.
-        """
-        left = [_requests.c.lease_until.is_(None), _requests.c.lease_until <= self.now]
-        if not self.shared:
-            left.append(_requests.c.decided_at < self.opened.timestamp())
-        return self._those(sa.and_(_requests.c.state == State.CLAIMED.value, sa.or_(*left)))
+    def abandoned(self, carried_out: Collection[str]) -> list[ClosingRequest]:
+        """Requests that nobody carries out any more; ``carried_out`` are those that this process does."""
+        own = sa.and_(_requests.c.owner == self.owner, _requests.c.id.not_in(carried_out))
+        left = sa.or_(self._left_behind(), own)
+        return self._those(sa.and_(_requests.c.state == State.CLAIMED.value, left))
 
     def unfinished(self, since: datetime, outcomes: Collection[Outcome]) -> list[ClosingRequest]:
         """Requests that are over and of whose targets some came to one of these outcomes since then."""
@@ -368,20 +471,6 @@ def _open(request: ClosingRequest) -> sa.ColumnElement[bool]:
     return sa.and_(_requests.c.id == request.id, _requests.c.state == State.OPEN.value)
 
 
-def _claimed(request: ClosingRequest) -> sa.ColumnElement[bool]:
-    """Whether the request is claimed: by this very claim, where it was read with one.
-
-    A press that was thought dead must not send under the press of somebody else who took the request since.
-    """
-    claimed = [_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value]
-    if request.decided_by is not None and request.decided_at is not None:
-        claimed += [
-            _requests.c.decided_by == request.decided_by.id,
-            _requests.c.decided_at == request.decided_at.timestamp(),
-        ]
-    return sa.and_(*claimed)
-
-
 def _to_review() -> sa.ColumnElement[bool]:
     """What ``ClosingRequest.to_review`` says, for the database."""
     alone = sa.and_(_requests.c.alone_from.is_not(None), _requests.c.decided_by == _requests.c.requester)
@@ -401,7 +490,8 @@ def _found(finding: Finding) -> dict[str, Any]:
         "outcome": finding.outcome.value,
         "detail": finding.detail,
         "outcome_at": finding.at.timestamp(),
-        "answer": finding.answer or None,
+        **({"answer": finding.answer} if finding.answer else {}),
+        **({"sent": json.dumps(asdict(finding.session))} if finding.session is not None else {}),
         "holder": json.dumps(asdict(finding.holder)) if finding.holder is not None else None,
     }
 

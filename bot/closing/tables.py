@@ -51,7 +51,8 @@ requests = sa.Table(
     sa.Column("card_ts", sa.String(32)),
     sa.Column("shown", sa.Boolean),  # whether the card tells how it ended
     sa.Column("planned", sa.Integer),  # how many closes its claim counts for in the budget
-    sa.Column("lease_until", sa.Double),  # by the store's clock: until then the claim is its press's own
+    sa.Column("owner", sa.String(32)),  # the process that carries it out
+    sa.Column("lease_until", sa.Double),  # by the store's clock: until then nobody else takes it over
     sa.Column("pressed", sa.String(32)),  # the delivery of the press that took it last
     sa.Column("override", sa.Text),
     sa.Column("alone_from", sa.Double),
@@ -72,6 +73,8 @@ targets = sa.Table(
     sa.Column("detail", sa.Text),
     sa.Column("outcome_at", sa.Double),
     sa.Column("answer", sa.String(32)),  # of the server to the KILL
+    sa.Column("sent", sa.Text),  # the session as it was looked at right before the KILL, JSON
+    sa.Column("newcomer", sa.BigInteger),  # the session that does the same since it was closed
     sa.Column("holder", sa.Text),  # the server session that still has a closed client's locks, JSON
     **_ON_MYSQL,
 )
@@ -105,6 +108,17 @@ audit_head = sa.Table(
     sa.Column("first_hash", sa.String(64), nullable=False),
     # That it is there says that letting go is put on record in this store. It holds nothing.
     sa.Column("letting_go_recorded", sa.Boolean),
+    **_ON_MYSQL,
+)
+
+# One row, in a store that is one process's: its time goes on from one process to the next.
+clock = sa.Table(
+    "store_clock",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("boot", sa.String(64), nullable=False),
+    sa.Column("ahead", sa.Double, nullable=False),
+    sa.Column("last", sa.Double, nullable=False),
     **_ON_MYSQL,
 )
 
@@ -229,6 +243,7 @@ def to_request(row: sa.RowMapping, target_rows: Sequence[sa.RowMapping]) -> Clos
         alone_from=_maybe_time(row["alone_from"]),
         reviewed_by=Person(row["reviewed_by"], row["reviewed_team"]) if row["reviewed_by"] else None,
         reviewed_at=_maybe_time(row["reviewed_at"]),
+        owner=row["owner"] or "",
     )
 
 
@@ -241,6 +256,8 @@ def _to_target(row: sa.RowMapping) -> Target:
         detail=row["detail"] or "",
         outcome_at=_maybe_time(row["outcome_at"]),
         answer=row["answer"] or "",
+        sent=_to_session(row["sent"]) if row["sent"] else None,
+        newcomer=row["newcomer"],
         holder=_to_session(row["holder"]) if row["holder"] else None,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 import sqlalchemy as sa
@@ -47,6 +48,12 @@ def read(text: str) -> sa.URL:
     return sa.URL.create(
         parts["driver"], unquote(user), unquote(password), host, _port(parts["port"]), parts["database"], options
     )
+
+
+def file_of(address: sa.URL) -> Path | None:
+    """Return the file of a store that is kept in one; None for a server, and for what is kept in memory."""
+    kept = address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:")
+    return Path(str(address.database)) if kept else None
 
 
 def _host(ipv6: str | None, name: str) -> str | None:

@@ -7,17 +7,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import random
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 from bot.errors import DataSourceError, SessionOutOfReachError
 from bot.sessions.address import host_of
 from bot.sessions.database import Connection, connected
 from bot.sessions.details import Reach
-from bot.sessions.dialect import Dialect
+from bot.sessions.dialect import NOW, Dialect
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, Sort
+from bot.sessions.uptime import since_boot
 
+_AT_ONCE = 0.05  # seconds within which a look's answer comes, as a rule
+_RECENT = 0.5  # seconds, those for asking a server that is far away included
 _FRESH_AFTER = 0.11  # seconds without anybody reading it after which InnoDB fills its list of transactions anew
 _FRESH_TRIES = 16
 
@@ -29,7 +32,9 @@ class Look:
     rows: tuple[Session, ...]  # of its id: of all servers and tenants that the login sees
     session: Session | None  # the pinned one as it is now
     unseen: str  # why a session that is not in the rows cannot be called gone; '' where it is gone, or there
-    answered: float  # reading of ``time.monotonic`` when the answer had come
+    asked: float  # reading of ``since_boot`` when it was asked for
+    answered: float  # and when the answer had come
+    read_at: float  # when the server read it, in seconds by its own clock; 0 where nothing is there
     in_transaction: bool = False  # whether the list of transactions had one of the connection that looked
 
     @property
@@ -124,17 +129,31 @@ class Console:
 
     def _look(self, pin: Pin) -> Look:
         statement = self.dialect.look(pin.id)
+        asked = since_boot()
         rows = self._connection.rows(statement.sql, statement.values)
-        answered = monotonic()
+        answered = since_boot()
         # The first columns are where the list comes from; without a session they stand alone.
-        found = [self.dialect.to_session(self._endpoint.name, row) for _, _, *row in rows if row[1] is not None]
+        found = [self.dialect.to_session(self._endpoint.name, row) for _, _, _, *row in rows if row[1] is not None]
         if pin.session.listed:
             session = next((one for one in as_clients(found) if pin.same_session(one)), None)
         else:
             session = self._unlisted(pin.session)
             found += [session] if session is not None else []
         unseen = "" if session is not None or self.dialect.cluster else _elsewhere(pin.session.server, rows[0][0])
-        return Look(tuple(found), session, unseen, answered, bool(rows and rows[0][1]))
+        read_at = min((float(row[2]) for row in rows if row[2] is not None), default=0.0)
+        return Look(tuple(found), session, unseen, asked, answered, read_at, bool(rows and rows[0][1]))
+
+    def recent(self, look: Look) -> bool:
+        """Whether the server has read what a look shows within the last moment.
+
+        An answer may lie around for long: on its way, or in a process that is frozen. One that came at once has not;
+        of any other the server is asked what time it is now. Raises a ``DataSourceError``.
+        """
+        if look.answered - look.asked <= _AT_ONCE:
+            return True
+        asked = since_boot()
+        now = float(self._connection.rows(f"SELECT {NOW}")[0][0])
+        return max(now - look.read_at, 0.0) + since_boot() - asked <= _RECENT
 
     def unseen(self, server: str | None) -> str:
         """Say why a session of that server, which is not in the list, cannot be called gone; '' where it can."""
@@ -187,9 +206,9 @@ class Console:
         rows = self._connection.rows(statement.sql, statement.values)
         return [self.dialect.to_session(self._endpoint.name, row) for row in rows]
 
-    def kill_text(self, session: Session, mode: Mode) -> str:
+    def kill_text(self, session: Session, mode: Mode, pinned: Session) -> str:
         """Return the statement that ``kill`` sends, for the record."""
-        return self.dialect.kill(session, mode).sql
+        return self.dialect.kill(session, mode, pinned=pinned).sql
 
     def kill(self, session: Session, mode: Mode, pinned: Session | None = None) -> None:
         """Send ``KILL`` or ``KILL QUERY`` on this connection, once; ``pinned`` is the session as it was confirmed.

@@ -204,19 +204,19 @@ class Dialect:
         return Statement(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, session_id))
 
     def look(self, session_id: int) -> Statement:
-        """Select the same, with two values before each row: which server answers, and ``own_transaction``.
+        """Select the same, with three values before each row: which server answers, ``own_transaction``, and ``NOW``.
 
         Where the view is one server's, it is asked in the same statement: a proxy may send the next one elsewhere.
         """
         if self.cluster:
             plain = self.by_id(session_id)
-            return Statement(plain.sql.replace("SELECT ", "SELECT NULL, NULL, ", 1), plain.values)
+            return Statement(plain.sql.replace("SELECT ", f"SELECT NULL, NULL, {NOW}, ", 1), plain.values)
         columns = self._columns(None, pinned=True)
         named = ", ".join(f"{text} AS c{number}" for number, text in enumerate(columns))
         here = f"SELECT {self.own_address} AS address, {self.own_transaction or 'NULL'} AS in_transaction"
         return Statement(
             f"SELECT here.address, here.in_transaction, found.* FROM ({here}) here LEFT JOIN "
-            f"(SELECT {named} FROM {self.view} WHERE {self.expressions['id']} = %s) found ON 1 = 1",
+            f"(SELECT {NOW} AS looked_at, {named} FROM {self.view} WHERE {self.expressions['id']} = %s) found ON 1 = 1",
             (*self.own_values, session_id),
         )
 
@@ -451,6 +451,9 @@ class Dialect:
             first = ", ".join(f"{expression[name]} {'DESC' if sort.descending else 'ASC'}" for name in names)
         return f"{first}, {expression['id']} ASC, {expression['server']} ASC"
 
+
+# When the server reads a row, in seconds: unlike NOW, which is when the statement arrived there.
+NOW = "UNIX_TIMESTAMP(SYSDATE(6))"
 
 # '=' means these exactly (DESIGN.md section 4); tenants are case-sensitive in OceanBase.
 EXACT_FIELDS = frozenset({Field.ID, Field.TENANT, Field.STATUS, Field.SQL_ID})

@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from time import monotonic
 
 from bot.errors import (
     ConnectionLostError,
@@ -21,6 +20,7 @@ from bot.errors import (
 )
 from bot.sessions.console import Console, Look
 from bot.sessions.model import Mode, Pin, Session
+from bot.sessions.uptime import since_boot
 
 FRESH = 0.05  # seconds that a look may be old when the KILL is sent that it justifies
 LOOKS = 3  # looks that may be too old before it is given up
@@ -124,7 +124,7 @@ def close(console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expir
             return _on_its_own_server(console, pin, mode, forbid, expired, look.session)
         if expired():
             return NotSent(Why.LATE, "The time for it was over.", look.session)
-        if monotonic() - look.answered <= FRESH:
+        if since_boot() - look.answered <= FRESH and console.recent(look):
             return _send(console, pin, mode, forbid, expired, look.session)
     return NotSent(Why.LATE, f"The bot was held up: no look was fresh enough in {LOOKS} tries.", look.session)
 

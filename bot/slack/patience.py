@@ -25,7 +25,7 @@ _REPEATABLE = (
     "chat.update", "views.", "users.", "usergroups.", "conversations.", "auth.test", "apps.connections.open",
 )  # fmt: skip
 _LIMITED = ("ratelimited", "rate_limited")
-_FAILED = ("internal_error", "fatal_error", "service_unavailable", "request_timeout")
+FAILED = ("internal_error", "fatal_error", "service_unavailable", "request_timeout")
 
 _patient: ContextVar[bool] = ContextVar("patient", default=True)
 
@@ -92,7 +92,7 @@ def _is_limited(response: HttpResponse | None) -> bool:
 
 def _is_failed(response: HttpResponse | None, error: Exception | None) -> bool:
     if response is not None:
-        return response.status_code >= 500 or _error_in(response) in _FAILED
+        return response.status_code >= 500 or _error_in(response) in FAILED
     # Timeouts and refused or broken connections; HTTPError comes with a response.
     return isinstance(error, OSError | HTTPException) and not isinstance(error, HTTPError)
 

@@ -12,9 +12,10 @@ from slack_sdk.web import SlackResponse
 from slack_sdk.webhook import WebhookClient
 
 from bot.closing.model import CardPlace
+from bot.slack.card_writer import Written
 from bot.slack.message import Message
 from bot.slack.outbox import Outbox
-from bot.slack.patience import Patience, is_patient
+from bot.slack.patience import FAILED, Patience, is_patient
 
 log = structlog.get_logger(__name__)
 
@@ -51,20 +52,22 @@ class Reply:
 
     def public(self, message: Message) -> bool:
         """Post a message that the whole channel sees."""
-        return self._kept("answer", lambda: self._send(message, "in_channel", replace=False) or self._post(message))
+        return self._kept("answer", lambda: self._said(message, "in_channel") or self._post(message))
 
     def private(self, message: Message) -> bool:
         """Show a message to the person alone."""
-        return self._kept(
-            "private answer", lambda: self._send(message, "ephemeral", replace=False) or self._post_ephemeral(message)
-        )
+        return self._kept("private answer", lambda: self._said(message, "ephemeral") or self._post_ephemeral(message))
 
     def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
         """Rewrite the message that was pressed on."""
         kind: _Kind = "ephemeral" if ephemeral else "in_channel"
-        if self._send(message, kind, replace=True):
+        if self._send(message, kind, replace=True) is Written.TAKEN:
             return True
-        return bool(ts) and not ephemeral and self.update(CardPlace(self._channel, ts), message)
+        return bool(ts) and not ephemeral and self.update(CardPlace(self._channel, ts), message).taken
+
+    def rewrite(self, message: Message) -> Written:
+        """Rewrite the message that was pressed on, and say what is known of it; Slack takes five in half an hour."""
+        return self._send(message, "in_channel", replace=True)
 
     def post_card(self, message: Message, placed: Callable[[CardPlace], object]) -> None:
         """Post a message that must be rewritten later; ``placed`` is told its place, when that is known."""
@@ -72,13 +75,13 @@ class Reply:
         def post() -> bool:
             place = self._post_somewhere(message)
             if place is None:
-                return self._send(message, "in_channel", replace=False)
+                return self._said(message, "in_channel")
             placed(place)
             return True
 
         self._kept("card", post)
 
-    def update(self, place: CardPlace, message: Message) -> bool:
+    def update(self, place: CardPlace, message: Message) -> Written:
         """Rewrite a message by its place."""
         return update(self._client, place, message)
 
@@ -132,9 +135,12 @@ class Reply:
             self._outbox.keep(what, send)
         return False
 
-    def _send(self, message: Message, kind: _Kind, *, replace: bool) -> bool:
+    def _said(self, message: Message, kind: _Kind) -> bool:
+        return self._send(message, kind, replace=False) is Written.TAKEN
+
+    def _send(self, message: Message, kind: _Kind, *, replace: bool) -> Written:
         if not self.response_url:
-            return False
+            return Written.REFUSED
         webhook = WebhookClient(
             self.response_url,
             timeout=10,
@@ -155,14 +161,16 @@ class Reply:
             except (SlackClientError, OSError) as error:
                 log.warning("response url failed", error=_reason(error))
                 self._tell(_reason(error), reached=False)
-                return False
+                return Written.UNKNOWN
             self._tell("" if answer.status_code == 200 else f"status_{answer.status_code}")
             if answer.status_code == 200 and '"ok":false' not in str(answer.body).replace(" ", ""):
-                return True
+                return Written.TAKEN
             log.warning("response url refused", status=answer.status_code, answer=str(answer.body)[:200])
+            if answer.status_code >= 500:
+                return Written.UNKNOWN
             if "invalid_blocks" not in str(answer.body):
-                return False
-        return False
+                return Written.REFUSED
+        return Written.REFUSED
 
     def _tell(self, error: str, *, reached: bool = True) -> None:
         if self._called is not None:
@@ -182,7 +190,7 @@ class Reply:
             )
 
         answer = _deliver(post, message, "message not posted")
-        return CardPlace(str(answer["channel"]), str(answer["ts"])) if answer is not None else None
+        return None if isinstance(answer, Written) else CardPlace(str(answer["channel"]), str(answer["ts"]))
 
     def _post_ephemeral(self, message: Message) -> bool:
         def post(blocks: _Blocks) -> SlackResponse:
@@ -190,19 +198,20 @@ class Reply:
                 channel=self._channel, user=self._user, text=message.text, blocks=blocks
             )
 
-        return _deliver(post, message, "private message not posted") is not None
+        return not isinstance(_deliver(post, message, "private message not posted"), Written)
 
 
-def update(client: WebClient, place: CardPlace, message: Message) -> bool:
-    """Rewrite a message by its place; False when Slack refuses."""
+def update(client: WebClient, place: CardPlace, message: Message) -> Written:
+    """Rewrite a message by its place."""
 
     def rewrite(blocks: _Blocks) -> SlackResponse:
         return client.chat_update(channel=place.channel, ts=place.ts, text=message.text, blocks=blocks)
 
-    return _deliver(rewrite, message, "message not rewritten") is not None
+    answer = _deliver(rewrite, message, "message not rewritten")
+    return answer if isinstance(answer, Written) else Written.TAKEN
 
 
-def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure: str) -> SlackResponse | None:
+def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure: str) -> SlackResponse | Written:
     """Call Slack with the blocks as meant, then with plainer ones as long as it refuses the blocks."""
     for blocks in _versions(message):
         try:
@@ -210,11 +219,12 @@ def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure
         except SlackApiError as error:
             if not _blocks_refused(error):
                 log.warning(failure, error=_reason(error))
-                return None
+                # Slack may have carried out what it answers with an error of its own (SLACK.md section 4).
+                return Written.UNKNOWN if _failed(error) else Written.REFUSED
         except (SlackClientError, OSError) as error:
             log.warning(failure, error=_reason(error))
-            return None
-    return None
+            return Written.UNKNOWN
+    return Written.REFUSED
 
 
 def _versions(message: Message) -> Iterator[_Blocks]:
@@ -231,6 +241,10 @@ def _blocks_refused(error: SlackApiError) -> bool:
         "invalid_blocks_format",
         "msg_blocks_too_long",
     )
+
+
+def _failed(error: SlackApiError) -> bool:
+    return error.response.status_code >= 500 or str(error.response.get("error")) in FAILED
 
 
 def _reason(error: Exception) -> str:

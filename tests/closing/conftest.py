@@ -20,6 +20,7 @@ import pytest
 from bot.access import Access, Person, Right, Rule
 from bot.closing import record
 from bot.closing.aftermath import Aftermath
+from bot.closing.attempts import Attempts
 from bot.closing.audit import Audit
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
@@ -98,20 +99,34 @@ class Desk:
             Rule(frozenset({CAROL.id}), frozenset({Right.CLOSE}), tenants=frozenset({"sys"})),
             Rule(frozenset({DORA.id}), frozenset({Right.APPROVE}), tenants=frozenset({"sys"})),
         ]
-        access = Access(rules, Nobody())
+        self.access = access = Access(rules, Nobody())
+        self._later: list[Store] = []
         demo = SourceRules(approval, max_targets=MAX_TARGETS, break_glass_after=BREAK_GLASS_AFTER)
         self._of_sources = {"demo": demo}
         self.rules = ClosingRules(timedelta(minutes=2), sources=self._of_sources)
         self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
         self.consent = Consent(access, self.store, self.rules, self.clock)
-        aftermath = Aftermath(lambda: self.sessions, self.store, self.clock)
-        self.closer = Closer(
-            self.sessions, self.consent, self.store, self.rules, aftermath, self.clock, self.clock.wait,
-            self.clock.timer,
-        )  # fmt: skip
+        self.closer = self.closer_of(self.store)
         self.audit = Audit(self.store, access, self.clock)
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
+
+    def closer_of(self, store: Store) -> Closer:
+        """Make a closer that is the owner of what it claims, as that of another process is."""
+        consent = self.consent if store is self.store else Consent(self.access, store, self.rules, self.clock)
+        aftermath = Aftermath(lambda: self.sessions, store, self.clock, self.clock.timer)
+        attempts = Attempts(store, self.clock.timer)
+        return Closer(
+            self.sessions, consent, store, self.rules, attempts, aftermath, self.clock, self.clock.wait,
+            self.clock.timer,
+        )  # fmt: skip
+
+    def restarted(self) -> Closer:
+        """Make the closer of the process that comes after this one."""
+        store = Store(f"sqlite:///{self.path}")
+        store.create()
+        self._later.append(store)
+        return self.closer_of(store)
 
     def rule(self, **changes: Any) -> None:
         """Change what the configuration says of closing on the data source."""
@@ -122,11 +137,6 @@ class Desk:
         source = self.sessions.source("demo")
         networks = tuple(map(ipaddress.ip_network, sources))
         source.options = replace(source.options, protected=Protected(frozenset(users), frozenset(modules), networks))
-
-    def lapse(self) -> None:
-        """End the leases of all claims: stands for a minute of the store's own clock."""
-        with contextlib.closing(sqlite3.connect(self.path)) as store, store:
-            store.execute("UPDATE closing_requests SET lease_until = 0 WHERE state = 'claimed'")
 
     def state(self, request: ClosingRequest) -> State:
         """How the request stands in the store."""
@@ -175,7 +185,8 @@ class Desk:
 
     def tidy(self) -> None:
         self.sessions.close()
-        self.store.close()
+        for store in (self.store, *self._later):
+            store.close()
         running = {statement.connection for statement in self._statements}
         close(one for one in self._opened if one not in running)  # which gives the locks free that others wait for
         for statement in self._statements:

@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from bot.closing.aftermath import alike
-from bot.closing.looks import Killed, judge
+from bot.closing.looks import judge
 from bot.closing.model import Outcome
 from bot.demo.embedded import EmbeddedServer
 from bot.errors import ConnectionLostError, DataSourceError, NotSessionOwnerError, TargetError
@@ -527,7 +527,7 @@ def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_
         (session,) = console.find(number)
         kills(console, session)
         gone(client)
-        verdict = judge(console, Killed(session, Answer.OK), Mode.SESSION)
+        verdict = judge(console, Sent(session, Answer.OK), Mode.SESSION)
         assert verdict.outcome is Outcome.STILL_RUNNING
         assert "its locks stay until the client's next request" in verdict.detail
         holder = verdict.holder
@@ -536,8 +536,8 @@ def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_
         assert console.find(holder.id) == []
         sent = kills(console, holder)
         gone(marked)
-        until(lambda: judge(console, Killed(sent.session, sent.answer), Mode.SESSION).final)
-        assert judge(console, Killed(sent.session, sent.answer), Mode.SESSION).outcome is Outcome.CLOSED
+        until(lambda: judge(console, Sent(sent.session, sent.answer), Mode.SESSION).final)
+        assert judge(console, Sent(sent.session, sent.answer), Mode.SESSION).outcome is Outcome.CLOSED
 
 
 def test_a_server_session_is_not_offered_where_the_transaction_does_not_name_one(

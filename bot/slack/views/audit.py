@@ -114,6 +114,11 @@ def _outcome(details: Mapping[str, Any], _told: Told) -> str:
     return f"{details.get('id')}: {details.get('outcome')}{detail}"
 
 
+def _came_back(details: Mapping[str, Any], _told: Told) -> str:
+    pairs = ", ".join(f"{before} as {now}" for before, now in details.get("newcomers", {}).items())
+    return f"came back: {pairs}"
+
+
 _WORDS: Mapping[str, Callable[[Mapping[str, Any], Told], str]] = {
     "request": _requested,
     "confirm": lambda details, told: f"confirmed {details.get('mode')}{_alone(told)}",
@@ -123,6 +128,7 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], Told], str]] = {
     "intent": lambda details, told: f"sends to {told.entry.source}: {details.get('sql')}",
     "outcome": _outcome,
     "later": _outcome,
+    "came back": _came_back,
     "refused": lambda details, _told: f"pressed and was refused: {details.get('why')}",
     "break glass": lambda details, _told: f"used break-glass, because: {details.get('reason')}",
     "review": lambda _details, told: f"reviewed the close of {_ids(told)}",

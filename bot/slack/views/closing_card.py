@@ -26,6 +26,8 @@ REVIEW = "closing.review"
 CANCEL = "closing.cancel"
 CLOSE_HOLDER = "closing.close_holder"  # asks for the server session that still has a closed client's locks
 
+_UNRECORDED = "The store does not answer: the bot writes this down as soon as it does."
+
 _SQL_CHARACTERS = 600
 _QUESTION_CHARACTERS = 400
 _REASON_CHARACTERS = 500
@@ -68,7 +70,10 @@ def closing_result(request: ClosingRequest, *, full_sql: bool) -> Message:
     text = closing_words.result(request)
     title = f"{closing_words.title(request).rstrip('?')}: {text}"
     verb = "cancelled" if request.state is State.CANCELLED else "pressed"
-    lines = parts.lines(*_result(request, text))
+    told = _result(request, text)
+    if request.unrecorded:
+        told.append([parts.bold("⏳ Record pending. "), parts.plain(_UNRECORDED)])
+    lines = parts.lines(*told)
     below = [*_untouched(request), *_decided(request, verb), *_holders(request), *_reviewed(request)]
     return _card(request, title, text, [lines], below, full_sql=full_sql)
 
@@ -164,8 +169,8 @@ def _result(request: ClosingRequest, text: str) -> list[parts.Line]:
     rows: list[parts.Line] = [
         [parts.bold(done), parts.plain(f". {target.detail}")] if target.detail else [parts.bold(done + ".")]
     ]
-    step = closing_words.next_step(target.outcome, [target.session.id])
-    return [*rows, [parts.plain(step)]] if step else rows
+    steps = (closing_words.next_step(target.outcome, [target.session.id]), closing_words.came_back(target))
+    return [*rows, *([parts.plain(step)] for step in steps if step)]
 
 
 def _summary(request: ClosingRequest, what: str) -> str:

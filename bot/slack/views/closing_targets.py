@@ -36,7 +36,7 @@ def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
     for target in request.targets:
         session = target.session
         if target.outcome is not None:
-            step = closing_words.next_step(target.outcome, [session.id])
+            step = closing_words.next_step(target.outcome, [session.id]) or closing_words.came_back(target)
             rows.append(
                 [
                     parts.bold(closing_words.DONE[target.outcome]),

@@ -20,18 +20,20 @@ DONE = {
     Outcome.NOT_ALLOWED: "⛔ not allowed, not closed",
     Outcome.STILL_RUNNING: "⚠️ still running",
     Outcome.ROLLING_BACK: "⏳ rolling back",
-    Outcome.CAME_BACK: "🔁 came back",
     Outcome.UNVERIFIED: "❓ unverified",
     Outcome.NOT_SENT: "➖ not sent, not closed",
 }
 _NEXT = {
     Outcome.STILL_RUNNING: "Look again with /sessions id={id}; Close Session is stronger than Close Query.",
     Outcome.ROLLING_BACK: "Rolling back a large transaction takes time; nothing more needs to be closed.",
-    Outcome.CAME_BACK: "Closing again will not help: its client, probably a connection pool, reconnects.",
     Outcome.UNVERIFIED: "Look with /sessions id={id} as soon as the data source answers.",
     Outcome.CHANGED: "Nothing was closed. Look again with /sessions id={id}.",
     Outcome.NOT_SENT: "Nothing was closed. Look again with /sessions id={id}.",
 }
+_BACK = (
+    "🔁 came back as {}: a new session of the same user and source does the same. Closing again will not help: the "
+    "client, probably a connection pool, reconnects."
+)
 _ANOTHER_TRANSACTION = (
     "a transaction has begun or ended since it was asked for. It will be shown as it is now, to be pressed again."
 )
@@ -58,9 +60,15 @@ def result(request: ClosingRequest) -> str:
     if not outcomes:
         return "expired"
     left = len(request.untouched) + request.beyond
-    if len(request.targets) == 1 and not left:
-        return DONE[outcomes[0]]
-    return "; ".join(part for part in (counted(outcomes), f"{left} not touched" if left else "") if part)
+    back = sum(target.newcomer is not None for target in request.targets)
+    told = DONE[outcomes[0]] if len(request.targets) == 1 and not left else counted(outcomes)
+    more = f"🔁 {back} came back" if len(request.targets) > 1 else "🔁 came back"
+    return "; ".join(part for part in (told, more if back else "", f"{left} not touched" if left else "") if part)
+
+
+def came_back(target: Target) -> str:
+    """Say which new session does what a closed one did; '' where none does."""
+    return _BACK.format(f"session {target.newcomer}") if target.newcomer is not None else ""
 
 
 def next_step(outcome: Outcome, ids: Iterable[int]) -> str:
@@ -70,12 +78,17 @@ def next_step(outcome: Outcome, ids: Iterable[int]) -> str:
 
 def outcomes(targets: Iterable[Target]) -> list[tuple[str, str]]:
     """Say what there is to say of the outcomes, those with the same words together: which ones, what."""
+    targets = list(targets)
     told = [(one.outcome, one.detail, one) for one in targets if one.outcome is not None]
     told = [one for one in told if one[1] or one[0] in _NEXT]
+    back = [one for one in targets if one.newcomer is not None]
     groups = []
     for (outcome, detail), members in groupby(sorted(told, key=_by_words), key=lambda one: one[:2]):
         ids = [target.session.id for _, _, target in members]
         groups.append((f"{DONE[outcome]}: {_ids(ids)}.", f"{detail} {next_step(outcome, ids)}".strip()))
+    if back:
+        what, why = _BACK.format(_ids([one.newcomer for one in back if one.newcomer is not None])).split(": ", 1)
+        groups.append((f"{what}:", why[0].upper() + why[1:]))
     return _few(groups)
 
 
