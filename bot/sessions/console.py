@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -54,8 +55,6 @@ class Console:
         self._prepare = prepare
         self._tenants = tenants
         self._connection = connection
-        self._own_server: str | None = None
-        self._own_server_asked = False
         self._in_transaction = False  # of its own, by which it tells a stale list of transactions
 
     def release(self) -> None:
@@ -238,18 +237,15 @@ class Console:
         statement = self.dialect.absent_servers()
         return self._connection.rows(statement.sql, statement.values) if statement is not None else []
 
+    @functools.cached_property
     def own_server(self) -> str | None:
-        """Return the server of this very connection; None where a proxy stands between, or nothing tells.
+        """The server of this very connection; None where a proxy stands between, or nothing tells.
+
+        Raises a ``DataSourceError`` where it could not be asked, and asks again the next time.
 
         The server lists this connection with the address that the bot has on it: behind a proxy, which sends each
         statement where it likes, it lists the proxy's.
         """
-        if not self._own_server_asked:
-            self._own_server_asked = True
-            self._own_server = self._ask_own_server()
-        return self._own_server
-
-    def _ask_own_server(self) -> str | None:
         statement = self.dialect.own_place()
         rows = self._connection.rows(statement.sql, statement.values)
         listed = {str(server) for server, peer in rows if server and peer == self._connection.local_address}
@@ -276,7 +272,7 @@ class Console:
             try:
                 connection = stack.enter_context(connected(endpoint, self._prepare))
                 direct = Console(endpoint, self._prepare, self._tenants, connection, self.dialect, self._fresh_looks)
-                reached = direct.own_server()
+                reached = direct.own_server
             except DataSourceError as error:
                 raise SessionOutOfReachError(f"Server {server} could not be asked: {error}") from error
             if reached != server:

@@ -138,7 +138,7 @@ def _reaches_only_it(console: Console, look: Look) -> bool:
     session = look.session
     if session is None or console.dialect.single or session.client_session:
         return session is not None
-    own = console.own_server()
+    own = console.own_server
     if own == session.server:
         return True
     blind = console.dialect.closes_unseen or console.dialect.one_of_several

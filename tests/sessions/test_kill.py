@@ -16,9 +16,10 @@ from bot.closing.aftermath import alike
 from bot.closing.looks import Killed, judge
 from bot.closing.model import Outcome
 from bot.demo.embedded import EmbeddedServer
-from bot.errors import ConnectionLostError, DataSourceError, NotSessionOwnerError, TargetError
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, NotSessionOwnerError, TargetError
 from bot.sessions import kill
 from bot.sessions.console import Console
+from bot.sessions.database import Connection
 from bot.sessions.details import Reach
 from bot.sessions.kill import Answer, NotSent, Sent, Why
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
@@ -126,7 +127,7 @@ def test_a_twin_is_closed_on_its_own_server_where_that_can_be_asked(cluster: Clu
     cluster.dress_up(ID=number, TENANT="billing")
     with Odp(cluster.database.host, cluster.database.port, errno=None) as proxy:
         with cluster_source(port=proxy.port).console() as console:
-            assert console.own_server() is None
+            assert console.own_server is None
             sent = close(console, of(console, number, "shop"))
             assert isinstance(sent, Sent)
             assert sent.answer is Answer.OK
@@ -478,8 +479,22 @@ def test_what_a_server_answers_is_kept(
 
 def test_the_bots_own_server_is_known_on_a_direct_connection(cluster: Cluster, cluster_source: Make) -> None:
     with cluster_source().console() as console:
-        assert console.own_server() == f"127.0.0.1:{cluster.database.port}"
+        assert console.own_server == f"127.0.0.1:{cluster.database.port}"
     assert BOT.endswith("@sys")
+
+
+def test_a_server_that_could_not_be_asked_is_asked_again_and_not_taken_for_a_proxy(
+    cluster_source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> list[Any]:
+        raise DataSourceTimeoutError("Data source prod did not answer within 10 s.")
+
+    with cluster_source().console() as console:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(Connection, "rows", fails)
+            with pytest.raises(DataSourceTimeoutError):
+                _ = console.own_server
+        assert console.own_server is not None
 
 
 def test_a_list_shows_one_client_behind_a_proxy_once_and_counts_it_once(cluster: Cluster, cluster_source: Make) -> None:
