@@ -33,11 +33,6 @@ class Look:
     answered: float  # reading of ``time.monotonic`` when the answer had come
     in_transaction: bool = False  # whether the list of transactions had one of the connection that looked
 
-    @property
-    def gone(self) -> bool:
-        """Whether its server was seen serving without it."""
-        return self.session is None and not self.unseen
-
 
 class Console:
     """A connection of one data source, borrowed or opened for one close; ``tenants`` are those that are configured.
@@ -69,14 +64,10 @@ class Console:
         Several servers of one cluster may use the same id (OceanBase 4.2.5 and later). The rows of one client
         behind a proxy are one session.
         """
-        allowed = self._tenants
-        return as_clients([one for one in self.everywhere(session_id) if allowed is None or one.tenant in allowed])
-
-    def everywhere(self, session_id: int) -> list[Session]:
-        """Return a session for each row of that id, whatever its tenant."""
-        statement = self.dialect.by_id(session_id)
+        statement, allowed = self.dialect.by_id(session_id), self._tenants
         rows = self._connection.rows(statement.sql, statement.values)
-        return [self.dialect.to_session(self._endpoint.name, row) for row in rows]
+        found = [self.dialect.to_session(self._endpoint.name, row) for row in rows]
+        return as_clients([one for one in found if allowed is None or one.tenant in allowed])
 
     def look(self, pin: Pin, *, fresh: bool = False) -> Look:
         """Look whether the pinned session is there. Raises a ``DataSourceError``.
