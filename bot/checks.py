@@ -98,15 +98,14 @@ def _record(loaded: Loaded) -> list[Report]:
     """Read the whole record and say where it was tampered with."""
     if loaded.settings is None:
         return []
+    store = _store_of(loaded.settings)
     try:
-        store = _store_of(loaded.settings)
-        try:
-            with store.reading() as connection:
-                rows = record.whole(connection)
-        finally:
-            store.close()
+        with store.reading() as connection:
+            rows = record.whole(connection)
     except StoreError:
         return []  # told with the store itself
+    finally:
+        store.close()
     reports: list[Report] = [(False, f"store: {problem} since it was written") for problem in record.problems(rows)]
     if not reports:
         without = _without(record.let_go(rows))

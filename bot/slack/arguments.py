@@ -71,17 +71,20 @@ class ParsedQuery:
     notes: tuple[str, ...] = ()
 
 
-def parse(text: str, *, correct: bool = True) -> ParsedQuery:
+def parse(text: str) -> ParsedQuery:
     """Read the words after ``/sessions`` (already repaired).
 
-    A mistyped key or flag is corrected and noted, since nothing can be harmed by a list; for a close
-    (``correct=False``) it is only suggested. Raises ``InputError`` with the spot for everything else.
+    A mistyped key or flag is corrected and noted, since nothing can be harmed by a list. Raises ``InputError`` with
+    the spot for everything else.
     """
-    return read(words(text, VOCABULARY), correct=correct)
+    return read(words(text, VOCABULARY))
 
 
 def read(found: Iterable[Word], *, correct: bool = True) -> ParsedQuery:
-    """Read words as ``parse`` does; with ``correct=False`` none of them has a slip. Raises ``InputError``."""
+    """Read words as ``parse`` does; for a close (``correct=False``) none has a slip, and what is meant is suggested.
+
+    Raises ``InputError``.
+    """
     typed, notes = unjoined(list(found), EXAMPLE)
     reader = _Reader(correct=correct, notes=[*slips(typed), *notes])
     for word in _with_units(typed):
