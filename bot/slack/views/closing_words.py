@@ -107,10 +107,10 @@ def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: M
     if mode is Mode.QUERY:
         pinned = [(before, now) for before, now in pinned if Pin.of(before).same_request(now)]
     else:
-        others = [now for before, now in pinned if not Pin.of(before).same_transaction(now)]
-        if others and len(others) == len(pinned):
+        same = [(before, now) for before, now in pinned if Pin.of(before).same_transaction(now)]
+        if pinned and not same:
             return f"closes nothing: {_ANOTHER_TRANSACTION}"
-        pinned = [(before, now) for before, now in pinned if now not in others]
+        pinned = same
     if len(request.targets) > 1:
         them = [now for _, now in pinned]
         if not them:
@@ -142,7 +142,7 @@ def query_meaning(session: Session) -> str:
     if session.transaction_state in ("RUNNING", "LOCK WAIT"):
         # InnoDB does not say whether a transaction is the statement's own.
         return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
-    if _keeps_transaction(session):
+    if session.lasting_transaction:
         return "stops this query; the session stays. Its open transaction and the locks it holds stay, too."
     return "stops this query; the session stays usable."
 
@@ -192,17 +192,13 @@ def _queries_meaning(sessions: list[Session]) -> str:
     running = [session for session in sessions if session.running]
     if not running:
         return "does nothing: all of them are idle, no query runs."
-    keep, idle = sum(map(_keeps_transaction, running)), len(sessions) - len(running)
+    keep, idle = sum(session.lasting_transaction for session in running), len(sessions) - len(running)
     parts = [f"stops the {_number(len(running), 'query that runs', 'queries that run')}; the sessions stay."]
     if keep:
         parts.append(f"{_number(keep, 'keeps its', 'keep their')} open transaction and the locks.")
     if idle:
         parts.append(f"{_number(idle, 'is', 'are')} idle and not touched by it.")
     return " ".join(parts)
-
-
-def _keeps_transaction(session: Session) -> bool:
-    return session.lasting_transaction
 
 
 def _number(count: int, one: str, many: str) -> str:
