@@ -11,7 +11,7 @@ import slackblocks as kit
 
 from bot.closing.model import ClosingRequest, Target
 from bot.sessions.model import Mode, Session
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import cut
 from bot.slack.text import visible
 from bot.slack.views import closing_words, parts
 
@@ -60,8 +60,8 @@ def as_it_is_now(
         if several
         else _one_target(request.targets[0], present.get(1), unseen.get(1, ""))
     )
-    if not several and 1 in present:
-        blocks += _sql(present[1], full_sql=full_sql)
+    if not several and 1 in present and present[1].sql:
+        blocks += parts.sql(present[1].sql, _SQL_CHARACTERS, full=full_sql)
     meaning = closing_words.meaning_now(request, present, mode)
     blocks.append(parts.lines([parts.bold(mode.value), parts.plain("  " + meaning)]))
     if number is not None:
@@ -143,10 +143,3 @@ def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen
             said += f"; changed: {changes}" if changes else ""
         rows.append([parts.bold(f"{target.session.id}  "), parts.plain(cut(visible(said), _ONE_LINE))])
     return parts.lines(*rows)
-
-
-def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
-    if not session.sql:
-        return []
-    text = without_passwords(session.sql) if full_sql else digest(session.sql, _SQL_CHARACTERS)
-    return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)

@@ -9,7 +9,7 @@ import slackblocks as kit
 
 from bot.sessions.details import LockHolder, SessionDetails
 from bot.sessions.model import Session
-from bot.sessions.statement import cut, digest, without_passwords, without_secrets
+from bot.sessions.statement import without_secrets
 from bot.slack.message import Message
 from bot.slack.references import SessionReference
 from bot.slack.text import unformatted
@@ -169,19 +169,14 @@ def _holder(holder: LockHolder) -> parts.Line:
 def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
     if not session.sql:
         return [parts.lines([parts.bold("SQL"), parts.plain(" -")])]
-    blocks = _text(session.sql, full_sql=full_sql)
+    blocks = parts.sql(session.sql, _SQL_CHARACTERS, full=full_sql)
     if session.inner_sql:
         since = parts.plain(f", for {parts.seconds(session.total_time)}:")
         blocks += [
             parts.lines([parts.bold("Its current statement"), since]),
-            *_text(session.inner_sql, full_sql=full_sql),
+            *parts.sql(session.inner_sql, _SQL_CHARACTERS, full=full_sql),
         ]
     return blocks
-
-
-def _text(sql: str, *, full_sql: bool) -> list[kit.Block]:
-    text = without_passwords(sql) if full_sql else digest(sql, _SQL_CHARACTERS)
-    return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)
 
 
 def _buttons(session: Session) -> kit.Block:
