@@ -21,6 +21,7 @@ from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, S
 
 _FRESH_AFTER = 0.11  # seconds without anybody reading it after which InnoDB fills its list of transactions anew
 _FRESH_TRIES = 16
+_ANOTHER = "so the bot cannot rule out that another session has the same id."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Console:
             sleep(_FRESH_AFTER + random() * _FRESH_AFTER)  # noqa: S311  # it keeps no secret
             look = self._look(pin)
         raise DataSourceError(
-            f"Whether a transaction is open on {self._endpoint.name} cannot be seen: something there reads "
+            f"The bot cannot tell whether a transaction is open on {self._endpoint.name}: something there reads "
             "information_schema.INNODB_TRX all the time, and InnoDB refreshes it only when nobody has for 0.1 s."
         )
 
@@ -143,11 +144,11 @@ class Console:
     def _not_serving(self, servers: Sequence[str]) -> str:
         """Say why the servers of a session are not known to serve, '' where they are; none is one not known."""
         if not servers and (self.dialect.servers_view is None or self.absent_servers()):
-            return "On which server it was is not known, and not all servers were seen to answer."
+            return "The server it was on is not known, and not all servers answered."
         silent = [server for server in servers if not self._serves(server)]
         if not silent:
             return ""
-        return f"Server {', '.join(silent)} was not seen to answer: its sessions may be missing from the list."
+        return f"Server {', '.join(silent)} did not answer, so its sessions may be missing from the list."
 
     def _serves(self, server: str) -> bool:
         asked = (self.dialect.any_session_on(server), self.dialect.server_status(server))
@@ -258,7 +259,7 @@ class Console:
         """
         endpoint = self._endpoint.at(server)
         if endpoint is None:
-            raise SessionOutOfReachError(f"There is no way to {server or 'its server'} past {self._endpoint.host}.")
+            raise SessionOutOfReachError(f"{server or 'Its server'} can only be reached through {self._endpoint.host}.")
         with contextlib.ExitStack() as stack:
             try:
                 connection = stack.enter_context(connected(endpoint, self._prepare))
@@ -267,7 +268,7 @@ class Console:
             except DataSourceError as error:
                 raise SessionOutOfReachError(f"Server {server} could not be asked: {error}") from error
             if reached != server:
-                raise SessionOutOfReachError(f"What answers at {server} is {reached or 'a proxy'}.")
+                raise SessionOutOfReachError(f"The server that answers at {server} is {reached or 'a proxy'}.")
             yield direct
 
     def refuses_client(self, rows: Sequence[Session]) -> str:
@@ -277,15 +278,13 @@ class Console:
         its own. Says nothing of whose the other sessions are.
         """
         if self.dialect.sees is not Reach.ALL:
-            return "The bot's login does not see every tenant, so it cannot know whose else this id is."
+            return f"The bot's login does not see every tenant, {_ANOTHER}"
         if not self.dialect.single and (not self.dialect.cluster or self.dialect.servers_view is None):
-            return (
-                "The bot's login may not see all servers and their sessions, so it cannot know whose else this id is."
-            )
+            return f"The bot's login may not see all servers and their sessions, {_ANOTHER}"
         absent = self.absent_servers()
         if absent:
             which = ", ".join(f"{ip}:{port}" for ip, port, *_ in absent)
-            return f"Server {which} does not answer, so whose else this id is there cannot be known."
+            return f"Server {which} does not answer, {_ANOTHER}"
         if len(as_clients(rows)) > 1:
             return "Two OBProxies have given this id to different clients, and a KILL would close all of them."
         return ""

@@ -93,7 +93,7 @@ def test_a_twin_on_the_bots_own_server_is_not_closed_instead_of_the_one_that_was
         sent = close(console, of(console, number, "shop"))
         assert isinstance(sent, NotSent)
         assert sent.why is Why.OUT_OF_REACH
-        assert "more than one server" in sent.said
+        assert "Other servers may have a session with this id" in sent.said
         assert "billing" not in sent.said
         assert "report" not in sent.said
     assert alive(bystander)
@@ -150,7 +150,7 @@ def test_what_answers_at_a_servers_address_must_be_that_server(cluster: Cluster,
         with cluster_source().console() as console:
             sent = close(console, of(console, number, "shop"))
             assert isinstance(sent, NotSent)
-            assert f"What answers at 127.0.0.9:{impostor.port} is a proxy." in sent.said
+            assert f"The server that answers at 127.0.0.9:{impostor.port} is a proxy." in sent.said
     assert alive(bystander)
 
 
@@ -284,7 +284,7 @@ def test_a_server_of_ipv6_is_reached_by_its_address(cluster: Cluster, cluster_so
         (session,) = console.find(session_id(victim))
         assert session.server == f"[::1]:{server.port}"
         sent = close(console, session)
-        assert f"What answers at [::1]:{server.port} is a proxy" in sent.said
+        assert f"The server that answers at [::1]:{server.port} is a proxy" in sent.said
 
 
 # Client session ids: made by a proxy, so that bit 31 is clear (OCEANBASE.md 12). The stand-in's are all small.
@@ -360,7 +360,7 @@ def test_a_session_of_a_server_that_does_not_answer_is_not_called_gone(cluster: 
         cluster.run("DELETE FROM oceanbase.extra_sessions", "UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'INACTIVE'")
         look = console.look(Pin.of(session))
         assert look.session is None
-        assert "Server 10.0.0.9:2881 was not seen to answer" in look.unseen
+        assert "Server 10.0.0.9:2881 did not answer, so its sessions may be missing from the list." in look.unseen
         sent = close(console, session)
         assert isinstance(sent, NotSent)
         assert sent.why is Why.UNSEEN
