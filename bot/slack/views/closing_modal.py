@@ -67,7 +67,7 @@ def as_it_is_now(
     if number is not None:
         blocks.append(
             kit.InputBlock(
-                label=kit.PlainText("How many sessions are meant?"),
+                label=kit.PlainText("How many sessions do you want to close?"),
                 element=kit.PlainTextInput(action_id=TYPED, max_length=20, focus_on_load=True),
                 block_id=TYPED_BLOCK,
                 hint=kit.PlainText(f"Type {number} to close them."),
@@ -128,7 +128,7 @@ def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:
     ]
     changes = closing_words.changes(before, now)
     said = [parts.bold("Changed since it was asked for: "), parts.plain(changes)] if changes else []
-    return parts.lines(*rows, said or [parts.plain("Nothing of that has changed since it was asked for.")])
+    return parts.lines(*rows, said or [parts.plain("None of this has changed since the request.")])
 
 
 def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen: Mapping[int, str]) -> kit.Block:

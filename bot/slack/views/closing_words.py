@@ -33,7 +33,7 @@ _NEXT = {
     Outcome.NOT_SENT: "Nothing was closed. Look again with /sessions id={id}.",
 }
 _ANOTHER_TRANSACTION = (
-    "a transaction has begun or ended since it was asked for. It will be shown as it is now, to be pressed again."
+    "a transaction has begun or ended since the request was made. A new card will show it as it is now."
 )
 _GROUPS = 8  # different reasons that one card tells; more are counted
 _GROUP_CHARACTERS = 190
@@ -87,7 +87,8 @@ def untouched(request: ClosingRequest) -> list[tuple[str, str]]:
     beyond = []
     if request.beyond:
         most = len(request.targets) + len(request.untouched)
-        why = f"more fit the filter than the {most} that one request closes. Ask again for the rest afterwards."
+        fit = "fits" if request.beyond == 1 else "fit"
+        why = f"also {fit} the filter. One request closes at most {most}; ask again for the rest."
         beyond.append((f"Not touched: {request.beyond:,}", why))
     return [*beyond, *_few(groups)]
 
@@ -165,7 +166,7 @@ def changes(before: Session, now: Session) -> str:
     elif now.running and not Pin.of(before).same_request(now):
         told.append("it runs another query")
     elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
-        told.append("it has worked in between and is idle again")
+        told.append("it ran something in between and is idle again")
     if before.in_transaction and not now.in_transaction:
         told.append("its transaction has ended")
     elif now.in_transaction and not before.in_transaction:
@@ -195,7 +196,8 @@ def _queries_meaning(sessions: list[Session]) -> str:
     keep, idle = sum(session.lasting_transaction for session in running), len(sessions) - len(running)
     parts = [f"stops the {_number(len(running), 'query that runs', 'queries that run')}; the sessions stay."]
     if keep:
-        parts.append(f"{_number(keep, 'keeps its', 'keep their')} open transaction and the locks.")
+        stay = ("keeps its open transaction and its locks", "keep their open transactions and their locks")
+        parts.append(f"{_number(keep, *stay)}.")
     if idle:
         parts.append(f"{_number(idle, 'is', 'are')} idle and not touched by it.")
     return " ".join(parts)
