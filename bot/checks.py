@@ -70,7 +70,7 @@ def _slack(client: WebClient | None) -> list[Report]:
         with impatient():  # who waits here wants to know
             answer = client.auth_test()
     except SlackApiError as error:
-        return [(False, f"SLACK_BOT_TOKEN: Slack refuses it ({error.response.get('error')}); install the app anew")]
+        return [(False, f"SLACK_BOT_TOKEN: Slack rejects it ({error.response.get('error')}); reinstall the app")]
     except (SlackClientError, OSError, HTTPException) as error:
         return [(None, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")]
     return [(True, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
@@ -90,7 +90,7 @@ def _store(loaded: Loaded) -> list[Report]:
         return [(None if store.shared else False, f"store.url: {error}")]
     finally:
         store.close()
-    newest = f"; the newest is number {number}, {chained[:16]}" if number else ""
+    newest = f"; the newest record is number {number}, hash {chained[:16]}…" if number else ""
     return [(True, f"store: requests and records can be written{newest}{safety and f'; {safety}'}")]
 
 
@@ -98,16 +98,15 @@ def _record(loaded: Loaded) -> list[Report]:
     """Read the whole record and say where it was tampered with."""
     if loaded.settings is None:
         return []
+    store = _store_of(loaded.settings)
     try:
-        store = _store_of(loaded.settings)
-        try:
-            with store.reading() as connection:
-                rows = record.whole(connection)
-        finally:
-            store.close()
+        with store.reading() as connection:
+            rows = record.whole(connection)
     except StoreError:
         return []  # told with the store itself
-    reports: list[Report] = [(False, f"store: {problem} since it was written") for problem in record.problems(rows)]
+    finally:
+        store.close()
+    reports: list[Report] = [(False, f"store: {problem}") for problem in record.problems(rows)]
     if not reports:
         without = _without(record.let_go(rows))
         reports.append((True, f"store: no record was changed or removed since it was written{without}"))
@@ -115,8 +114,8 @@ def _record(loaded: Loaded) -> list[Report]:
 
 
 _HOLDS = (
-    "its server knows none of ob_trx_timeout, idle_transaction_timeout and wait_timeout, so while a replica hangs in "
-    "the middle of a write nobody could close anything; run one replica only, or take another server for the store"
+    "its server has none of ob_trx_timeout, idle_transaction_timeout and wait_timeout, so a replica that hangs in "
+    "mid-write would block every close; run a single replica, or use another server for the store"
 )
 
 
@@ -125,7 +124,8 @@ def _without(told: record.LetGo | None) -> str:
     if told is None:
         return ""
     by = ", at the word of a store of an older version" if told.by_older_version else ""
-    return f"; those up to number {told.last} were let go, on record since {told.at:%Y-%m-%d %H:%M} UTC{by}"
+    recorded = f"{told.at:%Y-%m-%d %H:%M} UTC{by}"
+    return f"; records up to number {told.last} were deleted on purpose, as recorded on {recorded}"
 
 
 def _store_of(settings: Settings) -> Store:

@@ -47,7 +47,7 @@ def read(text: str) -> Question:
         if not isinstance(word, KeyWord) or word.key != "by":
             rest.append(word)
         elif by is not None:
-            raise InputError("by stands there twice. Give it once.", spot=word.text, example="/sessions stats by=user")
+            raise InputError("by is given twice. Give it once.", spot=word.text, example="/sessions stats by=user")
         else:
             by = _grouping(word)
             notes += slips([word])

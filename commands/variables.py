@@ -64,7 +64,7 @@ def read(text: str) -> Question:
 def _read_key(word: KeyWord, keys: dict[str, str], notes: list[str]) -> None:
     key = known_key(word, _KEYS, notes, EXAMPLES[1][0])
     if key in keys:
-        raise InputError(f"{key} stands there twice. Give it once.", spot=word.text, example=EXAMPLES[1][0])
+        raise InputError(f"{key} is given twice. Give it once.", spot=word.text, example=EXAMPLES[1][0])
     if word.operator is not Operator.CONTAINS or len(word.values) != 1:
         raise InputError(f"{key} takes one value after =.", spot=word.text, example=EXAMPLES[1][0])
     keys[key] = word.values[0]

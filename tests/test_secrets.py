@@ -256,9 +256,9 @@ def test_a_server_that_asks_for_the_password_is_told_of_without_it(verb: str, tm
     assert not server.knows(SECRET)
     assert not store.knows(SECRET)
     assert "problem  data_sources.prod: Data source prod" in said
-    assert "asks for the password itself (mysql_clear_password)" in said
+    assert "asks for the password in a form (mysql_clear_password)" in said
     if verb == "check":
-        assert "problem  store.url: The store's database asks for the password itself (dialog)" in said
+        assert "problem  store.url: The store's database asks for the password in a form (dialog)" in said
 
 
 def test_whatever_ends_the_bot_says_where_and_never_what(tmp_path: Path) -> None:

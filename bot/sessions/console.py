@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ _AT_ONCE = 0.05  # seconds within which a look's answer comes, as a rule
 _RECENT = 0.5  # seconds, those for asking a server that is far away included
 _FRESH_AFTER = 0.11  # seconds without anybody reading it after which InnoDB fills its list of transactions anew
 _FRESH_TRIES = 16
+_ANOTHER = "so the bot cannot rule out that another session has the same id."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,6 @@ class Look:
     answered: float  # and when the answer had come
     read_at: float  # when the server read it, in seconds by its own clock; 0 where nothing is there
     in_transaction: bool = False  # whether the list of transactions had one of the connection that looked
-
-    @property
-    def gone(self) -> bool:
-        """Whether its server was seen serving without it."""
-        return self.session is None and not self.unseen
 
 
 class Console:
@@ -59,8 +56,6 @@ class Console:
         self._prepare = prepare
         self._tenants = tenants
         self._connection = connection
-        self._own_server: str | None = None
-        self._own_server_asked = False
         self._in_transaction = False  # of its own, by which it tells a stale list of transactions
 
     def release(self) -> None:
@@ -75,14 +70,10 @@ class Console:
         Several servers of one cluster may use the same id (OceanBase 4.2.5 and later). The rows of one client
         behind a proxy are one session.
         """
-        allowed = self._tenants
-        return as_clients([one for one in self.everywhere(session_id) if allowed is None or one.tenant in allowed])
-
-    def everywhere(self, session_id: int) -> list[Session]:
-        """Return a session for each row of that id, whatever its tenant."""
-        statement = self.dialect.by_id(session_id)
+        statement, allowed = self.dialect.by_id(session_id), self._tenants
         rows = self._connection.rows(statement.sql, statement.values)
-        return [self.dialect.to_session(self._endpoint.name, row) for row in rows]
+        found = [self.dialect.to_session(self._endpoint.name, row) for row in rows]
+        return as_clients([one for one in found if allowed is None or one.tenant in allowed])
 
     def look(self, pin: Pin, *, fresh: bool = False) -> Look:
         """Look whether the pinned session is there. Raises a ``DataSourceError``.
@@ -123,7 +114,7 @@ class Console:
             sleep(_FRESH_AFTER + random() * _FRESH_AFTER)  # noqa: S311  # it keeps no secret
             look = self._look(pin)
         raise DataSourceError(
-            f"Whether a transaction is open on {self._endpoint.name} cannot be seen: something there reads "
+            f"The bot cannot tell whether a transaction is open on {self._endpoint.name}: something there reads "
             "information_schema.INNODB_TRX all the time, and InnoDB refreshes it only when nobody has for 0.1 s."
         )
 
@@ -172,11 +163,11 @@ class Console:
     def _not_serving(self, servers: Sequence[str]) -> str:
         """Say why the servers of a session are not known to serve, '' where they are; none is one not known."""
         if not servers and (self.dialect.servers_view is None or self.absent_servers()):
-            return "On which server it was is not known, and not all servers were seen to answer."
+            return "The server it was on is not known, and not all servers answered."
         silent = [server for server in servers if not self._serves(server)]
         if not silent:
             return ""
-        return f"Server {', '.join(silent)} was not seen to answer: its sessions may be missing from the list."
+        return f"Server {', '.join(silent)} did not answer, so its sessions may be missing from the list."
 
     def _serves(self, server: str) -> bool:
         asked = (self.dialect.any_session_on(server), self.dialect.server_status(server))
@@ -257,18 +248,15 @@ class Console:
         statement = self.dialect.absent_servers()
         return self._connection.rows(statement.sql, statement.values) if statement is not None else []
 
+    @functools.cached_property
     def own_server(self) -> str | None:
-        """Return the server of this very connection; None where a proxy stands between, or nothing tells.
+        """The server of this very connection; None where a proxy stands between, or nothing tells.
+
+        Raises a ``DataSourceError`` where it could not be asked, and asks again the next time.
 
         The server lists this connection with the address that the bot has on it: behind a proxy, which sends each
         statement where it likes, it lists the proxy's.
         """
-        if not self._own_server_asked:
-            self._own_server_asked = True
-            self._own_server = self._ask_own_server()
-        return self._own_server
-
-    def _ask_own_server(self) -> str | None:
         statement = self.dialect.own_place()
         rows = self._connection.rows(statement.sql, statement.values)
         listed = {str(server) for server, peer in rows if server and peer == self._connection.local_address}
@@ -290,16 +278,16 @@ class Console:
         """
         endpoint = self._endpoint.at(server)
         if endpoint is None:
-            raise SessionOutOfReachError(f"There is no way to {server or 'its server'} past {self._endpoint.host}.")
+            raise SessionOutOfReachError(f"{server or 'Its server'} can only be reached through {self._endpoint.host}.")
         with contextlib.ExitStack() as stack:
             try:
                 connection = stack.enter_context(connected(endpoint, self._prepare))
                 direct = Console(endpoint, self._prepare, self._tenants, connection, self.dialect, self._fresh_looks)
-                reached = direct.own_server()
+                reached = direct.own_server
             except DataSourceError as error:
                 raise SessionOutOfReachError(f"Server {server} could not be asked: {error}") from error
             if reached != server:
-                raise SessionOutOfReachError(f"What answers at {server} is {reached or 'a proxy'}.")
+                raise SessionOutOfReachError(f"The server that answers at {server} is {reached or 'a proxy'}.")
             yield direct
 
     def refuses_client(self, rows: Sequence[Session]) -> str:
@@ -309,15 +297,13 @@ class Console:
         its own. Says nothing of whose the other sessions are.
         """
         if self.dialect.sees is not Reach.ALL:
-            return "The bot's login does not see every tenant, so it cannot know whose else this id is."
+            return f"The bot's login does not see every tenant, {_ANOTHER}"
         if not self.dialect.single and (not self.dialect.cluster or self.dialect.servers_view is None):
-            return (
-                "The bot's login may not see all servers and their sessions, so it cannot know whose else this id is."
-            )
+            return f"The bot's login may not see all servers and their sessions, {_ANOTHER}"
         absent = self.absent_servers()
         if absent:
             which = ", ".join(f"{ip}:{port}" for ip, port, *_ in absent)
-            return f"Server {which} does not answer, so whose else this id is there cannot be known."
+            return f"Server {which} does not answer, {_ANOTHER}"
         if len(as_clients(rows)) > 1:
             return "Two OBProxies have given this id to different clients, and a KILL would close all of them."
         return ""

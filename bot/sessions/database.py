@@ -303,13 +303,13 @@ def login(tls: Tls, *, password: str = "", **arguments: Any) -> pymysql.Connecti
         cause = getattr(error, "original_exception", None)
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise UnsafeConnectionError(
-                f"has a certificate that does not hold: {cause.verify_message.rstrip('.')}. Nothing of the login was "
-                "sent. Check tls_ca, and that the certificate is for the host as it is configured; if both are right, "
-                "somebody may have come in between."
+                f"has a certificate that could not be verified: {cause.verify_message.rstrip('.')}. Nothing of the "
+                "login was sent. Check tls_ca, and that the certificate is for the host as it is configured; if both "
+                "are right, somebody may be intercepting the connection."
             ) from error
         if isinstance(cause, ssl.SSLError):
             raise pymysql.err.OperationalError(
-                failures.HANDSHAKE_FAILED, f"no TLS connection came about ({cause.reason})"
+                failures.HANDSHAKE_FAILED, f"the TLS handshake failed ({cause.reason})"
             ) from error
         raise
     except (pymysql.Error, OSError, UnsafeConnectionError):
@@ -317,7 +317,7 @@ def login(tls: Tls, *, password: str = "", **arguments: Any) -> pymysql.Connecti
     except Exception as error:
         # PyMySQL stumbles in many ways: over a greeting that is none, a host that is no name, a plugin it has half.
         raise pymysql.err.OperationalError(
-            failures.HANDSHAKE_FAILED, "what it says is no login that the bot understands"
+            failures.HANDSHAKE_FAILED, "it does not speak a protocol that the bot understands"
         ) from error
 
 
@@ -356,7 +356,7 @@ class _Guarded(pymysql.Connection):
         if self._tls.must and not self.server_capabilities & CLIENT.SSL:
             raise UnsafeConnectionError(
                 f'offers no TLS, and tls = "{self._tls.mode}" is set. Nothing of the login was sent. Turn TLS on at '
-                "the server; if it was on, somebody may have come in between."
+                "the server; if it was on, somebody may be intercepting the connection."
             )
         if self._asks_too_much(self._auth_plugin_name):
             # A server's usual plugin need not be the account's: let it ask for that one by name.
@@ -367,8 +367,8 @@ class _Guarded(pymysql.Connection):
         plugin = plugin_name.decode("ascii", "replace")
         if self._asks_too_much(plugin):
             raise UnsafeConnectionError(
-                f'asks for the password itself ({plugin}), which it gets only with tls = "verified". It was not sent. '
-                "Set that, or let the account use mysql_native_password or caching_sha2_password."
+                f'asks for the password in a form ({plugin}) that the bot sends only with tls = "verified". '
+                "It was not sent. Set that, or let the account use mysql_native_password or caching_sha2_password."
             )
         return super()._process_auth(plugin_name, *more)  # type: ignore[misc]  # not in PyMySQL's types
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,15 @@ class Reach(enum.Enum):
     ALL = "all"  # a login of the sys tenant
     TENANT = "tenant"  # PROCESS for seeing, SUPER for closing
     OWN = "own"
+
+
+_GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
+
+
+def granted(connection: Connection) -> set[str]:
+    """Return the privileges on everything that the login has, in upper case, on MySQL those of its roles included."""
+    found = (_GLOBAL_GRANT.match(str(row[0])) for row in connection.rows("SHOW GRANTS"))
+    return {privilege.strip().upper() for grant in found if grant for privilege in grant[1].split(",")}
 
 
 @dataclass(frozen=True, slots=True)

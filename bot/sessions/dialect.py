@@ -9,7 +9,7 @@ from typing import Any
 
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
-from bot.sessions.model import READ_ONLY, Condition, Field, Flag, Mode, Operator, Pin, Session, SessionFilter, Sort
+from bot.sessions.model import READ_ONLY, Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
@@ -64,6 +64,7 @@ class Dialect:
     protected_users: frozenset[str]
     transaction_view: str | None  # where open transactions are listed
     caveats: tuple[str, ...] = ()  # sentences on what this login cannot see here
+    lacking: bool = False  # a grant could show or allow more: probed again after a while
     sees: Reach | None = None  # None: not known
     closes: Reach | None = None
     login_tenant: str | None = None  # the tenant logged in to; None where there are no tenants
@@ -241,8 +242,8 @@ class Dialect:
         """Close a session or its query; ``session`` is as looked at right before, ``pinned`` as it was confirmed.
 
         A query by its number where the server takes one, so that no later one is hit (MariaDB). Inside a routine
-        that is the innermost statement's: where it has changed and the client's request has not, the request is
-        closed, whatever statement of it runs.
+        that is the innermost statement's: where another one of the same request runs by now, the request is closed,
+        whatever statement of it runs.
 
         The id is a literal: proxies recognise nothing else (OCEANBASE.md 2.1). Raises ``ValueError``
         outside 1 < id < 2^32, which the kernel would cut to somebody else's id. MySQL counts in 64
@@ -250,12 +251,9 @@ class Dialect:
         """
         if not 1 < int(session.id) < 2**32:
             raise ValueError(session.id)
-        if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id:
-            moved_on = (
-                pinned is not None and pinned.trace_id != session.trace_id and Pin.of(pinned).same_request(session)
-            )
-            if not moved_on:
-                return Statement(f"KILL QUERY ID {int(session.trace_id)}")
+        same_statement = pinned is None or pinned.trace_id == session.trace_id
+        if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id and same_statement:
+            return Statement(f"KILL QUERY ID {int(session.trace_id)}")
         return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
     def transaction(self, session: Session) -> Statement | None:

@@ -59,7 +59,7 @@ def _unreachable(where: str, _endpoint: Endpoint, text: str, errno: int) -> Data
 
 def _no_handshake(where: str, _endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
     return DataSourceUnreachableError(
-        f"Data source {where} answered, and no login came of it: {text}. "
+        f"Data source {where} answered, but logging in failed: {text}. "
         "Check its port, its TLS and the login plugin of the bot's account there.",
         errno=errno,
     )

@@ -123,10 +123,11 @@ def close(console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expir
         if not _reaches_only_it(console, look):
             return _on_its_own_server(console, pin, mode, forbid, expired, look.session)
         if expired():
-            return NotSent(Why.LATE, "The time for it was over.", look.session)
+            return NotSent(Why.LATE, "Time ran out.", look.session)
         if since_boot() - look.answered <= FRESH and console.recent(look):
             return _send(console, pin, mode, forbid, expired, look.session)
-    return NotSent(Why.LATE, f"The bot was held up: no look was fresh enough in {LOOKS} tries.", look.session)
+    said = f"The bot was too slow: in {LOOKS} tries its last look was never recent enough to KILL safely."
+    return NotSent(Why.LATE, said, look.session)
 
 
 def _reaches_only_it(console: Console, look: Look) -> bool:
@@ -138,7 +139,7 @@ def _reaches_only_it(console: Console, look: Look) -> bool:
     session = look.session
     if session is None or console.dialect.single or session.client_session:
         return session is not None
-    own = console.own_server()
+    own = console.own_server
     if own == session.server:
         return True
     blind = console.dialect.closes_unseen or console.dialect.one_of_several
@@ -154,7 +155,7 @@ def _on_its_own_server(
         with console.on(session.server) as direct:
             return close(direct, pin, mode, forbid, expired)
     except SessionOutOfReachError as error:
-        said = f"Its id may be there on more than one server, and only its own would close it alone. {error}"
+        said = f"Other servers may have a session with this id; only its own server can close just this one. {error}"
         return NotSent(Why.OUT_OF_REACH, said, session)
 
 

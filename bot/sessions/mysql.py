@@ -6,17 +6,17 @@ Everything is probed, never derived from a version. What these servers do not ha
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
-from typing import TypedDict
 
 from bot.errors import DataSourceError, PrivilegeMissingError
 from bot.sessions.database import Connection
-from bot.sessions.details import Reach
+from bot.sessions.details import Reach, granted
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.mysql_columns import (
+    PROTECTED_COMMANDS,
     REQUESTS,
+    SERVER,
     STATUSES,
     THREAD_USERS,
     THREADS,
@@ -42,21 +42,9 @@ PROTECTED_USERS = frozenset({
     "rdsadmin", "rdsrepladmin",
 })  # fmt: skip
 
-# COMMANDs of threads that nobody's statements run in: replication (Galera and the event scheduler run as "Daemon"
-# or as "system user") and clones. Closing one stops a replica, not a query.
-PROTECTED_COMMANDS = frozenset({
-    "Daemon", "Binlog Dump", "Binlog Dump GTID", "Connect Out", "Register Slave", "Register Replica",
-    "Slave_IO", "Slave_SQL", "Slave_worker", "Table Dump", "clone",
-    # MySQL's sql/sql_parse.cc, Command_names; its list has 16 characters of it. Not seen on a real one.
-    "Group Replication Data Stream subscription", "Group Replicatio",
-})  # fmt: skip
-
-# By its name, not by an address: which one clients can use is not known to the server.
 _OWN_TRANSACTION = f"EXISTS (SELECT 1 FROM {TRANSACTIONS} WHERE trx_mysql_thread_id = connection_id())"
-_SERVER = "CONCAT(@@hostname, ':', @@port)"
 _NO_SUCH_VIEW = (1109, 1146)  # 1109: one of information_schema that is switched off, as by --innodb-trx=OFF
 _NO_SUCH_COLUMN = 1054
-_GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
 # MariaDB writes CONNECTION ADMIN, MySQL CONNECTION_ADMIN.
 _CLOSES_ALL = frozenset({"ALL PRIVILEGES", "SUPER", "CONNECTION ADMIN", "CONNECTION_ADMIN"})
 _SEES_ALL = frozenset({"ALL PRIVILEGES", "PROCESS"})
@@ -98,20 +86,23 @@ def probe(connection: Connection, user: str) -> Dialect | None:
 
 
 def _dialect(connection: Connection, user: str, view: str, columns: frozenset[str]) -> Dialect:
-    granted = _granted(connection)
-    transactions, sees_all = _transactions(connection, granted)
+    privileges = granted(connection)
+    transactions, sees_all = _transactions(connection, privileges)
     refused: list[str] = []
+    logins, requests = _performance_schema(connection, refused)
     found = ProcessList(
         view,
         columns,
-        PROTECTED_COMMANDS,
         transactions=transactions,
-        **_performance_schema(connection, refused),
+        logins=logins,
+        requests=requests,
         status=_status(connection),
     )
+    lacks = (*_lacks(user, found, sees_all=sees_all), *(_without(view, found) for view in refused))
+    closes = Reach.ALL if privileges & _CLOSES_ALL else Reach.OWN
     return Dialect(
         name=_name(connection),
-        own_address=_SERVER,
+        own_address=SERVER,
         view=found.joined,
         expressions=found.expressions(),
         pinned_expressions=found.pinned_expressions(),
@@ -124,51 +115,39 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         own_transaction=_OWN_TRANSACTION if transactions else None,
         kills_by_query_id="QUERY_ID" in columns,
         request_started_within=found.request_started_within,
-        caveats=(
-            f"The sessions of {user}, this bot's own login, are left out.",
-            *_caveats(user, found, sees_all=sees_all),
-            *(_without(view, found) for view in refused),
-        ),
+        caveats=(f"The sessions of {user}, this bot's own login, are left out.", *lacks),
+        lacking=bool(lacks) or closes is Reach.OWN,
         sees=Reach.ALL if sees_all else Reach.OWN,
-        closes=Reach.ALL if granted & _CLOSES_ALL else Reach.OWN,
+        closes=closes,
     )
 
 
-def _granted(connection: Connection) -> set[str]:
-    """The privileges on everything that the login has, those of its roles included."""
-    found = (_GLOBAL_GRANT.match(str(row[0])) for row in connection.rows("SHOW GRANTS"))
-    return {privilege.strip().upper() for grant in found if grant for privilege in grant[1].split(",")}
-
-
-def _transactions(connection: Connection, granted: set[str]) -> tuple[bool, bool]:
+def _transactions(connection: Connection, privileges: set[str]) -> tuple[bool, bool]:
     """Whether open transactions can be read, and whether the login has PROCESS: they are closed to all others."""
     try:
         there = _answers(connection, f"SELECT trx_id FROM {TRANSACTIONS} LIMIT 1", empty=True)
     except PrivilegeMissingError:
         return False, False
-    return there, there or bool(granted & _SEES_ALL)
+    return there, there or bool(privileges & _SEES_ALL)
 
 
-class _Readable(TypedDict):
-    logins: bool
-    requests: bool
+def _performance_schema(connection: Connection, refused: list[str]) -> tuple[bool, bool]:
+    """Tell whether the bot's own session is found in ``THREADS`` and in ``REQUESTS``.
 
-
-def _performance_schema(connection: Connection, refused: list[str]) -> _Readable:
-    """Look for the bot's own session where others are to be found; what the login may not read goes to ``refused``."""
-    readable = _Readable(logins=False, requests=False)
+    What the login may not read goes to ``refused``.
+    """
     if ("ON",) not in [row[1:2] for row in connection.rows("SHOW VARIABLES LIKE 'performance_schema'")]:
-        return readable
+        return False, False
     try:
-        readable["logins"] = _answers(connection, f"{_OWN_THREAD} AND CONNECTION_TYPE IS NOT NULL")
+        logins = _answers(connection, f"{_OWN_THREAD} AND CONNECTION_TYPE IS NOT NULL")
     except PrivilegeMissingError:
         refused.append(THREADS)
-        return readable
+        return False, False
     try:
-        readable["requests"] = readable["logins"] and _answers(connection, _OWN_REQUEST)
+        return logins, logins and _answers(connection, _OWN_REQUEST)
     except PrivilegeMissingError:
         refused.append(REQUESTS)
-    return readable
+        return logins, False
 
 
 def _status(connection: Connection) -> str | None:
@@ -189,7 +168,7 @@ def _answers(connection: Connection, sql: str, *, empty: bool = False) -> bool:
         return False
 
 
-def _caveats(user: str, found: ProcessList, *, sees_all: bool) -> Iterator[str]:
+def _lacks(user: str, found: ProcessList, *, sees_all: bool) -> Iterator[str]:
     if not sees_all:
         yield (
             f"Only the login's own sessions can be seen: {user} lacks PROCESS. "

@@ -5,7 +5,6 @@ The facts were measured on MySQL 9.7, MariaDB 10.11 and 11.8.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from bot.sessions.dialect import COLUMNS
@@ -19,6 +18,18 @@ UNCUT = "information_schema.PROCESSLIST"  # MySQL: whole statements, under a loc
 
 # What the servers' own threads have for a user; nobody can log in so.
 THREAD_USERS = frozenset({"system user", "event_scheduler"})
+
+# COMMANDs of threads that nobody's statements run in: replication (Galera and the event scheduler run as "Daemon"
+# or as "system user") and clones. Closing one stops a replica, not a query.
+PROTECTED_COMMANDS = frozenset({
+    "Daemon", "Binlog Dump", "Binlog Dump GTID", "Connect Out", "Register Slave", "Register Replica",
+    "Slave_IO", "Slave_SQL", "Slave_worker", "Table Dump", "clone",
+    # MySQL's sql/sql_parse.cc, Command_names; its list has 16 characters of it. Not seen on a real one.
+    "Group Replication Data Stream subscription", "Group Replicatio",
+})  # fmt: skip
+
+# By its name, not by an address: which one clients can use is not known to the server.
+SERVER = "CONCAT(@@hostname, ':', @@port)"
 
 # A LIMIT keeps both servers from merging what is derived into the join: they make an index for it then, which takes
 # 5 ms with 1,000 sessions. MariaDB's performance schema has no indexes (50 ms), MySQL's were slower as well (9 ms).
@@ -42,7 +53,6 @@ class ProcessList:
 
     view: str
     columns: frozenset[str]
-    background: Collection[str]  # COMMANDs of threads that no client's statements run in
     transactions: bool = False  # TRANSACTIONS
     logins: bool = False  # THREADS
     requests: bool = False  # REQUESTS, and THREADS with it
@@ -82,12 +92,11 @@ class ProcessList:
         """The SQL of each column."""
         # KILL QUERY of an idle session leaves MariaDB showing 'Killed' until its next statement, which runs normally.
         idle = "(COMMAND = 'Sleep' OR COMMAND = 'Killed' AND INFO IS NULL)"
-        background = ", ".join(f"'{command}'" for command in sorted(self.background))
+        background = ", ".join(f"'{command}'" for command in sorted(PROTECTED_COMMANDS))
         threads = ", ".join(f"'{user}'" for user in sorted(THREAD_USERS))
         ending = "COALESCE(trx_state, '') = 'ROLLING BACK'" if self.transactions else "FALSE"
         return dict.fromkeys(COLUMNS, "NULL") | {
-            # By its name, not by an address: which one clients can use is not known to the server.
-            "server": "CONCAT(@@hostname, ':', @@port)",
+            "server": SERVER,
             "id": "ID",
             "user": f"COALESCE({self._login}, {_ROUTINE_OF})" if self.shows_definer else "USER",
             "peer": self._peer,

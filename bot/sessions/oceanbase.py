@@ -5,12 +5,11 @@ Columns are probed, never derived from a version (OCEANBASE.md 1.2: even patch r
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import MODULE, Connection
-from bot.sessions.details import Reach
+from bot.sessions.details import Reach, granted
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.oceanbase_details import OceanBaseDetails, readable
@@ -48,7 +47,6 @@ _TAG = f"(COALESCE(MODULE, '') = %s AND {_LOGIN})"
 
 _NO_SUCH_VIEW = (1146, 1049)  # 1049: no database named oceanbase
 _SYS = "sys"
-_GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,8 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     details = OceanBaseDetails.probe(connection, refused, several_tenants=tenant == _SYS and not seekdb)
     servers = readable(connection, "svr_ip, sql_port, status", _SERVERS, refused)
     if found.view != _LAST_RESORT:  # whose own caveat says it all
-        caveats += [_without(view) for view in refused if tenant == _SYS or view not in _OF_SYS]
+        refused = [view for view in refused if tenant == _SYS or view not in _OF_SYS]
+        caveats += map(_without, refused)
     return Dialect(
         name=name,
         view=found.view,
@@ -97,6 +96,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         transaction_view=details.transactions,
         lock_view=details.locks,
         caveats=tuple(caveats),
+        lacking=bool(found.caveats or refused) or Reach.OWN in (sees, closes),
         sees=sees,
         closes=closes,
         login_tenant=tenant,
@@ -169,14 +169,11 @@ def _reach(connection: Connection, tenant: str) -> tuple[Reach, Reach]:
     """Whose sessions this login sees and may close (OCEANBASE.md 1.4 and 2.3)."""
     if tenant == _SYS:
         return Reach.ALL, Reach.ALL  # grants are not consulted there
-    granted: set[str] = set()
-    for row in connection.rows("SHOW GRANTS"):
-        match = _GLOBAL_GRANT.match(str(row[0]))
-        granted |= {privilege.strip().upper() for privilege in match[1].split(",")} if match else set()
-    everything = bool(granted & {"ALL", "ALL PRIVILEGES"})
+    privileges = granted(connection)
+    everything = bool(privileges & {"ALL", "ALL PRIVILEGES"})
     return (
-        Reach.TENANT if everything or "PROCESS" in granted else Reach.OWN,
-        Reach.TENANT if everything or "SUPER" in granted else Reach.OWN,
+        Reach.TENANT if everything or "PROCESS" in privileges else Reach.OWN,
+        Reach.TENANT if everything or "SUPER" in privileges else Reach.OWN,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which sessions are protected from being closed, and why: by user, module, source, command or tenant."""
+"""Which sessions are protected from being closed, and why: by user, module, source or tenant; and which are threads."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ class Protected:
 
     def why(self, session: Session, dialect: Dialect | None, source: str) -> str:
         """Say by what a session is protected, as in "belongs to ocp, a protected user of prod"; '' by nothing."""
-        if is_thread(session, dialect):
-            return f"is a thread of the server itself or of replication ({session.command}) on {source}"
         if session.definer is not None:
             return self._by_definer(session.definer, dialect, source)
         if session.user in self.users | (dialect.protected_users if dialect else frozenset()):

@@ -26,7 +26,7 @@ class SessionService:
             return self._sources[name]
         except KeyError:
             raise InputError(
-                f"There is no data source “{name}”. There is: {', '.join(self._sources)}.", spot=name
+                f"There is no data source “{name}”. Use one of: {', '.join(self._sources)}.", spot=name
             ) from None
 
     def page(self, name: str, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:

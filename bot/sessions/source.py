@@ -102,7 +102,7 @@ class DataSource:
                 # The two statements are not one snapshot: never claim fewer than are shown.
                 matching=max(matching, (page - 1) * query.limit + len(rows)),
                 as_of=datetime.now(UTC),
-                query=_on_page(query, page),
+                query=replace(query, page=page),
                 caveats=(*self._caveats(connection, dialect), *_slow(monotonic() - started)),
                 names_holders=dialect.names_holders,
             )
@@ -295,11 +295,16 @@ class DataSource:
 
     def _probed(self, connection: Connection, *, anew: bool = False) -> Dialect:
         """Probe once; anew replaces what is known only when it succeeds: its protected users hold meanwhile."""
-        partial = self._dialect is not None and bool(self._dialect.caveats)
-        if anew or self._dialect is None or (partial and monotonic() - self._probed_at >= PROBE_EVERY):
-            self._dialect = kinds.probe(self.options.kind, connection, self.name, self._endpoint.user)
+        known = self._dialect
+        if known is None or anew or (known.lacking and monotonic() - self._probed_at >= PROBE_EVERY):
             self._probed_at = monotonic()
-        return self._knowing_own(connection, self._dialect)
+            try:
+                self._dialect = known = kinds.probe(self.options.kind, connection, self.name, self._endpoint.user)
+            except DataSourceError:
+                # Whether more was granted is nothing that a command may fail for.
+                if known is None or anew or connection.broken:
+                    raise
+        return self._knowing_own(connection, known)
 
     def _knowing_own(self, connection: Connection, dialect: Dialect) -> Dialect:
         """Look up, once for each connection, as what it is listed: a proxy may lose the tag that tells it."""
@@ -320,7 +325,3 @@ def _narrow(one: Tenants, other: Tenants) -> Tenants:
 
 def _slow(seconds: float) -> tuple[str, ...]:
     return (f"The list was {seconds:.0f} s on its way.",) if seconds > SLOW else ()
-
-
-def _on_page(query: SessionQuery, page: int) -> SessionQuery:
-    return query if query.page == page else replace(query, page=page)

@@ -34,7 +34,7 @@ def judge(connection: Connection, dialect: Dialect, scope: Sequence[str] | None,
             there = [*STATES, *sorted(present.difference(STATES))]
             meant = nearest_state(value, there)
             raise UnknownStatusError(
-                f"There is no status “{value[:60]}”, and no session has it now. There is: {', '.join(there)}.",
+                f"There is no status “{value[:60]}”, and no session has it now. Use one of: {', '.join(there)}.",
                 spot=value,
                 example=f'/sessions status="{meant}"' if " " in meant else f"/sessions status={meant}",
                 meant=meant,

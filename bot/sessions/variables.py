@@ -54,9 +54,9 @@ WELL_KNOWN: dict[str, tuple[str, str]] = {
     "max_connections": ("", "how many sessions the server takes"),
     "max_user_connections": ("", "how many sessions one user may have; 0 is no limit"),
     "read_only": ("", "whether the server refuses changes"),
-    "sql_mode": ("", "how strictly SQL is taken"),
-    "time_zone": ("", "in which times are shown"),
-    "version": ("", "of the server"),
+    "sql_mode": ("", "how strictly SQL is checked"),
+    "time_zone": ("", "time zone in which times are shown"),
+    "version": ("", "server version"),
 }
 # How OceanBase keeps the words of some well-known ones (measured on kernel 4.3.5; tests compare them).
 _WORDS = {

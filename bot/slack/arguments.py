@@ -71,17 +71,20 @@ class ParsedQuery:
     notes: tuple[str, ...] = ()
 
 
-def parse(text: str, *, correct: bool = True) -> ParsedQuery:
+def parse(text: str) -> ParsedQuery:
     """Read the words after ``/sessions`` (already repaired).
 
-    A mistyped key or flag is corrected and noted, since nothing can be harmed by a list; for a close
-    (``correct=False``) it is only suggested. Raises ``InputError`` with the spot for everything else.
+    A mistyped key or flag is corrected and noted, since nothing can be harmed by a list. Raises ``InputError`` with
+    the spot for everything else.
     """
-    return read(words(text, VOCABULARY), correct=correct)
+    return read(words(text, VOCABULARY))
 
 
 def read(found: Iterable[Word], *, correct: bool = True) -> ParsedQuery:
-    """Read words as ``parse`` does; with ``correct=False`` none of them has a slip. Raises ``InputError``."""
+    """Read words as ``parse`` does; for a close (``correct=False``) none has a slip, and what is meant is suggested.
+
+    Raises ``InputError``.
+    """
     typed, notes = unjoined(list(found), EXAMPLE)
     reader = _Reader(correct=correct, notes=[*slips(typed), *notes])
     for word in _with_units(typed):
@@ -166,7 +169,7 @@ class _Reader:
             self._note(word.text, meant)
             name = meant
         if name in self._words:
-            raise InputError(f"{name} stands there twice.", spot=word.text, example=EXAMPLE)
+            raise InputError(f"{name} is given twice.", spot=word.text, example=EXAMPLE)
         self._words.add(name)
         if name in _FLAGS:
             self._flags.add(_FLAGS[name])
@@ -184,7 +187,7 @@ class _Reader:
         text = word.word if word.quoted else word.text
         if not self._correct:
             raise InputError(
-                f"“{text[:60]}” stands alone. A close takes keys and flags only, so that it hits nobody else: "
+                f"“{text[:60]}” has no key. A close takes keys and flags only, so that it hits nobody else: "
                 f"for example user={quoted(text[:60])}. Nothing was closed.",
                 spot=word.text,
                 example=CLOSE_EXAMPLE,
@@ -216,9 +219,9 @@ class _Reader:
         known = (*_FIELDS, *_VIEW_KEYS)
         meant = _ALSO.get(word.key) or nearest(word.key, known)
         if meant not in known:
-            value = " If it is a value, put it into quotes." if word.slip is Slip.COMMA else ""
+            value = " If it is a value, put it in quotes." if word.slip is Slip.COMMA else ""
             raise InputError(
-                f"There is no key “{word.key}”. There is: {', '.join(known)}.{value}",
+                f"There is no key “{word.key}”. Use one of: {', '.join(known)}.{value}",
                 spot=word.text,
                 example=EXAMPLE,
             )
@@ -227,7 +230,7 @@ class _Reader:
 
     def _read_view(self, key: str, word: KeyWord) -> None:
         if key in self._views:
-            raise InputError(f"{key} stands there twice. Give it once.", spot=word.text, example=EXAMPLE)
+            raise InputError(f"{key} is given twice. Give it once.", spot=word.text, example=EXAMPLE)
         if word.operator is not Operator.CONTAINS or len(word.values) != 1:
             raise InputError(f"{key} takes one value after =.", spot=word.text, example=_VIEW_EXAMPLES[key])
         self._views[key] = word.values[0]
@@ -241,11 +244,11 @@ class _Reader:
             if both_bounds and (other.operator in _LOWER) is not (condition.operator in _LOWER):
                 continue
             if condition.field is Field.TIME:
-                raise InputError("time stands there twice. Give one lower and one upper bound.", spot=typed,
+                raise InputError("time is given twice. Give one lower and one upper bound.", spot=typed,
                                  example="/sessions time>5m time<2h")  # fmt: skip
             values = listed(map(str, (*other.values, *condition.values)))
             raise InputError(
-                f"{name} stands there twice. Several values go into one comma list.",
+                f"{name} is given twice. Several values go into one comma list.",
                 spot=typed,
                 example=f"/sessions {name}={values}",
             )

@@ -79,13 +79,13 @@ def _time(word: KeyWord) -> float:
     match = _DURATION.fullmatch(value.lower())
     if match is None or match[2] not in UNITS or len(word.values) > 1:
         raise InputError(
-            f"“{','.join(word.values)}” is no duration. A duration is a number with ms, s, m, h or d.",
+            f"“{','.join(word.values)}” is not a duration. A duration is a number with ms, s, m, h or d.",
             spot=word.text,
             example="/sessions time>5m",
         )
     if word.operator not in COMPARED:
         raise InputError(
-            "A time is compared with > or <, since none is hit exactly.",
+            "Compare a time with > or <; an exact time would match nothing.",
             spot=word.text,
             example=f"/sessions time>{value}",
         )
@@ -100,7 +100,7 @@ def _state(value: str) -> str:
     state = value.upper()
     if not _STATE.fullmatch(state):
         raise InputError(
-            f"There is no status “{value[:60]}”. There is: {', '.join(STATES)}.",
+            f"There is no status “{value[:60]}”. Use one of: {', '.join(STATES)}.",
             spot=value,
             example=f"/sessions status={nearest_state(state)}",
         )

@@ -94,12 +94,12 @@ def _refuse_doubt(typed: list[Word]) -> None:
 
 def _doubt(word: Word) -> str:
     if word.slip is Slip.COMMA:
-        return f"“{word.text}” after the comma: if it is a value, it stands in quotes; if not, without the comma."
+        return f"“{word.text}” follows a comma: put it in quotes if it is a value, or drop the comma if it is not."
     if isinstance(word, PlainWord):
         return f"“{word.text}” is not needed: all conditions hold at once."
     if word.slip is Slip.COLON:
-        return f"“{word.text}” has a colon where a sign of comparison belongs."
-    return f"In “{word.text}” stands more than one sign: a value with one in it stands in quotes."
+        return f"“{word.text}” has a colon where a comparison sign belongs."
+    return f"“{word.text}” contains more than one sign such as = or &; put a value that contains one in quotes."
 
 
 def _pieces(typed: Iterable[Word]) -> list[Word]:
@@ -177,12 +177,12 @@ def _read_key(word: KeyWord, keys: dict[str, str]) -> None:
         meant = nearest(word.key, _KEYS)
         hint = f" Did you mean {meant}=?" if meant else ""
         raise InputError(
-            f"There is no key “{word.key}” here. There is: {', '.join(_KEYS)}.{hint} Nothing was closed.",
+            f"There is no key “{word.key}” here. Use one of: {', '.join(_KEYS)}.{hint} Nothing was closed.",
             spot=word.text,
             example=_REASON,
         )
     if word.key in keys:
-        raise InputError(f"{word.key} stands there twice. Nothing was closed.", spot=word.text, example=_REASON)
+        raise InputError(f"{word.key} is given twice. Nothing was closed.", spot=word.text, example=_REASON)
     keys[word.key] = _one_value(word)
 
 
@@ -202,7 +202,7 @@ def _id(word: PlainWord, named_server: str | None) -> Wanted:
     number, _, server = word.text.partition("@")
     if server and named_server:
         raise InputError(
-            f"The server stands there twice: @{server} and server={named_server}. Nothing was closed.",
+            f"The server is given twice: @{server} and server={named_server}. Nothing was closed.",
             spot=f"@{server}",
             example="/kill-session 3221487826 server=10.0.3.7:2881",
         )
@@ -214,7 +214,7 @@ def _filter(typed: Sequence[Word]) -> Wish:
     modes = _modes(typed)
     reasons = [word for word in typed if isinstance(word, KeyWord) and word.key == "reason"]
     if len(reasons) > 1:
-        raise InputError("reason stands there twice. Nothing was closed.", spot=reasons[1].text, example=CLOSE_EXAMPLE)
+        raise InputError("reason is given twice. Nothing was closed.", spot=reasons[1].text, example=CLOSE_EXAMPLE)
     if any(_is(word, "override") for word in typed):
         raise InputError(
             "override takes one session by its id, not a filter. Nothing was closed.",

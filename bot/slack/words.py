@@ -220,7 +220,7 @@ class _Cutter:
         piece = self._bare(at)
         if _COMPARING.search(piece):
             raise InputError(
-                f"“{piece[:60]}” after the comma is no condition. If it is a value, put it into quotes.",
+                f"“{piece[:60]}” after the comma is not a condition. If it is a value, put it in quotes.",
                 spot=piece,
                 example='/sessions sql="a=b","c<d"',
             )
@@ -256,7 +256,7 @@ def unjoined(found: Sequence[Word], example: str) -> tuple[list[Word], list[str]
         after = found[number + 1] if number + 1 < len(found) else None
         if kind == _NOT and isinstance(after, KeyWord):
             raise InputError(
-                "There is no “not”: write != for it. A text that is looked for stands in quotes.",
+                "“not” is not supported: use !=. To search for the word itself, put it in quotes.",
                 spot=word.text,
                 example=example,
             )
@@ -265,12 +265,12 @@ def unjoined(found: Sequence[Word], example: str) -> tuple[list[Word], list[str]
             continue
         if kind == _OR:
             raise InputError(
-                f"There is no “{word.text}”: all conditions hold at once. Several values of one key go into one "
-                "comma list; a text that is looked for stands in quotes.",
+                f"“{word.text}” is not supported: all conditions must hold. Separate several values of one key with "
+                "commas; put text to search for in quotes.",
                 spot=word.text,
                 example=example,
             )
-        notes.append(f"“{word.text}” was left out: all conditions hold at once.")
+        notes.append(f"“{word.text}” was ignored: all conditions must hold anyway.")
     return left, notes
 
 
@@ -309,7 +309,7 @@ def _operator(typed: str, sign: str) -> Operator:
     meant = _MEANT.get(sign)
     hint = f" Did you mean {meant}?" if meant else ""
     raise InputError(
-        f"{sign} is no comparison. There is = (contains), == (exactly), !=, >, >=, < and <=.{hint}",
+        f"{sign} is not a comparison. Use = (contains), == (exactly), !=, >, >=, < or <=.{hint}",
         spot=typed,
         example="/sessions time>=5m" if meant in (None, ">=", "<=") else f"/sessions user{meant}app",
     )
@@ -357,7 +357,7 @@ def known_key(word: KeyWord, keys: Iterable[str], notes: list[str], example: str
     meant = nearest(word.key, known)
     if meant is None:
         raise InputError(
-            f"There is no key “{word.key}” here. There is: {', '.join(known)}.", spot=word.text, example=example
+            f"There is no key “{word.key}” here. Use one of: {', '.join(known)}.", spot=word.text, example=example
         )
     notes.append(f"“{word.key}” was read as {meant}.")
     return meant

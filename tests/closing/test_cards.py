@@ -262,7 +262,7 @@ def test_too_many_closes_call_for_somebody_who_allows_more(desk: Desk, slack: Sl
         cards.confirm(press(slack, request.id), Mode.SESSION)
     kind, message = slack.said[-1]
     assert (kind, buttons_of({"blocks": message.payload()})) == ("public", ["Extend budget"])
-    assert f"Who may: <@{BOB.id}>." in text_of({"blocks": message.payload()})
+    assert f"You can ask: <@{BOB.id}>." in text_of({"blocks": message.payload()})
     cards.extend_budget(press(slack, extends(message), BOB))
     extended = f"<@{BOB.id}> extended the budget of demo by 1 closes, to 2 within 10 min. Press again. []"
     assert slack.card == extended
@@ -326,7 +326,7 @@ def test_the_dialog_of_a_second_person_shows_the_target_and_carries_the_press_ou
     request = placed(desk, *sleepers(desk, 1))
     assert request.approval is Approval.SECOND_PERSON
     cards.look(press(slack, request.id, BOB), Mode.SESSION)
-    assert "Nothing of that has changed since it was asked for." in slack.said[-1][1].text
+    assert "None of this has changed since the request." in slack.said[-1][1].text
     cards.confirm_looked_at(submission(slack, request, BOB))
     kept = desk.store.get(request.id)
     assert kept is not None

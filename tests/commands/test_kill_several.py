@@ -102,10 +102,10 @@ def test_a_filter_closes_what_fits_and_only_with_the_number_typed(stage: Stage) 
     stage.alice.press(card, "Close Session")
     modal = stage.alice.wait_for_modal("Close 7 sessions")
     for wrong in ("6", "seven", "77"):
-        stage.alice.fill_in(modal, "How many sessions are meant?", wrong)
+        stage.alice.fill_in(modal, "How many sessions do you want to close?", wrong)
         assert "Type 7" in next(iter(stage.alice.submit().values()))
     assert all(map(stage.row, ids)), "nothing is closed by a wrong number"
-    stage.alice.fill_in(modal, "How many sessions are meant?", " ７ ")
+    stage.alice.fill_in(modal, "How many sessions do you want to close?", " ７ ")
     assert stage.alice.submit() == {}
     result = stage.alice.wait_for_change(card, "Close 7 sessions: 7 closed")
     assert stage.alice.modal() is None
@@ -117,7 +117,7 @@ def test_a_filter_closes_what_fits_and_only_with_the_number_typed(stage: Stage) 
 def test_more_than_one_request_may_close_are_counted_and_left(stage: Stage) -> None:
     ids = sleepers(stage, 23, "127.0.0.43")
     card = card_of(stage, "where host=127.0.0.43 idle")
-    assert "Not touched: 3 more fit the filter than the 20 that one request closes" in text_of(card)
+    assert "Not touched: 3 also fit the filter. One request closes at most 20; ask again for the rest." in text_of(card)
     stage.alice.press(card, "Close Session")
     stage.alice.fill_in(stage.alice.wait_for_modal("Close 20 sessions"), "closing.number", "20")
     stage.alice.submit()

@@ -123,7 +123,7 @@ def test_closes_beyond_the_budget_wait_until_an_approver_extends_it(
         if call["ephemeral"]:  # Alice is told herself as well; which of the two comes first is open
             call = stage.bob.wait_for_message(wanted)
         assert "2 sessions or queries were closed on demo within 10 min; 2 are allowed there" in text_of(call)
-        assert "Who may: <!subteam^S0DBATEAM> <@U02BOB>." in text_of(call)
+        assert "You can ask: <!subteam^S0DBATEAM> <@U02BOB>." in text_of(call)
         assert buttons_of(call) == ["Extend budget"]
         assert not call["ephemeral"], "whoever may approve must see it"
         assert stage.row(ids[2])
@@ -131,7 +131,7 @@ def test_closes_beyond_the_budget_wait_until_an_approver_extends_it(
         assert stage.presses(stage.alice, call, "Extend budget", "You may not approve")["ephemeral"]
         of_one = stage.presses(stage.gus, call, "Extend budget", "You may approve closing sessions of sys on demo; its")
         assert of_one["ephemeral"]
-        assert "Who may: <!subteam^S0DBATEAM> <@U02BOB>." in text_of(of_one)
+        assert "You can ask: <!subteam^S0DBATEAM> <@U02BOB>." in text_of(of_one)
         stage.slack.faults.deliver_twice = True
         at_once([partial(stage.bob.press, call, "Extend budget")] * 3)
         stage.slack.faults.deliver_twice = False

@@ -61,7 +61,7 @@ def test_the_approvers_press_shows_the_session_first_and_submitting_closes_it(st
     said = text_of(dialog_of(stage.bob, card, "Close Session"))
     for fact in (
         "Asked by <@U01ALICE>", "Data source demo", "Reason a <leak> of *connections*", f"Session ID {number}",
-        "User teller", "Database Name depot", "Nothing of that has changed since it was asked for.",
+        "User teller", "Database Name depot", "None of this has changed since the request.",
         "disconnects the client",
     ):  # fmt: skip
         assert fact in said
@@ -94,7 +94,7 @@ def test_a_transaction_that_has_begun_is_told_in_the_dialog_and_asked_about_anew
         cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3")
     said = text_of(dialog_of(stage.bob, card, "Close Session"))
     assert "Changed since it was asked for: it has a transaction open" in said
-    assert "Close Session  closes nothing: a transaction has begun or ended since it was asked for." in said
+    assert "Close Session  closes nothing: a transaction has begun or ended since the request was made." in said
     assert stage.bob.submit() == {}
     again = stage.alice.wait_for_change(card, "A transaction has begun since the card was shown")
     assert stage.row(number)
@@ -176,9 +176,9 @@ def test_many_want_their_number_typed_in_the_same_dialog(stage: Stage) -> None:
     assert f"{ids[0]}  is gone" in said
     assert "disconnects 5 clients" in said
     assert all(f"{number}  teller from 127.0.0.51:" in said for number in ids[1:])
-    stage.bob.fill_in(dialog, "How many sessions are meant?", "5")
+    stage.bob.fill_in(dialog, "How many sessions do you want to close?", "5")
     assert list(stage.bob.submit().values()) == ["That is not the number of sessions. Type 6, or press Keep them."]
-    stage.bob.fill_in(dialog, "How many sessions are meant?", "6")
+    stage.bob.fill_in(dialog, "How many sessions do you want to close?", "6")
     assert stage.bob.submit() == {}
     result = stage.alice.wait_for_change(card, "5 closed, 1 already gone")
     assert "Close Session pressed by <@U02BOB>" in text_of(result)

@@ -239,9 +239,9 @@ def test_a_guest_cannot_use_the_buttons_of_somebody_elses_list(stage: Stage) -> 
     ("typed", "sentence"),
     [
         ("tenat=x colour=red", "There is no key “colour”"),
-        ("tenant=a tenant=b", "tenant stands there twice"),
+        ("tenant=a tenant=b", "tenant is given twice"),
         ("active-only idle", "exclude each other"),
-        ("time=>5m", "=> is no comparison"),
+        ("time=>5m", "=> is not a comparison"),
         ("id=4294967299", "is not a session id"),
         ("=😀", "What stands before"),
         ("sql=" + "x" * 3000, "a command takes at most 1,000"),

@@ -74,7 +74,7 @@ def test_a_lock_waiter_names_its_holder_and_the_holder_its_waiter(stage: Stage) 
     assert "retries included" in said
     assert "4711" not in said
     said = text_of(stage.asks(stage.alice, f"/sessions show {holder}", f"Session {holder} on demo"))
-    assert f"Holds up by its row locks: session {waiter.id}" in said
+    assert f"Blocks with its row locks: session {waiter.id}" in said
     assert ", ACTIVE, open for" in said
     holding.rollback()
     assert waiter.ended() == 0

@@ -109,7 +109,7 @@ def test_by_within_a_value_stays_there() -> None:
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ("by=user by=db", "by stands there twice. Give it once."),
+        ("by=user by=db", "by is given twice. Give it once."),
         ("by=colour", "Sessions are counted by user, source, db, sql-id, tenant."),
         ("sort=time", "Statistics take no sort, limit or page"),
         ("limit=5", "Statistics take no sort, limit or page"),

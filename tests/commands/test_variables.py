@@ -39,8 +39,8 @@ def test_a_time_is_shown_in_the_servers_unit_and_in_one_that_reads(stage: Stage)
 
 def test_whose_they_are_is_said_and_those_of_a_tenant_that_there_is_not_are_not_replaced(stage: Stage) -> None:
     for typed, said in (
-        ("vars", "Variables of demo, tenant sys. Those of this bot's own session, which is of tenant sys"),
-        ("vars tenant=sys global", "Global variables of demo, tenant sys. What new sessions of tenant sys begin with"),
+        ("vars", "Variables of demo, tenant sys. These are the variables of the bot's own session, which is of tenant"),
+        ("vars tenant=sys global", "Global variables of demo, tenant sys. Defaults for new sessions of tenant sys"),
     ):
         answer = stage.asks(stage.alice, f"/sessions {typed}", said)
         assert said in answer["text"], "also where no blocks are shown"
@@ -68,7 +68,7 @@ def test_more_than_are_shown_are_counted(stage: Stage) -> None:
     ("typed", "sentence"),
     [
         ("colour=red", "There is no key “colour” here"),
-        ("like=a like=b", "like stands there twice"),
+        ("like=a like=b", "like is given twice"),
         ("timeout size", "Give one part of a name"),
         ("source=nowhere", "There is no data source nowhere"),
         ("tenant=a,b", "tenant takes one value after ="),

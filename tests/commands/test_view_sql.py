@@ -41,7 +41,7 @@ def test_whoever_may_only_look_sees_the_whole_statement_without_literals_and_why
     said = text_of(modal)
     assert "? AS last_column" in said
     assert "4711" not in str(modal)
-    assert "Each literal is shown as ?: on demo only those who may close this session see them." in said
+    assert "Literals are shown as “?”. On demo, only people who may close this session can see them." in said
     assert views_recorded(wide_stage, report.id) == 0
 
 
@@ -53,7 +53,7 @@ def test_a_statement_too_long_for_a_window_says_so_where_slack_refuses_the_file(
     report = wide_stage.runs(LONG)
     wide_stage.slack.faults.fail_next("conversations.open", error="missing_scope")
     said = text_of(looks(wide_stage, wide_stage.alice, report.id))
-    assert "Slack takes no longer text here: these are the first" in said
+    assert "Slack cannot show more here: these are the first" in said
     assert "Slack refused the file with the whole statement" in said
     assert "files:write and im:write" in said
 
@@ -61,7 +61,7 @@ def test_a_statement_too_long_for_a_window_says_so_where_slack_refuses_the_file(
 def test_a_statement_too_long_for_a_window_goes_whole_to_the_presser_alone_as_a_file(wide_stage: Stage) -> None:
     report = wide_stage.runs(LONG)
     said = text_of(looks(wide_stage, wide_stage.alice, report.id))
-    assert "Slack takes no longer text here: these are the first" in said
+    assert "Slack cannot show more here: these are the first" in said
     [message] = wide_stage.alice.direct_messages()
     [file] = message["files"]
     assert file["title"] == f"SQL of {report.id}"

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from datetime import timedelta
+from typing import NoReturn
 
 import pytest
 
@@ -94,6 +95,37 @@ def test_with_all_of_them_everything_is_listed_looked_at_and_closed(
             console.kill(running, Mode.SESSION)
             while console.find(statement.id):
                 pass
+
+
+def test_a_login_that_lacks_nothing_is_probed_once(log_in: Log, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.sessions.source.PROBE_EVERY", 0.0)
+    crm = log_in(*astuple(lines))
+    crm.check()
+    monkeypatch.setattr("bot.sessions.kinds.probe", no_probe)
+    crm.check()
+
+
+def test_a_login_that_lacks_something_is_probed_again_and_no_command_fails_for_it(
+    log_in: Log, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.sessions.source.PROBE_EVERY", 0.0)
+    for given in ((lines.process, lines.threads, lines.requests), (lines.closing,)):
+        crm = log_in(*given)
+        crm.check()
+        probes: list[str] = []
+
+        def fails(*_: object, probes: list[str] = probes) -> NoReturn:
+            probes.append("")
+            raise PrivilegeMissingError("The login lacks a privilege.")
+
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr("bot.sessions.kinds.probe", fails)
+            crm.check()
+        assert probes
+
+
+def no_probe(*_: object) -> NoReturn:
+    raise AssertionError("probed again")
 
 
 def test_without_process_nobody_else_is_seen_and_that_is_said(

@@ -299,17 +299,18 @@ def test_the_servers_own_threads_are_listed_and_protected(server: EmbeddedServer
         finally:
             cursor.execute("SET GLOBAL event_scheduler = OFF")
     assert (session.command, session.state, session.active) == ("Daemon", "BACKGROUND", False)
-    assert "(Daemon)" in crm.protection(session)
-    for user, command, why in (
-        ("repl", "Binlog Dump", "replication (Binlog Dump)"),
-        ("repl", "Binlog Dump GTID", "replication (Binlog Dump GTID)"),
-        ("system user", "Slave_IO", "replication (Slave_IO)"),
-        ("system user", "Connect", "a thread of the server itself"),
-        ("mysql.session", "Sleep", "belongs to mysql.session, a protected user"),
-        ("rdsadmin", "Query", "belongs to rdsadmin, a protected user"),
-    ):
-        assert why in crm.protection(replace(session, user=user, command=command))
-    assert crm.protection(replace(session, user="mysql_app", command="Query")) == ""
+    assert crm.is_thread(session)
+    for user, command in (
+        ("repl", "Binlog Dump"), ("repl", "Binlog Dump GTID"), ("system user", "Slave_IO"), ("system user", "Connect"),
+    ):  # fmt: skip
+        assert crm.is_thread(replace(session, user=user, command=command))
+    for user in ("mysql.session", "rdsadmin"):
+        its = replace(session, user=user, command="Query")
+        assert f"belongs to {user}, a protected user" in crm.protection(its)
+        assert not crm.is_thread(its)
+    app = replace(session, user="mysql_app", command="Query")
+    assert crm.protection(app) == ""
+    assert not crm.is_thread(app)
 
 
 def test_while_the_server_refuses_new_connections_commands_share_the_one_that_is_there(

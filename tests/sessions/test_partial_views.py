@@ -73,7 +73,7 @@ def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster:
     assert "for 33 s: Details says who holds it" in said()
     (waiter,) = cluster_source().find(3221490000, None)
     card = text_of(session_details(cluster_source().details(waiter), datetime.now(UTC), full_sql=False).payload())
-    assert "who holds it was not to be seen at this moment" in card, "nobody does any more: it is no word on the server"
+    assert "who holds it could not be seen just now" in card, "nobody does any more: it is no word on the server"
 
 
 def test_a_missing_view_of_all_servers_leaves_one_server_and_that_is_said(

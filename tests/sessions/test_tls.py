@@ -158,7 +158,7 @@ def test_a_certificate_that_does_not_hold_is_refused_where_it_is_verified_and_th
             "expired": lambda: server.ours.signs("old", HOST, until=-timedelta(hours=1)),
         }[certificate]()
     )
-    with pytest.raises((UnsafeConnectionError, StoreError), match=f"does not hold: {why}") as told:
+    with pytest.raises((UnsafeConnectionError, StoreError), match=f"could not be verified: {why}") as told:
         look_at(HOST, server.database.port, trusting(server))
     assert server.database.password not in str(told.value)
     for mode in ("required", "preferred"):
@@ -175,7 +175,7 @@ def test_a_host_name_is_looked_for_in_the_certificate_as_it_is_configured(server
 
 
 def test_without_a_file_of_cas_those_of_the_machine_are_asked(server: Encrypting, look_at: LookAt) -> None:
-    with pytest.raises((UnsafeConnectionError, StoreError), match="does not hold: unable to get local issuer"):
+    with pytest.raises((UnsafeConnectionError, StoreError), match="could not be verified: unable to get local issuer"):
         look_at(HOST, server.database.port, Tls("verified"))
 
 
@@ -243,7 +243,7 @@ def test_check_says_of_each_server_how_it_is_encrypted_and_what_is_wrong(server:
         server.shows(server.theirs.signs("theirs", HOST))
         bad = bot("check", tmp_path, running.environment)
         assert bad.returncode == 1
-        assert "has a certificate that does not hold: unable to get local issuer certificate." in bad.stdout
+        assert "has a certificate that could not be verified: unable to get local issuer certificate." in bad.stdout
         refused = bot("run", tmp_path, running.environment)
         assert refused.returncode == 1
         assert "problem  data_sources.demo: Data source demo" in refused.stderr
@@ -271,7 +271,7 @@ def test_a_reload_that_changes_tls_takes_effect_or_is_refused_whole(server: Encr
         assert False in reload('tls = "off"', "configuration read again")
         verified = 'tls = "verified"\ntls_ca = "{}"'
         assert True in reload(verified.format(server.theirs.file), "new configuration refused")
-        assert "has a certificate that does not hold" in running.log.read_text()
+        assert "has a certificate that could not be verified" in running.log.read_text()
         assert True not in reload('tls = "off"', "configuration read again"), "that is what is still in use"
         assert True in reload(verified.format(server.ours.file), "configuration read again")
         assert server.database.password not in running.log.read_text()

@@ -12,14 +12,14 @@ from bot.slack.typed import repaired
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ('sql=>"a b"', "=> is no comparison"),
-        ("colour=>5", "=> is no comparison"),
+        ('sql=>"a b"', "=> is not a comparison"),
+        ("colour=>5", "=> is not a comparison"),
         ("id=5 id=abc", "“abc” is not a session id"),
         ("id=5 id=1", "1 is not a session id"),
         ("status=SLEEP status=dead!", "There is no status “dead!”"),
         ('active-only status="rolling back"', "active-only and that status exclude each other"),
-        ("id=5 id=7", "id stands there twice"),
-        ('sql="a, b" sql=c', "sql stands there twice"),
+        ("id=5 id=7", "id is given twice"),
+        ('sql="a, b" sql=c', "sql is given twice"),
         ("time>1m time>2m", "Give one lower and one upper bound"),
         ("status>foo", "cannot be larger or smaller"),
         ("sort!=colour", "sort takes one value"),

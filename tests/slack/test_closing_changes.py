@@ -23,7 +23,7 @@ OPEN = replace(IDLE, transaction_id=7, transaction_state="ACTIVE")
     ("before", "now", "told"),
     [
         (IDLE, replace(IDLE, time=115.0), ""),
-        (IDLE, replace(IDLE, time=28.0), "it has worked in between and is idle again"),
+        (IDLE, replace(IDLE, time=28.0), "it ran something in between and is idle again"),
         (IDLE, RUNNING, "it was idle, now it runs a query"),
         (RUNNING, IDLE, "its query has ended, it is idle"),
         (RUNNING, replace(RUNNING, time=9.0), ""),

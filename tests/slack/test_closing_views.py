@@ -124,7 +124,7 @@ def test_what_is_not_touched_is_grouped_by_its_reason_and_counted() -> None:
     card = said(closing_card.closing_card(request(EXAMPLE, untouched=left, matching=51), full_sql=False))
     assert "Not touched: 2, 3, 4, 5, 6, 7, 8, 9 and 4 more is idle." in card
     assert "Not touched: 99 is protected." in card
-    assert "Not touched: 37 more fit the filter than the 14 that one request closes" in card
+    assert "Not touched: 37 also fit the filter. One request closes at most 14; ask again for the rest." in card
     assert "Where user=app time>10m" in card
 
 

@@ -52,7 +52,7 @@ def test_a_sign_turned_round_is_refused_with_the_one_that_was_meant(typed: str, 
 def test_a_sign_that_means_nothing_is_refused_without_a_guess() -> None:
     with pytest.raises(InputError) as told:
         words('sql<=>"a b"')
-    assert told.value.sentence.startswith("<=> is no comparison")
+    assert told.value.sentence.startswith("<=> is not a comparison")
     assert "Did you mean" not in told.value.sentence
     assert words(told.value.example)
 

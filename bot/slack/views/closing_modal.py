@@ -11,7 +11,7 @@ import slackblocks as kit
 
 from bot.closing.model import ClosingRequest, Target
 from bot.sessions.model import Mode, Session
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import cut
 from bot.slack.text import visible
 from bot.slack.views import closing_words, parts
 
@@ -60,14 +60,14 @@ def as_it_is_now(
         if several
         else _one_target(request.targets[0], present.get(1), unseen.get(1, ""))
     )
-    if not several and 1 in present:
-        blocks += _sql(present[1], full_sql=full_sql)
+    if not several and 1 in present and present[1].sql:
+        blocks += parts.sql(present[1].sql, _SQL_CHARACTERS, full=full_sql)
     meaning = closing_words.meaning_now(request, present, mode)
     blocks.append(parts.lines([parts.bold(mode.value), parts.plain("  " + meaning)]))
     if number is not None:
         blocks.append(
             kit.InputBlock(
-                label=kit.PlainText("How many sessions are meant?"),
+                label=kit.PlainText("How many sessions do you want to close?"),
                 element=kit.PlainTextInput(action_id=TYPED, max_length=20, focus_on_load=True),
                 block_id=TYPED_BLOCK,
                 hint=kit.PlainText(f"Type {number} to close them."),
@@ -128,7 +128,7 @@ def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:
     ]
     changes = closing_words.changes(before, now)
     said = [parts.bold("Changed since it was asked for: "), parts.plain(changes)] if changes else []
-    return parts.lines(*rows, said or [parts.plain("Nothing of that has changed since it was asked for.")])
+    return parts.lines(*rows, said or [parts.plain("None of this has changed since the request.")])
 
 
 def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen: Mapping[int, str]) -> kit.Block:
@@ -143,10 +143,3 @@ def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen
             said += f"; changed: {changes}" if changes else ""
         rows.append([parts.bold(f"{target.session.id}  "), parts.plain(cut(visible(said), _ONE_LINE))])
     return parts.lines(*rows)
-
-
-def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
-    if not session.sql:
-        return []
-    text = without_passwords(session.sql) if full_sql else digest(session.sql, _SQL_CHARACTERS)
-    return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)

@@ -8,8 +8,7 @@ import slackblocks as kit
 from tabulate import tabulate
 
 from bot.closing.model import ClosingRequest, Target
-from bot.sessions.model import Session
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import cut
 from bot.slack.text import visible
 from bot.slack.views import closing_words, parts, session_list
 
@@ -49,7 +48,7 @@ def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
         state = f"{_name(session.state)}, {_name(session.command)}, for {parts.seconds(session.time)}"
         rows.append(parts.facts([("Status", state), ("Transaction", _name(closing_words.transaction(session)))]))
         if session.sql:
-            rows.append([parts.code(_sql(session, full_sql=full_sql))])
+            rows.append([parts.code(parts.sql_line(session.sql, _SQL_CHARACTERS, full=full_sql))])
     return parts.lines(*rows)
 
 
@@ -60,10 +59,8 @@ def as_table(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
         rows = _rows(request, widths, full_sql=full_sql)
         if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
             break
-    table = [header, *rows]
-    cells: list[list[kit.RawText | kit.RichTextObject]] = [[kit.RawText(text) for text in row] for row in table]
     settings = [kit.ColumnSettings(align="right" if number else "left") for number in _numbers(header)]
-    return kit.TableBlock(cells, column_settings=settings, block_id="closing.table")
+    return parts.TextTable([header, *rows], settings, "closing.table")
 
 
 def as_text_table(request: ClosingRequest, *, full_sql: bool) -> list[kit.Block]:
@@ -113,12 +110,6 @@ def _decided(request: ClosingRequest) -> bool:
 
 def _several_servers(request: ClosingRequest) -> bool:
     return len({target.session.observer for target in request.targets}) > 1
-
-
-def _sql(session: Session, *, full_sql: bool) -> str:
-    sql = session.sql or ""
-    line = " ".join(without_passwords(sql).split()) if full_sql else digest(sql, _SQL_CHARACTERS)
-    return cut(visible(line), _SQL_CHARACTERS)
 
 
 def _name(text: str | None) -> str:

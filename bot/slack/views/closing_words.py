@@ -35,7 +35,7 @@ _BACK = (
     "client, probably a connection pool, reconnects."
 )
 _ANOTHER_TRANSACTION = (
-    "a transaction has begun or ended since it was asked for. It will be shown as it is now, to be pressed again."
+    "a transaction has begun or ended since the request was made. A new card will show it as it is now."
 )
 _GROUPS = 8  # different reasons that one card tells; more are counted
 _GROUP_CHARACTERS = 190
@@ -100,7 +100,8 @@ def untouched(request: ClosingRequest) -> list[tuple[str, str]]:
     beyond = []
     if request.beyond:
         most = len(request.targets) + len(request.untouched)
-        why = f"more fit the filter than the {most} that one request closes. Ask again for the rest afterwards."
+        fit = "fits" if request.beyond == 1 else "fit"
+        why = f"also {fit} the filter. One request closes at most {most}; ask again for the rest."
         beyond.append((f"Not touched: {request.beyond:,}", why))
     return [*beyond, *_few(groups)]
 
@@ -120,10 +121,10 @@ def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: M
     if mode is Mode.QUERY:
         pinned = [(before, now) for before, now in pinned if Pin.of(before).same_request(now)]
     else:
-        others = [now for before, now in pinned if not Pin.of(before).same_transaction(now)]
-        if others and len(others) == len(pinned):
+        same = [(before, now) for before, now in pinned if Pin.of(before).same_transaction(now)]
+        if pinned and not same:
             return f"closes nothing: {_ANOTHER_TRANSACTION}"
-        pinned = [(before, now) for before, now in pinned if now not in others]
+        pinned = same
     if len(request.targets) > 1:
         them = [now for _, now in pinned]
         if not them:
@@ -155,7 +156,7 @@ def query_meaning(session: Session) -> str:
     if session.transaction_state in ("RUNNING", "LOCK WAIT"):
         # InnoDB does not say whether a transaction is the statement's own.
         return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
-    if _keeps_transaction(session):
+    if session.lasting_transaction:
         return "stops this query; the session stays. Its open transaction and the locks it holds stay, too."
     return "stops this query; the session stays usable."
 
@@ -178,7 +179,7 @@ def changes(before: Session, now: Session) -> str:
     elif now.running and not Pin.of(before).same_request(now):
         told.append("it runs another query")
     elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
-        told.append("it has worked in between and is idle again")
+        told.append("it ran something in between and is idle again")
     if before.in_transaction and not now.in_transaction:
         told.append("its transaction has ended")
     elif now.in_transaction and not before.in_transaction:
@@ -205,17 +206,14 @@ def _queries_meaning(sessions: list[Session]) -> str:
     running = [session for session in sessions if session.running]
     if not running:
         return "does nothing: all of them are idle, no query runs."
-    keep, idle = sum(map(_keeps_transaction, running)), len(sessions) - len(running)
+    keep, idle = sum(session.lasting_transaction for session in running), len(sessions) - len(running)
     parts = [f"stops the {_number(len(running), 'query that runs', 'queries that run')}; the sessions stay."]
     if keep:
-        parts.append(f"{_number(keep, 'keeps its', 'keep their')} open transaction and the locks.")
+        stay = ("keeps its open transaction and its locks", "keep their open transactions and their locks")
+        parts.append(f"{_number(keep, *stay)}.")
     if idle:
         parts.append(f"{_number(idle, 'is', 'are')} idle and not touched by it.")
     return " ".join(parts)
-
-
-def _keeps_transaction(session: Session) -> bool:
-    return session.lasting_transaction
 
 
 def _number(count: int, one: str, many: str) -> str:

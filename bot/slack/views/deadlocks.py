@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import slackblocks as kit
 
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
-from bot.sessions.statement import cut, digest, without_passwords, without_secrets
+from bot.sessions.statement import cut, without_secrets
 from bot.slack.message import Message
 from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
@@ -63,8 +63,7 @@ def _member(member: Member, *, full_sql: bool) -> parts.Line:
     done = "interrupted" if member.interrupted else "went on"
     line = [parts.bold(f"{member.number}. "), parts.plain(f"transaction {cut(member.transaction, 40)}, {done}  ")]
     if member.sql:
-        sql = " ".join(without_passwords(member.sql).split()) if full_sql else digest(member.sql, _SQL)
-        line.append(parts.code(cut(visible(sql), _SQL)))
+        line.append(parts.code(parts.sql_line(member.sql, _SQL, full=full_sql)))
     if full_sql and member.resource:  # it holds the values of the row's key
         line.append(parts.plain(f"  asked for {cut(visible(without_secrets(member.resource)), _RESOURCE)}"))
     return line

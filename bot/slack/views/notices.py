@@ -75,14 +75,14 @@ def question(error: SourceOpenError, typed: str) -> Message:
 def unexpected(error_id: str) -> Message:
     """Say that the bot itself failed."""
     text = (
-        "⚠️ The bot failed at that, and the fault is its own. Whether anything was closed is shown by the card "
-        f"of the closing request and by /sessions. Tell whoever runs this bot the error id {error_id}."
+        "⚠️ Something went wrong inside the bot. The card of the closing request and /sessions show whether anything "
+        f"was closed. Give the error id {error_id} to whoever runs this bot."
     )
     return Message(text, [parts.lines([parts.plain(text)])])
 
 
 def _who(ids: Sequence[str]) -> str:
-    return f"Who may: {' '.join(map(parts.called, ids))}."
+    return f"You can ask: {' '.join(map(parts.called, ids))}."
 
 
 def _text(sentence: str) -> str:

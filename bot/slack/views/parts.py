@@ -9,7 +9,7 @@ from typing import Any
 import slackblocks as kit
 
 from bot.sessions.model import Session
-from bot.sessions.statement import cut
+from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.text import visible
 
 _MAX_TEXT = 3000  # characters of one text element
@@ -100,6 +100,16 @@ def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -
         kit.RichTextBlock([kind([kit.RichText(piece)])], block_id=f"{block_id}-{number}" if block_id else None)
         for number, piece in enumerate(pieces)
     ]
+
+
+def sql(text: str, most: int, *, full: bool) -> list[kit.Block]:
+    """A statement of at most so many characters, ``full`` without its passwords, else without its literals."""
+    return preformatted(cut(without_passwords(text) if full else digest(text, most), most), sql=True)
+
+
+def sql_line(text: str, most: int, *, full: bool) -> str:
+    """The same in one line, for a cell or a sentence."""
+    return cut(visible(" ".join(without_passwords(text).split()) if full else digest(text, most)), most)
 
 
 def context(*texts: str | kit.PlainText) -> kit.ContextBlock:

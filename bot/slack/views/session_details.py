@@ -9,7 +9,7 @@ import slackblocks as kit
 
 from bot.sessions.details import LockHolder, SessionDetails
 from bot.sessions.model import Session
-from bot.sessions.statement import cut, digest, without_passwords, without_secrets
+from bot.sessions.statement import without_secrets
 from bot.slack.message import Message
 from bot.slack.references import SessionReference
 from bot.slack.text import unformatted
@@ -49,7 +49,7 @@ def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Messa
     title = f"Session {reference.id} on {reference.source}"
     text = "This session has ended."
     if reused:
-        text += f" Another one has its id by now: /sessions show {reference.id}"
+        text += f" Another session now has its id: /sessions show {reference.id}"
     return Message(
         unformatted(f"{title}: ended"),
         [parts.header(title), parts.lines([parts.plain(text)]), parts.context(f"As of {parts.moment(as_of)}")],
@@ -121,8 +121,9 @@ def _transaction(session: Session, details: SessionDetails) -> str:
 
 
 def _retries(session: Session) -> str:
-    times = "once" if session.retry_count == 1 else f"{session.retry_count:,} times"
-    return f"run anew {times} by the server itself, last because of {_reason(session)}"
+    if session.retry_count == 1:
+        return f"retried once by the server, because of {_reason(session)}"
+    return f"retried {session.retry_count:,} times by the server, most recently because of {_reason(session)}"
 
 
 def _reason(session: Session) -> str:
@@ -135,14 +136,14 @@ def _locks(details: SessionDetails) -> list[parts.Line]:
     rows: list[parts.Line] = [_holder(holder) for holder in details.holders]
     if details.session.waits_for_lock and not rows:
         why = (
-            "; who holds it was not to be seen at this moment. Refresh looks again."
+            "; who holds it could not be seen just now. Press Refresh."
             if details.names_holders
             else "; who holds it cannot be read here."
         )
         rows.append([parts.bold("Waits for a row lock"), parts.plain(why)])
     if details.waiters:
         ids = ", ".join(map(str, details.waiters[:_SHOWN_IDS]))
-        rows.append([parts.bold("Holds up"), parts.plain(f" by its row locks: session {ids}")])
+        rows.append([parts.bold("Blocks"), parts.plain(f" with its row locks: session {ids}")])
     return rows
 
 
@@ -169,19 +170,14 @@ def _holder(holder: LockHolder) -> parts.Line:
 def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
     if not session.sql:
         return [parts.lines([parts.bold("SQL"), parts.plain(" -")])]
-    blocks = _text(session.sql, full_sql=full_sql)
+    blocks = parts.sql(session.sql, _SQL_CHARACTERS, full=full_sql)
     if session.inner_sql:
         since = parts.plain(f", for {parts.seconds(session.total_time)}:")
         blocks += [
             parts.lines([parts.bold("Its current statement"), since]),
-            *_text(session.inner_sql, full_sql=full_sql),
+            *parts.sql(session.inner_sql, _SQL_CHARACTERS, full=full_sql),
         ]
     return blocks
-
-
-def _text(sql: str, *, full_sql: bool) -> list[kit.Block]:
-    text = without_passwords(sql) if full_sql else digest(sql, _SQL_CHARACTERS)
-    return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)
 
 
 def _buttons(session: Session) -> kit.Block:

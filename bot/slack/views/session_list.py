@@ -9,7 +9,7 @@ import slackblocks as kit
 from tabulate import tabulate
 
 from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import cut, digest
 from bot.slack.arguments import describe
 from bot.slack.message import Message
 from bot.slack.references import PICK, SessionReference
@@ -46,15 +46,9 @@ class Column:
     cuttable: bool = True
 
 
-def _sql(session: Session, full: bool, width: int) -> str:
-    if not session.sql:
-        return "-"
-    return cut(" ".join(without_passwords(session.sql).split()), width) if full else digest(session.sql, width)
-
-
 COLUMNS = (
     Column("Session ID", lambda s, _f, _w: str(s.id), number=True, cuttable=False),
-    Column("SQL", _sql),
+    Column("SQL", lambda s, f, w: parts.sql_line(s.sql, w, full=f) if s.sql else "-"),
     Column("User", lambda s, _f, _w: s.user),
     Column("Source", lambda s, _f, _w: s.origin),
     Column("Database Name", lambda s, _f, _w: s.database or "-"),

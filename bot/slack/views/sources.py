@@ -73,11 +73,8 @@ def _reach(reach: Reach | None, tenant: str | None) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> kit.Block:
-    cells: list[list[kit.RawText | kit.RichTextObject]] = [
-        [kit.RawText(cell) for cell in row] for row in (_HEADER, *rows)
-    ]
     settings = [kit.ColumnSettings(align="right" if number in _NUMBERS else "left") for number in range(len(_HEADER))]
-    return kit.TableBlock(cells, column_settings=settings, block_id="sessions.sources")
+    return parts.TextTable([_HEADER, *rows], settings, "sessions.sources")
 
 
 def _sentences(found: Sequence[SourceHealth]) -> list[kit.Block]:

@@ -67,16 +67,14 @@ class SqlText:
 def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dict[str, Any]:
     """The modal with the statement and the session's other facts; ``file_sent``: the person has the rest."""
     if session.sql is None:
-        idle = f"This session runs nothing now: it is {session.state} for {parts.seconds(session.time)}."
+        idle = f"This session is running nothing: it has been {session.state} for {parts.seconds(session.time)}."
         return _modal(session.id, [parts.lines([parts.plain(idle)]), kit.DividerBlock(), _facts(session)])
     notes = []
     if not sql.literals:
-        notes.append(f"Each literal is shown as ?: on {unformatted(session.source)} only those who may close "
-                     "this session see them.")  # fmt: skip
+        source = unformatted(session.source)
+        notes.append(f"Literals are shown as “?”. On {source}, only people who may close this session can see them.")
     if not sql.whole:
-        rest = (
-            f"Slack takes no longer text here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
-        )
+        rest = f"Slack cannot show more here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
         notes.append(rest + (_FILE if file_sent else _NO_FILE))
     if any(_is_cut(text) for text in (session.sql, session.inner_sql or "")):
         notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")

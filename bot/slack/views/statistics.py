@@ -9,7 +9,7 @@ import slackblocks as kit
 from tabulate import tabulate
 
 from bot.sessions.model import Condition, Operator, SessionQuery
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import cut, digest
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.slack.arguments import describe
 from bot.slack.message import Message
@@ -90,7 +90,7 @@ def _rows(found: Statistics, *, full_sql: bool) -> tuple[list[str], list[list[st
     columns = ["SQL", "Active", "Total", "Shortest (s)", "Average (s)", "Longest (s)", name]
     return columns, [
         [
-            _sql(group, full_sql=full_sql),
+            parts.sql_line(group.sql or "", _SQL, full=full_sql) or "-",
             f"{group.active:,}",
             f"{group.total:,}",
             *(f"{seconds:.1f}" for seconds in (group.shortest, group.average, group.longest)),
@@ -104,23 +104,13 @@ def _name(group: Group) -> str:
     return cut(visible(group.name).strip(), _NAME) or "-"
 
 
-def _sql(group: Group, *, full_sql: bool) -> str:
-    if not group.sql:
-        return "-"
-    text = " ".join(without_passwords(group.sql).split()) if full_sql else digest(group.sql, _SQL)
-    return cut(visible(text), _SQL) or "-"
-
-
 def _left(column: str) -> bool:
     return column == "SQL" or column in _LABELS.values()
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> kit.Block:
-    cells: list[list[kit.RawText | kit.RichTextObject]] = [
-        [kit.RawText(text) for text in row] for row in (columns, *rows)
-    ]
     settings = [kit.ColumnSettings(align="left" if _left(column) else "right") for column in columns]
-    return kit.TableBlock(cells, column_settings=settings, block_id="statistics.table")
+    return parts.TextTable([columns, *rows], settings, "statistics.table")
 
 
 def _text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[kit.Block]:

@@ -44,9 +44,9 @@ def _whose(found: Variables) -> str:
     of = f" of tenant {parts.name(found.tenant)}" if found.tenant else ""
     if not found.everywhere:
         within = f", which is{of}" if of else ""
-        return f"Those of this bot's own session{within}: no server shows another session's."
+        return f"These are the variables of the bot's own session{within}; no server shows another session's."
     instead = "No server shows another session's, so these are the global ones. " if found.instead else ""
-    return f"{instead}What new sessions{of} begin with; a session may have set others since."
+    return f"{instead}Defaults for new sessions{of}; a session may have changed them since."
 
 
 def _count(found: Variables) -> str:
