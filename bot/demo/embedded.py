@@ -1,5 +1,6 @@
 """A database server of its own for one machine: starts, stops, restarts and suspends it."""
 
+import contextlib
 import secrets
 import shutil
 import signal
@@ -188,21 +189,21 @@ class EmbeddedServer(ABC):
         return self._probe_with("")
 
     def _probe_with(self, password: str) -> "Connection[Cursor]":
-        connection = pymysql.connect(
+        """Try whether it answers, then log in anew: what is done first after a start may take longer than a try."""
+        with contextlib.closing(self._log_in(password, PROBE_SECONDS)) as connection:
+            connection.query("SELECT 1")
+        return self._log_in(password, self._start_within)
+
+    def _log_in(self, password: str, seconds: float) -> "Connection[Cursor]":
+        return pymysql.connect(
             host=self.host,
             port=self.port,
             user=self.user,
             password=password,
             connect_timeout=PROBE_SECONDS,
-            read_timeout=PROBE_SECONDS,
-            write_timeout=PROBE_SECONDS,
+            read_timeout=seconds,
+            write_timeout=seconds,
         )
-        try:
-            connection.query("SELECT 1")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def _give_up_if_ended(self) -> None:
         if not self.is_running:
