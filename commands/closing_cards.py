@@ -171,7 +171,7 @@ class ClosingCards:
             return
         card = _Card(request.id, None, request.card, self.update)
         if request.state is State.OPEN:
-            note = "Nothing was sent, as the bot could not go on. Nothing was closed. Press again."
+            note = "The bot was interrupted before anything was sent. Nothing was closed. Press again."
             self.writer.put(card.key, card.write, lambda: self._open_card(request, note))
         else:
             self._show_result(request, card)

@@ -23,12 +23,14 @@ class Odp:
     """Listens on `port` of `address` for as long as the `with` block.
 
     `errno` is what KILL is answered with; without one it passes like everything else. Text queries that hold `loses`
-    are refused.
+    are refused. While it is `silent`, what is kept from the server is not answered either.
     """
 
     def __init__(
-        self, host: str, port: int, errno: int | None = 1094, address: str = "127.0.0.1", loses: bytes | None = None
-    ) -> None:
+        self, host: str, port: int, errno: int | None = 1094, address: str = "127.0.0.1", loses: bytes | None = None,
+        *, silent: bool = False,
+    ) -> None:  # fmt: skip
+        self.silent = silent
         self._server = (host, port)
         self._errno = errno
         self._loses = loses
@@ -90,13 +92,14 @@ class Odp:
                     client.sendall(_error(1305, b"PROCEDURE does not exist"))
                     continue
                 kill = _KILL.match(query)
-                if kill is None or self._errno is None:
+                if kill is None or (self._errno is None and not self.silent):
                     if kill is not None:
                         self.passed.append(int(kill[1]))
                     server.sendall(header + body)
                     continue
                 self.kills.append(query)
-                client.sendall(_error(self._errno, b"Unknown thread id: " + kill[1]))
+                if not self.silent:
+                    client.sendall(_error(self._errno or 0, b"Unknown thread id: " + kill[1]))
         except OSError:
             pass
         finally:

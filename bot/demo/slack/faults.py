@@ -29,6 +29,7 @@ class Faults:
         self._lose_acks = 0
         self._failures: list[Failure] = []
         self._illness: tuple[tuple[Failure, ...], float, frozenset[str] | None] = ((), 0.0, None)
+        self._delays: dict[str, tuple[float, int]] = {}
         self._random = random.Random(0)  # noqa: S311  # no secret is made of it
         self._drop: Callable[[str, bool], None] | None = None
         self.ack_within = ACK_WITHIN
@@ -83,9 +84,22 @@ class Faults:
             self._illness = failures, share, None if methods is None else frozenset(methods)
             self._random.seed(seed)
 
+    def carry_out_late(self, method: str, seconds: float, times: int) -> None:
+        """Carry out the next calls of this method only after that time, whether anybody waits for it or not."""
+        with self._lock:
+            self._delays[method] = seconds, times
+
+    def takes_delay(self, method: str) -> float:
+        """Return after how many seconds this call is to be carried out, and count it."""
+        with self._lock:
+            seconds, times = self._delays.get(method, (0.0, 0))
+            self._delays[method] = seconds, max(0, times - 1)
+            return seconds if times else 0.0
+
     def recover(self) -> None:
         """Answer as Slack should again."""
         with self._lock:
+            self._delays.clear()
             self._illness = (), 0.0, None
             self._failures.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from urllib.parse import parse_qs
 
@@ -34,6 +35,7 @@ class ResponseUrls:
         body: Json = {}
         try:
             body = await _body(request)
+            await asyncio.sleep(self._faults.takes_delay("response_url"))
             answer, status = self._answer(request.url.path, body, headers)
         except Refused as refusal:
             answer, status = refusal.error, 404 if refusal.error in NOT_FOUND else 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class WebApi:
         try:
             arguments = await read_arguments(request)
             token = _token(request, arguments)
+            await asyncio.sleep(self._faults.takes_delay(name))
             failure = self._faults.takes_failure(name)
             if failure is not None:
                 if failure.carried_out:
