@@ -1,0 +1,214 @@
+"""No jump of a clock shortens or lengthens a wait, and none lets go of a record."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.access import Person
+from bot.closing import clock
+from bot.closing.model import Approval, ClosingRequest, State, Target
+from bot.closing.retention import Retention
+from bot.closing.store import Store
+from bot.sessions.model import Mode
+from tests.sessions.examples import EXAMPLE
+
+ALICE = Person("U01ALICE", "T1")
+DAY = 86_400.0
+KEEP = timedelta(days=30)
+
+
+@dataclass
+class Machine:
+    """The clocks of a machine: one that anybody may set, and how long it has been up."""
+
+    wall: float
+    up: float = 1000.0
+    boot: str = "first"
+
+    def passes(self, seconds: float) -> None:
+        """Let time go by."""
+        self.wall += seconds
+        self.up += seconds
+
+    def starts_anew(self) -> None:
+        """Boot: nobody knows how long the machine was off, and its clock may say anything."""
+        self.boot, self.up = f"{self.boot}+", 5.0
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    one = Machine(time.time())
+    monkeypatch.setattr(clock.time, "time", lambda: one.wall)
+    for module in ("clock", "database"):
+        monkeypatch.setattr(f"bot.closing.{module}.since_boot", lambda: one.up)
+        monkeypatch.setattr(f"bot.closing.{module}.boot", lambda: one.boot)
+    return one
+
+
+@pytest.fixture
+def opened(tmp_path: Path, machine: Machine) -> Iterator[Callable[[], Store]]:
+    """Open the store as each process does."""
+    assert machine
+    with contextlib.ExitStack() as stores:
+
+        def start() -> Store:
+            store = stores.enter_context(contextlib.closing(Store(f"sqlite:///{tmp_path / 'store.db'}")))
+            store.create()
+            return store
+
+        yield start
+
+
+def asked(store: Store) -> ClosingRequest:
+    now = store.clock()
+    request = ClosingRequest(
+        id=secrets.token_urlsafe(8), source="demo", mode=Mode.SESSION, requester=ALICE, channel="C1", reason="",
+        approval=Approval.REQUESTER, created_at=now, expires_at=now + timedelta(minutes=2),
+        targets=(Target(1, EXAMPLE),),
+    )  # fmt: skip
+    store.add(request)
+    return request
+
+
+def claims(store: Store, request: ClosingRequest) -> bool:
+    return store.claim(request, ALICE, Mode.SESSION, store.clock())
+
+
+@pytest.mark.parametrize("jump", [200 * DAY, -3600.0], ids=["forwards", "back"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_card_expires_after_its_two_minutes_whatever_is_done_to_the_clock(
+    opened: Callable[[], Store], machine: Machine, jump: float, restarted: bool
+) -> None:
+    store = opened()
+    early, late = asked(store), asked(store)
+    machine.wall += jump
+    store = opened() if restarted else store
+    store.keep_time()
+    machine.passes(110)
+    store.keep_time()
+    assert claims(store, early), "its time is not over"
+    machine.passes(20)
+    store.keep_time()
+    assert not claims(store, late), "it is now"
+
+
+def test_while_the_machine_is_off_no_wait_goes_on(opened: Callable[[], Store], machine: Machine) -> None:
+    request = asked(opened())
+    machine.passes(30)
+    machine.starts_anew()
+    machine.wall += 200 * DAY
+    store = opened()
+    assert abs((store.clock() - request.created_at).total_seconds()) < 1
+    machine.passes(119)
+    assert claims(store, request)
+
+
+def test_once_nobody_waits_a_clock_that_was_set_right_is_believed(
+    opened: Callable[[], Store], machine: Machine
+) -> None:
+    store = opened()
+    request = asked(store)
+    machine.wall += 3600
+    store.keep_time()
+    assert machine.wall - store.clock().timestamp() > 3000, "somebody waits"
+    assert store.cancel(request, ALICE, store.clock())
+    machine.passes(3601)
+    store.keep_time()
+    assert abs(machine.wall - store.clock().timestamp()) < 1
+    assert store.get(request.id) is not None
+
+
+def test_a_long_budget_counts_as_long_as_it_says(opened: Callable[[], Store], machine: Machine) -> None:
+    store = opened()
+    store.quiet_for = timedelta(hours=6)
+    assert claims(store, asked(store))
+    with store.writing() as connection:
+        connection.exec_driver_sql("UPDATE closing_requests SET state = 'done'")
+    machine.passes(3601)
+    machine.wall += 200 * DAY
+    store.keep_time()
+    assert machine.wall - store.clock().timestamp() > DAY
+
+
+def records(store: Store) -> int:
+    with store.reading() as connection:
+        return int(connection.exec_driver_sql("SELECT COUNT(*) FROM audit").scalar_one())
+
+
+def retention(store: Store, machine: Machine) -> Retention:
+    return Retention(store, lambda: machine.wall, lambda: machine.up)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_jump_by_half_a_year_lets_go_of_nothing_until_the_bot_has_run_for_a_day(
+    opened: Callable[[], Store], machine: Machine, restarted: bool
+) -> None:
+    store = opened()
+    old = asked(store)
+    keeps = retention(store, machine)
+    machine.passes(DAY + 1)
+    assert keeps.let_go(KEEP) == 0
+    machine.wall += 200 * DAY
+    if restarted:
+        store = opened()
+        keeps = retention(store, machine)
+    asked(store)  # a new record does not vouch for the time
+    for _ in range(23):
+        assert keeps.let_go(KEEP) == 0
+        machine.passes(3600)
+    assert records(store) == 2
+    machine.passes(2 * 3600)
+    assert keeps.let_go(KEEP) >= 1, "then it is the time that the machine has"
+    assert store.get(old.id) is not None, "it was open and is"
+
+
+def test_what_is_old_by_time_that_was_lived_through_is_let_go(opened: Callable[[], Store], machine: Machine) -> None:
+    store = opened()
+    asked(store)
+    keeps = retention(store, machine)
+    machine.passes(29 * DAY)
+    assert keeps.let_go(KEEP) == 0
+    machine.passes(2 * DAY)
+    assert keeps.let_go(KEEP) == 1
+
+
+def test_a_store_that_was_empty_at_the_start_lets_go_as_well(opened: Callable[[], Store], machine: Machine) -> None:
+    store = opened()
+    assert store.newest_at_start is None
+    keeps = retention(store, machine)
+    asked(store)
+    machine.passes(31 * DAY)
+    assert keeps.let_go(KEEP) == 1
+
+
+def test_a_clock_goes_on_from_what_it_was_told(machine: Machine) -> None:
+    one = clock.Clock()
+    one.tell(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+    machine.passes(90)
+    machine.wall -= 5000
+    assert one() == datetime(2026, 1, 1, 0, 1, 30, tzinfo=UTC)
+
+
+def test_where_nothing_names_the_boot_time_goes_on_from_the_last_word(machine: Machine) -> None:
+    machine.boot = ""
+    assert clock.Kept("", 500.0, 1234.0).now() == 1234.0
+    machine.boot = "first"
+    assert clock.Kept("first", 500.0, 1234.0).now() == 1500.0
+
+
+def test_an_open_request_is_open_when_its_store_is_opened_by_the_next_process(
+    opened: Callable[[], Store], machine: Machine
+) -> None:
+    request = asked(opened())
+    machine.passes(60)
+    found = opened().get(request.id)
+    assert found is not None
+    assert found.state is State.OPEN
