@@ -18,7 +18,7 @@ from tests.slack_text import Json
 
 _STORE = "store"
 TAKEN_OVER_WITHIN = 15.0  # seconds; tests.hasty_bot's lease, and the time to look
-STOPPED = "The bot was stopped before anything was sent"
+STOPPED = "Nothing was sent, as the bot could not go on"
 _KILLS = 5  # a replica is killed so often at most until it has something in its hands
 
 
@@ -127,7 +127,7 @@ def _press_until_over(stage: Arena, card: Json, until: float) -> bool:
     if told is not None and again:
         stage.alice.press(told, "Close Session")
     over = stage.ended(card)
-    return again or "The bot was restarted while closing" in text_of(over)
+    return again or "The replica that was closing this has fallen silent" in text_of(over)
 
 
 @contextlib.contextmanager

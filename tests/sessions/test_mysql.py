@@ -151,7 +151,7 @@ def test_a_query_is_another_one_when_the_very_same_text_runs_again(server: Embed
         assert not Pin.of(replace(seen, sql=again.sql)).same_request(again)
         with crm.console() as console:
             if not is_mysql(server):  # which takes no number of a query: nothing but the look before keeps it apart
-                assert console.kill_text(seen, Mode.QUERY) == f"KILL QUERY ID {seen.trace_id}"
+                assert console.kill_text(seen, Mode.QUERY, seen) == f"KILL QUERY ID {seen.trace_id}"
                 with pytest.raises(UnknownSessionError, match="Unknown query id"):
                     console.kill(seen, Mode.QUERY)
                 assert second.is_alive()
