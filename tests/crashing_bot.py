@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bot.__main__ import main
+from bot.closing.requests import ClosingRequests
 from bot.closing.store import Store
 from bot.sessions.console import Console
-from commands.closing_cards import ClosingCards
 
 # Each step is the end of one call: what comes after it never happens.
 STEPS: dict[str, tuple[type, str]] = {
@@ -22,7 +22,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "intended": (Store, "intend"),
     "sent": (Console, "kill"),
     "concluded": (Store, "conclude"),
-    "shown": (ClosingCards, "_show_result"),
+    "shown": (ClosingRequests, "mark_shown"),  # which the writer of cards calls once Slack has taken one
 }
 
 

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from bot.__main__ import main
-from bot.closing import closer
-from tests import crashing_bot
+from bot.closing import store
 from tests.frozen_writer import freeze, freeze_after
 
 STEPS = ("confirm", "intent", "kill", "outcome")
@@ -33,7 +31,11 @@ def freezing(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    closer.LEASE = timedelta(seconds=6)  # type: ignore[attr-defined]  # imported there; as that of tests.hasty_bot
+    store.LEASE = timedelta(seconds=6)  # as that of tests.hasty_bot
+    # From here on, as it is imported from there.
+    from bot.__main__ import main
+    from tests import crashing_bot
+
     if sys.argv[1] == "kill":
         owner, name = crashing_bot.STEPS["sent"]
         setattr(owner, name, freezing(getattr(owner, name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import structlog
@@ -28,6 +29,7 @@ class Attempts:
         self._store = store
         self._timer = timer
         self._lock = threading.Lock()
+        self._taking: Counter[str] = Counter()  # from before their claims until their presses are over
         self._live: dict[str, Press] = {}
         self._unwritten: dict[str, Press] = {}  # their outcomes are known, and the store has not taken them
         self._unreleased: dict[str, tuple[Press, str]] = {}  # nothing was sent, and the store has not been told
@@ -37,12 +39,27 @@ class Attempts:
     def requests(self) -> frozenset[str]:
         """The requests that nobody else is to finish."""
         with self._lock:
-            return frozenset((*self._live, *self._unwritten, *self._unreleased))
+            return frozenset((*self._taking, *self._live, *self._unwritten, *self._unreleased))
 
     @property
     def may_take_over(self) -> bool:
         """Whether the store has answered for so long that owners who are there have said so."""
         return not self._store.shared or self._timer() - self._hears_since >= _HEARD_FOR
+
+    @contextlib.contextmanager
+    def taking(self, request_id: str) -> Iterator[None]:
+        """Have it known as this process's for as long as the block, in which it is claimed and carried out.
+
+        It must be known before the claim is: else that would be taken for one that was left.
+        """
+        with self._lock:
+            self._taking[request_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taking[request_id] -= 1
+                self._taking = +self._taking  # without those that nobody takes any more
 
     @contextlib.contextmanager
     def carrying_out(self, press: Press) -> Iterator[None]:

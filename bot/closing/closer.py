@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from bot.access import Person
@@ -68,21 +68,10 @@ class Closer:
                 f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
                 f"Press {mode.value} on the card and type {number}."
             )
-        asked = self._timer()
-        press = Press(self._claim(request, person, mode, delivery), mode, self._clock, self._timer, asked, progress)
-        with self._attempts.carrying_out(press):
-            press.show()
-            try:
-                self._sender.send(press, denied)
-            except SessionBotError as error:
-                # Nothing was sent: the store opens the request again only where it holds no intent.
-                self._attempts.release(press, str(error))
-                raise
-            self._verify(press)
-            press.show()
-            done = self._attempts.conclude(press)
-        self._aftermath.follow(press)
-        return done if done is not None else press.known()
+        with self._attempts.taking(request.id):
+            asked = self._timer()
+            press = Press(self._claim(request, person, mode, delivery), mode, self._clock, self._timer, asked, progress)
+            return self._carry_out(press, denied)
 
     def present(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, Present]:
         """Return a request that this person could confirm, and its targets as they are now, as far as they are there.
@@ -102,6 +91,8 @@ class Closer:
         if not self._attempts.may_take_over:
             return finished
         for request in self._store.abandoned(self._attempts.requests):
+            if request.id in self._attempts.requests:
+                continue  # one of one's own presses has taken it since they were asked for
             if self._store.take_over(request):
                 # As it stands now: the owner before may have gone on after it was read here.
                 self._finish(self._consent.find(request.id), self._why_left(request))
@@ -123,6 +114,21 @@ class Closer:
         if not taken:
             raise too_late(self._consent.find(request.id), self._clock())
         return replace(request, state=State.CLAIMED, decided_by=person, decided_at=now, decided_mode=mode)
+
+    def _carry_out(self, press: Press, denied: Collection[int]) -> ClosingRequest:
+        with self._attempts.carrying_out(press):
+            press.show()
+            try:
+                self._sender.send(press, denied)
+            except SessionBotError as error:
+                # Nothing was sent: the store opens the request again only where it holds no intent.
+                self._attempts.release(press, str(error))
+                raise
+            self._verify(press)
+            press.show()
+            done = self._attempts.conclude(press)
+        self._aftermath.follow(press)
+        return done if done is not None else press.known()
 
     def _verify(self, press: Press) -> None:
         """Look at all that was sent until it is so, each for up to ``VERIFY_FOR`` seconds, in common rounds."""

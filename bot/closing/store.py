@@ -160,8 +160,7 @@ class Store(StoreDatabase):
             changed = connection.execute(
                 _requests.update()
                 .where(
-                    _requests.c.id == request.id,
-                    _requests.c.state == State.CLAIMED.value,
+                    _this_claim(request),
                     sa.or_(_requests.c.owner == self.owner, self._left_behind()),
                 )
                 .values(owner=self.owner, lease_until=self.now + LEASE.total_seconds())
@@ -390,17 +389,7 @@ class Store(StoreDatabase):
 
         A press that was thought dead must not send under the press of somebody else who took the request since.
         """
-        claimed = [
-            _requests.c.id == request.id,
-            _requests.c.state == State.CLAIMED.value,
-            _requests.c.owner == self.owner,
-        ]
-        if request.decided_by is not None and request.decided_at is not None:
-            claimed += [
-                _requests.c.decided_by == request.decided_by.id,
-                _requests.c.decided_at == request.decided_at.timestamp(),
-            ]
-        return sa.and_(*claimed)
+        return sa.and_(_this_claim(request), _requests.c.owner == self.owner)
 
     def recent(self, state: State, limit: int) -> list[ClosingRequest]:
         """The newest requests in that state, newest first."""
@@ -469,6 +458,17 @@ class Store(StoreDatabase):
 
 def _open(request: ClosingRequest) -> sa.ColumnElement[bool]:
     return sa.and_(_requests.c.id == request.id, _requests.c.state == State.OPEN.value)
+
+
+def _this_claim(request: ClosingRequest) -> sa.ColumnElement[bool]:
+    """Whether it is claimed, by the press that it was read with where there was one."""
+    claimed = [_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value]
+    if request.decided_by is not None and request.decided_at is not None:
+        claimed += [
+            _requests.c.decided_by == request.decided_by.id,
+            _requests.c.decided_at == request.decided_at.timestamp(),
+        ]
+    return sa.and_(*claimed)
 
 
 def _to_review() -> sa.ColumnElement[bool]:

@@ -135,7 +135,7 @@ def create(engine: sa.Engine, acknowledge: Callable[[sa.Connection], None]) -> N
     """
     for race in range(_RACES):
         try:
-            metadata.create_all(engine)
+            metadata.create_all(engine, tables=_tables(engine))
             with engine.connect() as connection:
                 older = is_older(connection)
             if older:
@@ -153,6 +153,11 @@ def create(engine: sa.Engine, acknowledge: Callable[[sa.Connection], None]) -> N
             return
 
 
+def _tables(engine: sa.Engine) -> list[sa.Table]:
+    """Return those of such a store: a shared one has no clock, and may no longer let the bot make a table."""
+    return [one for one in metadata.sorted_tables if one is not clock or engine.dialect.name == "sqlite"]
+
+
 def is_older(connection: sa.Connection) -> bool:
     """Whether the store is of a version that did not put on record what it let go."""
     return audit_head.c.letting_go_recorded.name not in _columns(connection, audit_head)
@@ -168,7 +173,7 @@ def _add_what_is_missing(engine: sa.Engine) -> None:
     SQLAlchemy's inspection stays out of it: it cannot read how OceanBase writes a table's indexes.
     """
     with engine.begin() as connection:
-        for table in metadata.sorted_tables:
+        for table in _tables(engine):
             known = _columns(connection, table)
             for column in table.columns:
                 if column.name not in known:

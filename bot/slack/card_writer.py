@@ -134,17 +134,16 @@ class CardWriter:
             card.again = [at for at in card.again if at > now]
         written = _tried(rewrite, render)
         with self._changed:
-            card.writing = False
             if written.in_doubt and not card.again:
                 card.again = [self._monotonic() + pause for pause in AGAIN_AFTER]
             told = card.told if card.version == version else None  # of an older state nobody needs to hear
-            self._changed.notify_all()
         if told is not None:
-            _tell(told, written)
+            _tell(told, written)  # while it still counts as being written: a bot that ends waits for it
         with self._changed:
-            if card.next() is None and not card.writing:
+            card.writing = False
+            if card.next() is None:
                 self._cards.pop(key, None)
-                self._changed.notify_all()
+            self._changed.notify_all()
 
 
 def _tried(rewrite: Rewrite, render: Render) -> Written:

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
+
 from bot.closing.model import ClosingRequest, Outcome
+from bot.closing.store import Store
 from bot.closing.targets import Wanted
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, CHANNEL, Desk
 from tests.stage import session_id
+
+
+class SharedStore(Store):
+    """Stands for one on a MySQL-compatible server: other replicas may use it as well, and it has a clock of its own."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.shared = True
+
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        return sa.literal(self.clock.seconds, sa.Double)
+
+
+def shared(desk: Desk) -> Store:
+    """Open the desk's store as another replica does."""
+    store = SharedStore(f"sqlite:///{desk.path}")
+    desk._later.append(store)
+    return store
 
 
 def ask(desk: Desk, *sessions: int | Wanted, mode: Mode = Mode.SESSION) -> ClosingRequest:

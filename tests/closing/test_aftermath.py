@@ -10,7 +10,7 @@ import pymysql
 import pytest
 
 from bot.closing.aftermath import COMES_BACK_WITHIN, ENDS_WITHIN
-from bot.closing.model import CardPlace, ClosingRequest, Finding, Outcome
+from bot.closing.model import CardPlace, ClosingRequest, Outcome
 from bot.errors import DataSourceError, DataSourceTimeoutError, StoreError
 from bot.sessions.console import Console
 from bot.sessions.model import Mode
@@ -27,9 +27,14 @@ def works(desk: Desk, address: str = HERE) -> Statement:
     return desk.runs("SELECT SLEEP(60)", bind_address=address)
 
 
-def news(desk: Desk) -> list[tuple[str, Outcome | None]]:
-    """Look once more: which requests have something new, and what."""
-    return [(one.id, one.targets[0].outcome) for one in desk.closer.look_again()]
+def news(desk: Desk) -> list[tuple[str, Outcome | None, int | None]]:
+    """Look once more: which requests have something new, what became of the first target, and who does the same now."""
+    return [(one.id, one.targets[0].outcome, one.targets[0].newcomer) for one in desk.closer.look_again()]
+
+
+def newcomers(request: ClosingRequest) -> list[int | None]:
+    assert set(outcomes(request)) == {Outcome.CLOSED}, "that stays so, whoever comes back"
+    return [target.newcomer for target in request.targets]
 
 
 def closed(desk: Desk, client: pymysql.Connection[Any] | Statement) -> ClosingRequest:
@@ -45,8 +50,7 @@ def left_by_a_stopped_bot(desk: Desk) -> ClosingRequest:
     (target,) = request.targets
     assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
     desk.store.intend(request, target, f"KILL {target.session.id}", desk.clock())
-    desk.lapse()
-    (left,) = desk.closer.resume()
+    (left,) = desk.restarted().resume()
     assert outcomes(left) == [Outcome.STILL_RUNNING]
     return left
 
@@ -70,13 +74,12 @@ def test_a_client_that_reconnects_and_does_the_same_is_told_with_its_new_id(desk
     done = closed(desk, works(desk))
     assert news(desk) == []
     again = works(desk)
-    assert news(desk) == [(done.id, Outcome.CAME_BACK)]
+    assert news(desk) == [(done.id, Outcome.CLOSED, again.id)]
     kept = desk.store.get(done.id)
     assert kept is not None
-    told = f"The session was closed, and a new one of the same user and source does the same: {again.id}."
-    assert kept.targets[0].detail == told
-    event, details = record_of(desk, done)[-1]
-    assert (event, details["outcome"], details["detail"]) == ("later", "came back", told)
+    assert newcomers(kept) == [again.id]
+    closed_id = done.targets[0].session.id
+    assert record_of(desk, done)[-1] == ("came back", {"newcomers": {str(closed_id): again.id}})
     assert news(desk) == [], "told once"
 
 
@@ -112,11 +115,11 @@ def test_a_session_that_was_there_before_has_not_come_back(desk: Desk) -> None:
 
 def test_of_several_each_is_told_by_itself(desk: Desk) -> None:
     done = confirm(desk, ask(desk, works(desk).id, works(desk, "127.0.0.53").id))
-    works(desk, "127.0.0.53")
-    assert [outcomes(one) for one in desk.closer.look_again()] == [[Outcome.CLOSED, Outcome.CAME_BACK]]
-    works(desk)
+    second = works(desk, "127.0.0.53")
+    assert [newcomers(one) for one in desk.closer.look_again()] == [[None, second.id]]
+    first = works(desk)
     (kept,) = desk.closer.look_again()
-    assert (kept.id, outcomes(kept)) == (done.id, [Outcome.CAME_BACK] * 2)
+    assert (kept.id, newcomers(kept)) == (done.id, [first.id, second.id])
 
 
 def test_a_client_that_comes_after_the_time_is_over_is_nothing_new(desk: Desk) -> None:
@@ -140,7 +143,7 @@ def test_a_session_that_ends_after_its_outcome_was_told_is_told_anew(desk: Desk)
     assert news(desk) == []
     assert waiter.ended()
     desk.until(lambda: not desk.row(waiter.id))
-    assert news(desk) == [(done.id, Outcome.CLOSED)]
+    assert news(desk) == [(done.id, Outcome.CLOSED, None)]
     assert [event for event, _ in record_of(desk, done)][-2:] == ["outcome", "later"]
     told = record_of(desk, done)[-1][1]
     assert (told["outcome"], told["detail"]) == ("closed", "It took longer; at first it was rolling back.")
@@ -155,7 +158,7 @@ def test_a_query_that_stops_late_is_told_anew(desk: Desk) -> None:
     assert outcomes(request) == [Outcome.STILL_RUNNING]
     assert waiter.ended() == 1317
     desk.until(lambda: desk.row(waiter.id).get("COMMAND") == "Sleep")
-    assert news(desk) == [(request.id, Outcome.QUERY_CLOSED)]
+    assert news(desk) == [(request.id, Outcome.QUERY_CLOSED, None)]
 
 
 def test_after_its_time_a_session_that_has_not_ended_is_looked_at_no_more(desk: Desk) -> None:
@@ -169,7 +172,7 @@ def test_a_database_that_cannot_be_reached_is_asked_once_for_all_and_again_later
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = confirm(desk, ask(desk, works(desk).id, works(desk).id))
-    works(desk)
+    again = works(desk)
     asked = []
 
     def away() -> object:
@@ -180,32 +183,30 @@ def test_a_database_that_cannot_be_reached_is_asked_once_for_all_and_again_later
         patch.setattr(desk.sessions.source("demo"), "console", away)
         assert news(desk) == []
     assert asked == ["once"], "each waits for a server that hangs"
-    assert news(desk) == [(done.id, Outcome.CAME_BACK)]
+    assert news(desk) == [(done.id, Outcome.CLOSED, again.id)]
 
 
 def test_what_could_not_be_written_is_found_again_by_the_next_look(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     done = confirm(desk, ask(desk, works(desk).id, works(desk).id))
-    works(desk)
+    again = {works(desk).id, works(desk).id}
 
     def full(*_: object) -> bool:
         raise StoreError("The store does not answer.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk.store, "amend", full)  # stands for a full disk
+        patch.setattr(desk.store, "came_back", full)  # stands for a full disk
         with pytest.raises(StoreError):
             desk.closer.look_again()
     (kept,) = desk.closer.look_again()
-    assert (kept.id, outcomes(kept)) == (done.id, [Outcome.CAME_BACK] * 2)
+    assert (kept.id, set(newcomers(kept))) == (done.id, again)
 
 
 def test_what_another_replica_has_told_is_not_told_again(desk: Desk) -> None:
     done = closed(desk, works(desk))
-    works(desk)
-    (seen,) = done.targets
-    now = desk.clock()
+    again = works(desk)
     with desk.store.reading() as connection:
         before = connection.exec_driver_sql("SELECT COUNT(*) FROM audit").scalar_one()
-    assert desk.store.amend(done, seen, Outcome.CLOSED, Finding(Outcome.CAME_BACK, "by the other", now), now)
+    assert desk.store.came_back(done, {1: again.id}, desk.clock())
     assert news(desk) == []
     with desk.store.reading() as connection:
         assert connection.exec_driver_sql("SELECT COUNT(*) FROM audit").scalar_one() == before + 1
@@ -216,17 +217,18 @@ def test_a_card_that_slack_did_not_take_is_told_of_as_not_shown(desk: Desk) -> N
     desk.requests.place_card(done, CardPlace("C1", "1.2"))
     desk.requests.mark_shown(done)
     desk.clock.ahead += COMES_BACK_WITHIN / 2
-    works(desk)
-    assert news(desk) == [(done.id, Outcome.CAME_BACK)]
+    again = works(desk)
+    assert news(desk) == [(done.id, Outcome.CLOSED, again.id)]
     desk.clock.ahead += COMES_BACK_WITHIN
-    assert [(one.id, outcomes(one)) for one in desk.requests.unshown()] == [(done.id, [Outcome.CAME_BACK])]
+    assert [(one.id, newcomers(one)) for one in desk.requests.unshown()] == [(done.id, [again.id])]
 
 
 def test_what_a_stopped_bot_left_is_followed_as_well(desk: Desk) -> None:
     request = left_by_a_stopped_bot(desk)
     assert news(desk) == []
     kill(desk, request)
-    assert news(desk) == [(request.id, Outcome.ALREADY_GONE)], "not claimed for the bot: its KILL may not have arrived"
+    told = [(request.id, Outcome.ALREADY_GONE, None)]
+    assert news(desk) == told, "not claimed for the bot: its KILL may not have arrived"
 
 
 @pytest.mark.parametrize("error", [DataSourceTimeoutError, DataSourceError])

@@ -60,7 +60,7 @@ def test_a_session_that_ends_between_the_look_and_the_kill_was_already_gone(
     monkeypatch.setattr(Console, "kill", end_then_kill)  # its client disconnects right then
     done = confirm(desk, request)
     assert outcomes(done) == [Outcome.ALREADY_GONE]
-    assert done.targets[0].detail == "The session ended in the same moment."
+    assert done.targets[0].detail == "The session has ended; the KILL did not find it."
     assert "Unknown thread id" in answer_of(desk, request)
 
 
@@ -83,7 +83,8 @@ def test_a_query_that_ends_between_the_look_and_the_kill_is_not_said_to_be_the_s
         raise UnknownSessionError("Unknown query id: 7", errno=1957)
 
     monkeypatch.setattr(Console, "kill", unknown)  # so MariaDB answers; this kernel says OK
-    assert confirm(desk, request, Mode.QUERY).targets[0].detail == "The query ended in the same moment."
+    done = confirm(desk, request, Mode.QUERY)
+    assert done.targets[0].detail == "The query has ended; the KILL did not find it."
 
 
 def test_a_session_that_a_server_does_not_know_but_lists_is_never_said_to_be_gone(

@@ -223,8 +223,7 @@ def test_a_signature_in_advance_is_not_taken_since_the_press_may_come_to_nothing
     with pytest.raises(RequestError, match="still being carried out"):
         desk.consent.review(request.id, BOB, CHANNEL)
     assert not desk.store.review(request, BOB, desk.clock())
-    desk.lapse()
-    assert [one.state for one in desk.closer.resume()] == [State.OPEN]
+    assert [one.state for one in desk.restarted().resume()] == [State.OPEN]
     assert confirm(desk, request).to_review
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,50 +11,87 @@ import pytest
 
 from bot.access import Person
 from bot.closing.model import Approval, Budget, CardPlace, ClosingRequest, Outcome, State
+from bot.closing.store import LEASE
 from bot.errors import BudgetError, DataSourceUnreachableError, RequestError, StoreError
 from bot.sessions.model import Mode
+from bot.slack.card_writer import CardWriter, Written
 from bot.slack.events import Press, Submission
 from bot.slack.message import Message
 from bot.slack.replies import Reply
 from bot.slack.views import closing_modal
-from commands.closing_cards import ClosingCards
+from commands.closing_cards import ClosingCards, _Card
 from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CHANNEL, Desk, tamper
-from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.closing.several import ask, confirm, outcomes, shared, sleepers
+from tests.patience import PATIENCE
 from tests.slack_text import buttons_of, text_of
 
 PLACE = CardPlace(CHANNEL, "1718.0001")
+PRESSED = CardPlace(CHANNEL, "")  # the message that was pressed on, wherever it is
 
 
 class Slack(Reply):
-    """What has been shown, and whether Slack takes rewritten cards; it stands for the channel and the person."""
+    """What has been shown, and whether Slack takes rewritten cards; it stands for the channel and the person.
 
-    def __init__(self) -> None:
+    Whoever looks, or changes what it takes, waits for the writer of cards first.
+    """
+
+    def __init__(self, writer: CardWriter) -> None:
         self.response_url = ""  # as where Slack gives none
-        self.takes = True
-        self.cards: list[tuple[CardPlace, Message]] = []
-        self.said: list[tuple[str, Message]] = []
+        self.writer = writer
+        self._takes = True
+        self._cards: list[tuple[CardPlace, Message]] = []
+        self._spoken: list[tuple[str, Message]] = []
 
-    def rewrite(self, place: CardPlace, message: Message) -> bool:
-        if self.takes:
-            self.cards.append((place, message))
-        return self.takes
+    def update(self, place: CardPlace, message: Message) -> Written:
+        if not self._takes:
+            return Written.REFUSED
+        self._cards.append((place, message))
+        return Written.TAKEN
+
+    def rewrite(self, message: Message) -> Written:
+        return self.update(PRESSED, message)
 
     def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
-        return self.rewrite(CardPlace(CHANNEL, ts), message)
+        return self.update(CardPlace(CHANNEL, ts), message).taken
 
     def public(self, message: Message) -> bool:
-        self.said.append(("public", message))
+        self._spoken.append(("public", message))
         return True
 
     def private(self, message: Message) -> bool:
-        self.said.append(("private", message))
+        self._spoken.append(("private", message))
         return True
+
+    def settle(self) -> None:
+        """Wait until all that was handed over is shown, or refused, and noted."""
+        self.writer.settle(PATIENCE)
+
+    @property
+    def takes(self) -> bool:
+        return self._takes
+
+    @takes.setter
+    def takes(self, takes: bool) -> None:
+        self.settle()
+        self._takes = takes
+
+    @property
+    def cards(self) -> list[tuple[CardPlace, Message]]:
+        """Rewritten cards, oldest first."""
+        self.settle()
+        return self._cards
+
+    @property
+    def said(self) -> list[tuple[str, Message]]:
+        """Everything else, with how it was said."""
+        self.settle()
+        return self._spoken
 
     def open_modal(self, trigger_id: str, view: Any) -> str | None:
         return "V1"
 
     def update_modal(self, view_id: str, view: Any) -> bool:
-        self.said.append(("modal", Message(text_of(view), [])))
+        self._spoken.append(("modal", Message(text_of(view), [])))
         return True
 
     @property
@@ -65,8 +102,10 @@ class Slack(Reply):
 
 
 @pytest.fixture
-def slack() -> Slack:
-    return Slack()
+def slack() -> Iterator[Slack]:
+    writer = CardWriter()
+    yield Slack(writer)
+    writer.close(PATIENCE)
 
 
 MakeCards = Callable[[Desk], ClosingCards]
@@ -74,7 +113,9 @@ MakeCards = Callable[[Desk], ClosingCards]
 
 @pytest.fixture
 def cards_of(slack: Slack) -> MakeCards:
-    return lambda desk: ClosingCards(desk.requests, desk.closer, desk.consent, {"demo": False}, slack.rewrite)
+    return lambda desk: ClosingCards(
+        desk.requests, desk.closer, desk.consent, {"demo": False}, slack.update, slack.writer
+    )
 
 
 @pytest.fixture
@@ -124,6 +165,7 @@ def test_a_press_that_comes_to_nothing_after_it_was_shown_gives_the_buttons_back
         return console()
 
     def away() -> object:
+        slack.settle()  # that is slower than Slack
         raise DataSourceUnreachableError("Data source demo cannot be reached.")
 
     monkeypatch.setattr(source, "console", slow_then_away)
@@ -182,32 +224,36 @@ def test_what_came_of_it_later_stands_on_the_card_even_if_slack_takes_it_late(
 ) -> None:
     request = placed(desk, desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.55").id)
     cards.confirm(press(slack, request.id), Mode.SESSION)
-    desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.55")
+    again = desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.55")
     slack.takes = False
     cards.follow()
     assert "✅ closed" in slack.card
+    assert f"{again.id}" not in slack.card
     slack.takes = True
     desk.clock.ahead += timedelta(seconds=31)
     cards.tidy()
-    assert "🔁 came back" in slack.card
+    assert f"came back as session {again.id}" in slack.card
     assert unshown(desk) == []
 
 
 @pytest.mark.parametrize("takes", [True, False], ids=["over the newest", "instead of it"])
 def test_an_old_result_that_is_shown_late_is_not_taken_for_the_newest(
-    desk: Desk, slack: Slack, cards: ClosingCards, takes: bool
+    desk: Desk, slack: Slack, cards: ClosingCards, monkeypatch: pytest.MonkeyPatch, takes: bool
 ) -> None:
     request = placed(desk, desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.56").id)
     done = confirm(desk, request)
-    desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.56")
+    again = desk.runs("SELECT SLEEP(60)", bind_address="127.0.0.56")
     slack.takes = takes
     cards.follow()
     slack.takes = True
-    cards._show_result(done, lambda message: slack.rewrite(PLACE, message))  # Slack was slow with the first result
-    assert "✅ closed" in slack.card
+    with monkeypatch.context() as patch:
+        patch.setattr(ClosingCards, "_newest", lambda _cards, request: request)  # the store fails when it is written
+        cards._show_result(replace(done, card=PLACE), _Card(done.id, None, PLACE, slack.update))
+        assert "✅ closed" in slack.card
+        assert f"{again.id}" not in slack.card
     desk.clock.ahead += timedelta(seconds=31)
     cards.tidy()
-    assert "🔁 came back" in slack.card
+    assert f"came back as session {again.id}" in slack.card
 
 
 def test_a_request_of_a_data_source_that_is_configured_no_more_keeps_no_other_card_from_being_told(
@@ -218,13 +264,12 @@ def test_a_request_of_a_data_source_that_is_configured_no_more_keeps_no_other_ca
     )
     for old in (sent, waiting):
         desk.store.add(old)
-        desk.requests.place_card(old, PLACE)
+        desk.requests.place_card(old, CardPlace(CHANNEL, old.id))
     assert desk.store.claim(sent, ALICE, Mode.SESSION, desk.clock())
     desk.store.intend(sent, sent.targets[0], "KILL 5", desk.clock())
     request = placed(desk, *sleepers(desk, 1))
     desk.clock.ahead += timedelta(minutes=3)
-    desk.lapse()
-    cards.follow()
+    replace(cards, closer=desk.restarted()).follow()
     assert "❓ unverified" in slack.card
     cards.tidy()
     told = [text_of({"blocks": message.payload()}) for _, message in slack.cards[1:]]
@@ -240,8 +285,14 @@ def test_a_press_that_goes_on_is_not_shown_as_one_that_was_left(
     stale = desk.store.get(request.id)
     assert stale is not None
     desk.store.intend(request, request.targets[0], "KILL 5", desk.clock())  # the press was only slow
-    monkeypatch.setattr(desk.store, "abandoned", lambda: [stale])  # read right before
-    cards.follow()
+    store = shared(desk)
+    for one in (desk.store, store):
+        monkeypatch.setattr(one, "abandoned", lambda _carried_out: [stale])  # read right before
+    other = desk.closer_of(store)
+    other._attempts._hears_since -= LEASE.total_seconds()  # it was there before
+    replace(cards, closer=other).follow()
+    with desk.closer._attempts.taking(request.id):
+        cards.follow()
     assert slack.cards == [], "it would say that nobody confirmed in time"
     assert desk.state(request) is State.CLAIMED
 
@@ -249,9 +300,8 @@ def test_a_press_that_goes_on_is_not_shown_as_one_that_was_left(
 def test_what_a_stopped_bot_left_gets_its_buttons_back(desk: Desk, slack: Slack, cards: ClosingCards) -> None:
     request = placed(desk, *sleepers(desk, 1))
     assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
-    desk.lapse()
-    cards.follow()
-    assert "The bot was stopped before anything was sent" in slack.card
+    replace(cards, closer=desk.restarted()).follow()
+    assert "The bot was interrupted before anything was sent. Nothing was closed. Press again." in slack.card
     assert "'Close Session'" in slack.card
 
 

@@ -103,10 +103,13 @@ def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_pr
 
     done = before_a_look(desk, play)
     assert outcome(done) is Outcome.STILL_RUNNING
-    ((taken, note),) = told
+    (taken, *_), (_, note), (over, *_) = told
+    assert [note for _, note in told] == ["", note, ""]
     assert "has not stopped yet" in note
-    assert (taken.state, taken.decided_by, taken.decided_mode) == (State.CLAIMED, ALICE, Mode.QUERY)
-    assert taken.decided_at == done.decided_at
+    assert [outcome(one) for one, _ in told] == [None, None, Outcome.STILL_RUNNING]
+    for one in (taken, over):
+        assert (one.state, one.decided_by, one.decided_mode) == (State.CLAIMED, ALICE, Mode.QUERY)
+        assert one.decided_at == done.decided_at
 
 
 def test_a_database_that_goes_away_after_the_kill_leaves_the_outcome_unverified(desk: Desk) -> None:
@@ -282,22 +285,32 @@ def test_an_outcome_that_cannot_be_written_is_told_and_finished_later(desk: Desk
         raise StoreError("The store does not answer.")
 
     whole, desk.store.conclude = desk.store.conclude, gone  # type: ignore[method-assign, assignment]  # stands for a full disk
-    with pytest.raises(StoreError, match="The KILL was sent and a look shows: closed"):
-        confirm(desk, request)
-    assert desk.clock.waits[-2:] == [0.2, 1.0], "it was tried three times"
+    told = confirm(desk, request)
+    assert (outcome(told), told.unrecorded) == (Outcome.CLOSED, True)
+    with pytest.raises(StoreError):
+        desk.closer.resume()
+    assert desk.state(request) is State.CLAIMED, "nothing of it is on record"
     desk.store.conclude = whole  # type: ignore[method-assign]  # it has room again
-    desk.lapse()
-    assert [outcome(finished) for finished in desk.closer.resume()] == [Outcome.CLOSED]
+    assert [(outcome(one), one.unrecorded) for one in desk.closer.resume()] == [(Outcome.CLOSED, False)]
     assert desk.closer.resume() == []
+    assert [event for event, _ in record_of(desk, request)] == ["request", "confirm", "intent", "outcome"]
 
 
 def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(desk: Desk) -> None:
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
-    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
-    assert desk.closer.resume() == [], "the press may still be under way"
-    desk.lapse()
-    assert [left.state for left in desk.closer.resume()] == [State.OPEN]
+    under_way: list[list[ClosingRequest]] = []
+
+    def stop(*_: object) -> None:
+        under_way.append(desk.closer.resume())
+        raise SystemExit
+
+    intend, desk.store.intend = desk.store.intend, stop  # type: ignore[method-assign, assignment]  # the bot ends there
+    with pytest.raises(SystemExit):
+        confirm(desk, request)
+    desk.store.intend = intend  # type: ignore[method-assign]  # as it is in the bot that comes after
+    assert under_way == [[]], "the press was still under way"
+    assert [left.state for left in desk.restarted().resume()] == [State.OPEN]
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 
 
@@ -311,16 +324,17 @@ def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(d
         intend(*arguments)
         desk.store.get = gone  # type: ignore[method-assign, assignment]  # stands for a disk that fills up right then
 
-    def play(waiting: list[Statement]) -> tuple[ClosingRequest, str]:
+    def play(waiting: list[Statement]) -> ClosingRequest:
         request = ask(desk, waiting[0].id, mode=Mode.QUERY)
         desk.store.intend = intend_then_fail  # type: ignore[method-assign, assignment]  # same
-        with pytest.raises(StoreError) as told:
-            confirm(desk, request, Mode.QUERY)
+        told = confirm(desk, request, Mode.QUERY)
         desk.store.get = whole  # type: ignore[method-assign]  # it has room again
-        return request, str(told.value)
+        return told
 
-    request, told = before_a_look(desk, play)
-    assert "The KILL was sent and a look shows: still running" in told
+    request = before_a_look(desk, play)
+    assert (outcome(request), request.unrecorded) == (Outcome.STILL_RUNNING, True)
+    assert "The server has taken the KILL" in request.targets[0].detail
+    desk.closer.resume()
     kept = desk.requests.find(request.id)
     assert kept is not None
     assert kept.targets[0].outcome is Outcome.STILL_RUNNING

@@ -198,8 +198,7 @@ def test_a_press_that_was_thought_dead_sends_nothing_under_another_press(desk: D
 
     def late(*arguments: Any) -> None:
         desk.store.intend = intend  # type: ignore[method-assign]  # from here on as it is
-        desk.lapse()
-        (left,) = desk.closer.resume()
+        (left,) = desk.restarted().resume()
         assert left.state is State.OPEN
         assert desk.store.claim(left, other, Mode.QUERY, desk.clock())
         intend(*arguments)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot.closing import record
+from bot.closing import record, tables
 from bot.closing.store import Store
 from bot.demo.embedded import EmbeddedServer
 from tests.closing.conftest import ALICE
@@ -281,8 +281,11 @@ def older(kept: Kept) -> Callable[[int], None]:
     def make(gone: int) -> None:
         kept.change(*OLDER, "INSERT INTO audit_head VALUES (1, 0, '', 0, '')")
         store = Store(kept.url)
+        with store._engine.begin() as connection:
+            tables.clock.create(connection)  # an older version has none, and writes without it
         acts(store, 6, 2 * DAY)
         store.close()
+        kept.change(f"DROP TABLE {tables.clock.name}")
         if gone:
             kept.remove_up_to(gone)  # which is what letting go was
 

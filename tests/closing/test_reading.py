@@ -42,7 +42,7 @@ def everything(_source: str, _tenant: str | None) -> bool:
 READS: list[Callable[[Desk], object]] = [
     lambda desk: desk.audit.read(ALICE, CHANNEL, HOUR),
     lambda desk: desk.requests.recent(5, everything),
-    lambda desk: desk.store.abandoned(),
+    lambda desk: desk.store.abandoned(()),
 ]
 
 

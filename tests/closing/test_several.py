@@ -165,6 +165,7 @@ def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: D
     done = before_a_look(desk, play, waiters=3)
     assert outcomes(done) == [Outcome.CLOSED, *[Outcome.ROLLING_BACK] * 3]
     assert 13 <= sum(desk.clock.waits) <= 20, "fifteen seconds for all, not for each"
+    assert (notes.pop(0), notes.pop()) == ("", ""), "right after the claim, and when all is known"
     assert notes[0] == "1 closed, 3 waiting"
     assert len(notes) == len(set(notes)), "it is told again only when something has changed"
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.closing.model import Outcome, State
+from bot.closing.store import LEASE
 from bot.errors import (
     DataSourceUnreachableError,
     StoreError,
@@ -16,7 +17,7 @@ from bot.errors import (
 from bot.sessions.console import Console
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, Desk, record_of
-from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.closing.several import ask, confirm, outcomes, shared, sleepers
 
 
 def test_a_store_that_fails_in_the_middle_leaves_that_one_alone_and_closes_the_rest(
@@ -60,7 +61,7 @@ def test_a_data_source_that_goes_away_in_the_middle_is_tried_until_the_time_for_
     # The first look afterwards finds it away, too; by then its time is up.
     assert outcomes(done) == [Outcome.UNVERIFIED, *[Outcome.NOT_SENT] * 4]
     assert ["cannot be reached" in one.detail for one in done.targets[1:]] == [True, True, True, False]
-    assert "The 25 s for sending were spent" in done.targets[4].detail
+    assert "The 25 s for sending ran out before its turn" in done.targets[4].detail
     assert [bool(desk.row(one)) for one in ids] == [False, True, True, True, True]
 
 
@@ -89,15 +90,16 @@ def test_after_a_crash_each_target_with_an_intent_is_looked_at_and_the_others_ar
     with desk.database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"KILL {closed}")  # the bot was stopped right after this one
     desk.until(lambda: not desk.row(closed))
-    assert desk.closer.resume() == [], "the press may still be under way"
-    desk.lapse()
-    (left,) = desk.closer.resume()
+    with desk.closer._attempts.taking(request.id):
+        assert desk.closer.resume() == [], "the press may still be under way"
+    later = desk.restarted()
+    (left,) = later.resume()
     assert outcomes(left) == [Outcome.ALREADY_GONE, Outcome.STILL_RUNNING, Outcome.NOT_SENT]
     assert left.state is State.DONE
-    assert left.targets[2].detail == "Nothing was sent for it before the bot stopped."
+    assert left.targets[2].detail == "The bot was restarted while closing. Nothing had been sent for it."
     assert desk.row(running)
     assert desk.row(waiting)
-    assert desk.closer.resume() == []
+    assert later.resume() == []
 
 
 def test_a_press_thought_dead_sends_nothing_after_the_takeover_not_even_what_it_has_intended(desk: Desk) -> None:
@@ -108,14 +110,15 @@ def test_a_press_thought_dead_sends_nothing_after_the_takeover_not_even_what_it_
     def slow(*arguments: Any) -> None:
         intend(*arguments)
         desk.clock.ahead += timedelta(seconds=61)
-        desk.lapse()
-        desk.closer.resume()  # another replica takes it for a stopped bot's
+        desk.restarted().resume()  # another replica takes it for a stopped bot's
 
     desk.store.intend = slow  # type: ignore[method-assign, assignment]  # stands for a machine that slept
     done = confirm(desk, request)
     assert [bool(desk.row(one)) for one in ids] == [True, True]
-    assert outcomes(done) == [Outcome.STILL_RUNNING, Outcome.NOT_SENT], "as the takeover found them"
-    assert [event for event, _ in record_of(desk, request)].count("outcome") == 2
+    told = [(event, details["outcome"]) for event, details in record_of(desk, request) if "outcome" in details]
+    found = [("outcome", "still running"), ("outcome", "not sent")]
+    assert told == [*found, ("later", "not sent")], "as the takeover found them, and as the press knows better"
+    assert outcomes(done) == [Outcome.NOT_SENT, Outcome.NOT_SENT]
 
 
 def test_a_takeover_that_read_too_early_does_not_say_that_nothing_was_sent(
@@ -132,11 +135,9 @@ def test_a_takeover_that_read_too_early_does_not_say_that_nothing_was_sent(
     with desk.database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"KILL {closed}")
     desk.until(lambda: not desk.row(closed))
-    desk.lapse()
-    with monkeypatch.context() as patch:
-        patch.setattr(desk.store, "abandoned", lambda: [stale])  # read between the two intents
-        assert desk.closer.resume() == [], "the second target is not decided yet"
-    (left,) = desk.closer.resume()
+    later = desk.restarted()
+    monkeypatch.setattr(later._store, "abandoned", lambda _carried_out: [stale])  # read between the two intents
+    (left,) = later.resume()
     assert outcomes(left) == [Outcome.ALREADY_GONE, Outcome.STILL_RUNNING]
     told = [details for event, details in record_of(desk, request) if event == "outcome"]
     assert [one["outcome"] for one in told] == ["already gone", "still running"]
@@ -147,13 +148,16 @@ def test_a_lease_is_judged_by_the_stores_clock_whatever_a_replicas_own_says(desk
     request = ask(desk, *sleepers(desk, 2))
     assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
     desk.clock.ahead += ahead  # the clock of the other replica
-    assert desk.closer.resume() == [], "the press may still be under way"
+    store = shared(desk)
+    other = desk.closer_of(store)
+    other._attempts._hears_since -= LEASE.total_seconds()  # it was there before
+    assert other.resume() == [], "the press may still be under way"
     first, second = request.targets
     desk.store.intend(request, first, "KILL 5", desk.clock())
-    desk.lapse()
+    store.clock.tell(store.clock.seconds + LEASE.total_seconds())
+    (left,) = other.resume()
     with pytest.raises(StoreError, match="taken over"):
         desk.store.intend(request, second, "KILL 6", desk.clock())
-    (left,) = desk.closer.resume()
     assert outcomes(left) == [Outcome.STILL_RUNNING, Outcome.NOT_SENT]
 
 

@@ -31,6 +31,5 @@ def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished
     assert stored.targets[0].outcome is None
     assert waiter.ended() != 0, "what was sent has its effect"
     desk.until(lambda: not desk.row(waiter.id))
-    desk.lapse()
-    (finished,) = desk.closer.resume()
+    (finished,) = desk.restarted().resume()
     assert (finished.state, finished.targets[0].outcome) == (State.DONE, Outcome.CLOSED)

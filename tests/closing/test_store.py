@@ -65,7 +65,7 @@ def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twic
     assert kept is not None
     assert kept.state is State.CLAIMED
     desk.store.conclude(request, {1: Finding(Outcome.CLOSED, "", now)}, now)
-    assert desk.store.abandoned() == []
+    assert desk.store.abandoned(()) == []
 
 
 def test_a_store_that_cannot_be_opened_is_told_without_its_password(tmp_path: Path) -> None:

@@ -115,11 +115,16 @@ def events(store: Store, request: ClosingRequest | None = None) -> list[str]:
         return [one.event for one in record.entries(connection, request_id=request.id if request else None)]
 
 
-def abandoned(store: Store) -> list[ClosingRequest]:
-    """What would be taken over once all leases have ended."""
+def lapse(store: Store) -> None:
+    """Let all leases end."""
     with store.writing() as connection:
         connection.exec_driver_sql("UPDATE closing_requests SET lease_until = 0 WHERE state = 'claimed'")
-    return store.abandoned()
+
+
+def abandoned(store: Store) -> list[ClosingRequest]:
+    """What this replica would take over once all leases have ended."""
+    lapse(store)
+    return store.abandoned(())
 
 
 def problems(store: Store) -> list[str]:
@@ -177,7 +182,7 @@ def test_of_twenty_presses_on_two_replicas_one_gets_the_claim(stores: tuple[Stor
 
 
 def test_no_kill_is_intended_without_the_claim_and_none_twice(stores: tuple[Store, Store]) -> None:
-    first, second = stores
+    first = stores[0]
     request = added(first, 2)
     with pytest.raises(StoreError, match="taken over"):
         first.intend(request, request.targets[0], "KILL 1001", now())
@@ -194,7 +199,8 @@ def test_no_kill_is_intended_without_the_claim_and_none_twice(stores: tuple[Stor
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(intend, range(8))) == 1
-    assert not second.release(claim, now(), "nothing was sent"), "after an intent it is never opened again"
+    released = [one.release(claim, now(), "nothing was sent") for one in stores]
+    assert released == [False, False], "after an intent it is never opened again"
     assert events(first, request) == ["request", "confirm", "intent"]
 
 
@@ -202,6 +208,9 @@ def test_a_claim_that_was_released_and_taken_by_somebody_else_is_not_ones_own(st
     first, second = stores
     request = added(first)
     mine = taken(first, request)
+    assert not second.take_over(mine)
+    lapse(second)
+    assert second.take_over(mine)
     assert second.release(mine, now(), "the bot stopped")
     assert second.claim(request, BOB, Mode.QUERY, now())
     with pytest.raises(StoreError, match="taken over"):
@@ -213,20 +222,21 @@ def test_a_claim_that_was_released_and_taken_by_somebody_else_is_not_ones_own(st
     second.intend(theirs, theirs.targets[0], "KILL QUERY 1001", now())
 
 
-def test_a_request_ends_with_the_last_of_its_outcomes_each_written_once(store: Store) -> None:
+def test_a_request_ends_with_the_last_of_its_outcomes_each_written_once(stores: tuple[Store, Store]) -> None:
+    store, other = stores
     claim = taken(store, added(store, 3))
     store.intend(claim, claim.targets[0], "KILL 1001", now())
     found = {number: Finding(Outcome.CLOSED, f"{number}", now()) for number in (1, 2)}
     for _ in range(2):
         store.conclude(claim, found, now())
     assert kept(store, claim).state is State.CLAIMED
-    assert [one.id for one in abandoned(store)] == [claim.id]
+    assert [one.id for one in abandoned(other)] == [claim.id]
     store.conclude(claim, {3: Finding(Outcome.NOT_SENT, "", now())}, now())
     done = kept(store, claim)
     assert done.state is State.DONE
     assert [one.outcome for one in done.targets] == [Outcome.CLOSED, Outcome.CLOSED, Outcome.NOT_SENT]
     assert events(store, claim) == ["request", "confirm", "intent", "outcome", "outcome", "outcome"]
-    assert abandoned(store) == []
+    assert abandoned(other) == []
 
 
 def test_a_later_outcome_is_written_once_and_its_card_is_to_be_shown_anew(stores: tuple[Store, Store]) -> None:

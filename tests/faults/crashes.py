@@ -8,6 +8,7 @@ from pathlib import Path
 from bot.demo.embedded import EmbeddedServer
 from tests.crashing_bot import STEPS
 from tests.faults.arena import Arena, Row, arena, buttons_of
+from tests.faults.races import STOPPED
 from tests.slack_person import NotPossible, text_of
 from tests.slack_text import Json
 
@@ -39,7 +40,7 @@ def _crash(stage: Arena, step: str) -> None:
     _start(stage)
     if step == "claimed":
         # Slack delivers the press again, as it was never acknowledged; that must close nothing either.
-        card = stage.alice.wait_for_change(card, "The bot was stopped before anything was sent")
+        card = stage.alice.wait_for_change(card, STOPPED)
         stage.expect("Close Session" in buttons_of(card), "claimed: the card is not open again")
     else:
         _told_truly(stage, step, stage.ended(card))
