@@ -103,7 +103,7 @@ class Attempts:
     def release(self, press: Press, why: str) -> None:
         """Open a request of which nothing was sent; where the store does not take that, ``settle`` tries again."""
         try:
-            self._store.release(press.request, press.clock(), why)
+            self._released(press, why)
         except StoreError:
             with self._lock:
                 self._unreleased[press.request.id] = press, why
@@ -118,11 +118,15 @@ class Attempts:
             with self._lock:
                 self._unwritten.pop(press.request.id)
         for press, why in unreleased:
-            self._store.release(press.request, press.clock(), why)
+            self._released(press, why)
             with self._lock:
                 self._unreleased.pop(press.request.id)
             settled += [found for found in (self._store.get(press.request.id),) if found is not None]
         return settled
+
+    def _released(self, press: Press, why: str) -> None:
+        if not self._store.release(press.request, press.clock(), why):  # somebody has taken it over
+            self._store.correct(press.request, press.findings, press.clock())
 
     def _written(self, press: Press) -> ClosingRequest:
         self._store.conclude(press.request, press.findings, press.clock())

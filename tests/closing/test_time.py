@@ -46,7 +46,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     one = Machine(time.time())
-    monkeypatch.setattr(clock.time, "time", lambda: one.wall)
+    monkeypatch.setattr(time, "time", lambda: one.wall)
     for module in ("clock", "database"):
         monkeypatch.setattr(f"bot.closing.{module}.since_boot", lambda: one.up)
         monkeypatch.setattr(f"bot.closing.{module}.boot", lambda: one.boot)
