@@ -62,7 +62,9 @@ def _while_frozen(stage: Arena, step: str, victim: int, card: Json, store: str, 
             stage.expect("Close Session" in buttons_of(again), f"{step}: the card is not open")
             stage.alice.press(again, "Close Session")
             stage.ended(card)
-        stage.count(victim, card, closed=True, answered=step != "kill")
+        if step == "kill":  # whose answer the woken press has: it puts right what the look could not tell
+            stage.alice.wait_for_change(card, "✅ closed", timeout=30)
+        stage.count(victim, card, closed=True)
         stage.reached(True)
         stage.slack.faults.deliver_twice = False
 
