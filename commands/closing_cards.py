@@ -204,7 +204,7 @@ class ClosingCards:
         except SessionBotError as error:
             if isinstance(error, BudgetError):
                 self._call_for_budget(error, event)
-            if told or isinstance(error, RequestError):
+            if (told and not self.writer.withdraw(card.key)) or isinstance(error, RequestError):
                 self._show_as_it_is(request_id, card)
             raise
         self._show_done(event, request, card)

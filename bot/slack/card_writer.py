@@ -56,6 +56,7 @@ class _Card:
     due: float | None  # when the newest state is to be written, None once it has been
     version: int = 0
     again: list[float] = field(default_factory=list)  # when it is written once more though it has been
+    begun: bool = False  # whether any state of it has been handed to Slack
     writing: bool = False
 
     def next(self) -> float | None:
@@ -91,6 +92,15 @@ class CardWriter:
                 card.version += 1
             self._changed.notify_all()
 
+    def withdraw(self, key: str) -> bool:
+        """Write nothing after all; True where the card still stands as it was before what was put."""
+        with self._changed:
+            card = self._cards.get(key)
+            if card is None or card.begun:
+                return False
+            del self._cards[key]
+            return True
+
     def has(self, key: str) -> bool:
         """Whether it still has to do with a card."""
         with self._changed:
@@ -120,7 +130,7 @@ class CardWriter:
                 now = self._monotonic()
                 times = {key: at for key, card in self._cards.items() if (at := card.next()) is not None}
                 for key in [key for key, at in times.items() if at <= now]:
-                    self._cards[key].writing = True
+                    self._cards[key].writing = self._cards[key].begun = True
                     self._pool.submit(self._write, key)
                 later = [at - now for at in times.values() if at > now]
                 self._changed.wait(min(later) if later else None)

@@ -117,8 +117,6 @@ def test_a_close_that_takes_longer_is_cut_short_and_the_next_start_finishes_its_
         assert value(tmp_path, "SELECT state FROM closing_requests") == "claimed"
         assert value(tmp_path, "SELECT outcome FROM closing_targets") is None
         waiter.ended()
-        with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as store:
-            store.execute("UPDATE closing_requests SET lease_until = 0, decided_at = decided_at - 100")
         stage.bot.start()
         stage.alice.wait_for_change(card, lambda m: "The bot was restarted while closing" in text_of(m))
         assert value(tmp_path, "SELECT outcome FROM closing_targets") == "closed"

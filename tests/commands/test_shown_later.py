@@ -100,9 +100,10 @@ def test_a_client_that_comes_back_and_does_the_same_is_told_on_the_card(stage: S
     stage.alice.wait_for_change(card, "✅ closed")
     again = stage.runs("SELECT SLEEP(60), 'daily'", bind_address="127.0.8.1")
     result = text_of(stage.alice.wait_for_change(card, "🔁 came back"))
-    assert f"a new one of the same user and source does the same: {again.id}." in result
+    assert f"🔁 came back as session {again.id}: a new session of the same user and source does the same." in result
     assert "Closing again will not help" in result
-    recorded = stage.stored("SELECT event, details FROM audit WHERE event = 'later'")
+    assert "✅ closed" in result, "it was"
+    recorded = stage.stored("SELECT event, details FROM audit WHERE event = 'came back'")
     assert len(recorded) == 1
     assert str(again.id) in recorded[0][1]
 
