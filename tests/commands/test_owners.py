@@ -190,7 +190,7 @@ def _lock_waiter(stage: Stage) -> int:
 def test_a_press_that_a_locked_store_keeps_from_sending_is_open_again_seconds_after_it_answers(
     oceanbase: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
-    claim = ("-m", "tests.support.locking_bot")
+    claim = ("-m", "tests.support.locking_bot", "claim")
     with staged(oceanbase, tmp_path, command=claim) as stage:
         victim = session_id(stage.connect())
         card = card_of(stage, victim)

@@ -33,7 +33,11 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="a few tries of each row, as the tests do")
     parser.add_argument("words", nargs="*", help="only rows whose names hold one of these")
     asked = parser.parse_args()
-    chosen = [one for one in SCENARIOS if not asked.words or any(word in one.name for word in asked.words)]
+    chosen = [
+        one
+        for one in SCENARIOS
+        if (not asked.words or any(word in one.name for word in asked.words)) and (one.short or not asked.short)
+    ]
     rows = []
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         kernel = running.enter_context(EmbeddedOceanBase())

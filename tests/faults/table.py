@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.demo.embedded import EmbeddedServer
-from tests.faults import crashes, freezes, races, sick, targets
+from tests.faults import crashes, freezes, owners, races, sick, targets
 from tests.faults.arena import MariaDBArena, Row
 
 
@@ -25,7 +25,7 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One row: what is done, how many times in a whole run, how many in a short one."""
+    """One row: what is done, how many times in a whole run, how many in a short one, 0 where that leaves it out."""
 
     name: str
     whole: int
@@ -94,5 +94,34 @@ SCENARIOS = (
     Scenario(
         "the store is gone", 20, 2,
         lambda row, tries, on, folder: sick.store_gone(row, tries, on.kernel, folder),
+    ),
+    # Each of these is a test of its own in tests/commands/test_owners.py as well.
+    Scenario(
+        "KILLs are lost on their way", 10, 0,
+        lambda row, tries, on, folder: owners.lost_kills(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "a second process on the same file", 5, 0,
+        lambda row, tries, on, folder: owners.second_processes(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "Slack is half a minute late with each card", 5, 0,
+        lambda row, tries, on, folder: owners.slow_slack(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "Slack carries out an old rewrite after the outcome", 3, 0,
+        lambda row, tries, on, folder: owners.late_rewrites(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "the clock jumps during a close", 60, 0,
+        lambda row, tries, on, folder: owners.clock_jumps(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "the store is locked after each step of a close", 2, 0,
+        lambda row, tries, on, folder: owners.locked_stores(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "the store's file is replaced by a backup", 10, 0,
+        lambda row, tries, on, folder: owners.replaced_files(row, tries, on.kernel, folder),
     ),
 )  # fmt: skip

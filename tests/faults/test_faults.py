@@ -32,6 +32,7 @@ def servers(oceanbase: EmbeddedOceanBase, request: pytest.FixtureRequest) -> Ite
     [
         pytest.param(one, id=one.name.replace(" ", "-"), marks=[pytest.mark.more] if one.on_mariadb else [])
         for one in SCENARIOS
+        if one.short
     ],
 )
 def test_a_fault_closes_nothing_wrong_nothing_twice_and_loses_no_record(

@@ -1,6 +1,7 @@
-"""The bot whose store is locked by somebody else between claim and intent: python -m tests.support.locking_bot.
+"""The bot whose store is locked by somebody else after a step of a close: python -m tests.support.locking_bot STEP.
 
-The lock is held until the file `locked`, which says that it is, is removed from the working folder.
+The lock is held from the first time that STEP, a method of the store, is done, until the file `locked`, which says that
+it is, is removed from the working folder. `touch again` makes the next one the first again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 from bot.__main__ import main
 from bot.closing.store import Store
 
-LOCKED = Path("locked")
+STEPS = ("claim", "intend", "answered", "conclude")
+LOCKED, AGAIN = Path("locked"), Path("again")
 
 
 def lock() -> None:
@@ -29,21 +31,22 @@ def lock() -> None:
         store.execute("ROLLBACK")
 
 
-def locking(claim: Any) -> Any:
-    """Give a claim after which the store is locked, the first time."""
-    first = [True]
+def locking(step: Any) -> Any:
+    """Give a step after which the store is locked, each time that it is asked for."""
+    AGAIN.touch()
 
-    def run(*given: Any, **named: Any) -> bool:
-        taken = bool(claim(*given, **named))
-        if first.pop() if first else False:
+    def run(*given: Any, **named: Any) -> Any:
+        answer = step(*given, **named)
+        if AGAIN.exists():
+            AGAIN.unlink()
             threading.Thread(target=lock, daemon=True).start()
             while not LOCKED.exists():
                 time.sleep(0.01)
-        return taken
+        return answer
 
     return run
 
 
 if __name__ == "__main__":
-    setattr(Store, "claim", locking(Store.claim))  # noqa: B010  # mypy takes no assignment to a method
+    setattr(Store, sys.argv[1], locking(getattr(Store, sys.argv[1])))
     sys.exit(main(["run"]))
