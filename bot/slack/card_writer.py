@@ -140,11 +140,12 @@ class CardWriter:
             card = self._cards[key]
             version, rewrite, render = card.version, card.rewrite, card.render
             now = self._monotonic()
-            card.due = None
+            news = card.due is not None and card.due <= now
+            card.due = None if news else card.due
             card.again = [at for at in card.again if at > now]
         written = _tried(rewrite, render)
         with self._changed:
-            if written.in_doubt and not card.again:
+            if written.in_doubt and news:
                 card.again = [self._monotonic() + pause for pause in AGAIN_AFTER]
             told = card.told if card.version == version else None  # of an older state nobody needs to hear
         if told is not None:

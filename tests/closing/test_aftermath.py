@@ -13,8 +13,8 @@ from bot.closing.aftermath import COMES_BACK_WITHIN, ENDS_WITHIN
 from bot.closing.model import CardPlace, ClosingRequest, Outcome
 from bot.errors import DataSourceError, DataSourceTimeoutError, StoreError
 from bot.sessions.console import Console
-from bot.sessions.model import Mode
-from tests.closing.conftest import ALICE, Desk, before_a_look, record_of
+from bot.sessions.model import Mode, Session
+from tests.closing.conftest import ALICE, Desk, before_a_look, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.patience import PATIENCE
 from tests.stage import Statement, session_id
@@ -268,3 +268,41 @@ def test_a_session_closed_by_hand_before_the_first_look_leaves_nothing_behind(de
     assert outcomes(confirm(desk, request)) == [Outcome.ALREADY_GONE]
     works(desk)
     assert news(desk) == []
+
+
+def test_one_newcomer_is_told_once_for_a_request_of_several_alike(desk: Desk) -> None:
+    done = confirm(desk, ask(desk, *(works(desk).id for _ in range(5))))
+    assert outcomes(done) == [Outcome.CLOSED] * 5
+    first = works(desk)
+    (kept,) = desk.closer.look_again()
+    assert [one.newcomer for one in kept.targets] == [first.id, None, None, None, None]
+    assert outcomes(kept) == [Outcome.CLOSED] * 5, "they were closed, and still are"
+    assert desk.closer.look_again() == []
+    second = works(desk)
+    (kept,) = desk.closer.look_again()
+    assert [one.newcomer for one in kept.targets] == [first.id, second.id, None, None, None]
+    told = [details["newcomers"] for event, details in record_of(desk, done) if event == "came back"]
+    assert [list(one.values()) for one in told] == [[first.id], [second.id]]
+
+
+def test_a_close_is_judged_by_the_transaction_that_was_seen_right_before_its_kill(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card showed a session in another transaction, or in none."""
+    done, waiter = rolling_back(desk)
+    (target,) = done.targets
+    assert target.sent is not None
+    assert target.sent.transaction_id is not None
+    asked: list[int | None] = []
+    open_ = Console.transaction_open
+
+    def transaction_open(self: Console, session: Session) -> bool | None:
+        asked.append(session.transaction_id)
+        return open_(self, session)
+
+    monkeypatch.setattr(Console, "transaction_open", transaction_open)
+    tamper(desk, done, 1, transaction_id=None)
+    assert waiter.ended()
+    desk.until(lambda: not desk.row(waiter.id))
+    assert news(desk) == [(done.id, Outcome.CLOSED, None)]
+    assert target.sent.transaction_id in asked

@@ -420,6 +420,40 @@ def test_a_look_that_is_too_old_is_taken_again_and_after_three_nothing_is_sent(
     gone(victim)
 
 
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("late", ["on its way", "read late"], ids=["asked late", "answered late"])
+def test_a_look_whose_answer_lay_around_justifies_no_kill_and_one_of_a_slow_server_does(
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch, mode: Mode, late: str
+) -> None:
+    """As after SIGSTOP, or behind a network that delays: what the server showed may have changed since."""
+    report = Statement(cluster.connect("app@shop"), "SELECT SLEEP(60)")
+    rows = Connection.rows
+
+    def slowly(self: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        looks = sql.startswith("SELECT NULL, NULL, UNIX_TIMESTAMP")
+        if looks and late == "on its way":
+            time.sleep(0.7)
+        found = rows(self, sql, *values)
+        if looks and late == "read late":
+            time.sleep(0.7)
+        return found
+
+    with cluster_source().console() as console:
+        until(lambda: any(one.running for one in console.find(report.id)))
+        (session,) = console.find(report.id)
+        monkeypatch.setattr(Connection, "rows", slowly)
+        sent = kill.close(console, Pin.of(session), mode, allowed, never)
+        if late == "read late":
+            assert isinstance(sent, NotSent)
+            assert sent.why is Why.LATE
+            monkeypatch.undo()
+            assert console.find(report.id)[0].running
+            kill.close(console, Pin.of(session), mode, allowed, never)
+        else:
+            assert isinstance(sent, Sent)
+    assert report.ended()
+
+
 def test_once_its_time_is_over_a_press_sends_nothing(cluster: Cluster, cluster_source: Make) -> None:
     victim = cluster.connect("app@shop")
     with cluster_source().console() as console:
