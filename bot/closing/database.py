@@ -36,6 +36,7 @@ _DROPPING: tuple[str, ...] = ("ob_trx_timeout = {0}000000", "idle_transaction_ti
 _LOCK_WAIT = 4  # seconds; InnoDB takes up to one more
 _WAITING = ("ob_trx_lock_timeout = {0}000000", "innodb_lock_wait_timeout = {0}")
 _LOCK_TRIES = 4  # together longer than ``DROPPED_AFTER``
+_WRONG_BY = 1.0  # seconds that a machine's clock may be beside the store's
 _LOCK_WAIT_TIMEOUT = 1205  # MySQL's, MariaDB's and OceanBase's
 
 
@@ -82,30 +83,40 @@ class StoreDatabase:
             tables.create(self._engine, record.acknowledge)
         except SQLAlchemyError as error:
             raise _failed(error) from error
-        self._keep_time(goes_on=False)
+        self._start_time()
         self.opened = self.clock()
         with self.reading() as connection:
             newest = connection.execute(sa.select(sa.func.max(tables.audit.c.at))).scalar()
         self.newest_at_start = newest / 1e6 if newest is not None else None
 
     def keep_time(self) -> None:
-        """Tell the clock the server's time; that of a file goes on, and is set right while nobody waits for it."""
-        self._keep_time(goes_on=True)
-
-    def _keep_time(self, *, goes_on: bool) -> None:
+        """Tell the clock the server's time; that of a file goes on by itself, and is set right while nobody waits."""
         if self.shared:
             with self.reading() as connection:
                 self.clock.tell(float(connection.execute(sa.select(self.now)).scalar_one()))
+        elif abs(time.time() - self.clock.seconds) > _WRONG_BY:
+            with self.writing() as connection:
+                self._set_right(connection)
+
+    def _start_time(self) -> None:
+        """Go on from where the process before this one was, or from the server's time."""
+        if self.shared:
+            self.keep_time()
             return
         with self.writing() as connection:
             row = connection.execute(sa.select(tables.clock)).mappings().first()
-            if row is not None and not goes_on:
-                self.clock.tell(Kept(row["boot"], row["ahead"], row["last"]).now())
-            if row is None or not self._waited_for(connection):
+            if row is None:
+                connection.execute(tables.clock.insert().values(id=1, boot="", ahead=0.0, last=0.0))
                 self.clock.tell(time.time())
-            kept = {"boot": boot(), "ahead": self.clock.seconds - since_boot(), "last": self.clock.seconds}
-            change = tables.clock.insert().values(id=1) if row is None else tables.clock.update()
-            connection.execute(change.values(**kept))
+            else:
+                self.clock.tell(Kept(row["boot"], row["ahead"], row["last"]).now())
+            self._set_right(connection)
+
+    def _set_right(self, connection: sa.Connection) -> None:
+        """Take the machine's time unless somebody waits, and keep what the next process needs to go on."""
+        if not self._waited_for(connection):
+            self.clock.tell(time.time())
+        connection.execute(tables.clock.update().values(boot=boot(), ahead=self.clock.seconds - since_boot()))
 
     def _waited_for(self, connection: sa.Connection) -> bool:
         """Whether somebody waits, or may come to be told to, by the clock as it is."""

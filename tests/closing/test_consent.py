@@ -189,6 +189,14 @@ def test_whose_press_is_wanted_is_named_without_the_requester(two_person_desk: D
     assert desk.consent.approvers(by_bob) == (DORA.id,)
 
 
+def test_who_presses_while_a_close_is_carried_out_is_told_that_and_by_whom(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    with pytest.raises(RequestError, match="it is being carried out; its card will show what comes of it") as told:
+        confirm(desk, request, person=BOB)
+    assert told.value.first == ALICE.id
+
+
 @pytest.mark.parametrize("other", [BOB, ALICE])
 def test_a_press_that_was_thought_dead_sends_nothing_under_another_press(desk: Desk, other: Person) -> None:
     """A machine slept between its claim and its KILL; another replica has opened the request since, it was taken."""
