@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -52,6 +53,7 @@ from commands import audit, closing_cards, deadlocks, home, kill_session, sessio
 
 log = structlog.get_logger("bot")
 
+LAST_RECORDS = 8.0  # seconds for what the store has not taken when the bot ends
 LAST_CARDS = 1.5  # seconds for what cards have to tell when the bot ends
 STORE_AGAIN = 5.0  # seconds between two tries to set up a store that was away at the start
 RETENTION_EVERY = 3600.0  # seconds
@@ -130,6 +132,7 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
         lock.release()
         return 0
     store = RecordedStore(settings.store.url.get_secret_value(), metrics.concluded, settings.store.encryption)
+    store.lock, store.quiet_for = lock, _longest_budget(settings)
     secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
     bot = SessionBot(client, identity, secret, metrics)
     running = _Running(bot, client, identity, slack, store, grace, metrics, health, seen)
@@ -140,7 +143,7 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
     running.use(settings)
     metrics.read_out(lambda: bot.waiting, running.pools)
     bot.periodically(STORE_AGAIN, store.create_once)
-    bot.periodically(LEASE.total_seconds() / 4, running.attempts.renew)
+    bot.periodically(LEASE.total_seconds() / 4, running.attempts.renew, to_the_end=True)
     socket = SocketModeHandler(bot.bolt, slack.app_token.get_secret_value()) if slack.app_token else None
     try:
         if socket is None:
@@ -156,6 +159,7 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
         close_link = server.stop if socket is None else socket.close
 
         def last_cards() -> None:
+            running.attempts.settle_within(LAST_RECORDS)
             running.cards.close(LAST_CARDS)
             close_link()
 
@@ -178,6 +182,11 @@ def _alone(lock: StoreLock, signals: Signals) -> bool:
             return False
         log.info("another bot uses the store, waiting for its end")
     return True
+
+
+def _longest_budget(settings: Settings) -> timedelta:
+    """Return how long a close counts at the most, an hour where it is less."""
+    return max(timedelta(hours=1), *(source.budget_window for source in settings.data_sources.values()))
 
 
 def _server(slack: SlackSettings, health: Health, metrics: Metrics) -> Server:
@@ -236,8 +245,7 @@ class _Running:
             self.cards,
             self._grace.wait,
         )
-        windows = [source.budget_window for source in settings.data_sources.values()]
-        self._store.quiet_for = max(windows, default=self._store.quiet_for)
+        self._store.quiet_for = _longest_budget(settings)
         keep = settings.store.keep
         if keep is not None:
 

@@ -67,6 +67,7 @@ class SessionBot:
         self._places = threading.BoundedSemaphore(WORKERS + QUEUE)
         self._load = _Load()
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._jobs: dict[str, tuple[threading.Thread, Callable[[], None]]] = {}
         authorized = AuthorizeResult(
@@ -146,12 +147,16 @@ class SessionBot:
         if self._handles("event", "app_home_opened", run):
             self.bolt.event("app_home_opened")(listener)
 
-    def periodically(self, seconds: float, job: Callable[[], None]) -> None:
-        """Run a job again and again until ``stop``; its errors are logged and do not end it."""
+    def periodically(self, seconds: float, job: Callable[[], None], *, to_the_end: bool = False) -> None:
+        """Run a job again and again until ``stop``; its errors are logged and do not end it.
+
+        ``to_the_end`` goes on while what is under way is finished.
+        """
         name = job.__name__
+        ends = self._ended if to_the_end else self._stopping
 
         def repeat() -> None:
-            while not self._stopping.wait(seconds):
+            while not ends.wait(seconds):
                 try:
                     self._jobs[name][1]()
                 except SessionBotError as error:
@@ -188,6 +193,7 @@ class SessionBot:
         """
         self._stopping.set()
         self._workers.shutdown(wait=True)
+        self._ended.set()
         for thread, _job in self._jobs.values():
             thread.join(timeout=5)
         if close_link is not None:

@@ -27,6 +27,10 @@ class RecordedStore(Store):
                 self.create()
                 self._created = True
 
+    def replaced(self) -> None:
+        """Make the tables in the new file, which may be of an older version."""
+        self._created = False
+
     def check(self) -> None:
         """Read something; a store is not well before all its tables are there."""
         self.create_once()

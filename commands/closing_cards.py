@@ -16,7 +16,7 @@ from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
 from bot.errors import BudgetError, InputError, RequestError, SessionBotError, StoreError, TargetError
 from bot.sessions.model import Mode
-from bot.slack.card_writer import CardWriter, Rewrite, Written
+from bot.slack.card_writer import AGAIN_AFTER, CardWriter, Rewrite, Written
 from bot.slack.events import RESPONSE_URL, Press, Registrar, Submission
 from bot.slack.message import Message
 from bot.slack.patience import impatient
@@ -49,6 +49,7 @@ class ClosingCards:
     full_sql: Mapping[str, bool]
     update: Callable[[CardPlace, Message], Written]  # rewrites a message by its place
     writer: CardWriter
+    _since: float = field(default_factory=time.monotonic)
     _retries: dict[str, tuple[float, float]] = field(default_factory=dict)  # request: not before, pause after that
 
     def show(self, request: ClosingRequest, reply: Reply, note: str = "") -> None:
@@ -122,7 +123,7 @@ class ClosingCards:
             submission.values.get(closing_modal.REASON, ""),
         )  # fmt: skip
         card = _Card(request.id, submission.reply, request.card, self.update)
-        self.writer.put(card.key, card.write, lambda: self._open_card(request), told=card.or_privately)
+        self.writer.put(card.key, card.write, self._as_it_stands(request), told=card.or_privately)
         approvers = self.consent.approvers(request)
         submission.reply.public(closing_card.broken_glass(request, approvers))
 
@@ -150,14 +151,16 @@ class ClosingCards:
 
     def tidy(self) -> None:
         """Say on their cards what became of requests that ran out of time, and what Slack did not take before."""
-        for request in self.requests.expire():
+        for request in self.requests.expire(self.closer.carried_out):
             self._rewrite(request)
+        # Whatever the process before this one was at may still come.
+        in_doubt = time.monotonic() - self._since < AGAIN_AFTER[-1]
         for request in self.requests.unshown():
             not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
             if time.monotonic() < not_before or request.card is None or self.writer.has(_key(request.card)):
                 continue
             self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
-            self._rewrite(request)
+            self._rewrite(request, in_doubt=in_doubt and self.requests.before_start(request))
 
     def follow(self) -> None:
         """Rewrite the cards of presses that a stopped bot left, and of closes of which there is something new."""
@@ -166,15 +169,15 @@ class ClosingCards:
         for request in self.closer.look_again():
             self._rewrite(request)
 
-    def _rewrite(self, request: ClosingRequest) -> None:
+    def _rewrite(self, request: ClosingRequest, *, in_doubt: bool = False) -> None:
         if request.card is None:
             return
         card = _Card(request.id, None, request.card, self.update)
         if request.state is State.OPEN:
             note = "The bot was interrupted before anything was sent. Nothing was closed. Press again."
-            self.writer.put(card.key, card.write, lambda: self._open_card(request, note))
+            self.writer.put(card.key, card.write, self._as_it_stands(request, note))
         else:
-            self._show_result(request, card)
+            self._show_result(request, card, in_doubt=in_doubt)
 
     def _card_of(self, press: Press) -> _Card:
         return _Card(press.value, press.reply, CardPlace(press.channel, press.message_ts), self.update)
@@ -211,7 +214,11 @@ class ClosingCards:
 
     def _show_done(self, event: Press | Submission, request: ClosingRequest, card: _Card) -> None:
         """Show what came of a press, and ask again for what is in another transaction than the card said."""
-        again = None if request.unrecorded else self._ask_again(request)
+        again = None
+        if not request.unrecorded:
+            message = self._result(request)  # in the place of what says that it is not on record yet
+            self.writer.put(card.key, card.write_news, lambda: message, after=_UNRECORDED_AFTER)
+            again = self._ask_again(request)
         if again is None or len(request.targets) > 1:
             self._show_result(request, card)
             if again is not None:
@@ -220,12 +227,14 @@ class ClosingCards:
         what = (request.targets[0].detail or "It has changed since the card was shown").rstrip(".")
 
         def told(written: Written) -> None:
-            if written.taken:  # else the card of the first request is tried again, and says that nothing was closed
+            if (
+                written is Written.TAKEN
+            ):  # else the card of the first request is tried again, and says that nothing was closed
                 self.requests.mark_shown(request)
                 if request.card is not None:
                     self.requests.place_card(again, request.card)
 
-        self.writer.put(card.key, card.write, lambda: self._open_card(again, _AGAIN.format(what=what)), told=told)
+        self.writer.put(card.key, card.write, self._as_it_stands(again, _AGAIN.format(what=what)), told=told)
 
     def _ask_again(self, request: ClosingRequest) -> ClosingRequest | None:
         try:
@@ -251,9 +260,20 @@ class ClosingCards:
                 return
             with contextlib.suppress(RequestError):  # one that has run out of time follows by itself
                 self.consent.open_request(request_id)
-                self.writer.put(card.key, card.write, lambda: self._open_card(request))
+                self.writer.put(card.key, card.write, self._as_it_stands(request))
 
-    def _show_result(self, request: ClosingRequest, card: _Card) -> None:
+    def _as_it_stands(self, request: ClosingRequest, note: str = "") -> Callable[[], Message | None]:
+        """Show an open request as it is when the card is written: by then somebody may have decided it anywhere."""
+
+        def render() -> Message | None:
+            newest = self.requests.find(request.id) or request
+            if newest.state is State.OPEN:
+                return self._open_card(newest, note)
+            return None if newest.state is State.CLAIMED else self._result(newest)
+
+        return render
+
+    def _show_result(self, request: ClosingRequest, card: _Card, *, in_doubt: bool = False) -> None:
         """Show what came of a request, as it is known when the card is written."""
         shown = request
 
@@ -264,17 +284,19 @@ class ClosingCards:
             return self._result(shown)
 
         def told(written: Written) -> None:
-            if written.taken:
+            if written is Written.TAKEN:  # in doubt, the next process must write it as well
                 self._retries.pop(request.id, None)
                 self.requests.mark_shown(shown)
             else:
                 card.or_privately(written)
 
-        self.writer.put(card.key, card.write, render, told=None if request.unrecorded else told)
+        told_of = None if request.unrecorded else told
+        self.writer.put(card.key, card.write, render, told=told_of, in_doubt=in_doubt)
 
     def _newest(self, request: ClosingRequest) -> ClosingRequest:
         found = self.requests.find(request.id)
-        return found if found is not None and found.state is not State.CLAIMED else request
+        # A file that was put in the place of the store may know less.
+        return found if found is not None and found.state not in (State.CLAIMED, State.OPEN) else request
 
     def _remember_place(self, press: Press, request_id: str) -> None:
         request = self.requests.find(request_id)

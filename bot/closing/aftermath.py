@@ -22,6 +22,7 @@ from bot.sessions.statement import digest
 from bot.sessions.uptime import since_boot
 
 COMES_BACK_WITHIN = timedelta(seconds=30)
+ENDED_BEFORE = timedelta(days=1)
 ENDS_WITHIN = timedelta(minutes=10)  # a large transaction takes that long to be rolled back
 
 _UNFINISHED = (Outcome.ROLLING_BACK, Outcome.STILL_RUNNING, Outcome.UNVERIFIED)
@@ -58,6 +59,7 @@ class Aftermath:
         self._timer = timer
         self._lock = threading.Lock()
         self._watches: list[_Watch] = []
+        self._looked_once = False
 
     def follow(self, press: Press) -> None:
         """Look, from now on, whether the clients whose running sessions were closed come back."""
@@ -100,7 +102,8 @@ class Aftermath:
         return [request for request in map(self._store.get, news) if request is not None]
 
     def _look_at_unfinished(self, news: dict[str, None], away: set[str]) -> None:
-        since = self._clock() - ENDS_WITHIN
+        # The first look of a process is for what ended while there was none.
+        since = self._clock() - (ENDS_WITHIN if self._looked_once else ENDED_BEFORE)
         for request in self._store.unfinished(since, _UNFINISHED):
             for target in request.targets:
                 sent = _unfinished(target, since)
@@ -114,6 +117,7 @@ class Aftermath:
                 finding = Finding(verdict.outcome, told, self._clock(), sent.answer.value)
                 if self._store.amend(request, target, target.outcome, finding, self._clock()):
                     news[request.id] = None
+        self._looked_once = True
 
     def _looked(self, source: str, away: set[str], look: Callable[[Console], T]) -> T | None:
         """Return what a look shows; None where the data source is ``away``."""

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from time import sleep
 
 import structlog
 
@@ -15,8 +16,9 @@ from bot.closing.store import LEASE, Store
 from bot.errors import StoreError
 from bot.sessions.uptime import since_boot
 
-# While the store does not answer, its owner cannot say that it is there either: whoever comes back to the store at the
+# While the store does not answer, an owner cannot say that it is there either: whoever comes back to the store at the
 # same time gives it that long.
+_AGAIN = 0.5  # seconds between two tries to write what is left at the end
 _HEARD_FOR = LEASE.total_seconds()
 
 log = structlog.get_logger(__name__)
@@ -41,10 +43,24 @@ class Attempts:
         with self._lock:
             return frozenset((*self._taking, *self._live, *self._unwritten, *self._unreleased))
 
-    @property
     def may_take_over(self) -> bool:
-        """Whether the store has answered for so long that owners who are there have said so."""
-        return not self._store.shared or self._timer() - self._hears_since >= _HEARD_FOR
+        """Whether the store has answered for so long that owners who are there have said so.
+
+        That time begins anew when somebody has set its clock. Raises ``StoreError``.
+        """
+        if not self._store.shared:
+            return True
+        self._hear()
+        return self._timer() - self._hears_since >= _HEARD_FOR
+
+    def _hear(self) -> None:
+        try:
+            self._store.keep_time()
+        except StoreError:
+            self._hears_since = self._timer()
+            raise
+        if self._store.jumped:
+            self._hears_since = self._timer()
 
     @contextlib.contextmanager
     def taking(self, request_id: str) -> Iterator[None]:
@@ -75,17 +91,13 @@ class Attempts:
 
     def renew(self) -> None:
         """Tell the store that this process is there, and be told its time. Raises ``StoreError``."""
-        try:
-            self._store.keep_time()
-            if self.requests:
-                asked = self._timer()
-                self._store.renew()
-                with self._lock:
-                    for press in self._live.values():
-                        press.renewed(asked)
-        except StoreError:
-            self._hears_since = self._timer()
-            raise
+        self._hear()
+        if self.requests:
+            asked = self._timer()
+            self._store.renew()
+            with self._lock:
+                for press in self._live.values():
+                    press.renewed(asked)
 
     def conclude(self, press: Press) -> ClosingRequest | None:
         """Write what came of a press and return the request; None where the store does not take it now.
@@ -124,12 +136,27 @@ class Attempts:
             settled += [found for found in (self._store.get(press.request.id),) if found is not None]
         return settled
 
+    def settle_within(self, seconds: float) -> None:
+        """Write what could not be written before as long as there is time: the next process would know less."""
+        until = self._timer() + seconds
+        while self._unwritten or self._unreleased:
+            try:
+                self.settle()
+            except StoreError:
+                if self._timer() >= until:
+                    log.warning("outcomes not written", requests=len(self._unwritten) + len(self._unreleased))
+                    return
+                sleep(_AGAIN)
+
     def _released(self, press: Press, why: str) -> None:
-        if not self._store.release(press.request, press.clock(), why):  # somebody has taken it over
+        now = press.clock()
+        if not self._store.release(press.request, now, why, nothing_sent=True):  # somebody has taken it over
             self._store.correct(press.request, press.findings, press.clock())
 
     def _written(self, press: Press) -> ClosingRequest:
         self._store.conclude(press.request, press.findings, press.clock())
+        if press.sent:
+            self._store.put_back(press.request, press.findings, press.clock())
         # What was taken over meanwhile is told by whoever looked afterwards, who knows less.
         self._store.correct(press.request, press.findings, press.clock())
         return self._store.get(press.request.id) or press.known()

@@ -41,6 +41,7 @@ def require(connection: sa.Connection, request: ClosingRequest, planned: int, bu
             _requests.c.source == source,
             _requests.c.id != request.id,
             _requests.c.decided_at > since.timestamp(),
+            _requests.c.decided_at < (now + budget.window).timestamp(),  # later ones are of a clock that was wrong
             _requests.c.state.in_((State.CLAIMED.value, State.DONE.value)),
         )
     ).scalar_one()
@@ -103,7 +104,9 @@ _AGAIN = (
 
 def _extended(connection: sa.Connection, source: str, budget: Budget, now: datetime) -> list[record.Entry]:
     return [
-        one for one in record.entries(connection, since=now - budget.window, event=EXTENDED) if one.source == source
+        one
+        for one in record.entries(connection, since=now - budget.window, event=EXTENDED)
+        if one.source == source and one.at < now + budget.window
     ]
 
 

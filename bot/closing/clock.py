@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +24,18 @@ def boot() -> str:
 class Clock:
     """Gives the store's time: what it was told last, and the time that has passed on this machine since.
 
-    Until it is told anything, it has the machine's own.
+    Until it is told anything it has ``ask``, which tells it or raises: a machine's own clock may say anything.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._ask = ask
+        self.told = False  # whether it has been told a time
         self._ahead = time.time() - since_boot()
 
     def __call__(self) -> datetime:
-        """Return the time, UTC."""
+        """Return the time, UTC. Raises what ``ask`` does."""
+        if not self.told:
+            self._ask()
         return datetime.fromtimestamp(self.seconds, UTC)
 
     @property
@@ -41,6 +46,7 @@ class Clock:
     def tell(self, seconds: float) -> None:
         """Go on from there."""
         self._ahead = seconds - since_boot()
+        self.told = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from bot.closing.press import Clock, Press, Progress, Timer
 from bot.closing.rules import ClosingRules
 from bot.closing.sender import Sender
 from bot.closing.store import Store
-from bot.errors import BudgetError, InputError, SessionBotError
+from bot.errors import BudgetError, InputError, SessionBotError, StoppedError
 from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode
 from bot.sessions.service import SessionService
@@ -62,6 +62,8 @@ class Closer:
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
         request, denied = self._consent.confirmable(request_id, person, channel)
+        if request.id in self._attempts.requests:  # open, though, in a file that was replaced meanwhile
+            raise too_late(replace(request, state=State.CLAIMED), self._clock())
         number = request.number_to_type(mode)
         if number is not None and typed != number:
             raise InputError(
@@ -88,16 +90,22 @@ class Closer:
         Raises ``StoreError``.
         """
         finished = self._attempts.settle()
-        if not self._attempts.may_take_over:
+        if not self._attempts.may_take_over():
             return finished
         for request in self._store.abandoned(self._attempts.requests):
             if request.id in self._attempts.requests:
                 continue  # one of one's own presses has taken it since they were asked for
             if self._store.take_over(request):
-                # As it stands now: the owner before may have gone on after it was read here.
-                self._finish(self._consent.find(request.id), self._why_left(request))
+                with self._attempts.taking(request.id):
+                    # As it stands now: the owner before may have gone on after it was read here.
+                    self._finish(self._consent.find(request.id), self._why_left(request))
                 finished.append(self._consent.find(request.id))
         return finished
+
+    @property
+    def carried_out(self) -> frozenset[str]:
+        """The requests whose presses are under way here, or not written down yet."""
+        return self._attempts.requests
 
     def look_again(self) -> list[ClosingRequest]:
         """Look again at closes that had an outcome; return the requests of which there is something new."""
@@ -124,7 +132,11 @@ class Closer:
                 # Nothing was sent: the store opens the request again only where it holds no intent.
                 self._attempts.release(press, str(error))
                 raise
-            self._verify(press)
+            try:
+                self._verify(press)
+            except StoppedError:
+                self._attempts.conclude(press)  # what is known of it: the rest is looked at by the next process
+                raise
             press.show()
             done = self._attempts.conclude(press)
         self._aftermath.follow(press)

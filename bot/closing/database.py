@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bot.closing import record, tables, url
 from bot.closing.clock import Clock, Kept, boot
+from bot.closing.lock import StoreLock
 from bot.closing.model import State
 from bot.errors import StoreError, UnsafeConnectionError
 from bot.sessions.database import login, safety
@@ -36,6 +37,7 @@ _DROPPING: tuple[str, ...] = ("ob_trx_timeout = {0}000000", "idle_transaction_ti
 _LOCK_WAIT = 4  # seconds; InnoDB takes up to one more
 _WAITING = ("ob_trx_lock_timeout = {0}000000", "innodb_lock_wait_timeout = {0}")
 _LOCK_TRIES = 4  # together longer than ``DROPPED_AFTER``
+_STEADY = 5.0  # seconds by which a server's clock may go on otherwise than this machine's uptime
 _WRONG_BY = 1.0  # seconds that a machine's clock may be beside the store's
 _LOCK_WAIT_TIMEOUT = 1205  # MySQL's, MariaDB's and OceanBase's
 
@@ -49,11 +51,13 @@ class StoreDatabase:
 
     def __init__(self, address: str, tls: Tls = PREFERRED) -> None:
         parsed = url.read(address)
-        self.clock = Clock()
+        self.clock = Clock(self.keep_time)
+        self.lock: StoreLock | None = None  # of a file, held by this process as long as it runs
         self.owner = secrets.token_hex(8)  # names this process in what it has claimed
         self.quiet_for = timedelta(hours=1)  # how long what was asked or decided counts, for a budget for example
-        self.opened = self.clock()
+        self.opened = datetime.fromtimestamp(self.clock.seconds, UTC)
         self.newest_at_start: float | None = None  # when the newest record was written, seconds since the epoch
+        self.jumped = False  # whether the server's clock was seen to have been set, at the last look at it
         self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
         self.drops_frozen = True  # whether the server ends what a frozen replica holds, as far as it was asked yet
         self._tls = tls
@@ -90,10 +94,19 @@ class StoreDatabase:
         self.newest_at_start = newest / 1e6 if newest is not None else None
 
     def keep_time(self) -> None:
-        """Tell the clock the server's time; that of a file goes on by itself, and is set right while nobody waits."""
+        """Tell the clock the server's time, which somebody may set; while somebody waits it goes on by itself.
+
+        That of a file goes on by itself and is set right by the machine's, as nobody waits for it.
+        """
         if self.shared:
             with self.reading() as connection:
-                self.clock.tell(float(connection.execute(sa.select(self.now)).scalar_one()))
+                now = float(connection.execute(sa.select(self.now)).scalar_one())
+                steady = abs(now - self.clock.seconds) <= _STEADY
+                if steady or not self.clock.told or not self._waited_for(connection):
+                    self.clock.tell(now)
+                self.jumped = not steady
+        elif not self.clock.told:
+            self._start_time()
         elif abs(time.time() - self.clock.seconds) > _WRONG_BY:
             with self.writing() as connection:
                 self._set_right(connection)
@@ -120,12 +133,13 @@ class StoreDatabase:
 
     def _waited_for(self, connection: sa.Connection) -> bool:
         """Whether somebody waits, or may come to be told to, by the clock as it is."""
-        since = self.clock.seconds - self.quiet_for.total_seconds()
+        # What is of a time long after this one is of a clock that was wrong, and has nothing to do with it.
+        since, until = (self.clock.seconds + side * self.quiet_for.total_seconds() for side in (-1, 1))
         requests = tables.requests.c
         counts = sa.or_(
             requests.state.in_((State.OPEN.value, State.CLAIMED.value)),
-            requests.created_at > since,
-            requests.decided_at > since,
+            requests.created_at.between(since, until),
+            requests.decided_at.between(since, until),
         )
         return connection.execute(sa.select(requests.id).where(counts).limit(1)).first() is not None
 
@@ -184,21 +198,31 @@ class StoreDatabase:
         record_.info[_FILE] = _identity(self._file)
         self._file_was_there = self._file is not None
 
+    def replaced(self) -> None:
+        """Hear that another file is used from now on."""
+
     def _refuse_new_file(self, *_: object) -> None:
         """Keep SQLite from making an empty file in the place of one that was taken away."""
         if self._file_was_there and _identity(self._file) is None:
             raise StoreError(_GONE)
 
     def _refuse_other_file(self, connection: sa.Connection) -> None:
-        """Refuse a connection whose file is at its path no more: what is written there nobody would ever see."""
+        """Refuse a connection whose file is at its path no more: what is written there nobody would ever see.
+
+        And one to a file that another bot may have by now, as where the whole folder was replaced.
+        """
         if self._file is None:
             return
+        if self.lock is not None and not self.lock.take():
+            raise StoreError("Another bot uses the store's file by now. This one closes nothing any more: stop it.")
         now = _identity(self._file)
         if now == connection.info.get(_FILE):
             return
         if now is None:
             raise StoreError(_GONE)  # it may be put back
         connection.invalidate()
+        self._engine.dispose()
+        self.replaced()
         raise StoreError(
             "The store's file was replaced by another one. Nothing is closed without a record. The new file is used "
             "from now on: press again if its requests are those that you mean."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from pathlib import Path
 
 from bot.closing import url
 from bot.errors import ConfigurationError
@@ -15,19 +16,22 @@ class StoreLock:
     """The lock of the store at a URL; a database that replicas share needs none. ``check`` and backups need none."""
 
     def __init__(self, address: str) -> None:
-        file = url.file_of(url.read(address))
-        self._name = f"{os.path.realpath(file)}.lock" if file is not None else None
+        self._file = url.file_of(url.read(address))
         self._lock: int | None = None
 
     def take(self) -> bool:
         """Take it, until the process ends or ``release``; False where another bot has it.
 
-        Raises ``ConfigurationError`` where there can be none.
+        It is taken anew where another folder, or nothing, is at its place by now. Raises ``ConfigurationError`` where
+        there can be none.
         """
-        if self._name is None or self._lock is not None:
+        if self._file is None:
+            return True
+        name = f"{os.path.realpath(self._file)}.lock"
+        if self._lock is not None and _is(self._lock, name):
             return True
         try:
-            lock = os.open(self._name, os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -37,8 +41,9 @@ class StoreLock:
             return False
         except OSError as error:
             raise ConfigurationError(
-                [f"store.url: {self._name} cannot be locked ({error.strerror}). Put the store on a local disk."]
+                [f"store.url: {name} cannot be locked ({error.strerror}). Put the store on a local disk."]
             ) from error
+        self.release()
         self._lock = lock
         return True
 
@@ -47,6 +52,13 @@ class StoreLock:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _is(lock: int, name: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock), Path(name).stat())
+    except OSError:
+        return False
 
 
 def taken(waited: float) -> ConfigurationError:

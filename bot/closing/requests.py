@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -194,9 +194,13 @@ class ClosingRequests:
             before = max(before, self._store.opened)
         return self._store.unshown(now - _SHOWN_LATER, before)
 
-    def expire(self) -> list[ClosingRequest]:
+    def before_start(self, request: ClosingRequest) -> bool:
+        """Whether a request was over before this process began."""
+        return (request.decided_at or request.expires_at) < self._store.opened
+
+    def expire(self, carried_out: Collection[str] = ()) -> list[ClosingRequest]:
         """Mark the requests that nobody decided in time; return them so that their cards can say so."""
-        return self._store.expire(self._clock())
+        return self._store.expire(self._clock(), carried_out)
 
     def _most(self, source: str) -> int:
         return self._rules.of(source).max_targets

@@ -16,27 +16,27 @@ _UNEVEN = 60.0  # seconds
 class Retention:
     """Lets go of what is older than is to be kept. ``wall`` is the machine's clock, ``lived`` one that nobody sets.
 
-    After a start and after each jump of the machine's clock, time goes on from the newest record for a day.
+    After a start and after each jump of the machine's clock, time goes on from the newest believable record for a day.
     """
 
     def __init__(
-        self, store: Store, wall: Callable[[], float] = time.time, lived: Callable[[], float] = since_boot
+        self, store: Store, wall: Callable[[], float] | None = None, lived: Callable[[], float] = since_boot
     ) -> None:
         self._store = store
-        self._wall = wall
+        self._wall = wall or (lambda: time.time())  # noqa: PLW0108  # a test may set this process's clock
         self._lived = lived
         self._since = lived()
-        self._ahead = wall() - lived()
+        self._ahead = self._wall() - lived()
         self._began: float | None = None  # the time from which it goes on; None: not known yet
 
     def let_go(self, keep: timedelta) -> int:
         """Let go of what is older, and return how many records that were. Raises ``StoreError``."""
-        return self._store.forget(datetime.fromtimestamp(self._now(), UTC) - keep, self._store.clock())
+        return self._store.forget(datetime.fromtimestamp(self._now(keep), UTC) - keep, self._store.clock())
 
-    def _now(self) -> float:
+    def _now(self, keep: timedelta) -> float:
         wall, lived = self._wall(), self._lived()
         if self._began is None:
-            newest = self._store.newest_at_start
+            newest = self._store.believed(keep)
             self._began = newest if newest is not None else self._ahead + self._since
         believed = self._began + lived - self._since
         if abs(wall - lived - self._ahead) > _UNEVEN:

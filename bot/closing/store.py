@@ -25,6 +25,9 @@ _requests, _targets = tables.requests, tables.targets
 # Characters of SQL in the record of one request, shared by its targets: MySQL's TEXT holds 65,535 bytes.
 _RECORDED_SQL = 4000
 
+# What replicas of an older version, which may still be running, can read.
+_AS_OLDER_VERSIONS = {Outcome.NOT_SENT: "not touched"}
+
 _AT_ONCE = 500  # ids that one statement names
 
 # Whoever carries out a press renews its lease, by the store's clock: replicas' own may differ. After this time of
@@ -172,13 +175,19 @@ class Store(StoreDatabase):
         others = sa.or_(_requests.c.owner.is_(None), _requests.c.owner != self.owner)
         if not self.shared:
             return others
-        lapsed = sa.or_(_requests.c.lease_until.is_(None), _requests.c.lease_until <= self.now)
-        return sa.and_(others, lapsed)
+        # A version that knew no leases gave its presses a minute.
+        until = sa.func.coalesce(_requests.c.lease_until, _requests.c.decided_at + 60.0)
+        return sa.and_(others, until <= self.now)
 
-    def release(self, request: ClosingRequest, now: datetime, why: str) -> bool:
-        """Open a claimed request again because nothing was sent to the database; never after an intent."""
+    def release(self, request: ClosingRequest, now: datetime, why: str, *, nothing_sent: bool = False) -> bool:
+        """Open a claimed request again because nothing was sent to the database; never after an intent.
+
+        ``nothing_sent`` is for the press itself, which knows that none of its intents came to anything.
+        """
         intended = sa.exists().where(_targets.c.request_id == request.id, _targets.c.intent_at.is_not(None))
         with self.writing() as connection:
+            for target in request.targets if nothing_sent else ():
+                self._withdraw(connection, request, target, why, now)
             changed = connection.execute(
                 _requests.update()
                 .where(self._claimed(request), ~intended)
@@ -304,6 +313,31 @@ class Store(StoreDatabase):
                     record.append(connection, now, "later", _told(target, finding), **_of(request))
                     self._show_anew(connection, request)
 
+    def put_back(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> bool:
+        """Write what came of a press into a store that does not know of it: another file, or an older state of it.
+
+        True where that was so. Its first records are gone with the file that held them; the card is in Slack.
+        """
+        with self.writing() as connection:
+            state = connection.execute(sa.select(_requests.c.state).where(_requests.c.id == request.id)).scalar()
+            if state in (State.CLAIMED.value, State.DONE.value):
+                return False
+            connection.execute(_targets.delete().where(_targets.c.request_id == request.id))
+            connection.execute(_requests.delete().where(_requests.c.id == request.id))
+            connection.execute(_requests.insert().values(tables.request_values(request) | _decided(request)))
+            rows = tables.target_values(request)
+            connection.execute(_targets.insert(), rows)
+            for target in request.targets:
+                finding = findings.get(target.number)
+                if finding is None:
+                    continue
+                intended = {"intent_at": finding.at.timestamp()} if finding.sent else {}
+                connection.execute(_targets.update().where(_target(request, target)).values(_found(finding) | intended))
+                record.append(
+                    connection, now, "outcome", _told(target, finding), person=request.decided_by, **_of(request)
+                )
+        return True
+
     def came_back(self, request: ClosingRequest, newcomers: Mapping[int, int], now: datetime) -> bool:
         """Write which new sessions do what closed targets, by number, did; True where one of it is new."""
         written = {}
@@ -370,11 +404,14 @@ class Store(StoreDatabase):
         )  # fmt: skip
         return self._those(which)
 
-    def expire(self, now: datetime) -> list[ClosingRequest]:
-        """Mark open requests that ran out of time; return those this call has marked."""
+    def expire(self, now: datetime, carried_out: Collection[str] = ()) -> list[ClosingRequest]:
+        """Mark open requests that ran out of time; return those this call has marked.
+
+        Not those that are ``carried_out``: they are open in a file that was replaced since they were confirmed.
+        """
         late = sa.and_(_requests.c.state == State.OPEN.value, _requests.c.expires_at <= now.timestamp())
         marked = []
-        for request in self._those(late):
+        for request in self._those(sa.and_(late, _requests.c.id.not_in(carried_out))):
             with self.writing() as connection:
                 changed = connection.execute(
                     _requests.update().where(late, _requests.c.id == request.id).values(state=State.EXPIRED.value)
@@ -449,11 +486,33 @@ class Store(StoreDatabase):
             _requests.c.state.in_((State.OPEN.value, State.CLAIMED.value)),
             _to_review(),
         )
-        old = sa.and_(_requests.c.created_at < before.timestamp(), ~waited_for)
+        its_own = sa.and_(tables.audit.c.request_id == _requests.c.id, tables.audit.c.event == "request")
+        recorded = sa.exists().where(its_own)
         with self.writing() as connection:
+            forgotten = record.forget(connection, before, now)
+            # A request goes after its own record, which goes in its turn, whatever its time says.
+            old = sa.and_(_requests.c.created_at < before.timestamp(), ~waited_for, ~recorded)
             connection.execute(_targets.delete().where(_targets.c.request_id.in_(sa.select(_requests.c.id).where(old))))
             connection.execute(_requests.delete().where(old))
-            return record.forget(connection, before, now)
+            return forgotten
+
+    def believed(self, keep: timedelta) -> float | None:
+        """Return the time of the newest record of before the start that others a day and more older vouch for.
+
+        That of the oldest where there is none such, None where there is no record. A clock that was wrong for a moment
+        leaves records that stand alone.
+        """
+        if self.newest_at_start is None:
+            return None
+        audit, older = tables.audit.c, tables.audit.alias("older")
+        day, keeps = 86_400_000_000, int(keep.total_seconds() * 1e6)
+        vouched = sa.exists().where(older.c.at <= audit.at - day, older.c.at >= audit.at - keeps)
+        up_to = audit.at <= int(self.newest_at_start * 1e6)
+        with self.reading() as connection:
+            newest = connection.execute(sa.select(sa.func.max(audit.at)).where(up_to, vouched)).scalar()
+            if newest is None:
+                newest = connection.execute(sa.select(sa.func.min(audit.at))).scalar()
+        return newest / 1e6 if newest is not None else None
 
 
 def _open(request: ClosingRequest) -> sa.ColumnElement[bool]:
@@ -485,9 +544,22 @@ def _of(request: ClosingRequest) -> dict[str, Any]:
     return {"channel": request.channel, "source": request.source, "request_id": request.id}
 
 
+def _decided(request: ClosingRequest) -> dict[str, Any]:
+    by, at = request.decided_by, request.decided_at
+    return {
+        "state": State.DONE.value,
+        "decided_by": by.id if by is not None else None,
+        "decided_team": by.team if by is not None else None,
+        "decided_at": at.timestamp() if at is not None else None,
+        "decided_mode": request.decided_mode.value if request.decided_mode is not None else None,
+        "card_channel": request.card.channel if request.card is not None else None,
+        "card_ts": request.card.ts if request.card is not None else None,
+    }
+
+
 def _found(finding: Finding) -> dict[str, Any]:
     return {
-        "outcome": finding.outcome.value,
+        "outcome": _AS_OLDER_VERSIONS.get(finding.outcome, finding.outcome.value),
         "detail": finding.detail,
         "outcome_at": finding.at.timestamp(),
         **({"answer": finding.answer} if finding.answer else {}),

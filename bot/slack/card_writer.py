@@ -44,7 +44,7 @@ class Written(enum.Enum):
 
 
 Rewrite = Callable[[Message], Written]
-Render = Callable[[], Message]
+Render = Callable[[], Message | None]  # None where there is nothing to show
 Told = Callable[[Written], object]
 
 
@@ -58,11 +58,17 @@ class _Card:
     again: list[float] = field(default_factory=list)  # when it is written once more though it has been
     begun: bool = False  # whether any state of it has been handed to Slack
     writing: bool = False
+    doubtful_until: float = 0.0  # a call of which the end is not known may be carried out until then
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being written, or will be."""
+        return self.writing or self.due is not None or bool(self.again)
 
     def next(self) -> float | None:
-        """When it is written next, None while it is and where nothing is to be written."""
+        """When there is something to do, None while it is written."""
         times = [one for one in (self.due, *self.again[:1]) if one is not None]
-        return min(times) if times and not self.writing else None
+        return None if self.writing else min(times, default=self.doubtful_until)
 
 
 class CardWriter:
@@ -76,10 +82,14 @@ class CardWriter:
         self._closed = False
         threading.Thread(target=self._run, name="cards", daemon=True).start()
 
-    def put(self, key: str, rewrite: Rewrite, render: Render, *, after: float = 0.0, told: Told | None = None) -> None:
+    def put(
+        self, key: str, rewrite: Rewrite, render: Render, *, after: float = 0.0, told: Told | None = None,
+        in_doubt: bool = False,
+    ) -> None:  # fmt: skip
         """Write a new state of a card, in ``after`` seconds at the latest and unless there is a newer one by then.
 
-        ``render`` is asked for it at that moment; ``told`` hears what came of it.
+        ``render`` is asked for it at that moment; ``told`` hears what came of it. ``in_doubt`` says that a call of an
+        earlier process may still be carried out.
         """
         due = self._monotonic() + after
         with self._changed:
@@ -90,6 +100,8 @@ class CardWriter:
                 card.rewrite, card.render, card.told = rewrite, render, told
                 card.due = due if card.due is None else min(card.due, due)
                 card.version += 1
+            if in_doubt:
+                self._cards[key].doubtful_until = self._monotonic() + AGAIN_AFTER[-1]
             self._changed.notify_all()
 
     def withdraw(self, key: str) -> bool:
@@ -102,9 +114,9 @@ class CardWriter:
             return True
 
     def has(self, key: str) -> bool:
-        """Whether it still has to do with a card."""
+        """Whether it is at a card, or will be by itself."""
         with self._changed:
-            return key in self._cards
+            return key in self._cards and self._cards[key].busy
 
     def settle(self, seconds: float) -> None:
         """Write at once what has not been written, and wait for it no longer than that."""
@@ -130,6 +142,9 @@ class CardWriter:
                 now = self._monotonic()
                 times = {key: at for key, card in self._cards.items() if (at := card.next()) is not None}
                 for key in [key for key, at in times.items() if at <= now]:
+                    if not self._cards[key].busy:
+                        del self._cards[key]  # nothing that is in doubt comes any more
+                        continue
                     self._cards[key].writing = self._cards[key].begun = True
                     self._pool.submit(self._write, key)
                 later = [at - now for at in times.values() if at > now]
@@ -145,21 +160,26 @@ class CardWriter:
             card.again = [at for at in card.again if at > now]
         written = _tried(rewrite, render)
         with self._changed:
-            if written.in_doubt and news:
-                card.again = [self._monotonic() + pause for pause in AGAIN_AFTER]
+            now = self._monotonic()
+            in_doubt = written is not None and written.in_doubt
+            if news and (in_doubt or now < card.doubtful_until):
+                card.again = [now + pause for pause in AGAIN_AFTER]
+            if in_doubt:
+                card.doubtful_until = now + AGAIN_AFTER[-1]
+            if written is Written.TAKEN and card.again:
+                written = Written.IN_DOUBT
             told = card.told if card.version == version else None  # of an older state nobody needs to hear
-        if told is not None:
+        if told is not None and written is not None:
             _tell(told, written)  # while it still counts as being written: a bot that ends waits for it
         with self._changed:
             card.writing = False
-            if card.next() is None:
-                self._cards.pop(key, None)
             self._changed.notify_all()
 
 
-def _tried(rewrite: Rewrite, render: Render) -> Written:
+def _tried(rewrite: Rewrite, render: Render) -> Written | None:
     try:
-        return rewrite(render())
+        message = render()
+        return rewrite(message) if message is not None else None
     except SessionBotError as error:  # what it shows could not be read
         log.warning("card not written", error=error.sentence)
     except Exception:

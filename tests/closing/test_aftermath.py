@@ -163,6 +163,7 @@ def test_a_query_that_stops_late_is_told_anew(desk: Desk) -> None:
 
 def test_after_its_time_a_session_that_has_not_ended_is_looked_at_no_more(desk: Desk) -> None:
     request = left_by_a_stopped_bot(desk)
+    assert news(desk) == []
     desk.clock.ahead += ENDS_WITHIN
     kill(desk, request)
     assert news(desk) == []
@@ -306,3 +307,11 @@ def test_a_close_is_judged_by_the_transaction_that_was_seen_right_before_its_kil
     desk.until(lambda: not desk.row(waiter.id))
     assert news(desk) == [(done.id, Outcome.CLOSED, None)]
     assert target.sent.transaction_id in asked
+
+
+def test_the_first_look_of_a_process_is_for_all_that_ended_while_there_was_none(desk: Desk) -> None:
+    request = left_by_a_stopped_bot(desk)
+    desk.clock.ahead += 2 * ENDS_WITHIN
+    kill(desk, request)
+    (found,) = desk.restarted().look_again()
+    assert (found.id, outcomes(found)) == (request.id, [Outcome.ALREADY_GONE])

@@ -190,7 +190,7 @@ def test_a_store_that_was_empty_at_the_start_lets_go_as_well(opened: Callable[[]
 
 
 def test_a_clock_goes_on_from_what_it_was_told(machine: Machine) -> None:
-    one = clock.Clock()
+    one = clock.Clock(lambda: None)
     one.tell(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
     machine.passes(90)
     machine.wall -= 5000

@@ -124,7 +124,35 @@ def test_a_card_that_is_in_doubt_is_written_three_times_more_with_its_newest_sta
     assert slack.shown[0] == "under way"
     assert set(slack.shown[1:]) == {"done"}
     assert 4 <= len(slack.shown) <= 5
-    assert set(told) == {Written.TAKEN}
+    assert set(told[:-1]) == {Written.IN_DOUBT}, "until the last of them"
+    assert told[-1] is Written.TAKEN
+
+
+def test_a_call_that_was_in_doubt_itself_makes_what_is_put_later_written_again(
+    writer: CardWriter, slack: Slack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card_writer, "AGAIN_AFTER", (0.05, 0.1, 2.0))
+    slack.ends = [Written.UNKNOWN, Written.UNKNOWN]
+    writer.put("card", slack.rewrite, state("under way"))
+    until(lambda: len(slack.shown) == 2)  # the second is a repetition, and may be carried out late as well
+    writer.put("card", slack.rewrite, state("done"))
+    until(lambda: slack.shown[2:5] == ["done"] * 3)
+
+
+def test_what_an_earlier_process_has_left_in_doubt_is_written_again(
+    writer: CardWriter, slack: Slack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card_writer, "AGAIN_AFTER", (0.05, 0.1, 0.15))
+    writer.put("card", slack.rewrite, state("done"), in_doubt=True)
+    until(lambda: not writer.has("card"))
+    assert slack.shown == ["done"] * 4
+
+
+def test_where_there_is_nothing_to_show_any_more_nothing_is_written(writer: CardWriter, slack: Slack) -> None:
+    told: list[Written] = []
+    writer.put("card", slack.rewrite, lambda: None, told=told.append)
+    writer.settle(PATIENCE)
+    assert (slack.shown, told) == ([], [])
 
 
 def test_a_card_that_stays_in_doubt_is_left_after_three_more_tries(
