@@ -14,9 +14,10 @@ import pytest
 
 from bot.access import Person
 from bot.closing import clock
-from bot.closing.model import Approval, ClosingRequest, State, Target
+from bot.closing.model import Approval, Budget, ClosingRequest, State, Target
 from bot.closing.retention import Retention
 from bot.closing.store import Store
+from bot.errors import StoreError
 from bot.sessions.model import Mode
 from tests.sessions.examples import EXAMPLE
 
@@ -212,3 +213,80 @@ def test_an_open_request_is_open_when_its_store_is_opened_by_the_next_process(
     found = opened().get(request.id)
     assert found is not None
     assert found.state is State.OPEN
+
+
+@pytest.mark.parametrize("jump", [-200 * DAY, -3 * 3600.0, 200 * DAY])
+def test_a_clock_that_was_wrong_for_seconds_is_right_again_once_nobody_waits(
+    opened: Callable[[], Store], machine: Machine, jump: float
+) -> None:
+    store = opened()
+    request = asked(store)
+    assert store.cancel(request, ALICE, store.clock())
+    machine.passes(2 * 3600)
+    machine.wall += jump
+    store.keep_time()
+    machine.passes(7)
+    machine.wall -= jump
+    machine.passes(2 * 3600 + 1)  # what was asked may seem to be of an hour ago, or to come within one
+    store.keep_time()
+    assert abs(machine.wall - store.clock().timestamp()) < 1
+    assert abs(machine.wall - opened().clock().timestamp()) < 1
+
+
+def test_what_was_closed_by_a_clock_that_was_wrong_fills_no_budget_for_ever(
+    opened: Callable[[], Store], machine: Machine
+) -> None:
+    store = opened()
+    machine.wall += 200 * DAY
+    store.keep_time()
+    ahead = asked(store)
+    assert store.claim(ahead, ALICE, Mode.SESSION, store.clock(), Budget(1))
+    with store.writing() as connection:
+        connection.exec_driver_sql("UPDATE closing_requests SET state = 'done'")
+    machine.wall -= 200 * DAY
+    machine.passes(3700)
+    store.keep_time()
+    machine.passes(1)
+    assert abs(machine.wall - store.clock().timestamp()) < 1
+    assert store.claim(asked(store), ALICE, Mode.SESSION, store.clock(), Budget(1))
+
+
+def test_two_starts_with_a_wrong_clock_let_go_of_nothing(opened: Callable[[], Store], machine: Machine) -> None:
+    store = opened()
+    for _ in range(20):
+        asked(store)
+        machine.passes(DAY)
+    machine.wall += 200 * DAY
+    asked(opened())
+    machine.passes(60)
+    keeps = retention(opened(), machine)
+    machine.passes(3600)
+    assert keeps.let_go(KEEP) == 0
+    assert records(store) == 21
+
+
+def test_a_request_is_kept_as_long_as_its_own_record(opened: Callable[[], Store], machine: Machine) -> None:
+    store = opened()
+    first = asked(store)
+    assert store.cancel(first, ALICE, store.clock())
+    machine.wall -= 200 * DAY  # for a moment
+    machine.passes(2 * 3600)
+    store.keep_time()
+    late = asked(store)
+    assert store.cancel(late, ALICE, store.clock())
+    machine.wall += 200 * DAY
+    keeps = retention(store, machine)
+    machine.passes(DAY + 1)
+    assert keeps.let_go(KEEP) == 0
+    assert store.get(late.id) is not None
+
+
+def test_until_the_store_has_said_what_time_it_is_nothing_is_judged() -> None:
+    def away() -> None:
+        raise StoreError("The store does not answer.")
+
+    one = clock.Clock(away)
+    with pytest.raises(StoreError):
+        one()
+    one.tell(5.0)
+    assert one().year == 1970

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.closing.lock import StoreLock
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.slack.server import SlackSandbox
 from tests.odp import Odp
@@ -225,9 +226,7 @@ def test_a_clock_that_jumps_during_a_close_delays_and_hides_nothing(
         stage.alice.wait_for_change(waits, "✅ closed")
 
 
-def test_a_jump_of_the_clock_lets_go_of_no_record_and_opens_no_budget(
-    oceanbase: EmbeddedOceanBase, tmp_path: Path
-) -> None:
+def test_a_jump_of_the_clock_opens_no_budget_also_after_a_restart(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> None:
     file = tmp_path / "jump"
     command = ("-m", JUMPING, str(file))
     with staged(oceanbase, tmp_path, command=command, source="budget = 1", more='keep = "30d"\n') as stage:
@@ -257,7 +256,78 @@ def test_a_store_that_was_replaced_by_a_backup_closes_nothing_by_itself_and_says
         ):
             source.backup(backup)
         shutil.move(tmp_path / "backup.db", store)
+        _without_wal(tmp_path)
         stage.presses(stage.alice, card, "Close Session", "was replaced by another one")
         assert stage.row(victim)
         stage.alice.press(card, "Close Session")
         stage.alice.wait_for_change(card, "✅ closed")
+
+
+def _without_wal(folder: Path) -> None:
+    """Remove what SQLite keeps beside a file, as whoever restores one must."""
+    for name in ("store.db-wal", "store.db-shm"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _backup(folder: Path) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(folder / "store.db")) as source,
+        contextlib.closing(sqlite3.connect(folder / "backup.db")) as backup,
+    ):
+        source.backup(backup)
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["with the card", "without it"])
+def test_a_backup_that_replaces_the_store_during_a_close_does_not_make_it_undone(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path, early: bool
+) -> None:
+    with staged(oceanbase, tmp_path) as stage:
+        if early:
+            _backup(tmp_path)
+        waiter = _lock_waiter(stage)
+        card = card_of(stage, waiter)
+        if not early:
+            _backup(tmp_path)
+        stage.alice.press(card, "Close Session")
+        stage.slack.wait_for(lambda: stage.stored("SELECT max(answer) FROM closing_targets") == [("OK",)])
+        shutil.move(tmp_path / "backup.db", tmp_path / "store.db")
+        _without_wal(tmp_path)
+        stage.slack.wait_for(lambda: outcomes(stage) == ["closed"], 40, "the record")
+        told = stage.alice.wait_for_change(card, lambda m: "✅ closed" in text_of(m) and "pending" not in text_of(m))
+        assert buttons_of(told) == []
+        assert stage.stored("SELECT state FROM closing_requests") == [("done",)]
+        assert stage.stored("SELECT count(*) FROM audit WHERE event = 'outcome'") == [(1,)]
+
+
+def test_a_bot_whose_folder_was_replaced_closes_nothing_once_another_bot_has_the_new_one(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    with staged(oceanbase, tmp_path, store=f"sqlite:///{folder / 'store.db'}") as stage:
+        victim = session_id(stage.connect())
+        card = stage.asks(stage.alice, f"/kill-session {victim}", ASKS)
+        shutil.copytree(folder, tmp_path / "copy")
+        folder.rename(tmp_path / "gone")
+        (tmp_path / "copy").rename(folder)
+        other = StoreLock(f"sqlite:///{folder / 'store.db'}")
+        assert other.take()
+        try:
+            stage.presses(stage.alice, card, "Close Session", "Another bot uses the store's file by now")
+            assert stage.row(victim)
+        finally:
+            other.release()
+
+
+def test_a_bot_that_ends_while_the_record_is_pending_writes_it_as_soon_as_the_store_lets_it(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    with staged(oceanbase, tmp_path, command=("-m", "tests.support.locking_bot", "intend")) as stage:
+        card = card_of(stage, session_id(stage.connect()))
+        stage.alice.press(card, "Close Session")
+        stage.alice.wait_for_change(card, "Record pending", timeout=40)
+        stage.bot.signal(signal.SIGTERM)
+        stage.slack.wait_for(lambda: '"stopping"' in stage.bot.log.read_text(), what="the end to begin")
+        (tmp_path / "locked").unlink()
+        assert stage.bot.ended() == 0
+        assert outcomes(stage) == ["closed"]

@@ -162,6 +162,8 @@ def replaced_files(row: Row, tries: int, database: EmbeddedServer, folder: Path)
             ):
                 store.backup(backup)
             shutil.move(folder / "backup.db", folder / "store.db")
+            for name in ("store.db-wal", "store.db-shm"):  # as whoever restores a file must
+                (folder / name).unlink(missing_ok=True)
             stage.presses(stage.alice, card, "Close Session", "was replaced by another one")
             stage.counts.wrong += not stage.alive(victim)
             stage.alice.press(card, "Close Session")
