@@ -18,7 +18,7 @@ from bot.closing import record, tables, url
 from bot.closing.clock import Clock, Kept, boot
 from bot.closing.lock import StoreLock
 from bot.closing.model import State
-from bot.errors import StoreError, UnsafeConnectionError
+from bot.errors import ConfigurationError, StoreError, UnsafeConnectionError
 from bot.sessions.database import login, safety
 from bot.sessions.tls import PREFERRED, Tls
 from bot.sessions.uptime import since_boot
@@ -213,7 +213,11 @@ class StoreDatabase:
         """
         if self._file is None:
             return
-        if self.lock is not None and not self.lock.take():
+        try:
+            alone = self.lock is None or self.lock.take()
+        except ConfigurationError as error:
+            raise StoreError(f"{error.sentence} Nothing is closed meanwhile.") from error
+        if not alone:
             raise StoreError("Another bot uses the store's file by now. This one closes nothing any more: stop it.")
         now = _identity(self._file)
         if now == connection.info.get(_FILE):

@@ -314,6 +314,24 @@ def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(d
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 
 
+def test_an_intent_of_which_the_store_took_the_record_but_lost_the_answer_came_to_nothing(desk: Desk) -> None:
+    sleeper = desk.connect()
+    request = ask(desk, session_id(sleeper))
+    intend = desk.store.intend
+
+    def lost(*arguments: Any) -> None:
+        intend(*arguments)
+        raise StoreError("The store does not answer.")
+
+    desk.store.intend = lost  # type: ignore[method-assign, assignment]  # stands for a connection lost at COMMIT
+    with pytest.raises(StoreError):
+        confirm(desk, request)
+    desk.store.intend = intend  # type: ignore[method-assign]  # it answers again
+    assert desk.state(request) is State.OPEN, "nothing was sent, and the press knows it"
+    assert [event for event, _ in record_of(desk, request)][-3:] == ["intent", "withdraw", "release"]
+    assert outcome(confirm(desk, request)) is Outcome.CLOSED
+
+
 def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(desk: Desk) -> None:
     whole, intend = desk.store.get, desk.store.intend
 

@@ -10,6 +10,7 @@ from bot.errors import StoppedError
 from bot.lifecycle import Grace
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, CHANNEL, Desk, lock_waiter
+from tests.stage import session_id
 
 
 def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished_later(
@@ -33,3 +34,27 @@ def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished
     desk.until(lambda: not desk.row(waiter.id))
     (finished,) = desk.restarted().resume()
     assert (finished.state, finished.targets[0].outcome) == (State.DONE, Outcome.CLOSED)
+
+
+def test_what_a_press_knew_when_it_was_cut_short_is_on_record(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.lifecycle.CUT_SHORT_AFTER", 0.0)
+    monkeypatch.setattr("bot.lifecycle.EXIT_AFTER", 3600.0)
+    patience = Grace()
+    monkeypatch.setattr(desk.closer, "_wait", patience.wait)
+    gone, waiter = desk.connect(), lock_waiter(desk)
+    wanted = [Wanted(session_id(gone)), Wanted(waiter.id)]
+    request = desk.requests.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION)
+    number = session_id(gone)
+    gone.close()
+    desk.until(lambda: not desk.row(number))
+    patience.end_in_time()
+    with pytest.raises(StoppedError):
+        desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, _note: None)
+    stored = desk.store.get(request.id)
+    assert stored is not None
+    assert [one.outcome for one in stored.targets] == [Outcome.ALREADY_GONE, None]
+    waiter.ended()
+    desk.until(lambda: not desk.row(waiter.id))
+    (finished,) = desk.restarted().resume()
+    assert [one.outcome for one in finished.targets] == [Outcome.ALREADY_GONE, Outcome.CLOSED]
+    assert finished.targets[0].detail == "The session had ended before a KILL was sent."
