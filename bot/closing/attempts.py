@@ -43,6 +43,11 @@ class Attempts:
         with self._lock:
             return frozenset((*self._taking, *self._live, *self._unwritten, *self._unreleased))
 
+    def carries(self, request_id: str) -> bool:
+        """Whether a press that has taken this request is under way here, or not written down yet."""
+        with self._lock:
+            return request_id in self._live or request_id in self._unwritten
+
     def may_take_over(self) -> bool:
         """Whether the store has answered for so long that owners who are there have said so.
 

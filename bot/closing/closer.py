@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+import structlog
+
 from bot.access import Person
 from bot.closing.aftermath import Aftermath
 from bot.closing.attempts import Attempts
@@ -20,6 +22,8 @@ from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode
 from bot.sessions.service import SessionService
 from bot.sessions.uptime import since_boot
+
+log = structlog.get_logger(__name__)
 
 # Lock waiters take 3-11 s to notice that they were closed: the kernel looks only every 10 s
 # (OCEANBASE.md 2.2), so less than 15 s would call a close that works a failure.
@@ -62,7 +66,8 @@ class Closer:
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
         request, denied = self._consent.confirmable(request_id, person, channel)
-        if request.id in self._attempts.requests:  # open, though, in a file that was replaced meanwhile
+        if self._attempts.carries(request.id) and self._consent.find(request.id).state is State.OPEN:
+            # In a file that was put in the place of the one that had the claim.
             raise too_late(replace(request, state=State.CLAIMED), self._clock())
         number = request.number_to_type(mode)
         if number is not None and typed != number:
@@ -95,12 +100,20 @@ class Closer:
         for request in self._store.abandoned(self._attempts.requests):
             if request.id in self._attempts.requests:
                 continue  # one of one's own presses has taken it since they were asked for
-            if self._store.take_over(request):
-                with self._attempts.taking(request.id):
-                    # As it stands now: the owner before may have gone on after it was read here.
-                    self._finish(self._consent.find(request.id), self._why_left(request))
-                finished.append(self._consent.find(request.id))
+            try:
+                if self._store.take_over(request):
+                    finished.append(self._taken_over(request))
+            except SessionBotError:
+                raise
+            except Exception:  # one that cannot be finished keeps no other from it
+                log.exception("not finished", request=request.id)
         return finished
+
+    def _taken_over(self, request: ClosingRequest) -> ClosingRequest:
+        with self._attempts.taking(request.id):
+            # As it stands now: the owner before may have gone on after it was read.
+            self._finish(self._consent.find(request.id), self._why_left(request))
+        return self._consent.find(request.id)
 
     @property
     def carried_out(self) -> frozenset[str]:
