@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -31,7 +30,7 @@ from bot.closing.lock import WAIT, StoreLock, taken
 from bot.closing.requests import ClosingRequests
 from bot.closing.retention import Retention
 from bot.closing.store import LEASE, Store
-from bot.configured import access_rules, closing_rules, data_source, read_only, slack_client
+from bot.configured import access_rules, closing_rules, data_source, longest_budget, read_only, slack_client
 from bot.errors import BusyError, ConfigurationError, DataSourceError, SessionBotError, StoreError
 from bot.health import Health, SlackSeen
 from bot.lifecycle import Grace, Signals, ignore_hangups, until_slack_answers
@@ -132,7 +131,7 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
         lock.release()
         return 0
     store = RecordedStore(settings.store.url.get_secret_value(), metrics.concluded, settings.store.encryption)
-    store.lock, store.quiet_for = lock, _longest_budget(settings)
+    store.lock, store.quiet_for = lock, longest_budget(settings)
     secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
     bot = SessionBot(client, identity, secret, metrics)
     running = _Running(bot, client, identity, slack, store, grace, metrics, health, seen)
@@ -182,11 +181,6 @@ def _alone(lock: StoreLock, signals: Signals) -> bool:
             return False
         log.info("another bot uses the store, waiting for its end")
     return True
-
-
-def _longest_budget(settings: Settings) -> timedelta:
-    """Return how long a close counts at the most, an hour where it is less."""
-    return max(timedelta(hours=1), *(source.budget_window for source in settings.data_sources.values()))
 
 
 def _server(slack: SlackSettings, health: Health, metrics: Metrics) -> Server:
@@ -245,7 +239,7 @@ class _Running:
             self.cards,
             self._grace.wait,
         )
-        self._store.quiet_for = _longest_budget(settings)
+        self._store.quiet_for = longest_budget(settings)
         keep = settings.store.keep
         if keep is not None:
 
