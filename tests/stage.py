@@ -63,6 +63,7 @@ class Stage:
         self.gus = Person(slack, "U03GUS")
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
+        self._holder: pymysql.Connection[Any] | None = None  # of the row lock that is waited for
 
     def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
         """Open a session that a test may look at and close; it is idle.
@@ -91,6 +92,18 @@ class Stage:
         self._statements.append(statement)
         self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
         return statement
+
+    def waits_for_lock(self) -> Statement:
+        """Give a statement that waits for a row lock, which the kernel takes 3 to 11 s to end; one at a time."""
+        if self._holder is not None:
+            self._holder.rollback()
+        holder = self._holder = self.connect(database="depot")
+        holder.begin()
+        with holder.cursor() as cursor:
+            cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
+        waiter = self.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
+        self.wait_until(lambda: self.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
+        return waiter
 
     def stops(self, statement: Statement) -> None:
         """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
@@ -158,6 +171,7 @@ class Stage:
         self.wait_until(lambda: not still_there(self.database, self._opened, self.processes), "the clients to be gone")
         self._statements.clear()
         self._opened.clear()
+        self._holder = None
         self.slack.clear()
 
 

@@ -44,17 +44,6 @@ def staged(
             stage.tidy()
 
 
-def lock_waiter(stage: Stage) -> Statement:
-    """Give a statement that waits for a row lock: the kernel takes 3 to 11 s to end it."""
-    holder = stage.connect(database="depot")
-    holder.begin()
-    with holder.cursor() as cursor:
-        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
-    waiter = stage.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
-    stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
-    return waiter
-
-
 @contextmanager
 def store_taken(folder: Path) -> Iterator[None]:
     """Let nobody else write to the store."""
@@ -80,7 +69,7 @@ def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_
     web = Web(free_port())
     with staged(restartable, tmp_path, http=http, web=web) as stage:
         listed = stage.asks(stage.bob, "/sessions private", "Sessions on demo")
-        waiter = lock_waiter(stage)
+        waiter = stage.waits_for_lock()
         card = pressed(stage, waiter)
         with store_taken(tmp_path):  # the outcome cannot be recorded until people have been told
             stage.bot.signal(signal.SIGTERM)
@@ -105,7 +94,7 @@ def test_a_close_that_takes_longer_is_cut_short_and_the_next_start_finishes_its_
     restartable: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
     with staged(restartable, tmp_path) as stage:
-        waiter = lock_waiter(stage)
+        waiter = stage.waits_for_lock()
         card = pressed(stage, waiter)
         stage.database.suspend()  # no look is answered
         try:

@@ -140,12 +140,7 @@ def test_a_rewrite_that_slack_carries_out_late_does_not_stand_on_the_card_for_go
     oceanbase: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
     with staged(oceanbase, tmp_path) as stage:
-        holder = stage.connect(database="depot")
-        holder.begin()
-        with holder.cursor() as cursor:
-            cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
-        waiter = stage.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
-        stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
+        waiter = stage.waits_for_lock()
         card = card_of(stage, waiter.id)
         stage.slack.faults.carry_out_late("chat.update", 12, times=1)  # the client gives up after 10 s
         stage.alice.press(card, "Close Session")
@@ -159,7 +154,7 @@ def test_while_the_store_does_not_answer_after_the_kill_the_card_says_what_came_
 ) -> None:
     with staged(oceanbase, tmp_path) as stage:
         report = stage.runs("SELECT SLEEP(600)", bind_address="127.0.0.61")
-        waiter = _lock_waiter(stage)
+        waiter = stage.waits_for_lock().id
         card = card_of(stage, f"{waiter},{report.id}")
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for(
@@ -175,17 +170,6 @@ def test_while_the_store_does_not_answer_after_the_kill_the_card_says_what_came_
         assert outcomes(stage) == ["closed", "closed"]
         assert "restarted" not in text_of(told)
         assert "Nothing is closed without a record" not in str(stage.alice.messages())
-
-
-def _lock_waiter(stage: Stage) -> int:
-    """Return a session that the kernel takes some seconds to close."""
-    holder = stage.connect(database="depot")
-    holder.begin()
-    with holder.cursor() as cursor:
-        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
-    waiter = stage.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
-    stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
-    return waiter.id
 
 
 def test_a_press_that_a_locked_store_keeps_from_sending_is_open_again_seconds_after_it_answers(
@@ -215,7 +199,7 @@ def test_a_clock_that_jumps_during_a_close_delays_and_hides_nothing(
 ) -> None:
     file = tmp_path / "jump"
     with staged(oceanbase, tmp_path, command=("-m", JUMPING, str(file))) as stage:
-        waiter = _lock_waiter(stage)
+        waiter = stage.waits_for_lock().id
         card, waits = card_of(stage, waiter), card_of(stage, session_id(stage.connect()))
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for(lambda: stage.stored("SELECT max(answer) FROM closing_targets") == [("OK",)])
@@ -285,7 +269,7 @@ def test_a_backup_that_replaces_the_store_during_a_close_does_not_make_it_undone
     with staged(oceanbase, tmp_path) as stage:
         if early:
             _backup(tmp_path)
-        waiter = _lock_waiter(stage)
+        waiter = stage.waits_for_lock().id
         card = card_of(stage, waiter)
         if not early:
             _backup(tmp_path)

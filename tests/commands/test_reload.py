@@ -161,12 +161,7 @@ def test_data_sources_come_change_and_go_and_connections_go_with_them(stage: Sta
 def test_a_close_under_way_ends_as_it_began_though_its_data_source_is_taken_away(stage: Stage) -> None:
     one = stage.bot.config.read_text()
     reload(stage, one + second(stage).replace("auditor", "root@sys").replace(APP_PASSWORD, stage.database.password))
-    holder = stage.connect(database="depot")
-    holder.begin()
-    with holder.cursor() as cursor:
-        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
-    waiter = stage.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
-    stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
+    waiter = stage.waits_for_lock()
     card = stage.asks(stage.alice, f"/kill-session {waiter.id} source=second", "Nothing is closed without a press")
     stage.alice.press(card, "Close Session")
     folder = stage.bot.log.parent

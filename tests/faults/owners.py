@@ -81,12 +81,7 @@ def late_rewrites(row: Row, tries: int, database: EmbeddedServer, folder: Path) 
     """Let a progress update be carried out after the outcome: the outcome comes back."""
     with arena(row, database, folder) as stage:
         for _ in stage.tries(tries):
-            holder = stage.connect(database="depot")
-            holder.begin()
-            with holder.cursor() as cursor:
-                cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
-            waiter = stage.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
-            stage.wait_until(partial(_waits_for_lock, stage, waiter.id), "the wait")
+            waiter = stage.waits_for_lock()
             card = stage.card(str(waiter.id))
             stage.slack.faults.carry_out_late("chat.update", 12, times=1)  # the client gives up after 10 s
             stage.alice.press(card, "Close Session")
@@ -94,7 +89,6 @@ def late_rewrites(row: Row, tries: int, database: EmbeddedServer, folder: Path) 
             stage.alice.wait_for_change(card, "Closing …", timeout=40)
             stage.ended(card)
             stage.count(waiter.id, card, closed=True)
-            holder.rollback()
             stage.reached(True)
 
 
@@ -188,7 +182,3 @@ def _says(log: Path, text: str) -> bool:
 
 def _none_alive(stage: Arena, victims: list[int]) -> bool:
     return not any(map(stage.alive, victims))
-
-
-def _waits_for_lock(stage: Arena, session: int) -> bool:
-    return bool(stage.row(session).get("RETRY_INFO") == -6005)
