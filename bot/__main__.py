@@ -30,7 +30,7 @@ from bot.closing.lock import WAIT, StoreLock, taken
 from bot.closing.requests import ClosingRequests
 from bot.closing.retention import Retention
 from bot.closing.store import LEASE, Store
-from bot.configured import access_rules, closing_rules, data_source, longest_budget, read_only, slack_client
+from bot.configured import access_rules, closing_rules, data_source, read_only, slack_client
 from bot.errors import BusyError, ConfigurationError, DataSourceError, SessionBotError, StoreError
 from bot.health import Health, SlackSeen
 from bot.lifecycle import Grace, Signals, ignore_hangups, until_slack_answers
@@ -131,7 +131,7 @@ def _serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> 
         lock.release()
         return 0
     store = RecordedStore(settings.store.url.get_secret_value(), metrics.concluded, settings.store.encryption)
-    store.lock, store.quiet_for = lock, longest_budget(settings)
+    store.lock, store.quiet_for = lock, settings.longest_budget
     secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
     bot = SessionBot(client, identity, secret, metrics)
     running = _Running(bot, client, identity, slack, store, grace, metrics, health, seen)
@@ -239,7 +239,7 @@ class _Running:
             self.cards,
             self._grace.wait,
         )
-        self._store.quiet_for = longest_budget(settings)
+        self._store.quiet_for = settings.longest_budget
         keep = settings.store.keep
         if keep is not None:
 

@@ -11,7 +11,6 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 
 from bot.closing import record
 from bot.closing.store import Store
-from bot.configured import longest_budget
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded, Settings
@@ -131,5 +130,5 @@ def _without(told: record.LetGo | None) -> str:
 
 def _store_of(settings: Settings) -> Store:
     store = Store(settings.store.url.get_secret_value(), settings.store.encryption)
-    store.quiet_for = longest_budget(settings)
+    store.quiet_for = settings.longest_budget
     return store

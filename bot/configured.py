@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from datetime import timedelta
 
 from bot.access import Right, Rule
 from bot.closing.model import Approval, Budget
@@ -49,11 +48,6 @@ def closing_rules(settings: Settings) -> ClosingRules:
             for name, source in settings.data_sources.items()
         },
     )
-
-
-def longest_budget(settings: Settings) -> timedelta:
-    """Say how long a close counts at the most, an hour where it is less."""
-    return max([timedelta(hours=1), *(source.budget_window for source in settings.data_sources.values())])
 
 
 def access_rules(settings: Settings) -> list[Rule]:

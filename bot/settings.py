@@ -275,6 +275,11 @@ class Settings(BaseSettings):
     closing: ClosingSettings = ClosingSettings()
     store: StoreSettings = StoreSettings()
 
+    @property
+    def longest_budget(self) -> timedelta:
+        """How long a close counts at the most, an hour where it is less."""
+        return max([timedelta(hours=1), *(source.budget_window for source in self.data_sources.values())])
+
     @classmethod
     def settings_customise_sources(
         cls,
