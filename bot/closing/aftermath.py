@@ -117,7 +117,7 @@ class Aftermath:
                 finding = Finding(verdict.outcome, told, self._clock(), sent.answer.value)
                 if self._store.amend(request, target, target.outcome, finding, self._clock()):
                     news[request.id] = None
-        self._looked_once = True
+        self._looked_once = not away
 
     def _looked(self, source: str, away: set[str], look: Callable[[Console], T]) -> T | None:
         """Return what a look shows; None where the data source is ``away``."""

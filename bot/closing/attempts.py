@@ -16,9 +16,9 @@ from bot.closing.store import LEASE, Store
 from bot.errors import StoreError
 from bot.sessions.uptime import since_boot
 
+_AGAIN = 0.5  # seconds between two tries to write what is left at the end
 # While the store does not answer, an owner cannot say that it is there either: whoever comes back to the store at the
 # same time gives it that long.
-_AGAIN = 0.5  # seconds between two tries to write what is left at the end
 _HEARD_FOR = LEASE.total_seconds()
 
 log = structlog.get_logger(__name__)
@@ -159,9 +159,10 @@ class Attempts:
             self._store.correct(press.request, press.findings, press.clock())
 
     def _written(self, press: Press) -> ClosingRequest:
-        self._store.conclude(press.request, press.findings, press.clock())
-        if press.sent:
-            self._store.put_back(press.request, press.findings, press.clock())
-        # What was taken over meanwhile is told by whoever looked afterwards, who knows less.
-        self._store.correct(press.request, press.findings, press.clock())
+        written = self._store.conclude(press.request, press.findings, press.clock())
+        if len(written) < len(press.findings):
+            if press.sent:
+                self._store.put_back(press.request, press.findings, press.clock())
+            # What was taken over meanwhile is told by whoever looked afterwards, who knows less.
+            self._store.correct(press.request, press.findings, press.clock())
         return self._store.get(press.request.id) or press.known()

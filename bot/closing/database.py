@@ -57,7 +57,8 @@ class StoreDatabase:
         self.quiet_for = timedelta(hours=1)  # how long what was asked or decided counts, for a budget for example
         self.opened = datetime.fromtimestamp(self.clock.seconds, UTC)
         self.newest_at_start: float | None = None  # when the newest record was written, seconds since the epoch
-        self.jumped = False  # whether the server's clock was seen to have been set, at the last look at it
+        self._ahead: float | None = None  # of this machine's uptime, the server's clock at the last look at it
+        self.jumped = False  # whether it was seen to have been set then, since the look before
         self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
         self.drops_frozen = True  # whether the server ends what a frozen replica holds, as far as it was asked yet
         self._tls = tls
@@ -101,10 +102,11 @@ class StoreDatabase:
         if self.shared:
             with self.reading() as connection:
                 now = float(connection.execute(sa.select(self.now)).scalar_one())
-                steady = abs(now - self.clock.seconds) <= _STEADY
-                if steady or not self.clock.told or not self._waited_for(connection):
+                before, self._ahead = self._ahead, now - since_boot()
+                self.jumped = before is not None and abs(self._ahead - before) > _STEADY
+                right = abs(now - self.clock.seconds) <= _STEADY
+                if right or not self.clock.told or not self._waited_for(connection):
                     self.clock.tell(now)
-                self.jumped = not steady
         elif not self.clock.told:
             self._start_time()
         elif abs(time.time() - self.clock.seconds) > _WRONG_BY:

@@ -23,7 +23,7 @@ class Retention:
         self, store: Store, wall: Callable[[], float] | None = None, lived: Callable[[], float] = since_boot
     ) -> None:
         self._store = store
-        self._wall = wall or (lambda: time.time())  # noqa: PLW0108  # a test may set this process's clock
+        self._wall = wall or time.time
         self._lived = lived
         self._since = lived()
         self._ahead = self._wall() - lived()

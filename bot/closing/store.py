@@ -177,7 +177,9 @@ class Store(StoreDatabase):
             return others
         # A version that knew no leases gave its presses a minute.
         until = sa.func.coalesce(_requests.c.lease_until, _requests.c.decided_at + 60.0)
-        return sa.and_(others, until <= self.now)
+        # One that ends long after any that is given out now is of before the server's clock was set back.
+        stale = _requests.c.lease_until > self.now + 6 * LEASE.total_seconds()
+        return sa.and_(others, sa.or_(until <= self.now, stale))
 
     def release(self, request: ClosingRequest, now: datetime, why: str, *, nothing_sent: bool = False) -> bool:
         """Open a claimed request again because nothing was sent to the database; never after an intent.

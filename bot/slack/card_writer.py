@@ -1,7 +1,7 @@
 """One writer for each card: one call at a time, the newest state only, and again where the end of a call is unknown.
 
-A call that was given up may still be carried out, seconds later, and put an older state in the place of a newer one
-(SLACK.md section 4). Whoever has news of a card hands it over and never waits for Slack.
+A call that was given up may still be carried out, seconds later, and put an older state in the place of a newer one.
+Whoever has news of a card hands it over and never waits for Slack.
 """
 
 from __future__ import annotations

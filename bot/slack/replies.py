@@ -219,7 +219,7 @@ def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure
         except SlackApiError as error:
             if not _blocks_refused(error):
                 log.warning(failure, error=_reason(error))
-                # Slack may have carried out what it answers with an error of its own (SLACK.md section 4).
+                # Slack may have carried out what it answers with an error of its own.
                 return Written.UNKNOWN if _failed(error) else Written.REFUSED
         except (SlackClientError, OSError) as error:
             log.warning(failure, error=_reason(error))

@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from bot.access import Person
 from bot.closing import clock
+from bot.closing.attempts import Attempts
 from bot.closing.model import Approval, Budget, ClosingRequest, State, Target
 from bot.closing.retention import Retention
-from bot.closing.store import Store
+from bot.closing.store import LEASE, Store
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 from tests.sessions.examples import EXAMPLE
@@ -290,3 +292,37 @@ def test_until_the_store_has_said_what_time_it_is_nothing_is_judged() -> None:
         one()
     one.tell(5.0)
     assert one().year == 1970
+
+
+class ServersStore(Store):
+    """Stands for a shared store, whose server has a clock of its own that somebody sets."""
+
+    def __init__(self, address: str, machine: Machine) -> None:
+        super().__init__(address)
+        self.shared = True
+        self.machine = machine
+        self.set_by = 0.0
+
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        return sa.literal(self.machine.wall + self.set_by, sa.Double)
+
+
+@pytest.mark.parametrize("by", [301.0, -3600.0])
+def test_a_server_whose_clock_was_set_keeps_nobody_from_taking_over_what_was_left_for_longer_than_a_lease(
+    opened: Callable[[], Store], machine: Machine, tmp_path: Path, by: float
+) -> None:
+    left = opened()
+    request = asked(left)
+    assert claims(left, request)
+    with contextlib.closing(ServersStore(f"sqlite:///{tmp_path / 'store.db'}", machine)) as store:
+        attempts = Attempts(store, lambda: machine.up)
+        attempts.renew()
+        machine.passes(LEASE.total_seconds() + 1)
+        assert attempts.may_take_over()
+        store.set_by = by
+        assert not attempts.may_take_over(), "who is there must have had the time to say so by the new clock"
+        assert abs((store.clock() - request.created_at).total_seconds()) < 60, "somebody waits by the one before"
+        machine.passes(LEASE.total_seconds() + 1)
+        assert attempts.may_take_over(), "however long somebody waits"
+        assert [one.id for one in store.abandoned(())] == [request.id]
