@@ -37,6 +37,8 @@ def test_a_claim_is_left_at_once_by_the_process_before_and_on_a_shared_store_onl
     desk.clock.ahead += LEASE  # it has been there for a while
     assert other.resume() == [], "it may be another replica's"
     store.clock.tell(store.clock.seconds + LEASE.total_seconds())
+    assert other.resume() == [], "its clock was set: whoever is there has not said so by that yet"
+    desk.clock.ahead += LEASE
     assert [one.state for one in other.resume()] == [State.OPEN]
     assert outcomes(confirm(desk, request)) == [Outcome.CLOSED]
 

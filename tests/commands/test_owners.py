@@ -139,11 +139,12 @@ def test_with_a_slack_that_takes_no_rewritten_card_for_long_all_that_was_confirm
 def test_a_rewrite_that_slack_carries_out_late_does_not_stand_on_the_card_for_good(
     oceanbase: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
-    with staged(oceanbase, tmp_path) as stage:
-        waiter = stage.waits_for_lock()
-        card = card_of(stage, waiter.id)
+    with staged(oceanbase, tmp_path, command=("-m", "tests.support.locking_bot", "intend")) as stage:
+        card = card_of(stage, session_id(stage.connect()))
         stage.slack.faults.carry_out_late("chat.update", 12, times=1)  # the client gives up after 10 s
         stage.alice.press(card, "Close Session")
+        stage.slack.wait_for(lambda: stage.slack.faults.late_calls_left("chat.update") == 0, what="the progress")
+        (tmp_path / "locked").unlink()
         stage.alice.wait_for_change(card, "✅ closed", timeout=40)
         stage.alice.wait_for_change(card, "Closing …", timeout=40)  # the late one
         stage.alice.wait_for_change(card, "✅ closed", timeout=40)

@@ -83,7 +83,7 @@ def late_rewrites(row: Row, tries: int, database: EmbeddedServer, folder: Path) 
         for _ in stage.tries(tries):
             waiter = stage.waits_for_lock()
             card = stage.card(str(waiter.id))
-            stage.slack.faults.carry_out_late("chat.update", 12, times=1)  # the client gives up after 10 s
+            stage.slack.faults.carry_out_late("chat.update", 20, times=1)  # the outcome is known by then
             stage.alice.press(card, "Close Session")
             stage.ended(card)
             stage.alice.wait_for_change(card, "Closing …", timeout=40)

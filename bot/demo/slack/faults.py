@@ -89,6 +89,11 @@ class Faults:
         with self._lock:
             self._delays[method] = seconds, times
 
+    def late_calls_left(self, method: str) -> int:
+        """How many calls of this method are still to come that will be carried out late."""
+        with self._lock:
+            return self._delays.get(method, (0.0, 0))[1]
+
     def takes_delay(self, method: str) -> float:
         """Return after how many seconds this call is to be carried out, and count it."""
         with self._lock:
