@@ -26,6 +26,7 @@ ROUTINES = (
     "PROCEDURE spin() BEGIN DECLARE i BIGINT DEFAULT 0; WHILE i < 1000000000 DO SET i = i + 1; END WHILE; END",
     "PROCEDURE either() BEGIN IF @late THEN SELECT SLEEP(60), 2; ELSE SELECT SLEEP(60), 1; END IF; END",
     "PROCEDURE takes_it() BEGIN SELECT SLEEP(0.1); UPDATE stock SET quantity = 5 WHERE sku = 3; END",
+    "PROCEDURE waits() BEGIN SELECT SLEEP(0.1); UPDATE stock SET quantity = 5 WHERE sku = 2; SELECT SLEEP(60); END",
     "PROCEDURE dynamic() BEGIN PREPARE one FROM 'SELECT SLEEP(60), ''pin 8473'''; EXECUTE one; END",
 )
 CALL = "CALL settle('card 4711')"
@@ -272,10 +273,16 @@ def test_before_and_after_a_routine_and_between_its_statements_there_is_no_inner
     assert (found.sql, found.inner_sql) == ("SELECT SLEEP(60), 'after it'", None)
 
 
-def test_a_call_is_the_same_request_from_its_first_statement_to_its_last(floor: Floor, source: Make) -> None:
+def test_a_call_is_the_same_request_while_one_statement_of_it_follows_another(floor: Floor, source: Make) -> None:
     prod = source()
-    call = floor.starts(CALL)
+    holder = floor.connect()
+    holder.begin()
+    with holder.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = 0 WHERE sku = 2")
+    call = floor.starts("CALL waits()")
+    floor.reaches(call, "update stock")
     pin = Pin.of(one(prod, call.id))
+    holder.rollback()
     floor.reaches(call, "select sleep(60)")
     now = one(prod, call.id)
     assert now.inner_sql != pin.session.inner_sql
