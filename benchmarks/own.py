@@ -44,6 +44,10 @@ class Nobody:
         """Whether the person is in that group."""
         raise NotImplementedError(person, group)
 
+    def members(self, group: str) -> frozenset[str]:
+        """Who is in the group."""
+        raise NotImplementedError(group)
+
 
 @dataclass
 class DatabaseTime:

@@ -46,7 +46,7 @@ from bot.slack.card_writer import CardWriter
 from bot.slack.channels import ChannelDefault, Defaults
 from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
-from bot.slack.replies import update
+from bot.slack.replies import post, tell, update
 from bot.slack.text import visible
 from commands import audit, closing_cards, deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
@@ -308,7 +308,8 @@ def _register(
     # Cards of data sources that are no longer there are still rewritten.
     full_sql = defaultdict(bool, {name: one.show_sql == "full" for name, one in settings.data_sources.items()})
     show_command = show.ShowCommand(service, record, access, defaults, full_sql)
-    cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, partial(update, client), writer)
+    messages = closing_cards.Messages(partial(update, client), partial(post, client), partial(tell, client))
+    cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, messages, writer)
     kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
     verbs: dict[str, Verb] = {}
     topics = {

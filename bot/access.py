@@ -57,6 +57,9 @@ class Directory(Protocol):
     def is_in_group(self, person: Person, group: str) -> bool:
         """Whether the person is in that user group."""
 
+    def members(self, group: str) -> frozenset[str]:
+        """The ids of those who are in that user group; nobody whenever Slack does not say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -145,6 +148,17 @@ class Access:
                 found[right] = self.scope(person, right, source, channel)
         return found
 
+    def who(self, right: Right, source: str, tenant: str | None, channel: str) -> frozenset[str]:
+        """Return the ids of all whom the rules name for that tenant there: people, user groups, ``EVERYBODY``.
+
+        In a direct message ``EVERYBODY`` is whoever writes there, and nobody else.
+        """
+        ids: set[str] = set()
+        for rule in self._rules:
+            if (rule.channels is None or channel in rule.channels) and rule.covers(right, source, tenant):
+                ids |= rule.who
+        return frozenset(ids - {EVERYBODY} if channel.startswith("D") else ids)
+
     def named(self, right: Right, source: str, tenants: Collection[str | None], channel: str) -> tuple[str, ...]:
         """Return the ids of people and user groups whom the rules name for all of those tenants there.
 
@@ -156,6 +170,34 @@ class Access:
             if here and all(rule.covers(right, source, tenant) for tenant in tenants):
                 ids.update(dict.fromkeys(sorted(rule.who - {EVERYBODY})))
         return tuple(ids)
+
+    def people(self, right: Right, source: str, tenants: Collection[str | None], channel: str) -> tuple[str, ...]:
+        """Return the same with the members of each user group in its place: the ids of people alone."""
+        ids: dict[str, None] = {}
+        for one in self.named(right, source, tenants, channel):
+            members = sorted(self._directory.members(one)) if one.startswith("S") else (one,)
+            ids.update(dict.fromkeys(members))
+        return tuple(ids)
+
+    def somebody_else(self, right: Right, source: str, tenant: str | None, channel: str, person: Person) -> bool:
+        """Whether the rules name anybody but this person for that tenant there.
+
+        A user group whose members Slack does not tell counts as somebody.
+        """
+        return any(
+            one != person.id and not (one.startswith("S") and self._directory.members(one) == {person.id})
+            for one in self.who(right, source, tenant, channel)
+        )
+
+    def channels_for(self, right: Right, person: Person, source: str, tenant: str | None) -> tuple[str, ...]:
+        """Return the channels that rules name in which this person may ask for a close and somebody has the right."""
+        named = {channel for rule in self._rules for channel in rule.channels or ()}
+        return tuple(
+            channel
+            for channel in sorted(named)
+            if self.somebody_else(right, source, tenant, channel, person)
+            and self.rights(person, source, channel).get(Right.CLOSE, Scope(frozenset())).covers(tenant)
+        )
 
     def rules_of(self, person: Person) -> list[Rule]:
         """Every rule that names the person, in whatever channel."""

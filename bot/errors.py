@@ -77,12 +77,14 @@ class UnknownStatusError(InputError):
 class NotAllowedError(SessionBotError):
     """The access rules do not let this person do that here.
 
-    ``who`` names those who may instead: ids of people and user groups, as far as rules name any.
+    ``who`` names those who may instead: ids of people and user groups, as far as rules name any; ``channels``, by
+    their ids, where this person may ask for it.
     """
 
-    def __init__(self, sentence: str, *, who: Sequence[str] = ()) -> None:
+    def __init__(self, sentence: str, *, who: Sequence[str] = (), channels: Sequence[str] = ()) -> None:
         super().__init__(sentence)
         self.who = tuple(who)
+        self.channels = tuple(channels)
 
 
 class TargetError(SessionBotError):

@@ -6,7 +6,8 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import structlog
 
@@ -14,7 +15,7 @@ from bot.closing.closer import Closer
 from bot.closing.consent import Consent
 from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
-from bot.errors import BudgetError, InputError, RequestError, SessionBotError, StoreError, TargetError
+from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, StoreError, TargetError
 from bot.sessions.model import Mode
 from bot.slack.card_writer import AGAIN_AFTER, CardWriter, Rewrite, Written
 from bot.slack.events import RESPONSE_URL, Press, Registrar, Submission
@@ -33,10 +34,21 @@ _FIRST_RETRY, _LAST_RETRY = 4.0, 300.0  # seconds between two tries to show an o
 
 _AGAIN = "Nothing was closed: {what}. Below it is as it is now. Press again if it is to be closed."
 
+_CALLED = "called"  # in the metadata of a dialog: that it was opened from a direct message
+
 _UNRECORDED_AFTER = 1.0  # seconds that the store has to take an outcome before that is shown without a record
 _NO_BUTTONS_AFTER = 1.0  # seconds that a close has before its card says that it is under way
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """The ways to Slack that begin with no press."""
+
+    update: Callable[[CardPlace, Message], Written]  # rewrites a message by its place
+    post: Callable[[str, Message], CardPlace | None]  # posts a message into a channel
+    tell: Callable[[str, Message], CardPlace | None]  # sends somebody a direct message
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +59,11 @@ class ClosingCards:
     closer: Closer
     consent: Consent
     full_sql: Mapping[str, bool]
-    update: Callable[[CardPlace, Message], Written]  # rewrites a message by its place
+    messages: Messages
     writer: CardWriter
     _since: float = field(default_factory=time.monotonic)
     _retries: dict[str, tuple[float, float]] = field(default_factory=dict)  # request: not before, pause after that
+    _called_off: set[str] = field(default_factory=set)  # requests whose direct messages say that they are over
 
     def show(self, request: ClosingRequest, reply: Reply, note: str = "") -> None:
         """Post the card of a new request; ``note`` is a sentence on why there is one."""
@@ -68,24 +81,32 @@ class ClosingCards:
             raise TargetError(f"Slack did not open the window in time. Press {mode.value} once more.")
         try:
             self._remember_place(press, press.value)
-            request, present = self.closer.present(press.value, press.person, press.channel)
+            part, present = self.closer.present(press.value, press.person, press.channel, mode)
         except SessionBotError as error:
             press.reply.update_modal(view_id, closing_modal.problem(mode, error.sentence))
-            if isinstance(error, RequestError):
+            if self._says_other(press.value, error):
                 self._show_as_it_is(press.value, self._card_of(press))
             raise
-        metadata = {**_back_to(press, request), "mode": mode.value}
+        metadata = {**_back_to(press, part.request), "mode": mode.value}
         press.reply.update_modal(
             view_id,
             closing_modal.as_it_is_now(
-                request, present.sessions, mode, metadata, full_sql=self._full_sql(request), unseen=present.unseen
+                part.shown, present.sessions, mode, metadata, full_sql=self._full_sql(part.request),
+                unseen=present.unseen, others=len(part.rest),
             ),
-        )
+        )  # fmt: skip
+
+    def approve(self, press: Press) -> None:
+        """Open that dialog from the direct message that told of a break-glass; it counts in the request's channel."""
+        request = self.consent.find(press.value)
+        self.look(replace(press, channel=request.channel, message_ts=""), request.mode)
 
     def confirm_looked_at(self, submission: Submission) -> None:
         """Carry out what a card stands for, the dialog having been submitted."""
         request_id = submission.metadata.get("request", "")
-        card = _Card(request_id, submission.reply, self.consent.find(request_id).card, self.update)
+        card = _Card(request_id, submission.reply, self.consent.find(request_id).card, self.messages.update)
+        if _from_call(submission):
+            card.urls_left = 0  # the response URL is that of the direct message
         mode = Mode(submission.metadata["mode"])
         self._confirm(submission, request_id, mode, card, typed=_typed(submission))
 
@@ -101,11 +122,23 @@ class ClosingCards:
         """End a request without a close."""
         self._remember_place(press, press.value)
         try:
-            request = self.consent.cancel(press.value, press.person, press.channel)
+            request, left = self.consent.cancel(press.value, press.person)
         except RequestError:
             self._show_as_it_is(press.value, self._card_of(press))
             raise
         self._show_result(request, self._card_of(press))
+        if left is not None:
+            self._show_left(left, press)
+
+    def lift(self, press: Press) -> None:
+        """Let the Stops that hold for a request hold no more."""
+        try:
+            request = self.consent.lift(press.value, press.person)
+        except RequestError:
+            self._show_as_it_is(press.value, self._card_of(press))
+            raise
+        card = self._card_of(press)
+        self.writer.put(card.key, card.write, self._as_it_stands(request))
 
     def ask_reason(self, press: Press) -> None:
         """Open the dialog that asks for the reason of a break-glass."""
@@ -118,11 +151,26 @@ class ClosingCards:
 
     def break_glass(self, submission: Submission) -> None:
         """Let the requester confirm alone after a while, and say so on the card."""
-        request = self.consent.break_glass(
-            submission.metadata.get("request", ""), submission.person, submission.channel,
-            submission.values.get(closing_modal.REASON, ""),
-        )  # fmt: skip
-        card = _Card(request.id, submission.reply, request.card, self.update)
+        called: list[tuple[ClosingRequest, CardPlace]] = []
+
+        def tell(request: ClosingRequest, after: timedelta, person: str) -> CardPlace | None:
+            message = closing_card.call(request, after.total_seconds(), full_sql=self._full_sql(request))
+            with impatient():  # there are others to be told
+                place = self.messages.tell(person, message)
+            if place is not None:
+                called.append((request, place))
+            return place
+
+        try:
+            request = self.consent.break_glass(
+                submission.metadata.get("request", ""), submission.person, submission.channel,
+                submission.values.get(closing_modal.REASON, ""), tell,
+            )  # fmt: skip
+        except SessionBotError:
+            for asked, place in called:
+                self._call_off(asked, place)
+            raise
+        card = _Card(request.id, submission.reply, request.card, self.messages.update)
         self.writer.put(card.key, card.write, self._as_it_stands(request), told=card.or_privately)
         approvers = self.consent.approvers(request)
         submission.reply.public(closing_card.broken_glass(request, approvers))
@@ -172,7 +220,7 @@ class ClosingCards:
     def _rewrite(self, request: ClosingRequest, *, in_doubt: bool = False) -> None:
         if request.card is None:
             return
-        card = _Card(request.id, None, request.card, self.update)
+        card = _Card(request.id, None, request.card, self.messages.update)
         if request.state is State.OPEN:
             note = "The bot was interrupted before anything was sent. Nothing was closed. Press again."
             self.writer.put(card.key, card.write, self._as_it_stands(request, note))
@@ -180,7 +228,24 @@ class ClosingCards:
             self._show_result(request, card, in_doubt=in_doubt)
 
     def _card_of(self, press: Press) -> _Card:
-        return _Card(press.value, press.reply, CardPlace(press.channel, press.message_ts), self.update)
+        if press.action_id in (closing_card.APPROVE, closing_card.STOP):  # the message is another one then
+            request = self.requests.find(press.value)
+            return _Card(press.value, press.reply, request.card if request else None, self.messages.update, urls_left=0)
+        return _Card(press.value, press.reply, CardPlace(press.channel, press.message_ts), self.messages.update)
+
+    def _show_left(self, left: ClosingRequest, event: Press | Submission) -> None:
+        """Post the card of what somebody's press leaves open for others, where the first one stands."""
+        note = "The rest of a request, of which somebody has decided what was theirs."
+        if event.channel == left.channel and not _from_call(event):
+            self.show(left, event.reply, note)
+            return
+        place = self.messages.post(left.channel, self._open_card(left, note))
+        if place is not None:
+            self.requests.place_card(left, place)
+
+    def _call_off(self, request: ClosingRequest, place: CardPlace) -> None:
+        message = closing_card.call_over(request)
+        self.writer.put(_key(place), lambda over: self.messages.update(place, over), lambda: message)
 
     def _confirm(
         self, event: Press | Submission, request_id: str, mode: Mode, card: _Card, *, typed: int | None = None
@@ -202,15 +267,25 @@ class ClosingCards:
 
         try:
             request = self.closer.confirm(
-                request_id, event.person, event.channel, mode, progress, typed=typed, delivery=event.delivery
-            )
+                request_id, event.person, event.channel, mode, progress, typed=typed, delivery=event.delivery,
+                leave=lambda left: self._show_left(left, event),
+            )  # fmt: skip
         except SessionBotError as error:
             if isinstance(error, BudgetError):
                 self._call_for_budget(error, event)
-            if (told and not self.writer.withdraw(card.key)) or isinstance(error, RequestError):
+            if (told and not self.writer.withdraw(card.key)) or self._says_other(request_id, error):
                 self._show_as_it_is(request_id, card)
             raise
         self._show_done(event, request, card)
+
+    def _says_other(self, request_id: str, error: SessionBotError) -> bool:
+        """Whether a card says other than what is so: its request is over, or the rules are stricter by now."""
+        if not isinstance(error, NotAllowedError):
+            return isinstance(error, RequestError)
+        with contextlib.suppress(StoreError):
+            request = self.requests.find(request_id)
+            return request is not None and request.state is State.OPEN and self.consent.as_it_holds(request) != request
+        return False
 
     def _show_done(self, event: Press | Submission, request: ClosingRequest, card: _Card) -> None:
         """Show what came of a press, and ask again for what is in another transaction than the card said."""
@@ -284,6 +359,10 @@ class ClosingCards:
             return self._result(shown)
 
         def told(written: Written) -> None:
+            if request.id not in self._called_off:
+                self._called_off.add(request.id)
+                for one in shown.calls:
+                    self._call_off(shown, one.place)
             if written is Written.TAKEN:  # in doubt, the next process must write it as well
                 self._retries.pop(request.id, None)
                 self.requests.mark_shown(shown)
@@ -305,10 +384,11 @@ class ClosingCards:
 
     def _open_card(self, request: ClosingRequest, note: str = "") -> Message:
         return closing_card.closing_card(
-            request,
+            self.consent.as_it_holds(request),
             full_sql=self._full_sql(request),
             approvers=self.consent.approvers(request),
             break_glass=self.consent.break_glass_after(request) is not None,
+            stops=self.consent.stops(request),
             note=note,
         )
 
@@ -402,7 +482,15 @@ def _typed(submission: Submission) -> int | None:
 
 def _back_to(press: Press, request: ClosingRequest) -> dict[str, str]:
     """What a dialog must know to find its request, its channel and its card again."""
-    return {"request": request.id, "channel": press.channel, RESPONSE_URL: press.reply.response_url}
+    called = {_CALLED: "yes"} if _from_call(press) else {}
+    return {"request": request.id, "channel": press.channel, RESPONSE_URL: press.reply.response_url, **called}
+
+
+def _from_call(event: Press | Submission) -> bool:
+    """Whether somebody decides in the direct message that told them of a break-glass."""
+    if isinstance(event, Submission):
+        return _CALLED in event.metadata
+    return event.action_id in (closing_card.APPROVE, closing_card.STOP)
 
 
 def _ids(request: ClosingRequest) -> str:
@@ -417,6 +505,9 @@ def register(registrar: Registrar, cards: ClosingCards) -> None:
     registrar.press(closing_card.LOOK_QUERY, lambda press: cards.look(press, Mode.QUERY), shows_progress=True)
     registrar.submission(closing_modal.CALLBACK, check_number, cards.confirm_looked_at)
     registrar.press(closing_card.CANCEL, cards.cancel)
+    registrar.press(closing_card.APPROVE, cards.approve, shows_progress=True)
+    registrar.press(closing_card.STOP, cards.cancel)
+    registrar.press(closing_card.LIFT, cards.lift)
     registrar.press(closing_card.CLOSE_HOLDER, cards.ask_for_holder)
     registrar.press(closing_card.BREAK_GLASS, cards.ask_reason)
     registrar.submission(closing_modal.GLASS_CALLBACK, check_reason, cards.break_glass)

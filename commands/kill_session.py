@@ -46,7 +46,7 @@ class KillSessionCommand:
     requests: ClosingRequests
     access: Access
     defaults: Defaults
-    show: Callable[[ClosingRequest, Reply], None]  # posts the card of a request
+    show: Callable[[ClosingRequest, Reply, str], None]  # posts the card of a request, with a sentence on it
 
     def answer(self, command: Command) -> None:
         """Answer the slash command with a card."""
@@ -62,26 +62,31 @@ class KillSessionCommand:
             self.access.scope(command.person, Right.CLOSE, wish.source, command.channel)
         if wish.where is None:
             source = self.defaults.source_for(wish.source, command.channel, allowed)
-            request = self.requests.ask(
+            asked = self.requests.ask(
                 command.person, command.channel, source, wish.wanted, wish.mode,
                 tenant=wish.tenant or self.defaults.tenant_for(source, command.channel), reason=wish.reason,
                 override=wish.override,
             )  # fmt: skip
         else:
             query = self.defaults.completed(wish.where, command.channel, allowed)
-            request = self._ask_where(command, wish, query)
-        self.show(request, command.reply)
+            asked = self._ask_where(command, wish, query)
+        self._show(asked, command.reply)
 
     def ask_for_picked(self, press: Press, mode: Mode) -> None:
         """Show the card for the sessions picked under a list."""
         picked = all_picked(press)
-        request = self.requests.ask(
+        asked = self.requests.ask(
             press.person, press.channel, picked[0].source, [Wanted(one.id, one.server, one.matches) for one in picked],
             mode,
         )  # fmt: skip
-        self.show(request, press.reply)
+        self._show(asked, press.reply)
 
-    def _ask_where(self, command: Command, wish: Wish, query: SessionQuery) -> ClosingRequest:
+    def _show(self, requests: list[ClosingRequest], reply: Reply) -> None:
+        note = f"This is {{}} of {len(requests)} cards: those who may approve differ." if len(requests) > 1 else ""
+        for number, request in enumerate(requests, 1):
+            self.show(request, reply, note.format(number))
+
+    def _ask_where(self, command: Command, wish: Wish, query: SessionQuery) -> list[ClosingRequest]:
         try:
             return self.requests.ask_where(
                 command.person, command.channel, query, wish.mode, question=describe(query), reason=wish.reason

@@ -251,7 +251,7 @@ class Views:
         return ClosingRequest(
             "request-id", self._source(), self._random.choice(list(Mode)), Person(ASKER, "T1"), CHANNEL,
             self._texts.some(1_000), self._random.choice(list(Approval)), NOW, NOW + timedelta(minutes=2), targets,
-            left, describe(self._question(text=False)), 999, override=self._texts.some(300) if count == 1 else "",
+            left, describe(self._question(text=False)), 999, override=(self._texts.some(300),) if count == 1 else (),
         )  # fmt: skip
 
     def _done(self, asked: ClosingRequest) -> ClosingRequest:

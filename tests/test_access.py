@@ -19,14 +19,17 @@ VIEW = frozenset({Right.VIEW})
 class Workspace:
     """A directory for tests: who is a full member of team T01, and who is in which group."""
 
-    members: frozenset[str] = frozenset({"U01ALICE", "U02BOB"})
+    full: frozenset[str] = frozenset({"U01ALICE", "U02BOB"})
     dba: frozenset[str] = frozenset({"U02BOB"})
 
     def is_full_member(self, person: Person) -> bool:
-        return person.team == "T01" and person.id in self.members
+        return person.team == "T01" and person.id in self.full
 
     def is_in_group(self, person: Person, group: str) -> bool:
-        return group == "S0DBA" and person.id in self.dba
+        return person.id in self.members(group)
+
+    def members(self, group: str) -> frozenset[str]:
+        return self.dba if group == "S0DBA" else frozenset()
 
 
 def access(*rules: Rule) -> Access:

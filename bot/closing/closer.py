@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -10,7 +10,7 @@ import structlog
 from bot.access import Person
 from bot.closing.aftermath import Aftermath
 from bot.closing.attempts import Attempts
-from bot.closing.consent import Consent, too_late
+from bot.closing.consent import Consent, Part, too_late
 from bot.closing.looks import Present, look, present
 from bot.closing.model import ClosingRequest, Finding, Outcome, State
 from bot.closing.press import Clock, Press, Progress, Timer
@@ -54,10 +54,12 @@ class Closer:
 
     def confirm(
         self, request_id: str, person: Person, channel: str, mode: Mode, progress: Progress, *,
-        typed: int | None = None, delivery: str = "",
+        typed: int | None = None, delivery: str = "", leave: Callable[[ClosingRequest], object] = lambda _left: None,
     ) -> ClosingRequest:  # fmt: skip
         """Close what the request names, as far as it is still what it was, and return it with its outcomes.
 
+        Where this person may decide only some of its targets, the others stay open in a request of their own, of which
+        ``leave`` is told as soon as it is there.
         ``typed`` is the number of sessions as the person typed it, where the request wants that; ``delivery``
         names the press, so that one that is delivered again after the bot was stopped closes nothing.
         ``progress`` is told as soon as the request is taken, then about every three seconds, and what came of it
@@ -65,11 +67,12 @@ class Closer:
         Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
-        request, denied = self._consent.confirmable(request_id, person, channel)
+        part = self._consent.confirmable(request_id, person, channel, mode)
+        request = part.request
         if self._attempts.carries(request.id) and self._consent.find(request.id).state is State.OPEN:
             # In a file that was put in the place of the one that had the claim.
             raise too_late(replace(request, state=State.CLAIMED), self._clock())
-        number = request.number_to_type(mode)
+        number = part.shown.number_to_type(mode)
         if number is not None and typed != number:
             raise InputError(
                 f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
@@ -77,16 +80,19 @@ class Closer:
             )
         with self._attempts.taking(request.id):
             asked = self._timer()
-            press = Press(self._claim(request, person, mode, delivery), mode, self._clock, self._timer, asked, progress)
-            return self._carry_out(press, denied)
+            claimed, left = self._claim(part, person, mode, delivery)
+            press = Press(claimed, mode, self._clock, self._timer, asked, progress)
+            if left is not None:
+                leave(left)
+            return self._carry_out(press, part.lost)
 
-    def present(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, Present]:
-        """Return a request that this person could confirm, and its targets as they are now, as far as they are there.
+    def present(self, request_id: str, person: Person, channel: str, mode: Mode) -> tuple[Part, Present]:
+        """Return what of a request this person could confirm, and that as it is now, as far as it is there.
 
         Raises what ``confirm`` would raise at once, or a ``DataSourceError``.
         """
-        request, _denied = self._consent.confirmable(request_id, person, channel)
-        return request, present(self._sessions, request)
+        part = self._consent.confirmable(request_id, person, channel, mode)
+        return part, present(self._sessions, part.shown)
 
     def resume(self) -> list[ClosingRequest]:
         """Finish the record of presses that nobody carries out any more, without closing anything.
@@ -124,19 +130,28 @@ class Closer:
         """Look again at closes that had an outcome; return the requests of which there is something new."""
         return self._aftermath.look()
 
-    def _claim(self, request: ClosingRequest, person: Person, mode: Mode, delivery: str) -> ClosingRequest:
-        """Take the request for this press, and return it as taken: nobody else's claim will do for what follows."""
-        now = self._clock()
+    def _claim(
+        self, part: Part, person: Person, mode: Mode, delivery: str
+    ) -> tuple[ClosingRequest, ClosingRequest | None]:
+        """Take what this person decides of the request, and return it as taken, and what is left open.
+
+        Nobody else's claim will do for what follows.
+        """
+        now, request, left = self._clock(), part.taken, self._consent.left_open(part)
+        budget = self._rules.of(request.source).budget
         try:
-            taken = self._store.claim(request, person, mode, now, self._rules.of(request.source).budget, delivery)
+            taken = self._store.claim(
+                request, person, mode, now, budget, delivery, planned=part.shown.affected(mode), left=left
+            )
         except BudgetError as error:
             self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)
             raise
         if not taken:
             raise too_late(self._consent.find(request.id), self._clock())
-        return replace(request, state=State.CLAIMED, decided_by=person, decided_at=now, decided_mode=mode)
+        claimed = replace(request, state=State.CLAIMED, decided_by=person, decided_at=now, decided_mode=mode)
+        return claimed, left
 
-    def _carry_out(self, press: Press, denied: Collection[int]) -> ClosingRequest:
+    def _carry_out(self, press: Press, denied: Mapping[int, str]) -> ClosingRequest:
         with self._attempts.carrying_out(press):
             press.show()
             try:

@@ -1,20 +1,51 @@
-"""Whose press a request wants: the requester's, a second person's, or the requester's alone after break-glass."""
+"""Whose press a request wants: the requester's, a second person's, or the requester's alone after break-glass.
+
+Rights are asked for at the press, of the rules then and now: whichever is stricter holds.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from bot.access import Access, Person, Right
+from bot.access import Access, Person, Right, Scope
+from bot.closing import stops
 from bot.closing.budget import Extension
-from bot.closing.model import Approval, ClosingRequest, State
+from bot.closing.model import Approval, Call, CardPlace, ClosingRequest, State, Stop, Target
 from bot.closing.press import Clock
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
+
+MOST_CALLED = 20  # people who are told of a break-glass by direct message
+
+Tell = Callable[[ClosingRequest, timedelta, str], CardPlace | None]  # tells the person of that id; None: it could not
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one person's press decides of a request."""
+
+    request: ClosingRequest  # whole, as it holds now
+    targets: tuple[Target, ...]  # those that this person may decide, one at least
+    lost: Mapping[int, str]  # those that nobody may close any more, by number, and why
+    rest: tuple[Target, ...]  # those that stay open for others
+
+    @property
+    def shown(self) -> ClosingRequest:
+        """The request with those targets alone that this person decides."""
+        return replace(self.request, targets=self.targets)
+
+    @property
+    def taken(self) -> ClosingRequest:
+        """The request without those that stay open for others."""
+        left = {one.number for one in self.rest}
+        return replace(self.request, targets=tuple(one for one in self.request.targets if one.number not in left))
 
 
 class Consent:
@@ -34,55 +65,131 @@ class Consent:
         return request
 
     def open_request(self, request_id: str) -> ClosingRequest:
-        """Look up a request that can still be decided; raises ``RequestError`` for any other."""
+        """Look up a request that can still be decided, as it holds now; raises ``RequestError`` for any other."""
         request = self.find(request_id)
+        if request.state is State.OPEN:
+            request = self.as_it_holds(request)
         if request.state is not State.OPEN or request.expired(self._clock()):
             raise too_late(request, self._clock())
         return request
 
-    def confirmable(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, frozenset[int]]:
-        """Return the request and the numbers of its targets that this person may not close.
+    def as_it_holds(self, request: ClosingRequest) -> ClosingRequest:
+        """Return an open request by the rules of when it was made and those of now, whichever are stricter."""
+        rules = self._rules.of(request.source)
+        approval = rules.approval_for(target.session.tenant for target in request.targets)
+        held = self.stops(request)
+        if held:
+            approval = Approval.SECOND_PERSON
+        alone_from = None if held else _alone_from(request, rules.break_glass_after)
+        since = alone_from or request.created_at
+        return replace(
+            request,
+            approval=Approval.SECOND_PERSON if approval is Approval.SECOND_PERSON else request.approval,
+            alone_from=alone_from,
+            expires_at=min(request.expires_at, since + self._rules.confirm_within),
+        )
 
-        Raises ``RequestError``, or ``NotAllowedError`` where they may close none; that is on record.
+    def stops(self, request: ClosingRequest) -> tuple[Stop, ...]:
+        """Return the Stops of earlier requests that hold for sessions of this one."""
+        return stops.of(self._store, request.source, (target.session for target in request.targets))
+
+    def confirmable(self, request_id: str, person: Person, channel: str, mode: Mode) -> Part:
+        """Return what of the request this person may confirm.
+
+        Raises ``RequestError``, or ``NotAllowedError`` where that is nothing, which is on record.
         """
         request = self.open_request(request_id)
         try:
-            return request, self._denied(request, person, channel)
+            return self._part(request, person, channel, mode)
         except NotAllowedError as error:
             self._store.note(self._clock(), "refused", {"why": str(error)}, person=person, request=request)
             raise
 
-    def cancel(self, request_id: str, person: Person, channel: str) -> ClosingRequest:
-        """End a request without a close: by its requester or by anybody who may close or approve there.
+    def cancel(self, request_id: str, person: Person) -> tuple[ClosingRequest, ClosingRequest | None]:
+        """End a request without a close: by its requester, by whoever was called, or who may close or approve there.
 
-        Raises ``NotAllowedError`` or ``RequestError``.
+        Return it, and what stays open for others where this person may decide a part alone. Rights are those in the
+        request's channel, wherever the button was pressed. Raises ``NotAllowedError`` or ``RequestError``.
         """
         request = self.find(request_id)
-        if person.id != request.requester.id:
-            rights = self._access.rights(person, request.source, channel)
-            tenants = [target.session.tenant for target in request.targets]
+        if request.state is State.OPEN:
+            request = self.as_it_holds(request)
+        targets = request.targets
+        if person.id not in {request.requester.id, *(one.person for one in request.calls)}:
+            rights = self._access.rights(person, request.source, request.channel)
             scopes = [rights[right] for right in (Right.CLOSE, Right.APPROVE) if right in rights]
-            if not any(scope.covers(tenant) for scope in scopes for tenant in tenants):
-                self._access.require(person, Right.CLOSE, request.source, channel, tenants[0])
-        if not self._store.cancel(request, person, self._clock()):
+            targets = tuple(one for one in targets if any(scope.covers(one.session.tenant) for scope in scopes))
+        if not targets:
+            first = request.targets[0].session.tenant
+            self._access.require(person, Right.CLOSE, request.source, request.channel, first)
+        rest = tuple(one for one in request.targets if one not in targets)
+        part = Part(request, targets, {}, rest)
+        left = self.left_open(part) if request.state is State.OPEN else None
+        if not self._store.cancel(part.taken, person, self._clock(), left):
             raise too_late(self.find(request_id), self._clock())
-        return self.find(request_id)
+        return self.find(request_id), left
 
-    def break_glass(self, request_id: str, person: Person, channel: str, reason: str) -> ClosingRequest:
+    def left_open(self, part: Part) -> ClosingRequest | None:
+        """Make the request for what a press leaves to others: it waits anew, and break-glass is not carried over."""
+        if not part.rest:
+            return None
+        now = self._clock()
+        return replace(
+            part.request, id=secrets.token_urlsafe(16), created_at=now, expires_at=now + self._rules.confirm_within,
+            targets=tuple(replace(one, number=number) for number, one in enumerate(part.rest, 1)),
+            untouched=(), matching=len(part.rest) if part.request.matching else 0, card=None,
+            alone_from=None, called_at=None, calls=(),
+        )  # fmt: skip
+
+    def break_glass(self, request_id: str, person: Person, channel: str, reason: str, tell: Tell) -> ClosingRequest:
         """Let the requester confirm alone after a while, because nobody who may approve is there.
 
+        Those who may are told each, by direct message; it counts once one of them has been.
         Raises ``NotAllowedError``, ``InputError`` without a reason, or ``RequestError``.
         """
         request, after = self.breakable(request_id, person, channel)
         if not reason.strip():
             raise InputError("Break-glass needs a reason, for whoever reviews the close afterwards. Nothing was done.")
-        now = self._clock()
-        due = now + after
+        request = replace(request, reason=reason.strip())
+        calls: list[Call] = []
+        told_at = self._clock()
+        for one in self._callable(request):
+            place = tell(request, after, one)
+            told_at = told_at if calls else self._clock()
+            calls += [Call(one, place)] if place is not None else []
+        if not calls:
+            raise NotAllowedError(
+                "Nobody who may approve this could be told by direct message, so break-glass does not count. "
+                "Somebody else who may approve must press, or whoever runs this bot must name somebody."
+            )
+        due = told_at + after
         until = due + self._rules.confirm_within
-        if not self._store.allow_alone(request, person, reason.strip(), now, alone_from=due, expires_at=until):
+        if not self._store.allow_alone(request, person, self._clock(), due, until, told_at, calls):
             self.open_request(request_id)  # or it was decided in the same moment
             raise RequestError("Break-glass is already under way for this request; its card says from when on.")
         return self.find(request_id)
+
+    def _callable(self, request: ClosingRequest) -> tuple[str, ...]:
+        tenants = [target.session.tenant for target in request.targets]
+        people = self._access.people(Right.APPROVE, request.source, tenants, request.channel)
+        return tuple(one for one in people if one != request.requester.id)[:MOST_CALLED]
+
+    def lift(self, request_id: str, person: Person) -> ClosingRequest:
+        """Let the Stops of earlier requests hold no more for the sessions of this one, as far as this person may.
+
+        Raises ``NotAllowedError`` or ``RequestError``.
+        """
+        request = self.open_request(request_id)
+        for target in request.targets:
+            self._access.require(person, Right.APPROVE, request.source, request.channel, target.session.tenant)
+        held = self.stops(request)
+        if person.id in {request.requester.id, *(one.requester.id for one in held)}:
+            raise NotAllowedError("Somebody else who may approve must lift a Stop of what you asked for.")
+        if not held:
+            raise RequestError("No Stop holds for this any more.")
+        for one in held:
+            self._store.lift(one.request_id, person, self._clock())
+        return self.open_request(request_id)
 
     def breakable(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, timedelta]:
         """Return a request for which this person may use break-glass, and how long they then wait.
@@ -97,7 +204,15 @@ class Consent:
             )
         if person.id != request.requester.id:
             raise NotAllowedError("Only who asked for the close can use break-glass. If you may approve, press Close.")
-        self._uncovered(request, person, _right_alone(request), channel)
+        self._require_here(request, channel)
+        if held := self.stops(request):
+            raise NotAllowedError(
+                f"Break-glass does not work for session {held[0].session_id}: somebody has pressed Stop. "
+                "It works again once somebody who may approve presses Lift Stop on the card.",
+                who=(held[0].by.id,),
+            )
+        for target in request.targets:
+            self._access.require(person, _right_alone(request), request.source, channel, target.session.tenant)
         return request, after
 
     def break_glass_after(self, request: ClosingRequest) -> timedelta | None:
@@ -164,20 +279,58 @@ class Consent:
         named = self._access.named(Right.APPROVE, request.source, tenants, request.channel)
         return tuple(one for one in named if one != request.requester.id)
 
-    def _denied(self, request: ClosingRequest, person: Person, channel: str) -> frozenset[int]:
+    def _part(self, request: ClosingRequest, person: Person, channel: str, mode: Mode) -> Part:
+        self._require_here(request, channel)
+        self._require_what_is_asked_now(request)
+        right = self._right_needed(request, person, mode)
+        scope = self._access.scope(person, right, request.source, channel)
+        lost = self._lost(request)
+        left = [one for one in request.targets if one.number not in lost]
+        if not left:
+            raise NotAllowedError(f"{next(iter(lost.values()))} Nothing was closed.")
+        mine = tuple(one for one in left if scope.covers(one.session.tenant))
+        if not mine:
+            self._access.require(person, right, request.source, channel, left[0].session.tenant)
+        return Part(request, mine, lost, tuple(one for one in left if one not in mine))
+
+    def _require_here(self, request: ClosingRequest, channel: str) -> None:
         if channel != request.channel:
             raise NotAllowedError("This closing request belongs to another channel. Nothing was closed.")
-        return self._uncovered(request, person, self._right_needed(request, person), channel)
 
-    def _uncovered(self, request: ClosingRequest, person: Person, right: Right, channel: str) -> frozenset[int]:
-        """Return the numbers of the targets that the person has no such right to; raises where that is all."""
-        scope = self._access.scope(person, right, request.source, channel)
-        denied = frozenset(one.number for one in request.targets if not scope.covers(one.session.tenant))
-        if len(denied) == len(request.targets):
-            self._access.require(person, right, request.source, channel, request.targets[0].session.tenant)
-        return denied
+    def _require_what_is_asked_now(self, request: ClosingRequest) -> None:
+        """Refuse what could not be asked for any more."""
+        rules = self._rules.of(request.source)
+        if self._rules.require_reason and not request.reason.strip():
+            raise NotAllowedError(
+                f"By now a reason is required to close a session here. Nothing was closed. Ask again: "
+                f'{_again(request)} reason="…"'
+            )
+        if len(request.targets) > rules.max_targets:
+            raise NotAllowedError(
+                f"By now one request closes at most {rules.max_targets} sessions on {request.source}. "
+                f"Nothing was closed. Ask in several requests."
+            )
 
-    def _right_needed(self, request: ClosingRequest, person: Person) -> Right:
+    def _lost(self, request: ClosingRequest) -> dict[int, str]:
+        """Say of targets that nobody may close by this request any more, by their numbers, why."""
+        try:
+            asked = self._access.scope(request.requester, Right.CLOSE, request.source, request.channel)
+        except NotAllowedError:
+            asked = Scope(frozenset())
+        seen = Scope(self._rules.of(request.source).tenants)
+        lost = {}
+        for target in request.targets:
+            tenant = target.session.tenant
+            if not seen.covers(tenant):
+                lost[target.number] = f"The configuration keeps this bot away from tenant {tenant or '-'} by now."
+            elif not asked.covers(tenant):
+                lost[target.number] = (
+                    f"Who asked for this may not close sessions of tenant {tenant or '-'} here any more. "
+                    f"If you may, ask yourself: {_again(request)}"
+                )
+        return lost
+
+    def _right_needed(self, request: ClosingRequest, person: Person, mode: Mode) -> Right:
         """Return the right that this person's press needs; raises where it is not theirs to press at all."""
         if request.approval is Approval.REQUESTER:
             return _right_alone(request)
@@ -193,7 +346,19 @@ class Consent:
                 f"You may confirm this alone in {math.ceil(left)} s, from {request.alone_from:%H:%M:%S} UTC on, unless "
                 "somebody presses Stop. Until then somebody else who may approve must press. Nothing was closed."
             )
+        if mode is not request.mode:
+            raise NotAllowedError(
+                f"{request.mode.value} is what those who may approve were called for, and all that you may confirm "
+                "alone. Nothing was closed."
+            )
         return _right_alone(request)
+
+
+def _alone_from(request: ClosingRequest, after: timedelta | None) -> datetime | None:
+    """From when on a break-glass counts; None where nobody was called, or it is not to be had any more."""
+    if after is None or request.alone_from is None or request.called_at is None or not request.calls:
+        return None
+    return max(request.alone_from, request.called_at + after)
 
 
 def _right_alone(request: ClosingRequest) -> Right:

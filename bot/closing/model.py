@@ -110,6 +110,25 @@ class CardPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A direct message that told somebody who may approve of a break-glass."""
+
+    person: str  # Slack id
+    place: CardPlace
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Somebody's Stop of a break-glass, as it holds for a target of another request."""
+
+    request_id: str  # of the request that was stopped
+    by: Person
+    at: datetime  # UTC
+    requester: Person  # of the request that was stopped
+    session_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClosingRequest:
     """What a confirmation card stands for. All times are UTC."""
 
@@ -131,8 +150,10 @@ class ClosingRequest:
     decided_at: datetime | None = None
     decided_mode: Mode | None = None
     card: CardPlace | None = None
-    override: str = ""  # why the target is protected, where protection is to be set aside; '' where it is not
-    alone_from: datetime | None = None  # break-glass: from then on the requester may confirm alone
+    override: tuple[str, ...] = ()  # all that protects the target and is to be set aside
+    alone_from: datetime | None = None  # break-glass: from then on the requester may confirm alone what was asked for
+    called_at: datetime | None = None  # break-glass: when the first of those called had been told
+    calls: tuple[Call, ...] = ()  # break-glass: who was told by direct message
     reviewed_by: Person | None = None  # who signed a close that was confirmed alone
     reviewed_at: datetime | None = None
     owner: str = ""  # the process that carries it out, or did last; '' for none
@@ -142,6 +163,13 @@ class ClosingRequest:
     def to_review(self) -> bool:
         """Whether somebody who may approve still has to sign what was carried out without them."""
         return self.state is State.DONE and self.confirmed_alone and self.reviewed_by is None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has stopped a break-glass: it holds for its sessions until who may approve lifts it."""
+        if self.state is not State.CANCELLED or self.decided_by is None:
+            return False
+        return self.alone_from is not None and self.decided_by.id != self.requester.id
 
     @property
     def confirmed_alone(self) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
-from bot.closing import targets
-from bot.closing.model import CardPlace, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing import stops, targets
+from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
@@ -41,8 +41,9 @@ class ClosingRequests:
     def ask(
         self, person: Person, channel: str, source: str, wanted: Sequence[Wanted], mode: Mode, *,
         tenant: str | None = None, reason: str = "", override: bool = False,
-    ) -> ClosingRequest:  # fmt: skip
-        """Write a request to close these sessions or their queries.
+    ) -> list[ClosingRequest]:  # fmt: skip
+        """Write a request to close these sessions or their queries; where a second person confirms, one for each set
+        of those who may.
 
         Of several, those that cannot be closed are left untouched and the request says why. ``override`` asks
         for one session although it is protected; somebody who may approve must confirm that.
@@ -75,15 +76,15 @@ class ClosingRequests:
                 found[session.server, session.id] = session
         if not found:
             raise _none_of(len(wanted), untouched)
-        protection = self._sessions.source(source).protection(next(iter(found.values()))) if override else ""
+        protection = self._sessions.source(source).protection(next(iter(found.values()))) if override else ()
         return self._write(
             person, channel, source, mode, list(found.values()), untouched, reason=reason, override=protection
         )
 
     def ask_where(
         self, person: Person, channel: str, query: SessionQuery, mode: Mode, *, question: str, reason: str = ""
-    ) -> ClosingRequest:
-        """Write a request to close what fits a filter: ACTIVE and longest first, no more than one request may.
+    ) -> list[ClosingRequest]:
+        """Write requests to close what fits a filter: ACTIVE and longest first, no more than one request may.
 
         ``query`` names its data source; ``question`` is the filter in words, for the card. Raises as ``ask``, and
         ``UnknownStatusError``.
@@ -119,14 +120,15 @@ class ClosingRequests:
         )  # fmt: skip
 
     def ask_again(self, request: ClosingRequest) -> ClosingRequest | None:
-        """Write a request for those targets whose transaction has changed since their card, as they are now.
+        """Write a request for those targets that are other than their card said, as they are now.
 
-        It is asked in the name of the same person, and must be confirmed as any other. None where there is none of
-        them, or where that person may not close them any more. Raises ``DataSourceError``, ``BusyError`` or
+        That is so of those whose transaction has changed, and of one that is protected by more than was to be set
+        aside. It is asked in the name of the same person, and must be confirmed as any other. None where there is
+        none of them, or where that person may not close them any more. Raises ``DataSourceError``, ``BusyError`` or
         ``StoreError``.
         """
-        changed = [one for one in request.targets if one.outcome is Outcome.CHANGED]
-        if request.decided_mode is not Mode.SESSION or not changed:
+        changed = [one for one in request.targets if _is_other(request, one)]
+        if not changed:
             return None
         try:
             scope = self._access.scope(request.requester, Right.CLOSE, request.source, request.channel)
@@ -135,12 +137,17 @@ class ClosingRequests:
         with self._sessions.source(request.source).console() as console:
             there = [console.look(Pin.of(one.session)).session for one in changed]
         found = [one for one in there if one is not None and scope.covers(one.tenant)]
-        if not found:
+        protection = self._sessions.source(request.source).protection(found[0]) if found and request.override else ()
+        try:
+            for one in found:
+                targets.refuse_protected(self._sessions, one, set_aside=protection)
+            again = self._write(
+                request.requester, request.channel, request.source, request.decided_mode or request.mode, found, (),
+                reason=request.reason, override=protection, follows=request,
+            ) if found else []  # fmt: skip
+        except (NotAllowedError, TargetError):  # nobody may approve it there any more, or it is never closed
             return None
-        return self._write(
-            request.requester, request.channel, request.source, Mode.SESSION, found, (),
-            reason=request.reason, override=request.override, follows=request,
-        )  # fmt: skip
+        return again[0] if again else None
 
     def ask_for_holder(self, person: Person, channel: str, request_id: str, number: int) -> ClosingRequest:
         """Write a request for the server session that still has the locks of a client that was closed.
@@ -161,7 +168,8 @@ class ClosingRequests:
         if there is None:
             raise TargetError("Its transaction has ended: the locks are free. Nothing was closed.")
         targets.refuse_protected(self._sessions, there)
-        return self._write(person, channel, request.source, Mode.SESSION, [there], (), reason=request.reason)
+        (asked,) = self._write(person, channel, request.source, Mode.SESSION, [there], (), reason=request.reason)
+        return asked
 
     def find(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""
@@ -214,28 +222,76 @@ class ClosingRequests:
 
     def _write(
         self, person: Person, channel: str, source: str, mode: Mode, found: Sequence[Session],
-        untouched: Sequence[Untouched], *, reason: str, question: str = "", matching: int = 0, override: str = "",
-        follows: ClosingRequest | None = None,
-    ) -> ClosingRequest:  # fmt: skip
+        untouched: Sequence[Untouched], *, reason: str, question: str = "", matching: int = 0,
+        override: tuple[str, ...] = (), follows: ClosingRequest | None = None,
+    ) -> list[ClosingRequest]:  # fmt: skip
+        """Write a request, or several where those who may approve differ.
+
+        What was left out, and what fits a filter beyond what is closed, is told by the first.
+        """
+        beyond = max(0, matching - len(found) - len(untouched))
+        approval = self._rules.of(source).approval_for(session.tenant for session in found)
+        if stops.of(self._store, source, found):
+            approval = Approval.SECOND_PERSON
+        groups = [list(found)]
+        if approval is Approval.SECOND_PERSON:
+            groups = self._by_approvers(person, channel, source, found)
         now = self._clock()
-        request = ClosingRequest(
-            id=secrets.token_urlsafe(16),
-            source=source,
-            mode=mode,
-            requester=person,
-            channel=channel,
-            reason=reason,
-            approval=self._rules.of(source).approval_for(session.tenant for session in found),
-            created_at=now,
-            expires_at=now + self._rules.confirm_within,
-            targets=tuple(Target(number, _kept(session)) for number, session in enumerate(found, 1)),
-            untouched=tuple(untouched),
-            question=question,
-            matching=matching,
-            override=override,
-        )
-        self._store.add(request, follows=follows)
-        return request
+        written: list[ClosingRequest] = []
+        for group in groups:
+            left_out = tuple(untouched) if not written else ()
+            request = ClosingRequest(
+                id=secrets.token_urlsafe(16),
+                source=source,
+                mode=mode,
+                requester=person,
+                channel=channel,
+                reason=reason,
+                approval=approval,
+                created_at=now,
+                expires_at=now + self._rules.confirm_within,
+                targets=tuple(Target(number, _kept(session)) for number, session in enumerate(group, 1)),
+                untouched=left_out,
+                question=question,
+                matching=len(group) + len(left_out) + (0 if written else beyond) if matching else 0,
+                override=override,
+            )
+            self._store.add(request, follows=follows)
+            written.append(request)
+        return written
+
+    def _by_approvers(
+        self, person: Person, channel: str, source: str, found: Sequence[Session]
+    ) -> list[list[Session]]:  # fmt: skip
+        """Put together the sessions that the same people may approve.
+
+        Raises ``NotAllowedError`` where nobody but who asks may approve one of them in that channel: a request that
+        nobody could confirm, or whose break-glass nobody could stop, is not taken.
+        """
+        groups: dict[frozenset[str], list[Session]] = {}
+        for session in found:
+            if not self._access.somebody_else(Right.APPROVE, source, session.tenant, channel, person):
+                elsewhere = self._access.channels_for(Right.APPROVE, person, source, session.tenant)
+                of = f" of tenant {session.tenant}" if session.tenant else ""
+                raise NotAllowedError(
+                    f"Closing sessions{of} on {source} needs a second person, and no access rule names anybody else "
+                    f"who may approve it here. Nothing was asked for.{'' if elsewhere else self._where_else(channel)}",
+                    channels=elsewhere,
+                )
+            who = self._access.who(Right.APPROVE, source, session.tenant, channel)
+            groups.setdefault(who, []).append(session)
+        return list(groups.values())
+
+    def _where_else(self, channel: str) -> str:
+        if channel.startswith("D"):
+            return " Ask in a channel where others can confirm it."
+        return " Ask whoever runs this bot to name somebody."
+
+
+def _is_other(request: ClosingRequest, target: Target) -> bool:
+    if target.outcome is Outcome.PROTECTED:
+        return bool(request.override)
+    return target.outcome is Outcome.CHANGED and request.decided_mode is Mode.SESSION
 
 
 def _kept(session: Session) -> Session:

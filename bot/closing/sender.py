@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import structlog
 
@@ -53,15 +53,14 @@ class Sender:
         self._sessions = sessions
         self._store = store
 
-    def send(self, press: Press, denied: Collection[int]) -> None:
-        """Close every target that is still what was confirmed and not ``denied``.
+    def send(self, press: Press, denied: Mapping[int, str]) -> None:
+        """Close every target that is still what was confirmed and not ``denied``, by number, for some reason.
 
         Raises a ``SessionBotError`` only while nothing was sent and no intent stands.
         """
         for target in press.request.targets:
             if target.number in denied:
-                tenant = target.session.tenant or "-"
-                press.settle(target.number, Outcome.NOT_ALLOWED, f"You may not close sessions of tenant {tenant} here.")
+                press.settle(target.number, Outcome.NOT_ALLOWED, denied[target.number])
             elif press.mode is Mode.QUERY and not target.session.running:
                 press.settle(target.number, Outcome.NOT_SENT, "It was idle: there was no query to close.")
             elif press.seconds > SEND_FOR:
@@ -104,7 +103,7 @@ class Sender:
         """Send the KILL; an intent that comes to nothing is withdrawn."""
 
         def forbid(session: Session) -> None:
-            refuse_protected(self._sessions, session, override=bool(press.request.override))
+            refuse_protected(self._sessions, session, set_aside=press.request.override)
 
         def expired() -> bool:
             return press.lapsed and not self._still_ours(press)
@@ -150,7 +149,7 @@ class Sender:
         if session is None:
             return None
         try:
-            refuse_protected(self._sessions, session, override=bool(press.request.override))
+            refuse_protected(self._sessions, session, set_aside=press.request.override)
         except TargetError as error:
             return NotSent(Why.PROTECTED, f"It {error.why}", session)
         return None

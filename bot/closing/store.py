@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from bot.access import Person
 from bot.closing import budget, record, tables
 from bot.closing.budget import Extension
 from bot.closing.database import StoreDatabase
-from bot.closing.model import Budget, CardPlace, ClosingRequest, Finding, Outcome, State, Target
+from bot.closing.model import Budget, Call, CardPlace, ClosingRequest, Finding, Outcome, State, Target
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Session
@@ -39,21 +39,24 @@ class Store(StoreDatabase):
     """Requests and record. Every method raises ``StoreError`` when the store does not answer."""
 
     def add(self, request: ClosingRequest, *, follows: ClosingRequest | None = None) -> None:
-        """Write a new request and its record; it ``follows`` one of whose targets the transaction had changed."""
+        """Write a new request and its record; it ``follows`` one that did not decide all of its targets."""
         with self.writing() as connection:
-            connection.execute(_requests.insert().values(tables.request_values(request)))
-            connection.execute(_targets.insert(), tables.target_values(request))
-            record.append(
-                connection, request.created_at, "request",
-                {
-                    "mode": request.mode.value, "reason": request.reason, "question": request.question,
-                    "approval": request.approval.value, "override": request.override,
-                    "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],
-                    "untouched": [asdict(one) for one in request.untouched], "matching": request.matching,
-                    **({"follows": follows.id} if follows is not None else {}),
-                },
-                person=request.requester, **_of(request),
-            )  # fmt: skip
+            self._add(connection, request, follows)
+
+    def _add(self, connection: sa.Connection, request: ClosingRequest, follows: ClosingRequest | None) -> None:
+        connection.execute(_requests.insert().values(tables.request_values(request)))
+        connection.execute(_targets.insert(), tables.target_values(request))
+        record.append(
+            connection, request.created_at, "request",
+            {
+                "mode": request.mode.value, "reason": request.reason, "question": request.question,
+                "approval": request.approval.value, "override": " and ".join(request.override),
+                "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],
+                "untouched": [asdict(one) for one in request.untouched], "matching": request.matching,
+                **({"follows": follows.id} if follows is not None else {}),
+            },
+            person=request.requester, **_of(request),
+        )  # fmt: skip
 
     def get(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""
@@ -67,15 +70,18 @@ class Store(StoreDatabase):
 
     def claim(
         self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None,
-        delivery: str = "",
+        delivery: str = "", planned: int | None = None, left: ClosingRequest | None = None,
     ) -> bool:  # fmt: skip
         """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included.
+
+        Its other targets go to the request that is ``left`` open, if any. ``planned`` is how many closes it counts
+        for, all of its targets where that is not said.
 
         Until its lease ends, which ``renew`` puts off, no other replica takes it over. A press whose ``delivery`` has
         taken it before, and was given up, does not take it again.
         Raises ``BudgetError`` where it would close more than may be closed on its data source ``within`` a time.
         """
-        planned = request.affected(mode)
+        planned = request.affected(mode) if planned is None else planned
         with self.writing() as connection:
             claimed = self._decide(
                 connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
@@ -84,12 +90,27 @@ class Store(StoreDatabase):
             )  # fmt: skip
             if claimed and within is not None:  # whoever comes too late is told that, not that it is too much
                 budget.require(connection, request, planned, within, now)
+            if claimed:
+                self._leave_open(connection, request, left)
             return claimed
 
-    def cancel(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
-        """End an open, unexpired request without a close."""
+    def cancel(
+        self, request: ClosingRequest, person: Person, now: datetime, left: ClosingRequest | None = None
+    ) -> bool:
+        """End an open, unexpired request without a close; its other targets go to the one that is ``left`` open."""
         with self.writing() as connection:
-            return self._decide(connection, request, State.CANCELLED, person, now, "cancel", {})
+            cancelled = self._decide(connection, request, State.CANCELLED, person, now, "cancel", {})
+            if cancelled:
+                self._leave_open(connection, request, left)
+            return cancelled
+
+    def _leave_open(self, connection: sa.Connection, request: ClosingRequest, left: ClosingRequest | None) -> None:
+        if left is None:
+            return
+        kept = [target.number for target in request.targets]
+        others = sa.and_(_targets.c.request_id == request.id, _targets.c.number.not_in(kept))
+        connection.execute(_targets.delete().where(others))
+        self._add(connection, left, request)
 
     def _decide(
         self, connection: sa.Connection, request: ClosingRequest, state: State, person: Person, now: datetime,
@@ -112,20 +133,42 @@ class Store(StoreDatabase):
         return changed == 1
 
     def allow_alone(
-        self, request: ClosingRequest, person: Person, reason: str, now: datetime, *, alone_from: datetime,
-        expires_at: datetime,
+        self, request: ClosingRequest, person: Person, now: datetime, alone_from: datetime, expires_at: datetime,
+        called_at: datetime, calls: Sequence[Call],
     ) -> bool:  # fmt: skip
-        """Let the requester of an open request confirm it alone after a while; True only the first time."""
+        """Let the requester of an open request confirm it alone after a while, for its reason; True the first time."""
         with self.writing() as connection:
             changed = connection.execute(
                 _requests.update()
                 .where(_open(request), _requests.c.expires_at > now.timestamp(), _requests.c.alone_from.is_(None))
-                .values(alone_from=alone_from.timestamp(), expires_at=expires_at.timestamp(), reason=reason)
+                .values(
+                    alone_from=alone_from.timestamp(),
+                    expires_at=expires_at.timestamp(),
+                    reason=request.reason,
+                    called_at=called_at.timestamp(),
+                    calls=tables.calls_value(calls),
+                )
             ).rowcount
             if changed == 1:
-                details = {"reason": reason, "alone_from": alone_from.isoformat()}
+                called = [one.person for one in calls]
+                details = {"reason": request.reason, "alone_from": alone_from.isoformat(), "called": called}
                 record.append(connection, now, "break glass", details, person=person, **_of(request))
         return changed == 1
+
+    def stopped(self, source: str) -> list[ClosingRequest]:
+        """The requests of a data source whose break-glass somebody has stopped, and nobody lifted it; newest first."""
+        return self._those(sa.and_(_requests.c.source == source, _stopped()))
+
+    def lift(self, request_id: str, person: Person, now: datetime) -> None:
+        """Let a Stop hold no more."""
+        with self.writing() as connection:
+            which = sa.and_(_requests.c.id == request_id, _stopped())
+            lifted = {"lifted_by": person.id, "lifted_team": person.team, "lifted_at": now.timestamp()}
+            source = connection.execute(sa.select(_requests.c.source, _requests.c.channel).where(which)).first()
+            if source is not None:
+                connection.execute(_requests.update().where(which).values(lifted))
+                of = {"channel": source.channel, "source": source.source, "request_id": request_id}
+                record.append(connection, now, "lift stop", {}, person=person, **of)
 
     def review(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
         """Sign what was confirmed alone; True only the first time."""
@@ -487,6 +530,7 @@ class Store(StoreDatabase):
         waited_for = sa.or_(
             _requests.c.state.in_((State.OPEN.value, State.CLAIMED.value)),
             _to_review(),
+            _stopped(),
         )
         its_own = sa.and_(tables.audit.c.request_id == _requests.c.id, tables.audit.c.event == "request")
         recorded = sa.exists().where(its_own)
@@ -536,6 +580,12 @@ def _to_review() -> sa.ColumnElement[bool]:
     """What ``ClosingRequest.to_review`` says, for the database."""
     alone = sa.and_(_requests.c.alone_from.is_not(None), _requests.c.decided_by == _requests.c.requester)
     return sa.and_(_requests.c.state == State.DONE.value, alone, _requests.c.reviewed_by.is_(None))
+
+
+def _stopped() -> sa.ColumnElement[bool]:
+    """What ``ClosingRequest.stopped`` says, for the database, as long as nobody has lifted it."""
+    stopped = sa.and_(_requests.c.alone_from.is_not(None), _requests.c.decided_by != _requests.c.requester)
+    return sa.and_(_requests.c.state == State.CANCELLED.value, stopped, _requests.c.lifted_by.is_(None))
 
 
 def _target(request: ClosingRequest, target: Target) -> sa.ColumnElement[bool]:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 
 from bot.access import Person
-from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing.model import Approval, Call, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.sessions.model import Mode, Session
 
 metadata = sa.MetaData()
@@ -56,6 +56,11 @@ requests = sa.Table(
     sa.Column("pressed", sa.String(32)),  # the delivery of the press that took it last
     sa.Column("override", sa.Text),
     sa.Column("alone_from", sa.Double),
+    sa.Column("called_at", sa.Double),
+    sa.Column("calls", sa.Text),  # JSON
+    sa.Column("lifted_by", sa.String(32)),  # who said that a Stop holds no more
+    sa.Column("lifted_team", sa.String(32)),
+    sa.Column("lifted_at", sa.Double),
     sa.Column("reviewed_by", sa.String(32)),
     sa.Column("reviewed_team", sa.String(32)),
     sa.Column("reviewed_at", sa.Double),
@@ -211,7 +216,7 @@ def request_values(request: ClosingRequest) -> dict[str, Any]:
         "untouched": json.dumps([asdict(one) for one in request.untouched]),
         "created_at": request.created_at.timestamp(),
         "expires_at": request.expires_at.timestamp(),
-        "override": request.override or None,
+        "override": json.dumps(request.override) if request.override else None,
     }
 
 
@@ -244,8 +249,10 @@ def to_request(row: sa.RowMapping, target_rows: Sequence[sa.RowMapping]) -> Clos
         decided_at=_maybe_time(row["decided_at"]),
         decided_mode=Mode(row["decided_mode"]) if row["decided_mode"] else None,
         card=CardPlace(row["card_channel"], row["card_ts"]) if row["card_ts"] else None,
-        override=row["override"] or "",
+        override=_reasons(row["override"]),
         alone_from=_maybe_time(row["alone_from"]),
+        called_at=_maybe_time(row["called_at"]),
+        calls=tuple(Call(person, CardPlace(*place)) for person, *place in json.loads(row["calls"] or "[]")),
         reviewed_by=Person(row["reviewed_by"], row["reviewed_team"]) if row["reviewed_by"] else None,
         reviewed_at=_maybe_time(row["reviewed_at"]),
         owner=row["owner"] or "",
@@ -277,6 +284,18 @@ def _to_session(text: str) -> Session:
     return Session(
         **{one.name: kept.get(one.name) for one in fields(Session) if one.name in kept or one.default is MISSING}
     )
+
+
+def _reasons(text: str | None) -> tuple[str, ...]:
+    """Read why a target is protected; an older version of the bot knew one reason, and wrote it as it stands."""
+    if not text:
+        return ()
+    return tuple(json.loads(text)) if text.startswith("[") else (text,)
+
+
+def calls_value(calls: Sequence[Call]) -> str:
+    """Return who was called, as it is kept."""
+    return json.dumps([(one.person, one.place.channel, one.place.ts) for one in calls])
 
 
 def _time(seconds: float) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bot.errors import InputError, TargetError
@@ -55,9 +55,10 @@ def find(
             "Press Refresh and choose again.",
             why="is the id of another session by now.",
         )
-    refuse_protected(sessions, session, override=override)
+    protection = sessions.source(source).protection(session)
+    refuse_protected(sessions, session, set_aside=protection if override else ())
     refuse_unpinned(session)
-    if override and not sessions.source(source).protection(session):
+    if override and not protection:
         raise TargetError(
             f"Session {wanted.id} is not protected. Nothing was closed. Ask without override: /kill-session {wanted.id}"
         )
@@ -92,10 +93,10 @@ def refuse_unpinned(session: Session) -> None:
     raise TargetError(f"Session {session.id} {why} Nothing was closed. Close it at the server itself.", why=why)
 
 
-def refuse_protected(sessions: SessionService, session: Session, *, override: bool = False) -> None:
+def refuse_protected(sessions: SessionService, session: Session, *, set_aside: Collection[str] = ()) -> None:
     """Raise ``TargetError`` for a session that is never closed: the bot's own, the server's, protected ones.
 
-    ``override`` sets the lists of protected ones aside, and nothing else.
+    ``set_aside`` is what protects it and was said on a card: whatever else protects it still does.
     """
     if session.own:
         raise _refused(session, "is one of this bot's own. It is never closed.")
@@ -111,8 +112,12 @@ def refuse_protected(sessions: SessionService, session: Session, *, override: bo
         raise _refused(
             session, f"is a thread of the server itself or of replication ({session.command}). It is never closed."
         )
-    why = sessions.source(session.source).protection(session)
-    if why and not override:
+    left = [one for one in sessions.source(session.source).protection(session) if one not in set_aside]
+    if left and set_aside:
+        why = f"{' and '.join(left)}, which its card did not say."
+        raise TargetError(f"Session {session.id} {why} Nothing was closed.", why=why)
+    if left:
+        why = " and ".join(left)
         raise TargetError(
             f"Session {session.id} {why}: closing it could harm the cluster. Nothing was closed. Where it must be, "
             f'somebody who may approve can confirm it: /kill-session {session.id} override reason="…"',

@@ -26,37 +26,39 @@ class Protected:
     modules: frozenset[str] = frozenset()  # as clients set them with dbms_application_info; case does not matter
     sources: tuple[Network, ...] = ()
 
-    def why(self, session: Session, dialect: Dialect | None, source: str) -> str:
-        """Say by what a session is protected, as in "belongs to ocp, a protected user of prod"; '' by nothing."""
+    def reasons(self, session: Session, dialect: Dialect | None, source: str) -> tuple[str, ...]:
+        """Say all that protects a session, each as in "belongs to ocp, a protected user of prod"."""
+        found = []
         if session.definer is not None:
-            return self._by_definer(session.definer, dialect, source)
-        if session.user in self.users | (dialect.protected_users if dialect else frozenset()):
-            return f"belongs to {session.user}, a protected user of {source}"
+            found += self._by_definer(session.definer, dialect, source)
+        elif session.user in self.users | (dialect.protected_users if dialect else frozenset()):
+            found.append(f"belongs to {session.user}, a protected user of {source}")
         if (session.tenant or "").startswith(_META_TENANT):
-            return f"is of tenant {session.tenant}, which holds the cluster's metadata, on {source}"
-        for tag in (session.module, session.client_info):
-            if tag and _among(tag, self.modules | PROTECTED_MODULES):
-                return f"is tagged {tag}, a protected module of {source}"
-        return self._by_source(session, source)
+            found.append(f"is of tenant {session.tenant}, which holds the cluster's metadata, on {source}")
+        found += [
+            f"is tagged {tag}, a protected module of {source}"
+            for tag in dict.fromkeys((session.module, session.client_info))
+            if tag and _among(tag, self.modules | PROTECTED_MODULES)
+        ]
+        return (*found, *(self._by_source(session, source) if session.definer is None else ()))
 
-    def _by_definer(self, definer: str, dialect: Dialect | None, source: str) -> str:
+    def _by_definer(self, definer: str, dialect: Dialect | None, source: str) -> list[str]:
         """Say why a session counts as protected of which only the definer of what it runs is known.
 
         Whoever logged in may be one of those configured, by user or source. Of the kind of server's own list only
         the definer himself is looked for: else nothing that runs a routine could be closed anywhere.
         """
         if self.users or self.sources or definer in (dialect.protected_users if dialect else ()):
-            return f"is in a routine of {definer}; who logged in is not known, and some are protected on {source}"
-        return ""
+            return [f"is in a routine of {definer}; who logged in is not known, and some are protected on {source}"]
+        return []
 
-    def _by_source(self, session: Session, source: str) -> str:
-        if not self.sources:
-            return ""
-        for place in (session.origin, session.peer):
-            address = _address(place)
-            if address is not None and any(address in network for network in self.sources):
-                return f"comes from {address}, a protected source of {source}"
-        return ""
+    def _by_source(self, session: Session, source: str) -> list[str]:
+        addresses = dict.fromkeys(map(_address, (session.origin, session.peer)))
+        return [
+            f"comes from {address}, a protected source of {source}"
+            for address in addresses
+            if address is not None and any(address in network for network in self.sources)
+        ]
 
 
 def is_thread(session: Session, dialect: Dialect | None) -> bool:

@@ -224,9 +224,9 @@ class DataSource:
 
         return self._read(describe)
 
-    def protection(self, session: Session) -> str:
-        """Say by what a session is protected, as in "belongs to ocp, a protected user of prod"; '' by nothing."""
-        return self.options.protected.why(session, self._dialect, self.name)
+    def protection(self, session: Session) -> tuple[str, ...]:
+        """Say all that protects a session, each as in "belongs to ocp, a protected user of prod"."""
+        return self.options.protected.reasons(session, self._dialect, self.name)
 
     def is_thread(self, session: Session) -> bool:
         """Whether a session is a thread of the server itself or of replication, and nobody's."""

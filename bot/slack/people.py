@@ -40,10 +40,11 @@ class SlackDirectory:
 
     def is_in_group(self, person: Person, group: str) -> bool:
         """Whether the person is in that user group of this workspace."""
-        if person.team != self._team:
-            return False
-        members = self._cached(self._groups, group, lambda: self._ask_group(group), default=frozenset())
-        return person.id in members
+        return person.team == self._team and person.id in self.members(group)
+
+    def members(self, group: str) -> frozenset[str]:
+        """Return the ids of those who are in that user group of this workspace; nobody whenever Slack does not say."""
+        return self._cached(self._groups, group, lambda: self._ask_group(group), default=frozenset())
 
     def name_of(self, user: str) -> str:
         """What somebody is called, for reading only: names can be changed and taken by others. The id if unknown."""

@@ -180,17 +180,7 @@ class Reply:
         return self._post_somewhere(message) is not None
 
     def _post_somewhere(self, message: Message) -> CardPlace | None:
-        def post(blocks: _Blocks) -> SlackResponse:
-            return self._client.chat_postMessage(
-                channel=self._channel,
-                text=message.text,
-                blocks=blocks,
-                unfurl_links=False,
-                unfurl_media=False,
-            )
-
-        answer = _deliver(post, message, "message not posted")
-        return None if isinstance(answer, Written) else CardPlace(str(answer["channel"]), str(answer["ts"]))
+        return post(self._client, self._channel, message)
 
     def _post_ephemeral(self, message: Message) -> bool:
         def post(blocks: _Blocks) -> SlackResponse:
@@ -199,6 +189,28 @@ class Reply:
             )
 
         return not isinstance(_deliver(post, message, "private message not posted"), Written)
+
+
+def post(client: WebClient, channel: str, message: Message) -> CardPlace | None:
+    """Post a message into a channel that the bot is in; None where Slack refuses."""
+
+    def send(blocks: _Blocks) -> SlackResponse:
+        return client.chat_postMessage(
+            channel=channel, text=message.text, blocks=blocks, unfurl_links=False, unfurl_media=False
+        )
+
+    answer = _deliver(send, message, "message not posted")
+    return None if isinstance(answer, Written) else CardPlace(str(answer["channel"]), str(answer["ts"]))
+
+
+def tell(client: WebClient, person: str, message: Message) -> CardPlace | None:
+    """Send somebody a direct message; None where Slack refuses, as for people who have left."""
+    try:
+        channel = str(client.conversations_open(users=person)["channel"]["id"])
+    except (SlackClientError, OSError) as error:
+        log.warning("direct message not opened", error=_reason(error))
+        return None
+    return post(client, channel, message)
 
 
 def update(client: WebClient, place: CardPlace, message: Message) -> Written:

@@ -24,7 +24,7 @@ from bot.closing.attempts import Attempts
 from bot.closing.audit import Audit
 from bot.closing.closer import Closer
 from bot.closing.consent import Consent
-from bot.closing.model import Approval, ClosingRequest, State
+from bot.closing.model import Approval, CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
 from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
@@ -56,6 +56,9 @@ class Nobody:
 
     def is_in_group(self, person: Person, group: str) -> bool:
         return False
+
+    def members(self, group: str) -> frozenset[str]:
+        return frozenset()
 
 
 @dataclass
@@ -120,6 +123,28 @@ class Desk:
             self.sessions, consent, store, self.rules, attempts, aftermath, self.clock, self.clock.wait,
             self.clock.timer,
         )  # fmt: skip
+
+    def ask(self, *asked: Any, **more: Any) -> ClosingRequest:
+        """Ask for a close that makes one request."""
+        (request,) = self.requests.ask(*asked, **more)
+        return request
+
+    def ask_where(self, *asked: Any, **more: Any) -> ClosingRequest:
+        """Ask for a close of what fits a filter, which makes one request."""
+        (request,) = self.requests.ask_where(*asked, **more)
+        return request
+
+    def cancel(self, request_id: str, person: Person) -> ClosingRequest:
+        """Cancel a request, all of it."""
+        cancelled, left = self.consent.cancel(request_id, person)
+        assert left is None
+        return cancelled
+
+    def break_glass(self, request_id: str, person: Person, channel: str, reason: str) -> ClosingRequest:
+        """Break the glass; all who are called are told."""
+        return self.consent.break_glass(
+            request_id, person, channel, reason, lambda _request, _after, told: CardPlace(f"D{told}", "1")
+        )
 
     def restarted(self) -> Closer:
         """Make the closer of the process that comes after this one."""

@@ -35,7 +35,7 @@ def shared(desk: Desk) -> Store:
 
 def ask(desk: Desk, *sessions: int | Wanted, mode: Mode = Mode.SESSION) -> ClosingRequest:
     wanted = [Wanted(one) if isinstance(one, int) else one for one in sessions]
-    return desk.requests.ask(ALICE, CHANNEL, "demo", wanted, mode)
+    return desk.ask(ALICE, CHANNEL, "demo", wanted, mode)
 
 
 def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION, **more: Any) -> ClosingRequest:

@@ -28,7 +28,7 @@ def desk(two_person_desk: Desk) -> Desk:
 def broken(desk: Desk, session: int) -> ClosingRequest:
     """A request of Alice's for which she has used break-glass."""
     request = ask(desk, session)
-    return desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+    return desk.break_glass(request.id, ALICE, CHANNEL, WHY)
 
 
 def confirmed_alone(desk: Desk) -> ClosingRequest:
@@ -42,7 +42,7 @@ def test_it_is_off_unless_the_configuration_says_after_how_long(desk: Desk) -> N
     request = ask(desk, *sleepers(desk, 1))
     assert desk.consent.break_glass_after(request) is None
     with pytest.raises(NotAllowedError, match="Break-glass is not switched on for demo"):
-        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+        desk.break_glass(request.id, ALICE, CHANNEL, WHY)
     desk.clock.ahead += timedelta(seconds=90)
     with pytest.raises(NotAllowedError, match="needs a second person"):
         confirm(desk, request)
@@ -52,14 +52,14 @@ def test_where_one_press_is_enough_there_is_nothing_to_break(desk: Desk) -> None
     desk.rule(approval=ask(desk, *sleepers(desk, 1)).approval.REQUESTER)
     request = ask(desk, *sleepers(desk, 1))
     with pytest.raises(NotAllowedError, match="Break-glass is not switched on"):
-        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+        desk.break_glass(request.id, ALICE, CHANNEL, WHY)
 
 
 @pytest.mark.parametrize("reason", ["", "  \n"])
 def test_it_needs_a_reason(desk: Desk, reason: str) -> None:
     request = ask(desk, *sleepers(desk, 1))
     with pytest.raises(InputError, match="Break-glass needs a reason"):
-        desk.consent.break_glass(request.id, ALICE, CHANNEL, reason)
+        desk.break_glass(request.id, ALICE, CHANNEL, reason)
     assert desk.store.get(request.id) == request
 
 
@@ -67,7 +67,7 @@ def test_it_needs_a_reason(desk: Desk, reason: str) -> None:
 def test_nobody_but_the_requester_can_use_it(desk: Desk, person: Person) -> None:
     request = ask(desk, *sleepers(desk, 1))
     with pytest.raises(NotAllowedError, match="Only who asked for the close can use break-glass"):
-        desk.consent.break_glass(request.id, person, CHANNEL, WHY)
+        desk.break_glass(request.id, person, CHANNEL, WHY)
     assert desk.store.get(request.id) == request
 
 
@@ -75,18 +75,18 @@ def test_a_requester_who_may_not_close_any_more_cannot_use_it(desk: Desk) -> Non
     request = ask(desk, *sleepers(desk, 1))
     desk.store.add(replace(request, id="of-gus", requester=GUS))  # asked for while he still could
     with pytest.raises(NotAllowedError, match="You may not close sessions on demo"):
-        desk.consent.break_glass("of-gus", GUS, CHANNEL, WHY)
+        desk.break_glass("of-gus", GUS, CHANNEL, WHY)
 
 
 def test_a_requester_who_could_not_confirm_an_override_anyway_is_told_so_at_once(desk: Desk) -> None:
     (guarded,) = sleepers(desk, 1, user="guarded")
-    request = desk.requests.ask(
+    request = desk.ask(
         ALICE, CHANNEL, "demo", [Wanted(guarded)], Mode.SESSION, reason="stuck", override=True
     )  # fmt: skip
     with pytest.raises(NotAllowedError, match="You may not approve closing sessions on demo"):
-        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
-    by_bob = desk.requests.ask(BOB, CHANNEL, "demo", [Wanted(guarded)], Mode.SESSION, reason="stuck", override=True)
-    desk.consent.break_glass(by_bob.id, BOB, CHANNEL, WHY)
+        desk.break_glass(request.id, ALICE, CHANNEL, WHY)
+    by_bob = desk.ask(BOB, CHANNEL, "demo", [Wanted(guarded)], Mode.SESSION, reason="stuck", override=True)
+    desk.break_glass(by_bob.id, BOB, CHANNEL, WHY)
     desk.clock.ahead += BREAK_GLASS_AFTER
     assert outcomes(confirm(desk, by_bob, person=BOB)) == [Outcome.CLOSED]
 
@@ -94,7 +94,7 @@ def test_a_requester_who_could_not_confirm_an_override_anyway_is_told_so_at_once
 def test_it_can_be_used_once(desk: Desk) -> None:
     request = broken(desk, *sleepers(desk, 1))
     with pytest.raises(RequestError, match="Break-glass is already under way"):
-        desk.consent.break_glass(request.id, ALICE, CHANNEL, "again")
+        desk.break_glass(request.id, ALICE, CHANNEL, "again")
     assert desk.store.get(request.id) == request
     assert [event for event, _ in record_of(desk, request)] == ["request", "break glass"]
 
@@ -122,7 +122,7 @@ def test_after_the_delay_the_requester_confirms_alone_and_the_record_says_so(des
 def test_the_requests_time_begins_anew_when_the_delay_is_over(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 1))
     desk.clock.ahead += timedelta(seconds=110)
-    later = desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+    later = desk.break_glass(request.id, ALICE, CHANNEL, WHY)
     assert later.alone_from is not None
     assert later.expires_at - later.alone_from == timedelta(minutes=2)
     desk.clock.ahead += timedelta(seconds=60 + 110)
@@ -147,7 +147,7 @@ def test_somebody_who_may_approve_may_confirm_meanwhile(desk: Desk, after: timed
 def test_somebody_who_may_approve_may_stop_it_meanwhile(desk: Desk) -> None:
     (session,) = sleepers(desk, 1)
     request = broken(desk, session)
-    assert desk.consent.cancel(request.id, DORA, CHANNEL).state is State.CANCELLED
+    assert desk.cancel(request.id, DORA).state is State.CANCELLED
     desk.clock.ahead += BREAK_GLASS_AFTER
     with pytest.raises(RequestError, match="was cancelled") as told:
         confirm(desk, request)
@@ -157,12 +157,12 @@ def test_somebody_who_may_approve_may_stop_it_meanwhile(desk: Desk) -> None:
 
 def test_after_a_cancel_or_its_time_there_is_nothing_to_break(desk: Desk) -> None:
     ended, late = (ask(desk, *sleepers(desk, 1)) for _ in range(2))
-    desk.consent.cancel(ended.id, BOB, CHANNEL)
+    desk.cancel(ended.id, BOB)
     with pytest.raises(RequestError, match="was cancelled"):
-        desk.consent.break_glass(ended.id, ALICE, CHANNEL, WHY)
+        desk.break_glass(ended.id, ALICE, CHANNEL, WHY)
     desk.clock.ahead += timedelta(minutes=2)
     with pytest.raises(RequestError, match="has expired"):
-        desk.consent.break_glass(late.id, ALICE, CHANNEL, WHY)
+        desk.break_glass(late.id, ALICE, CHANNEL, WHY)
 
 
 def test_a_cancel_in_the_same_moment_is_told_and_not_taken_for_another_break_glass(
@@ -172,12 +172,12 @@ def test_a_cancel_in_the_same_moment_is_told_and_not_taken_for_another_break_gla
     allow = desk.store.allow_alone
 
     def after_bob(*arguments: Any, **more: Any) -> bool:
-        desk.consent.cancel(request.id, BOB, CHANNEL)
+        desk.cancel(request.id, BOB)
         return allow(*arguments, **more)
 
     monkeypatch.setattr(desk.store, "allow_alone", after_bob)  # Bob is quicker by a moment
     with pytest.raises(RequestError, match="was cancelled") as told:
-        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY)
+        desk.break_glass(request.id, ALICE, CHANNEL, WHY)
     assert told.value.first == BOB.id
 
 
@@ -199,8 +199,8 @@ def test_what_was_confirmed_alone_is_to_be_reviewed_once_by_somebody_else_who_ma
 
 
 def test_one_who_approves_himself_still_needs_somebody_else_for_the_review(desk: Desk) -> None:
-    request = desk.requests.ask(BOB, CHANNEL, "demo", [Wanted(sleepers(desk, 1)[0])], Mode.SESSION)
-    desk.consent.break_glass(request.id, BOB, CHANNEL, WHY)
+    request = desk.ask(BOB, CHANNEL, "demo", [Wanted(sleepers(desk, 1)[0])], Mode.SESSION)
+    desk.break_glass(request.id, BOB, CHANNEL, WHY)
     desk.clock.ahead += BREAK_GLASS_AFTER
     done = confirm(desk, request, person=BOB)
     assert done.to_review

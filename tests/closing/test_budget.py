@@ -14,6 +14,7 @@ import pytest
 from bot.access import Person
 from bot.closing import budget
 from bot.closing.budget import Extension
+from bot.closing.consent import Part
 from bot.closing.model import Budget, ClosingRequest, Finding, Outcome, State
 from bot.closing.store import Store
 from bot.configured import closing_rules
@@ -91,7 +92,7 @@ def test_while_a_press_is_carried_out_all_that_it_may_close_counts(desk: Desk) -
 
 
 def test_what_was_cancelled_or_has_expired_counts_nothing(desk: Desk) -> None:
-    desk.consent.cancel(ask(desk, *sleepers(desk, 3)).id, ALICE, CHANNEL)
+    desk.cancel(ask(desk, *sleepers(desk, 3)).id, ALICE)
     ask(desk, *sleepers(desk, 3))
     desk.clock.ahead += timedelta(minutes=3)
     assert len(desk.requests.expire()) == 1
@@ -156,8 +157,8 @@ def test_who_may_approve_for_one_tenant_only_extends_no_budget_and_is_told_who_d
 def test_who_may_approve_for_every_tenant_that_the_bot_sees_there_extends_it(
     desk: Desk, tenants: set[str] | None, may: bool
 ) -> None:
-    desk.rule(tenants=tenants and frozenset(tenants))
     _, message = refused(desk, 4)
+    desk.rule(tenants=tenants and frozenset(tenants))
     with contextlib.nullcontext() if may else pytest.raises(NotAllowedError):
         desk.consent.extend_budget(message, DORA, CHANNEL)
     assert allowed(desk) == (6 if may else 3)
@@ -292,7 +293,8 @@ def test_whoever_comes_too_late_is_told_that_and_not_that_it_is_too_much(
     request = ask(desk, *sleepers(desk, 3))
     assert desk.store.claim(request, BOB, Mode.SESSION, desk.clock(), THREE)
     desk.rule(budget=replace(THREE, most=2))  # for which this press would be too much as well
-    monkeypatch.setattr(desk.consent, "confirmable", lambda *_: (request, frozenset()))  # read before Bob's press
+    before = Part(request, request.targets, {}, ())  # as read before Bob's press
+    monkeypatch.setattr(desk.consent, "confirmable", lambda *_: before)
     with pytest.raises(RequestError, match="already confirmed") as told:
         confirm(desk, request)
     assert told.value.first == BOB.id

@@ -19,7 +19,7 @@ from bot.slack.events import Press, Submission
 from bot.slack.message import Message
 from bot.slack.replies import Reply
 from bot.slack.views import closing_modal
-from commands.closing_cards import ClosingCards, _Card
+from commands.closing_cards import ClosingCards, Messages, _Card
 from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CHANNEL, Desk, tamper
 from tests.closing.several import ask, confirm, outcomes, shared, sleepers
 from tests.patience import PATIENCE
@@ -53,6 +53,13 @@ class Slack(Reply):
 
     def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
         return self.update(CardPlace(CHANNEL, ts), message).taken
+
+    def post(self, channel: str, message: Message) -> CardPlace | None:
+        self._spoken.append((channel, message))
+        return CardPlace(channel, f"17.{len(self._spoken)}") if self._takes else None
+
+    def tell(self, person: str, message: Message) -> CardPlace | None:
+        return self.post(f"D{person}", message)
 
     def public(self, message: Message) -> bool:
         self._spoken.append(("public", message))
@@ -97,7 +104,7 @@ class Slack(Reply):
     @property
     def card(self) -> str:
         """The card as it was rewritten last, with its buttons at the end."""
-        shown = {"blocks": self.cards[-1][1].payload()}
+        shown = {"blocks": [one for place, one in self.cards if not place.channel.startswith("D")][-1].payload()}
         return f"{text_of(shown)} {buttons_of(shown)}"
 
 
@@ -113,9 +120,8 @@ MakeCards = Callable[[Desk], ClosingCards]
 
 @pytest.fixture
 def cards_of(slack: Slack) -> MakeCards:
-    return lambda desk: ClosingCards(
-        desk.requests, desk.closer, desk.consent, {"demo": False}, slack.update, slack.writer
-    )
+    messages = Messages(slack.update, slack.post, slack.tell)
+    return lambda desk: ClosingCards(desk.requests, desk.closer, desk.consent, {"demo": False}, messages, slack.writer)
 
 
 @pytest.fixture
@@ -179,7 +185,7 @@ def test_a_press_that_comes_to_nothing_after_it_was_shown_gives_the_buttons_back
 
 def test_a_press_too_late_shows_what_became_of_the_request(desk: Desk, slack: Slack, cards: ClosingCards) -> None:
     request = placed(desk, *sleepers(desk, 1))
-    desk.consent.cancel(request.id, BOB, CHANNEL)
+    desk.cancel(request.id, BOB)
     with pytest.raises(RequestError, match="was cancelled"):
         cards.confirm(press(slack, request.id), Mode.SESSION)
     assert "Nothing was closed." in slack.card
@@ -190,7 +196,7 @@ def test_a_store_that_fails_while_the_card_is_put_right_does_not_hide_what_went_
     desk: Desk, slack: Slack, cards: ClosingCards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = placed(desk, *sleepers(desk, 1))
-    desk.consent.cancel(request.id, BOB, CHANNEL)
+    desk.cancel(request.id, BOB)
 
     def gone(_id: str) -> None:
         raise StoreError("The store does not answer.")
@@ -356,7 +362,7 @@ def test_a_signature_that_the_card_did_not_take_is_shown_later(
 ) -> None:
     desk, cards = two_person_desk, cards_of(two_person_desk)
     request = placed(desk, *sleepers(desk, 1))
-    desk.consent.break_glass(request.id, ALICE, CHANNEL, "nobody is there")
+    desk.break_glass(request.id, ALICE, CHANNEL, "nobody is there")
     desk.clock.ahead += BREAK_GLASS_AFTER
     cards.confirm(press(slack, request.id), Mode.SESSION)
     assert "['Sign review']" in slack.card

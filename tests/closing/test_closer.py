@@ -27,7 +27,7 @@ from tests.stage import Statement, session_id
 
 
 def ask(desk: Desk, *sessions: int, mode: Mode = Mode.SESSION) -> ClosingRequest:
-    return desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session) for session in sessions], mode)
+    return desk.ask(ALICE, CHANNEL, "demo", [Wanted(session) for session in sessions], mode)
 
 
 def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION) -> ClosingRequest:
@@ -183,23 +183,23 @@ def test_after_its_time_a_request_closes_nothing(desk: Desk) -> None:
 def test_a_cancelled_request_closes_nothing(desk: Desk) -> None:
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
-    assert desk.consent.cancel(request.id, ALICE, CHANNEL).state is State.CANCELLED
+    assert desk.cancel(request.id, ALICE).state is State.CANCELLED
     with pytest.raises(RequestError, match="was cancelled"):
         confirm(desk, request)
     with pytest.raises(RequestError, match="was cancelled"):
-        desk.consent.cancel(request.id, ALICE, CHANNEL)
+        desk.cancel(request.id, ALICE)
     assert desk.row(session_id(sleeper))
 
 
 def test_somebody_without_the_right_can_neither_ask_nor_confirm_nor_cancel(desk: Desk) -> None:
     sleeper = desk.connect()
     with pytest.raises(NotAllowedError):
-        desk.requests.ask(GUS, CHANNEL, "demo", [Wanted(session_id(sleeper))], Mode.SESSION)
+        desk.ask(GUS, CHANNEL, "demo", [Wanted(session_id(sleeper))], Mode.SESSION)
     request = ask(desk, session_id(sleeper))
     with pytest.raises(NotAllowedError):
         desk.closer.confirm(request.id, GUS, CHANNEL, Mode.SESSION, lambda *_: None)
     with pytest.raises(NotAllowedError):
-        desk.consent.cancel(request.id, GUS, CHANNEL)
+        desk.cancel(request.id, GUS)
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 
 
@@ -226,7 +226,7 @@ def test_with_a_second_person_the_requester_alone_closes_nothing(two_person_desk
 
 def test_an_approver_cannot_approve_what_he_asked_for(two_person_desk: Desk) -> None:
     desk = two_person_desk
-    request = desk.requests.ask(BOB, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    request = desk.ask(BOB, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     with pytest.raises(NotAllowedError, match="needs a second person"):
         desk.closer.confirm(request.id, BOB, CHANNEL, Mode.SESSION, lambda *_: None)
 
@@ -253,7 +253,7 @@ def test_two_sessions_of_one_id_must_be_told_apart(desk: Desk) -> None:
     desk.sessions.source("demo").find = lambda *_: twins  # type: ignore[method-assign]  # one server has no twins
     with pytest.raises(TargetError, match="2 sessions have the id"):
         ask(desk, found.id)
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(found.id, "10.0.0.3")], Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(found.id, "10.0.0.3")], Mode.SESSION)
     assert request.targets[0].session.server == "10.0.0.3:2881"
 
 

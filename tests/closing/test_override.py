@@ -19,7 +19,7 @@ from tests.stage import session_id
 
 def ask(desk: Desk, *sessions: int, reason: str = "it blocks everybody") -> ClosingRequest:
     wanted = [Wanted(one) for one in sessions]
-    return desk.requests.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, reason=reason, override=True)
+    return desk.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, reason=reason, override=True)
 
 
 def seen_as(desk: Desk, **changes: Any) -> Session:
@@ -70,9 +70,9 @@ def test_a_protected_session_is_closed_by_whoever_may_approve_and_the_record_say
 ) -> None:
     session = protected(desk)
     with pytest.raises(TargetError, match=f"Session {session} {why}: closing it could harm"):
-        desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody")
+        desk.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody")
     request = ask(desk, session)
-    assert request.override == why
+    assert request.override == (why,)
     for nobody in (ALICE, CAROL):
         with pytest.raises(NotAllowedError, match="You may not approve closing sessions on demo"):
             confirm(desk, request, person=nobody)
@@ -85,7 +85,7 @@ def test_a_protected_session_is_closed_by_whoever_may_approve_and_the_record_say
 
 def test_the_metadata_tenants_are_protected_and_can_be_overridden(desk: Desk) -> None:
     session = seen_as(desk, tenant="META$1002")
-    assert ask(desk, session.id).override == "is of tenant META$1002, which holds the cluster's metadata, on demo"
+    assert ask(desk, session.id).override == ("is of tenant META$1002, which holds the cluster's metadata, on demo",)
     assert session.tenant is not None
     refuse_protected(desk.sessions, replace(session, tenant="meta$x"))  # tenants differ by case: another one
 
@@ -149,7 +149,7 @@ def test_an_override_stands_for_that_session_alone_and_not_for_another_one_of_it
 def test_an_override_where_a_second_person_is_wanted_takes_one(two_person_desk: Desk) -> None:
     desk = two_person_desk
     session = by_user(desk)
-    request = desk.requests.ask(
+    request = desk.ask(
         BOB, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody", override=True
     )  # fmt: skip
     assert request.approval is Approval.SECOND_PERSON
@@ -160,7 +160,7 @@ def test_an_override_where_a_second_person_is_wanted_takes_one(two_person_desk: 
 
 def test_without_an_override_a_press_does_not_close_what_has_become_protected(desk: Desk) -> None:
     (session,) = sleepers(desk, 1)
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
     desk.protect(sources=["127.0.0.0/8"])
     done = confirm(desk, request, person=BOB)
     assert outcomes(done) == [Outcome.PROTECTED]

@@ -122,5 +122,5 @@ def test_where_a_reason_is_required_blanks_are_none(desk: Desk) -> None:
         assert told.value.example == f'/kill-session {session} reason="blocks the payments"'
         with pytest.raises(InputError, match="A reason is required"):
             requests.ask_where(ALICE, CHANNEL, query, Mode.SESSION, question="user=app", reason=reason)
-    made = requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody")
+    (made,) = requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody")
     assert made.reason == "it blocks everybody"

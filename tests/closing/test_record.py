@@ -119,9 +119,9 @@ def test_old_rows_are_let_go_and_the_chain_of_the_others_still_holds(store: Stor
 
 
 def test_requests_go_with_their_records_but_not_those_that_are_open_or_to_be_reviewed(desk: Desk) -> None:
-    old = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
-    desk.consent.cancel(old.id, ALICE, CHANNEL)
-    open_ = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    old = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    desk.cancel(old.id, ALICE)
+    open_ = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     desk.store.forget(desk.clock() + timedelta(days=1), desk.clock() + timedelta(days=1))
     assert desk.requests.find(old.id) is None
     assert desk.requests.find(open_.id) == open_
@@ -130,7 +130,7 @@ def test_requests_go_with_their_records_but_not_those_that_are_open_or_to_be_rev
 def test_the_record_of_a_close_holds_both_people_the_kill_and_the_servers_answer(two_person_desk: Desk) -> None:
     desk = two_person_desk
     session = session_id(desk.connect())
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="stuck")
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="stuck")
     desk.closer.confirm(request.id, BOB, CHANNEL, Mode.SESSION, lambda *_: None)
     told, _since = desk.audit.read(ALICE, CHANNEL, HOUR)
     acts_of = {one.entry.event: one.entry for one in told if one.entry.request_id == request.id}
@@ -144,7 +144,7 @@ def test_the_record_of_a_close_holds_both_people_the_kill_and_the_servers_answer
 
 
 def test_a_press_that_was_refused_is_on_record_with_its_reason(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     with pytest.raises(Exception, match="You may not close"):
         desk.closer.confirm(request.id, GUS, CHANNEL, Mode.SESSION, lambda *_: None)
     event, details = record_of(desk, request)[-1]
@@ -153,8 +153,8 @@ def test_a_press_that_was_refused_is_on_record_with_its_reason(desk: Desk) -> No
 
 
 def test_the_record_is_read_by_person_tenant_source_and_channel_and_only_as_far_as_one_may_see(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
-    desk.consent.cancel(request.id, BOB, CHANNEL)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    desk.cancel(request.id, BOB)
 
     def read(**more: object) -> list[str]:
         told, _since = desk.audit.read(ALICE, CHANNEL, AuditQuestion(timedelta(hours=1), **more))  # type: ignore[arg-type]  # as a test names them

@@ -11,7 +11,7 @@ from bot.closing.requests import ClosingRequests
 from bot.closing.store import LEASE, Store
 from bot.errors import RequestError
 from bot.sessions.model import Mode
-from tests.closing.conftest import ALICE, CHANNEL, Desk, record_of
+from tests.closing.conftest import ALICE, Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, shared, sleepers
 
 
@@ -46,7 +46,7 @@ def test_a_claim_is_left_at_once_by_the_process_before_and_on_a_shared_store_onl
 def test_a_card_that_was_not_rewritten_is_so_at_once_and_on_a_shared_store_after_some_seconds(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 1))
     desk.requests.place_card(request, CardPlace("C1", "1.2"))
-    ended = desk.consent.cancel(request.id, ALICE, CHANNEL)
+    ended = desk.cancel(request.id, ALICE)
     assert desk.requests.unshown() == [], "whoever decided it is still at it"
     assert requests(desk, shared(desk)).unshown() == []
     assert requests(desk, desk.restarted()._store).unshown() == [ended]

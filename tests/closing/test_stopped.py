@@ -21,7 +21,7 @@ def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished
     patience = Grace()
     monkeypatch.setattr(desk.closer, "_wait", patience.wait)
     waiter = lock_waiter(desk)
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(waiter.id)], Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(waiter.id)], Mode.SESSION)
     patience.end_in_time()
     with pytest.raises(StoppedError, match="What was sent is on record"):
         desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, _note: None)
@@ -43,7 +43,7 @@ def test_what_a_press_knew_when_it_was_cut_short_is_on_record(desk: Desk, monkey
     monkeypatch.setattr(desk.closer, "_wait", patience.wait)
     gone, waiter = desk.connect(), lock_waiter(desk)
     wanted = [Wanted(session_id(gone)), Wanted(waiter.id)]
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION)
     number = session_id(gone)
     gone.close()
     desk.until(lambda: not desk.row(number))

@@ -24,7 +24,7 @@ from tests.stage import session_id
 
 def test_a_request_survives_the_store_being_closed_and_opened(desk: Desk) -> None:
     wanted = [Wanted(session_id(desk.connect())), Wanted(session_id(desk.connect())), Wanted(5, "10.0.0.3")]
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, reason="why")
+    request = desk.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, reason="why")
     desk.requests.place_card(request, CardPlace("C1", "1.2"))
     again = Store(f"sqlite:///{desk.path}")
     again.create()
@@ -36,7 +36,7 @@ def test_a_request_survives_the_store_being_closed_and_opened(desk: Desk) -> Non
 
 
 def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     other = Store(f"sqlite:///{desk.path}")
     now = desk.clock()
     claims = [
@@ -52,7 +52,7 @@ def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> No
 
 
 def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twice(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     now = desk.clock()
     with pytest.raises(StoreError):
         desk.store.intend(request, request.targets[0], "KILL 5", now)  # nobody has claimed it
@@ -78,7 +78,7 @@ def test_a_store_that_cannot_be_opened_is_told_without_its_password(tmp_path: Pa
 
 def test_what_another_version_kept_of_a_session_is_read_and_what_is_missing_matches_nothing(desk: Desk) -> None:
     session = session_id(desk.connect())
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
     with sqlite3.connect(desk.path) as store:
         kept = json.loads(store.execute("SELECT session FROM closing_targets").fetchone()[0])
         del kept["retry_count"], kept["peer"]
@@ -90,7 +90,7 @@ def test_what_another_version_kept_of_a_session_is_read_and_what_is_missing_matc
 
 
 def test_a_store_that_lacks_newer_columns_gets_them_and_keeps_its_requests(desk: Desk) -> None:
-    request = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     newer = ("shown", "planned", "override", "alone_from", "reviewed_by", "reviewed_team", "reviewed_at")
     with sqlite3.connect(desk.path) as old:
         for column in newer:
@@ -165,7 +165,7 @@ def test_a_file_that_was_taken_away_is_found_at_the_next_check(tmp_path: Path) -
 
 def test_nothing_is_closed_into_a_file_that_was_taken_away_or_replaced(desk: Desk) -> None:
     victims = [session_id(desk.connect()) for _ in range(2)]
-    requests = [desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(one)], Mode.SESSION) for one in victims]
+    requests = [desk.ask(ALICE, CHANNEL, "demo", [Wanted(one)], Mode.SESSION) for one in victims]
     backup = desk.path.with_suffix(".backup")
     with contextlib.closing(sqlite3.connect(desk.path)) as store, contextlib.closing(sqlite3.connect(backup)) as copy:
         store.backup(copy)

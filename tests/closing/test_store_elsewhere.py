@@ -16,6 +16,7 @@ from bot.closing import record
 from bot.closing.model import (
     Approval,
     Budget,
+    Call,
     CardPlace,
     ClosingRequest,
     Finding,
@@ -135,7 +136,7 @@ def problems(store: Store) -> list[str]:
 def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, Store]) -> None:
     session = replace(EXAMPLE, user=HOSTILE, sql=HOSTILE * 100, client_info=HOSTILE)
     request = added(
-        stores[0], reason=HOSTILE, question=HOSTILE, override=HOSTILE, targets=(Target(1, session),),
+        stores[0], reason=HOSTILE, question=HOSTILE, override=(HOSTILE, "x"), targets=(Target(1, session),),
         untouched=(Untouched(5, None, HOSTILE), Untouched(2**32 - 1, HOSTILE, "x")), matching=7,
     )  # fmt: skip
     stores[0].place_card(request.id, CardPlace("C1", "1718.0001"))
@@ -273,8 +274,11 @@ def test_requests_that_run_out_of_time_are_marked_by_one_replica(stores: tuple[S
 def test_break_glass_and_its_review_are_taken_once(stores: tuple[Store, Store]) -> None:
     request = added(stores[0], approval=Approval.SECOND_PERSON)
     until = now() + 5 * MINUTE
-    allowed = [one.allow_alone(request, ALICE, HOSTILE, now(), alone_from=now(), expires_at=until) for one in stores]
+    asked = replace(request, reason=HOSTILE)
+    calls = [Call(BOB.id, CardPlace("D02BOB", "1.2"))]
+    allowed = [one.allow_alone(asked, ALICE, now(), now(), until, now(), calls) for one in stores]
     assert allowed == [True, False]
+    assert (kept(stores[1], request).reason, kept(stores[1], request).calls) == (HOSTILE, tuple(calls))
     claim = taken(stores[1], request)
     assert not stores[0].review(claim, BOB, now())
     stores[1].conclude(claim, {1: Finding(Outcome.CLOSED, "", now())}, now())

@@ -27,7 +27,7 @@ NOTHING = Protected()
 
 def why(protected: Protected = NOTHING, **changes: Any) -> str:
     dialect: Dialect | None = changes.pop("dialect", OCEANBASE)
-    return protected.why(replace(EXAMPLE, **changes), dialect, "prod")
+    return " and ".join(protected.reasons(replace(EXAMPLE, **changes), dialect, "prod"))
 
 
 def test_a_session_of_an_application_is_protected_by_nothing() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 import slackblocks as kit
 
 from bot.closing.budget import Extension
-from bot.closing.model import Approval, ClosingRequest, Outcome, State
+from bot.closing.model import Approval, ClosingRequest, Outcome, State, Stop
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.message import Message
@@ -24,9 +24,14 @@ LOOK_QUERY = "closing.look_query"
 BREAK_GLASS = "closing.break_glass"  # opens the dialog that asks for the reason
 REVIEW = "closing.review"
 CANCEL = "closing.cancel"
+APPROVE = "closing.approve"  # in a direct message: opens the same dialog for what its break-glass called for
+STOP = "closing.stop"  # in a direct message: the same as CANCEL on the card
+LIFT = "closing.lift"  # lets the Stop of an earlier request hold no more
 CLOSE_HOLDER = "closing.close_holder"  # asks for the server session that still has a closed client's locks
 
 _UNRECORDED = "The store does not answer: the bot writes this down as soon as it does."
+
+_STOPPED = " Break-glass does not work for this any more until somebody who may approve lifts the Stop."
 
 _SQL_CHARACTERS = 600
 _QUESTION_CHARACTERS = 400
@@ -34,12 +39,14 @@ _REASON_CHARACTERS = 500
 
 
 def closing_card(
-    request: ClosingRequest, *, full_sql: bool, approvers: Sequence[str] = (), break_glass: bool = False, note: str = ""
-) -> Message:
+    request: ClosingRequest, *, full_sql: bool, approvers: Sequence[str] = (), break_glass: bool = False,
+    stops: Sequence[Stop] = (), note: str = "",
+) -> Message:  # fmt: skip
     """Show a request that waits for its confirmation.
 
     ``approvers`` are Slack ids of those who are called where a second person must confirm, ``break_glass`` says
-    whether the requester may come to confirm alone, ``note`` is a sentence on what has happened to the request.
+    whether the requester may come to confirm alone, ``stops`` are those of earlier requests that hold for this one,
+    ``note`` is a sentence on what has happened to the request.
     """
     below = [
         *([parts.lines([parts.bold(f"⚠️ {note}")])] if note else []),
@@ -48,9 +55,10 @@ def closing_card(
         _meaning(request),
         parts.context(
             *_consent(request, approvers),
+            *map(_stop, stops),
             f"Expires {parts.moment(request.expires_at)}. Nothing is closed without a press.",
         ),
-        _buttons(request, break_glass=break_glass),
+        _buttons(request, break_glass=break_glass and not stops, lift=bool(stops)),
     ]
     what = "waits for a second person" if request.approval is Approval.SECOND_PERSON else "waits for a press"
     message = _card(request, closing_words.title(request), what, [], below, full_sql=full_sql)
@@ -88,6 +96,34 @@ def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
         "Look at its card above: confirm it, or press *Stop*."
     )
     return Message(text, [parts.context(text), parts.lines(parts.facts([("Reason", request.reason)]))])
+
+
+def call(request: ClosingRequest, wait: float, *, full_sql: bool) -> Message:
+    """Tell somebody who may approve, by direct message, of a break-glass; ``wait`` is in seconds.
+
+    Its buttons count in the request's channel.
+    """
+    who = parts.mention(request.requester.id)
+    told = (
+        f"🚨 {parts.seconds(wait)} from now {who} may confirm this alone, by break-glass. You may approve it: look at "
+        f"it, or press *Stop*. Asked for in <#{request.channel}>."
+    )
+    title = closing_words.title(request)
+    buttons: list[kit.Element] = [
+        kit.Button("Approve", action_id=APPROVE, value=request.id, style="danger"),
+        kit.Button("Stop", action_id=STOP, value=request.id),
+    ]
+    below: list[kit.Block] = [_meaning(request), parts.context(told), kit.ActionsBlock(buttons)]
+    return _card(request, title, "break-glass", [], below, full_sql=full_sql)
+
+
+def call_over(request: ClosingRequest) -> Message:
+    """Take the buttons off such a message once there is nothing left to approve or to stop."""
+    title = closing_words.title(request).rstrip("?")
+    over = request.state not in (State.OPEN, State.CLAIMED)
+    result = closing_words.result(request) if over else "break-glass did not come about"
+    text = f"{unformatted(f'{title} on {request.source}: {result}')} · <#{request.channel}>"
+    return Message(text, [parts.context(text)])
 
 
 def budget_extended(extension: Extension) -> Message:
@@ -154,7 +190,7 @@ def _session_facts(session: Session, before: list[tuple[str, str]]) -> list[part
 
 def _result(request: ClosingRequest, text: str) -> list[parts.Line]:
     if request.state is State.CANCELLED:
-        return [[parts.plain("Nothing was closed.")]]
+        return [[parts.plain(f"Nothing was closed.{_STOPPED if request.stopped else ''}")]]
     if all(target.outcome is None for target in request.targets):
         return [[parts.plain("Nobody confirmed in time. This card closed nothing.")]]
     if 1 < len(request.targets) <= closing_targets.AS_LINES:  # each line tells its own outcome
@@ -214,8 +250,9 @@ def _meaning(request: ClosingRequest) -> kit.Block:
 def _override(request: ClosingRequest) -> list[kit.Block]:
     if not request.override:
         return []
-    why = f" This session {request.override}. Somebody who may approve can set that aside for this one close."
-    return [parts.lines([parts.bold("⛔ Protected."), parts.plain(cut(visible(why), 500))])]
+    why = " and ".join(request.override)
+    why = f" This session {why}. Somebody who may approve can set that aside for this one close."
+    return [parts.lines([parts.bold("⛔ Protected."), parts.plain(cut(visible(why), 1000))])]
 
 
 def _consent(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
@@ -230,6 +267,14 @@ def _consent(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
         f"🚨 *Break-glass*: nobody who may approve was there. {who} may confirm alone from "
         f"{parts.moment(request.alone_from)} on, unless somebody presses *Stop*. Called: {called}."
     ]
+
+
+def _stop(stop: Stop) -> str:
+    """Say that a Stop holds, as mrkdwn; the ids come from Slack."""
+    return (
+        f"🛑 {parts.mention(stop.by.id)} pressed *Stop* at {parts.moment(stop.at)} when session {stop.session_id} was "
+        "to be closed by break-glass. That does not work before somebody who may approve lifts the Stop."
+    )
 
 
 def _reviewed(request: ClosingRequest) -> list[kit.Block]:
@@ -258,7 +303,7 @@ def _holders(request: ClosingRequest) -> list[kit.Block]:
     return [parts.context(told), kit.ActionsBlock(list(buttons))]
 
 
-def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
+def _buttons(request: ClosingRequest, *, break_glass: bool, lift: bool) -> kit.Block:
     offered = [mode for mode in Mode if request.affected(mode)]
     # What was asked for stands first and is the coloured one.
     offered.sort(key=lambda mode: mode is not request.mode)
@@ -269,6 +314,8 @@ def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
     buttons.append(kit.Button(stop, action_id=CANCEL, value=request.id))
     if break_glass and request.approval is Approval.SECOND_PERSON and request.alone_from is None:
         buttons.append(kit.Button("Break glass", action_id=BREAK_GLASS, value=request.id))
+    if lift:
+        buttons.append(kit.Button("Lift Stop", action_id=LIFT, value=request.id))
     return kit.ActionsBlock(buttons)
 
 

@@ -26,6 +26,7 @@ REASON_CHARACTERS = 500
 
 _TITLES = {Mode.SESSION: "Close {} sessions", Mode.QUERY: "Close {} queries"}
 _SQL_CHARACTERS = 400
+_OTHERS = "{} more of this request are not yours to decide; they stay open for those who may."
 _ONE_LINE = 120  # characters of each of several
 
 
@@ -41,27 +42,32 @@ def problem(mode: Mode, sentence: str) -> dict[str, Any]:
 
 def as_it_is_now(
     request: ClosingRequest, present: Mapping[int, Session], mode: Mode, metadata: Mapping[str, str], *, full_sql: bool,
-    unseen: Mapping[int, str] = MappingProxyType({}),
+    unseen: Mapping[int, str] = MappingProxyType({}), others: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Show the targets as they are now and what has changed since they were asked for; submitting confirms.
 
+    ``others`` is how many of the request are not this person's to decide, and stay open.
     ``unseen`` says why of some it cannot be seen whether they are there.
     ``metadata`` comes back with what was typed.
     """
     number = request.number_to_type(mode)
     several = len(request.targets) > 1
+    first = request.targets[0].number
     asked = f"Asked by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}."
     facts = [("Data source", request.source), *([("Reason", request.reason)] if request.reason else [])]
     blocks: list[kit.Block] = [parts.context(asked), parts.lines(*(parts.facts([fact]) for fact in facts))]
     if request.override:
-        blocks.append(parts.lines([parts.bold("⛔ Protected: "), parts.plain(f"this session {request.override}.")]))
+        why = f"this session {' and '.join(request.override)}."
+        blocks.append(parts.lines([parts.bold("⛔ Protected: "), parts.plain(why)]))
     blocks.append(
         _all_targets(request, present, unseen)
         if several
-        else _one_target(request.targets[0], present.get(1), unseen.get(1, ""))
+        else _one_target(request.targets[0], present.get(first), unseen.get(first, ""))
     )
-    if not several and 1 in present and present[1].sql:
-        blocks += parts.sql(present[1].sql, _SQL_CHARACTERS, full=full_sql)
+    if others:
+        blocks.append(parts.lines([parts.plain(_OTHERS.format(others))]))
+    if not several and first in present and (sql := present[first].sql):
+        blocks += parts.sql(sql, _SQL_CHARACTERS, full=full_sql)
     meaning = closing_words.meaning_now(request, present, mode)
     blocks.append(parts.lines([parts.bold(mode.value), parts.plain("  " + meaning)]))
     if number is not None:
@@ -84,8 +90,9 @@ def as_it_is_now(
 def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Ask why a second person cannot be waited for; ``wait`` is in seconds."""
     told = (
-        f"{parts.seconds(wait)} from now you may confirm this alone, unless somebody presses Stop on the card. "
-        "Those who may approve are called in the channel, and one of them must review the close afterwards."
+        f"{parts.seconds(wait)} from now you may confirm {request.mode.value} alone, unless somebody presses Stop. "
+        "Those who may approve are called, here and by direct message, and one of them must review the close "
+        "afterwards."
     )
     reason = kit.PlainTextInput(
         action_id=REASON, multiline=True, max_length=REASON_CHARACTERS, min_length=1,

@@ -39,10 +39,13 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
         if example:
             rows.append([parts.plain("For example: "), parts.code(cut(visible(example), 2000))])
     first = f"{parts.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
-    who = f"{_who(error.who)} " if isinstance(error, NotAllowedError) and error.who else ""
+    who = where = ""
+    if isinstance(error, NotAllowedError):
+        who = f"{_who(error.who)} " if error.who else ""
+        where = f"Ask in {', '.join(map('<#{}>'.format, error.channels[:_CHOICES]))}. " if error.channels else ""
     return Message(
         "⚠️ " + _text(error.sentence),
-        [parts.lines(*rows), parts.context(f"{first}{who}Error id {error_id}")],
+        [parts.lines(*rows), parts.context(f"{first}{who}{where}Error id {error_id}")],
     )
 
 
