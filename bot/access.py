@@ -179,23 +179,13 @@ class Access:
             ids.update(dict.fromkeys(members))
         return tuple(ids)
 
-    def somebody_else(self, right: Right, source: str, tenant: str | None, channel: str, person: Person) -> bool:
-        """Whether the rules name anybody but this person for that tenant there.
-
-        A user group whose members Slack does not tell counts as somebody.
-        """
-        return any(
-            one != person.id and not (one.startswith("S") and self._directory.members(one) == {person.id})
-            for one in self.who(right, source, tenant, channel)
-        )
-
     def channels_for(self, right: Right, person: Person, source: str, tenant: str | None) -> tuple[str, ...]:
         """Return the channels that rules name in which this person may ask for a close and somebody has the right."""
         named = {channel for rule in self._rules for channel in rule.channels or ()}
         return tuple(
             channel
             for channel in sorted(named)
-            if self.somebody_else(right, source, tenant, channel, person)
+            if self.who(right, source, tenant, channel) - {person.id}
             and self.rights(person, source, channel).get(Right.CLOSE, Scope(frozenset())).covers(tenant)
         )
 

@@ -79,7 +79,7 @@ class Person:
 
     def messages(self, channel: str | None = None) -> list[Json]:
         """Return the messages this person sees in a channel, oldest first."""
-        messages: list[Json] = self.state()["messages"][channel or self.channel]
+        messages: list[Json] = self.state()["messages"].get(channel or self.channel, [])
         return messages
 
     def direct_messages(self) -> list[Json]:

@@ -153,7 +153,8 @@ class Stage:
     def passes(self, card: Json, seconds: float) -> None:
         """Put back the times of the request that a card stands for, as if it had been made that long ago."""
         self.slack.wait_for(lambda: self.stored("SELECT 1 FROM closing_requests WHERE card_ts = ?", card["ts"]))
-        later = ", ".join(f"{time} = {time} - :seconds" for time in ("expires_at", "decided_at", "alone_from"))
+        times = ("expires_at", "decided_at", "alone_from", "called_at")
+        later = ", ".join(f"{time} = {time} - :seconds" for time in times)
         with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store, store:
             given = {"seconds": seconds, "ts": card["ts"]}
             store.execute(f"UPDATE closing_requests SET {later} WHERE card_ts = :ts", given)

@@ -270,7 +270,8 @@ class ClosingRequests:
         """
         groups: dict[frozenset[str], list[Session]] = {}
         for session in found:
-            if not self._access.somebody_else(Right.APPROVE, source, session.tenant, channel, person):
+            who = self._access.who(Right.APPROVE, source, session.tenant, channel)
+            if not who - {person.id}:
                 elsewhere = self._access.channels_for(Right.APPROVE, person, source, session.tenant)
                 of = f" of tenant {session.tenant}" if session.tenant else ""
                 raise NotAllowedError(
@@ -278,7 +279,6 @@ class ClosingRequests:
                     f"who may approve it here. Nothing was asked for.{'' if elsewhere else self._where_else(channel)}",
                     channels=elsewhere,
                 )
-            who = self._access.who(Right.APPROVE, source, session.tenant, channel)
             groups.setdefault(who, []).append(session)
         return list(groups.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,7 @@ def confirmed_alone(stage: Stage, session: int) -> Json:
 def test_the_dialog_says_what_will_happen_and_wants_a_reason(stage: Stage) -> None:
     card = card_of(stage, session_id(stage.connect()))
     dialog = dialog_of(stage.alice, card, "Break glass", "alone")
-    assert "300 s from now you may confirm this alone, unless somebody presses Stop on the card." in text_of(dialog)
+    assert "300 s from now you may confirm Close Session alone, unless somebody presses Stop." in text_of(dialog)
     stage.alice.fill_in(dialog, "Reason", "   ")
     assert list(stage.alice.submit().values()) == ["Say why, for whoever reviews the close afterwards."]
     stage.alice.closes_modal()
@@ -141,3 +142,161 @@ def test_the_audit_names_what_is_to_be_reviewed_until_it_is_signed_there(stage: 
     stage.alice.wait_for_change(card, "Reviewed by <@U02BOB> at")
     assert "To be reviewed" not in text_of(stage.asks(stage.bob, "/sessions audit", "reviewed the close of"))
     stage.presses(stage.bob, listed, "Sign review", "Somebody has already reviewed this close")
+
+
+def called(stage: Stage, number: int, what: str = "Close session") -> Json:
+    """The direct message by which Bob is told."""
+
+    def told() -> list[Json]:
+        return [one for one in stage.bob.direct_messages() if f"{what} {number}?" in text_of(one)]
+
+    return stage.slack.wait_for(told)[-1]
+
+
+def test_those_who_may_approve_are_told_by_direct_message_and_approve_there(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    card = broken(stage, number)
+    call = called(stage, number)
+    assert buttons_of(call) == ["Approve", "Stop"]
+    assert "300 s from now <@U01ALICE> may confirm this alone, by break-glass." in text_of(call)
+    assert "Asked for in <#C01INC>." in text_of(call)
+    assert f"Reason {REASON}" in text_of(call)
+    assert stage.alice.direct_messages() == [], "who asked is not called"
+    assert "Session ID" in text_of(dialog_of(stage.bob, call, "Approve"))
+    assert stage.bob.submit() == {}
+    result = stage.alice.wait_for_change(card, "✅ closed")
+    assert "Close Session pressed by <@U02BOB>" in text_of(result)
+    assert stage.row(number) == {}
+    over = stage.bob.wait_for_change(call, "✅ closed")
+    assert buttons_of(over) == []
+
+
+def test_a_stop_holds_for_the_session_until_who_may_approve_lifts_it_and_the_next_card_says_so(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    card = broken(stage, number)
+    call = called(stage, number)
+    stage.bob.press(call, "Stop")
+    result = stage.alice.wait_for_change(card, "cancelled")
+    until = "until somebody who may approve lifts the Stop."
+    assert f"Break-glass does not work for this any more {until}" in text_of(result)
+    assert buttons_of(stage.bob.wait_for_change(call, "cancelled")) == []
+    again = card_of(stage, number)
+    assert "🛑 <@U02BOB> pressed *Stop* at <!date^" in text_of(again)
+    assert f"when session {number} was to be closed by break-glass" in text_of(again)
+    assert buttons_of(again) == ["Close Session", "Cancel", "Lift Stop"]
+    for person in (stage.alice, stage.gus):
+        assert stage.presses(person, again, "Lift Stop", "You may not approve closing sessions")["ephemeral"]
+    stage.bob.press(again, "Lift Stop")
+    lifted = stage.alice.wait_for_change(again, lambda message: "Break glass" in buttons_of(message))
+    assert "🛑" not in text_of(lifted)
+    assert stage.row(number)
+
+
+def test_after_a_stop_an_approver_can_still_confirm(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    card = broken(stage, number)
+    stage.bob.press(card, "Stop")
+    stage.alice.wait_for_change(card, "cancelled")
+    again = card_of(stage, number)
+    dialog_of(stage.bob, again, "Close Session")
+    assert stage.bob.submit() == {}
+    stage.alice.wait_for_change(again, "✅ closed")
+
+
+def test_only_what_was_called_may_be_confirmed_alone(stage: Stage) -> None:
+    statement = stage.runs("SELECT SLEEP(60)")
+    card = card_of(stage, f"{statement.id} query")
+    dialog = dialog_of(stage.alice, card, "Break glass", "you may confirm Close Query alone")
+    stage.alice.fill_in(dialog, "Reason", "stuck")
+    assert stage.alice.submit() == {}
+    card = stage.alice.wait_for_change(card, "Break-glass")
+    called(stage, statement.id, "Close the query of session")
+    stage.passes(card, 301)
+    stage.alice.press(card, "Close Session")
+    said = text_of(stage.alice.wait_for_modal("all that you may confirm alone"))
+    assert "Close Query is what those who may approve were called for" in said
+    assert statement.is_alive()
+    dialog_of(stage.alice, card, "Close Query")
+    assert stage.alice.submit() == {}
+    stage.alice.wait_for_change(card, "✅ query closed")
+    assert stage.row(statement.id), "the session stays"
+
+
+GONE = """
+[[access]]
+who = ["U01ALICE"]
+may = ["view", "close"]
+
+[[access]]
+who = ["U09GONE"]
+may = ["approve"]
+"""
+
+
+def test_a_break_glass_of_which_nobody_could_be_told_does_not_count(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    source = 'approval = "second-person"\nbreak_glass_after = "1s"'
+    with staged(oceanbase, tmp_path, source=source, access=GONE) as stage:
+        number = session_id(stage.connect())
+        card = card_of(stage, number)
+        stage.alice.fill_in(dialog_of(stage.alice, card, "Break glass", "alone"), "Reason", "stuck")
+        assert stage.alice.submit() == {}
+        stage.alice.wait_for_message("Nobody who may approve this could be told by direct message")
+        assert buttons_of(stage.alice.now(card) or {}) == ["Close Session", "Cancel", "Break glass"], (
+            "nothing has changed"
+        )
+        stage.passes(card, 2)
+        stage.alice.press(card, "Close Session")
+        stage.alice.wait_for_modal("needs a second person")
+        assert stage.row(number)
+
+
+ELSEWHERE = """
+[[access]]
+who = ["U01ALICE"]
+may = ["view", "close"]
+
+[[access]]
+who = ["U02BOB"]
+may = ["approve"]
+channels = ["C02DBA"]
+"""
+EVERYBODY = """
+[[access]]
+who = ["*"]
+may = ["view", "close", "approve"]
+"""
+
+
+def test_what_nobody_may_approve_in_a_channel_is_not_taken_there_and_where_it_is_is_said(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    source = 'approval = "second-person"\nbreak_glass_after = "1s"'
+    with staged(oceanbase, tmp_path, source=source, access=ELSEWHERE) as stage:
+        number = session_id(stage.connect())
+        told = stage.asks(stage.alice, f"/kill-session {number}", "names anybody else who may approve it here")
+        assert told["ephemeral"]
+        assert "Ask in <#C02DBA>." in text_of(told)
+        assert stage.stored("SELECT id FROM closing_requests") == []
+        card = stage.asks(stage.alice, f"/kill-session {number}", "A second person must confirm", "C02DBA")
+        dialog_of(stage.bob, card, "Close Session")
+        assert stage.bob.submit() == {}
+        stage.alice.wait_for_change(card, "✅ closed")
+
+
+def test_in_a_direct_message_everybody_is_nobody_who_could_confirm(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    source = 'approval = "second-person"\nbreak_glass_after = "1s"'
+    with staged(oceanbase, tmp_path, source=source, access=EVERYBODY) as stage:
+        number = session_id(stage.connect())
+        stage.asks(stage.alice, "/sessions audit csv", "by direct message")  # opens it
+        own = "D01ALICE"
+        told = stage.asks(stage.alice, f"/kill-session {number}", "needs a second person", own)
+        assert "Ask in a channel where others can confirm it." in text_of(told)
+        card = card_of(stage, number)
+        stage.alice.fill_in(dialog_of(stage.alice, card, "Break glass", "alone"), "Reason", "stuck")
+        assert stage.alice.submit() == {}
+        stage.alice.wait_for_message("Nobody who may approve this could be told by direct message")
+        assert stage.row(number)
