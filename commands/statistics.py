@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from bot.access import Access, Right, Scope
-from bot.errors import InputError
+from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statistics import Grouping
@@ -14,7 +14,7 @@ from bot.slack import arguments
 from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar
 from bot.slack.message import Message
-from bot.slack.references import Asker, kept_view
+from bot.slack.references import Asker, kept_view, own_view
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
 from bot.slack.vocabulary import Vocabulary
@@ -108,9 +108,13 @@ class StatisticsCommand:
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def open(self, press: Press) -> None:
-        """Post the list of the group that was chosen."""
+        """Post the list of the group that was chosen, as far as the presser may see it."""
         chosen = press.chosen.get(view.OPEN)
         if chosen:
+            query = arguments.parse(chosen[0]).query
+            own = own_view(press, self.access, self.sessions, query.source or "")
+            if own.narrowed(query.filter.tenants).tenants == frozenset():  # an empty list would say that none is there
+                raise NotAllowedError("You may not see these sessions. /sessions lists those that you may see.")
             self.open_list(Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply))
 
     def _statistics(self, question: Question, scope: Scope, asker: Asker | None) -> Message:

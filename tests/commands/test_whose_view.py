@@ -86,6 +86,15 @@ def picks(person: Person, listed: Json) -> None:
     person.choose(listed, "Pick sessions", options_of(listed, "Pick sessions")[:1])
 
 
+def opens(person: Person, counted: Json, option: str, answer: str) -> Json:
+    """Choose in the menu of statistics and return the one message that it brings."""
+    before = [message["key"] for message in person.messages()]
+    person.choose(counted, "statistics.open", [option])
+    opened = person.wait_for_message(lambda one: one["key"] not in before and answer in text_of(one))
+    assert len(person.messages()) == len(before) + 1
+    return opened
+
+
 def test_who_sees_less_does_not_rewrite_a_card_and_it_is_not_called_ended(
     cluster: Cluster, stage: MariaDBStage
 ) -> None:
@@ -155,7 +164,6 @@ def test_who_sees_more_refreshes_a_card_which_stays_its_askers(cluster: Cluster,
     stage.alice.press(card, "Refresh")
     again = stage.bob.wait_for_change(card, "Database Name shop")
     assert "Seen with the rights of <@U02BOB>" in text_of(again)
-    stage.bob.press(again, "Refresh")
     client.close()
     stage.wait_until(lambda: not stage.row(number), "the session's end")
     stage.alice.press(again, "Refresh")
@@ -195,6 +203,22 @@ def test_details_and_view_sql_go_by_the_pressers_own_rights_and_call_nothing_end
     picks(stage.gus, listed)
     of_gus = stage.presses(stage.gus, listed, "Details", f"Session {number} on demo")
     assert "Seen with the rights of <@U03GUS>" in text_of(of_gus)
+
+
+def test_the_menu_of_statistics_opens_what_its_presser_may_see_and_calls_nothing_empty(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    for name in ("app@billing", "app@shop"):
+        cluster.connect(name)
+    by_tenant = stage.asks(stage.alice, "/sessions stats by=tenant", "Session statistics of demo")
+    by_user = stage.asks(stage.alice, "/sessions stats by=user", "Session statistics of demo")
+    [billing, shop] = options_of(by_tenant, "Open the list of one Tenant")
+    [app] = options_of(by_user, "Open the list of one User")
+    assert opens(stage.bob, by_tenant, billing, "You may not see these sessions.")["ephemeral"]
+    for place, option in ((by_tenant, shop), (by_user, app)):
+        listed = opens(stage.bob, place, option, "Sessions on demo")
+        assert "1 in all" in text_of(listed)
+        assert "Seen with the rights of <@U02BOB>" in text_of(listed)
 
 
 def test_a_session_that_has_ended_is_said_to_have_and_who_has_its_id_now_only_to_who_may_see_that(
