@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,7 @@ from typing import Protocol
 from bot.errors import NotAllowedError
 
 EVERYBODY = "*"  # every full member of the workspace
+EVERY_TENANT = "all"  # as the digest of a scope
 
 
 class Right(enum.Enum):
@@ -70,6 +72,23 @@ class Scope:
     def covers(self, tenant: str | None) -> bool:
         """Whether a session of that tenant is within; one without a tenant only where all are."""
         return self.tenants is None or tenant in self.tenants
+
+    def includes(self, other: Scope) -> bool:
+        """Whether everything that the other one covers is within."""
+        return self.tenants is None or (other.tenants is not None and other.tenants <= self.tenants)
+
+    def narrowed(self, tenants: frozenset[str] | None) -> Scope:
+        """What of it is of those tenants; None are all."""
+        if tenants is None:
+            return self
+        return Scope(tenants if self.tenants is None else self.tenants & tenants)
+
+    @property
+    def digest(self) -> str:
+        """A short text by which this scope is known again; that of every tenant is ``EVERY_TENANT``."""
+        if self.tenants is None:
+            return EVERY_TENANT
+        return hashlib.sha256(repr(sorted(self.tenants)).encode()).hexdigest()[:12]
 
 
 class Access:
@@ -140,6 +159,28 @@ class Access:
             )
         return allowed
 
+    def kept_view(
+        self, asker: Person, then: str, presser: Person, source: str, channel: str, tenants: frozenset[str] | None
+    ) -> Scope:
+        """Return the tenants of whose sessions a press may show anything in the place of a public message.
+
+        A message keeps its asker's view, whoever presses: by the rules of ``then``, the digest of the asker's scope
+        when the message was asked for, and of now, the stricter wins. ``tenants`` are those that it is about, None
+        where its question names none. Where the presser sees fewer than the asker, the answer is no wider than that:
+        neither rows nor the totals around them tell of others.
+
+        Raises ``NotAllowedError``, which names no tenant, no data source and no session.
+        """
+        view = self.rights(asker, source, channel).get(Right.VIEW)
+        if view is None or view.narrowed(tenants).tenants == frozenset():
+            raise NotAllowedError(f"By now the access rules do not let whoever asked for this see it, {_STANDS}")
+        if then not in (EVERY_TENANT, view.digest):
+            raise NotAllowedError(f"The access rules have changed since this was asked for, {_STANDS}")
+        own = self.rights(presser, source, channel).get(Right.VIEW)
+        if own is None or not own.includes(view.narrowed(tenants)):
+            raise NotAllowedError(f"You may not see all that this is about, {_STANDS}")
+        return view if own.includes(view) else view.narrowed(tenants)
+
     def rights(self, person: Person, source: str, channel: str) -> dict[Right, Scope]:
         """Everything that the person may do with one data source in that channel."""
         found = {}
@@ -206,6 +247,9 @@ class Access:
         groups = (who for who in rule.who if who.startswith("S"))
         return any(self._directory.is_in_group(person, group) for group in groups)
 
+
+# Who may not see a message's tenant is not told its command either.
+_STANDS = "so the message stays as it is. Type the command yourself: its answer shows what you may see."
 
 _DOES = {
     Right.VIEW: "see sessions",

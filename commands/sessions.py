@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from bot.access import Access, Right
+from bot.access import Access, Right, Scope
 from bot.errors import SourceOpenError
 from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
@@ -15,7 +15,7 @@ from bot.slack.arguments import parse
 from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar, Verb
 from bot.slack.message import Message
-from bot.slack.references import PICK
+from bot.slack.references import PICK, Asker, kept_view
 from bot.slack.typed import repaired
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
@@ -76,25 +76,26 @@ class SessionsCommand:
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         parsed = parse(rest if first.lower() == "list" else text)
         query = self.defaults.completed(parsed.query, command.channel, allowed)
-        message = self._page(query, command, parsed.notes)
+        scope = self.access.scope(command.person, Right.VIEW, query.source or "", command.channel)
+        asker = None if query.private else Asker.of(command.person, scope)
+        message = self._page(query, scope, asker, parsed.notes)
         (command.reply.private if query.private else command.reply.public)(message)
 
     def browse(self, press: Press) -> None:
-        """Refresh, turn the page or toggle: the same question again, edited in place."""
+        """Refresh, turn the page or toggle: the same question again with its asker's rights, edited in place."""
         query = parse("" if press.value == "list" else press.value).query
-        allowed = self.access.sources(press.person, Right.VIEW, self.sessions.names, press.channel)
-        message = self._page(self.defaults.completed(query, press.channel, allowed), press, ())
+        scope = kept_view(press, self.access, self.sessions, query.source or "", query.filter.tenants)
+        message = self._page(query, scope, Asker.read(press.block_id), ())
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def _help(self, topics: Sequence[Topic], command: Command) -> None:
         command.reply.private(help_for(topics, self.access, self.sessions.names, command.person, command.channel))
 
-    def _page(self, query: SessionQuery, event: Command | Press, notes: tuple[str, ...]) -> Message:
+    def _page(self, query: SessionQuery, scope: Scope, asker: Asker | None, notes: tuple[str, ...]) -> Message:
         source = query.source or ""
-        scope = self.access.scope(event.person, Right.VIEW, source, event.channel)
         page = self.sessions.page(source, query, scope.tenants)
         structlog.contextvars.bind_contextvars(rows=len(page.sessions))  # for the line that the log gets of it
-        return session_list.session_list(page, notes, full_sql=self.full_sql[source])
+        return session_list.session_list(page, notes, full_sql=self.full_sql[source], asker=asker)
 
 
 def register(registrar: Registrar, command: SessionsCommand) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from bot.access import Access, Right
+from bot.access import Access, Right, Scope
 from bot.closing.audit import Audit
 from bot.closing.targets import is_on
 from bot.errors import InputError, NotAllowedError, SessionBotError, TargetError
@@ -16,7 +16,7 @@ from bot.slack import arguments
 from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar
 from bot.slack.message import Message
-from bot.slack.references import SessionReference, picked
+from bot.slack.references import Asker, CardReference, SessionReference, kept_view, own_view, picked
 from bot.slack.values import session_id
 from bot.slack.views import session_details, session_list, sql_modal
 from bot.slack.views.help import Topic
@@ -91,28 +91,37 @@ class ShowCommand:
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         wish = parse(words)
         wish = replace(wish, query=self.defaults.completed(wish.query, command.channel, allowed))
-        found = self._find(command, wish.query.source or "", wish.id)
+        source = wish.query.source or ""
+        scope = self.access.scope(command.person, Right.VIEW, source, command.channel)
+        found = self.sessions.find(source, wish.id, scope.tenants)
         here = [one for one in found if wish.fits(one)]
         if not here:
             raise TargetError(_not_found(wish, found))
-        message = self._card(here[0], wish.notes) if len(here) == 1 else session_details.several(here)
+        asker = None if wish.query.private else Asker.of(command.person, scope)
+        message = self._card(here[0], asker, wish.notes) if len(here) == 1 else session_details.several(here)
         (command.reply.private if wish.query.private else command.reply.public)(message)
 
     def show_picked(self, press: Press) -> None:
         """Show the card of the session picked under a list, to those who see the list."""
-        session = self._listed(press, picked(press))
-        (press.reply.private if press.ephemeral else press.reply.public)(self._card(session))
+        reference = picked(press)
+        scope = own_view(press, self.access, self.sessions, reference.source)
+        session = self._listed(reference, scope)
+        asker = None if press.ephemeral else Asker.of(press.person, scope)
+        (press.reply.private if press.ephemeral else press.reply.public)(self._card(session, asker))
 
     def refresh(self, press: Press) -> None:
-        """Rewrite a card in place with what is known now."""
-        reference = SessionReference.read(press.value)
-        found = self._find(press, reference.source, reference.id)
-        session = next((one for one in found if reference.matches(one)), None)
+        """Rewrite a card in place with what is known now, as its asker may see it."""
+        card = CardReference.read(press.value)
+        reference, tenants = card.session, frozenset({card.tenant}) if card.tenant is not None else None
+        own = own_view(press, self.access, self.sessions, reference.source)
+        if tenants is not None and not own.covers(card.tenant):
+            raise NotAllowedError(_NOT_YOURS)
+        scope = kept_view(press, self.access, self.sessions, reference.source, tenants)
+        session, others = self._look_up(reference, scope)
         if session is None:
-            self._refuse_unseen(reference)
-            message = session_details.gone(reference, datetime.now(UTC), reused=bool(found))
+            message = session_details.gone(reference, datetime.now(UTC), reused=bool(others))
         else:
-            message = self._card(session)
+            message = self._card(session, Asker.read(press.block_id))
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def view_sql(self, press: Press) -> None:
@@ -122,7 +131,7 @@ class ShowCommand:
         if view_id is None:
             raise TargetError("Slack did not open the window in time. Press View SQL once more.")
         try:
-            session = self._listed(press, reference)
+            session = self._listed(reference, own_view(press, self.access, self.sessions, reference.source))
             literals = self._sees_literals(press, session)
             if session.sql is not None and literals:
                 self.audit.note_sql_view(press.person, press.channel, session)
@@ -133,28 +142,34 @@ class ShowCommand:
         sent = not sql.whole and press.reply.send_file(f"session-{session.id}.sql", f"SQL of {session.id}", sql.text)
         press.reply.update_modal(view_id, sql_modal.statement(session, sql, file_sent=sent))
 
-    def _find(self, event: Command | Press, source: str, number: int) -> list[Session]:
-        scope = self.access.scope(event.person, Right.VIEW, source, event.channel)
-        return self.sessions.find(source, number, scope.tenants)
-
-    def _listed(self, press: Press, reference: SessionReference) -> Session:
-        found = self._find(press, reference.source, reference.id)
-        session = next((one for one in found if reference.matches(one)), None)
+    def _listed(self, reference: SessionReference, scope: Scope) -> Session:
+        session, _ = self._look_up(reference, scope)
         if session is None:
-            self._refuse_unseen(reference)
             raise TargetError(f"Session {reference.id} has ended since the list was made. Press Refresh.")
         return session
 
-    def _refuse_unseen(self, reference: SessionReference) -> None:
-        """Call nothing ended that is only not to be seen, since its server does not answer."""
-        why = self.sessions.source(reference.source).unseen(reference.server)
-        if why:
-            raise TargetError(f"Whether session {reference.id} is still there cannot be seen. {why}")
+    def _look_up(self, reference: SessionReference, scope: Scope) -> tuple[Session | None, list[Session]]:
+        """Return the session, None when it has ended, and those within the scope that have its id.
 
-    def _card(self, session: Session, notes: tuple[str, ...] = ()) -> Message:
+        It is looked for among all: what may not be seen has not ended. Raises ``NotAllowedError`` for that, and
+        ``TargetError`` where its server does not answer.
+        """
+        source = self.sessions.source(reference.source)
+        seen = Scope(source.configured(scope.tenants))
+        found = source.find_everywhere(reference.id)
+        session = next((one for one in found if reference.matches(one)), None)
+        if session is not None and not seen.covers(session.tenant):
+            raise NotAllowedError(_NOT_YOURS)
+        if session is None:
+            why = source.unseen(reference.server)
+            if why:
+                raise TargetError(f"Whether session {reference.id} is still there cannot be seen. {why}")
+        return session, [one for one in found if seen.covers(one.tenant)]
+
+    def _card(self, session: Session, asker: Asker | None, notes: tuple[str, ...] = ()) -> Message:
         details = self.sessions.source(session.source).details(session)
         return session_details.session_details(
-            details, datetime.now(UTC), notes, full_sql=self.full_sql[session.source]
+            details, datetime.now(UTC), notes, full_sql=self.full_sql[session.source], asker=asker
         )
 
     def _sees_literals(self, press: Press, session: Session) -> bool:
@@ -166,6 +181,9 @@ class ShowCommand:
         except NotAllowedError:
             return False
         return True
+
+
+_NOT_YOURS = "You may not see this session. /sessions lists those that you may see."
 
 
 def register(registrar: Registrar, command: ShowCommand) -> None:

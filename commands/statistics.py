@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bot.access import Access, Right
-from bot.errors import InputError
+from bot.access import Access, Right, Scope
+from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statistics import Grouping
@@ -14,6 +14,7 @@ from bot.slack import arguments
 from bot.slack.channels import Defaults
 from bot.slack.events import Command, Press, Registrar
 from bot.slack.message import Message
+from bot.slack.references import Asker, kept_view, own_view
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
 from bot.slack.vocabulary import Vocabulary
@@ -90,28 +91,36 @@ class StatisticsCommand:
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
-        question, message = self._statistics(text, command)
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        question = read(text)
+        question = replace(question, query=self.defaults.completed(question.query, command.channel, allowed))
+        scope = self.access.scope(command.person, Right.VIEW, question.query.source or "", command.channel)
+        asker = None if question.query.private else Asker.of(command.person, scope)
+        message = self._statistics(question, scope, asker)
         (command.reply.private if question.query.private else command.reply.public)(message)
 
     def browse(self, press: Press) -> None:
-        """Count again, by the same or by something else, edited in place."""
-        _, message = self._statistics(press.value, press)
+        """Count again with the asker's rights, by the same or by something else, edited in place."""
+        question = read(press.value)
+        query = question.query
+        scope = kept_view(press, self.access, self.sessions, query.source or "", query.filter.tenants)
+        message = self._statistics(question, scope, Asker.read(press.block_id))
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def open(self, press: Press) -> None:
-        """Post the list of the group that was chosen."""
+        """Post the list of the group that was chosen, as far as the presser may see it."""
         chosen = press.chosen.get(view.OPEN)
         if chosen:
+            query = arguments.parse(chosen[0]).query
+            own = own_view(press, self.access, self.sessions, query.source or "")
+            if own.narrowed(query.filter.tenants).tenants == frozenset():  # an empty list would say that none is there
+                raise NotAllowedError("You may not see these sessions. /sessions lists those that you may see.")
             self.open_list(Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply))
 
-    def _statistics(self, text: str, event: Command | Press) -> tuple[Question, Message]:
-        allowed = self.access.sources(event.person, Right.VIEW, self.sessions.names, event.channel)
-        question = read(text)
-        query = self.defaults.completed(question.query, event.channel, allowed)
-        source = query.source or ""
-        scope = self.access.scope(event.person, Right.VIEW, source, event.channel)
-        found = self.sessions.source(source).statistics(query, question.by, scope.tenants)
-        return question, view.statistics(found, question.notes, full_sql=self.full_sql[source])
+    def _statistics(self, question: Question, scope: Scope, asker: Asker | None) -> Message:
+        source = question.query.source or ""
+        found = self.sessions.source(source).statistics(question.query, question.by, scope.tenants)
+        return view.statistics(found, question.notes, full_sql=self.full_sql[source], asker=asker)
 
 
 def register(registrar: Registrar, command: StatisticsCommand) -> None:

@@ -24,7 +24,7 @@ from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.sessions.variables import Variable, Variables
 from bot.slack.arguments import describe, parse
 from bot.slack.message import Message
-from bot.slack.references import SessionReference
+from bot.slack.references import Asker, SessionReference
 from bot.slack.typed import repaired
 from bot.slack.views import (
     audit,
@@ -48,6 +48,7 @@ from tests.sessions.examples import EXAMPLE
 Shown = Message | dict[str, Any]
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
+_ASKER = Asker(Person(ASKER, "T1"), "all")
 _TARGETS = (1, 1, 1, 2, 5, 6, 20, 50)
 
 
@@ -80,7 +81,7 @@ class Views:
             self._source(), sessions, 10**6, 10**6, 10**6, NOW, self._question(text=self._random.random() < 0.3),
             self._several(3),
         )  # fmt: skip
-        yield session_list.session_list(page, self._notes(), full_sql=next(self._full))
+        yield session_list.session_list(page, self._notes(), full_sql=next(self._full), asker=_ASKER)
 
     def details(self) -> Iterator[Shown]:
         """Cards of one session and what stands in their place."""
@@ -89,7 +90,7 @@ class Views:
             session, 1e9, 2**62, (LockHolder(5, 1e9, None, holder), LockHolder(6, 0.1, 5.0, None)), (7, 8),
             self._several(3),
         )  # fmt: skip
-        yield session_details.session_details(found, NOW, self._notes(), full_sql=next(self._full))
+        yield session_details.session_details(found, NOW, self._notes(), full_sql=next(self._full), asker=_ASKER)
         yield session_details.gone(SessionReference.of(session), NOW, reused=True)
         yield session_details.several([session, holder])
 
@@ -119,7 +120,7 @@ class Views:
         )
         question = self._question(text=self._random.random() < 0.3)
         found = Statistics(self._source(), question, by, 9, 3, 75.4, groups, 99, NOW, self._several(3))
-        yield statistics.statistics(found, self._notes(), full_sql=next(self._full))
+        yield statistics.statistics(found, self._notes(), full_sql=next(self._full), asker=_ASKER)
 
     def variables(self) -> Iterator[Shown]:
         """Variables with any names and values."""

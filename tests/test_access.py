@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.access import EVERYBODY, Access, Person, Right, Rule
+from bot.access import EVERY_TENANT, EVERYBODY, Access, Person, Right, Rule, Scope
 from bot.errors import NotAllowedError
 
 ALICE = Person("U01ALICE", "T01")
@@ -115,6 +115,86 @@ def test_the_refusal_says_what_where_and_whom_to_ask() -> None:
         access(Rule(names(EVERYBODY), VIEW)).scope(GUEST, Right.CLOSE, "prod", "C01INC")
 
 
+BOB = Person("U02BOB", "T01")
+
+
+def sees(person: Person, *tenants: str) -> Rule:
+    """A rule that lets somebody see those tenants, without any named every one."""
+    return Rule(names(person.id), VIEW, tenants=names(*tenants) if tenants else None)
+
+
+def scope(*tenants: str) -> Scope:
+    return Scope(names(*tenants))
+
+
+@pytest.mark.parametrize(
+    ("asker", "presser", "about", "kept"),
+    [
+        (sees(ALICE), sees(BOB), None, Scope(None)),
+        (sees(ALICE, "shop"), sees(BOB, "shop"), None, scope("shop")),
+        (sees(ALICE, "shop"), sees(BOB), None, scope("shop")),
+        (sees(ALICE, "shop"), sees(BOB, "shop", "billing"), None, scope("shop")),
+        (sees(ALICE), sees(BOB), names("shop"), Scope(None)),
+        (sees(ALICE), sees(BOB, "shop"), names("shop"), scope("shop")),
+        (sees(ALICE, "shop", "crm"), sees(BOB, "shop", "billing"), names("shop", "billing"), scope("shop")),
+    ],
+)
+def test_a_public_message_keeps_its_askers_view_whoever_presses(
+    asker: Rule, presser: Rule, about: frozenset[str] | None, kept: Scope
+) -> None:
+    then = Scope(asker.tenants).digest
+    assert access(asker, presser).kept_view(ALICE, then, BOB, "prod", "C01INC", about) == kept
+
+
+@pytest.mark.parametrize(
+    ("asker", "presser", "about"),
+    [
+        (sees(ALICE), sees(BOB, "shop"), None),
+        (sees(ALICE), sees(BOB, "shop"), names("shop", "billing")),
+        (sees(ALICE, "shop", "billing"), sees(BOB, "shop"), None),
+        (sees(ALICE), sees(BOB, "shop"), names("Shop")),
+        (sees(ALICE), sees(GUEST), None),
+    ],
+)
+def test_who_sees_less_than_a_message_shows_is_refused_without_a_name(
+    asker: Rule, presser: Rule, about: frozenset[str] | None
+) -> None:
+    with pytest.raises(NotAllowedError, match=r"You may not see all .* Type the command yourself") as told:
+        access(asker, presser).kept_view(ALICE, Scope(asker.tenants).digest, BOB, "prod", "C01INC", about)
+    for name in ("shop", "billing", "prod", ALICE.id):
+        assert name not in told.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "about", "sentence"),
+    [
+        (Scope(None), [], None, "By now the access rules do not let"),
+        (Scope(None), [sees(ALICE, "shop")], names("billing"), "By now the access rules do not let"),
+        (scope("shop"), [sees(ALICE, "billing")], None, "The access rules have changed"),
+        (scope("shop"), [sees(ALICE)], None, "The access rules have changed"),
+        (scope("shop", "billing"), [sees(ALICE, "shop")], None, "The access rules have changed"),
+        (scope("shop"), [sees(ALICE, "shop", "billing")], names("shop"), "The access rules have changed"),
+    ],
+)
+def test_a_message_whose_askers_rights_are_others_by_now_stays(
+    then: Scope, now: list[Rule], about: frozenset[str] | None, sentence: str
+) -> None:
+    for presser in (ALICE, BOB):
+        with pytest.raises(NotAllowedError, match=sentence):
+            access(*now, sees(BOB)).kept_view(ALICE, then.digest, presser, "prod", "C01INC", about)
+
+
+def test_who_saw_every_tenant_and_sees_fewer_by_now_has_a_message_that_shows_fewer() -> None:
+    rules = access(sees(ALICE, "shop"), sees(BOB, "shop"))
+    assert rules.kept_view(ALICE, EVERY_TENANT, BOB, "prod", "C01INC", None) == scope("shop")
+
+
+def test_a_digest_tells_scopes_apart_and_not_their_order() -> None:
+    assert scope("shop", "billing").digest == scope("billing", "shop").digest
+    digests = {one.digest for one in (Scope(None), scope(), scope("all"), scope("a", "b"), scope("a,b"), scope("a"))}
+    assert len(digests) == 6
+
+
 some = st.none() | st.frozensets(st.sampled_from(["a", "b", "c"]), min_size=1)
 rule = st.builds(
     Rule,
@@ -156,3 +236,22 @@ def test_on_a_read_only_data_source_nobody_closes_whatever_the_rules_say(right: 
     assert everything.scope(ALICE, Right.VIEW, "prod", "C01INC").tenants is None
     assert everything.scope(ALICE, right, "test", "C01INC").tenants is None
     assert set(everything.rights(ALICE, "prod", "C01INC")) == {Right.VIEW}
+
+
+@given(
+    st.lists(rule, max_size=4), st.lists(rule, max_size=4), person, person, place, place,
+    st.none() | st.frozensets(st.sampled_from(["a", "b", "d"]), min_size=1),
+)  # fmt: skip
+def test_a_kept_view_is_within_the_askers_rights_of_then_and_of_now_and_within_the_pressers(
+    before: list[Rule], after: list[Rule], asker: Person, presser: Person, source: str, channel: str,
+    about: frozenset[str] | None,
+) -> None:  # fmt: skip
+    then = access(*before).rights(asker, source, channel).get(Right.VIEW, Scope(frozenset()))
+    now = access(*after)
+    try:
+        kept = now.kept_view(asker, then.digest, presser, source, channel, about)
+    except NotAllowedError:
+        return
+    assert then.includes(kept)
+    for somebody in (asker, presser):
+        assert now.scope(somebody, Right.VIEW, source, channel).includes(kept)

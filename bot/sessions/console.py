@@ -64,13 +64,13 @@ class Console:
             self._in_transaction = False
             self._connection.rows("COMMIT")
 
-    def find(self, session_id: int) -> list[Session]:
+    def find(self, session_id: int, *, everywhere: bool = False) -> list[Session]:
         """Return every session of that id in the configured tenants, with its whole SQL, the bot's own included.
 
         Several servers of one cluster may use the same id (OceanBase 4.2.5 and later). The rows of one client
-        behind a proxy are one session.
+        behind a proxy are one session. ``everywhere`` leaves out no tenant: whether one has ended is known from all.
         """
-        statement, allowed = self.dialect.by_id(session_id), self._tenants
+        statement, allowed = self.dialect.by_id(session_id), None if everywhere else self._tenants
         rows = self._connection.rows(statement.sql, statement.values)
         found = [self.dialect.to_session(self._endpoint.name, row) for row in rows]
         return as_clients([one for one in found if allowed is None or one.tenant in allowed])

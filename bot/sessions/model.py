@@ -89,6 +89,13 @@ class SessionFilter:
     conditions: tuple[Condition, ...] = ()
     flags: frozenset[Flag] = frozenset()
 
+    @property
+    def tenants(self) -> frozenset[str] | None:
+        """The tenants that it names as wanted; None where others fit as well."""
+        wanted = (Operator.CONTAINS, Operator.EXACTLY)  # of a tenant both mean exactly this one
+        named = [one for one in self.conditions if one.field is Field.TENANT and one.operator in wanted]
+        return frozenset.intersection(*(frozenset(map(str, one.values)) for one in named)) if named else None
+
 
 @dataclass(frozen=True, slots=True)
 class SessionQuery:

@@ -148,6 +148,15 @@ class DataSource:
         found = self._read(lambda connection, dialect: self._console(connection, dialect).find(session_id))
         return [one for one in found if tenants is None or one.tenant in tenants]
 
+    def find_everywhere(self, session_id: int) -> list[Session]:
+        """Return every session of that id, also of tenants that are not configured.
+
+        Only so is one that has ended told from one that may not be seen: whoever asks shows nothing beyond a scope.
+        """
+        return self._read(
+            lambda connection, dialect: self._console(connection, dialect).find(session_id, everywhere=True)
+        )
+
     def unseen(self, server: str | None) -> str:
         """Say why a session of that server, which is not listed, cannot be called gone; '' where it can."""
         return self._read(lambda connection, dialect: self._console(connection, dialect).unseen(server))
@@ -236,9 +245,13 @@ class DataSource:
         """Close all connections, those in use as soon as they are given back."""
         self._pool.close()
 
+    def configured(self, tenants: Tenants) -> Tenants:
+        """Return those of these tenants that the configuration lets anybody see."""
+        return _narrow(self.options.tenants, tenants)
+
     def _scope(self, tenants: Tenants) -> list[str] | None:
         """The tenants of the data source and of the asker together; None is every tenant."""
-        narrowed = _narrow(self.options.tenants, tenants)
+        narrowed = self.configured(tenants)
         return None if narrowed is None else sorted(narrowed)
 
     def _refuse_tenants(self, dialect: Dialect, scope: Sequence[str] | None) -> None:

@@ -43,6 +43,7 @@ class Press:
     trigger_id: str
     reply: Reply
     delivery: str = ""  # the same for every delivery of this press
+    block_id: str = ""  # of the block that the button stands in
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ def press_of(payload: Payload, reply: Reply) -> Press:
         trigger_id=str(payload.get("trigger_id") or ""),
         reply=reply,
         delivery=delivery_of(payload),
+        block_id=str(action.get("block_id") or ""),
     )
 
 

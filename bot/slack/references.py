@@ -1,4 +1,4 @@
-"""What buttons and menus carry: a reference to a session, never its place in a list."""
+"""What buttons and menus carry: a reference to a session, never its place in a list; and who asked for them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from bot.errors import InputError
+from bot.access import Access, Person, Right, Scope
+from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import Session
+from bot.sessions.service import SessionService
 from bot.slack.events import Press
 
 PICK = "sessions.pick"  # the menu under a list
@@ -48,6 +50,93 @@ class SessionReference:
         listed, listed_port, in_routine = (*self.check.split("."), "", "")[:3]
         # While a routine runs, MariaDB shows its definer instead of who logged in: the port names the connection.
         return whole == listed or bool(port == listed_port and (routine or in_routine) and session.peer_port)
+
+
+@dataclass(frozen=True, slots=True)
+class CardReference:
+    """The session of a card, and its tenant: by that a press is judged also when the session is gone."""
+
+    session: SessionReference
+    tenant: str | None
+
+    @classmethod
+    def of(cls, session: Session) -> CardReference:
+        """Refer to the session of a card."""
+        return cls(SessionReference.of(session), session.tenant)
+
+    @classmethod
+    def read(cls, text: str) -> CardReference:
+        """Read ``str(reference)`` back; raises ``InputError`` for anything else."""
+        parts = text.rsplit(_SEPARATOR, 4)
+        session = SessionReference.read(_SEPARATOR.join(parts[-4:]))
+        return cls(session, (parts[0] or None) if len(parts) > 4 else None)  # older cards did not name it
+
+    def __str__(self) -> str:
+        return _SEPARATOR.join((self.tenant or "", str(self.session)))
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asked for a public message, and the digest of what they could see then.
+
+    It stands in the id of the block of buttons: the longest questions fill the value of a button.
+    """
+
+    person: Person
+    then: str
+
+    @classmethod
+    def of(cls, person: Person, scope: Scope) -> Asker:
+        """Remember who asks, and what they may see."""
+        return cls(person, scope.digest)
+
+    @classmethod
+    def read(cls, block_id: str) -> Asker | None:
+        """Read what ``block`` has written; None where nobody's name stands there, as in older messages."""
+        found = _ASKER.fullmatch(block_id)
+        return cls(Person(found["person"], found["team"]), found["then"]) if found is not None else None
+
+    @staticmethod
+    def block(name: str, asker: Asker | None) -> str:
+        """Return the id of a block of buttons with the asker in it, of a private message without."""
+        if asker is None:
+            return name
+        return _SEPARATOR.join((name, asker.person.id, asker.person.team, asker.then))
+
+
+_ASKER = re.compile(r"[^|]*\|(?P<person>[A-Z0-9]+)\|(?P<team>[A-Z0-9]*)\|(?P<then>all|[0-9a-f]{12})", re.ASCII)
+
+
+def own_view(press: Press, access: Access, sessions: SessionService, source: str) -> Scope:
+    """Return which sessions of the data source of a message its presser may see.
+
+    Raises ``NotAllowedError``, which does not name the data source.
+    """
+    if source not in access.sources(press.person, Right.VIEW, sessions.names, press.channel):
+        raise NotAllowedError(
+            "This is about a data source that you may not use here. /sessions lists what you may see."
+        )
+    return access.scope(press.person, Right.VIEW, source, press.channel)
+
+
+def kept_view(
+    press: Press, access: Access, sessions: SessionService, source: str, tenants: frozenset[str] | None
+) -> Scope:
+    """Return which sessions a press may show in the place of its message, which is about those tenants.
+
+    Of a private one those that its presser may see. Raises ``NotAllowedError``.
+    """
+    own = own_view(press, access, sessions, source)
+    if press.ephemeral:
+        return own
+    asker = Asker.read(press.block_id)
+    if asker is None:
+        raise NotAllowedError(
+            "This message is of an earlier version of the bot and does not tell who asked for it, so it stays as it "
+            "is. Type the command again."
+        )
+    about = sessions.source(source).configured(tenants)
+    return access.kept_view(asker.person, asker.then, press.person, source, press.channel, about)
 
 
 def picked(press: Press) -> SessionReference:

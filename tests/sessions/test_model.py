@@ -218,3 +218,20 @@ def test_a_toggle_turns_one_flag_over_and_goes_back_to_the_first_page() -> None:
     assert on.filter == SessionFilter((tenant,), frozenset({Flag.IN_TRANSACTION, Flag.ACTIVE_ONLY}))
     assert (on.page, on.limit, on.private, on.source) == (1, 5, True, "prod")
     assert on.toggled(Flag.ACTIVE_ONLY) == replace(query, page=1)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "tenants"),
+    [
+        ((), None),
+        ((Condition(Field.TENANT, Operator.CONTAINS, ("shop", "billing")),), {"shop", "billing"}),
+        ((Condition(Field.TENANT, Operator.EXACTLY, ("shop",)),), {"shop"}),
+        ((Condition(Field.TENANT, Operator.NOT, ("shop",)),), None),
+        ((Condition(Field.ANY, Operator.CONTAINS, ("shop",)), Condition(Field.USER, Operator.EXACTLY, ("a",))), None),
+        (tuple(Condition(Field.TENANT, Operator.CONTAINS, (one, "crm")) for one in ("shop", "billing")), {"crm"}),
+    ],
+)
+def test_a_filter_is_narrowed_to_the_tenants_that_it_wants(
+    conditions: tuple[Condition, ...], tenants: set[str] | None
+) -> None:
+    assert SessionFilter(conditions).tenants == tenants

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.access import Person
 from bot.demo.slack.rules import check_message
 from bot.sessions.model import MAX_LIMIT, SessionPage
 from bot.slack.arguments import describe, parse
+from bot.slack.references import Asker
 from bot.slack.typed import repaired
 from bot.slack.views import session_list
 from tests.sessions.examples import EXAMPLE
@@ -34,6 +36,7 @@ def test_a_question_of_signs_fits_its_buttons_and_one_message(typed: str) -> Non
         for number in range(MAX_LIMIT)
     )
     page = SessionPage("prod", rows, 999_999, 999_999, 999_999, datetime.now(UTC), query)
-    message = session_list.session_list(page, (), full_sql=True)
+    asker = Asker(Person("U" + "W" * 20, "T" + "W" * 20), "0123456789ab")
+    message = session_list.session_list(page, (), full_sql=True, asker=asker)
     for blocks in (message.payload(), message.fallback_payload()):
         check_message({"text": message.text, "blocks": blocks})

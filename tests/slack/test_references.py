@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.access import Person
+from bot.access import Person, Scope
 from bot.errors import InputError
 from bot.slack.events import Press, press_of
-from bot.slack.references import PICK, SessionReference, all_picked, picked
+from bot.slack.references import PICK, Asker, CardReference, SessionReference, all_picked, picked
 from bot.slack.replies import Reply
 from bot.slack.values import session_id
 from tests.sessions.examples import EXAMPLE
@@ -84,3 +84,33 @@ def test_no_text_makes_anything_but_a_reference_or_a_sentence(text: str) -> None
 @pytest.mark.parametrize("zeros", [1, 39, 900])
 def test_zeros_before_an_id_never_make_it_another_one(zeros: int) -> None:
     assert session_id("0" * zeros + "5999") == 5999
+
+
+@pytest.mark.parametrize("tenants", [None, frozenset({"shop"}), frozenset(f"{number}" * 60 for number in range(99))])
+def test_the_asker_of_a_public_message_reads_back_from_the_block_of_its_buttons(tenants: frozenset[str] | None) -> None:
+    asker = Asker.of(Person("U" + "W" * 20, "T" + "W" * 20), Scope(tenants))
+    block = Asker.block("statistics.browse", asker)
+    assert Asker.read(block) == asker
+    assert len(block) <= 255
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "", "sessions.browse", "sessions.browse|U01ALICE", "sessions.browse|U01ALICE|T01|", "a|<!here>|T01|all",
+        "a|U01ALICE|T01|every", "a|U01ALICE|T01|all|b", "a|U01ALICE|T01|all\n", "a|٥|T01|all",
+    ],
+)  # fmt: skip
+def test_a_block_without_an_asker_names_none(block: str) -> None:
+    assert Asker.read(block) is None
+    assert Asker.block("sessions.browse", None) == "sessions.browse"
+
+
+@pytest.mark.parametrize("tenant", ["shop", None, "a|b|5|c", "ORA$1"])
+def test_a_card_names_its_session_and_its_tenant(tenant: str | None) -> None:
+    card = CardReference.of(replace(EXAMPLE, tenant=tenant))
+    assert CardReference.read(str(card)) == card
+    assert card.tenant == tenant
+    assert CardReference.read(str(card.session)) == CardReference(card.session, None), "as older cards have it"
+    with pytest.raises(InputError, match="cannot be read"):
+        CardReference.read("shop|demo|5")

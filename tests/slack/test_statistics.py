@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.access import Person
 from bot.demo.slack.rules import check_message
 from bot.sessions.statistics import ROWS, Group, Grouping, Statistics
 from bot.slack.arguments import parse
+from bot.slack.references import Asker
 from bot.slack.views.statistics import statistics
 from tests.slack_text import text_of
 
@@ -25,7 +27,10 @@ def test_the_longest_names_fit_into_one_message_with_and_without_blocks_for_tabl
     by: Grouping, full_sql: bool
 ) -> None:
     names = [f"<!channel>`{'W' * 300}{number}" for number in range(ROWS)]
-    message = statistics(found(by, *names, typed="user=" + "a," * 300 + "b"), ["n" * 100], full_sql=full_sql)
+    asker = Asker(Person("U" + "W" * 20, "T" + "W" * 20), "0123456789ab")
+    message = statistics(
+        found(by, *names, typed="user=" + "a," * 300 + "b"), ["n" * 100], full_sql=full_sql, asker=asker
+    )
     check_message({"text": message.text, "blocks": message.fallback_payload()})
     blocks = message.payload()
     check_message({"text": message.text, "blocks": [one for one in blocks if one["type"] != "data_visualization"]})

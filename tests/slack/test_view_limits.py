@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.access import Person
 from bot.demo.slack.rules import check_message, check_view
 from bot.errors import InputError
 from bot.sessions.model import MAX_LIMIT, SessionPage
 from bot.slack.arguments import parse
 from bot.slack.message import Message
+from bot.slack.references import Asker
 from bot.slack.views import notices, session_list, sql_modal
 from tests.sessions.examples import EXAMPLE
+
+ASKER = Asker(Person("U" + "W" * 20, "T" + "W" * 20), "0123456789ab")
 
 
 def check(message: Message) -> None:
@@ -35,7 +39,7 @@ def test_the_longest_question_with_the_widest_rows_of_many_tenants_fits(shown: s
     )  # fmt: skip
     query = parse(f'source=prod sql="{"x" * 950}" limit={MAX_LIMIT} page=2 {shown}').query
     page = SessionPage("prod", sessions, 999_999, 999_999, 999_999, datetime.now(UTC), query)
-    check(session_list.session_list(page, ["“database” was read as db."] * 20, full_sql=full_sql))
+    check(session_list.session_list(page, ["“database” was read as db."] * 20, full_sql=full_sql, asker=ASKER))
 
 
 @pytest.mark.parametrize(

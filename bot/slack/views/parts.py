@@ -10,6 +10,7 @@ import slackblocks as kit
 
 from bot.sessions.model import Session
 from bot.sessions.statement import cut, digest, without_passwords
+from bot.slack.references import Asker
 from bot.slack.text import visible
 
 _MAX_TEXT = 3000  # characters of one text element
@@ -127,6 +128,11 @@ def notes(sentences: Sequence[str]) -> list[Line]:
 def name(text: str | None) -> str:
     """A name from a database, for a sentence: one line, and no longer than a name is."""
     return cut(visible(text or "").strip(), _NAME) or "-"
+
+
+def seen_by(asker: Asker | None) -> list[str]:
+    """Say for ``context`` whose view a public message shows; nothing for a private one, which is its reader's."""
+    return [f"Seen with the rights of {mention(asker.person.id)}"] if asker is not None else []
 
 
 def caveats(sentences: Sequence[str]) -> list[kit.PlainText]:

@@ -11,7 +11,7 @@ from bot.sessions.details import LockHolder, SessionDetails
 from bot.sessions.model import Session
 from bot.sessions.statement import without_secrets
 from bot.slack.message import Message
-from bot.slack.references import SessionReference
+from bot.slack.references import Asker, CardReference, SessionReference
 from bot.slack.text import unformatted
 from bot.slack.views import parts
 from bot.slack.views.session_list import CLOSE_QUERY, CLOSE_SESSION, VIEW_SQL
@@ -23,8 +23,13 @@ _SHOWN_IDS = 20
 _WITH_DATE = "{date_short_pretty} {time_secs}"
 
 
-def session_details(details: SessionDetails, as_of: datetime, notes: Sequence[str] = (), *, full_sql: bool) -> Message:
-    """Show one session as it was at ``as_of``; ``notes`` are sentences on how the input was understood."""
+def session_details(
+    details: SessionDetails, as_of: datetime, notes: Sequence[str] = (), *, full_sql: bool, asker: Asker | None = None
+) -> Message:
+    """Show one session as it was at ``as_of``.
+
+    ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see.
+    """
     session = details.session
     title = f"Session {session.id} on {session.source}"
     doing = f"{parts.name(session.state)}, {parts.seconds(session.time)}"
@@ -38,8 +43,8 @@ def session_details(details: SessionDetails, as_of: datetime, notes: Sequence[st
         *([parts.lines(*parts.notes(notes))] if notes else []),
         parts.lines(*_locks(details), *(parts.facts(row) for row in _facts(session, details))),
         *_sql(session, full_sql=full_sql),
-        parts.context(f"{since}As of {parts.moment(as_of)}", *parts.caveats(details.caveats)),
-        _buttons(session),
+        parts.context(f"{since}As of {parts.moment(as_of)}", *parts.seen_by(asker), *parts.caveats(details.caveats)),
+        _buttons(session, asker),
     ]
     return Message(unformatted(f"{title}: {parts.name(session.user)}, {doing}"), blocks)
 
@@ -180,14 +185,15 @@ def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
     return blocks
 
 
-def _buttons(session: Session) -> kit.Block:
+def _buttons(session: Session, asker: Asker | None) -> kit.Block:
     reference = str(SessionReference.of(session))
     buttons = [kit.Button("View SQL", action_id=VIEW_SQL, value=reference)]
     if session.running and not session.own:
         buttons.append(kit.Button("Close Query", action_id=CLOSE_QUERY, value=reference))
     if not session.own:
         buttons.append(kit.Button("Close Session", action_id=CLOSE_SESSION, value=reference))
-    return kit.ActionsBlock([*buttons, kit.Button("Refresh", action_id=REFRESH, value=reference)])
+    buttons.append(kit.Button("Refresh", action_id=REFRESH, value=str(CardReference.of(session))))
+    return kit.ActionsBlock(list(buttons), block_id=Asker.block("session.browse", asker))
 
 
 def _bytes(value: int | None) -> str | None:

@@ -12,7 +12,7 @@ from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
 from bot.sessions.statement import cut, digest
 from bot.slack.arguments import describe
 from bot.slack.message import Message
-from bot.slack.references import PICK, SessionReference
+from bot.slack.references import PICK, Asker, SessionReference
 from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
@@ -61,13 +61,14 @@ COLUMNS = (
 TENANT = Column("Tenant", lambda s, _f, _w: s.tenant or "-")
 
 
-def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool) -> Message:
-    """Show one page; ``notes`` are sentences on how the input was understood."""
+def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool, asker: Asker | None = None) -> Message:
+    """Show one page; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
     above: list[kit.Block] = [parts.header(f"Sessions on {page.source}"), _question(page.query, notes)]
-    below: list[kit.Block] = [parts.context(_totals(page), *_waiters(page), *parts.caveats(page.caveats))]
+    said = [_totals(page), *_waiters(page), *parts.seen_by(asker)]
+    below: list[kit.Block] = [parts.context(*said, *parts.caveats(page.caveats))]
     if page.sessions:
         below.append(_pick(page))
-    below.append(_browse(page))
+    below.append(_browse(page, asker))
     text = f"Sessions on {unformatted(page.source)}: {_totals(page)}"
     if not page.sessions:
         return Message(text, [*above, parts.lines([parts.plain(_nothing(page))]), *below])
@@ -183,7 +184,7 @@ def _option_text(session: Session, width: int) -> kit.PlainText:
     )
 
 
-def _browse(page: SessionPage) -> kit.Block:
+def _browse(page: SessionPage, asker: Asker | None) -> kit.Block:
     query = page.query
     only_active = Flag.ACTIVE_ONLY in query.filter.flags
     buttons = [kit.Button("Refresh", action_id=REFRESH, value=_value(query))]
@@ -200,7 +201,7 @@ def _browse(page: SessionPage) -> kit.Block:
                 style="primary" if only_active else None,
             )
         )
-    return kit.ActionsBlock(list(buttons), block_id="sessions.browse")
+    return kit.ActionsBlock(list(buttons), block_id=Asker.block("sessions.browse", asker))
 
 
 def _arrow(sign: str, label: str, action_id: str, query: SessionQuery) -> kit.Button:

@@ -13,6 +13,7 @@ from bot.sessions.statement import cut, digest
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.slack.arguments import describe
 from bot.slack.message import Message
+from bot.slack.references import Asker
 from bot.slack.text import unformatted, visible
 from bot.slack.views import parts
 
@@ -34,16 +35,17 @@ _NAME = 60
 _SQL = 80
 
 
-def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool) -> Message:
-    """Show the numbers; ``notes`` are sentences on how the input was understood."""
+def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool, asker: Asker | None = None) -> Message:
+    """Show the numbers; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
     above: list[kit.Block] = [
         parts.header(f"Session statistics of {found.source}"),
         parts.lines([parts.code(cut(visible(_command(found)), 1_200))], *parts.notes(notes)),
         parts.lines(parts.facts(_numbers(found))),
     ]
-    below: list[kit.Block] = [parts.context(_footer(found), *parts.caveats(found.caveats))]
+    said = [_footer(found), *parts.seen_by(asker)]
+    below: list[kit.Block] = [parts.context(*said, *parts.caveats(found.caveats))]
     opens = _open(found)
-    below += [*([opens] if opens else []), _buttons(found)]
+    below += [*([opens] if opens else []), _buttons(found, asker)]
     text = f"Session statistics of {unformatted(found.source)}: {found.total:,} sessions, {found.active:,} active"
     if not found.groups:
         nothing = "No query runs now." if found.by is Grouping.SQL_ID and found.total else "No session fits that."
@@ -164,7 +166,7 @@ def _of_group(found: Statistics, group: Group) -> SessionQuery:
     return replace(found.query, filter=replace(found.query.filter, conditions=(*others, exactly)))
 
 
-def _buttons(found: Statistics) -> kit.Block:
+def _buttons(found: Statistics, asker: Asker | None) -> kit.Block:
     buttons: list[kit.Element] = [kit.Button("Refresh", action_id=REFRESH, value=value(found.query, found.by))]
     buttons += [
         kit.Button(
@@ -175,4 +177,4 @@ def _buttons(found: Statistics) -> kit.Block:
         )
         for by, action_id in BY.items()
     ]
-    return kit.ActionsBlock(buttons, block_id="statistics.browse")
+    return kit.ActionsBlock(buttons, block_id=Asker.block("statistics.browse", asker))
