@@ -44,6 +44,11 @@ def find(
         for one in found
         if (tenant is None or one.tenant == tenant) and (wanted.server is None or is_on(one, wanted.server))
     ]
+    if not here and _is_not_theirs(sessions, source, wanted):
+        raise TargetError(
+            f"Session {wanted.id} is not yours to close: no access rule lets you. Nothing was closed.",
+            why="is not yours to close: no access rule lets you.",
+        )
     if not here:
         raise _missing(source, wanted, tenant, found)
     if len(here) > 1:
@@ -68,6 +73,15 @@ def find(
             f"Session {wanted.id} {idle} To close the session itself: /kill-session {wanted.id}", why=idle
         )
     return session
+
+
+def _is_not_theirs(sessions: SessionService, source: str, wanted: Wanted) -> bool:
+    """Whether what somebody has picked in a list is there all the same: it must not be said to have ended.
+
+    Of an id that was typed nothing is told: that would tell who may not see it that it exists.
+    """
+    listed = wanted.listed
+    return listed is not None and any(map(listed, sessions.source(source).find_everywhere(wanted.id)))
 
 
 def is_on(session: Session, named: str) -> bool:
