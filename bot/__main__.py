@@ -323,7 +323,7 @@ def _register(
         statistics.NAME: statistics_command.answer,
         variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
         deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, full_sql).answer,
-        audit.NAME: audit.AuditCommand(service, record, access, directory.name_of).answer,
+        audit.NAME: audit.AuditCommand(service, record, access, defaults, directory.name_of).answer,
         sources.NAME: sources.SourcesCommand(service, access).answer,
     }
     registers: list[Callable[[SessionBot], None]] = [

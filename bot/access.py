@@ -82,13 +82,23 @@ class Access:
 
         Raises ``NotAllowedError`` where there is none.
         """
-        if right is not Right.VIEW and source in self._read_only:
+        read_only = right is not Right.VIEW and source in self._read_only
+        found = None if read_only else self._found(person, right, source, channel)
+        if found is not None:
+            return found
+        # To somebody who may do nothing there it does not exist.
+        if read_only and any(self._found(person, one, source, channel) for one in Right):
             raise NotAllowedError(
                 f"Nothing is closed on {source}: its configuration says read_only. "
                 "Whoever runs this bot can change that."
             )
+        raise NotAllowedError(
+            f"You may not {_DOES[right]} on {source} in this channel: no access rule allows it. "
+            "Ask whoever runs this bot to add you to a rule; your Slack id is " + person.id + "."
+        )
+
+    def _found(self, person: Person, right: Right, source: str, channel: str) -> Scope | None:
         tenants: set[str] = set()
-        found = False
         for rule in self._rules:
             if not self._applies(rule, person, right, channel):
                 continue
@@ -96,14 +106,8 @@ class Access:
                 continue
             if rule.tenants is None:
                 return Scope(None)
-            found = True
             tenants |= rule.tenants
-        if not found:
-            raise NotAllowedError(
-                f"You may not {_DOES[right]} on {source} in this channel: no access rule allows it. "
-                "Ask whoever runs this bot to add you to a rule; your Slack id is " + person.id + "."
-            )
-        return Scope(frozenset(tenants))
+        return Scope(frozenset(tenants)) if tenants else None
 
     def require(self, person: Person, right: Right, source: str, channel: str, tenant: str | None) -> None:
         """Raise ``NotAllowedError`` unless the person may do that to a session of that tenant."""

@@ -153,3 +153,11 @@ def test_on_a_read_only_data_source_nobody_closes_whatever_the_rules_say(right: 
     assert everything.scope(ALICE, Right.VIEW, "prod", "C01INC").tenants is None
     assert everything.scope(ALICE, right, "test", "C01INC").tenants is None
     assert set(everything.rights(ALICE, "prod", "C01INC")) == {Right.VIEW}
+
+
+def test_that_a_data_source_is_read_only_is_told_to_those_who_see_it_and_to_nobody_else() -> None:
+    rules = Access([Rule(names("U01ALICE"), frozenset(Right), names("test"))], Workspace(), {"prod"})
+    for source in ("prod", "nowhere"):
+        with pytest.raises(NotAllowedError) as told:
+            rules.scope(ALICE, Right.CLOSE, source, "C01INC")
+        assert str(told.value).startswith(f"You may not close sessions on {source} in this channel")
