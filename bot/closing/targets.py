@@ -54,17 +54,22 @@ def find(
             f"The id {wanted.id} belongs to another session by now. Nothing was closed. "
             "Press Refresh and choose again.",
             why="is the id of another session by now.",
+            tenants=(session.tenant,),
         )
     refuse_protected(sessions, session, override=override)
     refuse_unpinned(session)
     if override and not sessions.source(source).protection(session):
         raise TargetError(
-            f"Session {wanted.id} is not protected. Nothing was closed. Ask without override: /kill-session {wanted.id}"
+            f"Session {wanted.id} is not protected. Nothing was closed. "
+            f"Ask without override: /kill-session {wanted.id}",
+            tenants=(session.tenant,),
         )
     if mode is Mode.QUERY and not session.running:
         idle = "is idle: it runs no query that could be closed."
         raise TargetError(
-            f"Session {wanted.id} {idle} To close the session itself: /kill-session {wanted.id}", why=idle
+            f"Session {wanted.id} {idle} To close the session itself: /kill-session {wanted.id}",
+            why=idle,
+            tenants=(session.tenant,),
         )
     return session
 
@@ -89,7 +94,11 @@ def refuse_unpinned(session: Session) -> None:
         "is of a client without an address and port, and this server does not say when it was started: after a "
         "restart another session with its id could not be told from it."
     )
-    raise TargetError(f"Session {session.id} {why} Nothing was closed. Close it at the server itself.", why=why)
+    raise TargetError(
+        f"Session {session.id} {why} Nothing was closed. Close it at the server itself.",
+        why=why,
+        tenants=(session.tenant,),
+    )
 
 
 def refuse_protected(sessions: SessionService, session: Session, *, override: bool = False) -> None:
@@ -117,6 +126,7 @@ def refuse_protected(sessions: SessionService, session: Session, *, override: bo
             f"Session {session.id} {why}: closing it could harm the cluster. Nothing was closed. Where it must be, "
             f'somebody who may approve can confirm it: /kill-session {session.id} override reason="…"',
             why=f"{why}: closing it could harm the cluster.",
+            tenants=(session.tenant,),
         )
 
 
@@ -129,7 +139,7 @@ def id_out_of_range(session_id: int) -> str:
 
 
 def _refused(session: Session, why: str) -> TargetError:
-    return TargetError(f"Session {session.id} {why} Nothing was closed.", why=why)
+    return TargetError(f"Session {session.id} {why} Nothing was closed.", why=why, tenants=(session.tenant,))
 
 
 def _missing(source: str, wanted: Wanted, tenant: str | None, found: list[Session]) -> TargetError:
@@ -140,6 +150,7 @@ def _missing(source: str, wanted: Wanted, tenant: str | None, found: list[Sessio
     return TargetError(
         f"There is no session {wanted.id}{where} on {source} that you may close. {hint}",
         why=f"is no session{where} on {source} that you may close. {hint}",
+        tenants=[*([tenant] if tenant else []), *(one.tenant for one in found)],
     )
 
 
@@ -149,6 +160,7 @@ def _ambiguous(session_id: int, here: list[Session]) -> TargetError:
     return TargetError(
         f"{len(here)} sessions have the id {session_id}: {them}. Nothing was closed. {how}",
         why=f"is the id of {len(here)} sessions: {them}. {how}",
+        tenants=[one.tenant for one in here],
     )
 
 
