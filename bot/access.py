@@ -129,17 +129,18 @@ class Access:
             except NotAllowedError:
                 continue
             allowed.append(name)
-        if not allowed and right is not Right.VIEW and self._read_only.issuperset(names):
+        if allowed:
+            return allowed
+        read_only = right is not Right.VIEW and self._read_only.issuperset(names)
+        if read_only and any(self._found(person, one, name, channel) for name in names for one in Right):
             raise NotAllowedError(
                 "Nothing is closed by this bot: the configuration of each data source says read_only. "
                 "Whoever runs this bot can change that."
             )
-        if not allowed:
-            raise NotAllowedError(
-                f"You may not {_DOES[right]} in this channel: no access rule allows it. "
-                f"Ask whoever runs this bot to add you to a rule; your Slack id is {person.id}."
-            )
-        return allowed
+        raise NotAllowedError(
+            f"You may not {_DOES[right]} in this channel: no access rule allows it. "
+            f"Ask whoever runs this bot to add you to a rule; your Slack id is {person.id}."
+        )
 
     def rights(self, person: Person, source: str, channel: str) -> dict[Right, Scope]:
         """Everything that the person may do with one data source in that channel."""

@@ -161,3 +161,11 @@ def test_that_a_data_source_is_read_only_is_told_to_those_who_see_it_and_to_nobo
         with pytest.raises(NotAllowedError) as told:
             rules.scope(ALICE, Right.CLOSE, source, "C01INC")
         assert str(told.value).startswith(f"You may not close sessions on {source} in this channel")
+
+
+def test_that_nothing_is_closed_anywhere_is_told_to_those_who_see_something_there() -> None:
+    rules = Access([Rule(names("U01ALICE"), VIEW)], Workspace(), {"prod"})
+    with pytest.raises(NotAllowedError, match="Nothing is closed by this bot"):
+        rules.sources(ALICE, Right.CLOSE, ["prod"], "C01INC")
+    with pytest.raises(NotAllowedError, match="You may not close sessions in this channel"):
+        rules.sources(GUEST, Right.CLOSE, ["prod"], "C01INC")

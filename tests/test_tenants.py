@@ -11,14 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from bot.configured import data_source
 from bot.demo.database import EmbeddedOceanBase
 from bot.demo.embedded import EmbeddedServer
 from bot.demo.mariadb import EmbeddedMariaDB
 from bot.demo.slack.server import SlackSandbox
+from bot.errors import DataSourceError
+from bot.sessions.details import TenantNames
+from bot.settings import AccessRuleSettings, DataSourceSettings, Settings
+from bot.tenants import NamedTenants
 from tests.cluster import BOT, Cluster
 from tests.patience import PATIENCE
 from tests.running_bot import COMMANDS, RunningBot
-from tests.stage import APP_PASSWORD
+from tests.slack_text import text_of
+from tests.stage import APP_PASSWORD, MariaDBStage, session_id
 
 THERE = "there are: Shop, billing, shop, sys"
 ACCESS = """
@@ -142,3 +148,45 @@ def test_a_server_that_is_away_keeps_the_bot_neither_from_its_start_nor_from_tel
         log = bot.log.read_text()
     assert f"data_sources.demo.tenants: there is no tenant shp on demo; {THERE}" in log
     assert "ghost" not in log, "nothing is known of it"
+
+
+def test_a_tenant_that_the_environment_names_in_its_own_case_wants_a_second_person(
+    slack: SlackSandbox, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_BOT__DATA_SOURCES__DEMO__TENANT_APPROVAL__Shop", "second-person")
+    bot = bot_on(slack, cluster.database, tmp_path, rule='"shop", "Shop"')
+    with bot:
+        stage = MariaDBStage(cluster.database, slack, bot)
+        for user, approval in (("app@Shop", True), ("app@shop", False)):
+            number = session_id(cluster.connect(user))
+            card = stage.asks(stage.alice, f"/kill-session {number}", "Nothing is closed without a press")
+            assert ("A second person must confirm" in text_of(card)) is approval, user
+
+
+def test_what_is_not_known_yet_is_told_when_the_server_answers_and_each_sentence_once() -> None:
+    prod = DataSourceSettings(host="db", port=2881, user="bot@sys", tenants=frozenset({"shp"}))
+    rule = AccessRuleSettings(who=frozenset({"*"}), may=frozenset({"view"}))
+    tenants, source = NamedTenants(Settings(data_sources={"prod": prod}, access=[rule])), data_source("prod", prod)
+    answers: list[TenantNames] = []
+    asked = 0
+
+    def tenant_names() -> TenantNames:
+        nonlocal asked
+        asked += 1
+        if not answers:
+            raise DataSourceError("It hangs.")
+        return answers[0]
+
+    source.tenant_names = tenant_names  # type: ignore[method-assign]
+    told = []
+    for _ in range(2):
+        tenants.ask(source)
+        told.append(tenants.problems())
+    answers.append(TenantNames(frozenset({"shop"})))
+    for _ in range(2):
+        tenants.ask(source)
+        told.append(tenants.problems())
+    unread = "data_sources.prod: whether it has the tenants that the configuration names cannot be checked. It hangs."
+    unknown = "data_sources.prod.tenants: there is no tenant shp on prod; there are: shop"
+    assert told == [[unread], [], [unknown], []]
+    assert asked == 3, "it has answered"
