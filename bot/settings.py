@@ -395,8 +395,9 @@ def _environment(problems: list[str]) -> dict[str, Any]:
         if variable.upper().startswith(PREFIX) and "__".join(variable.upper().split("__")[:2]) not in known
     ]
     try:
-        files = NestedSecretsSettingsSource.load_secrets(folder.resolve()) if folder else {}
-        return _merge(_read(_secrets(Settings), files), _read(EnvSettingsSource(Settings), os.environ))
+        secrets = _secrets(Settings)
+        files = [secrets.load_secrets(path) for path in secrets.secrets_paths]
+        return _merge(_read(secrets, *files), _read(EnvSettingsSource(Settings), os.environ))
     except SettingsError as error:
         problems.append(f"environment: {error}")
     except (OSError, UnicodeDecodeError):
@@ -404,14 +405,14 @@ def _environment(problems: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _read(source: EnvSettingsSource, named: Mapping[str, str]) -> dict[str, Any]:
-    """Read ``named`` values by their ``source``, but those of one tenant each: their names keep case and underscores.
+def _read(source: EnvSettingsSource, *given: Mapping[str, str]) -> dict[str, Any]:
+    """Read what is ``given`` by its ``source``, but those values that are of one tenant each.
 
-    The source writes all names in lower case and splits them at each ``__``.
+    The source writes all names in lower case and splits them at each ``__``; tenants' names are told apart by both.
     """
     source.env_vars = {name: value for name, value in source.env_vars.items() if _of_tenant(name) is None}
     raw = _known_channels(source())
-    for name, value in named.items():
+    for name, value in (one for values in given for one in values.items()):
         if (found := _of_tenant(name)) is not None:
             data_source, tenant = found
             raw = _merge(raw, {"data_sources": {data_source: {"tenant_approval": {tenant: value}}}})
