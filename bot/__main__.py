@@ -48,6 +48,7 @@ from bot.slack.events import Verb
 from bot.slack.people import SlackDirectory
 from bot.slack.replies import post, tell, update
 from bot.slack.text import visible
+from bot.tenants import NamedTenants
 from commands import audit, closing_cards, deadlocks, home, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
@@ -254,11 +255,12 @@ class _Running:
             if source not in sources:
                 source.close()
                 log.info("data source closed", source=name)
-        threading.Thread(target=_warm_up, args=(service,), name="warm-up", daemon=True).start()
+        tenants = NamedTenants(settings)
 
         def keep_warm() -> None:
-            _warm_up(service)
+            _warm_up(service, tenants)
 
+        threading.Thread(target=keep_warm, name="warm-up", daemon=True).start()
         self._bot.periodically(KEEP_WARM_EVERY, keep_warm)
 
     def reload(self) -> None:
@@ -322,7 +324,7 @@ def _register(
         statistics.NAME: statistics_command.answer,
         variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
         deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, full_sql).answer,
-        audit.NAME: audit.AuditCommand(service, record, access, directory.name_of).answer,
+        audit.NAME: audit.AuditCommand(service, record, access, defaults, directory.name_of).answer,
         sources.NAME: sources.SourcesCommand(service, access).answer,
     }
     registers: list[Callable[[SessionBot], None]] = [
@@ -336,12 +338,22 @@ def _register(
     bot.register(registers)
 
 
-def _warm_up(service: SessionService) -> None:
+def _warm_up(service: SessionService, tenants: NamedTenants) -> None:
     """Make the first connection of each data source before somebody needs it, and keep servers from closing it."""
+
+    def warm(name: str) -> SessionBotError | None:
+        source = service.source(name)
+        problem = _failure(source)
+        if problem is None:
+            tenants.ask(source)
+        return problem
+
     with ThreadPoolExecutor(checks.SOURCES_AT_ONCE) as pool:
-        for name, problem in pool.map(lambda name: (name, _failure(service.source(name))), service.names):
+        for name, problem in zip(service.names, pool.map(warm, service.names), strict=True):
             if problem:
                 log.warning("data source not ready", source=name, error=str(problem))
+    for told in tenants.problems():
+        log.warning("tenant not known", problem=told)
 
 
 def _failure(source: DataSource) -> SessionBotError | None:

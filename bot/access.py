@@ -104,13 +104,23 @@ class Access:
 
         Raises ``NotAllowedError`` where there is none.
         """
-        if right is not Right.VIEW and source in self._read_only:
+        read_only = right is not Right.VIEW and source in self._read_only
+        found = None if read_only else self._found(person, right, source, channel)
+        if found is not None:
+            return found
+        # To somebody who may do nothing there it does not exist.
+        if read_only and any(self._found(person, one, source, channel) for one in Right):
             raise NotAllowedError(
                 f"Nothing is closed on {source}: its configuration says read_only. "
                 "Whoever runs this bot can change that."
             )
+        raise NotAllowedError(
+            f"You may not {_DOES[right]} on {source} in this channel: no access rule allows it. "
+            "Ask whoever runs this bot to add you to a rule; your Slack id is " + person.id + "."
+        )
+
+    def _found(self, person: Person, right: Right, source: str, channel: str) -> Scope | None:
         tenants: set[str] = set()
-        found = False
         for rule in self._rules:
             if not self._applies(rule, person, right, channel):
                 continue
@@ -118,14 +128,8 @@ class Access:
                 continue
             if rule.tenants is None:
                 return Scope(None)
-            found = True
             tenants |= rule.tenants
-        if not found:
-            raise NotAllowedError(
-                f"You may not {_DOES[right]} on {source} in this channel: no access rule allows it. "
-                "Ask whoever runs this bot to add you to a rule; your Slack id is " + person.id + "."
-            )
-        return Scope(frozenset(tenants))
+        return Scope(frozenset(tenants)) if tenants else None
 
     def require(self, person: Person, right: Right, source: str, channel: str, tenant: str | None) -> None:
         """Raise ``NotAllowedError`` unless the person may do that to a session of that tenant."""
@@ -147,17 +151,18 @@ class Access:
             except NotAllowedError:
                 continue
             allowed.append(name)
-        if not allowed and right is not Right.VIEW and self._read_only.issuperset(names):
+        if allowed:
+            return allowed
+        read_only = right is not Right.VIEW and self._read_only.issuperset(names)
+        if read_only and any(self._found(person, one, name, channel) for name in names for one in Right):
             raise NotAllowedError(
                 "Nothing is closed by this bot: the configuration of each data source says read_only. "
                 "Whoever runs this bot can change that."
             )
-        if not allowed:
-            raise NotAllowedError(
-                f"You may not {_DOES[right]} in this channel: no access rule allows it. "
-                f"Ask whoever runs this bot to add you to a rule; your Slack id is {person.id}."
-            )
-        return allowed
+        raise NotAllowedError(
+            f"You may not {_DOES[right]} in this channel: no access rule allows it. "
+            f"Ask whoever runs this bot to add you to a rule; your Slack id is {person.id}."
+        )
 
     def kept_view(
         self, asker: Person, then: str, presser: Person, source: str, channel: str, tenants: frozenset[str] | None

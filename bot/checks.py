@@ -15,6 +15,7 @@ from bot.errors import DataSourceError, LoginRefusedError, StoreError
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded, Settings
 from bot.slack.patience import impatient
+from bot.tenants import NamedTenants
 
 SOURCES_AT_ONCE = 16
 
@@ -25,10 +26,15 @@ MakeSource = Callable[[str, DataSourceSettings], DataSource]
 def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[Report]:
     """Try all of it, one sentence for each."""
 
+    tenants = NamedTenants(loaded.settings) if loaded.settings is not None else None
+
     def source(named: tuple[str, DataSourceSettings]) -> Report:
         made = make_source(*named)
         try:
-            return True, f"data_sources.{named[0]}: {made.description()}"
+            said = made.description()
+            if tenants is not None:
+                tenants.ask(made)
+            return True, f"data_sources.{named[0]}: {said}"
         except DataSourceError as error:
             return False, f"data_sources.{named[0]}: {error}"
         finally:
@@ -37,7 +43,7 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
     reports = [*_slack(client), *_store(loaded), *_record(loaded)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         reports += pool.map(source, loaded.data_sources.items())
-    return reports
+    return reports + [(False, problem) for problem in (tenants.problems() if tenants is not None else ())]
 
 
 def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[str]:

@@ -26,7 +26,7 @@ SessionBotError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 class SessionBotError(Exception):
@@ -90,12 +90,14 @@ class NotAllowedError(SessionBotError):
 class TargetError(SessionBotError):
     """The session asked for does not exist, is ambiguous, protected or the bot's own.
 
-    ``why`` says it without naming the session, for one of several.
+    ``why`` says it without naming the session, for one of several. ``tenants`` are those of the sessions that it is
+    about, and any that it names.
     """
 
-    def __init__(self, sentence: str, *, why: str = "") -> None:
+    def __init__(self, sentence: str, *, why: str = "", tenants: Collection[str | None] = ()) -> None:
         super().__init__(sentence)
         self.why = why or sentence
+        self.tenants = tuple(dict.fromkeys(tenants))
 
 
 class RequestError(SessionBotError):

@@ -395,12 +395,39 @@ def _environment(problems: list[str]) -> dict[str, Any]:
         if variable.upper().startswith(PREFIX) and "__".join(variable.upper().split("__")[:2]) not in known
     ]
     try:
-        return _merge(_known_channels(_secrets(Settings)()), _known_channels(EnvSettingsSource(Settings)()))
+        secrets = _secrets(Settings)
+        files = [secrets.load_secrets(path) for path in secrets.secrets_paths]
+        return _merge(_read(secrets, *files), _read(EnvSettingsSource(Settings), os.environ))
     except SettingsError as error:
         problems.append(f"environment: {error}")
     except (OSError, UnicodeDecodeError):
         pass  # told with the tokens, which are read from the same directory
     return {}
+
+
+def _read(source: EnvSettingsSource, *given: Mapping[str, str]) -> dict[str, Any]:
+    """Read what is ``given`` by its ``source``, but those values that are of one tenant each.
+
+    The source writes all names in lower case and splits them at each ``__``; tenants' names are told apart by both.
+    """
+    source.env_vars = {name: value for name, value in source.env_vars.items() if _of_tenant(name) is None}
+    raw = _known_channels(source())
+    for name, value in (one for values in given for one in values.items()):
+        if (found := _of_tenant(name)) is not None:
+            data_source, tenant = found
+            raw = _merge(raw, {"data_sources": {data_source: {"tenant_approval": {tenant: value}}}})
+    return raw
+
+
+def _of_tenant(name: str) -> tuple[str, str] | None:
+    """Return data source and tenant of ``SESSION_BOT__DATA_SOURCES__NAME__TENANT_APPROVAL__TENANT``."""
+    found = _TENANT_APPROVAL.fullmatch(name)
+    return (found[1].lower(), found[2]) if found is not None else None
+
+
+_TENANT_APPROVAL = re.compile(
+    rf"{PREFIX}data_sources__((?:(?!__).)+)__tenant_approval__(.+)", re.IGNORECASE | re.ASCII | re.DOTALL
+)
 
 
 def _known_channels(raw: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from bot.closing.audit import Audit, AuditQuestion, Told
 from bot.errors import InputError, SessionBotError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
+from bot.slack.channels import Defaults
 from bot.slack.events import Command
 from bot.slack.values import span
 from bot.slack.views import audit as view
@@ -83,15 +84,15 @@ class AuditCommand:
     sessions: SessionService
     audit: Audit
     access: Access
+    defaults: Defaults
     name_of: Callable[[str], str]  # what somebody with that Slack id is called
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
-        self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         asked = read(text)
-        if asked.source is not None:
-            self.sessions.source(asked.source)
-        question = AuditQuestion(asked.since, None, asked.source, asked.tenant, asked.here)
+        source = self.defaults.source_for(asked.source, command.channel, allowed) if asked.source else None
+        question = AuditQuestion(asked.since, None, source, asked.tenant, asked.here)
         told, since = self.audit.read(command.person, command.channel, question)
         told = [one for one in told if self._by(one, asked.by, command)]
         if asked.csv:

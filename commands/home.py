@@ -40,12 +40,14 @@ class HomeCommand:
         event.reply.publish_home(view)
 
     def _view(self, rules: list[Rule]) -> dict[str, object]:
+        # Who looks here is in no channel: what a rule allows in some is for those who are in them.
+        everywhere = [rule for rule in rules if rule.channels is None]
         questions = {}
         for name in self.sessions.names:
-            tenants = _tenants(rules, name)
+            tenants = _tenants(everywhere, name)
             if tenants is None or tenants:
                 questions[name] = partial(self.sessions.source(name).health, tenants)
-        open_, last = self.requests.recent(LAST, lambda source, tenant: _sees(rules, source, tenant))
+        open_, last = self.requests.recent(LAST, lambda source, tenant: _sees(everywhere, source, tenant))
         return home.home(rules, ask_all(questions), open_, last, self.clock())
 
 

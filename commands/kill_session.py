@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.access import Access, Right
 from bot.closing.model import ClosingRequest
@@ -55,22 +55,28 @@ class KillSessionCommand:
             help_ = help_for([TOPIC], self.access, self.sessions.names, command.person, command.channel)
             command.reply.private(help_)
             return
-        allowed = self.access.sources(command.person, Right.CLOSE, self.sessions.names, command.channel)
-        wish = read_wish(text)
-        if wish.source and Right.VIEW in self.access.rights(command.person, wish.source, command.channel):
-            # Whoever sees a data source is told why nothing is closed there; to others it does not exist.
-            self.access.scope(command.person, Right.CLOSE, wish.source, command.channel)
+        wish, source = self._understood(command, text)
         if wish.where is None:
-            source = self.defaults.source_for(wish.source, command.channel, allowed)
             asked = self.requests.ask(
                 command.person, command.channel, source, wish.wanted, wish.mode,
                 tenant=wish.tenant or self.defaults.tenant_for(source, command.channel), reason=wish.reason,
                 override=wish.override,
             )  # fmt: skip
         else:
-            query = self.defaults.completed(wish.where, command.channel, allowed)
+            query = self.defaults.completed(replace(wish.where, source=source), command.channel, [source])
             asked = self._ask_where(command, wish, query)
         self._show(asked, command.reply)
+
+    def _understood(self, command: Command, text: str) -> tuple[Wish, str]:
+        """Read what was typed, and decide on which data source it is to be done."""
+        person, channel, names = command.person, command.channel, self.sessions.names
+        closable = self.access.sources(person, Right.CLOSE, names, channel)
+        wish = read_wish(text)
+        # Among those that are seen as well: an id that was read on one is never asked for on another.
+        used = [name for name in names if self.access.rights(person, name, channel).keys() & {Right.VIEW, Right.CLOSE}]
+        source = self.defaults.source_for(wish.source, channel, used, offered=closable)
+        self.access.scope(person, Right.CLOSE, source, channel)
+        return wish, source
 
     def ask_for_picked(self, press: Press, mode: Mode) -> None:
         """Show the card for the sessions picked under a list."""

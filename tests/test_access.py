@@ -255,3 +255,19 @@ def test_a_kept_view_is_within_the_askers_rights_of_then_and_of_now_and_within_t
     assert then.includes(kept)
     for somebody in (asker, presser):
         assert now.scope(somebody, Right.VIEW, source, channel).includes(kept)
+
+
+def test_that_a_data_source_is_read_only_is_told_to_those_who_see_it_and_to_nobody_else() -> None:
+    rules = Access([Rule(names("U01ALICE"), frozenset(Right), names("test"))], Workspace(), {"prod"})
+    for source in ("prod", "nowhere"):
+        with pytest.raises(NotAllowedError) as told:
+            rules.scope(ALICE, Right.CLOSE, source, "C01INC")
+        assert str(told.value).startswith(f"You may not close sessions on {source} in this channel")
+
+
+def test_that_nothing_is_closed_anywhere_is_told_to_those_who_see_something_there() -> None:
+    rules = Access([Rule(names("U01ALICE"), VIEW)], Workspace(), {"prod"})
+    with pytest.raises(NotAllowedError, match="Nothing is closed by this bot"):
+        rules.sources(ALICE, Right.CLOSE, ["prod"], "C01INC")
+    with pytest.raises(NotAllowedError, match="You may not close sessions in this channel"):
+        rules.sources(GUEST, Right.CLOSE, ["prod"], "C01INC")

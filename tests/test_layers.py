@@ -31,7 +31,8 @@ MAY = {
         "bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.deliveries",
     },
     "bot.settings": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
-    "bot.checks": {"bot.errors", "bot.sessions", "bot.closing", "bot.settings", "bot.slack"},
+    "bot.tenants": {"bot.errors", "bot.sessions", "bot.settings"},
+    "bot.checks": {"bot.errors", "bot.sessions", "bot.closing", "bot.settings", "bot.slack", "bot.tenants"},
     "bot.configured": {"bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.settings"},
     "bot.demo": set(),
 }  # fmt: skip

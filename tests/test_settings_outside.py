@@ -74,6 +74,45 @@ def test_a_value_from_elsewhere_leaves_its_neighbours_alone(write: Write, monkey
     assert settings.closing.confirm_within == timedelta(minutes=5)
 
 
+APPROVAL = "SESSION_BOT__DATA_SOURCES__PROD__TENANT_APPROVAL"
+SECOND = '{"Shop": "second-person"}'
+
+
+@pytest.mark.parametrize("place", ["environment", "secrets"])
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({f"{APPROVAL}__Shop": "second-person"}, {"Shop": "second-person"}),
+        (
+            {f"{APPROVAL}__Shop": "second-person", f"{APPROVAL}__shop": "requester"},
+            {"Shop": "second-person", "shop": "requester"},
+        ),
+        ({f"{APPROVAL.lower()}__T__SHOP__1": "second-person"}, {"T__SHOP__1": "second-person"}),
+        ({APPROVAL: SECOND}, {"Shop": "second-person"}),
+        ({"SESSION_BOT__DATA_SOURCES__PROD": f'{{"tenant_approval": {SECOND}}}'}, {"Shop": "second-person"}),
+        ({"SESSION_BOT__DATA_SOURCES": f'{{"prod": {{"tenant_approval": {SECOND}}}}}'}, {"Shop": "second-person"}),
+        ({f"{APPROVAL}__SHOP": "requester", APPROVAL: SECOND}, {"Shop": "second-person", "SHOP": "requester"}),
+        ({APPROVAL: SECOND, f"{APPROVAL}__Shop": "requester"}, {"Shop": "requester"}),
+    ],
+    ids=["one", "two", "underscores", "map", "source", "sources", "beside-a-map", "over-a-map"],
+)
+def test_a_tenant_named_from_elsewhere_keeps_the_case_of_its_name(
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    secrets: Path,
+    given: dict[str, str],
+    meant: dict[str, str],
+    place: str,
+) -> None:
+    write(GOOD.replace("[[access]]", '[data_sources.prod.tenant_approval]\nBilling = "requester"\n[[access]]'))
+    for name, value in {**given, "SESSION_BOT__ACCESS": '[{"who": ["*"], "may": ["view", "approve"]}]'}.items():
+        if place == "environment":
+            monkeypatch.setenv(name, value)
+        else:
+            (secrets / name).write_text(f"{value}\n")
+    assert load().require()[1].data_sources["prod"].tenant_approval == {"Billing": "requester", **meant}
+
+
 def test_no_file_is_needed_when_the_environment_says_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_BOT__DATA_SOURCES__PROD__HOST", "10.0.0.1")
     monkeypatch.setenv("SESSION_BOT__DATA_SOURCES__PROD__USER", "root")

@@ -93,10 +93,17 @@ class Audit:
 
 
 def tenants_of(told: Told) -> set[str | None]:
-    """Return the tenants that an act was about; one of no tenant is seen by who may see all of them."""
-    if told.request is not None:
-        return {target.session.tenant for target in told.request.targets}
-    return {told.entry.details.get("tenant")}
+    """Return the tenants that an act was about: those of its request's targets, and all that it names itself.
+
+    One that names none, or does not say which (None), is seen by who may see all of them.
+    """
+    details = told.entry.details
+    found = {target.session.tenant for target in told.request.targets} if told.request is not None else set()
+    found |= {one.get("tenant") for one in (*details.get("targets", ()), *([details] if "tenant" in details else []))}
+    found.update(details.get("tenants", ()))
+    for one in details.get("untouched", ()):
+        found.update(one.get("tenants", (None,)))
+    return found or {None}
 
 
 def _fits(told: Told, question: AuditQuestion) -> bool:

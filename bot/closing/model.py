@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bot.access import Person
@@ -94,11 +94,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Untouched:
-    """A session that was asked for and that this request does not close; ``why`` does not name it."""
+    """A session that was asked for and that this request does not close; ``why`` does not name it.
+
+    ``tenants`` are its own and those that ``why`` names. The record alone keeps them, for whoever judges who may see
+    it; read from anywhere else they are not known (None).
+    """
 
     session_id: int
     server: str | None
     why: str
+    tenants: tuple[str | None, ...] = field(default=(None,), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

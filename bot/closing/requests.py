@@ -71,7 +71,7 @@ class ClosingRequests:
             except TargetError as error:
                 if len(wanted) == 1:
                     raise
-                untouched.append(Untouched(one.id, one.server, error.why))
+                untouched.append(Untouched(one.id, one.server, error.why, error.tenants))
             else:
                 found[session.server, session.id] = session
         if not found:
@@ -103,7 +103,7 @@ class ClosingRequests:
                 targets.refuse_protected(self._sessions, session)
                 targets.refuse_unpinned(session)
             except TargetError as error:
-                untouched.append(Untouched(session.id, session.server, error.why))
+                untouched.append(Untouched(session.id, session.server, error.why, error.tenants))
             else:
                 closable.append(session)
         if not page.sessions:

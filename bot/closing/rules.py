@@ -21,8 +21,16 @@ class SourceRules:
     tenants: frozenset[str] | None = None  # the only ones whose sessions the bot sees there; None: all
 
     def approval_for(self, tenants: Iterable[str | None]) -> Approval:
-        """Whose press a request for sessions of those tenants wants: the strictest of all."""
-        wanted = {self.tenant_approval.get(tenant or "", self.approval) for tenant in tenants}
+        """Whose press a request for sessions of those tenants wants: the strictest of all.
+
+        Of a session whose tenant is not known (None) that is the strictest that any tenant has there.
+        """
+        wanted: set[Approval] = set()
+        for tenant in tenants:
+            if tenant is None:
+                wanted |= {self.approval, *self.tenant_approval.values()}
+            else:
+                wanted.add(self.tenant_approval.get(tenant, self.approval))
         return Approval.SECOND_PERSON if Approval.SECOND_PERSON in wanted else Approval.REQUESTER
 
 

@@ -420,8 +420,9 @@ class Store(StoreDatabase):
         self, now: datetime, event: str, details: Mapping[str, Any], *, person: Person, request: ClosingRequest
     ) -> None:
         """Write an act that changes nothing of a request, for example a press that was refused."""
+        named = {**details, "tenants": list({target.session.tenant: None for target in request.targets})}
         with self.writing() as connection:
-            record.append(connection, now, event, details, person=person, **_of(request))
+            record.append(connection, now, event, named, person=person, **_of(request))
 
     def place_card(self, request_id: str, place: CardPlace) -> None:
         """Remember where the card stands."""

@@ -213,11 +213,16 @@ def request_values(request: ClosingRequest) -> dict[str, Any]:
         "reason": request.reason,
         "question": request.question,
         "matching": request.matching,
-        "untouched": json.dumps([asdict(one) for one in request.untouched]),
+        "untouched": json.dumps([_untouched(one) for one in request.untouched]),
         "created_at": request.created_at.timestamp(),
         "expires_at": request.expires_at.timestamp(),
         "override": json.dumps(request.override) if request.override else None,
     }
+
+
+def _untouched(one: Untouched) -> dict[str, Any]:
+    """Return what replicas of an older version, which may still be running, can read."""
+    return {"session_id": one.session_id, "server": one.server, "why": one.why}
 
 
 def target_values(request: ClosingRequest) -> list[dict[str, Any]]:

@@ -44,11 +44,8 @@ def find(
         for one in found
         if (tenant is None or one.tenant == tenant) and (wanted.server is None or is_on(one, wanted.server))
     ]
-    if not here and _is_not_theirs(sessions, source, wanted):
-        raise TargetError(
-            f"Session {wanted.id} is not yours to close: no access rule lets you. Nothing was closed.",
-            why="is not yours to close: no access rule lets you.",
-        )
+    if not here and wanted.listed is not None:
+        _refuse_what_is_not_theirs(sessions, source, wanted.id, wanted.listed)
     if not here:
         raise _missing(source, wanted, tenant, found)
     if len(here) > 1:
@@ -59,29 +56,38 @@ def find(
             f"The id {wanted.id} belongs to another session by now. Nothing was closed. "
             "Press Refresh and choose again.",
             why="is the id of another session by now.",
+            tenants=(session.tenant,),
         )
     protection = sessions.source(source).protection(session)
     refuse_protected(sessions, session, set_aside=protection if override else ())
     refuse_unpinned(session)
     if override and not protection:
         raise TargetError(
-            f"Session {wanted.id} is not protected. Nothing was closed. Ask without override: /kill-session {wanted.id}"
+            f"Session {wanted.id} is not protected. Nothing was closed. "
+            f"Ask without override: /kill-session {wanted.id}",
+            tenants=(session.tenant,),
         )
     if mode is Mode.QUERY and not session.running:
         idle = "is idle: it runs no query that could be closed."
         raise TargetError(
-            f"Session {wanted.id} {idle} To close the session itself: /kill-session {wanted.id}", why=idle
+            f"Session {wanted.id} {idle} To close the session itself: /kill-session {wanted.id}",
+            why=idle,
+            tenants=(session.tenant,),
         )
     return session
 
 
-def _is_not_theirs(sessions: SessionService, source: str, wanted: Wanted) -> bool:
-    """Whether what somebody has picked in a list is there all the same: it must not be said to have ended.
+def _refuse_what_is_not_theirs(
+    sessions: SessionService, source: str, number: int, listed: Callable[[Session], bool]
+) -> None:
+    """Raise ``TargetError`` where what somebody has picked in a list is there all the same: it has not ended.
 
     Of an id that was typed nothing is told: that would tell who may not see it that it exists.
     """
-    listed = wanted.listed
-    return listed is not None and any(map(listed, sessions.source(source).find_everywhere(wanted.id)))
+    there = next(filter(listed, sessions.source(source).find_everywhere(number)), None)
+    if there is not None:
+        why = "is not yours to close: no access rule lets you."
+        raise TargetError(f"Session {number} {why} Nothing was closed.", why=why, tenants=(there.tenant,))
 
 
 def is_on(session: Session, named: str) -> bool:
@@ -104,7 +110,11 @@ def refuse_unpinned(session: Session) -> None:
         "is of a client without an address and port, and this server does not say when it was started: after a "
         "restart another session with its id could not be told from it."
     )
-    raise TargetError(f"Session {session.id} {why} Nothing was closed. Close it at the server itself.", why=why)
+    raise TargetError(
+        f"Session {session.id} {why} Nothing was closed. Close it at the server itself.",
+        why=why,
+        tenants=(session.tenant,),
+    )
 
 
 def refuse_protected(sessions: SessionService, session: Session, *, set_aside: Collection[str] = ()) -> None:
@@ -129,13 +139,14 @@ def refuse_protected(sessions: SessionService, session: Session, *, set_aside: C
     left = [one for one in sessions.source(session.source).protection(session) if one not in set_aside]
     if left and set_aside:
         why = f"{' and '.join(left)}, which its card did not say."
-        raise TargetError(f"Session {session.id} {why} Nothing was closed.", why=why)
+        raise _refused(session, why)
     if left:
         why = " and ".join(left)
         raise TargetError(
             f"Session {session.id} {why}: closing it could harm the cluster. Nothing was closed. Where it must be, "
             f'somebody who may approve can confirm it: /kill-session {session.id} override reason="…"',
             why=f"{why}: closing it could harm the cluster.",
+            tenants=(session.tenant,),
         )
 
 
@@ -148,7 +159,7 @@ def id_out_of_range(session_id: int) -> str:
 
 
 def _refused(session: Session, why: str) -> TargetError:
-    return TargetError(f"Session {session.id} {why} Nothing was closed.", why=why)
+    return TargetError(f"Session {session.id} {why} Nothing was closed.", why=why, tenants=(session.tenant,))
 
 
 def _missing(source: str, wanted: Wanted, tenant: str | None, found: list[Session]) -> TargetError:
@@ -159,6 +170,7 @@ def _missing(source: str, wanted: Wanted, tenant: str | None, found: list[Sessio
     return TargetError(
         f"There is no session {wanted.id}{where} on {source} that you may close. {hint}",
         why=f"is no session{where} on {source} that you may close. {hint}",
+        tenants=[*([tenant] if tenant else []), *(one.tenant for one in found)],
     )
 
 
@@ -168,6 +180,7 @@ def _ambiguous(session_id: int, here: list[Session]) -> TargetError:
     return TargetError(
         f"{len(here)} sessions have the id {session_id}: {them}. Nothing was closed. {how}",
         why=f"is the id of {len(here)} sessions: {them}. {how}",
+        tenants=[one.tenant for one in here],
     )
 
 

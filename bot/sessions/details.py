@@ -19,6 +19,14 @@ class Reach(enum.Enum):
     OWN = "own"
 
 
+@dataclass(frozen=True, slots=True)
+class TenantNames:
+    """The tenants whose sessions a login can see; there may be others, unless these are ``all`` that there are."""
+
+    names: frozenset[str]  # empty where sessions have no tenants
+    all: bool = True
+
+
 _GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
 
 

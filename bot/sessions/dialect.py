@@ -77,6 +77,7 @@ class Dialect:
     servers_view: str | None = None  # where the cluster's servers are listed
     servers_address: str = "NULL"  # their address there, as ``server`` has it
     tenants: Tenants = Tenants()
+    tenant_list: str | None = None  # where all tenants are named; None: the login sees its own alone
     transaction_column: str = "tx_id"  # their id in that view
     lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (OCEANBASE.md 5.1)
     protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
@@ -302,6 +303,13 @@ class Dialect:
         if self.servers_view is None:
             return None
         return Statement(f"SELECT svr_ip, sql_port, status FROM {self.servers_view} WHERE status <> 'ACTIVE'")
+
+    def tenant_names(self) -> Statement | None:
+        """Select the names of all tenants; None where there are none, or the login sees its own alone."""
+        if self.tenant_list is None:
+            return None
+        # Each has one for itself, with its logs, which nobody logs in to.
+        return Statement(f"SELECT tenant_name FROM {self.tenant_list} WHERE LEFT(tenant_name, 5) <> 'META$'")
 
     def to_session(self, source: str, row: Sequence[Any]) -> Session:
         """Turn a row of ``COLUMNS`` into a session; NULL and '' become what they mean."""

@@ -12,7 +12,7 @@ from bot.sessions.database import MODULE, Connection
 from bot.sessions.details import Reach, granted
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
-from bot.sessions.oceanbase_details import OceanBaseDetails, readable
+from bot.sessions.oceanbase_details import TENANTS, OceanBaseDetails, readable
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE = (
@@ -108,6 +108,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         servers_view=servers,
         servers_address=_address("svr_ip", "sql_port"),
         tenants=details.tenants,
+        tenant_list=TENANTS[0] if tenant == _SYS and not seekdb else None,
         # Where TIME has no fractions it is cut, in information_schema.PROCESSLIST of 4.3.5 rounded.
         request_started_within=0.05 if found.kinds["TIME"] == _DOUBLE else 1.0,
     )

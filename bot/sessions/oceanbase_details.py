@@ -12,7 +12,7 @@ from bot.sessions.model import Session
 
 _TRANSACTIONS = ("oceanbase.GV$OB_TRANSACTION_SCHEDULERS", "oceanbase.V$OB_TRANSACTION_SCHEDULERS")
 _LOCKS = ("oceanbase.GV$OB_LOCKS", "oceanbase.V$OB_LOCKS")
-_TENANTS = ("oceanbase.DBA_OB_TENANTS",)  # the sys tenant's; seekdb has none
+TENANTS = ("oceanbase.DBA_OB_TENANTS",)  # the sys tenant's; seekdb has none
 _PLANS = ("oceanbase.__all_virtual_processlist",)  # the sys tenant's; no documented view has the plan's id
 
 _EDGES = 20  # holders and waiters read of one session; more would not help anybody who reads them
@@ -38,7 +38,7 @@ class OceanBaseDetails:
         tell = several_tenants and all(
             "TENANT_ID" in connection.columns(view) for view in (transactions, locks) if view is not None
         )
-        tenants = readable(connection, "tenant_id, tenant_name", _TENANTS, []) if tell else None
+        tenants = readable(connection, "tenant_id, tenant_name", TENANTS, []) if tell else None
         return cls(transactions, locks, plans, Tenants(several_tenants, tenants))
 
     def read(self, connection: Connection, session: Session, find: Find) -> SessionDetails:

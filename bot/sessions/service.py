@@ -21,12 +21,17 @@ class SessionService:
         return tuple(self._sources)
 
     def source(self, name: str) -> DataSource:
-        """Look a data source up; raises ``InputError`` for a name that is not configured."""
+        """Look a data source up; raises ``InputError`` for one that the configuration names no more.
+
+        What somebody has typed becomes a name in ``Defaults.source_for``, within what they may use.
+        """
         try:
             return self._sources[name]
         except KeyError:
             raise InputError(
-                f"There is no data source “{name}”. Use one of: {', '.join(self._sources)}.", spot=name
+                f"There is no data source {name} here any more. /sessions sources shows those that you may use.",
+                spot=name,
+                example="/sessions sources",
             ) from None
 
     def page(self, name: str, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:

@@ -15,7 +15,7 @@ from bot.sessions import deadlocks, kinds, states, statistics, variables
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, OwnSession, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
-from bot.sessions.details import Reach, SessionDetails
+from bot.sessions.details import Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.health import SourceHealth
@@ -202,6 +202,19 @@ class DataSource:
             return self._read(ask)
         except (DataSourceError, BusyError) as error:
             return SourceHealth(self.name, error.sentence)
+
+    def tenant_names(self) -> TenantNames:
+        """Say which tenants there are. Raises ``DataSourceError`` where that cannot be read, or ``BusyError``."""
+
+        def ask(connection: Connection, dialect: Dialect) -> TenantNames:
+            statement = dialect.tenant_names()
+            if statement is not None:
+                return TenantNames(frozenset(str(row[0]) for row in connection.rows(statement.sql, statement.values)))
+            if dialect.login_tenant is None:
+                return TenantNames(frozenset())
+            return TenantNames(frozenset({dialect.login_tenant}), all=dialect.sees is Reach.ALL)
+
+        return self._read(ask)
 
     def check(self) -> None:
         """Try what every list and every close reads, and tell nothing. Raises ``DataSourceError`` or ``BusyError``."""

@@ -24,22 +24,26 @@ class Defaults:
     source: str | None
     channels: Mapping[str, ChannelDefault] = field(default_factory=dict)
 
-    def source_for(self, named: str | None, channel: str, allowed: Sequence[str]) -> str:
+    def source_for(self, named: str | None, channel: str, allowed: Sequence[str], offered: Sequence[str] = ()) -> str:
         """Decide which data source is meant; ``allowed`` are those that the person may use here, one at least.
 
-        Raises ``SourceOpenError`` when it is open which one is meant, ``InputError`` for one that the person
-        may not use.
+        Defaults that are none of them are passed over. Of ``allowed`` only those ``offered`` are told, all where none
+        is. Raises ``SourceOpenError`` when it is open which one is meant, ``InputError`` for one that the person may
+        not use.
         """
         here = self.channels.get(channel, ChannelDefault())
-        meant = named or here.data_source or self.source or (allowed[0] if len(allowed) == 1 else None)
-        if meant is not None and meant in allowed:
-            return meant
-        name_one = f"Name one with source=. You may use: {', '.join(allowed)}."
-        example = f"/sessions source={allowed[0]} active-only"
-        if meant is None:
-            raise SourceOpenError(f"Which data source? {name_one}", choices=allowed, example=example)
+        only = allowed[0] if len(allowed) == 1 else None
+        meant = [named] if named else [here.data_source, self.source, only]
+        for one in meant:
+            if one is not None and one in allowed:
+                return one
+        offered = offered or allowed
+        name_one = f"Name one with source=. You may use: {', '.join(offered)}."
+        example = f"/sessions source={offered[0]} active-only"
+        if not named:
+            raise SourceOpenError(f"Which data source? {name_one}", choices=offered, example=example)
         raise InputError(
-            f"There is no data source {meant} that you may use here. {name_one}", spot=named or "", example=example
+            f"There is no data source {named} that you may use here. {name_one}", spot=named, example=example
         )
 
     def completed(self, query: SessionQuery, channel: str, allowed: Sequence[str]) -> SessionQuery:

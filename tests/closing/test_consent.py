@@ -95,7 +95,9 @@ def test_a_second_person_of_another_tenant_altogether_closes_nothing(two_person_
         (SECOND, {"test": REQUESTER}, ["test"], REQUESTER),
         (SECOND, {"test": REQUESTER}, ["test", "shop"], SECOND),
         (SECOND, {"test": REQUESTER}, [None], SECOND),
-        (REQUESTER, {"billing": SECOND}, [None], REQUESTER),
+        (SECOND, {"test": REQUESTER}, ["test", None], SECOND),
+        (REQUESTER, {"billing": SECOND}, [None], SECOND),
+        (REQUESTER, {"test": REQUESTER}, [None], REQUESTER),
     ],
 )
 def test_of_several_tenants_the_strictest_rule_holds(

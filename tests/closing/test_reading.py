@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,14 +13,17 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from bot.closing.audit import AuditQuestion
-from bot.closing.model import ClosingRequest
+from bot.access import Access, Right, Rule
+from bot.closing.audit import Audit, AuditQuestion, Told, tenants_of
+from bot.closing.model import ClosingRequest, Target, Untouched
+from bot.closing.record import Entry
 from bot.closing.requests import ClosingRequests
 from bot.closing.targets import Wanted
 from bot.errors import InputError
 from bot.sessions.model import Mode, SessionFilter, SessionQuery
-from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, GUS, Desk, tamper
+from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, GUS, Desk, Nobody, record_of, tamper
 from tests.closing.several import ask, confirm, sleepers
+from tests.stage import session_id
 
 HOUR = AuditQuestion(timedelta(hours=1))
 
@@ -124,3 +130,70 @@ def test_where_a_reason_is_required_blanks_are_none(desk: Desk) -> None:
             requests.ask_where(ALICE, CHANNEL, query, Mode.SESSION, question="user=app", reason=reason)
     (made,) = requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody")
     assert made.reason == "it blocks everybody"
+
+
+def told_to_carol(desk: Desk) -> list[str]:
+    """What is told to somebody who sees the tenant sys alone."""
+    rule = Rule(frozenset({CAROL.id}), frozenset({Right.VIEW}), tenants=frozenset({"sys"}))
+    audit = Audit(desk.store, Access([rule], Nobody()), desk.clock)
+    return [one.entry.event for one in audit.read(CAROL, CHANNEL, HOUR)[0]]
+
+
+@pytest.mark.parametrize(
+    ("tenants", "seen"),
+    [((), True), (("sys",), True), (("billing",), False), (("sys", "billing"), False), ((None,), False)],
+)
+def test_a_record_is_seen_by_who_sees_each_tenant_that_what_is_left_untouched_names(
+    desk: Desk, tenants: tuple[str | None, ...], seen: bool
+) -> None:
+    request = replace(ask(desk, *sleepers(desk, 1)), id="another")
+    desk.store.add(replace(request, untouched=(Untouched(5, None, "is protected.", tenants),)))
+    assert told_to_carol(desk) == ["request", *(["request"] if seen else [])]
+
+
+def test_an_older_record_does_not_say_which_tenants_that_were_and_is_seen_by_who_sees_all(desk: Desk) -> None:
+    older = Entry(
+        1, desk.clock(), "request", ALICE, CHANNEL, "demo", "r",
+        {"targets": [{"id": 5, "tenant": "sys"}], "untouched": [{"session_id": 6, "server": None, "why": "is idle."}]},
+        "",
+    )  # fmt: skip
+    assert tenants_of(Told(older, None)) == {"sys", None}
+
+
+def test_a_record_is_judged_by_what_it_named_when_it_was_written_too(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 2))
+    desk.store.note(desk.clock(), "refused", {"why": "You may not."}, person=GUS, request=request)
+    assert told_to_carol(desk) == ["request", "refused"]
+    other = replace(request, id="another", targets=tuple(_of_billing(one) for one in request.targets))
+    desk.store.add(other)
+    desk.store.note(desk.clock(), "refused", {"why": "You may not."}, person=GUS, request=other)
+    for number in (1, 2):
+        tamper(desk, other, number, tenant="sys")  # as if those targets had gone to another request
+    assert told_to_carol(desk) == ["request", "refused"]
+
+
+def test_a_record_that_names_nothing_is_seen_by_who_sees_all(desk: Desk) -> None:
+    gone = Entry(1, desk.clock(), "confirm", ALICE, CHANNEL, "demo", "r", {"mode": "session"}, "")
+    assert tenants_of(Told(gone, None)) == {None}
+
+
+def _of_billing(target: Target) -> Target:
+    return replace(target, session=replace(target.session, tenant="billing"))
+
+
+def test_a_request_puts_on_record_of_which_tenants_what_it_leaves_is(desk: Desk) -> None:
+    (idle,) = sleepers(desk, 1)
+    guarded, running = session_id(desk.connect("guarded")), desk.runs("SELECT SLEEP(60)")
+    wanted = [Wanted(running.id), Wanted(idle), Wanted(guarded), Wanted(4_000_000_000)]
+    request = desk.ask(ALICE, CHANNEL, "demo", wanted, Mode.QUERY)
+    assert [(one.session_id, one.tenants) for one in request.untouched] == [
+        (idle, ("sys",)), (guarded, ("sys",)), (4_000_000_000, ()),
+    ]  # fmt: skip
+    narrowed = desk.ask(ALICE, CHANNEL, "demo", [Wanted(running.id)], Mode.QUERY, tenant="sys")
+    assert narrowed.untouched == ()
+    (_, details), *_ = record_of(desk, request)
+    assert [one["tenants"] for one in details["untouched"]] == [["sys"], ["sys"], []]
+    with contextlib.closing(sqlite3.connect(desk.path)) as store:
+        (kept,) = store.execute("SELECT untouched FROM closing_requests WHERE id = ?", (request.id,)).fetchone()
+    older = json.loads(kept)
+    assert [sorted(one) for one in older] == [["server", "session_id", "why"]] * 3, "what an older version can read"

@@ -132,7 +132,7 @@ def test_only_what_was_done_since_then_is_shown(stage: Stage) -> None:
         ("since=1h since=2h", "since takes one value after =, once"),
         ("by=a,b", "by takes one value after =, once"),
         ("user=app", "There is no key “user” here. Use one of: since, by, tenant, source"),
-        ("source=prod", "There is no data source “prod”"),
+        ("source=prod", "There is no data source prod that you may use here"),
     ],
 )
 def test_words_typed_wrong_earn_a_sentence_and_an_example(stage: Stage, typed: str, sentence: str) -> None:

@@ -185,3 +185,33 @@ def test_a_session_of_a_server_that_does_not_answer_is_not_said_to_have_ended(
     cluster.run("UPDATE oceanbase.DBA_OB_SERVERS SET STATUS = 'ACTIVE'")
     stage.alice.press(card, "Refresh")
     stage.alice.wait_for_change(card, "This session has ended.")
+
+
+@pytest.mark.parametrize(
+    ("user", "narrowed", "named"),
+    [("guarded@shop", "", "guarded"), ("app@shop", " tenant=billing", "There is one of tenant shop")],
+    ids=["its-user", "its-tenant"],
+)
+def test_the_record_tells_who_sees_one_tenant_nothing_of_another_one_that_a_request_left_untouched(
+    cluster: Cluster, stage: MariaDBStage, user: str, narrowed: str, named: str
+) -> None:
+    closable = session_id(cluster.connect("app@billing", client="10.9.0.1"))
+    left = session_id(cluster.connect(user, client="10.9.0.2"))
+    card = stage.asks(stage.alice, f"/kill-session {closable},{left}{narrowed}", "Nothing is closed without a press")
+    assert named in text_of(card)
+    stage.alice.press(card, "Cancel")
+    stage.alice.wait_for_change(card, "cancelled")
+    for typed in ("", "here", "tenant=billing", "csv"):
+        for person, sees in ((stage.alice, True), (stage.bob, False)):
+            before = len(person.direct_messages())
+            wanted = {"csv": "as a file", "here": "The timeline of this channel"}.get(typed, "Record of closes")
+            answer = stage.asks(person, f"/sessions audit {typed}", wanted)
+            said = text_of(answer)
+            if typed == "csv":
+                (message,) = person.direct_messages()[before:]
+                said = message["files"][0]["text"]
+                assert (named in said) is sees, typed
+                assert (f'""id"": {closable}' in said, f'""session_id"": {left}' in said) == (sees, sees)
+                continue
+            assert f"cancelled the close of {closable}" in said, "which names that one alone"
+            assert (f"asked for Close Session: {closable}" in said) is sees, typed

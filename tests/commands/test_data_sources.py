@@ -22,7 +22,23 @@ who = ["U02BOB"]
 may = ["view"]
 data_sources = ["spare"]
 tenants = ["sys", "shop"]
+
+[[access]]
+who = ["U03GUS"]
+may = ["view"]
+data_sources = ["demo", "spare"]
+channels = ["C03GENERAL"]
+
+[[access]]
+who = ["U03GUS"]
+may = ["close"]
+data_sources = ["spare"]
+channels = ["C03GENERAL"]
+
+[channels.C03GENERAL]
+data_source = "demo"
 """
+DEMOS = "C03GENERAL"  # the channel that means demo
 SPARE = """
 [data_sources.spare]
 host = "{host}"
@@ -71,12 +87,37 @@ def test_a_close_is_never_asked_about_with_buttons_but_answered_with_a_sentence(
     sleeper = stage.connect()
     told = stage.asks(stage.alice, f"/kill-session {session_id(sleeper)}", "Which data source?")
     assert buttons_of(told) == []
+    assert "You may use: demo, spare." in text_of(told), "on the third nothing is closed"
     assert f"/kill-session {session_id(sleeper)} source=demo" in text_of(told)
 
 
 def test_somebody_who_may_use_one_data_source_only_is_not_asked(stage: Stage) -> None:
     stage.asks(stage.bob, "/sessions", "Sessions on spare")
     stage.asks(stage.bob, "/sessions source=demo", "There is no data source demo that you may use here")
+
+
+def test_a_default_that_somebody_may_not_use_gives_way_to_the_one_that_is_left(stage: Stage) -> None:
+    for verb in ("", "stats", "vars", "show 5"):
+        answer = stage.asks(stage.bob, f"/sessions {verb}", "spare", DEMOS)
+        assert "demo" not in text_of(answer)
+
+
+def test_a_close_does_not_fall_through_to_another_data_source_than_the_one_that_is_seen(stage: Stage) -> None:
+    number = session_id(stage.connect())  # which has that id on both
+    refused = "You may not close sessions on demo in this channel"
+    assert stage.asks(stage.gus, f"/kill-session {number}", refused, DEMOS)["ephemeral"]
+    stage.asks(stage.gus, "/kill-session where user=teller", refused, DEMOS)
+    stage.asks(stage.gus, f"/kill-session {number} source=demo", refused, DEMOS)
+    stage.asks(stage.gus, f"/kill-session {number} source=spare", "Nothing is closed without a press", DEMOS)
+
+
+@pytest.mark.parametrize("named", ["zzz", "demo", "museum"])
+@pytest.mark.parametrize("typed", ["/sessions audit", "/sessions", "/sessions stats", "/sessions vars"])
+def test_a_name_typed_wrong_earns_the_names_that_one_may_use_and_no_other(stage: Stage, typed: str, named: str) -> None:
+    told = stage.asks(stage.bob, f"{typed} source={named}", f"There is no data source {named} that you may use here")
+    assert "You may use: spare." in text_of(told)
+    left = {"demo", "museum"} - {named}
+    assert not [name for name in left if name in text_of(told)]
 
 
 def test_help_shows_what_this_person_may_do_here_and_nothing_else(stage: Stage) -> None:

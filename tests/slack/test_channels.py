@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.errors import InputError
+from bot.errors import InputError, SourceOpenError
 from bot.slack.arguments import parse
 from bot.slack.channels import ChannelDefault, Defaults
 
@@ -49,9 +49,28 @@ def test_a_data_source_that_is_forbidden_looks_like_one_that_does_not_exist(name
     assert told.value.spot == named
 
 
-def test_a_default_that_somebody_may_not_use_is_never_used_for_them() -> None:
-    with pytest.raises(InputError, match="There is no data source stage that you may use here"):
-        DEFAULTS.source_for(None, "C01INC", ["prod", "test"])
+@pytest.mark.parametrize(
+    ("allowed", "meant"),
+    [(["prod", "test"], "prod"), (["test"], "test"), (["prod", "stage"], "stage")],
+    ids=["the-bots", "the-only-one-left", "the-channels"],
+)
+def test_a_default_that_somebody_may_not_use_gives_way_to_the_next(allowed: list[str], meant: str) -> None:
+    assert DEFAULTS.source_for(None, "C01INC", allowed) == meant
+
+
+def test_defaults_that_somebody_may_not_use_are_not_named_in_the_question() -> None:
+    with pytest.raises(SourceOpenError) as told:
+        DEFAULTS.source_for(None, "C01INC", ["test", "spare"])
+    assert told.value.choices == ("test", "spare")
+    assert not {"prod", "stage"} & set(told.value.sentence.replace(",", " ").split())
+
+
+def test_the_question_names_only_what_would_be_taken() -> None:
+    with pytest.raises(SourceOpenError, match=r"Which data source.* You may use: spare"):
+        Defaults(None).source_for(None, "C01INC", ["test", "spare"], offered=["spare"])
+    with pytest.raises(InputError, match=r"There is no data source gone that you may use here.* You may use: spare"):
+        Defaults(None).source_for("gone", "C01INC", ["test", "spare"], offered=["spare"])
+    assert Defaults(None).source_for("test", "C01INC", ["test", "spare"], offered=["spare"]) == "test"
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,22 @@ def home(
     last: Sequence[ClosingRequest],
     as_of: datetime,
 ) -> dict[str, Any]:
-    """Show the tab of somebody whom these ``rules`` name."""
+    """Show the tab of somebody whom these ``rules`` name; the rest is what those without channels let them see."""
     if not rules:
         return _view([_nothing()])
     blocks: list[kit.Block] = [
         parts.header("You may"),
         *[kit.SectionBlock(kit.Text(_rule(rule), verbatim=True)) for rule in rules[:_NAMES]],
+        *(_state(found, open_, last, as_of) if found or not all(rule.channels for rule in rules) else [_elsewhere()]),
+        kit.ActionsBlock([kit.Button("Refresh", action_id=REFRESH, value="home")]),
+    ]
+    return _view(blocks)
+
+
+def _state(
+    found: Sequence[SourceHealth], open_: Sequence[ClosingRequest], last: Sequence[ClosingRequest], as_of: datetime
+) -> list[kit.Block]:
+    return [
         parts.lines([parts.plain("In a channel type "), parts.code("/sessions active-only"), parts.plain(" or "),
                      parts.code("/sessions help"), parts.plain(".")]),
         *(sources.sources(found, as_of).blocks if found else []),
@@ -43,9 +53,17 @@ def home(
         *_requests(open_, "Nothing waits."),
         parts.header("Last closes"),
         *_requests(last, "Nothing was closed yet."),
-        kit.ActionsBlock([kit.Button("Refresh", action_id=REFRESH, value="home")]),
     ]  # fmt: skip
-    return _view(blocks)
+
+
+def _elsewhere() -> kit.Block:
+    return parts.lines(
+        [
+            parts.plain("These rules hold in their channels alone. Type "),
+            parts.code("/sessions"),
+            parts.plain(" there."),
+        ]
+    )
 
 
 def loading() -> dict[str, Any]:
@@ -65,11 +83,11 @@ def _nothing() -> kit.Block:
 
 
 def _rule(rule: Rule) -> str:
+    """Say what a rule allows; of one with channels not where or of whom: not all who look here are in them."""
     does = ", ".join(_DOES[right] for right in Right if right in rule.may)
-    where = _few([f"<#{channel}>" for channel in sorted(rule.channels)]) if rule.channels else "in every channel"
-    return (
-        f"*{does}* · data sources: {_named(rule.data_sources)} · tenants: {_named(rule.tenants)} · {where}"
-    )  # fmt: skip
+    if rule.channels:
+        return f"*{does}* · in {_few([f'<#{channel}>' for channel in sorted(rule.channels)])}"
+    return f"*{does}* · data sources: {_named(rule.data_sources)} · tenants: {_named(rule.tenants)} · in every channel"
 
 
 def _named(names: frozenset[str] | None) -> str:
