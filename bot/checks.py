@@ -9,6 +9,7 @@ from http.client import HTTPException
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
+from bot.access import EVERYBODY
 from bot.closing import record
 from bot.closing.store import Store
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
@@ -40,10 +41,27 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
         finally:
             made.close()
 
-    reports = [*_slack(client), *_store(loaded), *_record(loaded)]
+    reports = [*_slack(client), *_store(loaded), *_record(loaded), *_break_glass(loaded.settings)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         reports += pool.map(source, loaded.data_sources.items())
     return reports + [(False, problem) for problem in (tenants.problems() if tenants is not None else ())]
+
+
+def _break_glass(settings: Settings | None) -> list[Report]:
+    """Find data sources where break-glass is set and nobody could be told of it: ``EVERYBODY`` is nobody by name."""
+    if settings is None:
+        return []
+    named = [rule for rule in settings.access if "approve" in rule.may and rule.who - {EVERYBODY}]
+    return [
+        (
+            False,
+            f"data_sources.{name}.break_glass_after: it never counts, because no access rule names a person or a user "
+            "group who may approve there and could be told of it",
+        )
+        for name, source in settings.data_sources.items()
+        if source.break_glass_after is not None
+        and not any(rule.data_sources is None or name in rule.data_sources for rule in named)
+    ]
 
 
 def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[str]:

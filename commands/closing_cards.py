@@ -177,7 +177,7 @@ class ClosingCards:
 
     def review(self, press: Press) -> None:
         """Sign a close that was confirmed alone."""
-        request = self.consent.review(press.value, press.person, press.channel)
+        request = self.consent.review(press.value, press.person)
         self._rewrite(request)
         if request.card is None or request.card.ts != press.message_ts:  # pressed in the list of the audit
             press.reply.private(notice(f"Signed: the close of {_ids(request)} is reviewed."))
@@ -234,14 +234,23 @@ class ClosingCards:
         return _Card(press.value, press.reply, CardPlace(press.channel, press.message_ts), self.messages.update)
 
     def _show_left(self, left: ClosingRequest, event: Press | Submission) -> None:
-        """Post the card of what somebody's press leaves open for others, where the first one stands."""
-        note = "The rest of a request, of which somebody has decided what was theirs."
-        if event.channel == left.channel and not _from_call(event):
-            self.show(left, event.reply, note)
-            return
-        place = self.messages.post(left.channel, self._open_card(left, note))
-        if place is not None:
+        """Post the card of what somebody's press leaves open for others, where the first one stands.
+
+        Nobody waits for it: the press goes on with what it has to send.
+        """
+
+        def post(message: Message) -> Written:
+            if not _from_call(event):
+                event.reply.post_card(message, lambda place: self.requests.place_card(left, place))
+                return Written.TAKEN
+            place = self.messages.post(left.channel, message)
+            if place is None:
+                return Written.REFUSED
             self.requests.place_card(left, place)
+            return Written.TAKEN
+
+        note = "The rest of a request, of which somebody has decided what was theirs."
+        self.writer.put(left.id, post, lambda: self._open_card(left, note))
 
     def _call_off(self, request: ClosingRequest, place: CardPlace) -> None:
         message = closing_card.call_over(request)

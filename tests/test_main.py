@@ -102,6 +102,19 @@ def test_without_any_configuration_both_say_what_to_set(tmp_path: Path) -> None:
         assert "add an [[access]] section" in result.stdout + result.stderr
 
 
+def test_check_says_where_nobody_could_be_told_of_a_break_glass(
+    slack: SlackSandbox, oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    source = 'approval = "second-person"\nbreak_glass_after = "5m"'
+    for who, green in (('"*"', False), ('"*", "S0DBATEAM"', True)):
+        access = f'[[access]]\nwho = [{who}]\nmay = ["view", "close", "approve"]\n'
+        result = bot(
+            "check", tmp_path, RunningBot(slack, oceanbase, tmp_path, source=source, access=access).environment
+        )
+        assert ("data_sources.demo.break_glass_after: it never counts" not in result.stdout) is green
+        assert (result.returncode == 0) is green
+
+
 def test_help_and_version_need_no_configuration(tmp_path: Path) -> None:
     assert "run" in bot("--help", tmp_path, {}).stdout
     assert bot("--version", tmp_path, {}).stdout.startswith("session-bot ")

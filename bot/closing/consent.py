@@ -175,20 +175,21 @@ class Consent:
         return tuple(one for one in people if one != request.requester.id)[:MOST_CALLED]
 
     def lift(self, request_id: str, person: Person) -> ClosingRequest:
-        """Let the Stops of earlier requests hold no more for the sessions of this one, as far as this person may.
+        """Let the Stops that hold for sessions of this request hold no more; by somebody who may approve all of them.
 
         Raises ``NotAllowedError`` or ``RequestError``.
         """
         request = self.open_request(request_id)
-        for target in request.targets:
-            self._access.require(person, Right.APPROVE, request.source, request.channel, target.session.tenant)
         held = self.stops(request)
-        if person.id in {request.requester.id, *(one.requester.id for one in held)}:
+        for one in (request, *(stop.stopped for stop in held)):
+            for target in one.targets:
+                self._access.require(person, Right.APPROVE, request.source, request.channel, target.session.tenant)
+        if person.id in {request.requester.id, *(one.stopped.requester.id for one in held)}:
             raise NotAllowedError("Somebody else who may approve must lift a Stop of what you asked for.")
         if not held:
             raise RequestError("No Stop holds for this any more.")
-        for one in held:
-            self._store.lift(one.request_id, person, self._clock())
+        for stop in held:
+            self._store.lift(stop.stopped, person, self._clock())
         return self.open_request(request_id)
 
     def breakable(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, timedelta]:
@@ -219,8 +220,8 @@ class Consent:
         """How long a requester would wait to confirm alone; None where that is not possible."""
         return self._rules.of(request.source).break_glass_after
 
-    def review(self, request_id: str, person: Person, channel: str) -> ClosingRequest:
-        """Sign a close that was confirmed alone: by somebody else who may approve.
+    def review(self, request_id: str, person: Person) -> ClosingRequest:
+        """Sign a close that was confirmed alone: by somebody else who may approve in the request's channel.
 
         Raises ``NotAllowedError`` or ``RequestError``.
         """
@@ -228,7 +229,7 @@ class Consent:
         if person.id == request.requester.id:
             raise NotAllowedError("Somebody else must review a close that you confirmed alone.")
         for target in request.targets:
-            self._access.require(person, Right.APPROVE, request.source, channel, target.session.tenant)
+            self._access.require(person, Right.APPROVE, request.source, request.channel, target.session.tenant)
         if not request.confirmed_alone:
             raise RequestError("This request was not confirmed alone; there is nothing to review.")
         if request.state is State.CLAIMED:
@@ -281,9 +282,9 @@ class Consent:
 
     def _part(self, request: ClosingRequest, person: Person, channel: str, mode: Mode) -> Part:
         self._require_here(request, channel)
-        self._require_what_is_asked_now(request)
         right = self._right_needed(request, person, mode)
         scope = self._access.scope(person, right, request.source, channel)
+        self._require_what_is_asked_now(request)
         lost = self._lost(request)
         left = [one for one in request.targets if one.number not in lost]
         if not left:

@@ -123,17 +123,6 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """Somebody's Stop of a break-glass, as it holds for a target of another request."""
-
-    request_id: str  # of the request that was stopped
-    by: Person
-    at: datetime  # UTC
-    requester: Person  # of the request that was stopped
-    session_id: int
-
-
-@dataclass(frozen=True, slots=True)
 class ClosingRequest:
     """What a confirmation card stands for. All times are UTC."""
 
@@ -200,3 +189,13 @@ class ClosingRequest:
         """The number that whoever confirms must type; None where a press is enough."""
         affected = self.affected(mode)
         return affected if affected > TYPED_ABOVE else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Somebody's Stop of a break-glass, as it holds for a target of another request."""
+
+    stopped: ClosingRequest
+    by: Person
+    at: datetime  # UTC
+    session_id: int

@@ -18,6 +18,6 @@ def of(store: Store, source: str, sessions: Iterable[Session]) -> tuple[Stop, ..
             by, at = request.decided_by, request.decided_at
             held = any(Pin.of(target.session).same_session(session) for target in request.targets)
             if held and by is not None and at is not None:
-                stop = Stop(request.id, by, at, request.requester, session.id)
+                stop = Stop(request, by, at, session.id)
                 found.setdefault((session.server, session.id), stop)
     return tuple(found.values())

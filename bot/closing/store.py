@@ -159,16 +159,13 @@ class Store(StoreDatabase):
         """The requests of a data source whose break-glass somebody has stopped, and nobody lifted it; newest first."""
         return self._those(sa.and_(_requests.c.source == source, _stopped()))
 
-    def lift(self, request_id: str, person: Person, now: datetime) -> None:
+    def lift(self, request: ClosingRequest, person: Person, now: datetime) -> None:
         """Let a Stop hold no more."""
+        lifted = {"lifted_by": person.id, "lifted_team": person.team, "lifted_at": now.timestamp()}
         with self.writing() as connection:
-            which = sa.and_(_requests.c.id == request_id, _stopped())
-            lifted = {"lifted_by": person.id, "lifted_team": person.team, "lifted_at": now.timestamp()}
-            source = connection.execute(sa.select(_requests.c.source, _requests.c.channel).where(which)).first()
-            if source is not None:
-                connection.execute(_requests.update().where(which).values(lifted))
-                of = {"channel": source.channel, "source": source.source, "request_id": request_id}
-                record.append(connection, now, "lift stop", {}, person=person, **of)
+            which = sa.and_(_requests.c.id == request.id, _stopped())
+            if connection.execute(_requests.update().where(which).values(lifted)).rowcount == 1:
+                record.append(connection, now, "lift stop", {}, person=person, **_of(request))
 
     def review(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
         """Sign what was confirmed alone; True only the first time."""
@@ -605,6 +602,7 @@ def _decided(request: ClosingRequest) -> dict[str, Any]:
         "decided_team": by.team if by is not None else None,
         "decided_at": at.timestamp() if at is not None else None,
         "decided_mode": request.decided_mode.value if request.decided_mode is not None else None,
+        "alone_from": request.alone_from.timestamp() if request.alone_from is not None else None,
         "card_channel": request.card.channel if request.card is not None else None,
         "card_ts": request.card.ts if request.card is not None else None,
     }

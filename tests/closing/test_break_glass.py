@@ -10,7 +10,7 @@ import pytest
 
 from bot.access import Person
 from bot.closing.audit import AuditQuestion
-from bot.closing.model import ClosingRequest, Outcome, State
+from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
@@ -186,14 +186,14 @@ def test_what_was_confirmed_alone_is_to_be_reviewed_once_by_somebody_else_who_ma
     assert done.to_review
     assert [one.id for one in desk.audit.to_review(ALICE, CHANNEL)] == [done.id]
     with pytest.raises(NotAllowedError, match="Somebody else must review"):
-        desk.consent.review(done.id, ALICE, CHANNEL)
+        desk.consent.review(done.id, ALICE)
     with pytest.raises(NotAllowedError, match="You may not approve"):
-        desk.consent.review(done.id, CAROL, CHANNEL)
-    signed = desk.consent.review(done.id, DORA, CHANNEL)
+        desk.consent.review(done.id, CAROL)
+    signed = desk.consent.review(done.id, DORA)
     assert (signed.to_review, signed.confirmed_alone, signed.reviewed_by) == (False, True, DORA)
     assert desk.store.to_review() == []
     with pytest.raises(RequestError, match="already reviewed") as told:
-        desk.consent.review(done.id, BOB, CHANNEL)
+        desk.consent.review(done.id, BOB)
     assert told.value.first == DORA.id
     assert [event for event, _ in record_of(desk, done)][-2:] == ["outcome", "review"]
 
@@ -205,13 +205,13 @@ def test_one_who_approves_himself_still_needs_somebody_else_for_the_review(desk:
     done = confirm(desk, request, person=BOB)
     assert done.to_review
     with pytest.raises(NotAllowedError, match="Somebody else must review"):
-        desk.consent.review(done.id, BOB, CHANNEL)
+        desk.consent.review(done.id, BOB)
 
 
 def test_what_was_not_confirmed_alone_is_not_reviewed(desk: Desk) -> None:
     done = confirm(desk, ask(desk, *sleepers(desk, 1)), person=BOB)
     with pytest.raises(RequestError, match="was not confirmed alone"):
-        desk.consent.review(done.id, DORA, CHANNEL)
+        desk.consent.review(done.id, DORA)
     assert "review" not in [event for event, _ in record_of(desk, done)]
 
 
@@ -221,7 +221,7 @@ def test_a_signature_in_advance_is_not_taken_since_the_press_may_come_to_nothing
     desk.clock.ahead += BREAK_GLASS_AFTER
     assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
     with pytest.raises(RequestError, match="still being carried out"):
-        desk.consent.review(request.id, BOB, CHANNEL)
+        desk.consent.review(request.id, BOB)
     assert not desk.store.review(request, BOB, desk.clock())
     assert [one.state for one in desk.restarted().resume()] == [State.OPEN]
     assert confirm(desk, request).to_review
@@ -235,3 +235,97 @@ def test_what_waits_for_a_review_is_kept_and_listed_however_old_it_is(desk: Desk
     assert desk.audit.to_review(GUS, CHANNEL) == [], "who may not see the data source is not told"
     told, _since = desk.audit.read(ALICE, CHANNEL, AuditQuestion(timedelta(hours=1)))
     assert [one.entry.event for one in told] == ["forget"]
+
+
+def stopped(desk: Desk, session: int) -> ClosingRequest:
+    """A request whose break-glass Dora has stopped."""
+    request = broken(desk, session)
+    return desk.cancel(request.id, DORA)
+
+
+def test_a_stop_holds_for_every_later_request_and_for_one_that_was_broken_open_before(desk: Desk) -> None:
+    first, other = sleepers(desk, 2)
+    before = broken(desk, first)
+    assert stopped(desk, first).stopped
+    desk.clock.ahead += BREAK_GLASS_AFTER
+    with pytest.raises(NotAllowedError, match="needs a second person"):
+        confirm(desk, before)
+    desk.rule(approval=Approval.REQUESTER)
+    later = ask(desk, first)
+    assert later.approval is Approval.SECOND_PERSON
+    with pytest.raises(NotAllowedError, match=f"does not work for session {first}: somebody has pressed Stop") as told:
+        desk.break_glass(later.id, ALICE, CHANNEL, WHY)
+    assert told.value.who == (DORA.id,)
+    assert ask(desk, other).approval is Approval.REQUESTER, "another session is another matter"
+    assert desk.row(first)
+
+
+def test_a_stop_is_lifted_by_who_may_approve_and_asked_for_neither(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    of_bob = desk.ask(BOB, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
+    desk.break_glass(of_bob.id, BOB, CHANNEL, WHY)
+    desk.cancel(of_bob.id, DORA)
+    later = ask(desk, session)
+    for nobody, why in ((ALICE, "You may not approve"), (GUS, "You may not approve"), (BOB, "Somebody else who may")):
+        with pytest.raises(NotAllowedError, match=why):
+            desk.consent.lift(later.id, nobody)
+    assert desk.consent.stops(later)
+    desk.consent.lift(later.id, DORA)
+    assert desk.consent.stops(later) == ()
+    with pytest.raises(RequestError, match="No Stop holds for this any more"):
+        desk.consent.lift(later.id, DORA)
+    assert record_of(desk, of_bob)[-1][0] == "lift stop"
+    assert desk.break_glass(later.id, ALICE, CHANNEL, WHY).alone_from is not None
+
+
+def test_who_asked_stops_nothing_but_their_own_request(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    request = broken(desk, session)
+    assert not desk.cancel(request.id, ALICE).stopped
+    assert desk.break_glass(ask(desk, session).id, ALICE, CHANNEL, WHY)
+
+
+def test_a_stop_that_nobody_has_lifted_outlives_the_records_time(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    stopped(desk, session)
+    desk.clock.ahead += timedelta(days=400)
+    desk.store.forget(desk.clock() - timedelta(days=1), desk.clock())
+    assert desk.consent.stops(ask(desk, session))
+
+
+def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    asked_at = desk.clock()
+    told: list[str] = []
+
+    def tell(_request: ClosingRequest, _after: timedelta, person: str) -> CardPlace | None:
+        told.append(person)
+        desk.clock.ahead += timedelta(seconds=40)
+        return None if person == BOB.id else CardPlace(f"D{person}", "1")
+
+    broken_ = desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY, tell)
+    assert told == [BOB.id, DORA.id], "who asked is not called"
+    assert [one.person for one in broken_.calls] == [DORA.id]
+    assert broken_.alone_from is not None
+    assert broken_.alone_from >= asked_at + timedelta(seconds=80) + BREAK_GLASS_AFTER
+    assert dict(record_of(desk, request))["break glass"]["called"] == [DORA.id]
+
+
+def test_where_nobody_is_told_nothing_has_changed(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    with pytest.raises(NotAllowedError, match="Nobody who may approve this could be told"):
+        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY, lambda *_: None)
+    assert desk.store.get(request.id) == request
+
+
+def test_it_is_used_in_the_requests_channel(desk: Desk) -> None:
+    request = ask(desk, *sleepers(desk, 1))
+    with pytest.raises(NotAllowedError, match="belongs to another channel"):
+        desk.break_glass(request.id, ALICE, "C02OTHER", WHY)
+
+
+def test_who_was_called_stops_it_also_without_a_right_by_now(desk: Desk) -> None:
+    request = broken(desk, *sleepers(desk, 1))
+    assert BOB.id in [one.person for one in request.calls]
+    desk.access._rules = tuple(one for one in desk.access._rules if BOB.id not in one.who)
+    assert desk.cancel(request.id, BOB).stopped

@@ -300,3 +300,28 @@ def test_in_a_direct_message_everybody_is_nobody_who_could_confirm(
         assert stage.alice.submit() == {}
         stage.alice.wait_for_message("Nobody who may approve this could be told by direct message")
         assert stage.row(number)
+
+
+SEES_EVERYWHERE = """
+[[access]]
+who = ["U02BOB"]
+may = ["view"]
+"""
+
+
+def test_a_review_is_signed_by_rights_in_the_requests_channel_wherever_it_is_pressed(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    source = 'approval = "second-person"\nbreak_glass_after = "1s"'
+    with staged(oceanbase, tmp_path, source=source, access=ELSEWHERE + SEES_EVERYWHERE) as stage:
+        number = session_id(stage.connect())
+        card = stage.asks(stage.alice, f"/kill-session {number}", "A second person must confirm", "C02DBA")
+        stage.alice.fill_in(dialog_of(stage.alice, card, "Break glass", "alone"), "Reason", "stuck")
+        assert stage.alice.submit() == {}
+        card = stage.alice.wait_for_change(card, "Break-glass")
+        stage.passes(card, 2)
+        dialog_of(stage.alice, card, "Close Session")
+        assert stage.alice.submit() == {}
+        stage.alice.wait_for_change(card, "To be reviewed")
+        listed = stage.asks(stage.bob, "/sessions audit", "To be reviewed: 1 confirmed alone")
+        stage.presses(stage.bob, listed, "Sign review", f"the close of {number} is reviewed")

@@ -101,7 +101,8 @@ def _requested(details: Mapping[str, Any], _told: Told) -> str:
     more = f" and {len(targets) - 8} more" if len(targets) > 8 else ""
     why = f", because: {details['reason']}" if details.get("reason") else ""
     over = f", although it {details['override']}" if details.get("override") else ""
-    return f"asked for {details.get('mode')}: {named}{more}{over}{why}"
+    left = ", left open by another request" if details.get("follows") else ""
+    return f"asked for {details.get('mode')}: {named}{more}{over}{why}{left}"
 
 
 def _session(one: Mapping[str, Any]) -> str:
@@ -131,6 +132,7 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], Told], str]] = {
     "came back": _came_back,
     "refused": lambda details, _told: f"pressed and was refused: {details.get('why')}",
     "break glass": lambda details, _told: f"used break-glass, because: {details.get('reason')}",
+    "lift stop": lambda _details, told: f"lifted the Stop of the close of {_ids(told)}",
     "review": lambda _details, told: f"reviewed the close of {_ids(told)}",
     "call for budget": lambda _details, told: f"called for a larger budget of {told.entry.source}",
     "extend budget": lambda details, told: f"extended the budget of {told.entry.source} by {details.get('closes')}",
