@@ -70,7 +70,8 @@ USING_MARIADB = (
     "sessions/test_own_sessions.py", "sessions/test_stale_lists.py", "sessions/test_server_started.py",
     "closing/test_letting_go.py", "closing/test_frozen_replica.py",
     "sessions/test_requests_mysql.py", "sessions/test_definers.py", "sessions/test_mysql_clients.py",
-    "sessions/test_server_starts.py", "test_tenants.py",
+    "sessions/test_server_starts.py", "test_tenants.py", "commands/test_whose_view.py",
+    "commands/test_consent_by_tenant.py",
 )  # fmt: skip
 RESTARTING = ("sessions/test_server_started.py", "sessions/test_server_starts.py")  # servers of their own
 USING_RESTARTABLE = (

@@ -29,7 +29,7 @@ from tests.stage import APP_PASSWORD, MariaDBStage, session_id
 THERE = "there are: Shop, billing, shop, sys"
 ACCESS = """
 [[access]]
-who = ["U01ALICE"]
+who = ["U01ALICE", "U02BOB"]
 may = ["view", "close", "approve"]
 tenants = [{tenants}]
 """
