@@ -353,7 +353,7 @@ def _warm_up(service: SessionService, tenants: NamedTenants) -> None:
             if problem:
                 log.warning("data source not ready", source=name, error=str(problem))
     for told in tenants.problems():
-        log.warning("tenant not known", problem=told)
+        log.warning("tenant name not confirmed", problem=told)
 
 
 def _failure(source: DataSource) -> SessionBotError | None:

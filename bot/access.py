@@ -105,11 +105,11 @@ class Access:
         Raises ``NotAllowedError`` where there is none.
         """
         read_only = right is not Right.VIEW and source in self._read_only
-        found = None if read_only else self._found(person, right, source, channel)
+        found = None if read_only else self._allowed(person, right, source, channel)
         if found is not None:
             return found
         # To somebody who may do nothing there it does not exist.
-        if read_only and any(self._found(person, one, source, channel) for one in Right):
+        if read_only and any(self._allowed(person, one, source, channel) for one in Right):
             raise NotAllowedError(
                 f"Nothing is closed on {source}: its configuration says read_only. "
                 "Whoever runs this bot can change that."
@@ -119,7 +119,7 @@ class Access:
             "Ask whoever runs this bot to add you to a rule; your Slack id is " + person.id + "."
         )
 
-    def _found(self, person: Person, right: Right, source: str, channel: str) -> Scope | None:
+    def _allowed(self, person: Person, right: Right, source: str, channel: str) -> Scope | None:
         tenants: set[str] = set()
         for rule in self._rules:
             if not self._applies(rule, person, right, channel):
@@ -154,7 +154,7 @@ class Access:
         if allowed:
             return allowed
         read_only = right is not Right.VIEW and self._read_only.issuperset(names)
-        if read_only and any(self._found(person, one, name, channel) for name in names for one in Right):
+        if read_only and any(self._allowed(person, one, name, channel) for name in names for one in Right):
             raise NotAllowedError(
                 "Nothing is closed by this bot: the configuration of each data source says read_only. "
                 "Whoever runs this bot can change that."
@@ -165,21 +165,22 @@ class Access:
         )
 
     def kept_view(
-        self, asker: Person, then: str, presser: Person, source: str, channel: str, tenants: frozenset[str] | None
-    ) -> Scope:
+        self, asker: Person, scope_digest: str, presser: Person, source: str, channel: str,
+        tenants: frozenset[str] | None,
+    ) -> Scope:  # fmt: skip
         """Return the tenants of whose sessions a press may show anything in the place of a public message.
 
-        A message keeps its asker's view, whoever presses: by the rules of ``then``, the digest of the asker's scope
-        when the message was asked for, and of now, the stricter wins. ``tenants`` are those that it is about, None
-        where its question names none. Where the presser sees fewer than the asker, the answer is no wider than that:
-        neither rows nor the totals around them tell of others.
+        A message keeps its asker's view, whoever presses: by the rules of when it was asked for, of which
+        ``scope_digest`` tells what the asker could see then, and of now, the stricter wins. ``tenants`` are those that
+        it is about, None where its question names none. Where the presser sees fewer than the asker, the answer is no
+        wider than that: neither rows nor the totals around them tell of others.
 
         Raises ``NotAllowedError``, which names no tenant, no data source and no session.
         """
         view = self.rights(asker, source, channel).get(Right.VIEW)
         if view is None or view.narrowed(tenants).tenants == frozenset():
-            raise NotAllowedError(f"By now the access rules do not let whoever asked for this see it, {_STANDS}")
-        if then not in (EVERY_TENANT, view.digest):
+            raise NotAllowedError(f"Whoever asked for this may not see it, {_STANDS}")
+        if scope_digest not in (EVERY_TENANT, view.digest):
             raise NotAllowedError(f"The access rules have changed since this was asked for, {_STANDS}")
         own = self.rights(presser, source, channel).get(Right.VIEW)
         if own is None or not own.includes(view.narrowed(tenants)):
@@ -206,16 +207,12 @@ class Access:
         return frozenset(ids - {EVERYBODY} if channel.startswith("D") else ids)
 
     def named(self, right: Right, source: str, tenants: Collection[str | None], channel: str) -> tuple[str, ...]:
-        """Return the ids of people and user groups whom the rules name for all of those tenants there.
+        """Return the ids of people and user groups whom the rules name for each of those tenants there.
 
         ``EVERYBODY`` is nobody in particular and not among them.
         """
-        ids: dict[str, None] = {}
-        for rule in self._rules:
-            here = rule.channels is None or channel in rule.channels
-            if here and all(rule.covers(right, source, tenant) for tenant in tenants):
-                ids.update(dict.fromkeys(sorted(rule.who - {EVERYBODY})))
-        return tuple(ids)
+        each = [self.who(right, source, tenant, channel) for tenant in tenants]
+        return tuple(sorted(frozenset.intersection(*each) - {EVERYBODY}))
 
     def people(self, right: Right, source: str, tenants: Collection[str | None], channel: str) -> tuple[str, ...]:
         """Return the same with the members of each user group in its place: the ids of people alone."""
@@ -225,13 +222,13 @@ class Access:
             ids.update(dict.fromkeys(members))
         return tuple(ids)
 
-    def channels_for(self, right: Right, person: Person, source: str, tenant: str | None) -> tuple[str, ...]:
-        """Return the channels that rules name in which this person may ask for a close and somebody has the right."""
+    def channels_to_ask_in(self, person: Person, source: str, tenant: str | None) -> tuple[str, ...]:
+        """Return the channels that rules name in which this person may close and somebody else may approve it."""
         named = {channel for rule in self._rules for channel in rule.channels or ()}
         return tuple(
             channel
             for channel in sorted(named)
-            if self.who(right, source, tenant, channel) - {person.id}
+            if self.who(Right.APPROVE, source, tenant, channel) - {person.id}
             and self.rights(person, source, channel).get(Right.CLOSE, Scope(frozenset())).covers(tenant)
         )
 
@@ -254,7 +251,7 @@ class Access:
 
 
 # Who may not see a message's tenant is not told its command either.
-_STANDS = "so the message stays as it is. Type the command yourself: its answer shows what you may see."
+_STANDS = "so the message stays as it is. Run the command yourself to see what you may."
 
 _DOES = {
     Right.VIEW: "see sessions",

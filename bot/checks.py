@@ -55,11 +55,12 @@ def _break_glass(settings: Settings | None) -> list[Report]:
     return [
         (
             False,
-            f"data_sources.{name}.break_glass_after: it never counts, because no access rule names a person or a user "
-            "group who may approve there and could be told of it",
+            f"data_sources.{name}.break_glass_after: break-glass can never be used: no access rule names a person or "
+            'user group who may approve there ("*" names nobody)',
         )
         for name, source in settings.data_sources.items()
         if source.break_glass_after is not None
+        and not source.read_only
         and not any(rule.data_sources is None or name in rule.data_sources for rule in named)
     ]
 

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime
 
 import structlog
 
@@ -34,6 +34,7 @@ _FIRST_RETRY, _LAST_RETRY = 4.0, 300.0  # seconds between two tries to show an o
 
 _AGAIN = "Nothing was closed: {what}. Below it is as it is now. Press again if it is to be closed."
 
+_REMAINDER = "Part of this request has been decided. What is below still waits."
 _CALLED = "called"  # in the metadata of a dialog: that it was opened from a direct message
 
 _UNRECORDED_AFTER = 1.0  # seconds that the store has to take an outcome before that is shown without a record
@@ -78,7 +79,8 @@ class ClosingCards:
         """Open the dialog with the targets as they are now: at once, then fill it."""
         view_id = press.reply.open_modal(press.trigger_id, closing_modal.looking(mode))
         if view_id is None:
-            raise TargetError(f"Slack did not open the window in time. Press {mode.value} once more.")
+            button = "Approve" if _from_call(press) else mode.value
+            raise TargetError(f"Slack did not open the window in time. Press {button} once more.")
         try:
             self._remember_place(press, press.value)
             part, present = self.closer.present(press.value, press.person, press.channel, mode)
@@ -87,12 +89,12 @@ class ClosingCards:
             if self._says_other(press.value, error):
                 self._show_as_it_is(press.value, self._card_of(press))
             raise
-        metadata = {**_back_to(press, part.request), "mode": mode.value}
+        metadata = {**_back_to(press, part.taken), "mode": mode.value}
         press.reply.update_modal(
             view_id,
             closing_modal.as_it_is_now(
-                part.shown, present.sessions, mode, metadata, full_sql=self._full_sql(part.request),
-                unseen=present.unseen, others=len(part.rest),
+                part.shown, present.sessions, mode, metadata, full_sql=self._full_sql(part.taken),
+                unseen=present.unseen, others=len(part.remainder.targets) if part.remainder else 0,
             ),
         )  # fmt: skip
 
@@ -128,7 +130,7 @@ class ClosingCards:
             raise
         self._show_result(request, self._card_of(press))
         if left is not None:
-            self._show_left(left, press)
+            self._show_there(left, press, _REMAINDER)
 
     def lift(self, press: Press) -> None:
         """Let the Stops that hold for a request hold no more."""
@@ -138,12 +140,18 @@ class ClosingCards:
             self._show_as_it_is(press.value, self._card_of(press))
             raise
         card = self._card_of(press)
-        self.writer.put(card.key, card.write, self._as_it_stands(request))
+        note = "Somebody who may approve has lifted the Stop."
+        self.writer.put(card.key, card.write, self._as_it_stands(request, note))
 
     def ask_reason(self, press: Press) -> None:
         """Open the dialog that asks for the reason of a break-glass."""
         self._remember_place(press, press.value)
-        request, after = self.consent.breakable(press.value, press.person, press.channel)
+        try:
+            request, after = self.consent.breakable(press.value, press.person, press.channel)
+        except SessionBotError as error:
+            if self._says_other(press.value, error):
+                self._show_as_it_is(press.value, self._card_of(press))
+            raise
         metadata = _back_to(press, request)
         dialog = closing_modal.ask_reason(request, after.total_seconds(), metadata)
         if press.reply.open_modal(press.trigger_id, dialog) is None:
@@ -153,8 +161,8 @@ class ClosingCards:
         """Let the requester confirm alone after a while, and say so on the card."""
         called: list[tuple[ClosingRequest, CardPlace]] = []
 
-        def tell(request: ClosingRequest, after: timedelta, person: str) -> CardPlace | None:
-            message = closing_card.call(request, after.total_seconds(), full_sql=self._full_sql(request))
+        def tell(request: ClosingRequest, due: datetime, person: str) -> CardPlace | None:
+            message = closing_card.call(request, due, full_sql=self._full_sql(request))
             with impatient():  # there are others to be told
                 place = self.messages.tell(person, message)
             if place is not None:
@@ -233,24 +241,20 @@ class ClosingCards:
             return _Card(press.value, press.reply, request.card if request else None, self.messages.update, urls_left=0)
         return _Card(press.value, press.reply, CardPlace(press.channel, press.message_ts), self.messages.update)
 
-    def _show_left(self, left: ClosingRequest, event: Press | Submission) -> None:
-        """Post the card of what somebody's press leaves open for others, where the first one stands.
-
-        Nobody waits for it: the press goes on with what it has to send.
-        """
+    def _show_there(self, request: ClosingRequest, event: Press | Submission, note: str) -> None:
+        """Post the card of a request that came of somebody's press, where it belongs; nobody waits for that."""
 
         def post(message: Message) -> Written:
             if not _from_call(event):
-                event.reply.post_card(message, lambda place: self.requests.place_card(left, place))
+                event.reply.post_card(message, lambda place: self.requests.place_card(request, place))
                 return Written.TAKEN
-            place = self.messages.post(left.channel, message)
+            place = self.messages.post(request.channel, message)
             if place is None:
                 return Written.REFUSED
-            self.requests.place_card(left, place)
+            self.requests.place_card(request, place)
             return Written.TAKEN
 
-        note = "The rest of a request, of which somebody has decided what was theirs."
-        self.writer.put(left.id, post, lambda: self._open_card(left, note))
+        self.writer.put(request.id, post, lambda: self._open_card(request, note))
 
     def _call_off(self, request: ClosingRequest, place: CardPlace) -> None:
         message = closing_card.call_over(request)
@@ -277,7 +281,7 @@ class ClosingCards:
         try:
             request = self.closer.confirm(
                 request_id, event.person, event.channel, mode, progress, typed=typed, delivery=event.delivery,
-                leave=lambda left: self._show_left(left, event),
+                leave=lambda left: self._show_there(left, event, _REMAINDER),
             )  # fmt: skip
         except SessionBotError as error:
             if isinstance(error, BudgetError):
@@ -297,17 +301,18 @@ class ClosingCards:
         return False
 
     def _show_done(self, event: Press | Submission, request: ClosingRequest, card: _Card) -> None:
-        """Show what came of a press, and ask again for what is in another transaction than the card said."""
-        again = None
+        """Show what came of a press, and ask again for what is other than the card said."""
+        asked: list[ClosingRequest] = []
         if not request.unrecorded:
             message = self._result(request)  # in the place of what says that it is not on record yet
             self.writer.put(card.key, card.write_news, lambda: message, after=_UNRECORDED_AFTER)
-            again = self._ask_again(request)
-        if again is None or len(request.targets) > 1:
+            asked = self._ask_again(request)
+        if len(request.targets) > 1 or len(asked) != 1:
             self._show_result(request, card)
-            if again is not None:
-                self.show(again, event.reply, _AGAIN.format(what="These have changed since the card was shown"))
+            for one in asked:
+                self._show_there(one, event, _AGAIN.format(what="These have changed since the card was shown"))
             return
+        (again,) = asked
         what = (request.targets[0].detail or "It has changed since the card was shown").rstrip(".")
 
         def told(written: Written) -> None:
@@ -320,12 +325,12 @@ class ClosingCards:
 
         self.writer.put(card.key, card.write, self._as_it_stands(again, _AGAIN.format(what=what)), told=told)
 
-    def _ask_again(self, request: ClosingRequest) -> ClosingRequest | None:
+    def _ask_again(self, request: ClosingRequest) -> list[ClosingRequest]:
         try:
             return self.requests.ask_again(request)
         except SessionBotError as error:  # the outcome says that nothing was closed; anybody may ask anew
             log.warning("not asked again", request=request.id, error=error.sentence)
-            return None
+            return []
 
     def _call_for_budget(self, error: BudgetError, event: Press | Submission) -> None:
         """Call on those who may allow more; without its record the message would have nothing to answer."""
@@ -368,7 +373,7 @@ class ClosingCards:
             return self._result(shown)
 
         def told(written: Written) -> None:
-            if request.id not in self._called_off:
+            if shown.calls and request.id not in self._called_off:
                 self._called_off.add(request.id)
                 for one in shown.calls:
                     self._call_off(shown, one.place)
@@ -397,7 +402,6 @@ class ClosingCards:
             full_sql=self._full_sql(request),
             approvers=self.consent.approvers(request),
             break_glass=self.consent.break_glass_after(request) is not None,
-            stops=self.consent.stops(request),
             note=note,
         )
 

@@ -88,9 +88,9 @@ class KillSessionCommand:
         self._show(asked, press.reply)
 
     def _show(self, requests: list[ClosingRequest], reply: Reply) -> None:
-        note = f"This is {{}} of {len(requests)} cards: those who may approve differ." if len(requests) > 1 else ""
         for number, request in enumerate(requests, 1):
-            self.show(request, reply, note.format(number))
+            one_of_several = f"Card {number} of {len(requests)}: these sessions have different approvers."
+            self.show(request, reply, one_of_several if len(requests) > 1 else "")
 
     def _ask_where(self, command: Command, wish: Wish, query: SessionQuery) -> list[ClosingRequest]:
         try:

@@ -159,7 +159,7 @@ def test_a_public_message_keeps_its_askers_view_whoever_presses(
 def test_who_sees_less_than_a_message_shows_is_refused_without_a_name(
     asker: Rule, presser: Rule, about: frozenset[str] | None
 ) -> None:
-    with pytest.raises(NotAllowedError, match=r"You may not see all .* Type the command yourself") as told:
+    with pytest.raises(NotAllowedError, match=r"You may not see all .* Run the command yourself") as told:
         access(asker, presser).kept_view(ALICE, Scope(asker.tenants).digest, BOB, "prod", "C01INC", about)
     for name in ("shop", "billing", "prod", ALICE.id):
         assert name not in told.value.sentence
@@ -168,8 +168,8 @@ def test_who_sees_less_than_a_message_shows_is_refused_without_a_name(
 @pytest.mark.parametrize(
     ("then", "now", "about", "sentence"),
     [
-        (Scope(None), [], None, "By now the access rules do not let"),
-        (Scope(None), [sees(ALICE, "shop")], names("billing"), "By now the access rules do not let"),
+        (Scope(None), [], None, "Whoever asked for this may not see it"),
+        (Scope(None), [sees(ALICE, "shop")], names("billing"), "Whoever asked for this may not see it"),
         (scope("shop"), [sees(ALICE, "billing")], None, "The access rules have changed"),
         (scope("shop"), [sees(ALICE)], None, "The access rules have changed"),
         (scope("shop", "billing"), [sees(ALICE, "shop")], None, "The access rules have changed"),
@@ -271,3 +271,27 @@ def test_that_nothing_is_closed_anywhere_is_told_to_those_who_see_something_ther
         rules.sources(ALICE, Right.CLOSE, ["prod"], "C01INC")
     with pytest.raises(NotAllowedError, match="You may not close sessions in this channel"):
         rules.sources(GUEST, Right.CLOSE, ["prod"], "C01INC")
+
+
+def test_who_may_approve_each_tenant_by_rules_of_its_own_is_named_for_all_of_them() -> None:
+    rules = access(
+        Rule(names("U02BOB"), frozenset({Right.APPROVE}), tenants=names("shop")),
+        Rule(names("U02BOB", "S0DBA"), frozenset({Right.APPROVE}), tenants=names("billing")),
+    )
+    assert rules.named(Right.APPROVE, "prod", ["shop", "billing"], "C01INC") == ("U02BOB",)
+    assert rules.people(Right.APPROVE, "prod", ["billing"], "C01INC") == ("U02BOB",)
+
+
+def test_in_a_direct_message_everybody_is_nobody() -> None:
+    rules = access(Rule(names("*", "U02BOB"), frozenset({Right.APPROVE})))
+    assert rules.who(Right.APPROVE, "prod", "shop", "D01ALICE") == {"U02BOB"}
+    assert rules.who(Right.APPROVE, "prod", "shop", "C01INC") == {"*", "U02BOB"}
+
+
+def test_where_to_ask_names_channels_in_which_one_may_close_and_somebody_else_approves() -> None:
+    rules = access(
+        Rule(names("U01ALICE"), frozenset({Right.CLOSE}), channels=names("C01INC", "C02DBA", "C03ALONE")),
+        Rule(names("U01ALICE"), frozenset({Right.APPROVE}), channels=names("C03ALONE")),
+        Rule(names("U02BOB"), frozenset({Right.APPROVE}), channels=names("C02DBA", "C04OTHER")),
+    )
+    assert rules.channels_to_ask_in(ALICE, "prod", "shop") == ("C02DBA",)

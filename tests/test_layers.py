@@ -32,7 +32,9 @@ MAY = {
     },
     "bot.settings": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
     "bot.tenants": {"bot.errors", "bot.sessions", "bot.settings"},
-    "bot.checks": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.settings", "bot.slack", "bot.tenants"},
+    "bot.checks": {
+        "bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.settings", "bot.slack", "bot.tenants",
+    },
     "bot.configured": {"bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.settings"},
     "bot.demo": set(),
 }  # fmt: skip

@@ -111,7 +111,7 @@ def test_check_says_where_nobody_could_be_told_of_a_break_glass(
         result = bot(
             "check", tmp_path, RunningBot(slack, oceanbase, tmp_path, source=source, access=access).environment
         )
-        assert ("data_sources.demo.break_glass_after: it never counts" not in result.stdout) is green
+        assert ("data_sources.demo.break_glass_after: break-glass can never be used" not in result.stdout) is green
         assert (result.returncode == 0) is green
 
 

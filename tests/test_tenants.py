@@ -82,9 +82,9 @@ def test_check_and_the_start_tell_each_name_that_no_tenant_of_the_server_has(
     ]
     assert checked(bot) == (1, problems)
     with bot:
-        slack.wait_for(lambda: "tenant not known" in bot.log.read_text(), PATIENCE, "the warning")
+        slack.wait_for(lambda: "tenant name not confirmed" in bot.log.read_text(), PATIENCE, "the warning")
         log = [json.loads(line) for line in bot.log.read_text().splitlines()]
-    told = [(line["level"], line["problem"]) for line in log if line["event"] == "tenant not known"]
+    told = [(line["level"], line["problem"]) for line in log if line["event"] == "tenant name not confirmed"]
     assert told == [("warning", problem) for problem in problems]
 
 
@@ -144,7 +144,7 @@ def test_a_server_that_is_away_keeps_the_bot_neither_from_its_start_nor_from_tel
     away = '[data_sources.away]\nhost = "127.0.0.1"\nport = 1\nuser = "root@sys"\ntenants = ["ghost"]\n'
     bot = bot_on(slack, cluster.database, tmp_path, source='tenants = ["shp"]', more=away)
     with bot:
-        slack.wait_for(lambda: "tenant not known" in bot.log.read_text(), PATIENCE, "the warning")
+        slack.wait_for(lambda: "tenant name not confirmed" in bot.log.read_text(), PATIENCE, "the warning")
         log = bot.log.read_text()
     assert f"data_sources.demo.tenants: there is no tenant shp on demo; {THERE}" in log
     assert "ghost" not in log, "nothing is known of it"

@@ -68,7 +68,7 @@ class Closer:
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
         part = self._consent.confirmable(request_id, person, channel, mode)
-        request = part.request
+        request = part.taken
         if self._attempts.carries(request.id) and self._consent.find(request.id).state is State.OPEN:
             # In a file that was put in the place of the one that had the claim.
             raise too_late(replace(request, state=State.CLAIMED), self._clock())
@@ -80,10 +80,10 @@ class Closer:
             )
         with self._attempts.taking(request.id):
             asked = self._timer()
-            claimed, left = self._claim(part, person, mode, delivery)
+            claimed = self._claim(part, person, mode, delivery)
             press = Press(claimed, mode, self._clock, self._timer, asked, progress)
-            if left is not None:
-                leave(left)
+            if part.remainder is not None:
+                leave(part.remainder)
             return self._carry_out(press, part.lost)
 
     def present(self, request_id: str, person: Person, channel: str, mode: Mode) -> tuple[Part, Present]:
@@ -130,26 +130,20 @@ class Closer:
         """Look again at closes that had an outcome; return the requests of which there is something new."""
         return self._aftermath.look()
 
-    def _claim(
-        self, part: Part, person: Person, mode: Mode, delivery: str
-    ) -> tuple[ClosingRequest, ClosingRequest | None]:
-        """Take what this person decides of the request, and return it as taken, and what is left open.
-
-        Nobody else's claim will do for what follows.
-        """
-        now, request, left = self._clock(), part.taken, self._consent.left_open(part)
+    def _claim(self, part: Part, person: Person, mode: Mode, delivery: str) -> ClosingRequest:
+        """Take what this person decides, and return it as taken: nobody else's claim will do for what follows."""
+        now, request = self._clock(), part.taken
         budget = self._rules.of(request.source).budget
         try:
             taken = self._store.claim(
-                request, person, mode, now, budget, delivery, planned=part.shown.affected(mode), left=left
+                request, person, mode, now, budget, delivery, planned=part.shown.affected(mode), left=part.remainder
             )
         except BudgetError as error:
             self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)
             raise
         if not taken:
             raise too_late(self._consent.find(request.id), self._clock())
-        claimed = replace(request, state=State.CLAIMED, decided_by=person, decided_at=now, decided_mode=mode)
-        return claimed, left
+        return replace(request, state=State.CLAIMED, decided_by=person, decided_at=now, decided_mode=mode)
 
     def _carry_out(self, press: Press, denied: Mapping[int, str]) -> ClosingRequest:
         with self._attempts.carrying_out(press):

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from bot.access import Access, Person, Right, Scope
 from bot.closing import stops
 from bot.closing.budget import Extension
-from bot.closing.model import Approval, Call, CardPlace, ClosingRequest, State, Stop, Target
+from bot.closing.model import Approval, Call, CardPlace, ClosingRequest, State, Target
 from bot.closing.press import Clock
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
@@ -24,28 +24,22 @@ from bot.sessions.model import Mode
 
 MOST_CALLED = 20  # people who are told of a break-glass by direct message
 
-Tell = Callable[[ClosingRequest, timedelta, str], CardPlace | None]  # tells the person of that id; None: it could not
+# Tells the person of that id from when on the requester may confirm alone; None where it could not.
+Tell = Callable[[ClosingRequest, datetime, str], CardPlace | None]
+_NOBODY_TO_CALL = (
+    "No approver could be reached by direct message, so break-glass was not started. Ask somebody who may approve to "
+    "press; whoever runs this bot can name approvers by id or user group."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one person's press decides of a request."""
 
-    request: ClosingRequest  # whole, as it holds now
-    targets: tuple[Target, ...]  # those that this person may decide, one at least
+    shown: ClosingRequest  # with those targets alone that this person may decide, one at least
+    taken: ClosingRequest  # with those and the lost ones: what is claimed or cancelled
     lost: Mapping[int, str]  # those that nobody may close any more, by number, and why
-    rest: tuple[Target, ...]  # those that stay open for others
-
-    @property
-    def shown(self) -> ClosingRequest:
-        """The request with those targets alone that this person decides."""
-        return replace(self.request, targets=self.targets)
-
-    @property
-    def taken(self) -> ClosingRequest:
-        """The request without those that stay open for others."""
-        left = {one.number for one in self.rest}
-        return replace(self.request, targets=tuple(one for one in self.request.targets if one.number not in left))
+    remainder: ClosingRequest | None  # what stays open for others, as a request of its own
 
 
 class Consent:
@@ -77,21 +71,17 @@ class Consent:
         """Return an open request by the rules of when it was made and those of now, whichever are stricter."""
         rules = self._rules.of(request.source)
         approval = rules.approval_for(target.session.tenant for target in request.targets)
-        held = self.stops(request)
+        held = stops.of(self._store, request.source, [target.session for target in request.targets])
         if held:
             approval = Approval.SECOND_PERSON
-        alone_from = None if held else _alone_from(request, rules.break_glass_after)
-        since = alone_from or request.created_at
+        since = request.alone_from or request.created_at
         return replace(
             request,
             approval=Approval.SECOND_PERSON if approval is Approval.SECOND_PERSON else request.approval,
-            alone_from=alone_from,
+            alone_from=None if held else _alone_from(request, rules.break_glass_after),
             expires_at=min(request.expires_at, since + self._rules.confirm_within),
+            stops=held,
         )
-
-    def stops(self, request: ClosingRequest) -> tuple[Stop, ...]:
-        """Return the Stops of earlier requests that hold for sessions of this one."""
-        return stops.of(self._store, request.source, (target.session for target in request.targets))
 
     def confirmable(self, request_id: str, person: Person, channel: str, mode: Mode) -> Part:
         """Return what of the request this person may confirm.
@@ -111,9 +101,7 @@ class Consent:
         Return it, and what stays open for others where this person may decide a part alone. Rights are those in the
         request's channel, wherever the button was pressed. Raises ``NotAllowedError`` or ``RequestError``.
         """
-        request = self.find(request_id)
-        if request.state is State.OPEN:
-            request = self.as_it_holds(request)
+        request = self.as_it_holds(self.find(request_id))
         targets = request.targets
         if person.id not in {request.requester.id, *(one.person for one in request.calls)}:
             rights = self._access.rights(person, request.source, request.channel)
@@ -122,24 +110,34 @@ class Consent:
         if not targets:
             first = request.targets[0].session.tenant
             self._access.require(person, Right.CLOSE, request.source, request.channel, first)
-        rest = tuple(one for one in request.targets if one not in targets)
-        part = Part(request, targets, {}, rest)
-        left = self.left_open(part) if request.state is State.OPEN else None
-        if not self._store.cancel(part.taken, person, self._clock(), left):
+        part = self.split(request, targets)
+        if not self._store.cancel(part.taken, person, self._clock(), part.remainder):
             raise too_late(self.find(request_id), self._clock())
-        return self.find(request_id), left
+        return self.find(request_id), part.remainder
 
-    def left_open(self, part: Part) -> ClosingRequest | None:
-        """Make the request for what a press leaves to others: it waits anew, and break-glass is not carried over."""
-        if not part.rest:
-            return None
+    def split(self, request: ClosingRequest, mine: Collection[Target], lost: Mapping[int, str] | None = None) -> Part:
+        """Tell apart what somebody may decide and what stays open for others, as a request of its own.
+
+        That waits anew, and a break-glass is not carried over.
+        """
+        lost = lost or {}
+        mine = tuple(mine)
+        rest = tuple(one for one in request.targets if one not in mine and one.number not in lost)
+        taken = tuple(one for one in request.targets if one not in rest)
+        matching = max(0, request.matching - len(rest))
         now = self._clock()
-        return replace(
-            part.request, id=secrets.token_urlsafe(16), created_at=now, expires_at=now + self._rules.confirm_within,
-            targets=tuple(replace(one, number=number) for number, one in enumerate(part.rest, 1)),
-            untouched=(), matching=len(part.rest) if part.request.matching else 0, card=None,
+        remainder = replace(
+            request, id=secrets.token_urlsafe(16), created_at=now, expires_at=now + self._rules.confirm_within,
+            targets=tuple(replace(one, number=number) for number, one in enumerate(rest, 1)),
+            untouched=(), matching=len(rest) if request.matching else 0, card=None,
             alone_from=None, called_at=None, calls=(),
         )  # fmt: skip
+        return Part(
+            replace(request, targets=mine, matching=matching),
+            replace(request, targets=taken, matching=matching),
+            lost,
+            remainder if rest else None,
+        )
 
     def break_glass(self, request_id: str, person: Person, channel: str, reason: str, tell: Tell) -> ClosingRequest:
         """Let the requester confirm alone after a while, because nobody who may approve is there.
@@ -152,24 +150,24 @@ class Consent:
             raise InputError("Break-glass needs a reason, for whoever reviews the close afterwards. Nothing was done.")
         request = replace(request, reason=reason.strip())
         calls: list[Call] = []
-        told_at = self._clock()
-        for one in self._callable(request):
-            place = tell(request, after, one)
-            told_at = told_at if calls else self._clock()
-            calls += [Call(one, place)] if place is not None else []
-        if not calls:
-            raise NotAllowedError(
-                "Nobody who may approve this could be told by direct message, so break-glass does not count. "
-                "Somebody else who may approve must press, or whoever runs this bot must name somebody."
-            )
+        told_at = None
+        for one in self._to_call(request):
+            place = tell(request, (told_at or self._clock()) + after, one)
+            if place is not None:
+                told_at = told_at or self._clock()
+                calls.append(Call(one, place))
+        if told_at is None:
+            raise RequestError(_NOBODY_TO_CALL)
         due = told_at + after
         until = due + self._rules.confirm_within
-        if not self._store.allow_alone(request, person, self._clock(), due, until, told_at, calls):
+        if not self._store.allow_alone(
+            request, person, self._clock(), alone_from=due, expires_at=until, called_at=told_at, calls=calls
+        ):
             self.open_request(request_id)  # or it was decided in the same moment
             raise RequestError("Break-glass is already under way for this request; its card says from when on.")
         return self.find(request_id)
 
-    def _callable(self, request: ClosingRequest) -> tuple[str, ...]:
+    def _to_call(self, request: ClosingRequest) -> tuple[str, ...]:
         tenants = [target.session.tenant for target in request.targets]
         people = self._access.people(Right.APPROVE, request.source, tenants, request.channel)
         return tuple(one for one in people if one != request.requester.id)[:MOST_CALLED]
@@ -180,15 +178,14 @@ class Consent:
         Raises ``NotAllowedError`` or ``RequestError``.
         """
         request = self.open_request(request_id)
-        held = self.stops(request)
-        for one in (request, *(stop.stopped for stop in held)):
+        for one in (request, *(stop.stopped for stop in request.stops)):
             for target in one.targets:
                 self._access.require(person, Right.APPROVE, request.source, request.channel, target.session.tenant)
-        if person.id in {request.requester.id, *(one.stopped.requester.id for one in held)}:
-            raise NotAllowedError("Somebody else who may approve must lift a Stop of what you asked for.")
-        if not held:
+        if person.id in {request.requester.id, *(stop.stopped.requester.id for stop in request.stops)}:
+            raise NotAllowedError("You asked for this, so somebody else who may approve must lift the Stop.")
+        if not request.stops:
             raise RequestError("No Stop holds for this any more.")
-        for stop in held:
+        for stop in request.stops:
             self._store.lift(stop.stopped, person, self._clock())
         return self.open_request(request_id)
 
@@ -206,14 +203,17 @@ class Consent:
         if person.id != request.requester.id:
             raise NotAllowedError("Only who asked for the close can use break-glass. If you may approve, press Close.")
         self._require_here(request, channel)
-        if held := self.stops(request):
+        if request.stops:
+            newest = request.stops[0]
             raise NotAllowedError(
-                f"Break-glass does not work for session {held[0].session_id}: somebody has pressed Stop. "
+                f"Break-glass is off for session {newest.session_id}: somebody has pressed Stop. "
                 "It works again once somebody who may approve presses Lift Stop on the card.",
-                who=(held[0].by.id,),
+                who=(newest.by.id,),
             )
         for target in request.targets:
             self._access.require(person, _right_alone(request), request.source, channel, target.session.tenant)
+        if not self._to_call(request):
+            raise RequestError(_NOBODY_TO_CALL)
         return request, after
 
     def break_glass_after(self, request: ClosingRequest) -> timedelta | None:
@@ -292,7 +292,7 @@ class Consent:
         mine = tuple(one for one in left if scope.covers(one.session.tenant))
         if not mine:
             self._access.require(person, right, request.source, channel, left[0].session.tenant)
-        return Part(request, mine, lost, tuple(one for one in left if one not in mine))
+        return self.split(request, mine, lost)
 
     def _require_here(self, request: ClosingRequest, channel: str) -> None:
         if channel != request.channel:
@@ -302,14 +302,11 @@ class Consent:
         """Refuse what could not be asked for any more."""
         rules = self._rules.of(request.source)
         if self._rules.require_reason and not request.reason.strip():
-            raise NotAllowedError(
-                f"By now a reason is required to close a session here. Nothing was closed. Ask again: "
-                f'{_again(request)} reason="…"'
-            )
+            raise RequestError(f'A reason is required now. Nothing was closed. Ask again: {_again(request)} reason="…"')
         if len(request.targets) > rules.max_targets:
-            raise NotAllowedError(
-                f"By now one request closes at most {rules.max_targets} sessions on {request.source}. "
-                f"Nothing was closed. Ask in several requests."
+            raise RequestError(
+                f"One request now closes at most {rules.max_targets} sessions on {request.source}. "
+                "Nothing was closed. Ask in several requests."
             )
 
     def _lost(self, request: ClosingRequest) -> dict[int, str]:
@@ -323,11 +320,11 @@ class Consent:
         for target in request.targets:
             tenant = target.session.tenant
             if not seen.covers(tenant):
-                lost[target.number] = f"The configuration keeps this bot away from tenant {tenant or '-'} by now."
+                lost[target.number] = f"This bot is no longer configured for tenant {tenant or '-'}."
             elif not asked.covers(tenant):
                 lost[target.number] = (
-                    f"Who asked for this may not close sessions of tenant {tenant or '-'} here any more. "
-                    f"If you may, ask yourself: {_again(request)}"
+                    f"Who asked for this may no longer close sessions of tenant {tenant or '-'} here. "
+                    f"If you may, request it in your own name: {_again(request)}"
                 )
         return lost
 

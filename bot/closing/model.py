@@ -148,6 +148,7 @@ class ClosingRequest:
     alone_from: datetime | None = None  # break-glass: from then on the requester may confirm alone what was asked for
     called_at: datetime | None = None  # break-glass: when the first of those called had been told
     calls: tuple[Call, ...] = ()  # break-glass: who was told by direct message
+    stops: tuple[Stop, ...] = ()  # Stops of earlier requests that hold for its sessions now, newest first
     reviewed_by: Person | None = None  # who signed a close that was confirmed alone
     reviewed_at: datetime | None = None
     owner: str = ""  # the process that carries it out, or did last; '' for none
@@ -157,6 +158,11 @@ class ClosingRequest:
     def to_review(self) -> bool:
         """Whether somebody who may approve still has to sign what was carried out without them."""
         return self.state is State.DONE and self.confirmed_alone and self.reviewed_by is None
+
+    @property
+    def protection(self) -> str:
+        """All that protects the target and is to be set aside, in words."""
+        return ", and ".join(self.override)
 
     @property
     def stopped(self) -> bool:

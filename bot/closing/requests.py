@@ -119,35 +119,36 @@ class ClosingRequests:
             reason=reason, question=question, matching=page.matching,
         )  # fmt: skip
 
-    def ask_again(self, request: ClosingRequest) -> ClosingRequest | None:
-        """Write a request for those targets that are other than their card said, as they are now.
+    def ask_again(self, request: ClosingRequest) -> list[ClosingRequest]:
+        """Write requests for those targets that are other than their card said, as they are now.
 
         That is so of those whose transaction has changed, and of one that is protected by more than was to be set
-        aside. It is asked in the name of the same person, and must be confirmed as any other. None where there is
-        none of them, or where that person may not close them any more. Raises ``DataSourceError``, ``BusyError`` or
+        aside. They are asked in the name of the same person, and must be confirmed as any other. None where there is
+        nothing of that, or where that person may not close it any more. Raises ``DataSourceError``, ``BusyError`` or
         ``StoreError``.
         """
         changed = [one for one in request.targets if _is_other(request, one)]
         if not changed:
-            return None
+            return []
         try:
             scope = self._access.scope(request.requester, Right.CLOSE, request.source, request.channel)
         except NotAllowedError:
-            return None
+            return []
         with self._sessions.source(request.source).console() as console:
             there = [console.look(Pin.of(one.session)).session for one in changed]
-        found = [one for one in there if one is not None and scope.covers(one.tenant)]
-        protection = self._sessions.source(request.source).protection(found[0]) if found and request.override else ()
+        asked = [one for one in there if one is not None and scope.covers(one.tenant)]
+        override = self._sessions.source(request.source).protection(asked[0]) if request.override and asked else ()
+        found = [one for one in asked if targets.closable(self._sessions, one, set_aside=override)]
+        if not found:
+            return []
+        mode = request.decided_mode or request.mode
         try:
-            for one in found:
-                targets.refuse_protected(self._sessions, one, set_aside=protection)
-            again = self._write(
-                request.requester, request.channel, request.source, request.decided_mode or request.mode, found, (),
-                reason=request.reason, override=protection, follows=request,
-            ) if found else []  # fmt: skip
-        except (NotAllowedError, TargetError):  # nobody may approve it there any more, or it is never closed
-            return None
-        return again[0] if again else None
+            return self._write(
+                request.requester, request.channel, request.source, mode, found, (),
+                reason=request.reason, override=override, follows=request,
+            )  # fmt: skip
+        except NotAllowedError:  # nobody else may approve it there any more
+            return []
 
     def ask_for_holder(self, person: Person, channel: str, request_id: str, number: int) -> ClosingRequest:
         """Write a request for the server session that still has the locks of a client that was closed.
@@ -260,9 +261,7 @@ class ClosingRequests:
             written.append(request)
         return written
 
-    def _by_approvers(
-        self, person: Person, channel: str, source: str, found: Sequence[Session]
-    ) -> list[list[Session]]:  # fmt: skip
+    def _by_approvers(self, person: Person, channel: str, source: str, found: Sequence[Session]) -> list[list[Session]]:
         """Put together the sessions that the same people may approve.
 
         Raises ``NotAllowedError`` where nobody but who asks may approve one of them in that channel: a request that
@@ -272,7 +271,7 @@ class ClosingRequests:
         for session in found:
             who = self._access.who(Right.APPROVE, source, session.tenant, channel)
             if not who - {person.id}:
-                elsewhere = self._access.channels_for(Right.APPROVE, person, source, session.tenant)
+                elsewhere = self._access.channels_to_ask_in(person, source, session.tenant)
                 of = f" of tenant {session.tenant}" if session.tenant else ""
                 raise NotAllowedError(
                     f"Closing sessions{of} on {source} needs a second person, and no access rule names anybody else "

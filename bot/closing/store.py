@@ -39,7 +39,7 @@ class Store(StoreDatabase):
     """Requests and record. Every method raises ``StoreError`` when the store does not answer."""
 
     def add(self, request: ClosingRequest, *, follows: ClosingRequest | None = None) -> None:
-        """Write a new request and its record; it ``follows`` one that did not decide all of its targets."""
+        """Write a new request and its record; it ``follows`` one of whose targets something had changed."""
         with self.writing() as connection:
             self._add(connection, request, follows)
 
@@ -50,7 +50,7 @@ class Store(StoreDatabase):
             connection, request.created_at, "request",
             {
                 "mode": request.mode.value, "reason": request.reason, "question": request.question,
-                "approval": request.approval.value, "override": " and ".join(request.override),
+                "approval": request.approval.value, "override": request.protection,
                 "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],
                 "untouched": [asdict(one) for one in request.untouched], "matching": request.matching,
                 **({"follows": follows.id} if follows is not None else {}),
@@ -110,6 +110,7 @@ class Store(StoreDatabase):
         kept = [target.number for target in request.targets]
         others = sa.and_(_targets.c.request_id == request.id, _targets.c.number.not_in(kept))
         connection.execute(_targets.delete().where(others))
+        connection.execute(_requests.update().where(_requests.c.id == request.id).values(matching=request.matching))
         self._add(connection, left, request)
 
     def _decide(
@@ -133,7 +134,7 @@ class Store(StoreDatabase):
         return changed == 1
 
     def allow_alone(
-        self, request: ClosingRequest, person: Person, now: datetime, alone_from: datetime, expires_at: datetime,
+        self, request: ClosingRequest, person: Person, now: datetime, *, alone_from: datetime, expires_at: datetime,
         called_at: datetime, calls: Sequence[Call],
     ) -> bool:  # fmt: skip
         """Let the requester of an open request confirm it alone after a while, for its reason; True the first time."""

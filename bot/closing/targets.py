@@ -86,7 +86,7 @@ def _refuse_what_is_not_theirs(
     """
     there = next(filter(listed, sessions.source(source).find_everywhere(number)), None)
     if there is not None:
-        why = "is not yours to close: no access rule lets you."
+        why = "is still there, but you may not close it here. Ask somebody who may."
         raise TargetError(f"Session {number} {why} Nothing was closed.", why=why, tenants=(there.tenant,))
 
 
@@ -138,16 +138,25 @@ def refuse_protected(sessions: SessionService, session: Session, *, set_aside: C
         )
     left = [one for one in sessions.source(session.source).protection(session) if one not in set_aside]
     if left and set_aside:
-        why = f"{' and '.join(left)}, which its card did not say."
+        why = f"{', and '.join(left)}. Its card did not say so."
         raise _refused(session, why)
     if left:
-        why = " and ".join(left)
+        why = ", and ".join(left)
         raise TargetError(
             f"Session {session.id} {why}: closing it could harm the cluster. Nothing was closed. Where it must be, "
             f'somebody who may approve can confirm it: /kill-session {session.id} override reason="…"',
             why=f"{why}: closing it could harm the cluster.",
             tenants=(session.tenant,),
         )
+
+
+def closable(sessions: SessionService, session: Session, *, set_aside: Collection[str] = ()) -> bool:
+    """Whether ``refuse_protected`` has nothing against closing it."""
+    try:
+        refuse_protected(sessions, session, set_aside=set_aside)
+    except TargetError:
+        return False
+    return True
 
 
 def id_out_of_range(session_id: int) -> str:

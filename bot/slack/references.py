@@ -83,7 +83,7 @@ class Asker:
     """
 
     person: Person
-    then: str
+    scope_digest: str
 
     @classmethod
     def of(cls, person: Person, scope: Scope) -> Asker:
@@ -94,17 +94,17 @@ class Asker:
     def read(cls, block_id: str) -> Asker | None:
         """Read what ``block`` has written; None where nobody's name stands there, as in older messages."""
         found = _ASKER.fullmatch(block_id)
-        return cls(Person(found["person"], found["team"]), found["then"]) if found is not None else None
+        return cls(Person(found["person"], found["team"]), found["digest"]) if found is not None else None
 
     @staticmethod
     def block(name: str, asker: Asker | None) -> str:
         """Return the id of a block of buttons with the asker in it, of a private message without."""
         if asker is None:
             return name
-        return _SEPARATOR.join((name, asker.person.id, asker.person.team, asker.then))
+        return _SEPARATOR.join((name, asker.person.id, asker.person.team, asker.scope_digest))
 
 
-_ASKER = re.compile(r"[^|]*\|(?P<person>[A-Z0-9]+)\|(?P<team>[A-Z0-9]*)\|(?P<then>all|[0-9a-f]{12})", re.ASCII)
+_ASKER = re.compile(r"[^|]*\|(?P<person>[A-Z0-9]+)\|(?P<team>[A-Z0-9]*)\|(?P<digest>all|[0-9a-f]{12})", re.ASCII)
 
 
 def own_view(press: Press, access: Access, sessions: SessionService, source: str) -> Scope:
@@ -136,7 +136,7 @@ def kept_view(
             "is. Type the command again."
         )
     about = sessions.source(source).configured(tenants)
-    return access.kept_view(asker.person, asker.then, press.person, source, press.channel, about)
+    return access.kept_view(asker.person, asker.scope_digest, press.person, source, press.channel, about)
 
 
 def picked(press: Press) -> SessionReference:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -253,7 +253,7 @@ def test_a_stop_holds_for_every_later_request_and_for_one_that_was_broken_open_b
     desk.rule(approval=Approval.REQUESTER)
     later = ask(desk, first)
     assert later.approval is Approval.SECOND_PERSON
-    with pytest.raises(NotAllowedError, match=f"does not work for session {first}: somebody has pressed Stop") as told:
+    with pytest.raises(NotAllowedError, match=f"is off for session {first}: somebody has pressed Stop") as told:
         desk.break_glass(later.id, ALICE, CHANNEL, WHY)
     assert told.value.who == (DORA.id,)
     assert ask(desk, other).approval is Approval.REQUESTER, "another session is another matter"
@@ -266,16 +266,38 @@ def test_a_stop_is_lifted_by_who_may_approve_and_asked_for_neither(desk: Desk) -
     desk.break_glass(of_bob.id, BOB, CHANNEL, WHY)
     desk.cancel(of_bob.id, DORA)
     later = ask(desk, session)
-    for nobody, why in ((ALICE, "You may not approve"), (GUS, "You may not approve"), (BOB, "Somebody else who may")):
+    asked = "You asked for this, so somebody else"
+    for nobody, why in ((ALICE, "You may not approve"), (GUS, "You may not approve"), (BOB, asked)):
         with pytest.raises(NotAllowedError, match=why):
             desk.consent.lift(later.id, nobody)
-    assert desk.consent.stops(later)
+    assert desk.consent.open_request(later.id).stops
     desk.consent.lift(later.id, DORA)
-    assert desk.consent.stops(later) == ()
+    assert desk.consent.open_request(later.id).stops == ()
     with pytest.raises(RequestError, match="No Stop holds for this any more"):
         desk.consent.lift(later.id, DORA)
     assert record_of(desk, of_bob)[-1][0] == "lift stop"
     assert desk.break_glass(later.id, ALICE, CHANNEL, WHY).alone_from is not None
+
+
+def test_lifting_lifts_every_stop_of_a_session(desk: Desk) -> None:
+    (session,) = sleepers(desk, 1)
+    for _ in range(2):
+        request = ask(desk, session)
+        desk.store.allow_alone(
+            request, ALICE, desk.clock(), alone_from=desk.clock(), expires_at=desk.clock() + timedelta(minutes=2),
+            called_at=desk.clock(), calls=[],
+        )  # fmt: skip
+        desk.cancel(request.id, BOB)
+    later = ask(desk, session)
+    assert len(desk.consent.open_request(later.id).stops) == 2
+    assert desk.consent.lift(later.id, BOB).stops == ()
+
+
+def test_an_approver_has_as_long_as_before_where_break_glass_is_taken_out(desk: Desk) -> None:
+    request = broken(desk, *sleepers(desk, 1))
+    desk.clock.ahead += BREAK_GLASS_AFTER + timedelta(minutes=1, seconds=30)
+    desk.rule(break_glass_after=None)
+    assert outcomes(confirm(desk, request, person=BOB)) == [Outcome.CLOSED]
 
 
 def test_who_asked_stops_nothing_but_their_own_request(desk: Desk) -> None:
@@ -290,7 +312,7 @@ def test_a_stop_that_nobody_has_lifted_outlives_the_records_time(desk: Desk) -> 
     stopped(desk, session)
     desk.clock.ahead += timedelta(days=400)
     desk.store.forget(desk.clock() - timedelta(days=1), desk.clock())
-    assert desk.consent.stops(ask(desk, session))
+    assert desk.consent.open_request(ask(desk, session).id).stops
 
 
 def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk: Desk) -> None:
@@ -298,7 +320,7 @@ def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk:
     asked_at = desk.clock()
     told: list[str] = []
 
-    def tell(_request: ClosingRequest, _after: timedelta, person: str) -> CardPlace | None:
+    def tell(_request: ClosingRequest, _due: datetime, person: str) -> CardPlace | None:
         told.append(person)
         desk.clock.ahead += timedelta(seconds=40)
         return None if person == BOB.id else CardPlace(f"D{person}", "1")
@@ -313,7 +335,7 @@ def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk:
 
 def test_where_nobody_is_told_nothing_has_changed(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 1))
-    with pytest.raises(NotAllowedError, match="Nobody who may approve this could be told"):
+    with pytest.raises(RequestError, match="No approver could be reached by direct message"):
         desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY, lambda *_: None)
     assert desk.store.get(request.id) == request
 

@@ -293,7 +293,7 @@ def test_whoever_comes_too_late_is_told_that_and_not_that_it_is_too_much(
     request = ask(desk, *sleepers(desk, 3))
     assert desk.store.claim(request, BOB, Mode.SESSION, desk.clock(), THREE)
     desk.rule(budget=replace(THREE, most=2))  # for which this press would be too much as well
-    before = Part(request, request.targets, {}, ())  # as read before Bob's press
+    before = Part(request, request, {}, None)  # as read before Bob's press
     monkeypatch.setattr(desk.consent, "confirmable", lambda *_: before)
     with pytest.raises(RequestError, match="already confirmed") as told:
         confirm(desk, request)

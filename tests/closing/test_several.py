@@ -280,6 +280,16 @@ def test_targets_of_a_tenant_that_the_presser_may_not_close_in_are_left_and_the_
     assert desk.state(left[0]) is State.OPEN
 
 
+def test_what_a_part_of_a_filters_request_decides_is_not_said_to_be_more_than_it_closes(desk: Desk) -> None:
+    request = replace(ask(desk, *sleepers(desk, 2)), id="of-a-filter", question="user=teller", matching=5)
+    desk.store.add(request)
+    tamper(desk, request, 1, tenant="billing")
+    cancelled, left = desk.consent.cancel(request.id, CAROL)
+    assert (len(cancelled.targets), cancelled.beyond) == (1, 3)
+    assert left is not None
+    assert (len(left.targets), left.beyond) == (1, 0)
+
+
 def test_who_may_close_none_of_them_closes_nothing_and_the_request_stays_open(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 2))
     for number in (1, 2):

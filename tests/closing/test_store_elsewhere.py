@@ -276,7 +276,10 @@ def test_break_glass_and_its_review_are_taken_once(stores: tuple[Store, Store]) 
     until = now() + 5 * MINUTE
     asked = replace(request, reason=HOSTILE)
     calls = [Call(BOB.id, CardPlace("D02BOB", "1.2"))]
-    allowed = [one.allow_alone(asked, ALICE, now(), now(), until, now(), calls) for one in stores]
+    allowed = [
+        one.allow_alone(asked, ALICE, now(), alone_from=now(), expires_at=until, called_at=now(), calls=calls)
+        for one in stores
+    ]
     assert allowed == [True, False]
     assert (kept(stores[1], request).reason, kept(stores[1], request).calls) == (HOSTILE, tuple(calls))
     claim = taken(stores[1], request)

@@ -113,7 +113,7 @@ def test_where_a_second_person_confirms_each_set_of_approvers_gets_a_card_of_its
     second_person(stage)
     shop, billing = two(cluster)
     of_shop, of_billing = cards(stage, shop, billing)
-    assert "This is 1 of 2 cards: those who may approve differ." in text_of(of_shop)
+    assert "Card 1 of 2: these sessions have different approvers." in text_of(of_shop)
     assert f"Session ID {billing}" not in text_of(of_shop)
     assert "A second person must confirm: <@U02BOB>." in text_of(of_shop)
     assert "A second person must confirm: <@U03GUS>." in text_of(of_billing)
@@ -132,7 +132,7 @@ def test_a_press_of_who_may_close_one_tenant_leaves_the_rest_open_on_a_card_of_i
 ) -> None:
     shop, billing = two(cluster)
     (card,) = cards(stage, shop, billing)
-    rest = stage.presses(stage.bob, card, "Close Session", "The rest of a request")
+    rest = stage.presses(stage.bob, card, "Close Session", "Part of this request has been decided.")
     result = text_of(stage.alice.wait_for_change(card, "✅ closed"))
     assert f"Session ID {billing}" not in result, "it is not decided there"
     assert f"Close session {billing}?" in text_of(rest)
@@ -155,10 +155,10 @@ def test_a_window_shows_and_counts_what_this_person_may_decide(cluster: Cluster,
     assert "app from" in said
     assert "report from" not in said
     assert "disconnects 2 clients" in said
-    assert "4 more of this request are not yours to decide; they stay open for those who may." in said
+    assert "Of this request 4 more stay open: somebody else decides them." in said
     assert "How many sessions" not in said, "two need not be typed"
     assert stage.bob.submit() == {}
-    rest = stage.bob.wait_for_message("The rest of a request")
+    rest = stage.bob.wait_for_message("Part of this request has been decided.")
     assert "Close 4 sessions?" in text_of(rest)
     assert "Close 2 sessions: 2 closed" in text_of(stage.alice.wait_for_change(card, "2 closed"))
     assert all(map(stage.row, billing))
@@ -167,7 +167,7 @@ def test_a_window_shows_and_counts_what_this_person_may_decide(cluster: Cluster,
 def test_a_cancel_by_who_may_close_one_tenant_leaves_the_rest_open(cluster: Cluster, stage: MariaDBStage) -> None:
     shop, billing = two(cluster)
     (card,) = cards(stage, shop, billing)
-    rest = stage.presses(stage.gus, card, "Cancel", "The rest of a request")
+    rest = stage.presses(stage.gus, card, "Cancel", "Part of this request has been decided.")
     cancelled = text_of(stage.alice.wait_for_change(card, "cancelled"))
     assert f"Session ID {shop}" not in cancelled
     stage.alice.press(rest, "Close Session")
@@ -228,9 +228,9 @@ def test_what_somebody_asked_who_may_close_nothing_any_more_is_closed_by_nobody_
     (card,) = cards(stage, shop)
     changes(stage, (ALICE, ""))
     stage.bob.press(card, "Close Session")
-    stage.bob.wait_for_modal("Who asked for this may not close sessions of tenant shop here any more.")
+    stage.bob.wait_for_modal("Who asked for this may no longer close sessions of tenant shop here.")
     assert still_there(stage, shop)
-    assert "Who asked for this may not close" in refused(stage)
+    assert "Who asked for this may no longer close" in refused(stage)
 
 
 def test_a_session_of_a_tenant_that_the_bot_is_kept_from_by_now_is_not_called_gone(
@@ -240,7 +240,9 @@ def test_a_session_of_a_tenant_that_the_bot_is_kept_from_by_now_is_not_called_go
     (both,) = cards(stage, shop, billing)
     (alone,) = cards(stage, shop)
     changes(stage, (SOURCE, SOURCE + '\ntenants = ["billing"]'))
-    told = text_of(stage.presses(stage.alice, alone, "Close Session", "keeps this bot away from tenant shop by now"))
+    told = text_of(
+        stage.presses(stage.alice, alone, "Close Session", "This bot is no longer configured for tenant shop.")
+    )
     assert "gone" not in told
     stage.alice.press(both, "Close Session")
     result = text_of(stage.alice.wait_for_change(both, "1 closed"))
@@ -252,7 +254,7 @@ def test_a_session_of_a_tenant_that_the_bot_is_kept_from_by_now_is_not_called_go
 
 @pytest.mark.parametrize(
     ("more", "says"),
-    [("[closing]\nrequire_reason = true\n", "By now a reason is required"), ("max_targets = 1", "closes at most 1")],
+    [("[closing]\nrequire_reason = true\n", "A reason is required now."), ("max_targets = 1", "now closes at most 1")],
     ids=["a reason", "fewer at once"],
 )
 def test_what_could_not_be_asked_for_any_more_is_not_confirmed(

@@ -75,7 +75,7 @@ def private(oceanbase: EmbeddedOceanBase, tmp_path_factory: pytest.TempPathFacto
 def test_what_somebody_may_see_in_a_channel_alone_is_not_shown_to_them_outside_of_it(private: Stage) -> None:
     tab = private.gus.opens_home("*see, close* · in <#C02DBA>")
     said = text_of(tab)
-    assert "These rules hold in their channels alone. Type /sessions there." in said
+    assert "These rules apply only in those channels. Type /sessions there." in said
     assert not [word for word in ("demo", "sys", "Waiting for a press", "Last closes") if word in said]
     private.gus.press(tab, "Refresh")
     assert text_of(private.gus.opens_home("in <#C02DBA>")) == said

@@ -89,14 +89,16 @@ def test_all_that_protects_a_session_stands_on_the_card_and_what_comes_later_is_
 ) -> None:
     connection = stage.connect("guarded", bind_address="127.0.6.7")
     number = session_id(connection)
-    both = "belongs to guarded, a protected user of demo and comes from 127.0.6.7, a protected source of demo"
+    both = "belongs to guarded, a protected user of demo, and comes from 127.0.6.7, a protected source of demo"
     assert both in text_of(stage.asks(stage.alice, f"/kill-session {number}", "could harm the cluster"))
     card = card_of(stage, f"{number} override {BY_OWNER}")
     assert f"This session {both}." in text_of(card)
     with connection.cursor() as cursor:
         cursor.execute("CALL dbms_application_info.set_module('ledger-writer', '')")
     stage.bob.press(card, "Close Session")
-    again = stage.alice.wait_for_change(card, "is tagged ledger-writer, a protected module of demo, which its card did")
+    again = stage.alice.wait_for_change(
+        card, "is tagged ledger-writer, a protected module of demo. Its card did not say so"
+    )
     assert stage.row(number)
     assert "a protected source of demo." in text_of(again)
     assert "Press again if it is to be closed." in text_of(again)

@@ -101,7 +101,7 @@ def _requested(details: Mapping[str, Any], _told: Told) -> str:
     more = f" and {len(targets) - 8} more" if len(targets) > 8 else ""
     why = f", because: {details['reason']}" if details.get("reason") else ""
     over = f", although it {details['override']}" if details.get("override") else ""
-    left = ", left open by another request" if details.get("follows") else ""
+    left = ", as a follow-up to another request" if details.get("follows") else ""
     return f"asked for {details.get('mode')}: {named}{more}{over}{why}{left}"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 
 import slackblocks as kit
@@ -31,7 +32,11 @@ CLOSE_HOLDER = "closing.close_holder"  # asks for the server session that still 
 
 _UNRECORDED = "The store does not answer: the bot writes this down as soon as it does."
 
-_STOPPED = " Break-glass does not work for this any more until somebody who may approve lifts the Stop."
+_STOPPED = (
+    " Break-glass stays off for this session. To close it, ask again and have somebody who may approve confirm it or "
+    "press Lift Stop."
+)
+_STOPS = 3  # Stops that a card tells one by one
 
 _SQL_CHARACTERS = 600
 _QUESTION_CHARACTERS = 400
@@ -39,13 +44,12 @@ _REASON_CHARACTERS = 500
 
 
 def closing_card(
-    request: ClosingRequest, *, full_sql: bool, approvers: Sequence[str] = (), break_glass: bool = False,
-    stops: Sequence[Stop] = (), note: str = "",
-) -> Message:  # fmt: skip
+    request: ClosingRequest, *, full_sql: bool, approvers: Sequence[str] = (), break_glass: bool = False, note: str = ""
+) -> Message:
     """Show a request that waits for its confirmation.
 
     ``approvers`` are Slack ids of those who are called where a second person must confirm, ``break_glass`` says
-    whether the requester may come to confirm alone, ``stops`` are those of earlier requests that hold for this one,
+    whether the requester may come to confirm alone,
     ``note`` is a sentence on what has happened to the request.
     """
     below = [
@@ -55,10 +59,10 @@ def closing_card(
         _meaning(request),
         parts.context(
             *_consent(request, approvers),
-            *map(_stop, stops),
+            *map(_stop, request.stops[:_STOPS]),
             f"Expires {parts.moment(request.expires_at)}. Nothing is closed without a press.",
         ),
-        _buttons(request, break_glass=break_glass and not stops, lift=bool(stops)),
+        _buttons(request, break_glass=break_glass),
     ]
     what = "waits for a second person" if request.approval is Approval.SECOND_PERSON else "waits for a press"
     message = _card(request, closing_words.title(request), what, [], below, full_sql=full_sql)
@@ -98,31 +102,32 @@ def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     return Message(text, [parts.context(text), parts.lines(parts.facts([("Reason", request.reason)]))])
 
 
-def call(request: ClosingRequest, wait: float, *, full_sql: bool) -> Message:
-    """Tell somebody who may approve, by direct message, of a break-glass; ``wait`` is in seconds.
+def call(request: ClosingRequest, due: datetime, *, full_sql: bool) -> Message:
+    """Tell somebody who may approve, by direct message, of a break-glass; its buttons count in the request's channel.
 
-    Its buttons count in the request's channel.
+    ``due`` is from when on the requester may confirm alone, but for the moment that the messages take.
     """
     who = parts.mention(request.requester.id)
     told = (
-        f"🚨 {parts.seconds(wait)} from now {who} may confirm this alone, by break-glass. You may approve it: look at "
-        f"it, or press *Stop*. Asked for in <#{request.channel}>."
+        f"🚨 {who} has broken the glass in <#{request.channel}>: from {parts.moment(due)} on, {who} may confirm this "
+        "alone. *Approve* shows the session as it is now and asks once more; *Stop* prevents it."
     )
-    title = closing_words.title(request)
     buttons: list[kit.Element] = [
         kit.Button("Approve", action_id=APPROVE, value=request.id, style="danger"),
         kit.Button("Stop", action_id=STOP, value=request.id),
     ]
-    below: list[kit.Block] = [_meaning(request), parts.context(told), kit.ActionsBlock(buttons)]
-    return _card(request, title, "break-glass", [], below, full_sql=full_sql)
+    below: list[kit.Block] = [_meaning(request, [request.mode]), parts.context(told), kit.ActionsBlock(buttons)]
+    what = "is confirmed without you soon: approve or stop it"
+    return _card(request, closing_words.title(request), what, [], below, full_sql=full_sql)
 
 
 def call_over(request: ClosingRequest) -> Message:
     """Take the buttons off such a message once there is nothing left to approve or to stop."""
     title = closing_words.title(request).rstrip("?")
     over = request.state not in (State.OPEN, State.CLAIMED)
-    result = closing_words.result(request) if over else "break-glass did not come about"
-    text = f"{unformatted(f'{title} on {request.source}: {result}')} · <#{request.channel}>"
+    result = closing_words.result(request) if over else "this message is out of date; see the card"
+    by = f" by {parts.mention(request.decided_by.id)}" if over and request.decided_by is not None else ""
+    text = f"{unformatted(f'{title} on {request.source}: {result}')}{by} · <#{request.channel}>"
     return Message(text, [parts.context(text)])
 
 
@@ -242,16 +247,15 @@ def _untouched(request: ClosingRequest) -> list[kit.Block]:
     return [parts.lines(*([parts.bold(which), parts.plain(f" {why}")] for which, why in told))]
 
 
-def _meaning(request: ClosingRequest) -> kit.Block:
-    meanings = closing_words.meanings(request)
+def _meaning(request: ClosingRequest, modes: Collection[Mode] = tuple(Mode)) -> kit.Block:
+    meanings = [(mode, means) for mode, means in closing_words.meanings(request) if mode in modes]
     return parts.lines(*([parts.bold(mode.value), parts.plain("  " + means)] for mode, means in meanings))
 
 
 def _override(request: ClosingRequest) -> list[kit.Block]:
     if not request.override:
         return []
-    why = " and ".join(request.override)
-    why = f" This session {why}. Somebody who may approve can set that aside for this one close."
+    why = f" This session {request.protection}. Somebody who may approve can set that aside for this one close."
     return [parts.lines([parts.bold("⛔ Protected."), parts.plain(cut(visible(why), 1000))])]
 
 
@@ -271,9 +275,10 @@ def _consent(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
 
 def _stop(stop: Stop) -> str:
     """Say that a Stop holds, as mrkdwn; the ids come from Slack."""
+    by, at = parts.mention(stop.by.id), parts.moment(stop.at)
     return (
-        f"🛑 {parts.mention(stop.by.id)} pressed *Stop* at {parts.moment(stop.at)} when session {stop.session_id} was "
-        "to be closed by break-glass. That does not work before somebody who may approve lifts the Stop."
+        f"🛑 {by} pressed *Stop* at {at}, when session {stop.session_id} was to be closed by break-glass. "
+        "Break-glass stays off until somebody who may approve presses *Lift Stop*."
     )
 
 
@@ -303,7 +308,7 @@ def _holders(request: ClosingRequest) -> list[kit.Block]:
     return [parts.context(told), kit.ActionsBlock(list(buttons))]
 
 
-def _buttons(request: ClosingRequest, *, break_glass: bool, lift: bool) -> kit.Block:
+def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
     offered = [mode for mode in Mode if request.affected(mode)]
     # What was asked for stands first and is the coloured one.
     offered.sort(key=lambda mode: mode is not request.mode)
@@ -312,9 +317,10 @@ def _buttons(request: ClosingRequest, *, break_glass: bool, lift: bool) -> kit.B
     ]
     stop = "Cancel" if request.alone_from is None else "Stop"
     buttons.append(kit.Button(stop, action_id=CANCEL, value=request.id))
-    if break_glass and request.approval is Approval.SECOND_PERSON and request.alone_from is None:
+    waits = request.approval is Approval.SECOND_PERSON and request.alone_from is None
+    if break_glass and waits and not request.stops:
         buttons.append(kit.Button("Break glass", action_id=BREAK_GLASS, value=request.id))
-    if lift:
+    if request.stops:
         buttons.append(kit.Button("Lift Stop", action_id=LIFT, value=request.id))
     return kit.ActionsBlock(buttons)
 

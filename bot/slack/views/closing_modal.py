@@ -26,7 +26,7 @@ REASON_CHARACTERS = 500
 
 _TITLES = {Mode.SESSION: "Close {} sessions", Mode.QUERY: "Close {} queries"}
 _SQL_CHARACTERS = 400
-_OTHERS = "{} more of this request are not yours to decide; they stay open for those who may."
+_OTHERS = "Of this request {} more {} open: somebody else decides {}."
 _ONE_LINE = 120  # characters of each of several
 
 
@@ -57,7 +57,7 @@ def as_it_is_now(
     facts = [("Data source", request.source), *([("Reason", request.reason)] if request.reason else [])]
     blocks: list[kit.Block] = [parts.context(asked), parts.lines(*(parts.facts([fact]) for fact in facts))]
     if request.override:
-        why = f"this session {' and '.join(request.override)}."
+        why = f"this session {request.protection}."
         blocks.append(parts.lines([parts.bold("⛔ Protected: "), parts.plain(why)]))
     blocks.append(
         _all_targets(request, present, unseen)
@@ -65,7 +65,9 @@ def as_it_is_now(
         else _one_target(request.targets[0], present.get(first), unseen.get(first, ""))
     )
     if others:
-        blocks.append(parts.lines([parts.plain(_OTHERS.format(others))]))
+        blocks.append(
+            parts.lines([parts.plain(_OTHERS.format(others, *(("stays", "it") if others == 1 else ("stay", "them"))))])
+        )
     if not several and first in present and (sql := present[first].sql):
         blocks += parts.sql(sql, _SQL_CHARACTERS, full=full_sql)
     meaning = closing_words.meaning_now(request, present, mode)

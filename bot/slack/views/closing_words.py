@@ -55,7 +55,7 @@ def title(request: ClosingRequest) -> str:
 def result(request: ClosingRequest) -> str:
     """Say what became of the request as a whole, in a few words."""
     if request.state is State.CANCELLED:
-        return "cancelled"
+        return "cancelled by Stop" if request.stopped else "cancelled"
     outcomes = [target.outcome for target in request.targets if target.outcome is not None]
     if not outcomes:
         return "expired"
