@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -35,6 +36,7 @@ _FIRST_RETRY, _LAST_RETRY = 4.0, 300.0  # seconds between two tries to show an o
 _AGAIN = "Nothing was closed: {what}. Below it is as it is now. Press again if it is to be closed."
 
 _REMAINDER = "Part of this request has been decided. What is below still waits."
+_SHOWN = "shown"  # in the metadata of a dialog: the numbers of the targets that it shows
 _CALLED = "called"  # in the metadata of a dialog: that it was opened from a direct message
 
 _UNRECORDED_AFTER = 1.0  # seconds that the store has to take an outcome before that is shown without a record
@@ -64,6 +66,7 @@ class ClosingCards:
     writer: CardWriter
     _since: float = field(default_factory=time.monotonic)
     _retries: dict[str, tuple[float, float]] = field(default_factory=dict)  # request: not before, pause after that
+    _posted: set[str] = field(default_factory=set)  # requests whose cards this process has posted after all
     _called_off: set[str] = field(default_factory=set)  # requests whose direct messages say that they are over
 
     def show(self, request: ClosingRequest, reply: Reply, note: str = "") -> None:
@@ -89,7 +92,8 @@ class ClosingCards:
             if self._says_other(press.value, error):
                 self._show_as_it_is(press.value, self._card_of(press))
             raise
-        metadata = {**_back_to(press, part.taken), "mode": mode.value}
+        numbers = ",".join(str(target.number) for target in part.shown.targets)
+        metadata = {**_back_to(press, part.taken), "mode": mode.value, _SHOWN: numbers}
         press.reply.update_modal(
             view_id,
             closing_modal.as_it_is_now(
@@ -110,7 +114,10 @@ class ClosingCards:
         if _from_call(submission):
             card.urls_left = 0  # the response URL is that of the direct message
         mode = Mode(submission.metadata["mode"])
-        self._confirm(submission, request_id, mode, card, typed=_typed(submission))
+        shown = [int(one) for one in submission.metadata[_SHOWN].split(",")] if _SHOWN in submission.metadata else None
+        self._confirm(submission, request_id, mode, card, typed=_typed(submission), only=shown)
+        if _from_call(submission):  # where the place of that message is not known
+            submission.reply.replace(closing_card.call_over(self.consent.find(request_id)))
 
     def ask_for_holder(self, press: Press) -> None:
         """Post a card for the server session that still has a closed client's locks."""
@@ -124,13 +131,20 @@ class ClosingCards:
         """End a request without a close."""
         self._remember_place(press, press.value)
         try:
-            request, left = self.consent.cancel(press.value, press.person)
+            cancelled = self.consent.cancel(press.value, press.person, called=_from_call(press))
         except RequestError:
             self._show_as_it_is(press.value, self._card_of(press))
             raise
-        self._show_result(request, self._card_of(press))
-        if left is not None:
-            self._show_there(left, press, _REMAINDER)
+        self._show_result(cancelled.request, self._card_of(press))
+        if _from_call(press):  # where the place of that message is not known
+            press.reply.replace(closing_card.call_over(cancelled.request), ts=press.message_ts)
+        if cancelled.remainder is not None:
+            self._show_there(cancelled.remainder, press, _REMAINDER)
+        for other in cancelled.others:
+            self._end_calls(other)
+            if other.card is not None:
+                card = _Card(other.id, None, other.card, self.messages.update)
+                self.writer.put(card.key, card.write, self._as_it_stands(other))
 
     def lift(self, press: Press) -> None:
         """Let the Stops that hold for a request hold no more."""
@@ -211,6 +225,10 @@ class ClosingCards:
             self._rewrite(request)
         # Whatever the process before this one was at may still come.
         in_doubt = time.monotonic() - self._since < AGAIN_AFTER[-1]
+        for request in self.requests.without_card():
+            if request.id not in self._posted and not self.writer.has(request.id):
+                self._posted.add(request.id)  # once: where the bot is in no channel, Slack takes no second try either
+                self.writer.put(request.id, partial(self._post, request), self._as_it_stands(request, _REMAINDER))
         for request in self.requests.unshown():
             not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
             if time.monotonic() < not_before or request.card is None or self.writer.has(_key(request.card)):
@@ -248,21 +266,30 @@ class ClosingCards:
             if not _from_call(event):
                 event.reply.post_card(message, lambda place: self.requests.place_card(request, place))
                 return Written.TAKEN
-            place = self.messages.post(request.channel, message)
-            if place is None:
-                return Written.REFUSED
-            self.requests.place_card(request, place)
-            return Written.TAKEN
+            return self._post(request, message)
 
         self.writer.put(request.id, post, lambda: self._open_card(request, note))
+
+    def _post(self, request: ClosingRequest, message: Message) -> Written:
+        """Post a card of which no press gives the place."""
+        place = self.messages.post(request.channel, message)
+        if place is None:
+            return Written.REFUSED
+        self.requests.place_card(request, place)
+        return Written.TAKEN
+
+    def _end_calls(self, request: ClosingRequest) -> None:
+        for one in request.calls:
+            self._call_off(request, one.place)
 
     def _call_off(self, request: ClosingRequest, place: CardPlace) -> None:
         message = closing_card.call_over(request)
         self.writer.put(_key(place), lambda over: self.messages.update(place, over), lambda: message)
 
     def _confirm(
-        self, event: Press | Submission, request_id: str, mode: Mode, card: _Card, *, typed: int | None = None
-    ) -> None:
+        self, event: Press | Submission, request_id: str, mode: Mode, card: _Card, *, typed: int | None = None,
+        only: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         told = False
 
         def progress(request: ClosingRequest, note: str) -> None:
@@ -281,7 +308,7 @@ class ClosingCards:
         try:
             request = self.closer.confirm(
                 request_id, event.person, event.channel, mode, progress, typed=typed, delivery=event.delivery,
-                leave=lambda left: self._show_there(left, event, _REMAINDER),
+                only=only, leave=lambda left: self._show_there(left, event, _REMAINDER),
             )  # fmt: skip
         except SessionBotError as error:
             if isinstance(error, BudgetError):
@@ -336,7 +363,11 @@ class ClosingCards:
         """Call on those who may allow more; without its record the message would have nothing to answer."""
         with contextlib.suppress(StoreError):  # that it is too much is what the person is told
             call, who = self.consent.call_for_budget(error, event.person, event.channel)
-            event.reply.public(notices.budget(error, call, who))
+            message = notices.budget(error, call, who)
+            if _from_call(event):
+                self.messages.post(event.channel, message)
+            else:
+                event.reply.public(message)
 
     def _show_as_it_is(self, request_id: str, card: _Card) -> None:
         """Rewrite a card whose buttons no longer fit what became of its request, or lack though it is open again."""
@@ -375,8 +406,7 @@ class ClosingCards:
         def told(written: Written) -> None:
             if shown.calls and request.id not in self._called_off:
                 self._called_off.add(request.id)
-                for one in shown.calls:
-                    self._call_off(shown, one.place)
+                self._end_calls(shown)
             if written is Written.TAKEN:  # in doubt, the next process must write it as well
                 self._retries.pop(request.id, None)
                 self.requests.mark_shown(shown)

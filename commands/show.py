@@ -117,7 +117,7 @@ class ShowCommand:
         if tenants is not None and not own.covers(card.tenant):
             raise NotAllowedError(_NOT_YOURS)
         scope = kept_view(press, self.access, self.sessions, reference.source, tenants)
-        session, others = self._look_up(reference, scope)
+        session, others = self._look_up(reference, scope, card.tenant)
         if session is None:
             message = session_details.gone(reference, datetime.now(UTC), reused=bool(others))
         else:
@@ -148,7 +148,9 @@ class ShowCommand:
             raise TargetError(f"Session {reference.id} has ended since the list was made. Press Refresh.")
         return session
 
-    def _look_up(self, reference: SessionReference, scope: Scope) -> tuple[Session | None, list[Session]]:
+    def _look_up(
+        self, reference: SessionReference, scope: Scope, tenant: str | None = None
+    ) -> tuple[Session | None, list[Session]]:
         """Return the session, None when it has ended, and those within the scope that have its id.
 
         It is looked for among all: what may not be seen has not ended. Raises ``NotAllowedError`` for that, and
@@ -161,7 +163,7 @@ class ShowCommand:
         if session is not None and not seen.covers(session.tenant):
             raise NotAllowedError(_NOT_YOURS)
         if session is None:
-            why = source.unseen(reference.server)
+            why = source.unseen(reference.server, tenant)
             if why:
                 raise TargetError(f"Whether session {reference.id} is still there cannot be seen. {why}")
         return session, [one for one in found if seen.covers(one.tenant)]
@@ -204,6 +206,7 @@ def _not_found(wish: Wish, found: list[Session]) -> str:
         others = ", ".join(f"{one.id}@{one.server or '-'} (tenant {one.tenant or '-'})" for one in found)
         return f"There is no session {wish.id}{where} on {source}. There is {others}, though."
     return (
-        f"There is no session {wish.id}{where} on {source} that you may see. It has ended, or the id is of another "
-        "data source. /sessions lists those there are; with source= those of another data source."
+        f"There is no session {wish.id}{where} on {source} that you may see. It may have ended, or it is "
+        "of another data source or not yours to see. /sessions lists those that you may see; with source= those of "
+        "another data source."
     )

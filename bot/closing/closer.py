@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import structlog
@@ -55,11 +55,13 @@ class Closer:
     def confirm(
         self, request_id: str, person: Person, channel: str, mode: Mode, progress: Progress, *,
         typed: int | None = None, delivery: str = "", leave: Callable[[ClosingRequest], object] = lambda _left: None,
+        only: Collection[int] | None = None,
     ) -> ClosingRequest:  # fmt: skip
         """Close what the request names, as far as it is still what it was, and return it with its outcomes.
 
         Where this person may decide only some of its targets, the others stay open in a request of their own, of which
         ``leave`` is told as soon as it is there.
+        ``only`` are the numbers of the targets that a window has shown, None where the card shows them all.
         ``typed`` is the number of sessions as the person typed it, where the request wants that; ``delivery``
         names the press, so that one that is delivered again after the bot was stopped closes nothing.
         ``progress`` is told as soon as the request is taken, then about every three seconds, and what came of it
@@ -67,7 +69,7 @@ class Closer:
         Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
-        part = self._consent.confirmable(request_id, person, channel, mode)
+        part = self._consent.confirmable(request_id, person, channel, mode, only)
         request = part.taken
         if self._attempts.carries(request.id) and self._consent.find(request.id).state is State.OPEN:
             # In a file that was put in the place of the one that had the claim.
@@ -136,7 +138,15 @@ class Closer:
         budget = self._rules.of(request.source).budget
         try:
             taken = self._store.claim(
-                request, person, mode, now, budget, delivery, planned=part.shown.affected(mode), left=part.remainder
+                request,
+                person,
+                mode,
+                now,
+                budget,
+                delivery,
+                planned=part.shown.affected(mode),
+                left=part.remainder,
+                alone=request.alone_from is not None and person.id == request.requester.id,
             )
         except BudgetError as error:
             self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)

@@ -42,6 +42,15 @@ class Part:
     remainder: ClosingRequest | None  # what stays open for others, as a request of its own
 
 
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What came of a cancel."""
+
+    request: ClosingRequest
+    remainder: ClosingRequest | None  # what stays open for others
+    others: list[ClosingRequest]  # those whose break-glass has ended with it, as they were before
+
+
 class Consent:
     """Judges who may confirm what, and keeps what is said of it."""
 
@@ -71,7 +80,7 @@ class Consent:
         """Return an open request by the rules of when it was made and those of now, whichever are stricter."""
         rules = self._rules.of(request.source)
         approval = rules.approval_for(target.session.tenant for target in request.targets)
-        held = stops.of(self._store, request.source, [target.session for target in request.targets])
+        held = stops.of(self._store, (target.session for target in request.targets))
         if held:
             approval = Approval.SECOND_PERSON
         since = request.alone_from or request.created_at
@@ -83,26 +92,30 @@ class Consent:
             stops=held,
         )
 
-    def confirmable(self, request_id: str, person: Person, channel: str, mode: Mode) -> Part:
-        """Return what of the request this person may confirm.
+    def confirmable(
+        self, request_id: str, person: Person, channel: str, mode: Mode, only: Collection[int] | None = None
+    ) -> Part:
+        """Return what of the request this person may confirm; ``only`` are the targets that a window has shown.
 
         Raises ``RequestError``, or ``NotAllowedError`` where that is nothing, which is on record.
         """
+        if only is not None:
+            self._refuse_what_moved_on(self.find(request_id), only)
         request = self.open_request(request_id)
         try:
-            return self._part(request, person, channel, mode)
+            return self._part(request, person, channel, mode, only)
         except NotAllowedError as error:
             self._store.note(self._clock(), "refused", {"why": str(error)}, person=person, request=request)
             raise
 
-    def cancel(self, request_id: str, person: Person) -> tuple[ClosingRequest, ClosingRequest | None]:
+    def cancel(self, request_id: str, person: Person, *, called: bool = False) -> Cancelled:
         """End a request without a close: by its requester, by whoever was called, or who may close or approve there.
 
-        Return it, and what stays open for others where this person may decide a part alone. Rights are those in the
+        ``called`` says that it is done in the direct message that told of its break-glass. Rights are those in the
         request's channel, wherever the button was pressed. Raises ``NotAllowedError`` or ``RequestError``.
         """
-        request = self.as_it_holds(self.find(request_id))
-        targets = request.targets
+        found = self.find(request_id)
+        request, targets = self.as_it_holds(found), found.targets
         if person.id not in {request.requester.id, *(one.person for one in request.calls)}:
             rights = self._access.rights(person, request.source, request.channel)
             scopes = [rights[right] for right in (Right.CLOSE, Right.APPROVE) if right in rights]
@@ -110,10 +123,20 @@ class Consent:
         if not targets:
             first = request.targets[0].session.tenant
             self._access.require(person, Right.CLOSE, request.source, request.channel, first)
-        part = self.split(request, targets)
-        if not self._store.cancel(part.taken, person, self._clock(), part.remainder):
+        part, now = self.split(request, targets), self._clock()
+        stopped = person.id != request.requester.id and (called or found.alone_from is not None)
+        if not self._store.cancel(part.taken, person, now, part.remainder, stopped=stopped):
             raise too_late(self.find(request_id), self._clock())
-        return self.find(request_id), part.remainder
+        cancelled = self.find(request_id)
+        return Cancelled(cancelled, part.remainder, self._end_others(cancelled, person, now) if stopped else [])
+
+    def _end_others(self, stopped: ClosingRequest, person: Person, now: datetime) -> list[ClosingRequest]:
+        """End every other break-glass for these sessions, and return the requests as they were."""
+        sessions = [target.session for target in stopped.targets]
+        others = [one for one in self._store.broken_open() if stops.about(one, sessions) is not None]
+        for one in others:
+            self._store.end_break_glass(one, person, now)
+        return others
 
     def split(self, request: ClosingRequest, mine: Collection[Target], lost: Mapping[int, str] | None = None) -> Part:
         """Tell apart what somebody may decide and what stays open for others, as a request of its own.
@@ -179,8 +202,9 @@ class Consent:
         """
         request = self.open_request(request_id)
         for one in (request, *(stop.stopped for stop in request.stops)):
-            for target in one.targets:
-                self._access.require(person, Right.APPROVE, request.source, request.channel, target.session.tenant)
+            scope = self._access.scope(person, Right.APPROVE, one.source, one.channel)
+            if not all(scope.covers(target.session.tenant) for target in one.targets):
+                raise NotAllowedError("You may not approve all that this Stop holds for. Nothing was lifted.")
         if person.id in {request.requester.id, *(stop.stopped.requester.id for stop in request.stops)}:
             raise NotAllowedError("You asked for this, so somebody else who may approve must lift the Stop.")
         if not request.stops:
@@ -280,7 +304,9 @@ class Consent:
         named = self._access.named(Right.APPROVE, request.source, tenants, request.channel)
         return tuple(one for one in named if one != request.requester.id)
 
-    def _part(self, request: ClosingRequest, person: Person, channel: str, mode: Mode) -> Part:
+    def _part(
+        self, request: ClosingRequest, person: Person, channel: str, mode: Mode, only: Collection[int] | None
+    ) -> Part:
         self._require_here(request, channel)
         right = self._right_needed(request, person, mode)
         scope = self._access.scope(person, right, request.source, channel)
@@ -292,7 +318,18 @@ class Consent:
         mine = tuple(one for one in left if scope.covers(one.session.tenant))
         if not mine:
             self._access.require(person, right, request.source, channel, left[0].session.tenant)
+        mine = tuple(one for one in mine if only is None or one.number in only)
+        if not any(mode is Mode.SESSION or one.session.running for one in mine):
+            raise RequestError(f"{mode.value} has nothing to close among what you may decide here. Nothing was closed.")
         return self.split(request, mine, lost)
+
+    def _refuse_what_moved_on(self, request: ClosingRequest, only: Collection[int]) -> None:
+        """Say of a window where what it has shown is: somebody has decided another part meanwhile."""
+        if request.state is not State.OPEN and not any(one.number in only for one in request.targets):
+            raise RequestError(
+                "Somebody has decided another part of this request. What you looked at waits on a card of its own: "
+                "press there. Nothing was closed by this press."
+            )
 
     def _require_here(self, request: ClosingRequest, channel: str) -> None:
         if channel != request.channel:
@@ -323,7 +360,8 @@ class Consent:
                 lost[target.number] = f"This bot is no longer configured for tenant {tenant or '-'}."
             elif not asked.covers(tenant):
                 lost[target.number] = (
-                    f"Who asked for this may no longer close sessions of tenant {tenant or '-'} here. "
+                    f"Who asked for this may no longer close sessions of tenant {tenant or '-'} here, or Slack does "
+                    "not say who they are. "
                     f"If you may, request it in your own name: {_again(request)}"
                 )
         return lost

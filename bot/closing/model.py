@@ -148,6 +148,7 @@ class ClosingRequest:
     alone_from: datetime | None = None  # break-glass: from then on the requester may confirm alone what was asked for
     called_at: datetime | None = None  # break-glass: when the first of those called had been told
     calls: tuple[Call, ...] = ()  # break-glass: who was told by direct message
+    stopped: bool = False  # cancelled to stop a break-glass, which holds until somebody who may approve lifts that
     stops: tuple[Stop, ...] = ()  # Stops of earlier requests that hold for its sessions now, newest first
     reviewed_by: Person | None = None  # who signed a close that was confirmed alone
     reviewed_at: datetime | None = None
@@ -163,13 +164,6 @@ class ClosingRequest:
     def protection(self) -> str:
         """All that protects the target and is to be set aside, in words."""
         return ", and ".join(self.override)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody has stopped a break-glass: it holds for its sessions until who may approve lifts it."""
-        if self.state is not State.CANCELLED or self.decided_by is None:
-            return False
-        return self.alone_from is not None and self.decided_by.id != self.requester.id
 
     @property
     def confirmed_alone(self) -> bool:

@@ -203,6 +203,11 @@ class ClosingRequests:
             before = max(before, self._store.opened)
         return self._store.unshown(now - _SHOWN_LATER, before)
 
+    def without_card(self) -> list[ClosingRequest]:
+        """Return open requests that somebody's press has made and that have no card, as after a crash."""
+        now = self._clock()
+        return [one for one in self._store.without_card(now - _BEING_SHOWN) if not one.expired(now)]
+
     def before_start(self, request: ClosingRequest) -> bool:
         """Whether a request was over before this process began."""
         return (request.decided_at or request.expires_at) < self._store.opened
@@ -232,7 +237,7 @@ class ClosingRequests:
         """
         beyond = max(0, matching - len(found) - len(untouched))
         approval = self._rules.of(source).approval_for(session.tenant for session in found)
-        if stops.of(self._store, source, found):
+        if stops.of(self._store, found):
             approval = Approval.SECOND_PERSON
         groups = [list(found)]
         if approval is Approval.SECOND_PERSON:

@@ -44,7 +44,8 @@ class Store(StoreDatabase):
             self._add(connection, request, follows)
 
     def _add(self, connection: sa.Connection, request: ClosingRequest, follows: ClosingRequest | None) -> None:
-        connection.execute(_requests.insert().values(tables.request_values(request)))
+        first = follows.id if follows is not None else None
+        connection.execute(_requests.insert().values(tables.request_values(request) | {"follows": first}))
         connection.execute(_targets.insert(), tables.target_values(request))
         record.append(
             connection, request.created_at, "request",
@@ -53,7 +54,7 @@ class Store(StoreDatabase):
                 "approval": request.approval.value, "override": request.protection,
                 "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],
                 "untouched": [asdict(one) for one in request.untouched], "matching": request.matching,
-                **({"follows": follows.id} if follows is not None else {}),
+                **({"follows": first} if first is not None else {}),
             },
             person=request.requester, **_of(request),
         )  # fmt: skip
@@ -70,12 +71,12 @@ class Store(StoreDatabase):
 
     def claim(
         self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None,
-        delivery: str = "", planned: int | None = None, left: ClosingRequest | None = None,
+        delivery: str = "", planned: int | None = None, left: ClosingRequest | None = None, alone: bool = False,
     ) -> bool:  # fmt: skip
         """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included.
 
         Its other targets go to the request that is ``left`` open, if any. ``planned`` is how many closes it counts
-        for, all of its targets where that is not said.
+        for, all of its targets where that is not said. ``alone`` takes it only while its break-glass has not ended.
 
         Until its lease ends, which ``renew`` puts off, no other replica takes it over. A press whose ``delivery`` has
         taken it before, and was given up, does not take it again.
@@ -87,6 +88,7 @@ class Store(StoreDatabase):
                 connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
                 decided_mode=mode.value, planned=planned, pressed=delivery or None,
                 owner=self.owner, lease_until=self.now + LEASE.total_seconds(),
+                which=_requests.c.alone_from.is_not(None) if alone else sa.true(),
             )  # fmt: skip
             if claimed and within is not None:  # whoever comes too late is told that, not that it is too much
                 budget.require(connection, request, planned, within, now)
@@ -95,11 +97,18 @@ class Store(StoreDatabase):
             return claimed
 
     def cancel(
-        self, request: ClosingRequest, person: Person, now: datetime, left: ClosingRequest | None = None
-    ) -> bool:
-        """End an open, unexpired request without a close; its other targets go to the one that is ``left`` open."""
+        self, request: ClosingRequest, person: Person, now: datetime, left: ClosingRequest | None = None, *,
+        stopped: bool = False,
+    ) -> bool:  # fmt: skip
+        """End an open, unexpired request without a close; its other targets go to the one that is ``left`` open.
+
+        ``stopped`` says that this stops a break-glass.
+        """
         with self.writing() as connection:
-            cancelled = self._decide(connection, request, State.CANCELLED, person, now, "cancel", {})
+            details = {"stopped": True} if stopped else {}
+            cancelled = self._decide(
+                connection, request, State.CANCELLED, person, now, "cancel", details, stopped=stopped
+            )
             if cancelled:
                 self._leave_open(connection, request, left)
             return cancelled
@@ -115,12 +124,17 @@ class Store(StoreDatabase):
 
     def _decide(
         self, connection: sa.Connection, request: ClosingRequest, state: State, person: Person, now: datetime,
-        event: str, details: dict[str, Any], **more: object,
+        event: str, details: dict[str, Any], *, which: sa.ColumnElement[bool] | None = None, **more: object,
     ) -> bool:  # fmt: skip
         another_press = sa.or_(_requests.c.pressed.is_(None), _requests.c.pressed != more.get("pressed"))
         changed = connection.execute(
             _requests.update()
-            .where(_open(request), _requests.c.expires_at > now.timestamp(), another_press)
+            .where(
+                _open(request),
+                _requests.c.expires_at > now.timestamp(),
+                another_press,
+                which if which is not None else sa.true(),
+            )
             .values(
                 state=state.value,
                 decided_by=person.id,
@@ -156,9 +170,29 @@ class Store(StoreDatabase):
                 record.append(connection, now, "break glass", details, person=person, **_of(request))
         return changed == 1
 
-    def stopped(self, source: str) -> list[ClosingRequest]:
-        """The requests of a data source whose break-glass somebody has stopped, and nobody lifted it; newest first."""
-        return self._those(sa.and_(_requests.c.source == source, _stopped()))
+    def stopped(self) -> list[ClosingRequest]:
+        """The requests whose break-glass somebody has stopped, and nobody has lifted that; newest first."""
+        return self._those(_stopped())
+
+    def without_card(self, before: datetime) -> list[ClosingRequest]:
+        """The open requests that somebody's press has made before that time, and that have no card."""
+        made = sa.and_(_requests.c.follows.is_not(None), _requests.c.created_at < before.timestamp())
+        return self._those(sa.and_(_requests.c.state == State.OPEN.value, made, _requests.c.card_ts.is_(None)))
+
+    def broken_open(self) -> list[ClosingRequest]:
+        """The open requests whose requesters may come to confirm them alone."""
+        return self._those(sa.and_(_requests.c.state == State.OPEN.value, _requests.c.alone_from.is_not(None)))
+
+    def end_break_glass(self, request: ClosingRequest, person: Person, now: datetime) -> None:
+        """Let an open request not be confirmed alone after all, since somebody has stopped another one of its kind."""
+        with self.writing() as connection:
+            ended = connection.execute(
+                _requests.update()
+                .where(_open(request), _requests.c.alone_from.is_not(None))
+                .values(alone_from=None, called_at=None, calls=None)
+            ).rowcount
+            if ended == 1:
+                record.append(connection, now, "end break glass", {}, person=person, **_of(request))
 
     def lift(self, request: ClosingRequest, person: Person, now: datetime) -> None:
         """Let a Stop hold no more."""
@@ -534,12 +568,22 @@ class Store(StoreDatabase):
         its_own = sa.and_(tables.audit.c.request_id == _requests.c.id, tables.audit.c.event == "request")
         recorded = sa.exists().where(its_own)
         with self.writing() as connection:
+            self._forget_what_ran(connection, before)
             forgotten = record.forget(connection, before, now)
             # A request goes after its own record, which goes in its turn, whatever its time says.
             old = sa.and_(_requests.c.created_at < before.timestamp(), ~waited_for, ~recorded)
             connection.execute(_targets.delete().where(_targets.c.request_id.in_(sa.select(_requests.c.id).where(old))))
             connection.execute(_requests.delete().where(old))
             return forgotten
+
+    def _forget_what_ran(self, connection: sa.Connection, before: datetime) -> None:
+        """Let go of the statements of old requests that stay for their Stop alone."""
+        old = sa.select(_requests.c.id).where(_requests.c.created_at < before.timestamp(), _stopped())
+        rows = connection.execute(sa.select(_targets).where(_targets.c.request_id.in_(old))).mappings().all()
+        for row in rows:
+            session = json.loads(row["session"]) | {"sql": None, "inner_sql": None}
+            which = sa.and_(_targets.c.request_id == row["request_id"], _targets.c.number == row["number"])
+            connection.execute(_targets.update().where(which).values(session=json.dumps(session)))
 
     def believed(self, keep: timedelta) -> float | None:
         """Return the time of the newest record of before the start that others a day and more older vouch for.
@@ -582,9 +626,9 @@ def _to_review() -> sa.ColumnElement[bool]:
 
 
 def _stopped() -> sa.ColumnElement[bool]:
-    """What ``ClosingRequest.stopped`` says, for the database, as long as nobody has lifted it."""
-    stopped = sa.and_(_requests.c.alone_from.is_not(None), _requests.c.decided_by != _requests.c.requester)
-    return sa.and_(_requests.c.state == State.CANCELLED.value, stopped, _requests.c.lifted_by.is_(None))
+    """Whether somebody has stopped a break-glass, and nobody has lifted that."""
+    stopped = sa.and_(_requests.c.stopped.is_(True), _requests.c.lifted_by.is_(None))
+    return sa.and_(_requests.c.state == State.CANCELLED.value, stopped)
 
 
 def _target(request: ClosingRequest, target: Target) -> sa.ColumnElement[bool]:

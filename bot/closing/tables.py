@@ -58,7 +58,9 @@ requests = sa.Table(
     sa.Column("alone_from", sa.Double),
     sa.Column("called_at", sa.Double),
     sa.Column("calls", sa.Text),  # JSON
-    sa.Column("lifted_by", sa.String(32)),  # who said that a Stop holds no more
+    sa.Column("follows", sa.String(32)),  # the request whose press has made this one, whose card nobody has asked for
+    sa.Column("stopped", sa.Boolean),  # whether it was cancelled to stop a break-glass
+    sa.Column("lifted_by", sa.String(32)),  # who said that this holds no more
     sa.Column("lifted_team", sa.String(32)),
     sa.Column("lifted_at", sa.Double),
     sa.Column("reviewed_by", sa.String(32)),
@@ -257,6 +259,7 @@ def to_request(row: sa.RowMapping, target_rows: Sequence[sa.RowMapping]) -> Clos
         override=_reasons(row["override"]),
         alone_from=_maybe_time(row["alone_from"]),
         called_at=_maybe_time(row["called_at"]),
+        stopped=bool(row["stopped"]),
         calls=tuple(Call(person, CardPlace(*place)) for person, *place in json.loads(row["calls"] or "[]")),
         reviewed_by=Person(row["reviewed_by"], row["reviewed_team"]) if row["reviewed_by"] else None,
         reviewed_at=_maybe_time(row["reviewed_at"]),

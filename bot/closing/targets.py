@@ -173,7 +173,7 @@ def _refused(session: Session, why: str) -> TargetError:
 
 def _missing(source: str, wanted: Wanted, tenant: str | None, found: list[Session]) -> TargetError:
     where = (f" in tenant {tenant}" if tenant else "") + (f" on server {wanted.server}" if wanted.server else "")
-    hint = "It may have ended, or the id is of another data source."
+    hint = "It may have ended, or it is of another data source or not yours to close."
     if found:
         hint = f"There is one of tenant {found[0].tenant or '-'} on {found[0].server or '-'}, though."
     return TargetError(

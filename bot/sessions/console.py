@@ -83,6 +83,8 @@ class Console:
         list of transactions that is older than this look, which costs 0.1 s on MySQL and MariaDB.
         """
         look = self._fresh_look(pin) if fresh and self.dialect.own_transaction is not None else self._look(pin)
+        if look.session is None and not look.unseen:
+            look = replace(look, unseen=self._out_of_sight(pin.session.tenant, pin.session.user))
         if look.session is not None or look.unseen or not self.dialect.cluster:
             return look
         unseen = self._not_serving(pin.session.servers or ((pin.session.server,) if pin.session.server else ()))
@@ -146,11 +148,26 @@ class Console:
         now = float(self._connection.rows(f"SELECT {NOW}")[0][0])
         return max(now - look.read_at, 0.0) + since_boot() - asked <= _RECENT
 
-    def unseen(self, server: str | None) -> str:
-        """Say why a session of that server, which is not in the list, cannot be called gone; '' where it can."""
+    def unseen(self, server: str | None, tenant: str | None = None) -> str:
+        """Say why a session of that server, which is not in the list, cannot be called gone; '' where it can.
+
+        ``tenant`` is its tenant, None where that is not known.
+        """
+        out_of_sight = self._out_of_sight(tenant or self.dialect.login_tenant, None)
+        if out_of_sight:
+            return out_of_sight
         if self.dialect.cluster:
             return self._not_serving((server,) if server else ())
         return _elsewhere(server, self._connection.rows(f"SELECT {self.dialect.own_address}")[0][0])
+
+    def _out_of_sight(self, tenant: str | None, user: str | None) -> str:
+        """Say why the bot's login would not see a session, '' where it would: it may be another login than before."""
+        login, sees = self._endpoint.user, self.dialect.sees
+        if sees is Reach.OWN and user != login.partition("@")[0]:
+            return f"The bot's login {login} sees only its own sessions."
+        if sees is Reach.TENANT and tenant != self.dialect.login_tenant:
+            return f"The bot's login {login} sees only the sessions of tenant {self.dialect.login_tenant}."
+        return ""
 
     def _unlisted(self, session: Session) -> Session | None:
         """Return a server session that the view of transactions alone has, where it still does."""

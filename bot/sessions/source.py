@@ -157,9 +157,9 @@ class DataSource:
             lambda connection, dialect: self._console(connection, dialect).find(session_id, everywhere=True)
         )
 
-    def unseen(self, server: str | None) -> str:
-        """Say why a session of that server, which is not listed, cannot be called gone; '' where it can."""
-        return self._read(lambda connection, dialect: self._console(connection, dialect).unseen(server))
+    def unseen(self, server: str | None, tenant: str | None = None) -> str:
+        """Say why a session of that server and tenant, which is not listed, cannot be called gone; '' where it can."""
+        return self._read(lambda connection, dialect: self._console(connection, dialect).unseen(server, tenant))
 
     def details(self, session: Session) -> SessionDetails:
         """Return what the server says of a session beyond its row; what cannot be read is no error."""

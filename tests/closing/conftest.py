@@ -136,9 +136,9 @@ class Desk:
 
     def cancel(self, request_id: str, person: Person) -> ClosingRequest:
         """Cancel a request, all of it."""
-        cancelled, left = self.consent.cancel(request_id, person)
-        assert left is None
-        return cancelled
+        cancelled = self.consent.cancel(request_id, person)
+        assert cancelled.remainder is None
+        return cancelled.request
 
     def break_glass(self, request_id: str, person: Person, channel: str, reason: str) -> ClosingRequest:
         """Break the glass; all who are called are told."""

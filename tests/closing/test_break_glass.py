@@ -14,7 +14,7 @@ from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, Stat
 from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
-from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CAROL, CHANNEL, DORA, GUS, Desk, record_of
+from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CAROL, CHANNEL, DORA, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
 
 WHY = "Everybody else is asleep"
@@ -309,9 +309,12 @@ def test_who_asked_stops_nothing_but_their_own_request(desk: Desk) -> None:
 
 def test_a_stop_that_nobody_has_lifted_outlives_the_records_time(desk: Desk) -> None:
     (session,) = sleepers(desk, 1)
-    stopped(desk, session)
+    request = stopped(desk, session)
+    tamper(desk, request, 1, sql="SELECT 'a name'", inner_sql="SELECT 'another'")
     desk.clock.ahead += timedelta(days=400)
     desk.store.forget(desk.clock() - timedelta(days=1), desk.clock())
+    kept = desk.consent.find(request.id).targets[0].session
+    assert (kept.sql, kept.inner_sql) == (None, None), "what it ran is let go"
     assert desk.consent.open_request(ask(desk, session).id).stops
 
 

@@ -35,7 +35,10 @@ from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.patience import PATIENCE
 from tests.stage import Statement, session_id
 
-NO_SESSION = "is no session on demo that you may close. It may have ended, or the id is of another data source."
+NO_SESSION = (
+    "is no session on demo that you may close. "
+    "It may have ended, or it is of another data source or not yours to close."
+)
 
 
 def where(desk: Desk, address: str, mode: Mode = Mode.SESSION) -> ClosingRequest:
@@ -92,7 +95,7 @@ def test_of_several_those_that_cannot_be_closed_are_left_out_with_a_reason(desk:
         (guarded, "belongs to guarded, a protected user of demo"),
         (
             2999999999,
-            "is no session on demo that you may close. It may have ended, or the id is of another data source.",
+            NO_SESSION,
         ),
         (stranger.id, "is the id of another session"),
     ]
@@ -284,8 +287,9 @@ def test_what_a_part_of_a_filters_request_decides_is_not_said_to_be_more_than_it
     request = replace(ask(desk, *sleepers(desk, 2)), id="of-a-filter", question="user=teller", matching=5)
     desk.store.add(request)
     tamper(desk, request, 1, tenant="billing")
-    cancelled, left = desk.consent.cancel(request.id, CAROL)
-    assert (len(cancelled.targets), cancelled.beyond) == (1, 3)
+    cancelled = desk.consent.cancel(request.id, CAROL)
+    assert (len(cancelled.request.targets), cancelled.request.beyond) == (1, 3)
+    left = cancelled.remainder
     assert left is not None
     assert (len(left.targets), left.beyond) == (1, 0)
 

@@ -322,3 +322,36 @@ def test_a_review_is_signed_by_rights_in_the_requests_channel_wherever_it_is_pre
         stage.alice.wait_for_change(card, "To be reviewed")
         listed = stage.asks(stage.bob, "/sessions audit", "To be reviewed: 1 confirmed alone")
         stage.presses(stage.bob, listed, "Sign review", f"the close of {number} is reviewed")
+
+
+def test_a_stop_counts_also_where_slack_did_not_say_that_the_call_had_come(stage: Stage) -> None:
+    number = session_id(stage.connect())
+    card = card_of(stage, number)
+    dialog = dialog_of(stage.alice, card, "Break glass", "alone")
+    stage.alice.fill_in(dialog, "Reason", REASON)
+    stage.slack.faults.fail_next("chat.postMessage", 500, carried_out=True)
+    assert stage.alice.submit() == {}
+    stage.alice.wait_for_message("No approver could be reached by direct message")
+    call = called(stage, number)
+    stage.bob.press(call, "Stop")
+    assert buttons_of(stage.bob.wait_for_change(call, "cancelled by Stop")) == []
+    stage.alice.wait_for_change(card, "cancelled by Stop")
+    assert "🛑 <@U02BOB> pressed *Stop*" in text_of(card_of(stage, number))
+
+
+def test_a_call_for_a_larger_budget_stands_where_it_can_be_answered(
+    oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    source = 'approval = "second-person"\nbreak_glass_after = "5m"\nbudget = 1'
+    with staged(oceanbase, tmp_path, source=source, access=ACCESS) as stage:
+        first, second = (session_id(stage.connect()) for _ in range(2))
+        card = card_of(stage, first)
+        dialog_of(stage.bob, card, "Close Session")
+        assert stage.bob.submit() == {}
+        stage.alice.wait_for_change(card, "✅ closed")
+        broken(stage, second)
+        dialog_of(stage.bob, called(stage, second), "Approve")
+        assert stage.bob.submit() == {}
+        call = stage.alice.wait_for_message(lambda message: "Extend budget" in buttons_of(message))
+        stage.bob.press(call, "Extend budget")
+        stage.alice.wait_for_change(call, "extended the budget of demo by 1 closes")

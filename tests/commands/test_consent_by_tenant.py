@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from bot.demo.mariadb import EmbeddedMariaDB
+from bot.demo.slack.faults import Failure
 from bot.demo.slack.server import SlackSandbox
 from tests.approving import ASKS, dialog_of
 from tests.cluster import BOT, Cluster
 from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import text_of
+from tests.slack_person import buttons_of, text_of
 from tests.slack_text import Json
-from tests.stage import APP_PASSWORD, MariaDBStage, session_id
+from tests.stage import APP_PASSWORD, MariaDBStage, Statement, session_id
 
 ALICE = """
 [[access]]
@@ -228,7 +229,7 @@ def test_what_somebody_asked_who_may_close_nothing_any_more_is_closed_by_nobody_
     (card,) = cards(stage, shop)
     changes(stage, (ALICE, ""))
     stage.bob.press(card, "Close Session")
-    stage.bob.wait_for_modal("Who asked for this may no longer close sessions of tenant shop here.")
+    stage.bob.wait_for_modal("Who asked for this may no longer close sessions of tenant shop here")
     assert still_there(stage, shop)
     assert "Who asked for this may no longer close" in refused(stage)
 
@@ -264,3 +265,122 @@ def test_what_could_not_be_asked_for_any_more_is_not_confirmed(
     changes(stage, ("[store]", f"{more}[store]") if "[closing]" in more else (SOURCE, more))
     stage.presses(stage.alice, card, "Close Session", says)
     assert stage.stored("SELECT COUNT(*) FROM audit WHERE event = 'intent'") == [(0,)]
+
+
+def test_a_window_confirms_what_it_has_shown_though_more_may_be_decided_by_now(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    shop, billing = two(cluster)
+    (card,) = cards(stage, shop, billing)
+    second_person(stage)
+    stage.presses(stage.alice, card, "Close Session", "needs a second person")
+    card = stage.alice.wait_for_change(card, "A second person must confirm")
+    dialog_of(stage.bob, card, "Close Session", "Of this request 1 more stays open: somebody else decides it.")
+    changes(stage, (OF_SHOP, OF_SHOP.replace('["shop"]', '["shop", "billing"]')))
+    assert stage.bob.submit() == {}
+    stage.alice.wait_for_change(card, f"Close session {shop}: ✅ closed")
+    assert still_there(stage, billing)
+
+
+def test_close_query_takes_nothing_of_a_request_where_what_is_theirs_runs_none(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    shop = session_id(cluster.connect("app@shop"))
+    running = Statement(cluster.connect("report@billing"), "SELECT SLEEP(60)")
+    stage.wait_until(lambda: stage.row(running.id).get("COMMAND") == "Query", "the statement to run")
+    (card,) = cards(stage, shop, running.id)
+    stage.presses(stage.bob, card, "Close Query", "Close Query has nothing to close among what you may decide here.")
+    assert "Close Query" in buttons_of(stage.alice.now(card) or {}), "it waits for who may"
+    stage.gus.press(card, "Close Query")
+    stage.alice.wait_for_message("Part of this request has been decided.")
+    assert running.ended()
+
+
+def test_a_session_that_another_login_of_the_bot_does_not_see_is_not_called_gone(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    cluster.user("monitor@shop", "PROCESS", "CONNECTION ADMIN")
+    _, billing = two(cluster)
+    (card,) = cards(stage, billing)
+    shown = stage.asks(stage.alice, f"/sessions show {billing}", f"Session {billing} on demo")
+    changes(stage, (f'user = "{BOT}"', 'user = "monitor@shop"'))
+    only = "The bot's login monitor@shop sees only the sessions of tenant shop."
+    assert only in text_of(stage.presses(stage.alice, shown, "Refresh", "cannot be seen"))
+    stage.alice.press(card, "Close Session")
+    result = text_of(stage.alice.wait_for_change(card, "unverified"))
+    assert only in result
+    assert "ended" not in result
+    assert still_there(stage, billing)
+
+
+TWIN = """
+[data_sources.twin]
+host = "{host}"
+port = {port}
+user = "{user}"
+password = "{password}"
+approval = "second-person"
+break_glass_after = "1s"
+"""
+BOB_ALL = OF_SHOP.replace('tenants = ["shop"]\n', "")
+
+
+def test_a_stop_holds_by_whatever_name_a_server_is_asked_and_ends_what_was_broken_open_before(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    database = cluster.database
+    twin = TWIN.format(host=database.host, port=database.port, user=BOT, password=APP_PASSWORD)
+    second = f"{SOURCE}\n{SECOND_PERSON}\n{GLASS}"
+    changes(stage, (OF_SHOP, BOB_ALL), (SOURCE, second), ("[store]", twin + "[store]"))
+    shop, _ = two(cluster)
+    broken = []
+    for source in ("demo", "twin"):
+        card = stage.asks(stage.alice, f"/kill-session {shop} source={source}", ASKS)
+        stage.alice.fill_in(dialog_of(stage.alice, card, "Break glass", "alone"), "Reason", "stuck")
+        assert stage.alice.submit() == {}
+        broken.append(stage.alice.wait_for_change(card, "Break-glass"))
+    stage.bob.press(broken[0], "Stop")
+    other = stage.alice.wait_for_change(broken[1], "pressed *Stop* at")
+    assert buttons_of(other) == ["Close Session", "Cancel", "Lift Stop"]
+    stage.bob.press(other, "Lift Stop")
+    lifted = stage.alice.wait_for_change(other, lambda message: "Break glass" in buttons_of(message))
+    stage.passes(lifted, 2)
+    stage.alice.press(lifted, "Close Session")
+    stage.alice.wait_for_modal("needs a second person")
+    assert still_there(stage, shop), "the glass is to be broken anew"
+
+
+def test_who_looked_at_what_stays_open_is_sent_to_its_card_once_somebody_has_decided_the_rest(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    shop = session_id(cluster.connect("app@shop"))
+    billing = [session_id(cluster.connect("report@billing")) for _ in range(6)]
+    known = {one["key"] for one in stage.alice.messages()}
+    stage.alice.types(f"/kill-session {','.join(map(str, [shop, *billing]))}")
+    card = stage.alice.wait_for_message(lambda one: one["key"] not in known and ASKS in text_of(one))
+    window = dialog_of(stage.gus, card, "Close Session")
+    dialog_of(stage.bob, card, "Close Session")
+    assert stage.bob.submit() == {}
+    rest = stage.gus.wait_for_message("Part of this request has been decided.")
+    stage.gus.fill_in(window, "How many sessions do you want to close?", "6")
+    assert stage.gus.submit() == {}
+    stage.gus.wait_for_message("What you looked at waits on a card of its own: press there.")
+    assert "Close Session" in buttons_of(stage.gus.now(rest) or {})
+    assert all(map(stage.row, billing))
+
+
+def test_what_stays_open_gets_its_card_though_the_bot_dies_before_it_is_posted(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    shop, billing = two(cluster)
+    (card,) = cards(stage, shop, billing)
+    ill = Failure("", 500, "internal_error")
+    stage.slack.faults.fall_ill(ill, share=1.0, methods=["chat.postMessage", "response_url"])
+    stage.bob.press(card, "Close Session")
+    stage.alice.wait_for_change(card, "✅ closed")
+    stage.bot.kill()
+    stage.slack.faults.recover()
+    stage.bot.start()
+    rest = stage.gus.wait_for_message("Part of this request has been decided.")
+    stage.gus.press(rest, "Close Session")
+    stage.alice.wait_for_change(rest, f"Close session {billing}: ✅ closed")

@@ -123,7 +123,8 @@ def _came_back(details: Mapping[str, Any], _told: Told) -> str:
 _WORDS: Mapping[str, Callable[[Mapping[str, Any], Told], str]] = {
     "request": _requested,
     "confirm": lambda details, told: f"confirmed {details.get('mode')}{_alone(told)}",
-    "cancel": lambda _details, told: f"cancelled the close of {_ids(told)}",
+    "cancel": lambda details, told: f"{'stopped' if details.get('stopped') else 'cancelled'} the close of {_ids(told)}",
+    "end break glass": lambda _details, told: f"ended the break-glass for {_ids(told)}, having stopped another",
     "expire": lambda _details, told: f"the close of {_ids(told)} expired",
     "release": lambda details, _told: f"nothing was sent: {details.get('why')}",
     "intent": lambda details, told: f"sends to {told.entry.source}: {details.get('sql')}",

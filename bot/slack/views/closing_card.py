@@ -334,6 +334,8 @@ def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] 
     session = request.targets[0].session
     of = f"{session.user} from {session.origin}, {session.state} for {parts.seconds(session.time)}."
     which = f"{request.affected(mode)} sessions"
+    tenants = {one.session.tenant for one in request.targets}
+    theirs = " Those that are not yours to close stay open." if len(tenants) > 1 else ""
     if len(request.targets) > 1:
         of = ", ".join(str(one.session.id) for one in request.targets if mode is Mode.SESSION or one.session.running)
         of = f"{of} on {request.source}."
@@ -342,7 +344,7 @@ def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] 
     confirm = kit.ConfirmationDialogue(
         title=f"{mode.value} {which}?",
         # Plain text: the names in it come from the database (SLACK.md 2.3).
-        text=kit.PlainText(cut(visible(f"{of} {mode.value} {means}"), 300)),
+        text=kit.PlainText(cut(visible(f"{of} {mode.value} {means}{theirs}"), 300)),
         confirm=mode.value,
         deny="Keep it" if len(request.targets) == 1 else "Keep them",
         style="danger",

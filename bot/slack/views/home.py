@@ -59,7 +59,7 @@ def _state(
 def _elsewhere() -> kit.Block:
     return parts.lines(
         [
-            parts.plain("These rules hold in their channels alone. Type "),
+            parts.plain("These rules apply only in those channels. Type "),
             parts.code("/sessions"),
             parts.plain(" there."),
         ]
