@@ -19,7 +19,7 @@ from bot.closing.model import Approval, Call, CardPlace, ClosingRequest, State, 
 from bot.closing.press import Clock
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
-from bot.errors import BudgetError, InputError, NotAllowedError, RequestError
+from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, TargetError
 from bot.sessions.model import Mode
 
 MOST_CALLED = 20  # people who are told of a break-glass by direct message
@@ -97,7 +97,8 @@ class Consent:
     ) -> Part:
         """Return what of the request this person may confirm; ``only`` are the targets that a window has shown.
 
-        Raises ``RequestError``, or ``NotAllowedError`` where that is nothing, which is on record.
+        Raises ``RequestError``, ``TargetError`` where nothing of it runs, or ``NotAllowedError`` where that is nothing,
+        which is on record.
         """
         if only is not None:
             self._refuse_what_moved_on(self.find(request_id), only)
@@ -320,7 +321,7 @@ class Consent:
             self._access.require(person, right, request.source, channel, left[0].session.tenant)
         mine = tuple(one for one in mine if only is None or one.number in only)
         if not any(mode is Mode.SESSION or one.session.running for one in mine):
-            raise RequestError(f"{mode.value} has nothing to close among what you may decide here. Nothing was closed.")
+            raise TargetError(f"{mode.value} has nothing to close among what you may decide here. Nothing was closed.")
         return self.split(request, mine, lost)
 
     def _refuse_what_moved_on(self, request: ClosingRequest, only: Collection[int]) -> None:
