@@ -69,7 +69,7 @@ def changes(stage: MariaDBStage, *pairs: tuple[str, str]) -> None:
     known = reloads(stage)
     stage.bot.config.write_text(text)
     stage.bot.signal(signal.SIGHUP)
-    stage.slack.wait_for(lambda: reloads(stage) > known, 15, "the configuration to be read again")
+    stage.slack.wait_for(lambda: reloads(stage) > known, what="the configuration to be read again")
 
 
 def reloads(stage: MariaDBStage) -> int:

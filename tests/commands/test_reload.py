@@ -70,7 +70,7 @@ def reload(stage: Stage, text: str, event: str = "configuration read again") -> 
     before = len(lines(stage, event))
     stage.bot.config.write_text(text, encoding="utf-8")
     stage.bot.signal(signal.SIGHUP)
-    return stage.slack.wait_for(lambda: lines(stage, event)[before:], 15, event)[0]
+    return stage.slack.wait_for(lambda: lines(stage, event)[before:], what=event)[0]
 
 
 def second(stage: Stage, password: str = APP_PASSWORD, more: str = "") -> str:
