@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from bot.access import Person
+from bot.access import Person, Right, Rule
 from bot.closing.audit import AuditQuestion
+from bot.closing.consent import MOST_CALLED
 from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, RequestError
@@ -354,3 +355,12 @@ def test_who_was_called_stops_it_also_without_a_right_by_now(desk: Desk) -> None
     assert BOB.id in [one.person for one in request.calls]
     desk.access._rules = tuple(one for one in desk.access._rules if BOB.id not in one.who)
     assert desk.cancel(request.id, BOB).stopped
+
+
+def test_no_more_than_twenty_are_called(desk: Desk) -> None:
+    many = frozenset(f"U{number:02}MANY" for number in range(25))
+    desk.access._rules += (Rule(many, frozenset({Right.APPROVE})),)
+    request = broken(desk, *sleepers(desk, 1))
+    assert len({one.person for one in request.calls}) == len(request.calls) == MOST_CALLED
+    for extra in many - {one.person for one in request.calls}:
+        assert desk.consent.confirmable(request.id, Person(extra, "T1"), CHANNEL, Mode.SESSION), "by right all the same"
