@@ -45,7 +45,7 @@ audit: ## Ask the Python advisory database about what is pinned
 	@PYTHON=$(PYTHON) bash .ci/audit
 
 screenshots: $(VENV)/.installed-dev ## The README's pictures, from a demo that runs
-	@$(BIN)/python -m tests.take_screenshots
+	@$(BIN)/python -m tests.support.take_screenshots
 
 bench: $(VENV)/.installed-dev $(VENV)/.installed-mycli ## What the bot takes, beside other ways to see sessions; writes BENCHMARKS.md
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -19,10 +19,10 @@ from benchmarks.crowd import Crowd, allow_open_files
 from benchmarks.machine import described
 from benchmarks.report import Report, markdown, targets_markdown
 from benchmarks.stage import FULL, QUICK, Scale, Stage
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.embedded import DatabaseUnavailable, EmbeddedServer
-from bot.demo.mariadb import EmbeddedMariaDB
-from tests.running_bot import ROOT
+from sandbox.databases.embedded import DatabaseUnavailable, EmbeddedServer
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.support.running_bot import ROOT
 
 Part = Callable[[Stage, Scale, Report], None]
 PARTS: dict[str, Part] = {

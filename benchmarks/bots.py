@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.slack import TimedSandbox
-from bot.demo.embedded import EmbeddedServer
-from tests.running_bot import ROOT, RunningBot
+from sandbox.databases.embedded import EmbeddedServer
+from tests.support.running_bot import ROOT, RunningBot
 
 ACCESS = """
 [[access]]

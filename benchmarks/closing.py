@@ -13,9 +13,9 @@ from benchmarks.relay import Relay
 from benchmarks.report import Line, Report, Table
 from benchmarks.slack import TimedSandbox
 from benchmarks.stage import Scale, Stage
-from bot.demo.slack.refusals import Json
-from tests.slack_person import Person
-from tests.stage import session_id
+from sandbox.slack.refusals import Json
+from tests.support.slack_person import Person
+from tests.support.stage import session_id
 
 HOW = (
     "An idle session is closed by a press on its card. Between the bot and the server stands a relay that sees the "

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import pymysql
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.embedded import EmbeddedServer
-from tests.stage import Statement
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.support.stage import Statement
 
 PASSWORD = "app-password"  # noqa: S105 # opens nothing but a throw-away server
 USERS = ("shop_app", "billing_app", "report", "crm_sync")

@@ -43,8 +43,10 @@ def measure(stage: Stage, scale: Scale, report: Report) -> None:
     small, large = lines[0], lines[-1]
     report.at_most(
         f"List of 20 out of {large.what} / out of {small.what}, beyond the server, on {stage.name}",
-        large.numbers["beyond ms"] / small.numbers["beyond ms"], 1.5, "x",
-    )  # fmt: skip
+        large.numbers["beyond ms"] / small.numbers["beyond ms"],
+        1.5,
+        "x",
+    )
     first, last = min(memory), max(memory)
     grown = (memory[last] - memory[first]) / max(1, last - first) * 1000
     report.at_most(f"The bot's memory for each 1,000 more sessions on {stage.name}", grown, 1.0, "MiB")

@@ -20,15 +20,15 @@ from slack_sdk import WebClient
 from benchmarks.bots import LOGIN_PASSWORD
 from bot.access import Access, Person, Right, Rule
 from bot.app import Identity, SessionBot
-from bot.demo.embedded import EmbeddedServer
 from bot.sessions import statement
 from bot.sessions.database import Connection
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
-from bot.slack.channels import Defaults
+from bot.slack.defaults import Defaults
 from commands import sessions
-from tests.running_bot import ROOT
+from sandbox.databases.embedded import EmbeddedServer
+from tests.support.running_bot import ROOT
 
 PERSON, CHANNEL, TEAM = "U01ALICE", "C01INC", "T01DEMO"
 

@@ -47,9 +47,11 @@ def measure(stage: Stage, scale: Scale, report: Report) -> None:
     report.at_most("Start → ready", median(starts), 2.0, "s")
     report.at_most("Resident memory, the most seen", max(memory), MEMORY_LIMIT, "MiB")
     report.at_most(
-        f"Memory flat: after {scale.commands:,} commands / after {scale.commands // 5:,}", memory[-1] / settled, FLAT,
+        f"Memory flat: after {scale.commands:,} commands / after {scale.commands // 5:,}",
+        memory[-1] / settled,
+        FLAT,
         "x",
-    )  # fmt: skip
+    )
 
 
 def _work(slack: TimedSandbox, bot: MeasuredBot, commands: int) -> tuple[list[float], float]:

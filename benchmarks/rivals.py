@@ -15,13 +15,13 @@ import pymysql
 
 from benchmarks.bots import LOGIN_PASSWORD
 from benchmarks.measure import milliseconds
-from bot.demo.embedded import EmbeddedServer
-from bot.sessions import kinds
+from bot.sessions import probing
 from bot.sessions.database import Connection, connect
 from bot.sessions.dialect import Dialect, Statement
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import DEFAULT_LIMIT, SessionFilter, Sort
-from tests.running_bot import ROOT
+from sandbox.databases.embedded import EmbeddedServer
+from tests.support.running_bot import ROOT
 
 MYCLI = ROOT / ".venv" / "mycli" / "bin" / "mycli"
 
@@ -33,12 +33,12 @@ class BareQueries:
         endpoint = Endpoint.of("bench", database.host, database.port, "session_bot", LOGIN_PASSWORD)
         self._raw: pymysql.Connection[Any] = connect(endpoint)
         with self._raw.cursor() as cursor:
-            for statement in kinds.PREPARE["auto"]:
+            for statement in probing.PREPARE["auto"]:
                 try:
                     cursor.execute(statement)
                 except pymysql.Error:
                     continue  # a server that does not know it
-        self._dialect: Dialect = kinds.probe("auto", Connection(endpoint, self._raw), "bench", "session_bot")
+        self._dialect: Dialect = probing.probe("auto", Connection(endpoint, self._raw), "bench", "session_bot")
 
     @property
     def server(self) -> str:
@@ -91,9 +91,13 @@ class Program:
         """Milliseconds from its start to its end, or to the line that is waited for."""
         started = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603  # fixed programs on a throw-away server
-            self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            self.command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         if process.stdout is None:
             raise RuntimeError("no output")
         lines: list[str] = []
@@ -115,9 +119,16 @@ def mariadb_client(database: EmbeddedServer, sql: str) -> Program:
     """`mariadb -e`, a new process each time."""
     found = shutil.which("mariadb") or shutil.which("mysql")
     command = [
-        found or "mariadb", "--no-defaults", f"--host={database.host}", f"--port={database.port}",
-        "--user=session_bot", "--protocol=tcp", "--table", "-e", sql,
-    ]  # fmt: skip
+        found or "mariadb",
+        "--no-defaults",
+        f"--host={database.host}",
+        f"--port={database.port}",
+        "--user=session_bot",
+        "--protocol=tcp",
+        "--table",
+        "-e",
+        sql,
+    ]
     environment = {**os.environ, "MYSQL_PWD": LOGIN_PASSWORD}
     return Program(command, environment, missing="" if found else "no mariadb client on this machine")
 
@@ -125,10 +136,16 @@ def mariadb_client(database: EmbeddedServer, sql: str) -> Program:
 def mycli(database: EmbeddedServer, sql: str, folder: Path) -> Program:
     """`mycli --execute`, a new process each time, with settings of its own."""
     command = [
-        str(MYCLI), f"--host={database.host}", f"--port={database.port}", "--user=session_bot",
-        f"--password={LOGIN_PASSWORD}", f"--myclirc={folder / 'myclirc'}", "--ssl-mode=off", "--table",
+        str(MYCLI),
+        f"--host={database.host}",
+        f"--port={database.port}",
+        "--user=session_bot",
+        f"--password={LOGIN_PASSWORD}",
+        f"--myclirc={folder / 'myclirc'}",
+        "--ssl-mode=off",
+        "--table",
         f"--execute={sql}",
-    ]  # fmt: skip
+    ]
     environment = {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     return Program(command, environment, missing="" if MYCLI.is_file() else "not installed: `make bench` does it")
 
@@ -137,8 +154,14 @@ def pt_kill(database: EmbeddedServer) -> Program:
     """`pt-kill --print` of all sessions, a new process each time, until its first line."""
     found = shutil.which("pt-kill")
     command = [
-        found or "pt-kill", f"h={database.host},P={database.port},u=session_bot,p={LOGIN_PASSWORD}",
-        "--print", "--match-all", "--victims=all", "--interval=1", "--run-time=5", "--no-version-check",
-    ]  # fmt: skip
+        found or "pt-kill",
+        f"h={database.host},P={database.port},u=session_bot,p={LOGIN_PASSWORD}",
+        "--print",
+        "--match-all",
+        "--victims=all",
+        "--interval=1",
+        "--run-time=5",
+        "--no-version-check",
+    ]
     missing = "" if found else "not installed (Debian: apt-get install percona-toolkit)"
     return Program(command, dict(os.environ), until=" KILL ", missing=missing)

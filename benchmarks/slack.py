@@ -13,9 +13,9 @@ from typing import Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bot.demo.slack.delivery import Delivery, Timed
-from bot.demo.slack.refusals import Json
-from bot.demo.slack.server import SlackSandbox
+from sandbox.slack.delivery import Delivery, Timed
+from sandbox.slack.refusals import Json
+from sandbox.slack.server import SlackSandbox
 
 COMMANDS = ({"command": "/sessions"}, {"command": "/kill-session"})
 PERSON, CHANNEL = "U01ALICE", "C01INC"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.crowd import Crowd
-from bot.demo.embedded import EmbeddedServer
+from sandbox.databases.embedded import EmbeddedServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,33 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=120, own_rounds=200, bursts=(1, 50, 300), hung_bursts=(1, 50, 300), burst_rounds=5, closes=40,
-    sizes=(100, 1_000, 5_000), size_rounds=60, commands=10_000, starts=5,
-    oceanbase_sessions=1_000, mariadb_sessions=5_000,
-)  # fmt: skip
+    rounds=120,
+    own_rounds=200,
+    bursts=(1, 50, 300),
+    hung_bursts=(1, 50, 300),
+    burst_rounds=5,
+    closes=40,
+    sizes=(100, 1_000, 5_000),
+    size_rounds=60,
+    commands=10_000,
+    starts=5,
+    oceanbase_sessions=1_000,
+    mariadb_sessions=5_000,
+)
 QUICK = Scale(
-    rounds=5, own_rounds=10, bursts=(1, 10), hung_bursts=(10,), burst_rounds=1, closes=2, sizes=(50, 100),
-    size_rounds=5, commands=160, starts=1, oceanbase_sessions=100, mariadb_sessions=200,
-)  # fmt: skip
+    rounds=5,
+    own_rounds=10,
+    bursts=(1, 10),
+    hung_bursts=(10,),
+    burst_rounds=1,
+    closes=2,
+    sizes=(50, 100),
+    size_rounds=5,
+    commands=160,
+    starts=1,
+    oceanbase_sessions=100,
+    mariadb_sessions=200,
+)
 
 
 @dataclass(frozen=True, slots=True)

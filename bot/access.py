@@ -165,9 +165,14 @@ class Access:
         )
 
     def kept_view(
-        self, asker: Person, scope_digest: str, presser: Person, source: str, channel: str,
+        self,
+        asker: Person,
+        scope_digest: str,
+        presser: Person,
+        source: str,
+        channel: str,
         tenants: frozenset[str] | None,
-    ) -> Scope:  # fmt: skip
+    ) -> Scope:
         """Return the tenants of whose sessions a press may show anything in the place of a public message.
 
         A message keeps its asker's view, whoever presses: by the rules of when it was asked for, of which

@@ -17,13 +17,13 @@ from slack_bolt import Ack, BoltRequest, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk import WebClient
 
-from bot.deliveries import Deliveries, Payload, about, reason, typed
 from bot.errors import BusyError, SessionBotError
-from bot.observed import ObservedApp, Observer, Unobserved
+from bot.operations.telemetry import ObservedApp, Observer, Unobserved
 from bot.slack import events
-from bot.slack.outbox import Outbox
-from bot.slack.patience import impatient
-from bot.slack.replies import Reply
+from bot.slack.delivery.deduplication import Deliveries, Payload, about, reason, typed
+from bot.slack.delivery.outbox import Outbox
+from bot.slack.delivery.replies import Reply
+from bot.slack.delivery.retries import impatient
 from bot.slack.views import notices
 
 WORKERS = 64

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bot.access import Access, Right
-from bot.closing.audit import Audit, AuditQuestion, Told
+from bot.closing.audit_query import Audit, AuditQuestion, Told
 from bot.errors import InputError, SessionBotError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
-from bot.slack.channels import Defaults
+from bot.slack.arguments.tokens import KeyWord, known_key, slips, words
+from bot.slack.arguments.value_parsers import span
+from bot.slack.arguments.vocabulary import Vocabulary
+from bot.slack.defaults import Defaults
 from bot.slack.events import Command
-from bot.slack.values import span
 from bot.slack.views import audit as view
 from bot.slack.views.help import Topic
 from bot.slack.views.notices import notice
-from bot.slack.vocabulary import Vocabulary
-from bot.slack.words import KeyWord, known_key, slips, words
 
 NAME = "audit"  # the verb after /sessions
 USAGE = "/sessions audit [here] [since=1h] [by=…] [tenant=…] [source=…] [csv]"

@@ -10,13 +10,13 @@ from bot.access import Access, Right
 from bot.errors import InputError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
-from bot.slack.channels import Defaults
+from bot.slack.arguments.tokens import KeyWord, known_key, slips, words
+from bot.slack.arguments.value_parsers import span
+from bot.slack.arguments.vocabulary import Vocabulary
+from bot.slack.defaults import Defaults
 from bot.slack.events import Command
-from bot.slack.values import span
 from bot.slack.views import deadlocks as view
 from bot.slack.views.help import Topic
-from bot.slack.vocabulary import Vocabulary
-from bot.slack.words import KeyWord, known_key, slips, words
 
 NAME = "deadlocks"  # the verb after /sessions
 USAGE = "/sessions deadlocks [since=7d] [tenant=…] [source=…] [private]"

@@ -13,15 +13,15 @@ from bot.errors import InputError, UnknownStatusError
 from bot.sessions.model import Mode, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.states import mended
-from bot.slack.arguments import describe
-from bot.slack.channels import Defaults
+from bot.slack.arguments.kill_arguments import Wish, read_wish
+from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.session_query import describe
+from bot.slack.defaults import Defaults
+from bot.slack.delivery.replies import Reply
 from bot.slack.events import Command, Press, Registrar
-from bot.slack.references import all_picked
-from bot.slack.replies import Reply
-from bot.slack.typed import repaired
+from bot.slack.session_reference import all_picked
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
-from bot.slack.wishes import Wish, read_wish
 
 NAME = "/kill-session"
 USAGE = 'ID[,ID…] [query] [tenant=…] [source=…] [reason="…"] [override] | where FILTER… [query] | help'
@@ -58,10 +58,15 @@ class KillSessionCommand:
         wish, source = self._understood(command, text)
         if wish.where is None:
             asked = self.requests.ask(
-                command.person, command.channel, source, wish.wanted, wish.mode,
-                tenant=wish.tenant or self.defaults.tenant_for(source, command.channel), reason=wish.reason,
+                command.person,
+                command.channel,
+                source,
+                wish.wanted,
+                wish.mode,
+                tenant=wish.tenant or self.defaults.tenant_for(source, command.channel),
+                reason=wish.reason,
                 override=wish.override,
-            )  # fmt: skip
+            )
         else:
             query = self.defaults.completed(replace(wish.where, source=source), command.channel, [source])
             asked = self._ask_where(command, wish, query)
@@ -82,9 +87,12 @@ class KillSessionCommand:
         """Show the card for the sessions picked under a list."""
         picked = all_picked(press)
         asked = self.requests.ask(
-            press.person, press.channel, picked[0].source, [Wanted(one.id, one.server, one.matches) for one in picked],
+            press.person,
+            press.channel,
+            picked[0].source,
+            [Wanted(one.id, one.server, one.matches) for one in picked],
             mode,
-        )  # fmt: skip
+        )
         self._show(asked, press.reply)
 
     def _show(self, requests: list[ClosingRequest], reply: Reply) -> None:

@@ -11,12 +11,12 @@ from bot.access import Access, Right, Scope
 from bot.errors import SourceOpenError
 from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
-from bot.slack.arguments import parse
-from bot.slack.channels import Defaults
+from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.session_query import parse
+from bot.slack.defaults import Defaults
+from bot.slack.delivery.message import Message
 from bot.slack.events import Command, Press, Registrar, Verb
-from bot.slack.message import Message
-from bot.slack.references import PICK, Asker, kept_view
-from bot.slack.typed import repaired
+from bot.slack.session_reference import PICK, Asker, kept_view
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
 from bot.slack.views.notices import CHOOSE_SOURCE, notice, question

@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.access import Access, Right, Scope
-from bot.closing.audit import Audit
+from bot.closing.audit_query import Audit
 from bot.closing.targets import is_on
 from bot.errors import InputError, NotAllowedError, SessionBotError, TargetError
 from bot.sessions.model import Field, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
-from bot.slack import arguments
-from bot.slack.channels import Defaults
+from bot.slack.arguments import session_query
+from bot.slack.arguments.tokens import quoted
+from bot.slack.arguments.value_parsers import session_id
+from bot.slack.defaults import Defaults
+from bot.slack.delivery.message import Message
 from bot.slack.events import Command, Press, Registrar
-from bot.slack.message import Message
-from bot.slack.references import Asker, CardReference, SessionReference, kept_view, own_view, picked
-from bot.slack.values import session_id
+from bot.slack.session_reference import Asker, CardReference, SessionReference, kept_view, own_view, picked
 from bot.slack.views import session_details, session_list, sql_modal
 from bot.slack.views.help import Topic
-from bot.slack.words import quoted
 
 NAME = "show"  # the verb after /sessions
 USAGE = "/sessions show ID[@server] [tenant=…] [source=…] [private]"
@@ -57,7 +57,7 @@ def parse(words: str) -> Wish:
     if not number:
         raise InputError("Which session? Give its id; /sessions shows it in the first column.", example=EXAMPLE)
     wanted = session_id(number)
-    parsed = arguments.parse(" ".join([*([f"server={quoted(server)}"] if server else []), *rest]))
+    parsed = session_query.parse(" ".join([*([f"server={quoted(server)}"] if server else []), *rest]))
     query = parsed.query
     if replace(query, source=None, private=False, filter=SessionFilter()) != SessionQuery() or query.filter.flags:
         raise InputError("show takes one session: no order, no page and no flag but private.", spot="", example=EXAMPLE)
@@ -69,7 +69,7 @@ def parse(words: str) -> Wish:
         ):
             raise InputError(
                 f"show takes one id, and tenant=, server= or source= to tell sessions with the same id apart. "
-                f"To search by {condition.field.value}: /sessions {arguments.describe(query)}",
+                f"To search by {condition.field.value}: /sessions {session_query.describe(query)}",
                 spot=rest[0] if rest else "",
                 example=f"/sessions show {wanted} tenant=shop",
             )

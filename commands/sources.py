@@ -8,8 +8,8 @@ from functools import partial
 
 from bot.access import Access, Right
 from bot.errors import InputError
-from bot.sessions.health import ask_all
 from bot.sessions.service import SessionService
+from bot.sessions.source_health import ask_all
 from bot.slack.events import Command
 from bot.slack.views import sources
 from bot.slack.views.help import Topic

@@ -10,15 +10,15 @@ from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statistics import Grouping
-from bot.slack import arguments
-from bot.slack.channels import Defaults
+from bot.slack.arguments import session_query
+from bot.slack.arguments.tokens import KeyWord, Word, slips, unjoined, words
+from bot.slack.arguments.vocabulary import Vocabulary
+from bot.slack.defaults import Defaults
+from bot.slack.delivery.message import Message
 from bot.slack.events import Command, Press, Registrar
-from bot.slack.message import Message
-from bot.slack.references import Asker, kept_view, own_view
+from bot.slack.session_reference import Asker, kept_view, own_view
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
-from bot.slack.vocabulary import Vocabulary
-from bot.slack.words import KeyWord, Word, slips, unjoined, words
 
 NAME = "stats"
 USAGE = "/sessions stats [filter…] [by=user|source|db|sql-id|tenant] [private] [text]"
@@ -52,7 +52,7 @@ def read(text: str) -> Question:
         else:
             by = _grouping(word)
             notes += slips([word])
-    parsed = arguments.read(rest)
+    parsed = session_query.read(rest)
     query = parsed.query
     if query.sort.field is not None or query.limit != DEFAULT_LIMIT or query.page != 1:
         raise InputError(
@@ -63,7 +63,7 @@ def read(text: str) -> Question:
     return Question(query, by or Grouping.USER, (*notes, *parsed.notes))
 
 
-_VOCABULARY = Vocabulary({**arguments.VOCABULARY.keys, "by": "by"}, arguments.VOCABULARY.flags)
+_VOCABULARY = Vocabulary({**session_query.VOCABULARY.keys, "by": "by"}, session_query.VOCABULARY.flags)
 _GROUPINGS = {by.value: by for by in Grouping}
 _ALSO = {"host": Grouping.SOURCE, "ip": Grouping.SOURCE, "database": Grouping.DATABASE}
 
@@ -111,7 +111,7 @@ class StatisticsCommand:
         """Post the list of the group that was chosen, as far as the presser may see it."""
         chosen = press.chosen.get(view.OPEN)
         if chosen:
-            query = arguments.parse(chosen[0]).query
+            query = session_query.parse(chosen[0]).query
             own = own_view(press, self.access, self.sessions, query.source or "")
             if own.narrowed(query.filter.tenants).tenants == frozenset():  # an empty list would say that none is there
                 raise NotAllowedError("You may not see these sessions. /sessions lists those that you may see.")

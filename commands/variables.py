@@ -8,12 +8,12 @@ from bot.access import Access, Right
 from bot.errors import InputError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
-from bot.slack.channels import Defaults
+from bot.slack.arguments.tokens import KeyWord, PlainWord, known_key, slips, words
+from bot.slack.arguments.vocabulary import Vocabulary, nearest
+from bot.slack.defaults import Defaults
 from bot.slack.events import Command
 from bot.slack.views import variables as view
 from bot.slack.views.help import Topic
-from bot.slack.vocabulary import Vocabulary, nearest
-from bot.slack.words import KeyWord, PlainWord, known_key, slips, words
 
 NAME = "vars"
 USAGE = "/sessions vars [like=…] [global] [tenant=…] [source=…] [private]"

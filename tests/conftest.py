@@ -12,13 +12,20 @@ from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
-from bot.demo.database import EmbeddedOceanBase, find_server
-from bot.demo.embedded import DatabaseUnavailable, EmbeddedServer
-from bot.demo.mariadb import EmbeddedMariaDB
-from bot.demo.mariadb import find_server as find_mariadb
-from tests import left_out
-from tests.pressure import Pressure
-from tests.servers import EmbeddedMySQL, UnpackedMariaDB, WatchedMariaDB, WatchedUnpackedMariaDB
+from sandbox.databases.embedded import DatabaseUnavailable, EmbeddedServer
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.databases.mariadb import find_server as find_mariadb
+from sandbox.databases.oceanbase import EmbeddedOceanBase, find_server
+from tests.support import left_out
+from tests.support.pressure import Pressure
+from tests.support.servers import EmbeddedMySQL, UnpackedMariaDB, WatchedMariaDB, WatchedUnpackedMariaDB
+from tests.support.stages import (  # noqa: F401  # fixtures, here for all folders
+    silent,
+    stage,
+    standing_stage,
+    standing_wide_stage,
+    wide_stage,
+)
 
 # How long an example takes says how busy the machine is. CI tries the same examples each time, people new ones.
 settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
@@ -57,32 +64,58 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
 
 
 USING_OCEANBASE = (
-    "test_main", "commands/test_data_sources", "commands/test_second_person", "commands/test_break_glass",
-    "commands/test_audit", "commands/test_override_and_budget", "commands/test_shown_later",
-    "commands/test_http_mode", "commands/test_reload", "commands/test_logs", "sessions/test_variables",
-)  # fmt: skip
+    "test_main",
+    "commands/test_data_sources",
+    "listeners/test_second_person",
+    "listeners/test_break_glass",
+    "commands/test_audit",
+    "listeners/test_override_and_budget",
+    "commands/test_shown_later",
+    "operations/test_http_mode",
+    "operations/test_reload",
+    "operations/test_logs_of",
+    "sessions/test_variables",
+)
 USING_MARIADB = (
-    "demo/test_mariadb.py", "test_odp.py", "sessions/test_cluster.py", "sessions/test_kill.py",
+    "sandbox/databases/test_mariadb.py",
+    "support/test_odp.py",
+    "sessions/test_cluster.py",
+    "sessions/test_kill.py",
     "sessions/test_mysql.py",
-    "sessions/test_partial_views.py", "commands/test_mariadb.py",
-    "commands/test_cluster.py", "sessions/test_grants_mariadb.py", "test_store_grants.py",
-    "test_benchmarks.py", "closing/test_store_elsewhere.py", "sessions/test_several_tenants.py",
-    "sessions/test_own_sessions.py", "sessions/test_stale_lists.py", "sessions/test_server_started.py",
-    "closing/test_letting_go.py", "closing/test_frozen_replica.py",
-    "sessions/test_requests_mysql.py", "sessions/test_definers.py", "sessions/test_mysql_clients.py",
-    "sessions/test_server_starts.py", "test_tenants.py", "commands/test_whose_view.py",
-    "commands/test_consent_by_tenant.py",
-)  # fmt: skip
+    "sessions/test_partial_views.py",
+    "commands/test_mariadb.py",
+    "commands/test_cluster.py",
+    "sessions/test_grants_mariadb.py",
+    "operations/test_store_grants.py",
+    "test_benchmarks.py",
+    "closing/test_store_elsewhere.py",
+    "sessions/test_several_tenants.py",
+    "sessions/test_own_sessions.py",
+    "sessions/test_stale_lists.py",
+    "sessions/test_server_started.py",
+    "closing/test_letting_go.py",
+    "closing/test_frozen_replica.py",
+    "sessions/test_requests_mysql.py",
+    "sessions/test_definers.py",
+    "sessions/test_mysql_clients.py",
+    "sessions/test_server_starts.py",
+    "operations/test_named_tenants.py",
+    "commands/test_whose_view.py",
+    "listeners/test_approval_by_tenant.py",
+)
 RESTARTING = ("sessions/test_server_started.py", "sessions/test_server_starts.py")  # servers of their own
 USING_RESTARTABLE = (
-    "commands/test_health.py", "commands/test_lifecycle.py", "commands/test_faults.py", "demo/test_database.py",
-    "demo/test_workload.py",
-)  # fmt: skip
+    "operations/test_health.py",
+    "operations/test_lifecycle.py",
+    "commands/test_faults.py",
+    "sandbox/databases/test_oceanbase.py",
+    "sandbox/demo/test_workload.py",
+)
 
 
-USING_CHROMIUM = ("demo/slack/page/", "commands/test_in_browser.py")
+USING_CHROMIUM = ("sandbox/slack/page/", "commands/test_in_browser.py")
 # Besides these: they use a MariaDB or a browser where there is one.
-LOOKING_FOR_MORE = ("demo/test_launch.py", "test_packaging.py")
+LOOKING_FOR_MORE = ("sandbox/demo/test_launch.py", "test_packaging.py")
 
 
 def file_of(item: pytest.Item) -> str:

@@ -239,13 +239,23 @@ def test_on_a_read_only_data_source_nobody_closes_whatever_the_rules_say(right: 
 
 
 @given(
-    st.lists(rule, max_size=4), st.lists(rule, max_size=4), person, person, place, place,
+    st.lists(rule, max_size=4),
+    st.lists(rule, max_size=4),
+    person,
+    person,
+    place,
+    place,
     st.none() | st.frozensets(st.sampled_from(["a", "b", "d"]), min_size=1),
-)  # fmt: skip
+)
 def test_a_kept_view_is_within_the_askers_rights_of_then_and_of_now_and_within_the_pressers(
-    before: list[Rule], after: list[Rule], asker: Person, presser: Person, source: str, channel: str,
+    before: list[Rule],
+    after: list[Rule],
+    asker: Person,
+    presser: Person,
+    source: str,
+    channel: str,
     about: frozenset[str] | None,
-) -> None:  # fmt: skip
+) -> None:
     then = access(*before).rights(asker, source, channel).get(Right.VIEW, Scope(frozenset()))
     now = access(*after)
     try:

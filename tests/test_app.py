@@ -13,14 +13,14 @@ from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 
 from bot.app import Identity, SessionBot
-from bot.deliveries import REMEMBER, Deliveries
-from bot.demo.slack.server import SlackSandbox
 from bot.errors import DataSourceError, InputError
+from bot.slack.delivery.deduplication import REMEMBER, Deliveries
 from bot.slack.events import Command
 from bot.slack.views.notices import notice
-from tests.patience import PATIENCE
-from tests.running_bot import COMMANDS
-from tests.slack_person import Person, text_of
+from sandbox.slack.server import SlackSandbox
+from tests.support.patience import PATIENCE
+from tests.support.running_bot import COMMANDS
+from tests.support.slack_person import Person, text_of
 
 Run = Callable[[Callable[[Command], None]], Person]
 

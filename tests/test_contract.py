@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.demo import launch
-from bot.slack.arguments import parse as parse_sessions
-from bot.slack.typed import repaired
-from bot.slack.wishes import read_wish
+from bot.slack.arguments.kill_arguments import read_wish
+from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.session_query import parse as parse_sessions
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
+from sandbox.demo import launch
 
 ROOT = Path(__file__).parent.parent
 REGISTERED = {
@@ -32,11 +32,18 @@ VERBS: dict[str, Callable[[str], object]] = {
 MODULES = (sessions, kill_session, show, sources, statistics, variables, deadlocks, audit)
 # The scope that each Web API method wants (SLACK.md section 6).
 SCOPES = {
-    "chat_postMessage": "chat:write", "chat_postEphemeral": "chat:write", "chat_update": "chat:write",
-    "users_info": "users:read", "usergroups_users_list": "usergroups:read",
-    "files_upload_v2": "files:write", "conversations_open": "im:write",
-    "views_open": None, "views_publish": None, "views_update": None, "auth_test": None,
-}  # fmt: skip
+    "chat_postMessage": "chat:write",
+    "chat_postEphemeral": "chat:write",
+    "chat_update": "chat:write",
+    "users_info": "users:read",
+    "usergroups_users_list": "usergroups:read",
+    "files_upload_v2": "files:write",
+    "conversations_open": "im:write",
+    "views_open": None,
+    "views_publish": None,
+    "views_update": None,
+    "auth_test": None,
+}
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.lifecycle import EXIT_AFTER
+from bot.operations.lifecycle import EXIT_AFTER
 from bot.settings import SlackSettings, load
-from tests.image import clean, in_context, stages
-from tests.patience import PATIENCE
-from tests.running_bot import ROOT
+from tests.support.image import clean, in_context, stages
+from tests.support.patience import PATIENCE
+from tests.support.running_bot import ROOT
 
 EXAMPLE = (ROOT / "deploy" / "session-bot.example.toml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))

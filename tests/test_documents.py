@@ -14,11 +14,11 @@ import pytest
 
 from bot.closing.store import Store
 from bot.settings import load
-from tests.certificates import Authority
-from tests.documents import blocks, document, rows, section, sentences
-from tests.image import clean
-from tests.patience import PATIENCE
-from tests.running_bot import ROOT
+from tests.support.certificates import Authority
+from tests.support.documents import blocks, document, rows, section, sentences
+from tests.support.image import clean
+from tests.support.patience import PATIENCE
+from tests.support.running_bot import ROOT
 from tests.test_deployment import NAMES
 
 TROUBLE = section("install.md", "When something does not work").partition("And what Slack itself says")[0]

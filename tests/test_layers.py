@@ -9,35 +9,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {"bot", "commands"}
+OURS = {"bot", "commands", "sandbox"}
+MODELS = {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"}
 MAY = {
     "bot": set(),
     "bot.errors": set(),
     "bot.access": {"bot.errors"},
     "bot.sessions": {"bot.errors"},
     "bot.closing": {"bot.errors", "bot.access", "bot.sessions"},
-    # Slack's payloads say who acts, so that its events carry a Person of bot.access.
-    "bot.slack": {"bot.errors", "bot.access", "bot.sessions", "bot.closing"},
-    "commands": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
-    "bot.logs": {"bot.slack"},
-    "bot.lifecycle": {"bot.errors", "bot.slack"},
-    "bot.server": {"bot.errors"},
-    "bot.health": {"bot.errors"},
-    "bot.metrics": {"bot.sessions", "bot.closing"},
+    "bot.slack": MODELS - {"bot.slack"},
+    "bot.listeners": MODELS,
+    "commands": MODELS,
+    "bot.workers": MODELS,
+    "bot.settings": MODELS,
+    "bot.operations": MODELS | {"bot.settings"},
     "bot.recorded": {"bot.sessions", "bot.closing"},
-    "bot.observed": set(),
-    "bot.deliveries": {"bot.errors", "bot.slack"},
-    "bot.app": {
-        "bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.deliveries",
-    },
-    "bot.settings": {"bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.slack"},
-    "bot.tenants": {"bot.errors", "bot.sessions", "bot.settings"},
-    "bot.checks": {
-        "bot.errors", "bot.access", "bot.sessions", "bot.closing", "bot.settings", "bot.slack", "bot.tenants",
-    },
-    "bot.configured": {"bot.access", "bot.sessions", "bot.closing", "bot.slack", "bot.observed", "bot.settings"},
-    "bot.demo": set(),
-}  # fmt: skip
+    "bot.app": MODELS | {"bot.workers", "bot.operations"},
+    "sandbox": set(),
+}
+EVERYTHING = ("bot.wiring", "bot.__main__")
 FILES = sorted(path for folder in OURS for path in (ROOT / folder).rglob("*.py"))
 BUILDS = {"open", "connect", "create_engine", "App", "WebClient", "getenv", "load", "Settings", "read_text"}
 
@@ -48,7 +38,7 @@ def module_of(path: Path) -> str:
 
 def layer_of(module: str) -> str:
     parts = module.split(".")
-    return parts[0] if parts[0] == "commands" else ".".join(parts[:2])
+    return ".".join(parts[:2]) if parts[0] == "bot" else parts[0]
 
 
 def imported_by(path: Path) -> Iterator[str]:
@@ -64,26 +54,26 @@ def imported_by(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_a_layer_imports_only_what_it_may(path: Path) -> None:
     module = module_of(path)
-    if module == "bot.__main__":
+    if module in EVERYTHING:
         return
     layer = layer_of(module)
     for name in imported_by(path):
         if name.split(".")[0] not in OURS:
             continue
         imported = layer_of(name)
-        own_file = layer == "commands" and name not in ("commands", module)
-        assert (imported == layer and not own_file) or imported in MAY[layer], f"{module} imports {name}"
+        another = layer in ("commands", "bot.listeners") and name not in (layer, module)
+        assert (imported == layer and not another) or imported in MAY[layer], f"{module} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_drivers_and_platforms_are_known_in_one_place_each(path: Path) -> None:
     module, roots = module_of(path), {name.split(".")[0] for name in imported_by(path)}
-    if not module.startswith("bot.demo"):
+    if not module.startswith("sandbox"):
         assert "pymysql" not in roots or module == "bot.sessions.database"
     if layer_of(module) in ("bot.sessions", "bot.closing", "bot.access", "bot.errors"):
         assert not {root for root in roots if root.startswith("slack")}
-    assert "prometheus_client" not in roots or module == "bot.metrics"
-    assert "waitress" not in roots or module == "bot.server"
+    assert "prometheus_client" not in roots or module == "bot.operations.metrics"
+    assert "waitress" not in roots or module == "bot.operations.web_server"
     if not module.startswith("bot.slack"):
         assert "slackblocks" not in roots, "Block Kit is built in bot/slack/views alone"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.slack.server import SlackSandbox
-from tests.patience import PATIENCE
-from tests.running_bot import COMMANDS, ROOT, RunningBot
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from sandbox.slack.server import SlackSandbox
+from tests.support.patience import PATIENCE
+from tests.support.running_bot import COMMANDS, ROOT, RunningBot
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,13 @@ def bot(verb: str, folder: Path, environment: dict[str, str]) -> subprocess.Comp
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLACK_", "SESSION_BOT"))}
     return subprocess.run(
         [sys.executable, "-m", "bot", *verb.split()],
-        cwd=folder, env={**clean, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 def test_check_of_a_configuration_that_works_says_so(

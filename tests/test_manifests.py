@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.server import EVENTS
+from bot.operations.web_server import EVENTS
 from tests.test_contract import REGISTERED, SCOPES
 
 ROOT = Path(__file__).parent.parent
@@ -26,12 +26,17 @@ KEYS = {
     "oauth_config": {"scopes", "redirect_urls", "token_management_enabled", "pkce_enabled"},
     "oauth_config.scopes": {"bot", "user", "bot_optional", "user_optional"},
     "settings": {
-        "allowed_ip_address_ranges", "event_subscriptions", "interactivity", "org_deploy_enabled",
-        "socket_mode_enabled", "token_rotation_enabled", "is_mcp_enabled",
+        "allowed_ip_address_ranges",
+        "event_subscriptions",
+        "interactivity",
+        "org_deploy_enabled",
+        "socket_mode_enabled",
+        "token_rotation_enabled",
+        "is_mcp_enabled",
     },
     "settings.event_subscriptions": {"request_url", "bot_events", "user_events", "metadata_subscriptions"},
     "settings.interactivity": {"is_enabled", "request_url", "message_menu_options_url"},
-}  # fmt: skip
+}
 COMMAND_KEYS = {"command", "description", "usage_hint", "should_escape", "url"}
 # The scope that an event wants.
 EVENT_SCOPES = {"app_home_opened": None}

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from bot import __version__
-from bot.demo.processes import stop_leftover
+from sandbox.processes import stop_leftover
 from tests.conftest import installed_server
-from tests.http_bot import free_port
-from tests.image import Built, build, clean
-from tests.lock import pinned
-from tests.patience import PATIENCE
-from tests.running_bot import ROOT
+from tests.support.http_bot import free_port
+from tests.support.image import Built, build, clean
+from tests.support.lock import pinned
+from tests.support.patience import PATIENCE
+from tests.support.running_bot import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_the_wheel_holds_every_file_of_the_bot_and_nothing_else(built: Built) ->
     with zipfile.ZipFile(built.wheel) as wheel:
         inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert inside == ours
-    assert "bot/demo/slack/static/index.html" in inside
+    assert "sandbox/slack/static/index.html" in inside
 
 
 def test_the_image_holds_exactly_what_is_pinned_and_no_pip(built: Built, tmp_path: Path) -> None:
@@ -82,9 +82,13 @@ def test_the_demo_runs_from_the_wheel_in_an_environment_without_this_checkout(bu
     said = tmp_path / "said"
     with said.open("wb") as output:
         demo = subprocess.Popen(
-            [venv / "bin" / "session-bot", "demo"], cwd=tmp_path, env={**clean(), "DEMO_PORT": str(port)},
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )  # fmt: skip
+            [venv / "bin" / "session-bot", "demo"],
+            cwd=tmp_path,
+            env={**clean(), "DEMO_PORT": str(port)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
     try:
         deadline = time.monotonic() + PATIENCE
         while "Ready:" not in said.read_text() and demo.poll() is None and time.monotonic() < deadline:

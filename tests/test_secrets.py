@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bot.settings import Loaded, load
-from tests.forged import Forged
-from tests.running_bot import ROOT
+from tests.support.forged import Forged
+from tests.support.running_bot import ROOT
 from tests.test_main import bot
 
 SECRET = "Geheim77"
@@ -60,10 +60,18 @@ def said_of(key: str, text: str = GOOD) -> str:
 @pytest.mark.parametrize(
     "url",
     [
-        f'"mysql+pymysql://user:{SECRET}"', f'"mysql+pymysql://user:{DIGITS}"', f'"mysql+pymysql://u:{SECRET}@h:x/db"',
-        f'"mysql+{SECRET}://u:p@h/db"', f'"{SECRET}"', f'["{SECRET}"]', DIGITS, f'{{a = "{SECRET}"}}', "true", '""',
+        f'"mysql+pymysql://user:{SECRET}"',
+        f'"mysql+pymysql://user:{DIGITS}"',
+        f'"mysql+pymysql://u:{SECRET}@h:x/db"',
+        f'"mysql+{SECRET}://u:p@h/db"',
+        f'"{SECRET}"',
+        f'["{SECRET}"]',
+        DIGITS,
+        f'{{a = "{SECRET}"}}',
+        "true",
+        '""',
     ],
-)  # fmt: skip
+)
 def test_a_store_url_in_the_file_is_named_and_not_shown(url: str) -> None:
     said = said_of("store.url", f"{GOOD}[store]\nurl = {url}\n")
     assert (
@@ -100,11 +108,20 @@ def test_a_password_of_half_a_character_is_named_and_not_shown(monkeypatch: pyte
 @pytest.mark.parametrize(
     "host",
     [
-        f"mysql://user:{SECRET}@db", f"user:{SECRET}@db", f"{SECRET}@db", f"db:{SECRET}", f"db/{SECRET}",
-        f"db {SECRET}", f"[{SECRET}]", f"db?{SECRET}", f"db#{SECRET}", "", "db..example",
+        f"mysql://user:{SECRET}@db",
+        f"user:{SECRET}@db",
+        f"{SECRET}@db",
+        f"db:{SECRET}",
+        f"db/{SECRET}",
+        f"db {SECRET}",
+        f"[{SECRET}]",
+        f"db?{SECRET}",
+        f"db#{SECRET}",
+        "",
+        "db..example",
         "d" * 64,
     ],
-)  # fmt: skip
+)
 def test_a_host_with_more_in_it_is_named_and_not_shown(host: str) -> None:
     said = said_of("data_sources.prod.host", GOOD.replace('"127.0.0.1"', f'"{host}"'))
     assert "a host is a name or an address and nothing else" in said
@@ -120,11 +137,17 @@ def test_a_host_that_is_one_is_taken(host: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        f'[data_sources.prod]\npassword = "{SECRET}', f"password = {SECRET}", f'password = "\\{SECRET}"',
-        f"[{SECRET}]\n[{SECRET}]", f"a.{SECRET} = 1\na.{SECRET}.b = 2", f'password = "a" "{SECRET}"',
-        f"password = {DIGITS * 500}", f'password = {"[" * 3000}"{SECRET}"', f"password = 0x{SECRET}",
+        f'[data_sources.prod]\npassword = "{SECRET}',
+        f"password = {SECRET}",
+        f'password = "\\{SECRET}"',
+        f"[{SECRET}]\n[{SECRET}]",
+        f"a.{SECRET} = 1\na.{SECRET}.b = 2",
+        f'password = "a" "{SECRET}"',
+        f"password = {DIGITS * 500}",
+        f'password = {"[" * 3000}"{SECRET}"',
+        f"password = 0x{SECRET}",
     ],
-)  # fmt: skip
+)
 def test_of_a_file_that_is_no_toml_the_place_is_told_and_not_the_text(text: str) -> None:
     said = said_of("session-bot.toml", text)
     assert said.startswith("is no valid TOML")
@@ -144,12 +167,20 @@ def test_a_token_that_no_header_takes_is_named_and_not_shown(token: str, monkeyp
 @pytest.mark.parametrize(
     "url",
     [
-        f"http://user:{SECRET}/api/", f"http://user:{SECRET}@slack.com/api/", f"http://slack.com:{SECRET}/api/",
-        f"https://{SECRET}@slack.com/api/", f"https://[{SECRET}/api/", f"https:///{SECRET}/api/", f"{SECRET}/api/",
-        f"https://slack.com/{SECRET} /api/", f"https://slack.com/{SECRET}é/api/", f"https://slack.com/api/?{SECRET}",
-        f"https://slack.com:0/{SECRET}/api/", f"https://slack.com:65536/{SECRET}/api/",
+        f"http://user:{SECRET}/api/",
+        f"http://user:{SECRET}@slack.com/api/",
+        f"http://slack.com:{SECRET}/api/",
+        f"https://{SECRET}@slack.com/api/",
+        f"https://[{SECRET}/api/",
+        f"https:///{SECRET}/api/",
+        f"{SECRET}/api/",
+        f"https://slack.com/{SECRET} /api/",
+        f"https://slack.com/{SECRET}é/api/",
+        f"https://slack.com/api/?{SECRET}",
+        f"https://slack.com:0/{SECRET}/api/",
+        f"https://slack.com:65536/{SECRET}/api/",
     ],
-)  # fmt: skip
+)
 def test_an_address_of_slack_that_no_client_takes_is_named_and_not_shown(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,12 +217,17 @@ def test_a_proxy_that_is_one_is_taken(url: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("given", "key"),
     [
-        ('tls = "verify"', "tls"), ("tls = true", "tls"), ('tls_ca = "ca.pem"', "tls_ca"),
-        ('tls = "required"\ntls_ca = "ca.pem"', "tls_ca"), ('tls = "verified"\ntls_ca = "ca.pem"', "tls_ca"),
-        ('tls = "verified"\ntls_ca = "session-bot.toml"', "tls_ca"), ('tls = "verified"\ntls_ca = ""', "tls_ca"),
-        ('tls = "verified"\ntls_ca = "."', "tls_ca"), ('tls = "verified"\ntls_ca = "a\\u0000b"', "tls_ca"),
+        ('tls = "verify"', "tls"),
+        ("tls = true", "tls"),
+        ('tls_ca = "ca.pem"', "tls_ca"),
+        ('tls = "required"\ntls_ca = "ca.pem"', "tls_ca"),
+        ('tls = "verified"\ntls_ca = "ca.pem"', "tls_ca"),
+        ('tls = "verified"\ntls_ca = "session-bot.toml"', "tls_ca"),
+        ('tls = "verified"\ntls_ca = ""', "tls_ca"),
+        ('tls = "verified"\ntls_ca = "."', "tls_ca"),
+        ('tls = "verified"\ntls_ca = "a\\u0000b"', "tls_ca"),
     ],
-)  # fmt: skip
+)
 def test_a_setting_of_tls_that_would_not_do_what_it_says_is_a_problem(given: str, key: str) -> None:
     said_of(f"data_sources.prod.{key}", GOOD.replace("port = 1", given))
     said_of(f"store.{key}", f"{GOOD}[store]\n{given}\n")
@@ -217,9 +253,15 @@ def test_whatever_is_wrong_in_the_file_is_told_without_a_traceback(verb: str, tm
     )
     said = told(verb, tmp_path, {})
     for key in (
-        "data_sources.prod.password", "data_sources.url.host", "data_sources.url.port", "data_sources.url.user",
-        "data_sources.url.tls", "data_sources.url.tls_ca", "store.url", "store.keep",
-    ):  # fmt: skip
+        "data_sources.prod.password",
+        "data_sources.url.host",
+        "data_sources.url.port",
+        "data_sources.url.user",
+        "data_sources.url.tls",
+        "data_sources.url.tls_ca",
+        "store.url",
+        "store.keep",
+    ):
         assert f"problem  {key}: " in said
 
 
@@ -229,7 +271,8 @@ def test_whatever_is_wrong_in_the_environment_is_told_without_a_traceback(verb: 
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "SLACK_SIGNING_SECRET").write_text(f"{SECRET}\x01{SECRET}")
     said = told(
-        verb, tmp_path,
+        verb,
+        tmp_path,
         {
             "SESSION_BOT__STORE__URL": f"mysql+pymysql://user:{SECRET}@host:port/db",
             "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD__X": SECRET,
@@ -240,7 +283,7 @@ def test_whatever_is_wrong_in_the_environment_is_told_without_a_traceback(verb: 
             "SESSION_BOT_SECRETS": str(tmp_path / "secrets"),
             "HTTPS_PROXY": f"http://user:{SECRET}",
         },
-    )  # fmt: skip
+    )
     for key in ("SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET", "SLACK_API_URL", "HTTPS_PROXY", "environment"):
         assert f"problem  {key}: " in said
 
@@ -274,9 +317,14 @@ __main__.load = load
 raise SystemExit(__main__.main(["check"]))
 """
     ended = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert ended.returncode == 1
     assert SECRET not in ended.stdout + ended.stderr
     (line,) = ended.stderr.splitlines()

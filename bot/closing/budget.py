@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from bot.access import Person
-from bot.closing import record, tables
+from bot.closing import audit_log, tables
 from bot.closing.model import Budget, ClosingRequest, State
 from bot.errors import BudgetError, RequestError
 
@@ -65,12 +65,12 @@ def call(connection: sa.Connection, error: BudgetError, person: Person, channel:
     The caller holds the record's lock.
     """
     details = {"extended": error.extended}
-    return record.append(connection, now, CALLED, details, person=person, channel=channel, source=error.source)
+    return audit_log.append(connection, now, CALLED, details, person=person, channel=channel, source=error.source)
 
 
-def called(connection: sa.Connection, number: int) -> record.Entry:
+def called(connection: sa.Connection, number: int) -> audit_log.Entry:
     """Look up what a message calls for; raises ``RequestError`` where that is not known, or not any more."""
-    found = record.entry(connection, number)
+    found = audit_log.entry(connection, number)
     if found is None or found.event != CALLED:
         raise RequestError(f"This message is not known any more. {_AGAIN}")
     return found
@@ -93,7 +93,7 @@ def extend(connection: sa.Connection, number: int, person: Person, budget: Budge
         by, closes = since[-1].person or person, _closes(since[-1], budget)
         return Extension(source, by, closes, allowed, _within(budget), added=False)
     details = {"closes": budget.most, "seconds": budget.window.total_seconds(), "call": number}
-    record.append(connection, now, EXTENDED, details, person=person, channel=message.channel, source=source)
+    audit_log.append(connection, now, EXTENDED, details, person=person, channel=message.channel, source=source)
     return Extension(source, person, budget.most, allowed + budget.most, _within(budget), added=True)
 
 
@@ -102,20 +102,20 @@ _AGAIN = (
 )
 
 
-def _extended(connection: sa.Connection, source: str, budget: Budget, now: datetime) -> list[record.Entry]:
+def _extended(connection: sa.Connection, source: str, budget: Budget, now: datetime) -> list[audit_log.Entry]:
     return [
         one
-        for one in record.entries(connection, since=now - budget.window, event=EXTENDED)
+        for one in audit_log.entries(connection, since=now - budget.window, event=EXTENDED)
         if one.source == source and one.at < now + budget.window
     ]
 
 
-def _allowed(budget: Budget, extended: list[record.Entry]) -> int:
+def _allowed(budget: Budget, extended: list[audit_log.Entry]) -> int:
     """How many closes are allowed: the number that somebody agreed to counts, whatever the budget is now."""
     return budget.most + sum(_closes(one, budget) for one in extended)
 
 
-def _closes(extension: record.Entry, budget: Budget) -> int:
+def _closes(extension: audit_log.Entry, budget: Budget) -> int:
     return int(extension.details.get("closes", budget.most))
 
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 import structlog
 
 from bot.access import Person
-from bot.closing.aftermath import Aftermath
-from bot.closing.attempts import Attempts
-from bot.closing.consent import Consent, Part, too_late
-from bot.closing.looks import Present, look, present
+from bot.closing.approval import Consent, Part, too_late
+from bot.closing.attempt import Clock, Press, Progress, Timer
+from bot.closing.follow_up import Aftermath
 from bot.closing.model import ClosingRequest, Finding, Outcome, State
-from bot.closing.press import Clock, Press, Progress, Timer
+from bot.closing.open_attempts import Attempts
 from bot.closing.rules import ClosingRules
 from bot.closing.sender import Sender
 from bot.closing.store import Store
+from bot.closing.verification import Present, look, present
 from bot.errors import BudgetError, InputError, SessionBotError, StoppedError
 from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode
@@ -38,9 +38,17 @@ class Closer:
     """Confirms requests. ``wait`` sleeps for seconds; it, ``clock`` and ``timer`` are given so that tests rule time."""
 
     def __init__(
-        self, sessions: SessionService, consent: Consent, store: Store, rules: ClosingRules, attempts: Attempts,
-        aftermath: Aftermath, clock: Clock, wait: Wait, timer: Timer = since_boot,
-    ) -> None:  # fmt: skip
+        self,
+        sessions: SessionService,
+        consent: Consent,
+        store: Store,
+        rules: ClosingRules,
+        attempts: Attempts,
+        aftermath: Aftermath,
+        clock: Clock,
+        wait: Wait,
+        timer: Timer = since_boot,
+    ) -> None:
         self._sessions = sessions
         self._consent = consent
         self._store = store
@@ -53,10 +61,18 @@ class Closer:
         self._aftermath = aftermath
 
     def confirm(
-        self, request_id: str, person: Person, channel: str, mode: Mode, progress: Progress, *,
-        typed: int | None = None, delivery: str = "", leave: Callable[[ClosingRequest], object] = lambda _left: None,
+        self,
+        request_id: str,
+        person: Person,
+        channel: str,
+        mode: Mode,
+        progress: Progress,
+        *,
+        typed: int | None = None,
+        delivery: str = "",
+        leave: Callable[[ClosingRequest], object] = lambda _left: None,
         only: Collection[int] | None = None,
-    ) -> ClosingRequest:  # fmt: skip
+    ) -> ClosingRequest:
         """Close what the request names, as far as it is still what it was, and return it with its outcomes.
 
         Where this person may decide only some of its targets, the others stay open in a request of their own, of which

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bot.closing import record, tables, url
+from bot.closing import audit_log, tables, url
 from bot.closing.clock import Clock, Kept, boot
 from bot.closing.lock import StoreLock
 from bot.closing.model import State
@@ -85,7 +85,7 @@ class StoreDatabase:
     def create(self) -> None:
         """Make the tables, and what an older store lacks of them; safe where two replicas start at once."""
         try:
-            tables.create(self._engine, record.acknowledge)
+            tables.create(self._engine, audit_log.acknowledge)
         except SQLAlchemyError as error:
             raise _failed(error) from error
         self._start_time()
@@ -272,7 +272,7 @@ def _identity(file: Path | None) -> tuple[int, int] | None:
 def _lock(connection: sa.Connection) -> None:
     for last_try in (*[False] * (_LOCK_TRIES - 1), True):
         try:
-            return record.lock(connection)
+            return audit_log.lock(connection)
         except DBAPIError as error:
             if last_try or not _is_held(error):
                 raise

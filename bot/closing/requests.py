@@ -39,9 +39,17 @@ class ClosingRequests:
         self._clock = clock
 
     def ask(
-        self, person: Person, channel: str, source: str, wanted: Sequence[Wanted], mode: Mode, *,
-        tenant: str | None = None, reason: str = "", override: bool = False,
-    ) -> list[ClosingRequest]:  # fmt: skip
+        self,
+        person: Person,
+        channel: str,
+        source: str,
+        wanted: Sequence[Wanted],
+        mode: Mode,
+        *,
+        tenant: str | None = None,
+        reason: str = "",
+        override: bool = False,
+    ) -> list[ClosingRequest]:
         """Write a request to close these sessions or their queries; where a second person confirms, one for each set
         of those who may.
 
@@ -115,9 +123,16 @@ class ClosingRequests:
         if not closable:
             raise _none_of(page.matching, untouched)
         return self._write(
-            person, channel, source, mode, closable, untouched,
-            reason=reason, question=question, matching=page.matching,
-        )  # fmt: skip
+            person,
+            channel,
+            source,
+            mode,
+            closable,
+            untouched,
+            reason=reason,
+            question=question,
+            matching=page.matching,
+        )
 
     def ask_again(self, request: ClosingRequest) -> list[ClosingRequest]:
         """Write requests for those targets that are other than their card said, as they are now.
@@ -144,9 +159,16 @@ class ClosingRequests:
         mode = request.decided_mode or request.mode
         try:
             return self._write(
-                request.requester, request.channel, request.source, mode, found, (),
-                reason=request.reason, override=override, follows=request,
-            )  # fmt: skip
+                request.requester,
+                request.channel,
+                request.source,
+                mode,
+                found,
+                (),
+                reason=request.reason,
+                override=override,
+                follows=request,
+            )
         except NotAllowedError:  # nobody else may approve it there any more
             return []
 
@@ -227,10 +249,20 @@ class ClosingRequests:
             )
 
     def _write(
-        self, person: Person, channel: str, source: str, mode: Mode, found: Sequence[Session],
-        untouched: Sequence[Untouched], *, reason: str, question: str = "", matching: int = 0,
-        override: tuple[str, ...] = (), follows: ClosingRequest | None = None,
-    ) -> list[ClosingRequest]:  # fmt: skip
+        self,
+        person: Person,
+        channel: str,
+        source: str,
+        mode: Mode,
+        found: Sequence[Session],
+        untouched: Sequence[Untouched],
+        *,
+        reason: str,
+        question: str = "",
+        matching: int = 0,
+        override: tuple[str, ...] = (),
+        follows: ClosingRequest | None = None,
+    ) -> list[ClosingRequest]:
         """Write a request, or several where those who may approve differ.
 
         What was left out, and what fits a filter beyond what is closed, is told by the first.

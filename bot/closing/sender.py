@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import structlog
 
-from bot.closing.aftermath import alike
+from bot.closing.attempt import Kill, Press, SessionKey
+from bot.closing.follow_up import alike
 from bot.closing.model import Outcome, Target
-from bot.closing.press import Kill, Press, SessionKey
 from bot.closing.store import Store
 from bot.closing.targets import refuse_protected
 from bot.errors import (
@@ -97,9 +97,7 @@ class Sender:
             self._store.intend(press.request, target, sql, press.clock())
             self._kill(console, press, target, known)
 
-    def _kill(
-        self, console: Console, press: Press, target: Target, known: frozenset[SessionKey] | None
-    ) -> None:  # fmt: skip
+    def _kill(self, console: Console, press: Press, target: Target, known: frozenset[SessionKey] | None) -> None:
         """Send the KILL; an intent that comes to nothing is withdrawn."""
 
         def forbid(session: Session) -> None:

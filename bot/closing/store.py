@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.access import Person
-from bot.closing import budget, record, tables
+from bot.closing import audit_log, budget, tables
 from bot.closing.budget import Extension
 from bot.closing.database import StoreDatabase
 from bot.closing.model import Budget, Call, CardPlace, ClosingRequest, Finding, Outcome, State, Target
@@ -47,17 +47,24 @@ class Store(StoreDatabase):
         first = follows.id if follows is not None else None
         connection.execute(_requests.insert().values(tables.request_values(request) | {"follows": first}))
         connection.execute(_targets.insert(), tables.target_values(request))
-        record.append(
-            connection, request.created_at, "request",
+        audit_log.append(
+            connection,
+            request.created_at,
+            "request",
             {
-                "mode": request.mode.value, "reason": request.reason, "question": request.question,
-                "approval": request.approval.value, "override": request.protection,
+                "mode": request.mode.value,
+                "reason": request.reason,
+                "question": request.question,
+                "approval": request.approval.value,
+                "override": request.protection,
                 "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],
-                "untouched": [asdict(one) for one in request.untouched], "matching": request.matching,
+                "untouched": [asdict(one) for one in request.untouched],
+                "matching": request.matching,
                 **({"follows": first} if first is not None else {}),
             },
-            person=request.requester, **_of(request),
-        )  # fmt: skip
+            person=request.requester,
+            **_of(request),
+        )
 
     def get(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""
@@ -70,9 +77,17 @@ class Store(StoreDatabase):
         return {one.id: one for part in parts for one in self._those(_requests.c.id.in_(part))}
 
     def claim(
-        self, request: ClosingRequest, person: Person, mode: Mode, now: datetime, within: Budget | None = None,
-        delivery: str = "", planned: int | None = None, left: ClosingRequest | None = None, alone: bool = False,
-    ) -> bool:  # fmt: skip
+        self,
+        request: ClosingRequest,
+        person: Person,
+        mode: Mode,
+        now: datetime,
+        within: Budget | None = None,
+        delivery: str = "",
+        planned: int | None = None,
+        left: ClosingRequest | None = None,
+        alone: bool = False,
+    ) -> bool:
         """Take an open, unexpired request for one press. True for exactly one caller ever, replicas included.
 
         Its other targets go to the request that is ``left`` open, if any. ``planned`` is how many closes it counts
@@ -85,11 +100,20 @@ class Store(StoreDatabase):
         planned = request.affected(mode) if planned is None else planned
         with self.writing() as connection:
             claimed = self._decide(
-                connection, request, State.CLAIMED, person, now, "confirm", {"mode": mode.value},
-                decided_mode=mode.value, planned=planned, pressed=delivery or None,
-                owner=self.owner, lease_until=self.now + LEASE.total_seconds(),
+                connection,
+                request,
+                State.CLAIMED,
+                person,
+                now,
+                "confirm",
+                {"mode": mode.value},
+                decided_mode=mode.value,
+                planned=planned,
+                pressed=delivery or None,
+                owner=self.owner,
+                lease_until=self.now + LEASE.total_seconds(),
                 which=_requests.c.alone_from.is_not(None) if alone else sa.true(),
-            )  # fmt: skip
+            )
             if claimed and within is not None:  # whoever comes too late is told that, not that it is too much
                 budget.require(connection, request, planned, within, now)
             if claimed:
@@ -97,9 +121,14 @@ class Store(StoreDatabase):
             return claimed
 
     def cancel(
-        self, request: ClosingRequest, person: Person, now: datetime, left: ClosingRequest | None = None, *,
+        self,
+        request: ClosingRequest,
+        person: Person,
+        now: datetime,
+        left: ClosingRequest | None = None,
+        *,
         stopped: bool = False,
-    ) -> bool:  # fmt: skip
+    ) -> bool:
         """End an open, unexpired request without a close; its other targets go to the one that is ``left`` open.
 
         ``stopped`` says that this stops a break-glass.
@@ -123,9 +152,18 @@ class Store(StoreDatabase):
         self._add(connection, left, request)
 
     def _decide(
-        self, connection: sa.Connection, request: ClosingRequest, state: State, person: Person, now: datetime,
-        event: str, details: dict[str, Any], *, which: sa.ColumnElement[bool] | None = None, **more: object,
-    ) -> bool:  # fmt: skip
+        self,
+        connection: sa.Connection,
+        request: ClosingRequest,
+        state: State,
+        person: Person,
+        now: datetime,
+        event: str,
+        details: dict[str, Any],
+        *,
+        which: sa.ColumnElement[bool] | None = None,
+        **more: object,
+    ) -> bool:
         another_press = sa.or_(_requests.c.pressed.is_(None), _requests.c.pressed != more.get("pressed"))
         changed = connection.execute(
             _requests.update()
@@ -144,13 +182,20 @@ class Store(StoreDatabase):
             )
         ).rowcount
         if changed == 1:
-            record.append(connection, now, event, details, person=person, **_of(request))
+            audit_log.append(connection, now, event, details, person=person, **_of(request))
         return changed == 1
 
     def allow_alone(
-        self, request: ClosingRequest, person: Person, now: datetime, *, alone_from: datetime, expires_at: datetime,
-        called_at: datetime, calls: Sequence[Call],
-    ) -> bool:  # fmt: skip
+        self,
+        request: ClosingRequest,
+        person: Person,
+        now: datetime,
+        *,
+        alone_from: datetime,
+        expires_at: datetime,
+        called_at: datetime,
+        calls: Sequence[Call],
+    ) -> bool:
         """Let the requester of an open request confirm it alone after a while, for its reason; True the first time."""
         with self.writing() as connection:
             changed = connection.execute(
@@ -167,7 +212,7 @@ class Store(StoreDatabase):
             if changed == 1:
                 called = [one.person for one in calls]
                 details = {"reason": request.reason, "alone_from": alone_from.isoformat(), "called": called}
-                record.append(connection, now, "break glass", details, person=person, **_of(request))
+                audit_log.append(connection, now, "break glass", details, person=person, **_of(request))
         return changed == 1
 
     def stopped(self) -> list[ClosingRequest]:
@@ -192,7 +237,7 @@ class Store(StoreDatabase):
                 .values(alone_from=None, called_at=None, calls=None)
             ).rowcount
             if ended == 1:
-                record.append(connection, now, "end break glass", {}, person=person, **_of(request))
+                audit_log.append(connection, now, "end break glass", {}, person=person, **_of(request))
 
     def lift(self, request: ClosingRequest, person: Person, now: datetime) -> None:
         """Let a Stop hold no more."""
@@ -200,7 +245,7 @@ class Store(StoreDatabase):
         with self.writing() as connection:
             which = sa.and_(_requests.c.id == request.id, _stopped())
             if connection.execute(_requests.update().where(which).values(lifted)).rowcount == 1:
-                record.append(connection, now, "lift stop", {}, person=person, **_of(request))
+                audit_log.append(connection, now, "lift stop", {}, person=person, **_of(request))
 
     def review(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
         """Sign what was confirmed alone; True only the first time."""
@@ -211,7 +256,7 @@ class Store(StoreDatabase):
                 .values(reviewed_by=person.id, reviewed_team=person.team, reviewed_at=now.timestamp())
             ).rowcount
             if changed == 1:
-                record.append(connection, now, "review", {}, person=person, **_of(request))
+                audit_log.append(connection, now, "review", {}, person=person, **_of(request))
                 self._show_anew(connection, request)
         return changed == 1
 
@@ -280,7 +325,7 @@ class Store(StoreDatabase):
                 )
             ).rowcount
             if changed == 1:
-                record.append(connection, now, "release", {"why": why}, **_of(request))
+                audit_log.append(connection, now, "release", {"why": why}, **_of(request))
         return changed == 1
 
     def intend(self, request: ClosingRequest, target: Target, sql: str, now: datetime) -> None:
@@ -297,7 +342,7 @@ class Store(StoreDatabase):
             ).rowcount
             if changed != 1:
                 raise StoreError("This request was taken over in the meantime. Nothing was closed by this press.")
-            record.append(connection, now, "intent", {**_named(target), "sql": sql}, **_of(request))
+            audit_log.append(connection, now, "intent", {**_named(target), "sql": sql}, **_of(request))
 
     def answered(self, request: ClosingRequest, target: Target, answer: str, session: Session) -> None:
         """Keep what the server answered to the KILL, and the session as it was looked at right before.
@@ -329,7 +374,7 @@ class Store(StoreDatabase):
             _targets.update().where(_target(request, target), *standing).values(intent_at=None)
         ).rowcount
         if changed == 1:
-            record.append(connection, now, "withdraw", {**_named(target), "why": why}, **_of(request))
+            audit_log.append(connection, now, "withdraw", {**_named(target), "why": why}, **_of(request))
 
     def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> list[Finding]:
         """Write what became of targets of a claimed request, each once, however often it is called; return what is new.
@@ -360,7 +405,7 @@ class Store(StoreDatabase):
                     .values(_found(finding))
                 ).rowcount
                 if changed == 1:
-                    record.append(connection, now, "outcome", _told(target, finding), **_of(request))
+                    audit_log.append(connection, now, "outcome", _told(target, finding), **_of(request))
                     written.append(finding)
             connection.execute(
                 _requests.update()
@@ -387,7 +432,7 @@ class Store(StoreDatabase):
                     .values(_found(finding) | ({} if finding.sent else {"intent_at": None}))
                 ).rowcount
                 if changed == 1:
-                    record.append(connection, now, "later", _told(target, finding), **_of(request))
+                    audit_log.append(connection, now, "later", _told(target, finding), **_of(request))
                     self._show_anew(connection, request)
 
     def put_back(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> bool:
@@ -410,7 +455,7 @@ class Store(StoreDatabase):
                     continue
                 intended = {"intent_at": finding.at.timestamp()} if finding.sent else {}
                 connection.execute(_targets.update().where(_target(request, target)).values(_found(finding) | intended))
-                record.append(
+                audit_log.append(
                     connection, now, "outcome", _told(target, finding), person=request.decided_by, **_of(request)
                 )
         return True
@@ -431,7 +476,7 @@ class Store(StoreDatabase):
                 if changed == 1:
                     written[target.session.id] = number
             if written:
-                record.append(connection, now, "came back", {"newcomers": written}, **_of(request))
+                audit_log.append(connection, now, "came back", {"newcomers": written}, **_of(request))
                 self._show_anew(connection, request)
         return bool(written)
 
@@ -444,7 +489,7 @@ class Store(StoreDatabase):
                 .values(_found(finding))
             ).rowcount
             if changed == 1:
-                record.append(connection, now, "later", _told(target, finding), **_of(request))
+                audit_log.append(connection, now, "later", _told(target, finding), **_of(request))
                 self._show_anew(connection, request)
         return changed == 1
 
@@ -454,7 +499,7 @@ class Store(StoreDatabase):
         """Write an act that changes nothing of a request, for example a press that was refused."""
         named = {**details, "tenants": list({target.session.tenant: None for target in request.targets})}
         with self.writing() as connection:
-            record.append(connection, now, event, named, person=person, **_of(request))
+            audit_log.append(connection, now, event, named, person=person, **_of(request))
 
     def place_card(self, request_id: str, place: CardPlace) -> None:
         """Remember where the card stands."""
@@ -477,9 +522,12 @@ class Store(StoreDatabase):
         over = (State.DONE.value, State.CANCELLED.value, State.EXPIRED.value)
         decided = sa.func.coalesce(_requests.c.decided_at, _requests.c.expires_at)
         which = sa.and_(
-            _requests.c.state.in_(over), _requests.c.shown.is_not(True), _requests.c.card_ts.is_not(None),
-            _requests.c.created_at > since.timestamp(), decided < before.timestamp(),
-        )  # fmt: skip
+            _requests.c.state.in_(over),
+            _requests.c.shown.is_not(True),
+            _requests.c.card_ts.is_not(None),
+            _requests.c.created_at > since.timestamp(),
+            decided < before.timestamp(),
+        )
         return self._those(which)
 
     def expire(self, now: datetime, carried_out: Collection[str] = ()) -> list[ClosingRequest]:
@@ -495,7 +543,7 @@ class Store(StoreDatabase):
                     _requests.update().where(late, _requests.c.id == request.id).values(state=State.EXPIRED.value)
                 ).rowcount
                 if changed == 1:
-                    record.append(connection, now, "expire", {}, **_of(request))
+                    audit_log.append(connection, now, "expire", {}, **_of(request))
                     marked.append(replace(request, state=State.EXPIRED))
         return marked
 
@@ -533,7 +581,7 @@ class Store(StoreDatabase):
         with self.writing() as connection:
             return budget.call(connection, error, person, channel, now)
 
-    def budget_call(self, number: int) -> record.Entry:
+    def budget_call(self, number: int) -> audit_log.Entry:
         """Look up such a message; raises ``RequestError`` where it is not known."""
         with self.reading() as connection:
             return budget.called(connection, number)
@@ -569,7 +617,7 @@ class Store(StoreDatabase):
         recorded = sa.exists().where(its_own)
         with self.writing() as connection:
             self._forget_what_ran(connection, before)
-            forgotten = record.forget(connection, before, now)
+            forgotten = audit_log.forget(connection, before, now)
             # A request goes after its own record, which goes in its turn, whatever its time says.
             old = sa.and_(_requests.c.created_at < before.timestamp(), ~waited_for, ~recorded)
             connection.execute(_targets.delete().where(_targets.c.request_id.in_(sa.select(_requests.c.id).where(old))))

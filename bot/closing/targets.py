@@ -27,9 +27,15 @@ class Wanted:
 
 
 def find(
-    sessions: SessionService, source: str, wanted: Wanted, mode: Mode, *, allowed: frozenset[str] | None,
-    tenant: str | None, override: bool = False,
-) -> Session:  # fmt: skip
+    sessions: SessionService,
+    source: str,
+    wanted: Wanted,
+    mode: Mode,
+    *,
+    allowed: frozenset[str] | None,
+    tenant: str | None,
+    override: bool = False,
+) -> Session:
     """Return the one session that is meant; ``allowed`` are the tenants that the person may close in.
 
     ``override`` takes a protected one, and no other.

@@ -47,9 +47,14 @@ class Console:
     """
 
     def __init__(
-        self, endpoint: Endpoint, prepare: Sequence[str], tenants: frozenset[str] | None,
-        connection: Connection, dialect: Dialect, fresh_looks: threading.Lock,
-    ) -> None:  # fmt: skip
+        self,
+        endpoint: Endpoint,
+        prepare: Sequence[str],
+        tenants: frozenset[str] | None,
+        connection: Connection,
+        dialect: Dialect,
+        fresh_looks: threading.Lock,
+    ) -> None:
         self.dialect = dialect
         self._fresh_looks = fresh_looks
         self._endpoint = endpoint
@@ -256,9 +261,20 @@ class Console:
         if len(servers) != 1:
             return None
         return replace(
-            client, id=number, server=servers[0], servers=(), listed=False, command="Sleep", state="SESSION_KILLED",
-            sql=None, sql_length=0, inner_sql=None, sql_id=None, trace_id=None, request_id=None,
-        )  # fmt: skip
+            client,
+            id=number,
+            server=servers[0],
+            servers=(),
+            listed=False,
+            command="Sleep",
+            state="SESSION_KILLED",
+            sql=None,
+            sql_length=0,
+            inner_sql=None,
+            sql_id=None,
+            trace_id=None,
+            request_id=None,
+        )
 
     def absent_servers(self) -> list[tuple[Any, ...]]:
         """Return address, port and status of the servers that do not serve; none where the login cannot see them."""

@@ -26,7 +26,7 @@ from bot.errors import (
     DataSourceTimeoutError,
     UnsafeConnectionError,
 )
-from bot.sessions import failures
+from bot.sessions import driver_errors
 from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT, Endpoint
 from bot.sessions.tls import Tls
 
@@ -146,9 +146,13 @@ class Pool:
         # No overflow: the first connection, once made, is kept, so that listing and closing still
         # work while the server refuses new ones.
         self._pool = QueuePool(
-            self._create, pool_size=POOL_SIZE, max_overflow=0, timeout=READ_TIMEOUT, use_lifo=True,
+            self._create,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            timeout=READ_TIMEOUT,
+            use_lifo=True,
             reset_on_return=None,  # autocommit is on: there is never a transaction to roll back
-        )  # fmt: skip
+        )
 
     def _create(self) -> Any:
         return _prepared(self._endpoint, self._prepare)
@@ -213,7 +217,7 @@ class Pool:
                 fairy.close()
                 fairy = self._connect()
         except PoolTimeoutError as error:
-            raise failures.timeout(self._endpoint) from error
+            raise driver_errors.timeout(self._endpoint) from error
         except (pymysql.Error, OSError) as error:
             raise _explained(self._endpoint, error) from error
         raw: Any = fairy.dbapi_connection
@@ -287,7 +291,7 @@ def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
             write_timeout=READ_TIMEOUT,
         )
     except UnsafeConnectionError as error:
-        raise failures.unsafe(endpoint, error) from error
+        raise driver_errors.unsafe(endpoint, error) from error
 
 
 def login(tls: Tls, *, password: str = "", **arguments: Any) -> pymysql.Connection[Any]:
@@ -309,7 +313,7 @@ def login(tls: Tls, *, password: str = "", **arguments: Any) -> pymysql.Connecti
             ) from error
         if isinstance(cause, ssl.SSLError):
             raise pymysql.err.OperationalError(
-                failures.HANDSHAKE_FAILED, f"the TLS handshake failed ({cause.reason})"
+                driver_errors.HANDSHAKE_FAILED, f"the TLS handshake failed ({cause.reason})"
             ) from error
         raise
     except (pymysql.Error, OSError, UnsafeConnectionError):
@@ -317,7 +321,7 @@ def login(tls: Tls, *, password: str = "", **arguments: Any) -> pymysql.Connecti
     except Exception as error:
         # PyMySQL stumbles in many ways: over a greeting that is none, a host that is no name, a plugin it has half.
         raise pymysql.err.OperationalError(
-            failures.HANDSHAKE_FAILED, "it does not speak a protocol that the bot understands"
+            driver_errors.HANDSHAKE_FAILED, "it does not speak a protocol that the bot understands"
         ) from error
 
 
@@ -388,4 +392,4 @@ def _prepared(endpoint: Endpoint, prepare: Sequence[str]) -> pymysql.Connection[
 
 def _explained(endpoint: Endpoint, error: Exception) -> DataSourceError:
     errno = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    return failures.failure(endpoint, errno, str(error.args[1]) if len(error.args) > 1 else str(error))
+    return driver_errors.failure(endpoint, errno, str(error.args[1]) if len(error.args) > 1 else str(error))

@@ -145,6 +145,9 @@ def _member(row: Sequence[object]) -> Member:
     number, role, visitor, resource, sql = row[3], row[5], row[6], row[7], row[8]
     transaction = _TRANSACTION.search(str(visitor))
     return Member(
-        int(str(number)), transaction[1] if transaction else str(visitor), str(role).lower() == "victim",
-        str(resource or ""), str(sql) if sql else None,
-    )  # fmt: skip
+        int(str(number)),
+        transaction[1] if transaction else str(visitor),
+        str(role).lower() == "victim",
+        str(resource or ""),
+        str(sql) if sql else None,
+    )

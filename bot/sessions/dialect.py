@@ -13,12 +13,40 @@ from bot.sessions.model import READ_ONLY, Condition, Field, Flag, Mode, Operator
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
-    "server", "id", "tenant", "user", "peer", "origin", "database_name", "command", "time",
-    "total_time", "state", "sql_text", "sql_length", "sql_id", "trace_id", "transaction_id",
-    "transaction_state", "proxy", "proxy_session_id", "master_session_id", "retry_info", "module", "own",
-    "retry_count", "memory", "action", "client_info", "inner_sql", "request_id", "request_started",
-    "transaction_started", "server_started", "definer",
-)  # fmt: skip
+    "server",
+    "id",
+    "tenant",
+    "user",
+    "peer",
+    "origin",
+    "database_name",
+    "command",
+    "time",
+    "total_time",
+    "state",
+    "sql_text",
+    "sql_length",
+    "sql_id",
+    "trace_id",
+    "transaction_id",
+    "transaction_state",
+    "proxy",
+    "proxy_session_id",
+    "master_session_id",
+    "retry_info",
+    "module",
+    "own",
+    "retry_count",
+    "memory",
+    "action",
+    "client_info",
+    "inner_sql",
+    "request_id",
+    "request_started",
+    "transaction_started",
+    "server_started",
+    "definer",
+)
 
 # What costs more than a list may take, and only a target's pin wants.
 _PINNED_ONLY = ("request_id", "request_started", "transaction_started", "server_started")
@@ -138,9 +166,16 @@ class Dialect:
         return replace(self, expressions=self.expressions | {"own": f"({one_of})"}, own_values=tuple(values))
 
     def page(
-        self, scope: Sequence[str] | None, filter_: SessionFilter, sort: Sort, limit: int, offset: int, *,
-        pinned: bool = False, spread: bool = False,
-    ) -> Statement:  # fmt: skip
+        self,
+        scope: Sequence[str] | None,
+        filter_: SessionFilter,
+        sort: Sort,
+        limit: int,
+        offset: int,
+        *,
+        pinned: bool = False,
+        spread: bool = False,
+    ) -> Statement:
         """Select one page of sessions that are not the bot's own; ``scope`` names the tenants, None is all.
 
         ``pinned`` reads what a pin compares as well, and the whole statements. ``spread`` takes one row of each client
@@ -494,9 +529,19 @@ _ITSELF = ("server", "user", "id", "proxy_session_id")  # in the order of ``OwnS
 _SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine
 
 _ANY_COLUMNS = (
-    "id", *_SQL_COLUMNS, "user", "origin", "database_name", "command", "state", "server", "proxy", "tenant", "sql_id",
+    "id",
+    *_SQL_COLUMNS,
+    "user",
+    "origin",
+    "database_name",
+    "command",
+    "state",
+    "server",
+    "proxy",
+    "tenant",
+    "sql_id",
     "trace_id",
-)  # fmt: skip
+)
 
 
 def own_sessions(rows: Sequence[Sequence[Any]], login: str) -> tuple[OwnSession, ...]:

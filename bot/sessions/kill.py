@@ -199,7 +199,7 @@ def _the_whole_call(console: Console, pin: Pin, forbid: Forbid, expired: Expired
 
 def _where_it_is_known(
     console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired, sent: Sent
-) -> Sent | NotSent:  # fmt: skip
+) -> Sent | NotSent:
     """Close on its own server what a proxy, or another server, does not know though it is still listed.
 
     OCEANBASE.md 2.5: a proxy may keep a KILL to itself, and knows only the sessions that went through it.

@@ -11,16 +11,16 @@ from time import monotonic
 from typing import TypeVar
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
-from bot.sessions import deadlocks, kinds, states, statistics, variables
+from bot.sessions import deadlocks, probing, states, statistics, variables
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, OwnSession, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.health import SourceHealth
 from bot.sessions.model import Session, SessionFilter, SessionPage, SessionQuery, Sort
 from bot.sessions.protection import Protected, is_thread
+from bot.sessions.source_health import SourceHealth
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
 
@@ -39,7 +39,7 @@ class DataSourceOptions:
 
     tenants: Tenants = None
     protected: Protected = field(default_factory=Protected)
-    kind: kinds.Kind = "auto"
+    kind: probing.Kind = "auto"
 
 
 class DataSource:
@@ -49,7 +49,7 @@ class DataSource:
         self.name = endpoint.name
         self.options = options
         self._endpoint = endpoint
-        self._prepare = kinds.PREPARE[options.kind]
+        self._prepare = probing.PREPARE[options.kind]
         self._pool = Pool(endpoint, self._prepare, visited)
         self._dialect: Dialect | None = None
         self._fresh_looks = threading.Lock()
@@ -325,7 +325,7 @@ class DataSource:
         if known is None or anew or (known.lacking and monotonic() - self._probed_at >= PROBE_EVERY):
             self._probed_at = monotonic()
             try:
-                self._dialect = known = kinds.probe(self.options.kind, connection, self.name, self._endpoint.user)
+                self._dialect = known = probing.probe(self.options.kind, connection, self.name, self._endpoint.user)
             except DataSourceError:
                 # Whether more was granted is nothing that a command may fail for.
                 if known is None or anew or connection.broken:

@@ -13,9 +13,15 @@ from bot.sessions.model import Field, SessionFilter, SessionQuery
 
 # OceanBase's own (OCEANBASE.md 1.3), then what the dialects of other servers make of theirs.
 STATES = (
-    "ACTIVE", "SLEEP", "INIT", "QUERY_KILLED", "SESSION_KILLED", "QUERY_DEADLOCKED",
-    "KILLED", "BACKGROUND",
-)  # fmt: skip
+    "ACTIVE",
+    "SLEEP",
+    "INIT",
+    "QUERY_KILLED",
+    "SESSION_KILLED",
+    "QUERY_DEADLOCKED",
+    "KILLED",
+    "BACKGROUND",
+)
 
 
 def judge(connection: Connection, dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter) -> None:

@@ -113,9 +113,15 @@ def to_group(row: Sequence[object]) -> Group:
     """Turn a row of ``groups`` into a group."""
     name, active, total, shortest, average, longest, sql, in_routines = row
     return Group(
-        str(name or ""), int(str(active)), int(str(total)), float(str(shortest or 0)), float(str(average or 0)),
-        float(str(longest or 0)), str(sql) if sql else None, int(str(in_routines)),
-    )  # fmt: skip
+        str(name or ""),
+        int(str(active)),
+        int(str(total)),
+        float(str(shortest or 0)),
+        float(str(average or 0)),
+        float(str(longest or 0)),
+        str(sql) if sql else None,
+        int(str(in_routines)),
+    )
 
 
 def _name(dialect: Dialect, by: Grouping) -> str:

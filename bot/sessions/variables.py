@@ -21,10 +21,19 @@ SHOWN = 40  # variables in one answer
 
 # What ODC pins to the top of its page.
 PINNED = (
-    "autocommit", "connect_timeout", "interactive_timeout", "last_insert_id", "max_allowed_packet",
-    "ob_compatibility_mode", "ob_max_parallel_degree", "ob_query_timeout", "ob_read_consistency", "ob_route_policy",
-    "ob_trx_timeout", "tx_isolation",
-)  # fmt: skip
+    "autocommit",
+    "connect_timeout",
+    "interactive_timeout",
+    "last_insert_id",
+    "max_allowed_packet",
+    "ob_compatibility_mode",
+    "ob_max_parallel_degree",
+    "ob_query_timeout",
+    "ob_read_consistency",
+    "ob_route_policy",
+    "ob_trx_timeout",
+    "tx_isolation",
+)
 
 # Name: unit of the value, meaning. Units as OceanBase's and MariaDB's manuals give them.
 WELL_KNOWN: dict[str, tuple[str, str]] = {
@@ -65,9 +74,12 @@ _WORDS = {
     "ob_compatibility_mode": {"0": "MYSQL", "1": "ORACLE"},
     "ob_read_consistency": {"1": "FROZEN", "2": "WEAK", "3": "STRONG"},
     "ob_route_policy": {
-        "1": "READONLY_ZONE_FIRST", "2": "ONLY_READONLY_ZONE", "3": "UNMERGE_ZONE_FIRST", "4": "UNMERGE_FOLLOWER_FIRST",
+        "1": "READONLY_ZONE_FIRST",
+        "2": "ONLY_READONLY_ZONE",
+        "3": "UNMERGE_ZONE_FIRST",
+        "4": "UNMERGE_FOLLOWER_FIRST",
     },
-}  # fmt: skip
+}
 
 # The global variables of every tenant, for a login of sys; seekdb 1.3 has the first without TENANT_ID.
 _OF_ALL = "oceanbase.CDB_OB_SYS_VARIABLES"
@@ -142,9 +154,7 @@ def read(
         rows = connection.rows(asked.sql, asked.values)
     now = datetime.now(UTC)
     shown = chosen(rows, like)
-    return Variables(
-        source, everywhere or other, like, shown, len(rows), now, tenant, instead=other and not everywhere
-    )  # fmt: skip
+    return Variables(source, everywhere or other, like, shown, len(rows), now, tenant, instead=other and not everywhere)
 
 
 def _of_tenant(

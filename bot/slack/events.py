@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bot.access import Person
-from bot.slack.replies import Reply
+from bot.slack.delivery.replies import Reply
 
 Payload = Mapping[str, Any]
 

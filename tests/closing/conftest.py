@@ -18,23 +18,23 @@ import pymysql
 import pytest
 
 from bot.access import Access, Person, Right, Rule
-from bot.closing import record
-from bot.closing.aftermath import Aftermath
-from bot.closing.attempts import Attempts
-from bot.closing.audit import Audit
+from bot.closing import audit_log
+from bot.closing.approval import Consent
+from bot.closing.audit_query import Audit
 from bot.closing.closer import Closer
-from bot.closing.consent import Consent
+from bot.closing.follow_up import Aftermath
 from bot.closing.model import Approval, CardPlace, ClosingRequest, State
+from bot.closing.open_attempts import Attempts
 from bot.closing.requests import ClosingRequests
 from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
-from bot.demo.database import EmbeddedOceanBase
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
-from tests.patience import PATIENCE
-from tests.stage import APP_PASSWORD, Statement, accounts, close, session_id, still_there
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.support.patience import PATIENCE
+from tests.support.stage import APP_PASSWORD, Statement, accounts, close, session_id, still_there
 
 T = TypeVar("T")
 
@@ -120,9 +120,16 @@ class Desk:
         aftermath = Aftermath(lambda: self.sessions, store, self.clock, self.clock.timer)
         attempts = Attempts(store, self.clock.timer)
         return Closer(
-            self.sessions, consent, store, self.rules, attempts, aftermath, self.clock, self.clock.wait,
+            self.sessions,
+            consent,
+            store,
+            self.rules,
+            attempts,
+            aftermath,
+            self.clock,
+            self.clock.wait,
             self.clock.timer,
-        )  # fmt: skip
+        )
 
     def ask(self, *asked: Any, **more: Any) -> ClosingRequest:
         """Ask for a close that makes one request."""
@@ -227,7 +234,7 @@ class Desk:
 def record_of(desk: Desk, request: ClosingRequest) -> list[tuple[str, Mapping[str, Any]]]:
     """The record of one request, oldest first: event and details."""
     with desk.store.reading() as connection:
-        return [(one.event, one.details) for one in record.entries(connection, request_id=request.id)]
+        return [(one.event, one.details) for one in audit_log.entries(connection, request_id=request.id)]
 
 
 def lock_waiter(desk: Desk, sku: int = 1) -> Statement:

@@ -11,7 +11,7 @@ from bot.closing.store import Store
 from bot.closing.targets import Wanted
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, CHANNEL, Desk
-from tests.stage import session_id
+from tests.support.stage import session_id
 
 
 class SharedStore(Store):

@@ -20,7 +20,7 @@ from bot.sessions.console import Console, Look
 from bot.sessions.model import Mode, Pin, Session
 from tests.closing.conftest import Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
-from tests.stage import session_id
+from tests.support.stage import session_id
 
 
 def answer_of(desk: Desk, request: ClosingRequest) -> str:
@@ -187,10 +187,14 @@ def test_a_session_that_is_gone_while_its_transaction_lives_on_is_rolling_back(
 
 @pytest.mark.parametrize(
     "marked",
-    [{"state": "SESSION_KILLED"}, {"state": "KILLED"}, {"transaction_state": "ABORTED"},
-     {"transaction_state": "IN_TERMINATE"}],
+    [
+        {"state": "SESSION_KILLED"},
+        {"state": "KILLED"},
+        {"transaction_state": "ABORTED"},
+        {"transaction_state": "IN_TERMINATE"},
+    ],
     ids=lambda marked: "".join(marked.values()),
-)  # fmt: skip
+)
 def test_a_session_that_the_server_marks_as_ending_is_rolling_back(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, marked: dict[str, str]
 ) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bot.access import Person, Right, Rule
-from bot.closing.audit import AuditQuestion
-from bot.closing.consent import MOST_CALLED
+from bot.closing.approval import MOST_CALLED
+from bot.closing.audit_query import AuditQuestion
 from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, RequestError
@@ -81,9 +81,7 @@ def test_a_requester_who_may_not_close_any_more_cannot_use_it(desk: Desk) -> Non
 
 def test_a_requester_who_could_not_confirm_an_override_anyway_is_told_so_at_once(desk: Desk) -> None:
     (guarded,) = sleepers(desk, 1, user="guarded")
-    request = desk.ask(
-        ALICE, CHANNEL, "demo", [Wanted(guarded)], Mode.SESSION, reason="stuck", override=True
-    )  # fmt: skip
+    request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(guarded)], Mode.SESSION, reason="stuck", override=True)
     with pytest.raises(NotAllowedError, match="You may not approve closing sessions on demo"):
         desk.break_glass(request.id, ALICE, CHANNEL, WHY)
     by_bob = desk.ask(BOB, CHANNEL, "demo", [Wanted(guarded)], Mode.SESSION, reason="stuck", override=True)
@@ -285,9 +283,14 @@ def test_lifting_lifts_every_stop_of_a_session(desk: Desk) -> None:
     for _ in range(2):
         request = ask(desk, session)
         desk.store.allow_alone(
-            request, ALICE, desk.clock(), alone_from=desk.clock(), expires_at=desk.clock() + timedelta(minutes=2),
-            called_at=desk.clock(), calls=[],
-        )  # fmt: skip
+            request,
+            ALICE,
+            desk.clock(),
+            alone_from=desk.clock(),
+            expires_at=desk.clock() + timedelta(minutes=2),
+            called_at=desk.clock(),
+            calls=[],
+        )
         desk.cancel(request.id, BOB)
     later = ask(desk, session)
     assert len(desk.consent.open_request(later.id).stops) == 2

@@ -13,18 +13,18 @@ import pytest
 
 from bot.access import Person
 from bot.closing import budget
+from bot.closing.approval import Part
 from bot.closing.budget import Extension
-from bot.closing.consent import Part
 from bot.closing.model import Budget, ClosingRequest, Finding, Outcome, State
 from bot.closing.store import Store
-from bot.configured import closing_rules
 from bot.errors import BudgetError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
 from bot.settings import Settings
+from bot.wiring import closing_rules
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, GUS, Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
-from tests.patience import PATIENCE
-from tests.stage import session_id
+from tests.support.patience import PATIENCE
+from tests.support.stage import session_id
 
 WINDOW = timedelta(minutes=10)
 THREE = Budget(3, WINDOW)
@@ -166,10 +166,12 @@ def test_who_may_approve_for_every_tenant_that_the_bot_sees_there_extends_it(
 
 def test_the_tenants_that_a_budget_is_for_are_those_that_the_configuration_names() -> None:
     source = {"host": "127.0.0.1", "user": "root@sys"}
-    settings = Settings.model_validate({
-        "data_sources": {"whole": source, "part": source | {"tenants": ["sys", "shop"]}},
-        "access": [{"who": ["U01ALICE"], "may": ["view"]}],
-    })  # fmt: skip
+    settings = Settings.model_validate(
+        {
+            "data_sources": {"whole": source, "part": source | {"tenants": ["sys", "shop"]}},
+            "access": [{"who": ["U01ALICE"], "may": ["view"]}],
+        }
+    )
     rules = closing_rules(settings)
     assert (rules.of("whole").tenants, rules.of("part").tenants) == (None, frozenset({"sys", "shop"}))
 

@@ -13,17 +13,17 @@ from bot.access import Person
 from bot.closing.model import Approval, Budget, CardPlace, ClosingRequest, Outcome, State
 from bot.closing.store import LEASE
 from bot.errors import BudgetError, DataSourceUnreachableError, RequestError, StoreError
+from bot.listeners.closing_cards import ClosingCards, Messages, _Card
 from bot.sessions.model import Mode
-from bot.slack.card_writer import CardWriter, Written
+from bot.slack.delivery.card_writer import CardWriter, Written
+from bot.slack.delivery.message import Message
+from bot.slack.delivery.replies import Reply
 from bot.slack.events import Press, Submission
-from bot.slack.message import Message
-from bot.slack.replies import Reply
 from bot.slack.views import closing_modal
-from commands.closing_cards import ClosingCards, Messages, _Card
 from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CHANNEL, Desk, tamper
 from tests.closing.several import ask, confirm, outcomes, shared, sleepers
-from tests.patience import PATIENCE
-from tests.slack_text import buttons_of, text_of
+from tests.support.patience import PATIENCE
+from tests.support.slack_text import buttons_of, text_of
 
 PLACE = CardPlace(CHANNEL, "1718.0001")
 PRESSED = CardPlace(CHANNEL, "")  # the message that was pressed on, wherever it is

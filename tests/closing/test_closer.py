@@ -23,7 +23,7 @@ from bot.errors import (
 from bot.sessions.model import Mode, Session
 from bot.sessions.protection import Protected
 from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, before_a_look, record_of, tamper
-from tests.stage import Statement, session_id
+from tests.support.stage import Statement, session_id
 
 
 def ask(desk: Desk, *sessions: int, mode: Mode = Mode.SESSION) -> ClosingRequest:

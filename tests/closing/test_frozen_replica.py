@@ -16,18 +16,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from bot import checks
-from bot.closing import database, record
+from bot.closing import audit_log, database
 from bot.closing.model import Approval, ClosingRequest, Finding, Outcome, State, Target
 from bot.closing.store import Store
-from bot.demo.embedded import EmbeddedServer
-from bot.demo.mariadb import EmbeddedMariaDB
 from bot.errors import StoreError
+from bot.operations import preflight
 from bot.sessions.model import Mode
 from bot.settings import Loaded, Settings
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.databases.mariadb import EmbeddedMariaDB
 from tests.closing.conftest import ALICE
-from tests.running_bot import ROOT
 from tests.sessions.examples import EXAMPLE
+from tests.support.running_bot import ROOT
 
 SECONDS = 2  # after which the server drops what the frozen one holds; the product gives it more
 CLOSE_AGAIN_WITHIN = 30
@@ -87,7 +87,7 @@ def opened(shared: Shared) -> Iterator[Store]:
 def frozen(shared: Shared, request: ClosingRequest, step: str) -> Iterator[subprocess.Popen[str]]:
     """Give a replica that has stopped in that step of a press on the request."""
     arguments = [shared.url, request.id, step, str(SECONDS), *([shared.variable] if shared.variable else [])]
-    command = [sys.executable, "-m", "tests.frozen_writer", *arguments]
+    command = [sys.executable, "-m", "tests.support.frozen_writer", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             _, status = os.waitpid(process.pid, os.WUNTRACED)
@@ -106,9 +106,17 @@ _ids = itertools.count(1)
 
 def added(store: Store) -> ClosingRequest:
     request = ClosingRequest(
-        f"request-{next(_ids)}", "prod", Mode.SESSION, ALICE, "C01INC", "why", Approval.REQUESTER, now(),
-        now() + timedelta(minutes=2), (Target(1, EXAMPLE),),
-    )  # fmt: skip
+        f"request-{next(_ids)}",
+        "prod",
+        Mode.SESSION,
+        ALICE,
+        "C01INC",
+        "why",
+        Approval.REQUESTER,
+        now(),
+        now() + timedelta(minutes=2),
+        (Target(1, EXAMPLE),),
+    )
     store.add(request)
     return request
 
@@ -127,7 +135,7 @@ def closed(store: Store, request: ClosingRequest) -> None:
 
 def events(store: Store, request: ClosingRequest) -> list[str]:
     with store.reading() as connection:
-        return [one.event for one in record.entries(connection, request_id=request.id)]
+        return [one.event for one in audit_log.entries(connection, request_id=request.id)]
 
 
 @pytest.mark.parametrize("step", list(DONE_BEFORE))
@@ -147,7 +155,7 @@ def test_while_one_replica_is_frozen_in_a_step_of_a_close_the_others_close_and_i
         assert "StoreError: The store of requests and records does not answer" in told
         assert events(store, first) == ["request", *DONE_BEFORE[step]], "not half of it either"
         with store.reading() as connection:
-            assert record.problems(record.whole(connection)) == []
+            assert audit_log.problems(audit_log.whole(connection)) == []
         if step == "confirm":
             closed(store, first)
 
@@ -196,7 +204,7 @@ def loaded(url: str) -> Loaded:
 
 def test_check_says_where_a_server_drops_nothing(on_mariadb: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     def reports() -> list[tuple[bool | None, str]]:
-        return checks.everything(loaded(on_mariadb.url), None, lambda *_: pytest.fail("there is no data source"))
+        return preflight.everything(loaded(on_mariadb.url), None, lambda *_: pytest.fail("there is no data source"))
 
     assert [ok for ok, _ in reports()] == [True, True]
     monkeypatch.setattr(database, "_DROPPING", UNKNOWN)
@@ -220,7 +228,7 @@ def test_who_waits_longer_than_one_wait_for_the_lock_asks_for_it_again(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_LOCK_WAIT", 1)
-    lock, asked = record.lock, 0
+    lock, asked = audit_log.lock, 0
 
     def ask(connection: sa.Connection) -> None:
         nonlocal asked
@@ -231,7 +239,7 @@ def test_who_waits_longer_than_one_wait_for_the_lock_asks_for_it_again(
 
     with opened(shared) as store:
         request = added(store)
-        monkeypatch.setattr(record, "lock", ask)
+        monkeypatch.setattr(audit_log, "lock", ask)
         with holding(shared) as release:
             assert store.claim(request, ALICE, Mode.SESSION, now())
     assert asked == 3

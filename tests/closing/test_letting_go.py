@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot.closing import record, tables
+from bot.closing import audit_log, tables
 from bot.closing.store import Store
-from bot.demo.embedded import EmbeddedServer
+from sandbox.databases.embedded import EmbeddedServer
 from tests.closing.conftest import ALICE
 
 DAY = timedelta(days=1)
@@ -100,17 +100,17 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
 def acts(store: Store, count: int, age: timedelta) -> None:
     for number in range(count):
         with store.writing() as connection:
-            record.append(connection, NOW - age, "act", {"number": number}, person=ALICE, source="demo")
+            audit_log.append(connection, NOW - age, "act", {"number": number}, person=ALICE, source="demo")
 
 
 def problems(store: Store) -> list[str]:
     with store.reading() as connection:
-        return record.problems(record.whole(connection))
+        return audit_log.problems(audit_log.whole(connection))
 
 
-def let_go(store: Store) -> record.LetGo:
+def let_go(store: Store) -> audit_log.LetGo:
     with store.reading() as connection:
-        found = record.let_go(record.whole(connection))
+        found = audit_log.let_go(audit_log.whole(connection))
     assert found is not None
     return found
 
@@ -130,7 +130,7 @@ def test_letting_go_is_a_record_that_says_how_many_and_up_to_which(kept: Kept) -
     store = three_let_go(kept)
     assert kept.rows() == [(4, "act"), (5, "act"), (6, "forget")]
     with store.reading() as connection:
-        (told,) = record.entries(connection, event="forget")
+        (told,) = audit_log.entries(connection, event="forget")
     details = dict(told.details)
     assert len(details.pop("hash")) == 64
     assert details == {"records": 3, "in_all": 3, "last": 3, "before": (NOW - 8 * DAY).isoformat()}
@@ -177,7 +177,7 @@ def test_a_record_of_letting_go_that_was_removed_alone_is_missing_with_all_that_
 def test_a_record_of_letting_go_that_was_changed_vouches_for_nothing_more(kept: Kept, changes: dict[str, Any]) -> None:
     store = three_let_go(kept)
     with store.reading() as connection:
-        (told,) = record.entries(connection, event="forget")
+        (told,) = audit_log.entries(connection, event="forget")
     kept.change("UPDATE audit SET details = :details WHERE id = 6", details=json.dumps({**told.details, **changes}))
     assert "record 6 was changed" in problems(store)
     kept.remove_up_to(4)
@@ -195,7 +195,7 @@ def test_a_record_of_letting_go_that_is_not_of_the_chain_is_told_itself(kept: Ke
     acts(store, 4, DAY)
     kept.remove_up_to(2)
     with store.reading() as connection:
-        forged = json.dumps({"last": 2, "in_all": 2, "hash": record.entries(connection)[0].hash})
+        forged = json.dumps({"last": 2, "in_all": 2, "hash": audit_log.entries(connection)[0].hash})
     row = "INSERT INTO audit (id, at, event, details, hash) VALUES (5, 1, 'forget', :details, 'forged')"
     kept.change(row, "UPDATE audit_head SET count = 5, hash = 'forged'", details=forged)
     assert "record 5 was changed" in problems(store)
@@ -342,7 +342,7 @@ def test_a_bot_that_was_stopped_between_that_record_and_the_widening_does_not_wr
     older(2)
     store = Store(kept.url)
     with store._engine.begin() as connection:
-        record.acknowledge(connection)
+        audit_log.acknowledge(connection)
     store.close()
     assert problems(kept.start()) == []
     assert [event for _, event in kept.rows()].count("forget") == 1

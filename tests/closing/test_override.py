@@ -14,7 +14,7 @@ from bot.errors import InputError, NotAllowedError, TargetError
 from bot.sessions.model import Mode, Session
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, Desk, record_of, tamper
 from tests.closing.several import confirm, outcomes, sleepers
-from tests.stage import session_id
+from tests.support.stage import session_id
 
 
 def ask(desk: Desk, *sessions: int, reason: str = "it blocks everybody") -> ClosingRequest:
@@ -151,7 +151,7 @@ def test_an_override_where_a_second_person_is_wanted_takes_one(two_person_desk: 
     session = by_user(desk)
     request = desk.ask(
         BOB, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody", override=True
-    )  # fmt: skip
+    )
     assert request.approval is Approval.SECOND_PERSON
     with pytest.raises(NotAllowedError, match="needs a second person"):
         confirm(desk, request, person=BOB)

@@ -14,16 +14,16 @@ import pytest
 import sqlalchemy as sa
 
 from bot.access import Access, Right, Rule
-from bot.closing.audit import Audit, AuditQuestion, Told, tenants_of
+from bot.closing.audit_log import Entry
+from bot.closing.audit_query import Audit, AuditQuestion, Told, tenants_of
 from bot.closing.model import ClosingRequest, Target, Untouched
-from bot.closing.record import Entry
 from bot.closing.requests import ClosingRequests
 from bot.closing.targets import Wanted
 from bot.errors import InputError
 from bot.sessions.model import Mode, SessionFilter, SessionQuery
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, GUS, Desk, Nobody, record_of, tamper
 from tests.closing.several import ask, confirm, sleepers
-from tests.stage import session_id
+from tests.support.stage import session_id
 
 HOUR = AuditQuestion(timedelta(hours=1))
 
@@ -82,7 +82,7 @@ def test_of_more_than_one_answer_takes_the_newest_are_told_and_since_when(
         desk.store.note(desk.clock(), "refused", {"why": str(number)}, person=GUS, request=request)
     told, since = desk.audit.read(ALICE, CHANNEL, HOUR)
     assert (len(told), desk.clock() - since >= timedelta(hours=1)) == (6, True)
-    monkeypatch.setattr("bot.closing.audit.MOST", 3)
+    monkeypatch.setattr("bot.closing.audit_query.MOST", 3)
     told, since = desk.audit.read(ALICE, CHANNEL, HOUR)
     assert [one.entry.details["why"] for one in told] == ["2", "3", "4"]
     assert since == told[0].entry.at, "not since as long as was asked for"
@@ -153,10 +153,16 @@ def test_a_record_is_seen_by_who_sees_each_tenant_that_what_is_left_untouched_na
 
 def test_an_older_record_does_not_say_which_tenants_that_were_and_is_seen_by_who_sees_all(desk: Desk) -> None:
     older = Entry(
-        1, desk.clock(), "request", ALICE, CHANNEL, "demo", "r",
+        1,
+        desk.clock(),
+        "request",
+        ALICE,
+        CHANNEL,
+        "demo",
+        "r",
         {"targets": [{"id": 5, "tenant": "sys"}], "untouched": [{"session_id": 6, "server": None, "why": "is idle."}]},
         "",
-    )  # fmt: skip
+    )
     assert tenants_of(Told(older, None)) == {"sys", None}
 
 
@@ -187,8 +193,10 @@ def test_a_request_puts_on_record_of_which_tenants_what_it_leaves_is(desk: Desk)
     wanted = [Wanted(running.id), Wanted(idle), Wanted(guarded), Wanted(4_000_000_000)]
     request = desk.ask(ALICE, CHANNEL, "demo", wanted, Mode.QUERY)
     assert [(one.session_id, one.tenants) for one in request.untouched] == [
-        (idle, ("sys",)), (guarded, ("sys",)), (4_000_000_000, ()),
-    ]  # fmt: skip
+        (idle, ("sys",)),
+        (guarded, ("sys",)),
+        (4_000_000_000, ()),
+    ]
     narrowed = desk.ask(ALICE, CHANNEL, "demo", [Wanted(running.id)], Mode.QUERY, tenant="sys")
     assert narrowed.untouched == ()
     (_, details), *_ = record_of(desk, request)

@@ -32,8 +32,8 @@ from tests.closing.conftest import (
     tamper,
 )
 from tests.closing.several import ask, confirm, outcomes, sleepers
-from tests.patience import PATIENCE
-from tests.stage import Statement, session_id
+from tests.support.patience import PATIENCE
+from tests.support.stage import Statement, session_id
 
 NO_SESSION = (
     "is no session on demo that you may close. "
@@ -78,8 +78,12 @@ def test_what_has_ended_changed_or_become_protected_since_does_not_keep_the_othe
     source.options = replace(source.options, protected=Protected(frozenset({"auditor"})))
     done = confirm(desk, request)
     assert outcomes(done) == [
-        Outcome.CLOSED, Outcome.ALREADY_GONE, Outcome.PROTECTED, Outcome.CHANGED, Outcome.CLOSED,
-    ]  # fmt: skip
+        Outcome.CLOSED,
+        Outcome.ALREADY_GONE,
+        Outcome.PROTECTED,
+        Outcome.CHANGED,
+        Outcome.CLOSED,
+    ]
     assert desk.row(guarded)
     assert desk.row(changed)
 

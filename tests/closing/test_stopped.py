@@ -7,17 +7,17 @@ import pytest
 from bot.closing.model import Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import StoppedError
-from bot.lifecycle import Grace
+from bot.operations.lifecycle import Grace
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, CHANNEL, Desk, lock_waiter
-from tests.stage import session_id
+from tests.support.stage import session_id
 
 
 def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished_later(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.lifecycle.CUT_SHORT_AFTER", 0.0)
-    monkeypatch.setattr("bot.lifecycle.EXIT_AFTER", 3600.0)
+    monkeypatch.setattr("bot.operations.lifecycle.CUT_SHORT_AFTER", 0.0)
+    monkeypatch.setattr("bot.operations.lifecycle.EXIT_AFTER", 3600.0)
     patience = Grace()
     monkeypatch.setattr(desk.closer, "_wait", patience.wait)
     waiter = lock_waiter(desk)
@@ -37,8 +37,8 @@ def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished
 
 
 def test_what_a_press_knew_when_it_was_cut_short_is_on_record(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.lifecycle.CUT_SHORT_AFTER", 0.0)
-    monkeypatch.setattr("bot.lifecycle.EXIT_AFTER", 3600.0)
+    monkeypatch.setattr("bot.operations.lifecycle.CUT_SHORT_AFTER", 0.0)
+    monkeypatch.setattr("bot.operations.lifecycle.EXIT_AFTER", 3600.0)
     patience = Grace()
     monkeypatch.setattr(desk.closer, "_wait", patience.wait)
     gone, waiter = desk.connect(), lock_waiter(desk)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.closing import record
+from bot.closing import audit_log
 from bot.closing.model import CardPlace, Finding, Outcome, State
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
@@ -19,7 +19,7 @@ from bot.errors import StoreError
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk
 from tests.closing.several import confirm
-from tests.stage import session_id
+from tests.support.stage import session_id
 
 
 def test_a_request_survives_the_store_being_closed_and_opened(desk: Desk) -> None:
@@ -108,7 +108,7 @@ def test_two_replicas_that_start_at_once_on_an_empty_store_both_find_it_made(tmp
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(Store.create, stores))
     with stores[0].reading() as connection:
-        assert record.newest(connection) == (0, "")
+        assert audit_log.newest(connection) == (0, "")
     for store in stores:
         store.close()
 
@@ -128,7 +128,7 @@ def test_a_new_file_that_another_process_is_at_is_waited_for(tmp_path: Path, mon
         store.create()
     assert len(waits) == 3
     with store.reading() as connection:
-        assert record.newest(connection) == (0, "")
+        assert audit_log.newest(connection) == (0, "")
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL: it outlives a power cut"
     store.close()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from bot.closing import record
+from bot.closing import audit_log
 from bot.closing.model import (
     Approval,
     Budget,
@@ -26,10 +26,10 @@ from bot.closing.model import (
     Untouched,
 )
 from bot.closing.store import Store
-from bot.demo.embedded import EmbeddedServer
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode
+from sandbox.databases.embedded import EmbeddedServer
 from tests.closing.conftest import ALICE, BOB, DORA
 from tests.sessions.examples import EXAMPLE
 
@@ -90,10 +90,17 @@ _ids = itertools.count(1)
 def added(store: Store, count: int = 1, at: datetime | None = None, **more: object) -> ClosingRequest:
     asked = at or now()
     request = ClosingRequest(
-        id=f"request-{next(_ids)}", source="prod", mode=Mode.SESSION, requester=ALICE, channel="C01INC", reason="why",
-        approval=Approval.REQUESTER, created_at=asked, expires_at=asked + 2 * MINUTE,
+        id=f"request-{next(_ids)}",
+        source="prod",
+        mode=Mode.SESSION,
+        requester=ALICE,
+        channel="C01INC",
+        reason="why",
+        approval=Approval.REQUESTER,
+        created_at=asked,
+        expires_at=asked + 2 * MINUTE,
         targets=tuple(Target(number, replace(EXAMPLE, id=1000 + number)) for number in range(1, count + 1)),
-    )  # fmt: skip
+    )
     request = replace(request, **more)  # type: ignore[arg-type]  # as a test names them
     store.add(request)
     return request
@@ -113,7 +120,7 @@ def kept(store: Store, request: ClosingRequest) -> ClosingRequest:
 
 def events(store: Store, request: ClosingRequest | None = None) -> list[str]:
     with store.reading() as connection:
-        return [one.event for one in record.entries(connection, request_id=request.id if request else None)]
+        return [one.event for one in audit_log.entries(connection, request_id=request.id if request else None)]
 
 
 def lapse(store: Store) -> None:
@@ -130,15 +137,20 @@ def abandoned(store: Store) -> list[ClosingRequest]:
 
 def problems(store: Store) -> list[str]:
     with store.reading() as connection:
-        return record.problems(record.whole(connection))
+        return audit_log.problems(audit_log.whole(connection))
 
 
 def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, Store]) -> None:
     session = replace(EXAMPLE, user=HOSTILE, sql=HOSTILE * 100, client_info=HOSTILE)
     request = added(
-        stores[0], reason=HOSTILE, question=HOSTILE, override=(HOSTILE, "x"), targets=(Target(1, session),),
-        untouched=(Untouched(5, None, HOSTILE), Untouched(2**32 - 1, HOSTILE, "x")), matching=7,
-    )  # fmt: skip
+        stores[0],
+        reason=HOSTILE,
+        question=HOSTILE,
+        override=(HOSTILE, "x"),
+        targets=(Target(1, session),),
+        untouched=(Untouched(5, None, HOSTILE), Untouched(2**32 - 1, HOSTILE, "x")),
+        matching=7,
+    )
     stores[0].place_card(request.id, CardPlace("C1", "1718.0001"))
     assert kept(stores[1], request) == replace(request, card=CardPlace("C1", "1718.0001"))
     finding = Finding(Outcome.CLOSED, HOSTILE, now(), Answer.ERROR.value, HOSTILE)
@@ -146,7 +158,7 @@ def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, 
     stores[1].conclude(claim, {1: finding}, now())
     assert kept(stores[0], request).targets[0].detail == HOSTILE
     with stores[1].reading() as connection:
-        first, *_, last = record.entries(connection)
+        first, *_, last = audit_log.entries(connection)
     assert (first.details["reason"], last.details["detail"], last.details["answer"]) == (HOSTILE,) * 3
     assert problems(stores[0]) == []
 
@@ -346,7 +358,7 @@ def test_writers_of_two_replicas_at_once_make_one_chain_and_none_waits_for_ever(
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(writes, range(12)))
     with stores[1].reading() as connection:
-        numbers = [one.number for one in record.entries(connection)]
+        numbers = [one.number for one in audit_log.entries(connection)]
     assert numbers == list(range(1, 6 + 60 + 6 * 4 + 1))
     assert problems(stores[0]) == []
     assert {one.state for one in stores[1].those([one.id for one in requests]).values()} == {State.DONE}
@@ -386,7 +398,7 @@ def test_four_replicas_that_start_at_once_on_an_empty_schema_all_find_it_made(ne
     request = added(stores[3])
     assert kept(stores[0], request) == request
     with stores[1].reading() as connection:
-        assert record.newest(connection)[0] == 1
+        assert audit_log.newest(connection)[0] == 1
         made = {row[2] for row in connection.exec_driver_sql("SHOW INDEX FROM audit")}
     assert made >= {"ix_audit_at", "ix_audit_request_id"}
 

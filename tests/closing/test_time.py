@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from bot.access import Person
 from bot.closing import clock
-from bot.closing.attempts import Attempts
 from bot.closing.model import Approval, Budget, ClosingRequest, State, Target
+from bot.closing.open_attempts import Attempts
 from bot.closing.retention import Retention
 from bot.closing.store import LEASE, Store
 from bot.errors import StoreError
@@ -73,10 +73,17 @@ def opened(tmp_path: Path, machine: Machine) -> Iterator[Callable[[], Store]]:
 def asked(store: Store) -> ClosingRequest:
     now = store.clock()
     request = ClosingRequest(
-        id=secrets.token_urlsafe(8), source="demo", mode=Mode.SESSION, requester=ALICE, channel="C1", reason="",
-        approval=Approval.REQUESTER, created_at=now, expires_at=now + timedelta(minutes=2),
+        id=secrets.token_urlsafe(8),
+        source="demo",
+        mode=Mode.SESSION,
+        requester=ALICE,
+        channel="C1",
+        reason="",
+        approval=Approval.REQUESTER,
+        created_at=now,
+        expires_at=now + timedelta(minutes=2),
         targets=(Target(1, EXAMPLE),),
-    )  # fmt: skip
+    )
     store.add(request)
     return request
 

@@ -11,7 +11,7 @@ from bot.closing.model import Approval, ClosingRequest, Outcome, State
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
-from tests.stage import Statement, session_id
+from tests.support.stage import Statement, session_id
 
 
 def write(connection: pymysql.Connection[Any], sku: int = 1) -> None:
@@ -88,8 +88,9 @@ def test_a_transaction_that_has_ended_or_is_another_is_asked_about(desk: Desk) -
     client.commit()
     done = confirm(desk, first)
     assert (outcomes(done), done.targets[0].detail) == (
-        [Outcome.CHANGED], "Its transaction has ended since the card was shown.",
-    )  # fmt: skip
+        [Outcome.CHANGED],
+        "Its transaction has ended since the card was shown.",
+    )
     client.begin()
     write(client)
     done = confirm(desk, second)

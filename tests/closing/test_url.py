@@ -15,11 +15,34 @@ from bot.errors import StoreError
 SECRET = "Geheim77"
 SIGNS = "@:/?#%[]&=+ ;,\\'\"!$*()<>|~^`{}-_.aZ09ß€😀\n\0\u202e"
 TAILS = (
-    "", "@", "@/", "@/db", "@host", "@host/", "@host/db", "@host:3306", "@host:3306/db", "@host:port/db", ":3306/db",
-    "@host:99999/db", "@host:-1/db", "@host:٣/db", "@[::1]:3306/db", "@[::1/db", "@::1/db", "@ho st/db", "@host/db/x",
-    "@host/db?charset=utf8mb4", "@host/db?charset=latin1", "@host/db?connect_timeout=x", "@host/db?local_infile=1",
-    "@host/db?read_default_file=/etc/my.cnf", "@host/db?ssl_ca=/x", "@/db?unix_socket=/run/db.sock", "@host/db?x",
-)  # fmt: skip
+    "",
+    "@",
+    "@/",
+    "@/db",
+    "@host",
+    "@host/",
+    "@host/db",
+    "@host:3306",
+    "@host:3306/db",
+    "@host:port/db",
+    ":3306/db",
+    "@host:99999/db",
+    "@host:-1/db",
+    "@host:٣/db",
+    "@[::1]:3306/db",
+    "@[::1/db",
+    "@::1/db",
+    "@ho st/db",
+    "@host/db/x",
+    "@host/db?charset=utf8mb4",
+    "@host/db?charset=latin1",
+    "@host/db?connect_timeout=x",
+    "@host/db?local_infile=1",
+    "@host/db?read_default_file=/etc/my.cnf",
+    "@host/db?ssl_ca=/x",
+    "@/db?unix_socket=/run/db.sock",
+    "@host/db?x",
+)
 
 around = st.text(st.sampled_from(SIGNS), max_size=8)
 
@@ -44,20 +67,31 @@ def problem(text: str) -> str:
         ("sqlite:///:memory:", ("sqlite", None, None, None, None, ":memory:")),
         ("mysql+pymysql://u:p@host/db", ("mysql+pymysql", "u", "p", "host", None, "db")),
         ("mariadb+pymysql://u@10.0.0.1:2881/db", ("mariadb+pymysql", "u", "", "10.0.0.1", 2881, "db")),
-        ("mysql+pymysql://bot%40shop:a%40b%3Ac@[FD00::1]:1/db?charset=utf8mb4",
-         ("mysql+pymysql", "bot@shop", "a@b:c", "fd00::1", 1, "db")),
+        (
+            "mysql+pymysql://bot%40shop:a%40b%3Ac@[FD00::1]:1/db?charset=utf8mb4",
+            ("mysql+pymysql", "bot@shop", "a@b:c", "fd00::1", 1, "db"),
+        ),
         ("mysql+pymysql://u:a:b/c?d#e%25@host/db", ("mysql+pymysql", "u", "a:b/c?d#e%", "host", None, "db")),
         ("mysql+pymysql://u:p@/db?unix_socket=/run/x.sock", ("mysql+pymysql", "u", "p", None, None, "db")),
     ],
-)  # fmt: skip
+)
 def test_what_is_right_is_understood_as_sqlalchemy_does(text: str, seen: tuple[object, ...]) -> None:
     url = read(text)
-    assert (url.drivername, url.username, url.password or ("" if url.username else None), url.host, url.port,
-            url.database) == seen  # fmt: skip
+    assert (
+        url.drivername,
+        url.username,
+        url.password or ("" if url.username else None),
+        url.host,
+        url.port,
+        url.database,
+    ) == seen
     theirs = sa.engine.make_url(text)
     assert (url.username, url.password or None, url.port, url.database) == (
-        theirs.username, theirs.password, theirs.port, theirs.database,
-    )  # fmt: skip
+        theirs.username,
+        theirs.password,
+        theirs.port,
+        theirs.database,
+    )
     assert "unix_socket" not in text or url.query == {"unix_socket": "/run/x.sock"}
 
 
@@ -105,7 +139,7 @@ def test_whatever_user_and_password_are_their_quoted_form_is_understood(user: st
         (SECRET, "is none of the two kinds"),
         ("", "is none of the two kinds"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said_without_a_part_of_it(text: str, wrong: str) -> None:
     said = problem(text)
     assert f"The URL of [store] url {wrong}" in said

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from bot.closing.store import Store
-from bot.demo.database import EmbeddedOceanBase
-from tests.approving import ACCESS, ASKS, card_of
-from tests.slack_person import table_of, text_of
-from tests.slack_text import Json
-from tests.stage import Stage, session_id, staged
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.support.approving import ACCESS, ASKS, card_of
+from tests.support.slack_person import table_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import Stage, session_id, staged
 
 HOSTILE = '=HYPERLINK("http://evil") **bold** <!channel> `code` [x](http://evil) ~no~ #1'
 
@@ -266,9 +266,14 @@ def test_a_record_of_more_than_one_answer_holds_says_since_when_it_is_whole(
 def checked(stage: Stage, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the check that the bot of this stage would be started after."""
     return subprocess.run(
-        [sys.executable, "-m", "bot", "check"], env={**os.environ, **stage.bot.environment}, cwd=folder,
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        [sys.executable, "-m", "bot", "check"],
+        env={**os.environ, **stage.bot.environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def test_check_finds_a_record_that_was_changed_or_removed(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> None:

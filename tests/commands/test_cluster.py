@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.demo.mariadb import EmbeddedMariaDB
-from bot.demo.slack.server import SlackSandbox
-from tests.cluster import BOT, Cluster
-from tests.odp import Odp
-from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import buttons_of, options_of, table_of, text_of
-from tests.stage import APP_PASSWORD, MariaDBStage, session_id
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.slack.server import SlackSandbox
+from tests.support.cluster import BOT, Cluster
+from tests.support.odp import Odp
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.slack_person import buttons_of, options_of, table_of, text_of
+from tests.support.stage import APP_PASSWORD, MariaDBStage, session_id
 
 ACCESS = """
 [[access]]

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.slack.server import SlackSandbox
-from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import buttons_of, options_of, table_of, text_of
-from tests.stage import Stage, accounts, session_id
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from sandbox.slack.server import SlackSandbox
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.slack_person import buttons_of, options_of, table_of, text_of
+from tests.support.stage import Stage, accounts, session_id
 
 ACCESS = """
 [[access]]

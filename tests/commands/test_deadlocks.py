@@ -9,11 +9,11 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.slack.rules import check_message
 from bot.sessions.deadlocks import EVENTS, Deadlock, Deadlocks, Member, complete
 from bot.slack.views.deadlocks import deadlocks
-from tests.slack_person import text_of
-from tests.stage import Stage, Statement
+from sandbox.slack.rules import check_message
+from tests.support.slack_person import text_of
+from tests.support.stage import Stage, Statement
 
 
 @pytest.fixture
@@ -106,8 +106,9 @@ def test_an_event_that_lacks_a_member_is_counted_and_not_shown() -> None:
     [event] = events
     assert (event.id, event.tenant) == ("8", "shop")
     assert [(one.transaction, one.interrupted, one.sql) for one in event.members] == [
-        ("68", True, "UPDATE a"), ("67", False, None),
-    ]  # fmt: skip
+        ("68", True, "UPDATE a"),
+        ("67", False, None),
+    ]
 
 
 @pytest.mark.parametrize("full_sql", [True, False])

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.slack.server import SlackSandbox
-from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import buttons_of, options_of, text_of
-from tests.slack_text import Json
-from tests.stage import Stage, accounts, session_id
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from sandbox.slack.server import SlackSandbox
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.slack_person import buttons_of, options_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import Stage, accounts, session_id
 
 READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
 

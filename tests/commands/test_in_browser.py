@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.patience import PATIENCE
-from tests.stage import Stage, session_id
+from tests.support.patience import PATIENCE
+from tests.support.stage import Stage, session_id
 
 
 @pytest.fixture

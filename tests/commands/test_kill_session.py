@@ -8,9 +8,9 @@ import sqlite3
 
 import pytest
 
-from tests.slack_person import NotPossible, buttons_of, options_of, text_of
-from tests.slack_text import Json
-from tests.stage import Stage, session_id
+from tests.support.slack_person import NotPossible, buttons_of, options_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import Stage, session_id
 
 
 def card_of(stage: Stage, typed: str) -> Json:
@@ -66,11 +66,20 @@ def test_the_card_says_what_is_to_be_closed_and_what_that_means(stage: Stage) ->
         cursor.execute("UPDATE stock SET quantity = 5 WHERE sku = 1")
     text = text_of(card_of(stage, f'{session_id(holder)} reason="blocks *the* <shop>"'))
     for said in (
-        "Asked by <@U01ALICE>", "Data source demo", "Tenant sys", f"observer 127.0.0.1:{stage.database.port}",
-        "User teller", "Source 127.0.0.5:", "Database Name depot", "SLEEP, Sleep, for", "open (ACTIVE)",
-        "Reason blocks *the* <shop>", "rolled back and the locks are released",
-        "Close Query  does nothing: this session is idle", "Expires",
-    ):  # fmt: skip
+        "Asked by <@U01ALICE>",
+        "Data source demo",
+        "Tenant sys",
+        f"observer 127.0.0.1:{stage.database.port}",
+        "User teller",
+        "Source 127.0.0.5:",
+        "Database Name depot",
+        "SLEEP, Sleep, for",
+        "open (ACTIVE)",
+        "Reason blocks *the* <shop>",
+        "rolled back and the locks are released",
+        "Close Query  does nothing: this session is idle",
+        "Expires",
+    ):
         assert said in text
     assert "Close Query" not in buttons_of(card_of(stage, str(session_id(holder))))
 
@@ -136,8 +145,11 @@ def test_the_record_holds_request_confirmation_intent_and_outcome(stage: Stage) 
     stage.bob.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
     assert events_of(stage)[before:] == [
-        ("request", "U01ALICE"), ("confirm", "U02BOB"), ("intent", None), ("outcome", None),
-    ]  # fmt: skip
+        ("request", "U01ALICE"),
+        ("confirm", "U02BOB"),
+        ("intent", None),
+        ("outcome", None),
+    ]
 
 
 def test_a_guest_gets_a_sentence_and_not_a_card(stage: Stage) -> None:

@@ -6,9 +6,9 @@ import contextlib
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.slack_person import NotPossible, buttons_of, options_of, table_of, text_of
-from tests.slack_text import Json
-from tests.stage import Stage, session_id
+from tests.support.slack_person import NotPossible, buttons_of, options_of, table_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import Stage, session_id
 
 ASKS = "Nothing is closed without a press"
 

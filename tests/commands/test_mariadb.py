@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.demo.embedded import EmbeddedServer
-from bot.demo.slack.server import SlackSandbox
-from tests.documents import grants
-from tests.running_bot import COMMANDS, RunningBot
-from tests.servers import EmbeddedMySQL
-from tests.slack_person import buttons_of, options_of, text_of
-from tests.slack_text import Json
-from tests.stage import MariaDBStage, MySQLStage, Statement, accounts, session_id
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.slack.server import SlackSandbox
+from tests.support.documents import grants
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.servers import EmbeddedMySQL
+from tests.support.slack_person import buttons_of, options_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import MariaDBStage, MySQLStage, Statement, accounts, session_id
 
 BOT = "session_bot"
 

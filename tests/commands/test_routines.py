@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import weakref
 
-from bot.demo.embedded import EmbeddedServer
-from tests.slack_person import table_of, text_of
-from tests.stage import Stage, Statement
+from sandbox.databases.embedded import EmbeddedServer
+from tests.support.slack_person import table_of, text_of
+from tests.support.stage import Stage, Statement
 
 # The statement that runs in it is made of literals, as are the call and a login that it makes.
 NIGHTLY = """CREATE PROCEDURE nightly(card VARCHAR(20)) BEGIN

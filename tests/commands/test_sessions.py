@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from tests.slack_person import buttons_of, options_of, table_of, text_of
-from tests.stage import Stage, session_id
+from tests.support.slack_person import buttons_of, options_of, table_of, text_of
+from tests.support.stage import Stage, session_id
 
 OCP_COLUMNS = [
-    "Session ID", "SQL", "User", "Source", "Database Name", "Command", "Execution Time (s)", "Status", "observer",
+    "Session ID",
+    "SQL",
+    "User",
+    "Source",
+    "Database Name",
+    "Command",
+    "Execution Time (s)",
+    "Status",
+    "observer",
     "OBProxy",
-]  # fmt: skip
+]
 
 
 def test_a_list_shows_the_columns_of_ocp_in_ocps_order(stage: Stage) -> None:

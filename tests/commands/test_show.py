@@ -7,8 +7,8 @@ from typing import Any
 import pymysql
 import pytest
 
-from tests.slack_person import buttons_of, options_of, text_of
-from tests.stage import Stage, Statement, session_id
+from tests.support.slack_person import buttons_of, options_of, text_of
+from tests.support.stage import Stage, Statement, session_id
 
 
 def blocked(stage: Stage) -> tuple[pymysql.Connection[Any], Statement]:
@@ -40,11 +40,24 @@ def test_a_running_session_shows_all_that_the_server_says_of_it(stage: Stage) ->
     card = stage.asks(stage.alice, f"/sessions show {report.id}", f"Session {report.id} on demo")
     said = text_of(card)
     for expected in (
-        "Status ACTIVE", "User teller", "Source 127.0.0.8:", "Tenant sys", "Database Name depot", "Command Query",
-        "Execution Time", "Transaction none", f"SQL ID {row['SQL_ID']}", f"Trace ID {row['TRACE_ID']}",
-        "Plan ID ", f"observer 127.0.0.1:{stage.database.port}", "OBProxy -", "Module billing",
-        "Action nightly run", "Client Info job 12", "SELECT SLEEP(?), ?",
-    ):  # fmt: skip
+        "Status ACTIVE",
+        "User teller",
+        "Source 127.0.0.8:",
+        "Tenant sys",
+        "Database Name depot",
+        "Command Query",
+        "Execution Time",
+        "Transaction none",
+        f"SQL ID {row['SQL_ID']}",
+        f"Trace ID {row['TRACE_ID']}",
+        "Plan ID ",
+        f"observer 127.0.0.1:{stage.database.port}",
+        "OBProxy -",
+        "Module billing",
+        "Action nightly run",
+        "Client Info job 12",
+        "SELECT SLEEP(?), ?",
+    ):
         assert expected in said
     assert "a secret" not in str(card)
     assert "Idle since" not in said
@@ -144,9 +157,9 @@ def test_a_session_is_found_by_its_server_with_or_without_the_port(stage: Stage,
         ("{id} limit=5", "no flag but private"),
         ("{id} tenant=a,b", "show takes one id"),
         ("{id} source=nowhere", "no data source nowhere"),
-        ("{id}@\"x", "on server \"x on demo. There is {id}@127.0.0.1"),
+        ('{id}@"x', 'on server "x on demo. There is {id}@127.0.0.1'),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_shown_earns_a_sentence_with_what_to_do(stage: Stage, words: str, sentence: str) -> None:
     number = session_id(stage.connect())
     told = stage.asks(stage.alice, f"/sessions show {words.format(id=number)}", sentence.format(id=number))

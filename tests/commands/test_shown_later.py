@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
-from tests.approving import ACCESS, ASKS, dialog_of
-from tests.slack_person import buttons_of, text_of
-from tests.slack_text import Json
-from tests.stage import Stage, session_id, staged
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.support.approving import ACCESS, ASKS, dialog_of
+from tests.support.slack_person import buttons_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import Stage, session_id, staged
 
 NOT_A_MEMBER = "C03GENERAL"  # the bot's place there is only where somebody types a command
 FREE = """
@@ -28,10 +28,13 @@ password = "{password}"
 def standing(oceanbase: EmbeddedOceanBase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Give a stage where a second person confirms on one data source and anybody on the other."""
     with staged(
-        oceanbase, tmp_path_factory.mktemp("later"), access=ACCESS, first='default_source = "demo"',
+        oceanbase,
+        tmp_path_factory.mktemp("later"),
+        access=ACCESS,
+        first='default_source = "demo"',
         source='approval = "second-person"\nbreak_glass_after = "1m"',
         more=FREE.format(host=oceanbase.host, port=oceanbase.port, password=oceanbase.password),
-    ) as stage:  # fmt: skip
+    ) as stage:
         yield stage
 
 

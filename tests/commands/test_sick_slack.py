@@ -10,13 +10,13 @@ from functools import partial
 
 import pytest
 
-from bot.demo.slack.calls import Call
-from bot.demo.slack.faults import Failure
-from bot.demo.slack.server import SlackSandbox
-from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import buttons_of, table_of, text_of
-from tests.slack_text import Json
-from tests.stage import Stage, accounts, full_text, session_id
+from sandbox.slack.calls import Call
+from sandbox.slack.faults import Failure
+from sandbox.slack.server import SlackSandbox
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.slack_person import buttons_of, table_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import Stage, accounts, full_text, session_id
 
 LIMITED = Failure("", 429, "ratelimited", retry_after=1)
 LIMITED_IN_WORDS = Failure("", 200, "ratelimited")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from tests.slack_person import table_of, text_of
-from tests.stage import APP_PASSWORD, Stage
+from tests.support.slack_person import table_of, text_of
+from tests.support.stage import APP_PASSWORD, Stage
 
 
 def test_the_kernel_is_shown_with_its_version_its_view_and_its_sessions(stage: Stage) -> None:

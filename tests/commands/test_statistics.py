@@ -7,8 +7,8 @@ import pytest
 from bot.sessions.model import Condition, Field, Operator
 from bot.sessions.statistics import Grouping
 from commands.statistics import read
-from tests.slack_person import buttons_of, options_of, table_of, text_of
-from tests.stage import APP_PASSWORD, Stage, session_id
+from tests.support.slack_person import buttons_of, options_of, table_of, text_of
+from tests.support.stage import APP_PASSWORD, Stage, session_id
 
 
 def test_the_numbers_and_the_groups_are_those_of_the_server_the_most_active_first(stage: Stage) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bot.sessions.variables import HIDDEN, PINNED, chosen
-from tests.slack_person import table_of, text_of
-from tests.stage import Stage
+from tests.support.slack_person import table_of, text_of
+from tests.support.stage import Stage
 
 
 def value_of(stage: Stage, name: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from tests.slack_person import Person, text_of
-from tests.slack_text import Json
-from tests.stage import Stage
+from tests.support.slack_person import Person, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import Stage
 
 
 def views_recorded(stage: Stage, session: int) -> int:

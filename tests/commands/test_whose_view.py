@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 from slack_sdk import WebClient
 
-from bot.demo.mariadb import EmbeddedMariaDB
-from bot.demo.slack.server import SlackSandbox
-from tests.cluster import BOT, Cluster
-from tests.commands.test_reload import reload
-from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import Person, options_of, table_of, text_of
-from tests.slack_text import Json
-from tests.stage import APP_PASSWORD, MariaDBStage, session_id
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.slack.server import SlackSandbox
+from tests.operations.test_reload import reload
+from tests.support.cluster import BOT, Cluster
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.slack_person import Person, options_of, table_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import APP_PASSWORD, MariaDBStage, session_id
 
 # Alice sees every tenant, Gus two of them, Bob one.
 ACCESS = """
@@ -337,9 +337,14 @@ def test_who_may_see_nothing_is_told_neither_data_source_nor_tenant(cluster: Clu
     picks(stage.bob, listed)
     reload(stage, stage.bot.config.read_text().replace('"U02BOB"', '"U04ELSE"'))
     for place, button in (
-        (listed, "Refresh"), (listed, "Details"), (listed, "View SQL"), (card, "Refresh"), (card, "View SQL"),
-        (counted, "Refresh"), (counted, "By Tenant"),
-    ):  # fmt: skip
+        (listed, "Refresh"),
+        (listed, "Details"),
+        (listed, "View SQL"),
+        (card, "Refresh"),
+        (card, "View SQL"),
+        (counted, "Refresh"),
+        (counted, "By Tenant"),
+    ):
         told = refused(stage, stage.bob, place, button, "You may not see sessions in this channel")
         assert "demo" not in told
         assert "billing" not in told

@@ -14,17 +14,25 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.embedded import DatabaseUnavailable
-from bot.demo.mariadb import EmbeddedMariaDB
+from sandbox.databases.embedded import DatabaseUnavailable
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.conftest import SEEKDB_14
 from tests.faults.arena import Row
 from tests.faults.table import SCENARIOS, Servers
 
 _COLUMNS = (
-    "scenario", "tries", "not reached", "closes attempted", "closes done", "wrong closes", "double closes",
-    "lost records", "slowest ack (ms)", "seconds",
-)  # fmt: skip
+    "scenario",
+    "tries",
+    "not reached",
+    "closes attempted",
+    "closes done",
+    "wrong closes",
+    "double closes",
+    "lost records",
+    "slowest ack (ms)",
+    "seconds",
+)
 
 
 def main() -> int:

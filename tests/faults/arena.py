@@ -16,16 +16,16 @@ import pymysql
 import sqlalchemy as sa
 
 from bot.closing.model import Outcome
-from bot.demo.embedded import EmbeddedServer
-from bot.demo.slack.delivery import ACK_WITHIN
-from bot.demo.slack.server import SlackSandbox
-from bot.slack.views.closing_words import DONE
-from tests.odp import Odp
-from tests.patience import PATIENCE
-from tests.running_bot import COMMANDS, RunningBot
-from tests.slack_person import NotPossible, Person, buttons_of, text_of
-from tests.slack_text import Json
-from tests.stage import MariaDBStage, Stage, accounts, full_text, session_id
+from bot.slack.views.closing_text import DONE
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.slack.delivery import ACK_WITHIN
+from sandbox.slack.server import SlackSandbox
+from tests.support.odp import Odp
+from tests.support.patience import PATIENCE
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.slack_person import NotPossible, Person, buttons_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import MariaDBStage, Stage, accounts, full_text, session_id
 
 ASKS = "Nothing is closed without a press"
 LONG = '[closing]\nconfirm_within = "10m"\n'
@@ -199,9 +199,16 @@ class MariaDBArena(MariaDBStage, Arena):
 
 @contextlib.contextmanager
 def arena(
-    row: Row, database: EmbeddedServer, folder: Path, *, more: str = "", kind: type[Arena] = Arena, store: str = "",
-    tapped: bool = True, **bot: Any,
-) -> Iterator[Arena]:  # fmt: skip
+    row: Row,
+    database: EmbeddedServer,
+    folder: Path,
+    *,
+    more: str = "",
+    kind: type[Arena] = Arena,
+    store: str = "",
+    tapped: bool = True,
+    **bot: Any,
+) -> Iterator[Arena]:
     """Set everything up for one row of the table, and count in the end."""
     accounts(database)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from bot.demo.embedded import EmbeddedServer
-from tests.crashing_bot import STEPS
+from sandbox.databases.embedded import EmbeddedServer
 from tests.faults.arena import Arena, Row, arena, buttons_of
 from tests.faults.races import STOPPED
-from tests.slack_person import NotPossible, text_of
-from tests.slack_text import Json
+from tests.support.crashing_bot import STEPS
+from tests.support.slack_person import NotPossible, text_of
+from tests.support.slack_text import Json
 
 RUN = ("-m", "bot", "run")
 
@@ -26,7 +26,7 @@ def crashes(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> Non
 def _crash(stage: Arena, step: str) -> None:
     victim = stage.victim()
     stage.bot.stop()
-    stage.bot.command = ("-m", "tests.crashing_bot", step)
+    stage.bot.command = ("-m", "tests.support.crashing_bot", step)
     _start(stage)
     card = stage.card(str(victim))
     with contextlib.suppress(NotPossible):  # the bot may be gone before its acknowledgement is

@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bot.demo.embedded import EmbeddedServer
+from sandbox.databases.embedded import EmbeddedServer
 from tests.faults.arena import LONG, Arena, Row, arena, buttons_of
 from tests.faults.races import STOPPED, shared_store
-from tests.freezing_bot import STEPS
-from tests.running_bot import RunningBot
-from tests.slack_person import NotPossible, text_of
-from tests.slack_text import Json
+from tests.support.freezing_bot import STEPS
+from tests.support.running_bot import RunningBot
+from tests.support.slack_person import NotPossible, text_of
+from tests.support.slack_text import Json
 
 CLOSE_AGAIN_WITHIN = 30.0  # seconds, whatever a frozen replica holds
 
@@ -25,7 +25,7 @@ def freezes(row: Row, tries: int, database: EmbeddedServer, folder: Path, stores
         row.wanted += 1
         step, store = STEPS[number % len(STEPS)], stores[(number + number // len(STEPS)) % len(stores)]
         url, one = shared_store(store), folder / str(number)
-        with arena(row, database, one, store=url, command=("-m", "tests.freezing_bot", step)) as stage:
+        with arena(row, database, one, store=url, command=("-m", "tests.support.freezing_bot", step)) as stage:
             victim = stage.victim()
             card = stage.card(str(victim))
             with contextlib.suppress(NotPossible):  # its acknowledgement may be in the frozen process still
@@ -40,7 +40,7 @@ def freezes(row: Row, tries: int, database: EmbeddedServer, folder: Path, stores
 def _while_frozen(stage: Arena, step: str, victim: int, card: Json, store: str, folder: Path) -> None:
     began = time.monotonic()
     folder.mkdir()
-    hasty = ("-m", "tests.hasty_bot")
+    hasty = ("-m", "tests.support.hasty_bot")
     with RunningBot(stage.slack, stage.database, folder, store=store, command=hasty, more=LONG):
         stage.slack.faults.deliver_twice = True  # Slack knows nothing of the frozen one and gives it its share
         _closes(stage, stage.victim())

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from bot.closing.model import Outcome
-from bot.demo.embedded import EmbeddedServer
+from sandbox.databases.embedded import EmbeddedServer
 from tests.faults.arena import Arena, Row, arena, buttons_of, text_of
-from tests.slack_text import Json
 from tests.support.locking_bot import STEPS
+from tests.support.slack_text import Json
 
 _SESSIONS = 5  # in each request of several: more want their number typed
 _DAYS = 86_400

@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from bot.closing.model import Outcome
-from bot.demo.embedded import EmbeddedServer
+from sandbox.databases.embedded import EmbeddedServer
 from tests.faults.arena import LONG, Arena, Row, arena, at_once, buttons_of, text_of
-from tests.running_bot import RunningBot
-from tests.slack_person import NotPossible
-from tests.slack_text import Json
+from tests.support.running_bot import RunningBot
+from tests.support.slack_person import NotPossible
+from tests.support.slack_text import Json
 
 _STORE = "store"
-TAKEN_OVER_WITHIN = 15.0  # seconds; tests.hasty_bot's lease, and the time to look
+TAKEN_OVER_WITHIN = 15.0  # seconds; tests.support.hasty_bot's lease, and the time to look
 STOPPED = "The bot was interrupted before anything was sent"
 _KILLS = 5  # a replica is killed so often at most until it has something in its hands
 
@@ -86,7 +86,7 @@ def killed_replica(row: Row, tries: int, database: EmbeddedServer, folder: Path,
             stage.slack.wait_for(lambda: stage.slack.connections == 0, what="the end of the connections")
 
 
-HASTY = ("-m", "tests.hasty_bot")
+HASTY = ("-m", "tests.support.hasty_bot")
 
 
 def _killed_among(stage: Arena, tries: int) -> bool:

@@ -9,13 +9,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from bot.closing.model import Outcome
-from bot.demo.embedded import EmbeddedServer
-from bot.demo.slack.faults import Failure
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.slack.faults import Failure
 from tests.faults.arena import ASKS, BYSTANDERS, Row, arena
-from tests.hostile_judge import judge
-from tests.slack_person import text_of
-from tests.slack_text import Json
-from tests.stage import full_text
+from tests.support.hostile_judge import judge
+from tests.support.slack_person import text_of
+from tests.support.slack_text import Json
+from tests.support.stage import full_text
 
 READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
 LIMITED = Failure("", 429, "ratelimited", retry_after=1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.demo.embedded import EmbeddedServer
+from sandbox.databases.embedded import EmbeddedServer
 from tests.faults import crashes, freezes, owners, races, sick, targets
 from tests.faults.arena import MariaDBArena, Row
 
@@ -36,92 +36,134 @@ class Scenario:
 
 SCENARIOS = (
     Scenario(
-        "two people press at once", 200, 6,
+        "two people press at once",
+        200,
+        6,
         lambda row, tries, on, folder: races.two_pressers(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "pressed twice, delivered twice, acknowledgement lost", 200, 6,
+        "pressed twice, delivered twice, acknowledgement lost",
+        200,
+        6,
         lambda row, tries, on, folder: races.redeliveries(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "two replicas get the same press", 100, 4,
+        "two replicas get the same press",
+        100,
+        4,
         lambda row, tries, on, folder: races.two_replicas(row, tries, on.kernel, folder, on.mariadb()),
         on_mariadb=True,
     ),
     Scenario(
-        "one of two replicas is killed under load", 100, 12,
+        "one of two replicas is killed under load",
+        100,
+        12,
         lambda row, tries, on, folder: races.killed_replica(row, tries, on.kernel, folder, on.mariadb()),
         on_mariadb=True,
     ),
     Scenario(
-        "kill -9 at each step of a close", 10, 1,
+        "kill -9 at each step of a close",
+        10,
+        1,
         lambda row, tries, on, folder: crashes.crashes(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "a replica freezes in the middle of a write", 8, 2,
+        "a replica freezes in the middle of a write",
+        8,
+        2,
         lambda row, tries, on, folder: freezes.freezes(row, tries, on.kernel, folder, (on.mariadb(), on.kernel)),
         on_mariadb=True,
     ),
     Scenario(
-        "the id belongs to somebody else by now", 100, 3,
+        "the id belongs to somebody else by now",
+        100,
+        3,
         lambda row, tries, on, folder: targets.reused_ids(row, tries, on.restartable, folder),
     ),
     Scenario(
-        "another statement under Close Query", 50, 2,
+        "another statement under Close Query",
+        50,
+        2,
         lambda row, tries, on, folder: targets.moved_on(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "commands while the database hangs", 300, 60,
+        "commands while the database hangs",
+        300,
+        60,
         lambda row, tries, on, folder: sick.hung_database(row, tries, on.restartable, folder),
     ),
     Scenario(
-        "the database stops before the press", 5, 1,
+        "the database stops before the press",
+        5,
+        1,
         lambda row, tries, on, folder: sick.stopped_between(row, tries, on.restartable, folder),
     ),
     Scenario(
-        "the server refuses new connections", 20, 2,
+        "the server refuses new connections",
+        20,
+        2,
         lambda row, tries, on, folder: targets.refused_logins(row, tries, on.mariadb(), folder, MariaDBArena),
         on_mariadb=True,
     ),
     Scenario(
-        "Slack answers 429 or 500 half the time", 20, 2,
+        "Slack answers 429 or 500 half the time",
+        20,
+        2,
         lambda row, tries, on, folder: sick.sick_slack(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "texts made to break out, in every view", 50_000, 2_000,
+        "texts made to break out, in every view",
+        50_000,
+        2_000,
         lambda row, tries, _on, _folder: sick.hostile_texts(row, tries),
     ),
     Scenario(
-        "the store is gone", 20, 2,
+        "the store is gone",
+        20,
+        2,
         lambda row, tries, on, folder: sick.store_gone(row, tries, on.kernel, folder),
     ),
-    # Each of these is a test of its own in tests/commands/test_owners.py as well.
+    # Each of these is a test of its own in tests/listeners/test_owners.py as well.
     Scenario(
-        "KILLs are lost on their way", 10, 0,
+        "KILLs are lost on their way",
+        10,
+        0,
         lambda row, tries, on, folder: owners.lost_kills(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "a second process on the same file", 5, 0,
+        "a second process on the same file",
+        5,
+        0,
         lambda row, tries, on, folder: owners.second_processes(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "Slack is half a minute late with each card", 5, 0,
+        "Slack is half a minute late with each card",
+        5,
+        0,
         lambda row, tries, on, folder: owners.slow_slack(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "Slack carries out an old rewrite after the outcome", 3, 0,
+        "Slack carries out an old rewrite after the outcome",
+        3,
+        0,
         lambda row, tries, on, folder: owners.late_rewrites(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "the clock jumps during a close", 60, 0,
+        "the clock jumps during a close",
+        60,
+        0,
         lambda row, tries, on, folder: owners.clock_jumps(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "the store is locked after each step of a close", 2, 0,
+        "the store is locked after each step of a close",
+        2,
+        0,
         lambda row, tries, on, folder: owners.locked_stores(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "the store's file is replaced by a backup", 10, 0,
+        "the store's file is replaced by a backup",
+        10,
+        0,
         lambda row, tries, on, folder: owners.replaced_files(row, tries, on.kernel, folder),
     ),
-)  # fmt: skip
+)

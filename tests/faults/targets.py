@@ -9,10 +9,10 @@ from typing import Any
 import pymysql
 
 from bot.closing.model import Outcome
-from bot.demo.embedded import EmbeddedServer
+from sandbox.databases.embedded import EmbeddedServer
 from tests.faults.arena import Arena, Row, arena
-from tests.slack_text import Json
-from tests.stage import APP_PASSWORD, session_id
+from tests.support.slack_text import Json
+from tests.support.stage import APP_PASSWORD, session_id
 
 _AT_ONCE = 25  # cards before each restart
 _ROOM = 60  # ids that others may take between the start of a server and the first one of a card

@@ -9,13 +9,13 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.conftest import SEEKDB_14, leave_out
 from tests.faults.__main__ import report
 from tests.faults.arena import Row
 from tests.faults.table import SCENARIOS, Scenario, Servers
 from tests.faults.targets import reused_ids
-from tests.stage import session_id
+from tests.support.stage import session_id
 
 
 @pytest.fixture(scope="module")

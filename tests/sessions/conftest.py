@@ -11,18 +11,18 @@ import pymysql
 import pytest
 from pymysql.cursors import Cursor
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.embedded import EmbeddedServer
-from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Session
 from bot.sessions.source import DataSource, DataSourceOptions
-from tests.cluster import BOT, Cluster
-from tests.documents import grants
-from tests.patience import PATIENCE
-from tests.servers import EmbeddedMySQL
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.examples import MARIA_PASSWORD
-from tests.stage import APP_PASSWORD, Statement
+from tests.support.cluster import BOT, Cluster
+from tests.support.documents import grants
+from tests.support.patience import PATIENCE
+from tests.support.servers import EmbeddedMySQL
+from tests.support.stage import APP_PASSWORD, Statement
 
 PASSWORD = "service-password"
 Make = Callable[..., DataSource]

@@ -16,9 +16,9 @@ from bot.sessions.model import Condition, Field, Mode, Operator, Session, Sessio
 from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
 from bot.sessions.variables import HIDDEN, Variables
-from tests.cluster import Cluster
-from tests.patience import PATIENCE
-from tests.stage import session_id
+from tests.support.cluster import Cluster
+from tests.support.patience import PATIENCE
+from tests.support.stage import session_id
 
 Make = Callable[..., DataSource]
 

@@ -9,23 +9,28 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.embedded import EmbeddedServer
 from bot.sessions.model import Condition, Field, Operator, Pin, SessionFilter, SessionQuery
 from bot.sessions.protection import Protected
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
-from tests.servers import EmbeddedMySQL, WatchedMariaDB, WatchedUnpackedMariaDB
+from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, end, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
-from tests.stage import Statement, session_id
+from tests.support.servers import EmbeddedMySQL, WatchedMariaDB, WatchedUnpackedMariaDB
+from tests.support.stage import Statement, session_id
 
 Admin = Callable[..., None]
 
 GUARDED = DataSourceOptions(protected=Protected(frozenset({"vip"})))
 ACCOUNTS = (
-    "vip", "owner", "owner@'127.0.0.%'", "owner@'127.0.0.0/255.255.255.0'", "owner@localhost", "owner@'db.example'",
+    "vip",
+    "owner",
+    "owner@'127.0.0.%'",
+    "owner@'127.0.0.0/255.255.255.0'",
+    "owner@localhost",
+    "owner@'db.example'",
     "owner@'127.0.0.1'",
-)  # fmt: skip
+)
 SLEEPS = "SELECT SLEEP(60) FROM mysql_test.stock"
 
 

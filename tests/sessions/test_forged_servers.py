@@ -14,8 +14,8 @@ from bot.errors import DataSourceUnreachableError, LoginRefusedError, StoreError
 from bot.sessions.database import connected, try_login
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.tls import Tls, TlsMode
-from tests.certificates import Authority, server_context
-from tests.forged import Forged
+from tests.support.certificates import Authority, server_context
+from tests.support.forged import Forged
 
 PASSWORD = "geheim-€-hunter2"
 ASKING = ["mysql_clear_password", "dialog", "sha256_password"]
@@ -159,7 +159,7 @@ def test_the_scramble_of_the_usual_plugins_tells_nobody_the_password(log_in: Log
         Forged("caching_sha2_password\xff"),
     ],
     ids=["version", "old", "ed25519", "no-text"],
-)  # fmt: skip
+)
 def test_what_the_driver_stumbles_over_is_an_error_with_a_sentence_and_no_crash(server: Forged) -> None:
     with server, pytest.raises(DataSourceUnreachableError, match="answered, but logging in failed"):
         as_data_source(server, Tls())

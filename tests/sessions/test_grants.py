@@ -11,14 +11,14 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
 from bot.errors import InputError
 from bot.sessions.model import Mode, Session, SessionQuery
 from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
-from tests.documents import grants
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
-from tests.stage import APP_PASSWORD, Statement, accounts, session_id
+from tests.support.documents import grants
+from tests.support.stage import APP_PASSWORD, Statement, accounts, session_id
 
 # Views of a cluster that seekdb has not, or has for no other tenant; docs/install.md says so.
 ABSENT = ("DBA_OB_TENANTS", "DBA_OB_SERVERS", "CDB_OB_SYS_VARIABLES")
@@ -150,9 +150,11 @@ def test_with_all_of_them_everything_works_and_there_is_no_caveat(
 
 
 @pytest.mark.parametrize(
-    ("database", "missing"), EACH, indirect=["database"],
+    ("database", "missing"),
+    EACH,
+    indirect=["database"],
     ids=[f"{IDS[kernel]}-{missing.rpartition('.')[2]}" for kernel, missing in EACH],
-)  # fmt: skip
+)
 def test_without_one_of_them_something_is_gone_and_that_is_said(
     database: EmbeddedOceanBase, source: Make, user: str, scene: Scene, missing: str, request: pytest.FixtureRequest
 ) -> None:

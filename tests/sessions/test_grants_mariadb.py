@@ -10,19 +10,19 @@ from typing import NoReturn
 
 import pytest
 
-from bot.demo.embedded import EmbeddedServer
-from bot.demo.mariadb import EmbeddedMariaDB
 from bot.errors import InputError, NotSessionOwnerError, PrivilegeMissingError
 from bot.sessions.details import Reach
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Mode, Pin, Session, SessionQuery
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
-from tests.cluster import BOT, Cluster
-from tests.documents import grants
-from tests.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.databases.mariadb import EmbeddedMariaDB
 from tests.sessions.examples import MARIA_PASSWORD
-from tests.stage import APP_PASSWORD, Statement, session_id
+from tests.support.cluster import BOT, Cluster
+from tests.support.documents import grants
+from tests.support.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
+from tests.support.stage import APP_PASSWORD, Statement, session_id
 
 LOGIN = "granted_bot"
 Log = Callable[..., DataSource]
@@ -101,7 +101,7 @@ def test_a_login_that_lacks_nothing_is_probed_once(log_in: Log, lines: Lines, mo
     monkeypatch.setattr("bot.sessions.source.PROBE_EVERY", 0.0)
     crm = log_in(*astuple(lines))
     crm.check()
-    monkeypatch.setattr("bot.sessions.kinds.probe", no_probe)
+    monkeypatch.setattr("bot.sessions.probing.probe", no_probe)
     crm.check()
 
 
@@ -119,7 +119,7 @@ def test_a_login_that_lacks_something_is_probed_again_and_no_command_fails_for_i
             raise PrivilegeMissingError("The login lacks a privilege.")
 
         with monkeypatch.context() as meanwhile:
-            meanwhile.setattr("bot.sessions.kinds.probe", fails)
+            meanwhile.setattr("bot.sessions.probing.probe", fails)
             crm.check()
         assert probes
 

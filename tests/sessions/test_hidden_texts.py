@@ -109,10 +109,30 @@ def test_a_hidden_password_leaves_the_rest_readable() -> None:
 
 
 inside = st.text(st.sampled_from("aZ0 %-#/*;,()=\n表`"), max_size=8)
-around = st.sampled_from([
-    "SELECT ", " FROM t ", ", ", "(", ")", " = ", " IN ", "`odd'name`", '`odd"name`', " -- it's\n", " # it's\n",
-    " /* it's \" */ ", "1", " 0x1F ", "a1", "\n", "\\", ";", " IDENTIFIED BY ", " PASSWORD ",
-])  # fmt: skip
+around = st.sampled_from(
+    [
+        "SELECT ",
+        " FROM t ",
+        ", ",
+        "(",
+        ")",
+        " = ",
+        " IN ",
+        "`odd'name`",
+        '`odd"name`',
+        " -- it's\n",
+        " # it's\n",
+        " /* it's \" */ ",
+        "1",
+        " 0x1F ",
+        "a1",
+        "\n",
+        "\\",
+        ";",
+        " IDENTIFIED BY ",
+        " PASSWORD ",
+    ]
+)
 
 
 @st.composite

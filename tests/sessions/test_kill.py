@@ -12,10 +12,9 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.closing.aftermath import alike
-from bot.closing.looks import judge
+from bot.closing.follow_up import alike
 from bot.closing.model import Outcome
-from bot.demo.embedded import EmbeddedServer
+from bot.closing.verification import judge
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, NotSessionOwnerError, TargetError
 from bot.sessions import kill
 from bot.sessions.console import Console
@@ -25,13 +24,14 @@ from bot.sessions.kill import Answer, NotSent, Sent, Why
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
-from bot.slack.references import SessionReference
-from tests.cluster import BOT, Cluster
+from bot.slack.session_reference import SessionReference
+from sandbox.databases.embedded import EmbeddedServer
 from tests.conftest import leave_out
-from tests.odp import Odp
 from tests.sessions.conftest import Make, until
 from tests.sessions.examples import MARIA_PASSWORD
-from tests.stage import Statement, session_id
+from tests.support.cluster import BOT, Cluster
+from tests.support.odp import Odp
+from tests.support.stage import Statement, session_id
 
 
 def allowed(_session: Session) -> None:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.sessions import oceanbase
 from bot.sessions.details import Reach
 from bot.sessions.model import SORTABLE, Condition, Field, Flag, Operator, SessionFilter, SessionQuery, Sort
+from bot.sessions.oceanbase import dialect as oceanbase
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import EXAMPLE
-from tests.stage import session_id
+from tests.support.stage import session_id
 
 
 def test_a_login_that_may_not_read_the_views_gets_a_list_with_what_there_is_and_a_caveat(

@@ -9,17 +9,43 @@ import pytest
 from bot.sessions.model import Condition, Field, Flag, Operator, Pin, Session, SessionFilter, SessionPage, SessionQuery
 
 RUNNING = Session(
-    source="prod", server="10.0.0.1:2881", id=3221487826, tenant="shop", user="app", peer="10.0.3.7:50112",
-    origin="10.0.3.7:50112", database="orders", command="Query", time=2.0, total_time=2.0, state="ACTIVE",
-    sql="SELECT 1", sql_length=8, sql_id="A" * 32, trace_id="YB42-1", request_id="YB42-1", transaction_id=7,
-    transaction_state=None, proxy=None, proxy_session_id=None, master_session_id=None, retry_info=0, module=None,
+    source="prod",
+    server="10.0.0.1:2881",
+    id=3221487826,
+    tenant="shop",
+    user="app",
+    peer="10.0.3.7:50112",
+    origin="10.0.3.7:50112",
+    database="orders",
+    command="Query",
+    time=2.0,
+    total_time=2.0,
+    state="ACTIVE",
+    sql="SELECT 1",
+    sql_length=8,
+    sql_id="A" * 32,
+    trace_id="YB42-1",
+    request_id="YB42-1",
+    transaction_id=7,
+    transaction_state=None,
+    proxy=None,
+    proxy_session_id=None,
+    master_session_id=None,
+    retry_info=0,
+    module=None,
     own=False,
-)  # fmt: skip
+)
 
 ANOTHER: dict[str, Any] = {
-    "source": "test", "server": "10.0.0.2:2881", "id": 5, "tenant": "Shop", "user": "App",
-    "peer": "10.0.3.7:50113", "origin": "10.0.3.8:50112", "proxy_session_id": 99,
-}  # fmt: skip
+    "source": "test",
+    "server": "10.0.0.2:2881",
+    "id": 5,
+    "tenant": "Shop",
+    "user": "App",
+    "peer": "10.0.3.7:50113",
+    "origin": "10.0.3.8:50112",
+    "proxy_session_id": 99,
+}
 
 
 def test_a_session_is_itself() -> None:
@@ -129,9 +155,20 @@ def test_a_connection_in_a_routine_by_a_socket_is_known_by_its_id_in_one_run_of_
 
 
 CLIENT = replace(
-    RUNNING, id=9000, proxy="10.0.3.250", proxy_session_id=99, peer="10.0.3.250:4001", origin="10.0.3.7", sql=None,
-    sql_length=0, command="Sleep", state="SLEEP", trace_id=None, request_id=None, transaction_id=None,
-)  # fmt: skip
+    RUNNING,
+    id=9000,
+    proxy="10.0.3.250",
+    proxy_session_id=99,
+    peer="10.0.3.250:4001",
+    origin="10.0.3.7",
+    sql=None,
+    sql_length=0,
+    command="Sleep",
+    state="SLEEP",
+    trace_id=None,
+    request_id=None,
+    transaction_id=None,
+)
 
 
 def test_a_client_of_a_proxy_is_the_same_on_each_server_it_has_touched() -> None:

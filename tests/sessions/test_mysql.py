@@ -12,7 +12,6 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.embedded import EmbeddedServer
 from bot.errors import (
     DataSourceError,
     DataSourceTimeoutError,
@@ -36,10 +35,11 @@ from bot.sessions.model import (
 )
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
-from tests.servers import EmbeddedMySQL
+from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
-from tests.stage import Statement, session_id
+from tests.support.servers import EmbeddedMySQL
+from tests.support.stage import Statement, session_id
 
 
 def query(*conditions: Condition, flags: frozenset[Flag] = frozenset(), **more: Any) -> SessionQuery:
@@ -74,17 +74,28 @@ def test_a_session_is_what_the_server_says_and_dashes_elsewhere(
     with server.connect(user=logins, password=PASSWORD) as client:
         (session,) = listed(crm)
         assert (session.id, session.user, session.command, session.state) == (
-            session_id(client), logins, "Sleep", "SLEEP",
-        )  # fmt: skip
+            session_id(client),
+            logins,
+            "Sleep",
+            "SLEEP",
+        )
         address, port = client._sock.getsockname()  # type: ignore[attr-defined]  # the driver's own socket
         assert session.peer == session.origin == f"{address}:{port}"
         assert session.server is not None
         assert session.server.endswith(f":{server.port}")
         absent = (
-            session.tenant, session.database, session.sql, session.sql_id, session.trace_id, session.proxy,
-            session.proxy_session_id, session.master_session_id, session.module, session.transaction_id,
+            session.tenant,
+            session.database,
+            session.sql,
+            session.sql_id,
+            session.trace_id,
+            session.proxy,
+            session.proxy_session_id,
+            session.master_session_id,
+            session.module,
+            session.transaction_id,
             session.transaction_state,
-        )  # fmt: skip
+        )
         assert set(absent) == {None}
         assert (session.retry_info, session.sql_length, session.own) == (0, 0, False)
         assert (session.memory or 0) > 0 or is_mysql(server)
@@ -301,8 +312,11 @@ def test_the_servers_own_threads_are_listed_and_protected(server: EmbeddedServer
     assert (session.command, session.state, session.active) == ("Daemon", "BACKGROUND", False)
     assert crm.is_thread(session)
     for user, command in (
-        ("repl", "Binlog Dump"), ("repl", "Binlog Dump GTID"), ("system user", "Slave_IO"), ("system user", "Connect"),
-    ):  # fmt: skip
+        ("repl", "Binlog Dump"),
+        ("repl", "Binlog Dump GTID"),
+        ("system user", "Slave_IO"),
+        ("system user", "Connect"),
+    ):
         assert crm.is_thread(replace(session, user=user, command=command))
     for user in ("mysql.session", "rdsadmin"):
         its = replace(session, user=user, command="Query")

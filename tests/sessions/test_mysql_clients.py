@@ -12,12 +12,12 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.embedded import EmbeddedServer
+from sandbox.databases.embedded import EmbeddedServer
 from tests.conftest import leave_out
-from tests.servers import EmbeddedMySQL, has_ipv6
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
-from tests.stage import session_id
+from tests.support.servers import EmbeddedMySQL, has_ipv6
+from tests.support.stage import session_id
 
 # Commands of the client's protocol, by their numbers (MySQL's source, include/my_command.h).
 BINLOG_DUMP, BINLOG_DUMP_GTID, CLONE = 0x12, 0x1E, 0x20

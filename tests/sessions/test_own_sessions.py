@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.model import Session, SessionQuery
 from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
-from tests.cluster import Cluster
-from tests.odp import Odp
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import Make
-from tests.stage import session_id
+from tests.support.cluster import Cluster
+from tests.support.odp import Odp
+from tests.support.stage import session_id
 
 
 def listed(prod: DataSource) -> dict[tuple[str | None, int], Session]:
@@ -100,5 +100,6 @@ def test_a_connection_of_the_bot_through_a_proxy_is_its_own_on_every_server_it_i
     with prod.console():
         assert list(listed(prod)) == [("10.0.0.3:2881", number)]
         assert [one.own for one in sorted(prod.find(number, None), key=lambda one: one.server or "")] == [
-            True, False,  # the bot's, on its two servers, and the other client's
-        ]  # fmt: skip
+            True,
+            False,  # the bot's, on its two servers, and the other client's
+        ]

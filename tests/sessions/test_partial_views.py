@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo.mariadb import EmbeddedMariaDB
-from bot.demo.slack.server import SlackSandbox
 from bot.sessions import kill
 from bot.sessions.details import Reach
 from bot.sessions.model import Mode, Pin, SessionQuery
 from bot.slack.views.session_details import session_details
 from bot.slack.views.session_list import session_list
-from tests.cluster import Cluster
-from tests.running_bot import COMMANDS, RunningBot
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.slack.server import SlackSandbox
 from tests.sessions.conftest import Make
-from tests.slack_person import Person, table_of, text_of
-from tests.stage import session_id
+from tests.support.cluster import Cluster
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.slack_person import Person, table_of, text_of
+from tests.support.stage import session_id
 
 ONE_SERVER = "CREATE VIEW oceanbase.`V$OB_PROCESSLIST` AS SELECT * FROM oceanbase.real_sessions"
 

@@ -8,17 +8,24 @@ from typing import Any
 
 import pytest
 
-from bot.sessions import mysql, oceanbase
 from bot.sessions.dialect import Dialect
-from bot.sessions.mysql_columns import PROTECTED_COMMANDS, THREAD_USERS
+from bot.sessions.mysql import dialect as mysql
+from bot.sessions.mysql.columns import PROTECTED_COMMANDS, THREAD_USERS
+from bot.sessions.oceanbase import dialect as oceanbase
 from bot.sessions.protection import Protected, is_thread
 from tests.sessions.examples import EXAMPLE
 
 OCEANBASE = Dialect("OceanBase", "v", {}, (), oceanbase.PROTECTED_USERS, None)
 MYSQL = Dialect(
-    "MySQL", "v", {}, (), mysql.PROTECTED_USERS, None,
-    protected_commands=PROTECTED_COMMANDS, thread_users=THREAD_USERS,
-)  # fmt: skip
+    "MySQL",
+    "v",
+    {},
+    (),
+    mysql.PROTECTED_USERS,
+    None,
+    protected_commands=PROTECTED_COMMANDS,
+    thread_users=THREAD_USERS,
+)
 NETWORKS = tuple(map(ipaddress.ip_network, ("10.1.0.0/16", "192.168.7.9", "2001:db8::/32", "fe80::1")))
 
 

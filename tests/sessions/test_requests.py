@@ -11,13 +11,13 @@ import pymysql
 import pytest
 from pymysql.constants import CLIENT
 
-from bot.demo.database import EmbeddedOceanBase
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery, Sort
-from bot.sessions.oceanbase import _expressions
+from bot.sessions.oceanbase.dialect import _expressions
 from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
-from tests.stage import APP_PASSWORD, Statement, accounts, session_id
+from tests.support.stage import APP_PASSWORD, Statement, accounts, session_id
 
 ROUTINES = (
     "PROCEDURE settle(card VARCHAR(20)) BEGIN SELECT SLEEP(0.4); SELECT SLEEP(60), 'pin 8473'; END",
@@ -42,9 +42,15 @@ class Floor:
 
     def connect(self, **more: Any) -> pymysql.Connection[Any]:
         client = pymysql.connect(
-            host=self.database.host, port=self.database.port, user="teller", password=APP_PASSWORD, database="depot",
-            autocommit=True, ssl_disabled=True, **more,
-        )  # fmt: skip
+            host=self.database.host,
+            port=self.database.port,
+            user="teller",
+            password=APP_PASSWORD,
+            database="depot",
+            autocommit=True,
+            ssl_disabled=True,
+            **more,
+        )
         with client.cursor() as cursor:
             cursor.execute("SET ob_query_timeout = 600000000")
         self._opened.append(client)
@@ -231,11 +237,14 @@ def test_of_several_statements_in_one_packet_the_time_is_since_the_packet_arrive
 @pytest.mark.parametrize(
     "asked",
     [
-        CALL, "CALL outer_one('card 4711')", "SELECT counted(4711)", "INSERT INTO journal VALUES (4711)",
+        CALL,
+        "CALL outer_one('card 4711')",
+        "SELECT counted(4711)",
+        "INSERT INTO journal VALUES (4711)",
         "CALL dynamic()",
     ],
     ids=["call", "call in a call", "function", "trigger", "dynamic"],
-)  # fmt: skip
+)
 def test_what_the_client_asked_for_is_shown_and_beside_it_what_runs_of_it_now(
     floor: Floor, source: Make, asked: str
 ) -> None:
@@ -347,8 +356,11 @@ def test_where_the_server_does_not_tell_the_callers_text_the_statement_is_as_it_
     row = "'{command}' AS COMMAND, {time} AS TIME, {total} AS TOTAL_TIME"
     with database.connect() as connection, connection.cursor() as cursor:
         for command, time, total, expected in (
-            ("Query", 8, 33, 33), ("Query", 8.1, 0.05, 8.1), ("Sleep", 8, 33, 8), ("Query", 8, "NULL", 8),
-        ):  # fmt: skip
+            ("Query", 8, 33, 33),
+            ("Query", 8.1, 0.05, 8.1),
+            ("Sleep", 8, 33, 8),
+            ("Query", 8, "NULL", 8),
+        ):
             said = row.format(command=command, time=time, total=total)
             cursor.execute(f"SELECT {middle['time']} FROM (SELECT {said}) t")
             assert float(cursor.fetchone()[0]) == expected  # type: ignore[index]  # there is one row

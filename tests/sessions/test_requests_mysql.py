@@ -11,15 +11,15 @@ import pymysql
 import pytest
 from pymysql.constants import CLIENT
 
-from bot.demo.embedded import EmbeddedServer
 from bot.sessions.dialect import Dialect
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.source import DataSource
-from tests.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
+from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, end, one, until
 from tests.sessions.examples import EXAMPLE
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
-from tests.stage import Statement
+from tests.support.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
+from tests.support.stage import Statement
 
 # A statement that is closed while it sleeps fails; SELECT SLEEP() alone ends well on MySQL.
 SHORT = "SELECT SLEEP(0.02) INTO @slept FROM mysql_test.stock"

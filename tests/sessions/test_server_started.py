@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
-from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Pin, Session, SessionQuery
-from bot.sessions.oceanbase import _ProcessList, _server_started
+from bot.sessions.oceanbase.dialect import _ProcessList, _server_started
 from bot.sessions.source import DataSource, DataSourceOptions
-from tests.cluster import BOT, Cluster
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.conftest import SEEKDB_14, installed_server, leave_out
-from tests.stage import APP_PASSWORD, accounts, session_id
+from tests.support.cluster import BOT, Cluster
+from tests.support.stage import APP_PASSWORD, accounts, session_id
 
 Login = Callable[..., DataSource]
 STARTED = datetime(2026, 11, 1, 6, tzinfo=UTC).timestamp()

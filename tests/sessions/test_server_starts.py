@@ -10,15 +10,15 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.embedded import EmbeddedServer
-from bot.demo.mariadb import EmbeddedMariaDB
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Pin, SessionQuery
 from bot.sessions.source import DataSource, DataSourceOptions
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.databases.mariadb import EmbeddedMariaDB
 from tests.conftest import running_server
-from tests.servers import EmbeddedMySQL, UnpackedMariaDB
 from tests.sessions.conftest import one, until
-from tests.stage import session_id
+from tests.support.servers import EmbeddedMySQL, UnpackedMariaDB
+from tests.support.stage import session_id
 
 
 @pytest.fixture(params=[EmbeddedMariaDB, UnpackedMariaDB, EmbeddedMySQL])

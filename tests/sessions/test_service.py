@@ -11,7 +11,6 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
 from bot.errors import (
     BusyError,
     DataSourceError,
@@ -23,12 +22,13 @@ from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.kill import Answer, Sent, close
 from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, Pin, SessionFilter, SessionQuery, Sort
-from bot.sessions.oceanbase import _expressions
+from bot.sessions.oceanbase.dialect import _expressions
 from bot.sessions.source import DataSourceOptions
-from tests.odp import Odp
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import EXAMPLE
-from tests.stage import Statement, session_id
+from tests.support.odp import Odp
+from tests.support.stage import Statement, session_id
 
 
 def by_user(name: str, **more: Any) -> SessionQuery:

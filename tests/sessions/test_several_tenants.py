@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.closing.looks import judge
 from bot.closing.model import Outcome
-from bot.demo.mariadb import EmbeddedMariaDB
+from bot.closing.verification import judge
 from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode, Session
 from bot.sessions.source import DataSource
 from bot.slack.views import session_details
-from tests.cluster import Cluster
+from sandbox.databases.mariadb import EmbeddedMariaDB
 from tests.sessions.conftest import Make
-from tests.slack_text import text_of
+from tests.support.cluster import Cluster
+from tests.support.slack_text import text_of
 
 VIEWS = """
 DELETE FROM oceanbase.DBA_OB_TENANTS;
@@ -39,9 +39,16 @@ def cluster(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
     with Cluster(mariadb) as cluster:
         cluster.run(*VIEWS.split(";\n"))
         cluster.dress_up(
-            ID=NUMBER, TENANT="shop", TRANS_ID=7, TRANS_STATE="ACTIVE", COMMAND="Query", STATE="ACTIVE",
-            INFO="UPDATE stock SET quantity = 1", RETRY_INFO=-6005, RETRY_CNT=3,
-        )  # fmt: skip
+            ID=NUMBER,
+            TENANT="shop",
+            TRANS_ID=7,
+            TRANS_STATE="ACTIVE",
+            COMMAND="Query",
+            STATE="ACTIVE",
+            INFO="UPDATE stock SET quantity = 1",
+            RETRY_INFO=-6005,
+            RETRY_CNT=3,
+        )
         yield cluster
 
 

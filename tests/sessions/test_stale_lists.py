@@ -8,20 +8,20 @@ from collections.abc import Iterator
 import pymysql
 import pytest
 
-from bot.closing.looks import judge
 from bot.closing.model import Outcome
-from bot.demo.embedded import EmbeddedServer
+from bot.closing.verification import judge
 from bot.errors import DataSourceError
 from bot.sessions import kill
 from bot.sessions.kill import Answer, NotSent, Sent, Why
 from bot.sessions.model import Mode, Pin
-from bot.slack.views.closing_words import changes
-from tests.patience import PATIENCE
-from tests.servers import EmbeddedMySQL
+from bot.slack.views.closing_text import changes
+from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD
 from tests.sessions.test_kill import close
-from tests.stage import Statement, session_id
+from tests.support.patience import PATIENCE
+from tests.support.servers import EmbeddedMySQL
+from tests.support.stage import Statement, session_id
 
 
 @contextlib.contextmanager
@@ -103,8 +103,9 @@ def test_what_somebody_else_has_closed_is_not_closed_again(server: EmbeddedServe
             until(lambda: judge(console, Sent(card, Answer.NOT_ASKED), Mode.SESSION).final)
             told = judge(console, Sent(card, Answer.NOT_ASKED), Mode.SESSION)
             assert (told.outcome, told.detail) == (
-                Outcome.ALREADY_GONE, "The session has ended. Nothing was sent for it.",
-            )  # fmt: skip
+                Outcome.ALREADY_GONE,
+                "The session has ended. Nothing was sent for it.",
+            )
 
 
 def test_another_transaction_that_only_reads_and_has_its_number_is_not_taken_for_the_rollback(

@@ -14,18 +14,18 @@ import pytest
 import sqlalchemy as sa
 
 from bot.closing.store import Store
-from bot.demo.embedded import DatabaseUnavailable
-from bot.demo.mariadb import EmbeddedMariaDB, find_server
-from bot.demo.slack.server import SlackSandbox
 from bot.errors import StoreError, UnsafeConnectionError
 from bot.sessions.database import connected, safety
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.tls import Tls, TlsMode
-from tests.certificates import Authority
+from sandbox.databases.embedded import DatabaseUnavailable
+from sandbox.databases.mariadb import EmbeddedMariaDB, find_server
+from sandbox.slack.server import SlackSandbox
 from tests.conftest import leave_out
-from tests.forged import Between
-from tests.running_bot import COMMANDS, RunningBot
+from tests.support.certificates import Authority
+from tests.support.forged import Between
+from tests.support.running_bot import COMMANDS, RunningBot
 from tests.test_main import bot
 
 HOST = "127.0.0.1"
@@ -129,10 +129,12 @@ def trusting(server: Encrypting) -> Tls:
 @pytest.mark.parametrize(
     ("mode", "seen"),
     [
-        ("off", "not encrypted"), ("preferred", "TLSv1.3, certificate not verified"),
-        ("required", "TLSv1.3, certificate not verified"), ("verified", "TLSv1.3, certificate verified"),
+        ("off", "not encrypted"),
+        ("preferred", "TLSv1.3, certificate not verified"),
+        ("required", "TLSv1.3, certificate not verified"),
+        ("verified", "TLSv1.3, certificate verified"),
     ],
-)  # fmt: skip
+)
 def test_each_setting_connects_to_the_right_server_and_says_how(
     server: Encrypting, look_at: LookAt, mode: TlsMode, seen: str
 ) -> None:
@@ -143,10 +145,12 @@ def test_each_setting_connects_to_the_right_server_and_says_how(
 @pytest.mark.parametrize(
     ("certificate", "why"),
     [
-        ("of another CA", "unable to get local issuer certificate"), ("of another address", "IP address mismatch"),
-        ("of a name", "IP address mismatch"), ("expired", "certificate has expired"),
+        ("of another CA", "unable to get local issuer certificate"),
+        ("of another address", "IP address mismatch"),
+        ("of a name", "IP address mismatch"),
+        ("expired", "certificate has expired"),
     ],
-)  # fmt: skip
+)
 def test_a_certificate_that_does_not_hold_is_refused_where_it_is_verified_and_there_alone(
     server: Encrypting, look_at: LookAt, certificate: str, why: str
 ) -> None:
@@ -233,9 +237,14 @@ def test_check_says_of_each_server_how_it_is_encrypted_and_what_is_wrong(server:
     url = sa.URL.create("mysql+pymysql", "root", server.database.password, HOST, server.database.port, SCHEMA)
     with SlackSandbox(commands=COMMANDS) as slack:
         running = RunningBot(
-            slack, server.database, tmp_path, user="root", source=source, more='tls = "required"',
+            slack,
+            server.database,
+            tmp_path,
+            user="root",
+            source=source,
+            more='tls = "required"',
             store=url.render_as_string(hide_password=False),
-        )  # fmt: skip
+        )
         good = bot("check", tmp_path, running.environment)
         assert good.returncode == 0, good.stdout
         assert "PROCESSLIST, TLSv1.3, certificate verified (" in good.stdout

@@ -8,8 +8,8 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.demo.database import EmbeddedOceanBase
 from bot.sessions import variables
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 
 KEPT = f"SELECT name, value FROM {variables._OF_ALL} WHERE scope LIKE '%GLOBAL%'"
 # The others are set for good, or would keep other tests from writing; the first test has what they are.
@@ -35,8 +35,11 @@ def test_what_the_kernel_keeps_of_its_tenant_reads_as_it_shows_it(cursor: pymysq
     assert {"autocommit", "ob_read_consistency", "sql_mode", "version"} <= differing, "words are kept as numbers"
     for name in said:
         assert variables._in_words(name, kept[name], kept, said) == said[name]
-    numbers = {name for name in variables.WELL_KNOWN if name in said and variables._in_words(
-        name, kept[name], {}, said) != said[name]}  # fmt: skip
+    numbers = {
+        name
+        for name in variables.WELL_KNOWN
+        if name in said and variables._in_words(name, kept[name], {}, said) != said[name]
+    }
     assert numbers <= {"sql_mode", "version"}, "the words of these are known only by a tenant that has the same"
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import slackblocks as kit
 from tabulate import tabulate
 
-from bot.closing.audit import Told
+from bot.closing.audit_query import Told
 from bot.closing.model import ClosingRequest
 from bot.sessions.statement import cut
-from bot.slack.message import Message
-from bot.slack.text import unformatted, visible
-from bot.slack.views import closing_card, closing_words, parts
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import closing_card, closing_text, components
 
 ROWS = 40  # acts in one table; the file has all of them
 _REVIEWS = 5  # closes to review that are shown at once
@@ -33,9 +33,9 @@ def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequenc
     """Show the newest acts, the newest first, and what waits for a signature."""
     shown = list(reversed(told))[:ROWS]
     start = f"since {since:%Y-%m-%d %H:%M:%S}"
-    head: list[kit.Block] = [parts.header("Record of closes")]
+    head: list[kit.Block] = [components.header("Record of closes")]
     head.append(
-        parts.context(
+        components.context(
             kit.PlainText(
                 f"{len(shown)} shown of {len(told):,} {start}, the newest first. Times are UTC.", emoji=False
             ),
@@ -65,9 +65,9 @@ def timeline_message(text: str, *, sent: bool) -> Message:
     """Show a timeline to copy; ``sent`` says that it went as a file because it is long."""
     if sent:
         told = "The timeline is long: it has come to you as a file, by direct message."
-        return Message(told, [parts.lines([parts.plain(told)])])
+        return Message(told, [components.lines([components.plain(told)])])
     told = "The timeline of this channel, to copy:"
-    return Message(told, [parts.lines([parts.plain(told)]), *parts.preformatted(text)])
+    return Message(told, [components.lines([components.plain(told)]), *components.preformatted(text)])
 
 
 def as_csv(told: Sequence[Told], name_of: NameOf) -> str:
@@ -80,10 +80,18 @@ def as_csv(told: Sequence[Told], name_of: NameOf) -> str:
     for one in told:
         entry, person = one.entry, one.entry.person
         cells = [
-            str(entry.number), entry.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), entry.event, person.id if person else "",
-            name_of(person.id) if person else "", person.team if person else "", entry.channel or "",
-            entry.source or "", entry.request_id or "", json.dumps(dict(entry.details), ensure_ascii=False), entry.hash,
-        ]  # fmt: skip
+            str(entry.number),
+            entry.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            entry.event,
+            person.id if person else "",
+            name_of(person.id) if person else "",
+            person.team if person else "",
+            entry.channel or "",
+            entry.source or "",
+            entry.request_id or "",
+            json.dumps(dict(entry.details), ensure_ascii=False),
+            entry.hash,
+        ]
         writer.writerow([_harmless(cell) for cell in cells])
     return out.getvalue()
 
@@ -157,7 +165,7 @@ def _ids(told: Told) -> str:
 
 
 def _nothing() -> kit.Block:
-    return parts.lines([parts.plain("Nothing is on record in that time, of what you may see.")])
+    return components.lines([components.plain("Nothing is on record in that time, of what you may see.")])
 
 
 def _table(shown: Sequence[Told]) -> kit.Block:
@@ -172,7 +180,7 @@ def _table(shown: Sequence[Told]) -> kit.Block:
 
 def _text(shown: Sequence[Told]) -> list[kit.Block]:
     rows = [[_time(one, shown), one.entry.person.id if one.entry.person else "-", _short(one)] for one in shown]
-    return parts.preformatted(tabulate(rows, headers=["Time", "Who", "What"], disable_numparse=True))
+    return components.preformatted(tabulate(rows, headers=["Time", "Who", "What"], disable_numparse=True))
 
 
 def _length(shown: Sequence[Told]) -> int:
@@ -192,13 +200,15 @@ def _time(told: Told, shown: Sequence[Told]) -> str:
 def _reviews(reviews: Sequence[ClosingRequest]) -> list[kit.Block]:
     if not reviews:
         return []
-    blocks: list[kit.Block] = [parts.lines([parts.bold(f"🚨 To be reviewed: {len(reviews)} confirmed alone")])]
+    blocks: list[kit.Block] = [
+        components.lines([components.bold(f"🚨 To be reviewed: {len(reviews)} confirmed alone")])
+    ]
     for request in reviews[:_REVIEWS]:
         ids = cut(", ".join(str(target.session.id) for target in request.targets), _NAME)
-        said = f"{request.source}: {ids}, {closing_words.result(request)}. Reason: {cut(request.reason, _REASON)}"
-        by = f"by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}"
+        said = f"{request.source}: {ids}, {closing_text.result(request)}. Reason: {cut(request.reason, _REASON)}"
+        by = f"by {components.mention(request.requester.id)} at {components.moment(request.created_at)}"
         button = kit.Button("Sign review", action_id=closing_card.REVIEW, value=request.id)
-        blocks += [parts.lines([parts.plain(said)]), parts.context(by), kit.ActionsBlock([button])]
+        blocks += [components.lines([components.plain(said)]), components.context(by), kit.ActionsBlock([button])]
     return blocks
 
 

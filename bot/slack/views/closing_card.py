@@ -13,9 +13,9 @@ from bot.closing.budget import Extension
 from bot.closing.model import Approval, ClosingRequest, Outcome, State, Stop
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
-from bot.slack.message import Message
-from bot.slack.text import unformatted, visible
-from bot.slack.views import closing_targets, closing_words, parts
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import closing_targets, closing_text, components
 
 # action ids
 CLOSE_SESSION = "closing.close_session"
@@ -53,53 +53,53 @@ def closing_card(
     ``note`` is a sentence on what has happened to the request.
     """
     below = [
-        *([parts.lines([parts.bold(f"⚠️ {note}")])] if note else []),
+        *([components.lines([components.bold(f"⚠️ {note}")])] if note else []),
         *_untouched(request),
         *_override(request),
         _meaning(request),
-        parts.context(
+        components.context(
             *_consent(request, approvers),
             *map(_stop, request.stops[:_STOPS]),
-            f"Expires {parts.moment(request.expires_at)}. Nothing is closed without a press.",
+            f"Expires {components.moment(request.expires_at)}. Nothing is closed without a press.",
         ),
         _buttons(request, break_glass=break_glass),
     ]
     what = "waits for a second person" if request.approval is Approval.SECOND_PERSON else "waits for a press"
-    message = _card(request, closing_words.title(request), what, [], below, full_sql=full_sql)
-    called = " ".join(map(parts.called, approvers)) if request.approval is Approval.SECOND_PERSON else ""
+    message = _card(request, closing_text.title(request), what, [], below, full_sql=full_sql)
+    called = " ".join(map(components.called, approvers)) if request.approval is Approval.SECOND_PERSON else ""
     return replace(message, text=f"{message.text} {called}".rstrip())  # mobile notifications are made of the text
 
 
 def closing_progress(request: ClosingRequest, note: str, *, full_sql: bool) -> Message:
     """Show a request that is being carried out and takes longer than a moment."""
-    lines = parts.lines([parts.bold("⏳ Closing … "), parts.plain(cut(visible(note), 1000))])
+    lines = components.lines([components.bold("⏳ Closing … "), components.plain(cut(visible(note), 1000))])
     below = [*_untouched(request), *_decided(request, "pressed")]
-    return _card(request, closing_words.title(request), "is being closed", [lines], below, full_sql=full_sql)
+    return _card(request, closing_text.title(request), "is being closed", [lines], below, full_sql=full_sql)
 
 
 def closing_result(request: ClosingRequest, *, full_sql: bool) -> Message:
     """Show what became of a request: done, cancelled or expired. What is left to press is a review, if any."""
-    text = closing_words.result(request)
-    title = f"{closing_words.title(request).rstrip('?')}: {text}"
+    text = closing_text.result(request)
+    title = f"{closing_text.title(request).rstrip('?')}: {text}"
     verb = "cancelled" if request.state is State.CANCELLED else "pressed"
     told = _result(request, text)
     if request.unrecorded:
-        told.append([parts.bold("⏳ Record pending. "), parts.plain(_UNRECORDED)])
-    lines = parts.lines(*told)
+        told.append([components.bold("⏳ Record pending. "), components.plain(_UNRECORDED)])
+    lines = components.lines(*told)
     below = [*_untouched(request), *_decided(request, verb), *_holders(request), *_reviewed(request)]
     return _card(request, title, text, [lines], below, full_sql=full_sql)
 
 
 def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     """Call those who may approve, in a message of its own: a card that is rewritten notifies nobody."""
-    called = " ".join(map(parts.called, approvers)) or "Whoever may approve"
-    from_ = parts.moment(request.alone_from) if request.alone_from is not None else "now"
+    called = " ".join(map(components.called, approvers)) or "Whoever may approve"
+    from_ = components.moment(request.alone_from) if request.alone_from is not None else "now"
     text = (
-        f"🚨 {called}: from {from_} on {parts.mention(request.requester.id)} may confirm alone, by break-glass: "
-        f"{closing_words.title(request).rstrip('?')} on {unformatted(request.source)}. "
+        f"🚨 {called}: from {from_} on {components.mention(request.requester.id)} may confirm alone, by break-glass: "
+        f"{closing_text.title(request).rstrip('?')} on {unformatted(request.source)}. "
         "Look at its card above: confirm it, or press *Stop*."
     )
-    return Message(text, [parts.context(text), parts.lines(parts.facts([("Reason", request.reason)]))])
+    return Message(text, [components.context(text), components.lines(components.facts([("Reason", request.reason)]))])
 
 
 def call(request: ClosingRequest, due: datetime, *, full_sql: bool) -> Message:
@@ -107,43 +107,43 @@ def call(request: ClosingRequest, due: datetime, *, full_sql: bool) -> Message:
 
     ``due`` is from when on the requester may confirm alone, but for the moment that the messages take.
     """
-    who = parts.mention(request.requester.id)
+    who = components.mention(request.requester.id)
     told = (
-        f"🚨 {who} has broken the glass in <#{request.channel}>: from {parts.moment(due)} on, {who} may confirm this "
-        "alone. *Approve* shows the session as it is now and asks once more; *Stop* prevents it."
+        f"🚨 {who} has broken the glass in <#{request.channel}>: from {components.moment(due)} on, {who} may confirm "
+        "this alone. *Approve* shows the session as it is now and asks once more; *Stop* prevents it."
     )
     buttons: list[kit.Element] = [
         kit.Button("Approve", action_id=APPROVE, value=request.id, style="danger"),
         kit.Button("Stop", action_id=STOP, value=request.id),
     ]
-    below: list[kit.Block] = [_meaning(request, [request.mode]), parts.context(told), kit.ActionsBlock(buttons)]
+    below: list[kit.Block] = [_meaning(request, [request.mode]), components.context(told), kit.ActionsBlock(buttons)]
     what = "is confirmed without you soon: approve or stop it"
-    return _card(request, closing_words.title(request), what, [], below, full_sql=full_sql)
+    return _card(request, closing_text.title(request), what, [], below, full_sql=full_sql)
 
 
 def call_over(request: ClosingRequest) -> Message:
     """Take the buttons off such a message once there is nothing left to approve or to stop."""
-    title = closing_words.title(request).rstrip("?")
+    title = closing_text.title(request).rstrip("?")
     over = request.state not in (State.OPEN, State.CLAIMED)
-    result = closing_words.result(request) if over else "this message is out of date; see the card"
-    by = f" by {parts.mention(request.decided_by.id)}" if over and request.decided_by is not None else ""
+    result = closing_text.result(request) if over else "this message is out of date; see the card"
+    by = f" by {components.mention(request.decided_by.id)}" if over and request.decided_by is not None else ""
     text = f"{unformatted(f'{title} on {request.source}: {result}')}{by} · <#{request.channel}>"
-    return Message(text, [parts.context(text)])
+    return Message(text, [components.context(text)])
 
 
 def budget_extended(extension: Extension) -> Message:
     """Say who agreed to more closes, and how many that makes."""
     text = (
-        f"{parts.mention(extension.by.id)} extended the budget of {unformatted(extension.source)} by "
+        f"{components.mention(extension.by.id)} extended the budget of {unformatted(extension.source)} by "
         f"{extension.closes} closes, to {extension.allowed} within {extension.within}. Press again."
     )
-    return Message(text, [parts.context(text)])
+    return Message(text, [components.context(text)])
 
 
 def budget_call_over() -> Message:
     """Take the button off a call for more closes that is over."""
     text = "This call for a larger budget is over. Press Close on the card again; if it is too much, a new one follows."
-    return Message(text, [parts.context(text)])
+    return Message(text, [components.context(text)])
 
 
 def _card(
@@ -151,11 +151,13 @@ def _card(
 ) -> Message:
     """Put together what every card has: what is to be closed stands above what is said of it, as far as it is short."""
     head: list[kit.Block] = [
-        parts.header(title),
-        parts.context(f"Asked by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}"),
+        components.header(title),
+        components.context(
+            f"Asked by {components.mention(request.requester.id)} at {components.moment(request.created_at)}"
+        ),
     ]
     text = _summary(request, what)
-    facts = parts.lines(*_facts(request))
+    facts = components.lines(*_facts(request))
     if len(request.targets) == 1:
         sql = _sql(request.targets[0].session, full_sql=full_sql)
         return Message(text, [*head, facts, *sql, *state, *below])
@@ -170,53 +172,58 @@ def _card(
     )
 
 
-def _facts(request: ClosingRequest) -> list[parts.Line]:
+def _facts(request: ClosingRequest) -> list[components.Line]:
     facts = [("Data source", request.source)]
-    rows = _session_facts(request.targets[0].session, facts) if len(request.targets) == 1 else [parts.facts(facts)]
+    rows = _session_facts(request.targets[0].session, facts) if len(request.targets) == 1 else [components.facts(facts)]
     if request.question:
         question = cut(visible(request.question), _QUESTION_CHARACTERS)
-        rows.append([parts.bold("Where"), parts.plain(" "), parts.code(question)])
+        rows.append([components.bold("Where"), components.plain(" "), components.code(question)])
     if request.reason:
-        rows.append(parts.facts([("Reason", request.reason)], _REASON_CHARACTERS))
+        rows.append(components.facts([("Reason", request.reason)], _REASON_CHARACTERS))
     return rows
 
 
-def _session_facts(session: Session, before: list[tuple[str, str]]) -> list[parts.Line]:
-    state = f"{session.state}, {session.command}, for {parts.seconds(session.time)}"
+def _session_facts(session: Session, before: list[tuple[str, str]]) -> list[components.Line]:
+    state = f"{session.state}, {session.command}, for {components.seconds(session.time)}"
     rows = (
         [*before, ("Tenant", session.tenant or "-"), ("observer", session.observer)],
         [("User", session.user or "-"), ("Source", session.origin), ("OBProxy", session.proxy or "-")],
         [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
         [("Status", state)],
-        [("Transaction", closing_words.transaction(session))],
+        [("Transaction", closing_text.transaction(session))],
     )
-    return [parts.facts(row) for row in rows]
+    return [components.facts(row) for row in rows]
 
 
-def _result(request: ClosingRequest, text: str) -> list[parts.Line]:
+def _result(request: ClosingRequest, text: str) -> list[components.Line]:
     if request.state is State.CANCELLED:
-        return [[parts.plain(f"Nothing was closed.{_STOPPED if request.stopped else ''}")]]
+        return [[components.plain(f"Nothing was closed.{_STOPPED if request.stopped else ''}")]]
     if all(target.outcome is None for target in request.targets):
-        return [[parts.plain("Nobody confirmed in time. This card closed nothing.")]]
+        return [[components.plain("Nobody confirmed in time. This card closed nothing.")]]
     if 1 < len(request.targets) <= closing_targets.AS_LINES:  # each line tells its own outcome
-        return [[parts.bold(text + ".")]]
-    told = closing_words.outcomes(request.targets)
+        return [[components.bold(text + ".")]]
+    told = closing_text.outcomes(request.targets)
     if len(request.targets) > 1:
-        return [[parts.bold(text + ".")], *([parts.bold(which), parts.plain(f" {why}")] for which, why in told)]
+        return [
+            [components.bold(text + ".")],
+            *([components.bold(which), components.plain(f" {why}")] for which, why in told),
+        ]
     target = request.targets[0]
     if target.outcome is None:
         return []
-    done = closing_words.DONE[target.outcome]
-    rows: list[parts.Line] = [
-        [parts.bold(done), parts.plain(f". {target.detail}")] if target.detail else [parts.bold(done + ".")]
+    done = closing_text.DONE[target.outcome]
+    rows: list[components.Line] = [
+        [components.bold(done), components.plain(f". {target.detail}")]
+        if target.detail
+        else [components.bold(done + ".")]
     ]
-    steps = (closing_words.next_step(target.outcome, [target.session.id]), closing_words.came_back(target))
-    return [*rows, *([parts.plain(step)] for step in steps if step)]
+    steps = (closing_text.next_step(target.outcome, [target.session.id]), closing_text.came_back(target))
+    return [*rows, *([components.plain(step)] for step in steps if step)]
 
 
 def _summary(request: ClosingRequest, what: str) -> str:
-    of = f" of {parts.name(request.targets[0].session.user)}" if len(request.targets) == 1 else ""
-    return unformatted(f"{closing_words.title(request).rstrip('?')}{of} on {request.source}: {what}")
+    of = f" of {components.name(request.targets[0].session.user)}" if len(request.targets) == 1 else ""
+    return unformatted(f"{closing_text.title(request).rstrip('?')}{of} on {request.source}: {what}")
 
 
 def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
@@ -226,10 +233,12 @@ def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
     took = ""
     known = [target.outcome_at for target in request.targets if target.outcome_at is not None]
     if len(known) == len(request.targets):
-        took = f", known after {parts.seconds((max(known) - request.decided_at).total_seconds())}"
+        took = f", known after {components.seconds((max(known) - request.decided_at).total_seconds())}"
     what = f"{request.decided_mode.value} {verb}" if request.decided_mode else verb.capitalize()
     return [
-        parts.context(f"{what} by {parts.mention(request.decided_by.id)} at {parts.moment(request.decided_at)}{took}.")
+        components.context(
+            f"{what} by {components.mention(request.decided_by.id)} at {components.moment(request.decided_at)}{took}."
+        )
     ]
 
 
@@ -237,45 +246,47 @@ def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
     if not session.sql:
         return []
     text = without_passwords(session.sql) if full_sql else digest(session.sql, _SQL_CHARACTERS)
-    return parts.preformatted(cut(text, _SQL_CHARACTERS), sql=True)
+    return components.preformatted(cut(text, _SQL_CHARACTERS), sql=True)
 
 
 def _untouched(request: ClosingRequest) -> list[kit.Block]:
-    told = closing_words.untouched(request)
+    told = closing_text.untouched(request)
     if not told:
         return []
-    return [parts.lines(*([parts.bold(which), parts.plain(f" {why}")] for which, why in told))]
+    return [components.lines(*([components.bold(which), components.plain(f" {why}")] for which, why in told))]
 
 
 def _meaning(request: ClosingRequest, modes: Collection[Mode] = tuple(Mode)) -> kit.Block:
-    meanings = [(mode, means) for mode, means in closing_words.meanings(request) if mode in modes]
-    return parts.lines(*([parts.bold(mode.value), parts.plain("  " + means)] for mode, means in meanings))
+    meanings = [(mode, means) for mode, means in closing_text.meanings(request) if mode in modes]
+    return components.lines(
+        *([components.bold(mode.value), components.plain("  " + means)] for mode, means in meanings)
+    )
 
 
 def _override(request: ClosingRequest) -> list[kit.Block]:
     if not request.override:
         return []
     why = f" This session {request.protection}. Somebody who may approve can set that aside for this one close."
-    return [parts.lines([parts.bold("⛔ Protected."), parts.plain(cut(visible(why), 1000))])]
+    return [components.lines([components.bold("⛔ Protected."), components.plain(cut(visible(why), 1000))])]
 
 
 def _consent(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
     """Say whose press is wanted, as mrkdwn; the ids are those of the access rules."""
     if request.approval is not Approval.SECOND_PERSON:
         return []
-    called = ", ".join(map(parts.called, approvers)) or "somebody who may approve"
+    called = ", ".join(map(components.called, approvers)) or "somebody who may approve"
     if request.alone_from is None:
         return [f"👥 A second person must confirm: {called}. Who asked may cancel."]
-    who = parts.mention(request.requester.id)
+    who = components.mention(request.requester.id)
     return [
         f"🚨 *Break-glass*: nobody who may approve was there. {who} may confirm alone from "
-        f"{parts.moment(request.alone_from)} on, unless somebody presses *Stop*. Called: {called}."
+        f"{components.moment(request.alone_from)} on, unless somebody presses *Stop*. Called: {called}."
     ]
 
 
 def _stop(stop: Stop) -> str:
     """Say that a Stop holds, as mrkdwn; the ids come from Slack."""
-    by, at = parts.mention(stop.by.id), parts.moment(stop.at)
+    by, at = components.mention(stop.by.id), components.moment(stop.at)
     return (
         f"🛑 {by} pressed *Stop* at {at}, when session {stop.session_id} was to be closed by break-glass. "
         "Break-glass stays off until somebody who may approve presses *Lift Stop*."
@@ -285,13 +296,13 @@ def _stop(stop: Stop) -> str:
 def _reviewed(request: ClosingRequest) -> list[kit.Block]:
     """Ask for the signature under a close that was confirmed alone, or show it."""
     if request.reviewed_by is not None and request.reviewed_at is not None:
-        by, at = parts.mention(request.reviewed_by.id), parts.moment(request.reviewed_at)
-        return [parts.context(f"Confirmed alone, by break-glass. Reviewed by {by} at {at}.")]
+        by, at = components.mention(request.reviewed_by.id), components.moment(request.reviewed_at)
+        return [components.context(f"Confirmed alone, by break-glass. Reviewed by {by} at {at}.")]
     if not request.to_review:
         return []
     button = kit.Button("Sign review", action_id=REVIEW, value=request.id)
     told = "🚨 Confirmed alone, by break-glass. *To be reviewed* by somebody else who may approve."
-    return [parts.context(told), kit.ActionsBlock([button])]
+    return [components.context(told), kit.ActionsBlock([button])]
 
 
 def _holders(request: ClosingRequest) -> list[kit.Block]:
@@ -305,7 +316,7 @@ def _holders(request: ClosingRequest) -> list[kit.Block]:
     if not buttons:
         return []
     told = "The server sessions that still have these locks can be closed by their own ids, each on a card of its own."
-    return [parts.context(told), kit.ActionsBlock(list(buttons))]
+    return [components.context(told), kit.ActionsBlock(list(buttons))]
 
 
 def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
@@ -330,9 +341,9 @@ def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] 
         # The dialog that it opens shows and asks more than a confirmation would.
         action = LOOK_SESSION if mode is Mode.SESSION else LOOK_QUERY
         return kit.Button(mode.value, action_id=action, value=request.id, style=style)
-    means = dict(closing_words.meanings(request))[mode]
+    means = dict(closing_text.meanings(request))[mode]
     session = request.targets[0].session
-    of = f"{session.user} from {session.origin}, {session.state} for {parts.seconds(session.time)}."
+    of = f"{session.user} from {session.origin}, {session.state} for {components.seconds(session.time)}."
     which = f"{request.affected(mode)} sessions"
     tenants = {one.session.tenant for one in request.targets}
     theirs = " Those that are not yours to close stay open." if len(tenants) > 1 else ""

@@ -12,8 +12,8 @@ import slackblocks as kit
 from bot.closing.model import ClosingRequest, Target
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut
-from bot.slack.text import visible
-from bot.slack.views import closing_words, parts
+from bot.slack.escaping import visible
+from bot.slack.views import closing_text, components
 
 CALLBACK = "closing.typed"
 TYPED = "closing.number"  # action id
@@ -32,18 +32,24 @@ _ONE_LINE = 120  # characters of each of several
 
 def looking(mode: Mode) -> dict[str, Any]:
     """Show that it is being looked at; the window must open within three seconds."""
-    return _modal(mode.value, [parts.lines([parts.plain("Looking at it as it is now …")])])
+    return _modal(mode.value, [components.lines([components.plain("Looking at it as it is now …")])])
 
 
 def problem(mode: Mode, sentence: str) -> dict[str, Any]:
     """Show in the dialog that there is nothing to confirm."""
-    return _modal(mode.value, [parts.lines([parts.plain(sentence)])])
+    return _modal(mode.value, [components.lines([components.plain(sentence)])])
 
 
 def as_it_is_now(
-    request: ClosingRequest, present: Mapping[int, Session], mode: Mode, metadata: Mapping[str, str], *, full_sql: bool,
-    unseen: Mapping[int, str] = MappingProxyType({}), others: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+    request: ClosingRequest,
+    present: Mapping[int, Session],
+    mode: Mode,
+    metadata: Mapping[str, str],
+    *,
+    full_sql: bool,
+    unseen: Mapping[int, str] = MappingProxyType({}),
+    others: int = 0,
+) -> dict[str, Any]:
     """Show the targets as they are now and what has changed since they were asked for; submitting confirms.
 
     ``others`` is how many of the request are not this person's to decide, and stay open.
@@ -53,12 +59,15 @@ def as_it_is_now(
     number = request.number_to_type(mode)
     several = len(request.targets) > 1
     first = request.targets[0].number
-    asked = f"Asked by {parts.mention(request.requester.id)} at {parts.moment(request.created_at)}."
+    asked = f"Asked by {components.mention(request.requester.id)} at {components.moment(request.created_at)}."
     facts = [("Data source", request.source), *([("Reason", request.reason)] if request.reason else [])]
-    blocks: list[kit.Block] = [parts.context(asked), parts.lines(*(parts.facts([fact]) for fact in facts))]
+    blocks: list[kit.Block] = [
+        components.context(asked),
+        components.lines(*(components.facts([fact]) for fact in facts)),
+    ]
     if request.override:
         why = f"this session {request.protection}."
-        blocks.append(parts.lines([parts.bold("⛔ Protected: "), parts.plain(why)]))
+        blocks.append(components.lines([components.bold("⛔ Protected: "), components.plain(why)]))
     blocks.append(
         _all_targets(request, present, unseen)
         if several
@@ -66,12 +75,14 @@ def as_it_is_now(
     )
     if others:
         blocks.append(
-            parts.lines([parts.plain(_OTHERS.format(others, *(("stays", "it") if others == 1 else ("stay", "them"))))])
+            components.lines(
+                [components.plain(_OTHERS.format(others, *(("stays", "it") if others == 1 else ("stay", "them"))))]
+            )
         )
     if not several and first in present and (sql := present[first].sql):
-        blocks += parts.sql(sql, _SQL_CHARACTERS, full=full_sql)
-    meaning = closing_words.meaning_now(request, present, mode)
-    blocks.append(parts.lines([parts.bold(mode.value), parts.plain("  " + meaning)]))
+        blocks += components.sql(sql, _SQL_CHARACTERS, full=full_sql)
+    meaning = closing_text.meaning_now(request, present, mode)
+    blocks.append(components.lines([components.bold(mode.value), components.plain("  " + meaning)]))
     if number is not None:
         blocks.append(
             kit.InputBlock(
@@ -84,24 +95,31 @@ def as_it_is_now(
     typed = {"number": str(number)} if number is not None else {}
     title = mode.value if number is None else _TITLES[mode].format(number)
     return _modal(
-        title, blocks, submit=mode.value, close="Keep them" if several else "Keep it", callback=CALLBACK,
+        title,
+        blocks,
+        submit=mode.value,
+        close="Keep them" if several else "Keep it",
+        callback=CALLBACK,
         metadata={**metadata, **typed},
-    )  # fmt: skip
+    )
 
 
 def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Ask why a second person cannot be waited for; ``wait`` is in seconds."""
     told = (
-        f"{parts.seconds(wait)} from now you may confirm {request.mode.value} alone, unless somebody presses Stop. "
-        "Those who may approve are called, here and by direct message, and one of them must review the close "
+        f"{components.seconds(wait)} from now you may confirm {request.mode.value} alone, unless somebody presses "
+        "Stop. Those who may approve are called, here and by direct message, and one of them must review the close "
         "afterwards."
     )
     reason = kit.PlainTextInput(
-        action_id=REASON, multiline=True, max_length=REASON_CHARACTERS, min_length=1,
+        action_id=REASON,
+        multiline=True,
+        max_length=REASON_CHARACTERS,
+        min_length=1,
         initial_value=request.reason[:REASON_CHARACTERS] or None,
-    )  # fmt: skip
+    )
     blocks: list[kit.Block] = [
-        parts.lines([parts.plain(told)]),
+        components.lines([components.plain(told)]),
         kit.InputBlock(label=kit.PlainText("Reason"), element=reason, block_id=REASON_BLOCK),
     ]
     return _modal(
@@ -110,45 +128,58 @@ def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]
 
 
 def _modal(
-    title: str, blocks: list[kit.Block], *, submit: str | None = None, close: str = "Close",
-    callback: str | None = None, metadata: Mapping[str, str] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    title: str,
+    blocks: list[kit.Block],
+    *,
+    submit: str | None = None,
+    close: str = "Close",
+    callback: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     view: dict[str, Any] = kit.ModalView(
-        title=title, blocks=blocks, submit=submit, close=close, callback_id=callback,
+        title=title,
+        blocks=blocks,
+        submit=submit,
+        close=close,
+        callback_id=callback,
         private_metadata=json.dumps(dict(metadata)) if metadata is not None else None,
-    ).to_dict()  # fmt: skip
+    ).to_dict()
     return view
 
 
 def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:
     before = target.session
     if now is None and unseen:
-        return parts.lines([parts.bold(f"Session {before.id} cannot be seen"), parts.plain(f". {unseen}")])
+        return components.lines(
+            [components.bold(f"Session {before.id} cannot be seen"), components.plain(f". {unseen}")]
+        )
     if now is None:
-        return parts.lines([parts.bold(f"Session {before.id} is gone"), parts.plain(": there is nothing to close.")])
-    state = f"{now.state}, {now.command}, for {parts.seconds(now.time)}"
+        return components.lines(
+            [components.bold(f"Session {before.id} is gone"), components.plain(": there is nothing to close.")]
+        )
+    state = f"{now.state}, {now.command}, for {components.seconds(now.time)}"
     rows = [
-        parts.facts([("Session ID", str(now.id)), ("User", now.user or "-"), ("Source", now.origin)]),
-        parts.facts(
+        components.facts([("Session ID", str(now.id)), ("User", now.user or "-"), ("Source", now.origin)]),
+        components.facts(
             [("Tenant", now.tenant or "-"), ("Database Name", now.database or "-"), ("observer", now.observer)]
         ),
-        parts.facts([("Status", state)]),
-        parts.facts([("Transaction", closing_words.transaction(now))]),
+        components.facts([("Status", state)]),
+        components.facts([("Transaction", closing_text.transaction(now))]),
     ]
-    changes = closing_words.changes(before, now)
-    said = [parts.bold("Changed since it was asked for: "), parts.plain(changes)] if changes else []
-    return parts.lines(*rows, said or [parts.plain("None of this has changed since the request.")])
+    changes = closing_text.changes(before, now)
+    said = [components.bold("Changed since it was asked for: "), components.plain(changes)] if changes else []
+    return components.lines(*rows, said or [components.plain("None of this has changed since the request.")])
 
 
 def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen: Mapping[int, str]) -> kit.Block:
-    rows: list[parts.Line] = []
+    rows: list[components.Line] = []
     for target in request.targets:
         now = present.get(target.number)
         if now is None:
             said = f"cannot be seen. {unseen[target.number]}" if target.number in unseen else "is gone"
         else:
-            said = f"{now.user or '-'} from {now.origin}, {now.state} for {parts.seconds(now.time)}"
-            changes = closing_words.changes(target.session, now)
+            said = f"{now.user or '-'} from {now.origin}, {now.state} for {components.seconds(now.time)}"
+            changes = closing_text.changes(target.session, now)
             said += f"; changed: {changes}" if changes else ""
-        rows.append([parts.bold(f"{target.session.id}  "), parts.plain(cut(visible(said), _ONE_LINE))])
-    return parts.lines(*rows)
+        rows.append([components.bold(f"{target.session.id}  "), components.plain(cut(visible(said), _ONE_LINE))])
+    return components.lines(*rows)

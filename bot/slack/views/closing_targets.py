@@ -9,8 +9,8 @@ from tabulate import tabulate
 
 from bot.closing.model import ClosingRequest, Target
 from bot.sessions.statement import cut
-from bot.slack.text import visible
-from bot.slack.views import closing_words, parts, session_list
+from bot.slack.escaping import visible
+from bot.slack.views import closing_text, components, session_list
 
 AS_LINES = 5  # more are shown as a table
 
@@ -21,35 +21,45 @@ _TABLE_CHARACTERS = 7_000
 # Characters of the SQL cell and of any other cell; the first pair that fits is taken.
 _WIDTHS = ((44, 40), (30, 24), (16, 16), (10, 11), (8, 8))
 
-_TRANSACTION = session_list.Column("Transaction", lambda s, _f, _w: closing_words.transaction(s))
+_TRANSACTION = session_list.Column("Transaction", lambda s, _f, _w: closing_text.transaction(s))
 _BY_LABEL = {column.label: column for column in (*session_list.COLUMNS, session_list.TENANT, _TRANSACTION)}
 _SHOWN = (
-    "Session ID", "SQL", "User", "Source", "Tenant", "Database Name", "Status", "Execution Time (s)", "Transaction",
-)  # fmt: skip
+    "Session ID",
+    "SQL",
+    "User",
+    "Source",
+    "Tenant",
+    "Database Name",
+    "Status",
+    "Execution Time (s)",
+    "Transaction",
+)
 
 
 def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
     """Show each session in three lines, with its outcome once there is one."""
-    rows: list[parts.Line] = []
+    rows: list[components.Line] = []
     servers = _several_servers(request)
     for target in request.targets:
         session = target.session
         if target.outcome is not None:
-            step = closing_words.next_step(target.outcome, [session.id]) or closing_words.came_back(target)
+            step = closing_text.next_step(target.outcome, [session.id]) or closing_text.came_back(target)
             rows.append(
                 [
-                    parts.bold(closing_words.DONE[target.outcome]),
-                    parts.plain(cut(visible(f" {target.detail} {step}"), 400)),
+                    components.bold(closing_text.DONE[target.outcome]),
+                    components.plain(cut(visible(f" {target.detail} {step}"), 400)),
                 ]
             )
         names = [("User", session.user), ("Source", session.origin), ("Tenant", session.tenant)]
         names += [("Database Name", session.database), *([("observer", session.observer)] if servers else [])]
-        rows.append(parts.facts([("Session ID", str(session.id)), *((label, _name(text)) for label, text in names)]))
-        state = f"{_name(session.state)}, {_name(session.command)}, for {parts.seconds(session.time)}"
-        rows.append(parts.facts([("Status", state), ("Transaction", _name(closing_words.transaction(session)))]))
+        rows.append(
+            components.facts([("Session ID", str(session.id)), *((label, _name(text)) for label, text in names)])
+        )
+        state = f"{_name(session.state)}, {_name(session.command)}, for {components.seconds(session.time)}"
+        rows.append(components.facts([("Status", state), ("Transaction", _name(closing_text.transaction(session)))]))
         if session.sql:
-            rows.append([parts.code(parts.sql_line(session.sql, _SQL_CHARACTERS, full=full_sql))])
-    return parts.lines(*rows)
+            rows.append([components.code(components.sql_line(session.sql, _SQL_CHARACTERS, full=full_sql))])
+    return components.lines(*rows)
 
 
 def as_table(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
@@ -60,7 +70,7 @@ def as_table(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
         if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
             break
     settings = [kit.ColumnSettings(align="right" if number else "left") for number in _numbers(header)]
-    return parts.TextTable([header, *rows], settings, "closing.table")
+    return components.TextTable([header, *rows], settings, "closing.table")
 
 
 def as_text_table(request: ClosingRequest, *, full_sql: bool) -> list[kit.Block]:
@@ -75,7 +85,7 @@ def as_text_table(request: ClosingRequest, *, full_sql: bool) -> list[kit.Block]
         )
         if len(text) <= _TABLE_CHARACTERS:
             break
-    return parts.preformatted(text, block_id="closing.text")
+    return components.preformatted(text, block_id="closing.text")
 
 
 def _header(request: ClosingRequest) -> list[str]:
@@ -92,7 +102,7 @@ def _rows(request: ClosingRequest, widths: tuple[int, int], *, full_sql: bool) -
 def _cell(label: str, target: Target, widths: tuple[int, int], *, full_sql: bool) -> str:
     sql_width, width = widths
     if label == "Outcome":
-        return cut(closing_words.DONE[target.outcome] if target.outcome else "…", max(width, 16))
+        return cut(closing_text.DONE[target.outcome] if target.outcome else "…", max(width, 16))
     column = _BY_LABEL[label]
     most = sql_width if label == "SQL" else width
     # What is shown is never shorter than what it is: the rest of a long name need not be looked at.

@@ -8,9 +8,9 @@ import slackblocks as kit
 
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.statement import cut, without_secrets
-from bot.slack.message import Message
-from bot.slack.text import unformatted, visible
-from bot.slack.views import parts
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import components
 
 _OFF = (
     "Deadlock detection is switched off on this cluster: deadlocks end by their time-outs only, and none is recorded. "
@@ -24,12 +24,12 @@ _CHARACTERS = 11_000  # of all events together (SLACK.md 2.2)
 def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Message:
     """Show the events; ``notes`` are sentences on how the input was understood."""
     since = _words(int(found.since.total_seconds()))
-    blocks: list[kit.Block] = [parts.header(f"Deadlocks on {found.source}")]
+    blocks: list[kit.Block] = [components.header(f"Deadlocks on {found.source}")]
     said = [_OFF] if found.detection is False else []
     if not found.events:
         said.append(f"There was no deadlock in the last {since}.")
     if notes or said:
-        blocks.append(parts.lines(*parts.notes(notes), *([parts.plain(sentence)] for sentence in said)))
+        blocks.append(components.lines(*components.notes(notes), *([components.plain(sentence)] for sentence in said)))
     shown = 0
     left = _CHARACTERS
     for event in found.events:
@@ -38,8 +38,8 @@ def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Mess
         if left < 0:
             break
         shown += 1
-        blocks += [kit.DividerBlock(), parts.context(_heading(event)), parts.lines(*lines)]
-    blocks.append(parts.context(_footer(found, shown, since)))
+        blocks += [kit.DividerBlock(), components.context(_heading(event)), components.lines(*lines)]
+    blocks.append(components.context(_footer(found, shown, since)))
     return Message(f"Deadlocks on {unformatted(found.source)}: {len(found.events)} in the last {since}", blocks)
 
 
@@ -51,24 +51,27 @@ def _words(seconds: int) -> str:
 
 
 def _heading(event: Deadlock) -> str:
-    return f"*{parts.moment(event.at, '{date_short_pretty} {time_secs}')}* · {len(event.members)} transactions"
+    return f"*{components.moment(event.at, '{date_short_pretty} {time_secs}')}* · {len(event.members)} transactions"
 
 
-def _event(event: Deadlock, *, full_sql: bool) -> list[parts.Line]:
+def _event(event: Deadlock, *, full_sql: bool) -> list[components.Line]:
     facts = [("Event", event.id), *([("Tenant", event.tenant)] if event.tenant else [])]
-    return [parts.facts(facts), *(_member(member, full_sql=full_sql) for member in event.members)]
+    return [components.facts(facts), *(_member(member, full_sql=full_sql) for member in event.members)]
 
 
-def _member(member: Member, *, full_sql: bool) -> parts.Line:
+def _member(member: Member, *, full_sql: bool) -> components.Line:
     done = "interrupted" if member.interrupted else "went on"
-    line = [parts.bold(f"{member.number}. "), parts.plain(f"transaction {cut(member.transaction, 40)}, {done}  ")]
+    line = [
+        components.bold(f"{member.number}. "),
+        components.plain(f"transaction {cut(member.transaction, 40)}, {done}  "),
+    ]
     if member.sql:
-        line.append(parts.code(parts.sql_line(member.sql, _SQL, full=full_sql)))
+        line.append(components.code(components.sql_line(member.sql, _SQL, full=full_sql)))
     if full_sql and member.resource:  # it holds the values of the row's key
-        line.append(parts.plain(f"  asked for {cut(visible(without_secrets(member.resource)), _RESOURCE)}"))
+        line.append(components.plain(f"  asked for {cut(visible(without_secrets(member.resource)), _RESOURCE)}"))
     return line
 
 
 def _footer(found: Deadlocks, shown: int, since: str) -> str:
     lacking = f" · {found.incomplete} left out, since the history lacks a part of them" if found.incomplete else ""
-    return f"{shown} shown, newest first · last {since}{lacking} · as of {parts.moment(found.as_of)}"
+    return f"{shown} shown, newest first · last {since}{lacking} · as of {components.moment(found.as_of)}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bot.access import Access, Person, Right, Scope
 from bot.sessions.statement import cut
-from bot.slack.message import Message
-from bot.slack.text import unformatted, visible
-from bot.slack.views import parts
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import components
 
 HELP_WORDS = ("help", "-help", "--help", "?")
 
@@ -52,15 +52,19 @@ def help_page(topics: Sequence[Topic], allowances: Sequence[Allowance]) -> Messa
     shown = [topic for topic in topics if topic.right in rights]
     if not shown:
         text = "You may do nothing with this bot in this channel. Ask whoever runs it to add you to an access rule."
-        return Message(text, [parts.lines([parts.plain(text)])])
+        return Message(text, [components.lines([components.plain(text)])])
     blocks = []
     for topic in shown:
-        examples = [[parts.code(example), parts.plain("  " + what)] for example, what in topic.examples]
-        blocks.append(parts.lines([parts.bold(topic.usage)], [parts.plain(topic.description + ".")], *examples))
+        examples = [[components.code(example), components.plain("  " + what)] for example, what in topic.examples]
+        blocks.append(
+            components.lines([components.bold(topic.usage)], [components.plain(topic.description + ".")], *examples)
+        )
     mine = [allowance for allowance in allowances if allowance.scopes]
-    left = [[parts.plain(f"and more on {len(mine) - _SOURCES} other data sources.")]] if len(mine) > _SOURCES else []
-    rows = [[parts.plain(cut(visible(one.sentence), _SENTENCE))] for one in mine[:_SOURCES]]
-    blocks.append(parts.lines([parts.bold("You may here")], *rows, *left))
+    left = (
+        [[components.plain(f"and more on {len(mine) - _SOURCES} other data sources.")]] if len(mine) > _SOURCES else []
+    )
+    rows = [[components.plain(cut(visible(one.sentence), _SENTENCE))] for one in mine[:_SOURCES]]
+    blocks.append(components.lines([components.bold("You may here")], *rows, *left))
     return Message(unformatted("; ".join(topic.usage for topic in shown)), list(blocks))
 
 

@@ -10,10 +10,10 @@ import slackblocks as kit
 
 from bot.access import Right, Rule
 from bot.closing.model import ClosingRequest
-from bot.sessions.health import SourceHealth
+from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import cut
-from bot.slack.text import unformatted, visible
-from bot.slack.views import closing_words, parts, sources
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import closing_text, components, sources
 
 REFRESH = "home.refresh"  # action id
 
@@ -34,7 +34,7 @@ def home(
     if not rules:
         return _view([_nothing()])
     blocks: list[kit.Block] = [
-        parts.header("You may"),
+        components.header("You may"),
         *[kit.SectionBlock(kit.Text(_rule(rule), verbatim=True)) for rule in rules[:_NAMES]],
         *(_state(found, open_, last, as_of) if found or not all(rule.channels for rule in rules) else [_elsewhere()]),
         kit.ActionsBlock([kit.Button("Refresh", action_id=REFRESH, value="home")]),
@@ -42,43 +42,54 @@ def home(
     return _view(blocks)
 
 
+def _hint() -> kit.Block:
+    plain, code = components.plain, components.code
+    line = [
+        plain("In a channel type "),
+        code("/sessions active-only"),
+        plain(" or "),
+        code("/sessions help"),
+        plain("."),
+    ]
+    return components.lines(line)
+
+
 def _state(
     found: Sequence[SourceHealth], open_: Sequence[ClosingRequest], last: Sequence[ClosingRequest], as_of: datetime
 ) -> list[kit.Block]:
     return [
-        parts.lines([parts.plain("In a channel type "), parts.code("/sessions active-only"), parts.plain(" or "),
-                     parts.code("/sessions help"), parts.plain(".")]),
+        _hint(),
         *(sources.sources(found, as_of).blocks if found else []),
-        parts.header("Waiting for a press"),
+        components.header("Waiting for a press"),
         *_requests(open_, "Nothing waits."),
-        parts.header("Last closes"),
+        components.header("Last closes"),
         *_requests(last, "Nothing was closed yet."),
-    ]  # fmt: skip
+    ]
 
 
 def _elsewhere() -> kit.Block:
-    return parts.lines(
+    return components.lines(
         [
-            parts.plain("These rules apply only in those channels. Type "),
-            parts.code("/sessions"),
-            parts.plain(" there."),
+            components.plain("These rules apply only in those channels. Type "),
+            components.code("/sessions"),
+            components.plain(" there."),
         ]
     )
 
 
 def loading() -> dict[str, Any]:
     """The tab as it opens, until the data sources have answered."""
-    return _view([parts.lines([parts.plain("Asking the data sources …")])])
+    return _view([components.lines([components.plain("Asking the data sources …")])])
 
 
 def problem(sentence: str) -> dict[str, Any]:
     """The tab when it cannot be filled."""
-    return _view([parts.lines([parts.plain(f"⚠️ {sentence}")])])
+    return _view([components.lines([components.plain(f"⚠️ {sentence}")])])
 
 
 def _nothing() -> kit.Block:
-    return parts.lines(
-        [parts.plain("No access rule names you, so that you may do nothing with this bot. Ask whoever runs it.")]
+    return components.lines(
+        [components.plain("No access rule names you, so that you may do nothing with this bot. Ask whoever runs it.")]
     )
 
 
@@ -105,17 +116,19 @@ def _few(names: Sequence[str]) -> str:
 def _requests(requests: Sequence[ClosingRequest], none: str) -> list[kit.Block]:
     """One line a request; ids of people and channels come from Slack, so that they may stand in mrkdwn."""
     if not requests:
-        return [parts.context(none)]
+        return [components.context(none)]
     return [kit.SectionBlock(kit.Text(_line(request), verbatim=True)) for request in requests]
 
 
 def _line(request: ClosingRequest) -> str:
-    what = unformatted(f"{closing_words.title(request).rstrip('?')} on {request.source}")
+    what = unformatted(f"{closing_text.title(request).rstrip('?')} on {request.source}")
     if request.decided_by is None or request.decided_at is None:
-        asked = f"asked by {parts.mention(request.requester.id)} in <#{request.channel}>"
-        return f"{what}: {asked}, expires {parts.moment(request.expires_at)}"
-    done = unformatted(closing_words.result(request))
-    return f"{done} · {what}, by {parts.mention(request.decided_by.id)} {parts.moment(request.decided_at, _DAY)}"
+        asked = f"asked by {components.mention(request.requester.id)} in <#{request.channel}>"
+        return f"{what}: {asked}, expires {components.moment(request.expires_at)}"
+    done = unformatted(closing_text.result(request))
+    return (
+        f"{done} · {what}, by {components.mention(request.decided_by.id)} {components.moment(request.decided_at, _DAY)}"
+    )
 
 
 _DAY = "{date_short_pretty} {time}"

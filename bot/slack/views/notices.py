@@ -10,10 +10,10 @@ import slackblocks as kit
 
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, SourceOpenError
 from bot.sessions.statement import cut
-from bot.slack.message import Message
-from bot.slack.text import unformatted, visible
-from bot.slack.typed import repaired
-from bot.slack.views import parts
+from bot.slack.arguments.normalization import repaired
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import components
 
 CHOOSE_SOURCE = "sessions.choose_source"  # action id
 EXTEND_BUDGET = "closing.extend_budget"  # same
@@ -24,36 +24,36 @@ _CHOICES = 20  # buttons; more are named in the sentence
 
 def notice(text: str) -> Message:
     """One sentence, shown as it is."""
-    return Message(_text(text), [parts.lines([parts.plain(cut(visible(text), 2000))])])
+    return Message(_text(text), [components.lines([components.plain(cut(visible(text), 2000))])])
 
 
 def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
     """Say what went wrong, mark the spot in what was typed, and name the id that is in the log."""
-    rows: list[parts.Line] = [[parts.plain("⚠️ " + cut(visible(error.sentence), 2000))]]
+    rows: list[components.Line] = [[components.plain("⚠️ " + cut(visible(error.sentence), 2000))]]
     if isinstance(error, InputError):
         if typed:
-            rows.append([parts.plain("You typed: "), *_marked(typed, error.spot)])
+            rows.append([components.plain("You typed: "), *_marked(typed, error.spot)])
         example = (
             f"{typed} source={error.choices[0]}" if isinstance(error, SourceOpenError) and typed else error.example
         )
         if example:
-            rows.append([parts.plain("For example: "), parts.code(cut(visible(example), 2000))])
-    first = f"{parts.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
+            rows.append([components.plain("For example: "), components.code(cut(visible(example), 2000))])
+    first = f"{components.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
     who = where = ""
     if isinstance(error, NotAllowedError):
         who = f"{_who(error.who)} " if error.who else ""
         where = f"Ask in {', '.join(map('<#{}>'.format, error.channels[:_CHOICES]))}. " if error.channels else ""
     return Message(
         "⚠️ " + _text(error.sentence),
-        [parts.lines(*rows), parts.context(f"{first}{who}{where}Error id {error_id}")],
+        [components.lines(*rows), components.context(f"{first}{who}{where}Error id {error_id}")],
     )
 
 
 def budget(error: BudgetError, call: str, who: Sequence[str]) -> Message:
     """Call on those who may, by their ids, to agree to more closes; ``call`` is the id of this message."""
     button = kit.Button("Extend budget", action_id=EXTEND_BUDGET, value=call)
-    text = parts.lines([parts.plain("⚠️ " + cut(visible(error.sentence), 2000))])
-    named = [parts.context(_who(who))] if who else []
+    text = components.lines([components.plain("⚠️ " + cut(visible(error.sentence), 2000))])
+    named = [components.context(_who(who))] if who else []
     return Message("⚠️ " + _text(error.sentence), [text, *named, kit.ActionsBlock([button])])
 
 
@@ -72,7 +72,9 @@ def question(error: SourceOpenError, typed: str) -> Message:
         )
         for name in error.choices[:_CHOICES]
     ]
-    return Message(_text(error.sentence), [parts.lines([parts.plain(cut(visible(error.sentence), 2000))]), *buttons])
+    return Message(
+        _text(error.sentence), [components.lines([components.plain(cut(visible(error.sentence), 2000))]), *buttons]
+    )
 
 
 def unexpected(error_id: str) -> Message:
@@ -81,11 +83,11 @@ def unexpected(error_id: str) -> Message:
         "⚠️ Something went wrong inside the bot. The card of the closing request and /sessions show whether anything "
         f"was closed. Give the error id {error_id} to whoever runs this bot."
     )
-    return Message(text, [parts.lines([parts.plain(text)])])
+    return Message(text, [components.lines([components.plain(text)])])
 
 
 def _who(ids: Sequence[str]) -> str:
-    return f"You can ask: {' '.join(map(parts.called, ids))}."
+    return f"You can ask: {' '.join(map(components.called, ids))}."
 
 
 def _text(sentence: str) -> str:
@@ -103,7 +105,7 @@ def _marked(typed: str, spot: str) -> list[kit.RichText]:
     typed = cut(typed, _SHOWN)
     place = re.search(re.escape(spot[: _SHOWN // 3]), typed, re.IGNORECASE) if spot else None
     if place is None:
-        return [parts.code(typed)]
+        return [components.code(typed)]
     before, found, after = typed[: place.start()], place.group(), typed[place.end() :]
-    marked = kit.RichText(parts.code(found).text, bold=True, strike=True, code=True)
-    return [*([parts.code(before)] if before else []), marked, *([parts.code(after)] if after else [])]
+    marked = kit.RichText(components.code(found).text, bold=True, strike=True, code=True)
+    return [*([components.code(before)] if before else []), marked, *([components.code(after)] if after else [])]

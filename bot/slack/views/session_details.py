@@ -10,10 +10,10 @@ import slackblocks as kit
 from bot.sessions.details import LockHolder, SessionDetails
 from bot.sessions.model import Session
 from bot.sessions.statement import without_secrets
-from bot.slack.message import Message
-from bot.slack.references import Asker, CardReference, SessionReference
-from bot.slack.text import unformatted
-from bot.slack.views import parts
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted
+from bot.slack.session_reference import Asker, CardReference, SessionReference
+from bot.slack.views import components
 from bot.slack.views.session_list import CLOSE_QUERY, CLOSE_SESSION, VIEW_SQL
 
 REFRESH = "session.refresh"  # action id
@@ -32,21 +32,23 @@ def session_details(
     """
     session = details.session
     title = f"Session {session.id} on {session.source}"
-    doing = f"{parts.name(session.state)}, {parts.seconds(session.time)}"
+    doing = f"{components.name(session.state)}, {components.seconds(session.time)}"
     since = (
-        f"Idle since {parts.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · "
+        f"Idle since {components.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · "
         if not session.running
         else ""
     )
     blocks = [
-        parts.header(title),
-        *([parts.lines(*parts.notes(notes))] if notes else []),
-        parts.lines(*_locks(details), *(parts.facts(row) for row in _facts(session, details))),
+        components.header(title),
+        *([components.lines(*components.notes(notes))] if notes else []),
+        components.lines(*_locks(details), *(components.facts(row) for row in _facts(session, details))),
         *_sql(session, full_sql=full_sql),
-        parts.context(f"{since}As of {parts.moment(as_of)}", *parts.seen_by(asker), *parts.caveats(details.caveats)),
+        components.context(
+            f"{since}As of {components.moment(as_of)}", *components.seen_by(asker), *components.caveats(details.caveats)
+        ),
         _buttons(session, asker),
     ]
-    return Message(unformatted(f"{title}: {parts.name(session.user)}, {doing}"), blocks)
+    return Message(unformatted(f"{title}: {components.name(session.user)}, {doing}"), blocks)
 
 
 def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Message:
@@ -57,7 +59,11 @@ def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Messa
         text += f" Another session now has its id: /sessions show {reference.id}"
     return Message(
         unformatted(f"{title}: ended"),
-        [parts.header(title), parts.lines([parts.plain(text)]), parts.context(f"As of {parts.moment(as_of)}")],
+        [
+            components.header(title),
+            components.lines([components.plain(text)]),
+            components.context(f"As of {components.moment(as_of)}"),
+        ],
     )
 
 
@@ -66,15 +72,15 @@ def several(found: Sequence[Session]) -> Message:
     text = f"{len(found)} sessions have the id {found[0].id}. Name the server of the one you mean:"
     rows = [
         [
-            parts.code(f"/sessions show {one.id}@{one.server or '-'} source={one.source}"),
-            parts.plain(
-                f"  {parts.name(one.user)} from {parts.name(one.origin)}, tenant {parts.name(one.tenant)}, "
-                f"{parts.name(one.state)}"
+            components.code(f"/sessions show {one.id}@{one.server or '-'} source={one.source}"),
+            components.plain(
+                f"  {components.name(one.user)} from {components.name(one.origin)}, "
+                f"tenant {components.name(one.tenant)}, {components.name(one.state)}"
             ),
         ]
         for one in found
     ]
-    return Message(unformatted(text), [parts.lines([parts.plain(text)], *rows)])
+    return Message(unformatted(text), [components.lines([components.plain(text)], *rows)])
 
 
 def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, str]]]:
@@ -88,7 +94,7 @@ def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, st
     if session.retry_count:
         rows.append([("Retries", _retries(session))])
     more: list[list[tuple[str, object]]] = [
-        [(parts.sql_id_label(session), session.sql_id), ("Trace ID", session.trace_id)],
+        [(components.sql_id_label(session), session.sql_id), ("Trace ID", session.trace_id)],
         [("Plan ID", details.plan_id), ("Memory", _bytes(session.memory))],
         [("observer", session.observer), ("OBProxy", session.proxy)],
         [("Proxy Session ID", session.proxy_session_id), ("Master Session ID", session.master_session_id)],
@@ -110,18 +116,18 @@ def _says(row: Sequence[tuple[str, object]]) -> bool:
 def _status(session: Session) -> str:
     if session.running:
         return session.state
-    return f"{session.state}, idle for {parts.seconds(session.time)}"
+    return f"{session.state}, idle for {components.seconds(session.time)}"
 
 
 def _execution_time(session: Session) -> str:
     retried = ", retries included" if session.running and session.retry_count else ""
-    return parts.seconds(session.time) + retried
+    return components.seconds(session.time) + retried
 
 
 def _transaction(session: Session, details: SessionDetails) -> str:
     if not session.in_transaction:
         return "none" if session.transaction_known else "not known"
-    age = f", open for {parts.seconds(details.transaction_age)}" if details.transaction_age is not None else ""
+    age = f", open for {components.seconds(details.transaction_age)}" if details.transaction_age is not None else ""
     return f"{session.transaction_id or '-'}, {session.transaction_state or 'state unknown'}{age}"
 
 
@@ -137,50 +143,52 @@ def _reason(session: Session) -> str:
     return f"error {session.retry_info}"
 
 
-def _locks(details: SessionDetails) -> list[parts.Line]:
-    rows: list[parts.Line] = [_holder(holder) for holder in details.holders]
+def _locks(details: SessionDetails) -> list[components.Line]:
+    rows: list[components.Line] = [_holder(holder) for holder in details.holders]
     if details.session.waits_for_lock and not rows:
         why = (
             "; who holds it could not be seen just now. Press Refresh."
             if details.names_holders
             else "; who holds it cannot be read here."
         )
-        rows.append([parts.bold("Waits for a row lock"), parts.plain(why)])
+        rows.append([components.bold("Waits for a row lock"), components.plain(why)])
     if details.waiters:
         ids = ", ".join(map(str, details.waiters[:_SHOWN_IDS]))
-        rows.append([parts.bold("Blocks"), parts.plain(f" with its row locks: session {ids}")])
+        rows.append([components.bold("Blocks"), components.plain(f" with its row locks: session {ids}")])
     return rows
 
 
-def _holder(holder: LockHolder) -> parts.Line:
+def _holder(holder: LockHolder) -> components.Line:
     age = (
-        "" if holder.transaction_age is None else f", its transaction open for {parts.seconds(holder.transaction_age)}"
+        ""
+        if holder.transaction_age is None
+        else f", its transaction open for {components.seconds(holder.transaction_age)}"
     )
     held = [
-        parts.bold("Waits for a row lock"),
-        parts.plain(f" for {parts.seconds(holder.waited)}, held by "),
+        components.bold("Waits for a row lock"),
+        components.plain(f" for {components.seconds(holder.waited)}, held by "),
     ]
     if holder.id is None:
-        return [*held, parts.plain(f"a session that this server does not name{age}")]
+        return [*held, components.plain(f"a session that this server does not name{age}")]
     session = holder.session
     if session is None:
         who = "not in the process list: it has just ended, or it is the database's own"
     else:
         doing = "running" if session.running else "idle"
-        of = f"{parts.name(session.user)} from {parts.name(session.origin)}"
-        who = f"{of}, {doing} for {parts.seconds(session.time)}{age}"
-    return [*held, parts.plain("session "), parts.code(str(holder.id)), parts.plain(f" ({who})")]
+        of = f"{components.name(session.user)} from {components.name(session.origin)}"
+        who = f"{of}, {doing} for {components.seconds(session.time)}{age}"
+    return [*held, components.plain("session "), components.code(str(holder.id)), components.plain(f" ({who})")]
 
 
 def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
     if not session.sql:
-        return [parts.lines([parts.bold("SQL"), parts.plain(" -")])]
-    blocks = parts.sql(session.sql, _SQL_CHARACTERS, full=full_sql)
+        return [components.lines([components.bold("SQL"), components.plain(" -")])]
+    blocks = components.sql(session.sql, _SQL_CHARACTERS, full=full_sql)
     if session.inner_sql:
-        since = parts.plain(f", for {parts.seconds(session.total_time)}:")
+        since = components.plain(f", for {components.seconds(session.total_time)}:")
         blocks += [
-            parts.lines([parts.bold("Its current statement"), since]),
-            *parts.sql(session.inner_sql, _SQL_CHARACTERS, full=full_sql),
+            components.lines([components.bold("Its current statement"), since]),
+            *components.sql(session.inner_sql, _SQL_CHARACTERS, full=full_sql),
         ]
     return blocks
 

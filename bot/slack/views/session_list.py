@@ -10,11 +10,11 @@ from tabulate import tabulate
 
 from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
 from bot.sessions.statement import cut, digest
-from bot.slack.arguments import describe
-from bot.slack.message import Message
-from bot.slack.references import PICK, Asker, SessionReference
-from bot.slack.text import unformatted, visible
-from bot.slack.views import parts
+from bot.slack.arguments.session_query import describe
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.session_reference import PICK, Asker, SessionReference
+from bot.slack.views import components
 
 # action ids
 VIEW_SQL = "sessions.view_sql"
@@ -48,7 +48,7 @@ class Column:
 
 COLUMNS = (
     Column("Session ID", lambda s, _f, _w: str(s.id), number=True, cuttable=False),
-    Column("SQL", lambda s, f, w: parts.sql_line(s.sql, w, full=f) if s.sql else "-"),
+    Column("SQL", lambda s, f, w: components.sql_line(s.sql, w, full=f) if s.sql else "-"),
     Column("User", lambda s, _f, _w: s.user),
     Column("Source", lambda s, _f, _w: s.origin),
     Column("Database Name", lambda s, _f, _w: s.database or "-"),
@@ -63,15 +63,15 @@ TENANT = Column("Tenant", lambda s, _f, _w: s.tenant or "-")
 
 def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool, asker: Asker | None = None) -> Message:
     """Show one page; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
-    above: list[kit.Block] = [parts.header(f"Sessions on {page.source}"), _question(page.query, notes)]
-    said = [_totals(page), *_waiters(page), *parts.seen_by(asker)]
-    below: list[kit.Block] = [parts.context(*said, *parts.caveats(page.caveats))]
+    above: list[kit.Block] = [components.header(f"Sessions on {page.source}"), _question(page.query, notes)]
+    said = [_totals(page), *_waiters(page), *components.seen_by(asker)]
+    below: list[kit.Block] = [components.context(*said, *components.caveats(page.caveats))]
     if page.sessions:
         below.append(_pick(page))
     below.append(_browse(page, asker))
     text = f"Sessions on {unformatted(page.source)}: {_totals(page)}"
     if not page.sessions:
-        return Message(text, [*above, parts.lines([parts.plain(_nothing(page))]), *below])
+        return Message(text, [*above, components.lines([components.plain(_nothing(page))]), *below])
 
     def as_text() -> list[kit.Block]:
         return [*above, *_text_table(page, full_sql=full_sql), *below]
@@ -83,7 +83,7 @@ def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool, ask
 
 def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
     command = f"/sessions {describe(query)}".strip()
-    return parts.lines([parts.code(cut(visible(command), _COMMAND_CHARACTERS))], *parts.notes(notes))
+    return components.lines([components.code(cut(visible(command), _COMMAND_CHARACTERS))], *components.notes(notes))
 
 
 def _totals(page: SessionPage) -> str:
@@ -91,7 +91,7 @@ def _totals(page: SessionPage) -> str:
     pages = f" · page {page.query.page} of {page.pages}" if page.pages > 1 else ""
     return (
         f"{shown:,} shown of {page.matching:,} matching{pages} · {page.total:,} in all, {page.active:,} active · "
-        f"as of {parts.moment(page.as_of)}"
+        f"as of {components.moment(page.as_of)}"
     )
 
 
@@ -100,7 +100,7 @@ def _waiters(page: SessionPage) -> list[str]:
     waits = [session.time for session in page.sessions if session.waits_for_lock]
     if not waits:
         return []
-    longest = parts.seconds(max(waits))
+    longest = components.seconds(max(waits))
     who = ": Details says who holds it" if page.names_holders else ""
     if len(waits) == 1:
         return [f"🔒 1 of these waits for a row lock, for {longest}{who}"]
@@ -144,7 +144,7 @@ def _table(page: SessionPage, *, full_sql: bool) -> kit.Block:
     columns = _columns(page)
     texts = [[column.label for column in columns], *_fitting(page, columns, full_sql=full_sql)]
     settings = [kit.ColumnSettings(align="right" if column.number else "left") for column in columns]
-    return parts.TextTable(texts, settings, "sessions.table")
+    return components.TextTable(texts, settings, "sessions.table")
 
 
 def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
@@ -160,7 +160,7 @@ def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
         )
         if len(text) <= _TABLE_CHARACTERS:
             break
-    return parts.preformatted(text, block_id="sessions.text")
+    return components.preformatted(text, block_id="sessions.text")
 
 
 def _pick(page: SessionPage) -> kit.Block:
@@ -180,7 +180,7 @@ def _pick(page: SessionPage) -> kit.Block:
 def _option_text(session: Session, width: int) -> kit.PlainText:
     doing = digest(session.sql, 40) if session.sql else session.state
     return kit.PlainText(
-        cut(visible(f"{session.id} · {session.user} · {parts.seconds(session.time)} · {doing}"), width)
+        cut(visible(f"{session.id} · {session.user} · {components.seconds(session.time)} · {doing}"), width)
     )
 
 

@@ -9,11 +9,11 @@ import slackblocks as kit
 from tabulate import tabulate
 
 from bot.sessions.details import Reach
-from bot.sessions.health import SourceHealth
+from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import cut
-from bot.slack.message import Message
-from bot.slack.text import unformatted, visible
-from bot.slack.views import parts
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import components
 
 _HEADER = ("Data source", "Answers", "Sessions", "Active", "Kind", "View", "Sees", "May close")
 _NUMBERS = (2, 3)  # columns that are aligned to the right
@@ -30,16 +30,16 @@ def sources(found: Sequence[SourceHealth], as_of: datetime) -> Message:
     summary = f"{len(found)} data sources, {failing} of them {does} not answer" if failing else _all_well(len(found))
     under = [
         *_sentences(found),
-        parts.context(
-            f"{summary} · as of {parts.moment(as_of)} · sessions are those that you may see",
+        components.context(
+            f"{summary} · as of {components.moment(as_of)} · sessions are those that you may see",
             *([f"Only the first {_SHOWN} are shown."] if len(found) > _SHOWN else []),
         ),
     ]
-    above = parts.header("Data sources")
+    above = components.header("Data sources")
     return Message(
         unformatted(f"Data sources: {summary}"),
         [above, _table(rows), *under],
-        fallback=[above, *parts.preformatted(tabulate(rows, headers=_HEADER, disable_numparse=True)), *under],
+        fallback=[above, *components.preformatted(tabulate(rows, headers=_HEADER, disable_numparse=True)), *under],
     )
 
 
@@ -74,13 +74,13 @@ def _reach(reach: Reach | None, tenant: str | None) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> kit.Block:
     settings = [kit.ColumnSettings(align="right" if number in _NUMBERS else "left") for number in range(len(_HEADER))]
-    return parts.TextTable([_HEADER, *rows], settings, "sessions.sources")
+    return components.TextTable([_HEADER, *rows], settings, "sessions.sources")
 
 
 def _sentences(found: Sequence[SourceHealth]) -> list[kit.Block]:
     rows = [
-        [parts.bold(cut(visible(one.name), _CELL)), parts.plain(f"  ⚠️ {cut(visible(sentence), _SENTENCE)}")]
+        [components.bold(cut(visible(one.name), _CELL)), components.plain(f"  ⚠️ {cut(visible(sentence), _SENTENCE)}")]
         for one in found
         for sentence in ([one.problem] if one.problem else one.caveats)
     ]
-    return [parts.lines(*rows[:_SENTENCES])] if rows else []
+    return [components.lines(*rows[:_SENTENCES])] if rows else []

@@ -10,8 +10,8 @@ import slackblocks as kit
 
 from bot.sessions.model import Session
 from bot.sessions.statement import formatted
-from bot.slack.text import unformatted, visible
-from bot.slack.views import parts
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import components
 
 # OceanBase cuts INFO at 65,535 bytes (OCEANBASE.md 1.3).
 _KERNEL_CUT = 65_535
@@ -27,12 +27,12 @@ _NO_FILE = (
 
 def loading(session_id: int) -> dict[str, Any]:
     """The modal as it opens: Slack wants it within three seconds, whatever the database does."""
-    return _modal(session_id, [parts.lines([parts.plain("Reading the session …")])])
+    return _modal(session_id, [components.lines([components.plain("Reading the session …")])])
 
 
 def problem(session_id: int, sentence: str) -> dict[str, Any]:
     """The modal when the statement cannot be shown."""
-    return _modal(session_id, [parts.lines([parts.plain(sentence)])])
+    return _modal(session_id, [components.lines([components.plain(sentence)])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class SqlText:
         texts = [formatted(session.sql or "", literals=literals)]
         if session.inner_sql:
             texts += [
-                _INNER.format(parts.seconds(session.total_time)),
+                _INNER.format(components.seconds(session.total_time)),
                 formatted(session.inner_sql, literals=literals),
             ]
         text = visible("\n".join(texts), lines=True)
@@ -67,8 +67,8 @@ class SqlText:
 def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dict[str, Any]:
     """The modal with the statement and the session's other facts; ``file_sent``: the person has the rest."""
     if session.sql is None:
-        idle = f"This session is running nothing: it has been {session.state} for {parts.seconds(session.time)}."
-        return _modal(session.id, [parts.lines([parts.plain(idle)]), kit.DividerBlock(), _facts(session)])
+        idle = f"This session is running nothing: it has been {session.state} for {components.seconds(session.time)}."
+        return _modal(session.id, [components.lines([components.plain(idle)]), kit.DividerBlock(), _facts(session)])
     notes = []
     if not sql.literals:
         source = unformatted(session.source)
@@ -78,7 +78,7 @@ def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dic
         notes.append(rest + (_FILE if file_sent else _NO_FILE))
     if any(_is_cut(text) for text in (session.sql, session.inner_sql or "")):
         notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")
-    blocks = [*parts.preformatted(sql.shown, sql=True), *(parts.context(note) for note in notes)]
+    blocks = [*components.preformatted(sql.shown, sql=True), *(components.context(note) for note in notes)]
     return _modal(session.id, [*blocks, kit.DividerBlock(), _facts(session)])
 
 
@@ -95,12 +95,12 @@ def _facts(session: Session) -> kit.Block:
         ("Database Name", session.database or "-"),
         ("observer", session.observer),
         ("OBProxy", session.proxy or "-"),
-        ("Status", f"{session.state}, {session.command}, {parts.seconds(session.time)}"),
+        ("Status", f"{session.state}, {session.command}, {components.seconds(session.time)}"),
         ("Transaction", session.transaction_state or ("none" if session.transaction_known else "not known")),
-        (parts.sql_id_label(session), session.sql_id or "-"),
+        (components.sql_id_label(session), session.sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),
     )
-    return parts.lines(*(parts.facts([fact]) for fact in facts))
+    return components.lines(*(components.facts([fact]) for fact in facts))
 
 
 def _modal(session_id: int, blocks: list[kit.Block]) -> dict[str, Any]:

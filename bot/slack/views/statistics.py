@@ -11,11 +11,11 @@ from tabulate import tabulate
 from bot.sessions.model import Condition, Operator, SessionQuery
 from bot.sessions.statement import cut, digest
 from bot.sessions.statistics import Group, Grouping, Statistics
-from bot.slack.arguments import describe
-from bot.slack.message import Message
-from bot.slack.references import Asker
-from bot.slack.text import unformatted, visible
-from bot.slack.views import parts
+from bot.slack.arguments.session_query import describe
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.session_reference import Asker
+from bot.slack.views import components
 
 # action ids
 REFRESH = "statistics.refresh"
@@ -38,18 +38,18 @@ _SQL = 80
 def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool, asker: Asker | None = None) -> Message:
     """Show the numbers; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
     above: list[kit.Block] = [
-        parts.header(f"Session statistics of {found.source}"),
-        parts.lines([parts.code(cut(visible(_command(found)), 1_200))], *parts.notes(notes)),
-        parts.lines(parts.facts(_numbers(found))),
+        components.header(f"Session statistics of {found.source}"),
+        components.lines([components.code(cut(visible(_command(found)), 1_200))], *components.notes(notes)),
+        components.lines(components.facts(_numbers(found))),
     ]
-    said = [_footer(found), *parts.seen_by(asker)]
-    below: list[kit.Block] = [parts.context(*said, *parts.caveats(found.caveats))]
+    said = [_footer(found), *components.seen_by(asker)]
+    below: list[kit.Block] = [components.context(*said, *components.caveats(found.caveats))]
     opens = _open(found)
     below += [*([opens] if opens else []), _buttons(found, asker)]
     text = f"Session statistics of {unformatted(found.source)}: {found.total:,} sessions, {found.active:,} active"
     if not found.groups:
         nothing = "No query runs now." if found.by is Grouping.SQL_ID and found.total else "No session fits that."
-        return Message(text, [*above, parts.lines([parts.plain(nothing)]), *below])
+        return Message(text, [*above, components.lines([components.plain(nothing)]), *below])
     columns, rows = _rows(found, full_sql=full_sql)
     as_text = [*above, *_text_table(columns, rows), *below]
     if found.query.text:
@@ -71,7 +71,7 @@ def _numbers(found: Statistics) -> list[tuple[str, str]]:
     return [
         ("Total Sessions", f"{found.total:,}"),
         ("Active Sessions", f"{found.active:,}"),
-        ("Longest active", parts.seconds(found.longest_active) if found.active else "-"),
+        ("Longest active", components.seconds(found.longest_active) if found.active else "-"),
     ]
 
 
@@ -80,7 +80,7 @@ def _footer(found: Statistics) -> str:
     calls = ""
     if any(group.in_routines for group in found.groups):
         calls = " · for a statement in a routine the times are the whole call's"
-    return f"{shown}as of {parts.moment(found.as_of)}{calls}"
+    return f"{shown}as of {components.moment(found.as_of)}{calls}"
 
 
 def _rows(found: Statistics, *, full_sql: bool) -> tuple[list[str], list[list[str]]]:
@@ -92,7 +92,7 @@ def _rows(found: Statistics, *, full_sql: bool) -> tuple[list[str], list[list[st
     columns = ["SQL", "Active", "Total", "Shortest (s)", "Average (s)", "Longest (s)", name]
     return columns, [
         [
-            parts.sql_line(group.sql or "", _SQL, full=full_sql) or "-",
+            components.sql_line(group.sql or "", _SQL, full=full_sql) or "-",
             f"{group.active:,}",
             f"{group.total:,}",
             *(f"{seconds:.1f}" for seconds in (group.shortest, group.average, group.longest)),
@@ -112,13 +112,13 @@ def _left(column: str) -> bool:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> kit.Block:
     settings = [kit.ColumnSettings(align="left" if _left(column) else "right") for column in columns]
-    return parts.TextTable([columns, *rows], settings, "statistics.table")
+    return components.TextTable([columns, *rows], settings, "statistics.table")
 
 
 def _text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[kit.Block]:
     align = ["left" if _left(column) else "right" for column in columns]
     text = tabulate(rows, headers=columns, disable_numparse=True, colalign=align)
-    return parts.preformatted(text, block_id="statistics.text")
+    return components.preformatted(text, block_id="statistics.text")
 
 
 def _chart(found: Statistics, names: Sequence[str]) -> kit.Block:

@@ -9,9 +9,9 @@ from tabulate import tabulate
 
 from bot.sessions.statement import cut, without_secrets
 from bot.sessions.variables import Variable, Variables
-from bot.slack.message import Message
-from bot.slack.text import unformatted, visible
-from bot.slack.views import parts
+from bot.slack.delivery.message import Message
+from bot.slack.escaping import unformatted, visible
+from bot.slack.views import components
 
 _COLUMNS = ("Variable", "Value", "Meaning")
 _VALUE = 60
@@ -21,18 +21,23 @@ _PER_SECOND = {"µs": 1_000_000, "ms": 1_000, "s": 1}
 def variables(found: Variables, notes: Sequence[str]) -> Message:
     """Show them in a table; ``notes`` are sentences on how the input was understood."""
     which = "Global variables" if found.everywhere else "Variables"
-    title = f"{which} of {found.source}" + (f", tenant {parts.name(found.tenant)}" if found.tenant else "")
+    title = f"{which} of {found.source}" + (f", tenant {components.name(found.tenant)}" if found.tenant else "")
     whose = _whose(found)
-    above: list[kit.Block] = [parts.header(title), parts.lines([parts.plain(whose)], *parts.notes(notes))]
-    footer = parts.context(f"{_count(found)} · read only · as of {parts.moment(found.as_of)}")
+    above: list[kit.Block] = [
+        components.header(title),
+        components.lines([components.plain(whose)], *components.notes(notes)),
+    ]
+    footer = components.context(f"{_count(found)} · read only · as of {components.moment(found.as_of)}")
     text = unformatted(f"{title}. {whose}")
     if not found.variables:
-        return Message(text, [*above, parts.lines([parts.plain("No variable has a name like that.")]), footer])
+        return Message(
+            text, [*above, components.lines([components.plain("No variable has a name like that.")]), footer]
+        )
     rows = [_row(variable) for variable in found.variables]
     cells: list[list[kit.RawText | kit.RichTextObject]] = [
         [kit.RawText(cell) for cell in row] for row in (_COLUMNS, *rows)
     ]
-    as_text = parts.preformatted(tabulate(rows, headers=_COLUMNS, disable_numparse=True))
+    as_text = components.preformatted(tabulate(rows, headers=_COLUMNS, disable_numparse=True))
     return Message(
         text,
         [*above, kit.TableBlock(cells, block_id="variables.table"), footer],
@@ -41,7 +46,7 @@ def variables(found: Variables, notes: Sequence[str]) -> Message:
 
 
 def _whose(found: Variables) -> str:
-    of = f" of tenant {parts.name(found.tenant)}" if found.tenant else ""
+    of = f" of tenant {components.name(found.tenant)}" if found.tenant else ""
     if not found.everywhere:
         within = f", which is{of}" if of else ""
         return f"These are the variables of the bot's own session{within}; no server shows another session's."
@@ -79,5 +84,5 @@ def _with_unit(value: str, unit: str) -> str:
     if unit == "bytes":
         return f"{value} bytes ({number / 2**20:.4g} MiB)" if number >= 2**20 else f"{value} bytes"
     seconds = number / _PER_SECOND[unit]
-    readable = parts.seconds(seconds)
+    readable = components.seconds(seconds)
     return f"{value} {unit}" if unit == "s" and seconds < 600 else f"{value} {unit} ({readable})"

@@ -1,0 +1,115 @@
+"""Reading the record: what somebody may see of it, and what still has to be reviewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.access import Access, Person, Right
+from bot.closing import audit_log
+from bot.closing.attempt import Clock
+from bot.closing.audit_log import Entry
+from bot.closing.model import ClosingRequest
+from bot.closing.store import Store
+from bot.errors import NotAllowedError
+from bot.sessions.model import Session
+
+MOST = 5000  # acts that one answer is made from
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One act with the request it belongs to, if it belongs to one."""
+
+    entry: Entry
+    request: ClosingRequest | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuestion:
+    """Which acts are asked for; ``None`` does not restrict."""
+
+    since: timedelta
+    by: str | None = None  # Slack id of who acted
+    source: str | None = None
+    tenant: str | None = None
+    here: bool = False  # only what was done in the channel it is asked from
+
+
+class Audit:
+    """The record as people may see it: of the data sources and tenants that they may view."""
+
+    def __init__(self, store: Store, access: Access, clock: Clock) -> None:
+        self._store = store
+        self._access = access
+        self._clock = clock
+
+    def note_sql_view(self, person: Person, channel: str, session: Session) -> None:
+        """Write down that a person looked at a whole SQL text."""
+        details = {"server": session.server, "id": session.id, "tenant": session.tenant, "sql_id": session.sql_id}
+        with self._store.writing() as connection:
+            audit_log.append(
+                connection, self._clock(), "view sql", details, person=person, channel=channel, source=session.source
+            )
+
+    def read(self, person: Person, channel: str, question: AuditQuestion) -> tuple[list[Told], datetime]:
+        """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
+        since = self._clock() - question.since
+        with self._store.reading() as connection:
+            found = audit_log.entries(connection, since=since, channel=channel if question.here else None, newest=MOST)
+        if len(found) == MOST:
+            since = found[0].at
+        requests = self._store.those({entry.request_id for entry in found if entry.request_id is not None})
+        sees = self._sees(person, channel)
+        told = []
+        for entry in found:
+            one = Told(entry, requests.get(entry.request_id or ""))
+            if _fits(one, question) and all(sees(entry.source or "", tenant) for tenant in tenants_of(one)):
+                told.append(one)
+        return told, since
+
+    def to_review(self, person: Person, channel: str) -> list[ClosingRequest]:
+        """Return the closes that were confirmed alone and wait for a signature, of what this person may see."""
+        sees = self._sees(person, channel)
+        return [
+            request
+            for request in self._store.to_review()
+            if all(sees(request.source, target.session.tenant) for target in request.targets)
+        ]
+
+    def _sees(self, person: Person, channel: str) -> Callable[[str, str | None], bool]:
+        scopes: dict[str, Callable[[str | None], bool]] = {}
+
+        def sees(source: str, tenant: str | None) -> bool:
+            if source not in scopes:
+                try:
+                    scopes[source] = self._access.scope(person, Right.VIEW, source, channel).covers
+                except NotAllowedError:
+                    scopes[source] = lambda _tenant: False
+            return scopes[source](tenant)
+
+        return sees
+
+
+def tenants_of(told: Told) -> set[str | None]:
+    """Return the tenants that an act was about: those of its request's targets, and all that it names itself.
+
+    One that names none, or does not say which (None), is seen by who may see all of them.
+    """
+    details = told.entry.details
+    found = {target.session.tenant for target in told.request.targets} if told.request is not None else set()
+    found |= {one.get("tenant") for one in (*details.get("targets", ()), *([details] if "tenant" in details else []))}
+    found.update(details.get("tenants", ()))
+    for one in details.get("untouched", ()):
+        found.update(one.get("tenants", (None,)))
+    return found or {None}
+
+
+def _fits(told: Told, question: AuditQuestion) -> bool:
+    entry = told.entry
+    return (
+        (question.by is None or (entry.person is not None and entry.person.id == question.by))
+        and (question.source is None or entry.source == question.source)
+        and (question.tenant is None or question.tenant in tenants_of(told))
+    )

@@ -1,0 +1,185 @@
+"""What becomes of a close after its outcome is known: a client that comes back, a session that ends late."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+from bot.closing.attempt import Clock, Press, SessionKey, Timer
+from bot.closing.model import ClosingRequest, Finding, Outcome, Target
+from bot.closing.store import Store
+from bot.closing.verification import judge
+from bot.errors import BusyError, DataSourceError, InputError
+from bot.sessions.console import Console
+from bot.sessions.kill import Answer, Sent
+from bot.sessions.model import Session
+from bot.sessions.service import SessionService
+from bot.sessions.statement import digest
+from bot.sessions.uptime import since_boot
+
+COMES_BACK_WITHIN = timedelta(seconds=30)
+ENDED_BEFORE = timedelta(days=1)
+ENDS_WITHIN = timedelta(minutes=10)  # a large transaction takes that long to be rolled back
+
+_UNFINISHED = (Outcome.ROLLING_BACK, Outcome.STILL_RUNNING, Outcome.UNVERIFIED)
+_ALIKE = 200  # sessions of one user and client; where there are more, a new one cannot be told from an old one
+_SQL_CHARACTERS = 200
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A press whose closed clients may come back."""
+
+    request: ClosingRequest
+    closed: dict[int, Session]  # as they were right before their KILLs, by the number of the target
+    known: set[SessionKey]  # sessions of the same users and clients right before, and those that came back since
+    until: float  # reading of the timer
+
+
+class Aftermath:
+    """Follows closes for a while.
+
+    What has not ended is found in the store, whoever closed it: another replica, or a bot before this one. Which
+    clients would have come back is known to this process alone. ``sessions`` gives the data sources of the
+    configuration that holds now, ``timer`` seconds since some moment.
+    """
+
+    def __init__(
+        self, sessions: Callable[[], SessionService], store: Store, clock: Clock, timer: Timer = since_boot
+    ) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._clock = clock
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._watches: list[_Watch] = []
+        self._looked_once = False
+
+    def follow(self, press: Press) -> None:
+        """Look, from now on, whether the clients whose running sessions were closed come back."""
+        kills = {
+            number: one
+            for number, one in press.sent.items()
+            if press.findings[number].outcome is Outcome.CLOSED and one.known is not None and one.sent.session.running
+        }
+        if not kills:
+            return
+        known = {key for one in kills.values() for key in one.known or ()}
+        closed = {number: one.sent.session for number, one in kills.items()}
+        with self._lock:
+            self._watches.append(
+                _Watch(press.request, closed, known, self._timer() + COMES_BACK_WITHIN.total_seconds())
+            )
+
+    def look(self) -> list[ClosingRequest]:
+        """Look once at all that is followed; return the requests with something new, as they stand now.
+
+        A data source that does not answer is asked once, not for each; what it would have told is looked at later.
+        Raises ``StoreError``; what could not be written then is found again by the next look.
+        """
+        with self._lock:
+            self._watches = [one for one in self._watches if self._timer() < one.until]
+            watches = [*self._watches]
+        news: dict[str, None] = {}
+        away: set[str] = set()
+        self._look_at_unfinished(news, away)
+        for watch in watches:
+            newcomers = self._looked(watch.request.source, away, partial(_back, watch=watch))
+            if not newcomers:
+                continue
+            ids = {number: one.id for number, one in newcomers.items()}
+            if self._store.came_back(watch.request, ids, self._clock()):
+                news[watch.request.id] = None
+            for number, one in newcomers.items():
+                del watch.closed[number]
+                watch.known.add(_key(one))
+        return [request for request in map(self._store.get, news) if request is not None]
+
+    def _look_at_unfinished(self, news: dict[str, None], away: set[str]) -> None:
+        # The first look of a process is for what ended while there was none.
+        since = self._clock() - (ENDS_WITHIN if self._looked_once else ENDED_BEFORE)
+        for request in self._store.unfinished(since, _UNFINISHED):
+            for target in request.targets:
+                sent = _unfinished(target, since)
+                if sent is None or target.outcome is None:
+                    continue
+                mode = request.decided_mode or request.mode
+                verdict = self._looked(request.source, away, partial(judge, sent=sent, mode=mode))
+                if verdict is None or not verdict.final or verdict.outcome in _UNFINISHED:
+                    continue
+                told = f"It took longer; at first it was {target.outcome.value}. {verdict.detail}".strip()
+                finding = Finding(verdict.outcome, told, self._clock(), sent.answer.value)
+                if self._store.amend(request, target, target.outcome, finding, self._clock()):
+                    news[request.id] = None
+        self._looked_once = not away
+
+    def _looked(self, source: str, away: set[str], look: Callable[[Console], T]) -> T | None:
+        """Return what a look shows; None where the data source is ``away``."""
+        if source in away:
+            return None
+        try:
+            with self._sessions().source(source).console() as console:
+                return look(console)
+        except (DataSourceError, BusyError, InputError):  # InputError: the configuration names it no more
+            away.add(source)
+            return None
+
+
+def _unfinished(target: Target, since: datetime) -> Sent | None:
+    """Return what is to be judged anew of a target that has not ended; None for any other."""
+    ending = target.outcome is Outcome.ROLLING_BACK  # also where nothing was sent, as it was ending already
+    if target.outcome not in _UNFINISHED or (target.intent_at is None and not ending):
+        return None
+    if target.outcome_at is None or target.outcome_at <= since:
+        return None
+    answer = Answer(target.answer) if target.answer else Answer.NONE
+    if target.intent_at is None:
+        answer = Answer.NOT_ASKED
+    return Sent(target.sent or target.session, answer)
+
+
+def _back(console: Console, watch: _Watch) -> dict[int, Session]:
+    """Return the new sessions that do what closed targets did, each once, by the number of the target."""
+    newcomers: dict[int, Session] = {}
+    known = set(watch.known)
+    for number, closed in watch.closed.items():
+        new = (one for one in console.alike(closed, _ALIKE) if _key(one) not in known and _same_work(closed, one))
+        newcomer = next(new, None)
+        if newcomer is not None:
+            known.add(_key(newcomer))
+            newcomers[number] = newcomer
+    return newcomers
+
+
+def alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
+    """Name the sessions of the same user and client before a close; None where there are too many to tell."""
+    found = console.alike(session, _ALIKE)
+    return frozenset(map(_key, found)) if len(found) < _ALIKE else None
+
+
+def _key(session: Session) -> SessionKey:
+    """Name a session; a client behind a proxy by its number there, whichever server it touches next."""
+    return (None if session.client_session else session.server, session.id)
+
+
+def _same_work(before: Session, now: Session) -> bool:
+    """Whether a session runs the same statement on the same database.
+
+    An idle one does nothing that could be told from what any other new session of an application does.
+    """
+    if before.database != now.database or not now.running:
+        return False
+    in_routine = before.inner_sql is not None or now.inner_sql is not None  # then the id is an inner statement's
+    if (before.sql_id or now.sql_id) and not in_routine:
+        return before.sql_id == now.sql_id
+    return _words(before) == _words(now)
+
+
+def _words(session: Session) -> str:
+    return digest(session.sql, _SQL_CHARACTERS) if session.sql else ""

@@ -1,0 +1,1 @@
+"""Buttons, dialogs and the Home tab: whatever is no slash command."""

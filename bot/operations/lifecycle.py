@@ -1,0 +1,102 @@
+"""How the process ends and reads its configuration again: signals, and what is left of the time when it ends."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from slack_sdk.errors import SlackClientError
+
+from bot.errors import StoppedError
+from bot.slack.delivery.retries import impatient
+
+# Seconds since SIGTERM. A close looks for up to 15 s whether it worked; whoever stops the bot waits for 20 s.
+CUT_SHORT_AFTER = 16.5
+EXIT_AFTER = 18.5
+
+log = structlog.get_logger("bot")
+
+T = TypeVar("T")
+
+
+def ignore_hangups() -> None:
+    """Live through a SIGHUP that comes before there is anything to read again."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+class Signals:
+    """SIGTERM and Ctrl-C end the bot, SIGHUP makes it read its configuration again."""
+
+    def __init__(self) -> None:
+        # A handler may run in the middle of anything: this queue's `put` is made for that, an Event's `set` is not.
+        self._came: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.ended = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: self._came.put(number))
+
+    def end_within(self, seconds: float) -> bool:
+        """Wait that long; True once the bot is told to end, at once then."""
+        until = time.monotonic() + seconds
+        while not self.ended:
+            try:
+                self._take(self._came.get(timeout=max(0.0, until - time.monotonic())))
+            except queue.Empty:
+                return False
+        return True
+
+    def wait(self, reload: Callable[[], None]) -> None:
+        """Wait for the end; call ``reload`` for each SIGHUP before it."""
+        while not self.ended:
+            if self._take(self._came.get()):
+                reload()
+
+    def _take(self, number: int) -> bool:
+        self.ended = self.ended or number != signal.SIGHUP
+        return number == signal.SIGHUP
+
+
+class Grace:
+    """Sleeps for those who look whether a close has worked, until the bot runs out of time."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep; raises ``StoppedError`` when the bot cannot wait any longer."""
+        if self._over.wait(seconds):
+            raise StoppedError(
+                "The bot is being stopped and cannot look on. What was sent is on record; once the bot is back, "
+                "it looks again and the card says what came of it."
+            )
+
+    def end_in_time(self) -> None:
+        """Cut short what still waits, then end the process whatever hangs: the record is finished at the next start."""
+        for seconds, act in ((CUT_SHORT_AFTER, self._over.set), (EXIT_AFTER, _exit)):
+            timer = threading.Timer(seconds, act)
+            timer.daemon = True
+            timer.start()
+
+
+def until_slack_answers(ask: Callable[[], T], signals: Signals) -> T | None:
+    """Ask again and again, since Slack may be away for a while; None when told to end meanwhile."""
+    pause = 1.0
+    while not signals.end_within(0):
+        try:
+            with impatient():  # this loop is patient enough
+                return ask()
+        except (SlackClientError, OSError) as error:
+            log.warning("Slack cannot be reached, trying again", seconds=pause, error=type(error).__name__)
+            signals.end_within(pause)
+            pause = min(pause * 2, 30.0)
+    return None
+
+
+def _exit() -> None:
+    log.warning("stopped in the middle", after=EXIT_AFTER)
+    os._exit(0)  # threads that hang in a database would keep the process

@@ -1,0 +1,159 @@
+"""Tries what a configuration names: Slack, the store and every data source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from bot.access import EVERYBODY
+from bot.closing import audit_log
+from bot.closing.store import Store
+from bot.errors import DataSourceError, LoginRefusedError, StoreError
+from bot.operations.named_tenants import NamedTenants
+from bot.sessions.source import DataSource
+from bot.settings import DataSourceSettings, Loaded, Settings
+from bot.slack.delivery.retries import impatient
+
+SOURCES_AT_ONCE = 16
+
+Report = tuple[bool | None, str]  # works; does not; None: cannot be said now
+MakeSource = Callable[[str, DataSourceSettings], DataSource]
+
+
+def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[Report]:
+    """Try all of it, one sentence for each."""
+
+    tenants = NamedTenants(loaded.settings) if loaded.settings is not None else None
+
+    def source(named: tuple[str, DataSourceSettings]) -> Report:
+        made = make_source(*named)
+        try:
+            said = made.description()
+            if tenants is not None:
+                tenants.ask(made)
+            return True, f"data_sources.{named[0]}: {said}"
+        except DataSourceError as error:
+            return False, f"data_sources.{named[0]}: {error}"
+        finally:
+            made.close()
+
+    reports = [*_slack(client), *_store(loaded), *_record(loaded), *_break_glass(loaded.settings)]
+    with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
+        reports += pool.map(source, loaded.data_sources.items())
+    return reports + [(False, problem) for problem in (tenants.problems() if tenants is not None else ())]
+
+
+def _break_glass(settings: Settings | None) -> list[Report]:
+    """Find data sources where break-glass is set and nobody could be told of it: ``EVERYBODY`` is nobody by name."""
+    if settings is None:
+        return []
+    named = [rule for rule in settings.access if "approve" in rule.may and rule.who - {EVERYBODY}]
+    return [
+        (
+            False,
+            f"data_sources.{name}.break_glass_after: break-glass can never be used: no access rule names a person or "
+            'user group who may approve there ("*" names nobody)',
+        )
+        for name, source in settings.data_sources.items()
+        if source.break_glass_after is not None
+        and not source.read_only
+        and not any(rule.data_sources is None or name in rule.data_sources for rule in named)
+    ]
+
+
+def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[str]:
+    """What must be mended before the bot can be of use. A server that is down is not among it."""
+    problems = [*loaded.problems, *(text for ok, text in _slack(client) if ok is False)]
+    problems += refused_logins(loaded.data_sources, make_source)
+    return problems + [text for ok, text in _store(loaded) if ok is False]
+
+
+def refused_logins(data_sources: Mapping[str, DataSourceSettings], make_source: MakeSource) -> list[str]:
+    """Say which of these data sources refuse the login; one that is down does not."""
+
+    def login(named: tuple[str, DataSourceSettings]) -> str | None:
+        try:
+            make_source(*named).try_login()
+        except LoginRefusedError as error:
+            return f"data_sources.{named[0]}: {error}"
+        except DataSourceError:
+            return None  # it is down; the bot starts all the same and recovers with it
+        return None
+
+    with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
+        return list(filter(None, pool.map(login, data_sources.items())))
+
+
+def _slack(client: WebClient | None) -> list[Report]:
+    if client is None:
+        return []
+    try:
+        with impatient():  # who waits here wants to know
+            answer = client.auth_test()
+    except SlackApiError as error:
+        return [(False, f"SLACK_BOT_TOKEN: Slack rejects it ({error.response.get('error')}); reinstall the app")]
+    except (SlackClientError, OSError, HTTPException) as error:
+        return [(None, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")]
+    return [(True, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
+
+
+def _store(loaded: Loaded) -> list[Report]:
+    if loaded.settings is None:
+        return []
+    store = _store_of(loaded.settings)
+    try:
+        store.create()
+        with store.reading() as connection:
+            number, chained = audit_log.newest(connection)
+        safety = store.safety()
+    except StoreError as error:
+        # A file that cannot be made is a wrong setting; a server may be away and come back.
+        return [(None if store.shared else False, f"store.url: {error}")]
+    finally:
+        store.close()
+    newest = f"; the newest record is number {number}, hash {chained[:16]}…" if number else ""
+    return [(True, f"store: requests and records can be written{newest}{safety and f'; {safety}'}")]
+
+
+def _record(loaded: Loaded) -> list[Report]:
+    """Read the whole record and say where it was tampered with."""
+    if loaded.settings is None:
+        return []
+    store = _store_of(loaded.settings)
+    try:
+        with store.reading() as connection:
+            rows = audit_log.whole(connection)
+    except StoreError:
+        return []  # told with the store itself
+    finally:
+        store.close()
+    reports: list[Report] = [(False, f"store: {problem}") for problem in audit_log.problems(rows)]
+    if not reports:
+        without = _without(audit_log.let_go(rows))
+        reports.append((True, f"store: no record was changed or removed since it was written{without}"))
+    return reports if store.drops_frozen else [*reports, (False, f"store: {_HOLDS}")]
+
+
+_HOLDS = (
+    "its server has none of ob_trx_timeout, idle_transaction_timeout and wait_timeout, so a replica that hangs in "
+    "mid-write would block every close; run a single replica, or use another server for the store"
+)
+
+
+def _without(told: audit_log.LetGo | None) -> str:
+    """Say what is not there because it was let go, for whoever knows whether that was meant."""
+    if told is None:
+        return ""
+    by = ", at the word of a store of an older version" if told.by_older_version else ""
+    recorded = f"{told.at:%Y-%m-%d %H:%M} UTC{by}"
+    return f"; records up to number {told.last} were deleted on purpose, as recorded on {recorded}"
+
+
+def _store_of(settings: Settings) -> Store:
+    store = Store(settings.store.url.get_secret_value(), settings.store.encryption)
+    store.quiet_for = settings.longest_budget
+    return store

@@ -1,0 +1,196 @@
+"""MySQL and MariaDB: which process list there is, and what can be read beside it.
+
+Everything is probed, never derived from a version. What these servers do not have is NULL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from bot.errors import DataSourceError, PrivilegeMissingError
+from bot.sessions.database import Connection
+from bot.sessions.details import Reach, granted
+from bot.sessions.dialect import Dialect
+from bot.sessions.endpoint import STATEMENT_TIMEOUT
+from bot.sessions.mysql.columns import (
+    PROTECTED_COMMANDS,
+    REQUESTS,
+    SERVER,
+    STATUSES,
+    THREAD_USERS,
+    THREADS,
+    TRANSACTIONS,
+    UNCUT,
+    ProcessList,
+)
+
+# Run on each new connection; a server that does not know one is not worth less.
+PREPARE = (
+    "SET SESSION time_zone = '+00:00'",
+    f"SET SESSION max_statement_time = {STATEMENT_TIMEOUT}",  # MariaDB, seconds
+    f"SET SESSION max_execution_time = {STATEMENT_TIMEOUT * 1000}",  # MySQL, milliseconds; reading only
+)
+
+# The first takes no lock on all threads (MySQL 8.0.22 and later); where it is switched off it is empty.
+_VIEWS = ("performance_schema.processlist", UNCUT)
+
+# The accounts that MySQL and MariaDB make for themselves, and those of Amazon's RDS (its user guide, "Master user
+# account privileges"; not seen on a real one).
+PROTECTED_USERS = frozenset(
+    {
+        "mysql.session",
+        "mysql.sys",
+        "mysql.infoschema",
+        "mariadb.sys",
+        "rdsadmin",
+        "rdsrepladmin",
+    }
+)
+
+_OWN_TRANSACTION = f"EXISTS (SELECT 1 FROM {TRANSACTIONS} WHERE trx_mysql_thread_id = connection_id())"
+_NO_SUCH_VIEW = (1109, 1146)  # 1109: one of information_schema that is switched off, as by --innodb-trx=OFF
+_NO_SUCH_COLUMN = 1054
+# MariaDB writes CONNECTION ADMIN, MySQL CONNECTION_ADMIN.
+_CLOSES_ALL = frozenset({"ALL PRIVILEGES", "SUPER", "CONNECTION ADMIN", "CONNECTION_ADMIN"})
+_SEES_ALL = frozenset({"ALL PRIVILEGES", "PROCESS"})
+
+_UPTIME = "SELECT VARIABLE_VALUE FROM {} WHERE VARIABLE_NAME = 'Uptime'"
+_OWN_THREAD = f"SELECT THREAD_ID FROM {THREADS} WHERE PROCESSLIST_ID = connection_id()"
+_OWN_REQUEST = (
+    f"SELECT 1 FROM {REQUESTS} WHERE THREAD_ID = ({_OWN_THREAD}) AND NESTING_EVENT_LEVEL = 0 AND END_EVENT_ID IS NULL"
+)
+# What is not known where the login may not read these.
+_MISSED = {
+    THREADS: "who logged in is not known while a routine of another account runs",
+    REQUESTS: "while a routine runs only its innermost statement is shown, "
+    "and one run of a query is told from the next by when it began alone",
+}
+
+
+def probe(connection: Connection, user: str) -> Dialect | None:
+    """Find out what this server offers to ``user``; None when it is neither MySQL nor MariaDB.
+
+    Raises one of the ``DataSourceError`` family.
+    """
+    # OceanBase has such views too, with less in them and some of it wrong.
+    if connection.rows("SHOW VARIABLES LIKE 'ob_query_timeout'"):
+        return None
+    for view in _VIEWS:
+        try:
+            columns = frozenset(str(row[0]).upper() for row in connection.rows(f"DESC {view}"))
+            answers = connection.rows(f"SELECT 1 FROM {view} WHERE ID = connection_id()")
+        except PrivilegeMissingError:
+            continue  # so MariaDB also says of a view that is not there
+        except DataSourceError as error:
+            if error.errno not in _NO_SUCH_VIEW:
+                raise
+            continue
+        if answers:
+            return _dialect(connection, user, view, columns)
+    return None
+
+
+def _dialect(connection: Connection, user: str, view: str, columns: frozenset[str]) -> Dialect:
+    privileges = granted(connection)
+    transactions, sees_all = _transactions(connection, privileges)
+    refused: list[str] = []
+    logins, requests = _performance_schema(connection, refused)
+    found = ProcessList(
+        view,
+        columns,
+        transactions=transactions,
+        logins=logins,
+        requests=requests,
+        status=_status(connection),
+    )
+    lacks = (*_lacks(user, found, sees_all=sees_all), *(_without(view, found) for view in refused))
+    closes = Reach.ALL if privileges & _CLOSES_ALL else Reach.OWN
+    return Dialect(
+        name=_name(connection),
+        own_address=SERVER,
+        view=found.joined,
+        expressions=found.expressions(),
+        pinned_expressions=found.pinned_expressions(),
+        own_values=(user,),
+        protected_users=PROTECTED_USERS,
+        protected_commands=PROTECTED_COMMANDS,
+        thread_users=THREAD_USERS,
+        transaction_view=TRANSACTIONS if transactions else None,
+        transaction_column="trx_id",
+        own_transaction=_OWN_TRANSACTION if transactions else None,
+        kills_by_query_id="QUERY_ID" in columns,
+        request_started_within=found.request_started_within,
+        caveats=(f"The sessions of {user}, this bot's own login, are left out.", *lacks),
+        lacking=bool(lacks) or closes is Reach.OWN,
+        sees=Reach.ALL if sees_all else Reach.OWN,
+        closes=closes,
+    )
+
+
+def _transactions(connection: Connection, privileges: set[str]) -> tuple[bool, bool]:
+    """Whether open transactions can be read, and whether the login has PROCESS: they are closed to all others."""
+    try:
+        there = _answers(connection, f"SELECT trx_id FROM {TRANSACTIONS} LIMIT 1", empty=True)
+    except PrivilegeMissingError:
+        return False, False
+    return there, there or bool(privileges & _SEES_ALL)
+
+
+def _performance_schema(connection: Connection, refused: list[str]) -> tuple[bool, bool]:
+    """Tell whether the bot's own session is found in ``THREADS`` and in ``REQUESTS``.
+
+    What the login may not read goes to ``refused``.
+    """
+    if ("ON",) not in [row[1:2] for row in connection.rows("SHOW VARIABLES LIKE 'performance_schema'")]:
+        return False, False
+    try:
+        logins = _answers(connection, f"{_OWN_THREAD} AND CONNECTION_TYPE IS NOT NULL")
+    except PrivilegeMissingError:
+        refused.append(THREADS)
+        return False, False
+    try:
+        return logins, logins and _answers(connection, _OWN_REQUEST)
+    except PrivilegeMissingError:
+        refused.append(REQUESTS)
+        return logins, False
+
+
+def _status(connection: Connection) -> str | None:
+    for view in STATUSES:
+        with contextlib.suppress(PrivilegeMissingError):  # a session without this is better than none
+            if _answers(connection, _UPTIME.format(view)):
+                return view
+    return None
+
+
+def _answers(connection: Connection, sql: str, *, empty: bool = False) -> bool:
+    """Whether a view is there with these columns and has a row, or may be ``empty``."""
+    try:
+        return bool(connection.rows(sql)) or empty
+    except DataSourceError as error:
+        if error.errno not in (*_NO_SUCH_VIEW, _NO_SUCH_COLUMN):
+            raise
+        return False
+
+
+def _lacks(user: str, found: ProcessList, *, sees_all: bool) -> Iterator[str]:
+    if not sees_all:
+        yield (
+            f"Only the login's own sessions can be seen: {user} lacks PROCESS. "
+            "GRANT PROCESS ON *.* TO it, then restart this bot."
+        )
+    elif not found.transactions:
+        yield f"This server has no {TRANSACTIONS}, so which sessions have a transaction open is not known."
+
+
+def _without(view: str, found: ProcessList) -> str:
+    return (
+        f"The bot's login may not read {view}, so {_MISSED[view] if found.shows_definer else _MISSED[REQUESTS]} "
+        "(GRANT SELECT ON it)."
+    )
+
+
+def _name(connection: Connection) -> str:
+    version = str(connection.rows("SELECT version()")[0][0])
+    return f"{'MariaDB' if 'mariadb' in version.lower() else 'MySQL'} {version.split('-', 1)[0]}"

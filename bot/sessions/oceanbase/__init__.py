@@ -1,0 +1,1 @@
+"""OceanBase and seekdb."""

@@ -1,0 +1,145 @@
+"""OceanBase and seekdb: transactions, row locks and plans of one session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
+from bot.sessions.database import Connection
+from bot.sessions.details import Find, LockHolder, SessionDetails
+from bot.sessions.dialect import Tenants
+from bot.sessions.model import Session
+
+_TRANSACTIONS = ("oceanbase.GV$OB_TRANSACTION_SCHEDULERS", "oceanbase.V$OB_TRANSACTION_SCHEDULERS")
+_LOCKS = ("oceanbase.GV$OB_LOCKS", "oceanbase.V$OB_LOCKS")
+TENANTS = ("oceanbase.DBA_OB_TENANTS",)  # the sys tenant's; seekdb has none
+_PLANS = ("oceanbase.__all_virtual_processlist",)  # the sys tenant's; no documented view has the plan's id
+
+_EDGES = 20  # holders and waiters read of one session; more would not help anybody who reads them
+
+
+@dataclass(frozen=True, slots=True)
+class OceanBaseDetails:
+    """The views that this login may read, None where there is none."""
+
+    transactions: str | None
+    locks: str | None
+    plans: str | None
+    tenants: Tenants
+
+    @classmethod
+    def probe(cls, connection: Connection, refused: list[str], *, several_tenants: bool) -> OceanBaseDetails:
+        """Find out which views there are; adds to ``refused`` those that are there, but not for this login."""
+        transactions = readable(connection, "tx_id, active_time", _TRANSACTIONS, refused)
+        # With ID3 the view says which session holds the lock; without it (before 4.2.5 and 4.3.2)
+        # the same columns mean something else (OCEANBASE.md 5.1).
+        locks = readable(connection, "session_id, id3", _LOCKS, refused)
+        plans = readable(connection, "plan_id", _PLANS, refused)
+        tell = several_tenants and all(
+            "TENANT_ID" in connection.columns(view) for view in (transactions, locks) if view is not None
+        )
+        tenants = readable(connection, "tenant_id, tenant_name", TENANTS, []) if tell else None
+        return cls(transactions, locks, plans, Tenants(several_tenants, tenants))
+
+    def read(self, connection: Connection, session: Session, find: Find) -> SessionDetails:
+        """Ask for all of it; raises one of the ``DataSourceError`` family."""
+        return SessionDetails(
+            session,
+            self._age(connection, session, session.transaction_id, None if session.client_session else session.id),
+            self._plan(connection, session),
+            self._holders(connection, session, find),
+            self._waiters(connection, session),
+        )
+
+    def _age(
+        self, connection: Connection, session: Session, transaction_id: int | None, session_id: int | None
+    ) -> float | None:
+        """Return the age of a transaction in the tenant of ``session``."""
+        if self.transactions is None or transaction_id is None:
+            return None
+        of, whose = self.tenants.narrowed(session.tenant, "session_id", session_id)
+        rows = connection.rows(
+            f"SELECT TIMESTAMPDIFF(MICROSECOND, active_time, NOW(6)) FROM {self.transactions} "
+            f"WHERE tx_id = %s{of} LIMIT 1",
+            (transaction_id, *whose),
+        )
+        return max(0.0, float(rows[0][0]) / 1e6) if rows and rows[0][0] is not None else None
+
+    def _plan(self, connection: Connection, session: Session) -> int | None:
+        if self.plans is None or session.trace_id is None:
+            return None
+        rows = connection.rows(
+            f"SELECT plan_id FROM {self.plans} WHERE id = %s AND trace_id = %s LIMIT 1", (session.id, session.trace_id)
+        )
+        return int(rows[0][0]) if rows and rows[0][0] else None
+
+    def _holders(self, connection: Connection, session: Session, find: Find) -> tuple[LockHolder, ...]:
+        if self.locks is None or not session.waits_for_lock:
+            return ()
+        of, tenant = self.tenants.narrowed(session.tenant, "session_id", None)
+        rows = connection.rows(
+            f"SELECT id2, id1, MAX(ctime) FROM {self.locks} WHERE block = 1 AND trans_id = %s AND session_id = %s{of} "
+            f"GROUP BY id2, id1 LIMIT {_EDGES}",
+            (session.transaction_id, session.id, *tenant),
+        )
+        return tuple(
+            self._holder(connection, session, find, _number(holder), _number(transaction), waited)
+            for holder, transaction, waited in rows
+        )
+
+    def _holder(
+        self,
+        connection: Connection,
+        waiter: Session,
+        find: Find,
+        holder: int | None,
+        transaction: int | None,
+        waited: object,
+    ) -> LockHolder:
+        # The id alone may be another server's; locks are held within one tenant.
+        named = find(holder) if holder is not None else []
+        there = (one for one in named if one.transaction_id == transaction and one.tenant == waiter.tenant)
+        return LockHolder(
+            holder,
+            float(str(waited or 0)) / 1e6,  # CTIME is in microseconds
+            self._age(connection, waiter, transaction, holder),
+            next(there, None),
+        )
+
+    def _waiters(self, connection: Connection, session: Session) -> tuple[int, ...]:
+        if self.locks is None or session.transaction_id is None:
+            return ()
+        of, tenant = self.tenants.narrowed(session.tenant, "session_id", None)
+        rows = connection.rows(
+            f"SELECT DISTINCT session_id FROM {self.locks} WHERE block = 1 AND id1 = %s AND id2 = %s{of} "
+            f"LIMIT {_EDGES}",
+            (session.transaction_id, session.id, *tenant),
+        )
+        return tuple(sorted(number for row in rows if (number := _number(row[0])) is not None))
+
+
+def _number(cell: object) -> int | None:
+    """Read an id that a view may leave out: as NULL, as '' or as 0."""
+    text = str(cell or "")
+    return int(text) or None if text.isdecimal() else None
+
+
+def readable(connection: Connection, columns: str, views: tuple[str, ...], refused: list[str]) -> str | None:
+    """Return the first of these views that has the columns and may be read by this login.
+
+    Where there is none, the first that a privilege is lacking for is added to ``refused``.
+    """
+    closed = []
+    for view in views:
+        try:
+            connection.rows(f"SELECT {columns} FROM {view} LIMIT 0")
+        except (ConnectionLostError, DataSourceTimeoutError):
+            raise
+        except PrivilegeMissingError:
+            closed.append(view)
+            continue
+        except DataSourceError:
+            continue  # not in this version
+        return view
+    refused += closed[:1]
+    return None

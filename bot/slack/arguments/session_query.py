@@ -1,0 +1,321 @@
+"""Turns what follows ``/sessions`` into a question, and a question back into words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from bot.errors import InputError
+from bot.sessions.model import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    SORTABLE,
+    Condition,
+    Field,
+    Flag,
+    Operator,
+    SessionFilter,
+    SessionQuery,
+    Sort,
+)
+from bot.slack.arguments.tokens import (
+    KeyWord,
+    PlainWord,
+    Slip,
+    Word,
+    listed,
+    quoted,
+    slips,
+    unjoined,
+    words,
+)
+from bot.slack.arguments.value_parsers import COMPARED, NUMBER, UNITS, duration, session_id, values_of
+from bot.slack.arguments.vocabulary import Vocabulary, nearest
+
+EXAMPLE = "/sessions tenant=shop user=app time>5m active-only"
+CLOSE_EXAMPLE = "/kill-session where tenant=shop user=report time>10m active-only"
+
+_FIELDS = {field.value: field for field in Field}
+_FLAGS = {flag.value: flag for flag in Flag}
+_VIEW_KEYS = ("source", "sort", "limit", "page")
+_VIEW_EXAMPLES = {
+    "source": "/sessions source=prod",
+    "sort": "/sessions sort=-time",
+    "limit": "/sessions limit=50",
+    "page": "/sessions page=2",
+}
+_FLAG_WORDS = (*_FLAGS, "private", "text")
+_ALSO = {
+    "database": "db",
+    "state": "status",
+    "ip": "host",
+    "duration": "time",
+    "cluster": "source",
+    "active": "active-only",
+}
+VOCABULARY = Vocabulary.of((*_FIELDS, *_VIEW_KEYS), _FLAG_WORDS, _ALSO)
+CLOSE_VOCABULARY = Vocabulary.of(
+    (*_FIELDS, *_VIEW_KEYS, "reason"), (*_FLAG_WORDS, "query", "session", "where", "override"), _ALSO, wary=True
+)
+# 10.0.3.7, 10.0.3.7:51234, 10.0.3., fe80::1, [2001:db8::7]:2881
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{0,3}){1,3}(?::\d+)?|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%\w+)?\]?(?::\d+)?")
+_LOWER = (Operator.ABOVE, Operator.AT_LEAST)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedQuery:
+    """A question and what had to be corrected to understand it, in sentences."""
+
+    query: SessionQuery
+    notes: tuple[str, ...] = ()
+
+
+def parse(text: str) -> ParsedQuery:
+    """Read the words after ``/sessions`` (already repaired).
+
+    A mistyped key or flag is corrected and noted, since nothing can be harmed by a list. Raises ``InputError`` with
+    the spot for everything else.
+    """
+    return read(words(text, VOCABULARY))
+
+
+def read(found: Iterable[Word], *, correct: bool = True) -> ParsedQuery:
+    """Read words as ``parse`` does; for a close (``correct=False``) none has a slip, and what is meant is suggested.
+
+    Raises ``InputError``.
+    """
+    typed, notes = unjoined(list(found), EXAMPLE)
+    reader = _Reader(correct=correct, notes=[*slips(typed), *notes])
+    for word in _with_units(typed):
+        reader.read(word)
+    return reader.result()
+
+
+def describe(query: SessionQuery) -> str:
+    """Write a question in words that ``parse`` reads back as the same question."""
+    parts = [f"source={quoted(query.source)}"] if query.source else []
+    parts += [_condition(condition) for condition in query.filter.conditions]
+    parts += sorted(flag.value for flag in query.filter.flags)
+    if query.sort.field is not None:
+        parts.append(f"sort={'-' if query.sort.descending else ''}{query.sort.field.value}")
+    if query.limit != DEFAULT_LIMIT:
+        parts.append(f"limit={query.limit}")
+    if query.page != 1:
+        parts.append(f"page={query.page}")
+    parts += [name for name, on in (("private", query.private), ("text", query.text)) if on]
+    return " ".join(parts)
+
+
+def _with_units(typed: Iterable[Word]) -> Iterator[Word]:
+    """Put a unit that stands apart back to its number: ``time > 5 minutes``."""
+    number: KeyWord | None = None
+    for word in typed:
+        if number is not None and isinstance(word, PlainWord) and word.word in UNITS:
+            yield replace(number, values=(number.values[0] + word.word,), text=f"{number.text} {word.text}")
+            number = None
+            continue
+        if number is not None:
+            yield number
+        number = (
+            word if isinstance(word, KeyWord) and len(word.values) == 1 and NUMBER.fullmatch(word.values[0]) else None
+        )
+        if number is None:
+            yield word
+    if number is not None:
+        yield number
+
+
+class _Reader:
+    """Collects the words of one command."""
+
+    def __init__(self, *, correct: bool, notes: list[str]) -> None:
+        self._correct = correct
+        self._notes = notes
+        self._conditions: list[Condition] = []
+        self._flags: set[Flag] = set()
+        self._views: dict[str, str] = {}
+        self._words: set[str] = set()
+
+    def read(self, word: Word) -> None:
+        if isinstance(word, PlainWord):
+            self._read_plain(word)
+        else:
+            self._read_key(word)
+
+    def result(self) -> ParsedQuery:
+        self._refuse_contradictions()
+        query = SessionQuery(
+            source=self._views.get("source"),
+            filter=SessionFilter(tuple(self._conditions), frozenset(self._flags)),
+            sort=self._sort(),
+            limit=self._number("limit", DEFAULT_LIMIT, MAX_LIMIT),
+            page=self._number("page", 1, 100_000),
+            private="private" in self._words,
+            text="text" in self._words,
+        )
+        return ParsedQuery(query, tuple(self._notes))
+
+    def _read_plain(self, word: PlainWord) -> None:
+        name = word.word
+        if word.quoted:
+            self._read_bare(word)
+            return
+        if name not in _FLAG_WORDS:
+            meant = _ALSO.get(name) or nearest(name, _FLAG_WORDS)
+            if meant not in _FLAG_WORDS:
+                self._read_bare(word)
+                return
+            self._note(word.text, meant)
+            name = meant
+        if name in self._words:
+            raise InputError(f"{name} is given twice.", spot=word.text, example=EXAMPLE)
+        self._words.add(name)
+        if name in _FLAGS:
+            self._flags.add(_FLAGS[name])
+
+    def _note(self, typed: str, meant: str) -> None:
+        """Correct what was mistyped and say so; where a session would be closed only suggest it."""
+        if not self._correct:
+            raise InputError(
+                f"There is no “{typed}”. Did you mean {meant}? Nothing was closed.", spot=typed, example=CLOSE_EXAMPLE
+            )
+        self._notes.append(f"“{typed}” was read as {meant}.")
+
+    def _read_bare(self, word: PlainWord) -> None:
+        """Take a bare number for an id, a bare address for a source, any other word for a text somewhere."""
+        text = word.word if word.quoted else word.text
+        if not self._correct:
+            raise InputError(
+                f"“{text[:60]}” has no key. A close takes keys and flags only, so that it hits nobody else: "
+                f"for example user={quoted(text[:60])}. Nothing was closed.",
+                spot=word.text,
+                example=CLOSE_EXAMPLE,
+            )
+        if text[0] in "=!<>," and not word.quoted:
+            raise InputError(f"What stands before “{text[:60]}”?", spot=text, example=EXAMPLE)
+        if re.fullmatch(r"\d+([,、،]\d+)*", text, re.ASCII):
+            condition = Condition(Field.ID, Operator.CONTAINS, tuple(map(session_id, re.split(r"[,、،]", text))))
+        elif _ADDRESS.fullmatch(text):
+            condition = Condition(Field.HOST, Operator.CONTAINS, (text,))
+        else:
+            condition = Condition(Field.ANY, Operator.CONTAINS, (text,))
+            self._notes.append(f"“{text}” is looked for in every column.")
+        self._refuse_repeated(condition, word.text)
+        self._conditions.append(condition)
+
+    def _read_key(self, word: KeyWord) -> None:
+        key = word.key
+        if key not in _FIELDS and key not in _VIEW_KEYS:
+            key = self._meant_key(word)
+        if key in _VIEW_KEYS:
+            self._read_view(key, word)
+            return
+        condition = Condition(_FIELDS[key], word.operator, values_of(_FIELDS[key], word))
+        self._refuse_repeated(condition, word.text)
+        self._conditions.append(condition)
+
+    def _meant_key(self, word: KeyWord) -> str:
+        known = (*_FIELDS, *_VIEW_KEYS)
+        meant = _ALSO.get(word.key) or nearest(word.key, known)
+        if meant not in known:
+            value = " If it is a value, put it in quotes." if word.slip is Slip.COMMA else ""
+            raise InputError(
+                f"There is no key “{word.key}”. Use one of: {', '.join(known)}.{value}",
+                spot=word.text,
+                example=EXAMPLE,
+            )
+        self._note(word.key, meant)
+        return meant
+
+    def _read_view(self, key: str, word: KeyWord) -> None:
+        if key in self._views:
+            raise InputError(f"{key} is given twice. Give it once.", spot=word.text, example=EXAMPLE)
+        if word.operator is not Operator.CONTAINS or len(word.values) != 1:
+            raise InputError(f"{key} takes one value after =.", spot=word.text, example=_VIEW_EXAMPLES[key])
+        self._views[key] = word.values[0]
+
+    def _refuse_repeated(self, condition: Condition, typed: str) -> None:
+        name = condition.field.value
+        for other in self._conditions:
+            if other.field is not condition.field or other.field is Field.ANY:  # each bare word must be found
+                continue
+            both_bounds = other.operator in COMPARED and condition.operator in COMPARED
+            if both_bounds and (other.operator in _LOWER) is not (condition.operator in _LOWER):
+                continue
+            if condition.field is Field.TIME:
+                raise InputError(
+                    "time is given twice. Give one lower and one upper bound.",
+                    spot=typed,
+                    example="/sessions time>5m time<2h",
+                )
+            values = listed(map(str, (*other.values, *condition.values)))
+            raise InputError(
+                f"{name} is given twice. Several values go into one comma list.",
+                spot=typed,
+                example=f"/sessions {name}={values}",
+            )
+
+    def _refuse_contradictions(self) -> None:
+        if {Flag.ACTIVE_ONLY, Flag.IDLE} <= self._flags:
+            raise InputError(
+                "active-only and idle exclude each other: no session is both. Give one of them.",
+                spot="idle",
+                example="/sessions active-only",
+            )
+        for condition in self._conditions:
+            wanted = condition.field is Field.STATUS and condition.operator is not Operator.NOT
+            if wanted and Flag.ACTIVE_ONLY in self._flags and "ACTIVE" not in condition.values:
+                raise InputError(
+                    "active-only and that status exclude each other. Give one of them.",
+                    spot="active-only",
+                    example=f"/sessions status={quoted(str(condition.values[0]))}",
+                )
+            if wanted and Flag.IDLE in self._flags and condition.values == ("ACTIVE",):
+                raise InputError(
+                    "idle and status=ACTIVE exclude each other: no session is both. Give one of them.",
+                    spot="idle",
+                    example="/sessions status=ACTIVE",
+                )
+        low = [c.values[0] for c in self._conditions if c.field is Field.TIME and c.operator in _LOWER]
+        high = [c.values[0] for c in self._conditions if c.field is Field.TIME and c.operator not in _LOWER]
+        if low and high and float(low[0]) > float(high[0]):
+            raise InputError(
+                "No time is above the one and below the other.",
+                spot="time",
+                example=f"/sessions time>{duration(float(high[0]))} time<{duration(float(low[0]))}",
+            )
+
+    def _sort(self) -> Sort:
+        value = self._views.get("sort", "").lower()
+        if not value:
+            return Sort()
+        field = _FIELDS.get(value.removeprefix("-"))
+        if field not in SORTABLE:
+            raise InputError(
+                f"The list cannot be sorted by “{value}”. Possible: {', '.join(field.value for field in SORTABLE)}; "
+                "with - in front the largest comes first.",
+                spot=value,
+                example="/sessions sort=-time",
+            )
+        return Sort(field, descending=value.startswith("-"))
+
+    def _number(self, key: str, default: int, most: int) -> int:
+        value = self._views.get(key)
+        if value is None:
+            return default
+        if not re.fullmatch(r"\d{1,9}", value, re.ASCII) or not 1 <= int(value) <= most:
+            raise InputError(
+                f"{key} is a number from 1 to {most}.",
+                spot=value,
+                example=f"/sessions {key}={min(default * 2, most)}",
+            )
+        return int(value)
+
+
+def _condition(condition: Condition) -> str:
+    if condition.field is Field.TIME:
+        return f"time{condition.operator.value}{duration(float(condition.values[0]))}"
+    # The names of states resemble flags, and are never taken for them.
+    values = listed(map(str, condition.values), near=condition.field is not Field.STATUS)
+    return f"{condition.field.value}{condition.operator.value}{values}"

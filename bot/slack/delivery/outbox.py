@@ -1,0 +1,74 @@
+"""Answers that Slack did not take: kept in memory for a few minutes and tried again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from bot.errors import SessionBotError
+from bot.slack.delivery.retries import impatient
+
+FOR = 180.0  # seconds; later nobody looks for the answer any more
+MOST = 300  # answers; the oldest goes when there are more
+_FIRST_PAUSE, _LAST_PAUSE = 1.0, 15.0  # seconds between two tries; each is twice the one before
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Kept:
+    what: str
+    send: Callable[[], bool]
+    until: float
+    next: float
+    pause: float
+
+
+class Outbox:
+    """What waits to be shown. ``deliver`` is to be called about every second."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._waiting: deque[_Kept] = deque()
+
+    def keep(self, what: str, send: Callable[[], bool], seconds: float = FOR) -> None:
+        """Keep what could not be sent; ``send`` says whether it has been taken."""
+        now = self._monotonic()
+        with self._lock:
+            if len(self._waiting) >= MOST:
+                log.error("answer lost", what=self._waiting.popleft().what, why="too many wait")
+            self._waiting.append(_Kept(what, send, now + seconds, now + _FIRST_PAUSE, _FIRST_PAUSE))
+        log.warning("answer kept for later", what=what)
+
+    @staticmethod
+    def _try(one: _Kept) -> bool:
+        with impatient():  # one that is not taken holds up no other
+            try:
+                return one.send()
+            except SessionBotError as error:  # what had to be done after it was sent
+                log.warning("sent, but not noted", what=one.what, error=str(error))
+                return True
+
+    def deliver(self) -> None:
+        """Try again what is due."""
+        now = self._monotonic()
+        with self._lock:
+            due = [one for one in self._waiting if one.next <= now]
+            for one in due:
+                self._waiting.remove(one)
+        for one in due:
+            if self._try(one):
+                log.info("answer sent later", what=one.what)
+            elif self._monotonic() >= one.until:
+                log.error("answer lost", what=one.what, why="Slack did not take it")
+            else:
+                one.pause = min(one.pause * 2, _LAST_PAUSE)
+                one.next = self._monotonic() + one.pause
+                with self._lock:
+                    self._waiting.append(one)

@@ -1,0 +1,272 @@
+"""Sends messages to where a payload came from, with a way out when Slack refuses one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol
+
+import structlog
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web import SlackResponse
+from slack_sdk.webhook import WebhookClient
+
+from bot.closing.model import CardPlace
+from bot.slack.delivery.card_writer import Written
+from bot.slack.delivery.message import Message
+from bot.slack.delivery.outbox import Outbox
+from bot.slack.delivery.retries import FAILED, Patience, is_patient
+
+log = structlog.get_logger(__name__)
+
+_Kind = Literal["in_channel", "ephemeral"]
+
+_Blocks = list[dict[str, Any]] | None
+
+
+class Called(Protocol):
+    """Who is told of calls that do not go through the client; ``error`` is '' for none."""
+
+    def __call__(self, method: str, error: str, *, reached: bool = True) -> None:
+        """A call came to that."""
+
+
+class Reply:
+    """Answers one command or press. No method raises: what cannot be shown is logged and returned as False.
+
+    An answer that Slack does not take now goes to the ``outbox``, if there is one, and is shown later.
+    """
+
+    def __init__(
+        self,
+        client: WebClient,
+        response_url: str,
+        channel: str,
+        user: str,
+        called: Called | None = None,
+        *,
+        outbox: Outbox | None = None,
+    ) -> None:
+        self._client = client
+        self._called = called
+        self._outbox = outbox
+        self._channel = channel
+        self._user = user
+        self.response_url = response_url
+        self.answering = False
+        """Whether an answer is on its way, which may wait for Slack."""
+
+    def public(self, message: Message) -> bool:
+        """Post a message that the whole channel sees."""
+        return self._kept("answer", lambda: self._said(message, "in_channel") or self._post(message))
+
+    def private(self, message: Message) -> bool:
+        """Show a message to the person alone."""
+        return self._kept("private answer", lambda: self._said(message, "ephemeral") or self._post_ephemeral(message))
+
+    def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
+        """Rewrite the message that was pressed on."""
+        kind: _Kind = "ephemeral" if ephemeral else "in_channel"
+        if self._send(message, kind, replace=True) is Written.TAKEN:
+            return True
+        return bool(ts) and not ephemeral and self.update(CardPlace(self._channel, ts), message).taken
+
+    def rewrite(self, message: Message) -> Written:
+        """Rewrite the message that was pressed on, and say what is known of it; Slack takes five in half an hour."""
+        return self._send(message, "in_channel", replace=True)
+
+    def post_card(self, message: Message, placed: Callable[[CardPlace], object]) -> None:
+        """Post a message that must be rewritten later; ``placed`` is told its place, when that is known."""
+
+        def post() -> bool:
+            place = self._post_somewhere(message)
+            if place is None:
+                return self._said(message, "in_channel")
+            placed(place)
+            return True
+
+        self._kept("card", post)
+
+    def update(self, place: CardPlace, message: Message) -> Written:
+        """Rewrite a message by its place."""
+        return update(self._client, place, message)
+
+    def open_modal(self, trigger_id: str, view: Mapping[str, Any]) -> str | None:
+        """Open a modal and return its id; None when Slack refuses, for example because it took too long."""
+        try:
+            answer = self._client.views_open(trigger_id=trigger_id, view=dict(view))
+        except (SlackClientError, OSError) as error:
+            log.warning("modal not opened", error=_reason(error))
+            return None
+        return str(answer["view"]["id"])
+
+    def update_modal(self, view_id: str, view: Mapping[str, Any]) -> bool:
+        """Replace what a modal shows."""
+        try:
+            self._client.views_update(view_id=view_id, view=dict(view))
+        except (SlackClientError, OSError) as error:
+            log.warning("modal not updated", error=_reason(error))
+            return False
+        return True
+
+    def send_file(self, name: str, title: str, text: str, *, kind: str = "sql") -> bool:
+        """Send the person alone a text file of a kind of snippet by direct message; False when Slack refuses.
+
+        A file cannot be ephemeral (SLACK.md 2.3).
+        """
+        try:
+            channel = self._client.conversations_open(users=self._user)["channel"]["id"]
+            self._client.files_upload_v2(
+                channel=str(channel), content=text, filename=name, title=title, snippet_type=kind
+            )
+        except (SlackClientError, OSError) as error:
+            log.warning("file not sent", error=_reason(error))
+            return False
+        return True
+
+    def publish_home(self, view: Mapping[str, Any]) -> bool:
+        """Fill the person's Home tab."""
+        try:
+            self._client.views_publish(user_id=self._user, view=dict(view))
+        except (SlackClientError, OSError) as error:
+            log.warning("home not published", error=_reason(error))
+            return False
+        return True
+
+    def _kept(self, what: str, send: Callable[[], bool]) -> bool:
+        self.answering = self.answering or is_patient()
+        if send():
+            return True
+        if self._outbox is not None and is_patient():  # else it is old by then
+            self._outbox.keep(what, send)
+        return False
+
+    def _said(self, message: Message, kind: _Kind) -> bool:
+        return self._send(message, kind, replace=False) is Written.TAKEN
+
+    def _send(self, message: Message, kind: _Kind, *, replace: bool) -> Written:
+        if not self.response_url:
+            return Written.REFUSED
+        webhook = WebhookClient(
+            self.response_url,
+            timeout=10,
+            ssl=self._client.ssl,  # read once for all: CA certificates are 35 ms of work
+            retry_handlers=[Patience(repeatable=replace)],
+        )
+        for blocks in _versions(message):
+            try:
+                answer = webhook.send(
+                    text=message.text,
+                    blocks=blocks,
+                    response_type=kind,
+                    replace_original=replace,
+                    delete_original=False,
+                    unfurl_links=False,
+                    unfurl_media=False,
+                )
+            except (SlackClientError, OSError) as error:
+                log.warning("response url failed", error=_reason(error))
+                self._tell(_reason(error), reached=False)
+                return Written.UNKNOWN
+            self._tell("" if answer.status_code == 200 else f"status_{answer.status_code}")
+            if answer.status_code == 200 and '"ok":false' not in str(answer.body).replace(" ", ""):
+                return Written.TAKEN
+            log.warning("response url refused", status=answer.status_code, answer=str(answer.body)[:200])
+            if answer.status_code >= 500:
+                return Written.UNKNOWN
+            if "invalid_blocks" not in str(answer.body):
+                return Written.REFUSED
+        return Written.REFUSED
+
+    def _tell(self, error: str, *, reached: bool = True) -> None:
+        if self._called is not None:
+            self._called("response_url", error, reached=reached)
+
+    def _post(self, message: Message) -> bool:
+        return self._post_somewhere(message) is not None
+
+    def _post_somewhere(self, message: Message) -> CardPlace | None:
+        return post(self._client, self._channel, message)
+
+    def _post_ephemeral(self, message: Message) -> bool:
+        def post(blocks: _Blocks) -> SlackResponse:
+            return self._client.chat_postEphemeral(
+                channel=self._channel, user=self._user, text=message.text, blocks=blocks
+            )
+
+        return not isinstance(_deliver(post, message, "private message not posted"), Written)
+
+
+def post(client: WebClient, channel: str, message: Message) -> CardPlace | None:
+    """Post a message into a channel that the bot is in; None where Slack refuses."""
+
+    def send(blocks: _Blocks) -> SlackResponse:
+        return client.chat_postMessage(
+            channel=channel, text=message.text, blocks=blocks, unfurl_links=False, unfurl_media=False
+        )
+
+    answer = _deliver(send, message, "message not posted")
+    return None if isinstance(answer, Written) else CardPlace(str(answer["channel"]), str(answer["ts"]))
+
+
+def tell(client: WebClient, person: str, message: Message) -> CardPlace | None:
+    """Send somebody a direct message; None where Slack refuses, as for people who have left."""
+    try:
+        channel = str(client.conversations_open(users=person)["channel"]["id"])
+    except (SlackClientError, OSError) as error:
+        log.warning("direct message not opened", error=_reason(error))
+        return None
+    return post(client, channel, message)
+
+
+def update(client: WebClient, place: CardPlace, message: Message) -> Written:
+    """Rewrite a message by its place."""
+
+    def rewrite(blocks: _Blocks) -> SlackResponse:
+        return client.chat_update(channel=place.channel, ts=place.ts, text=message.text, blocks=blocks)
+
+    answer = _deliver(rewrite, message, "message not rewritten")
+    return answer if isinstance(answer, Written) else Written.TAKEN
+
+
+def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure: str) -> SlackResponse | Written:
+    """Call Slack with the blocks as meant, then with plainer ones as long as it refuses the blocks."""
+    for blocks in _versions(message):
+        try:
+            return call(blocks)
+        except SlackApiError as error:
+            if not _blocks_refused(error):
+                log.warning(failure, error=_reason(error))
+                # Slack may have carried out what it answers with an error of its own.
+                return Written.UNKNOWN if _failed(error) else Written.REFUSED
+        except (SlackClientError, OSError) as error:
+            log.warning(failure, error=_reason(error))
+            return Written.UNKNOWN
+    return Written.REFUSED
+
+
+def _versions(message: Message) -> Iterator[_Blocks]:
+    """The blocks as meant, then without newer blocks, then none: some text always gets through."""
+    yield message.payload()
+    if message.fallback is not None:
+        yield message.fallback_payload()
+    yield None
+
+
+def _blocks_refused(error: SlackApiError) -> bool:
+    return str(error.response.get("error")) in (
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "msg_blocks_too_long",
+    )
+
+
+def _failed(error: SlackApiError) -> bool:
+    return error.response.status_code >= 500 or str(error.response.get("error")) in FAILED
+
+
+def _reason(error: Exception) -> str:
+    """Slack's error code or the kind of failure; never a token or a URL."""
+    if isinstance(error, SlackApiError):
+        return str(error.response.get("error"))[:100]  # of a page that is no answer of Slack's, its beginning
+    return type(error).__name__

@@ -1,0 +1,175 @@
+"""Pieces that several views are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import slackblocks as kit
+
+from bot.sessions.model import Session
+from bot.sessions.statement import cut, digest, without_passwords
+from bot.slack.escaping import visible
+from bot.slack.session_reference import Asker
+
+_MAX_TEXT = 3000  # characters of one text element
+_CAVEATS, _CAVEAT = 5, 300  # sentences, and characters of each
+_NOTES, _NOTE = 8, 200
+_NAME = 60
+_FACT = 200
+
+
+class SqlBlock(kit.RichTextCodeBlock):
+    """Preformatted text with SQL highlighting, which slackblocks 3.0 cannot express."""
+
+    def _resolve(self) -> dict[str, Any]:
+        return {**super()._resolve(), "language": "sql"}
+
+
+class TextTable(kit.TableBlock):
+    """A table of plain texts; slackblocks resolves each of its cells four times over."""
+
+    def __init__(self, texts: Sequence[Sequence[str]], settings: list[kit.ColumnSettings], block_id: str) -> None:
+        super().__init__([[kit.RawText(text) for text in row] for row in texts], settings, block_id)
+        self._texts = texts
+
+    def _resolve(self) -> dict[str, Any]:
+        return {
+            "type": self.type.value,
+            "block_id": self.block_id,
+            "rows": [[{"type": "raw_text", "text": text} for text in row] for row in self._texts],
+            "column_settings": [one._resolve() for one in self.column_settings or []],
+        }
+
+
+def header(text: str) -> kit.HeaderBlock:
+    """A heading; plain text, cut to Slack's 150 characters."""
+    return kit.HeaderBlock(kit.PlainText(visible(text)[:150]))
+
+
+Line = Sequence[kit.RichText]
+
+
+def lines(*rows: Line, block_id: str | None = None) -> kit.RichTextBlock:
+    """Lines of rich text: whatever stands in them is literal."""
+    elements: list[Any] = []
+    for number, row in enumerate(rows):
+        # Slack refuses an empty text.
+        elements += [*([kit.RichText("\n")] if number else []), *(part for part in row if part.text)]
+    return kit.RichTextBlock([kit.RichTextSection(elements or [kit.RichText(" ")])], block_id=block_id)
+
+
+def plain(text: str) -> kit.RichText:
+    """Literal text."""
+    return kit.RichText(visible(text))
+
+
+def bold(text: str) -> kit.RichText:
+    """Literal text in bold."""
+    return kit.RichText(visible(text), bold=True)
+
+
+def code(text: str) -> kit.RichText:
+    """Literal text in a code style."""
+    return kit.RichText(visible(text) or " ", code=True)
+
+
+def facts(pairs: Sequence[tuple[str, str]], most: int = _FACT) -> Line:
+    """One line of labels in bold, each with its value of at most so many characters."""
+    line: list[kit.RichText] = []
+    for number, (label, value) in enumerate(pairs):
+        line += [*([plain("  ·  ")] if number else []), bold(label), plain(f" {cut(visible(value), most)}")]
+    return line
+
+
+def mention(user_id: str) -> str:
+    """A person as mrkdwn, by an id that came from Slack."""
+    return f"<@{user_id}>"
+
+
+def called(slack_id: str) -> str:
+    """A person or a user group (S…) as mrkdwn, by an id of the configuration, which is checked there."""
+    return f"<!subteam^{slack_id}>" if slack_id.startswith("S") else mention(slack_id)
+
+
+def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -> list[kit.Block]:
+    """Preformatted text, whole, in as many blocks as Slack's limit per text wants."""
+    pieces = _pieces(visible(text, lines=True) or " ")
+    kind = SqlBlock if sql else kit.RichTextCodeBlock
+    return [
+        kit.RichTextBlock([kind([kit.RichText(piece)])], block_id=f"{block_id}-{number}" if block_id else None)
+        for number, piece in enumerate(pieces)
+    ]
+
+
+def sql(text: str, most: int, *, full: bool) -> list[kit.Block]:
+    """A statement of at most so many characters, ``full`` without its passwords, else without its literals."""
+    return preformatted(cut(without_passwords(text) if full else digest(text, most), most), sql=True)
+
+
+def sql_line(text: str, most: int, *, full: bool) -> str:
+    """The same in one line, for a cell or a sentence."""
+    return cut(visible(" ".join(without_passwords(text).split()) if full else digest(text, most)), most)
+
+
+def context(*texts: str | kit.PlainText) -> kit.ContextBlock:
+    """Small print; a text is mrkdwn and must be free of data that is not escaped."""
+    return kit.ContextBlock([kit.Text(one, verbatim=True) if isinstance(one, str) else one for one in texts])
+
+
+def notes(sentences: Sequence[str]) -> list[Line]:
+    """Sentences on how the input was understood, a line each: no more than fit above a list."""
+    left = len(sentences) - _NOTES
+    shown = [[plain(cut(visible(sentence), _NOTE))] for sentence in sentences[:_NOTES]]
+    return [*shown, *([[plain(f"… and {left} more like that.")]] if left > 0 else [])]
+
+
+def name(text: str | None) -> str:
+    """A name from a database, for a sentence: one line, and no longer than a name is."""
+    return cut(visible(text or "").strip(), _NAME) or "-"
+
+
+def seen_by(asker: Asker | None) -> list[str]:
+    """Say for ``context`` whose view a public message shows; nothing for a private one, which is its reader's."""
+    return [f"Seen with the rights of {mention(asker.person.id)}"] if asker is not None else []
+
+
+def caveats(sentences: Sequence[str]) -> list[kit.PlainText]:
+    """Sentences on what is not seen, as small print for ``context``: no more than fit beside a list."""
+    return [kit.PlainText(f"⚠️ {visible(cut(sentence, _CAVEAT))}", emoji=False) for sentence in sentences[:_CAVEATS]]
+
+
+def moment(at: datetime, style: str = "{time_secs}") -> str:
+    """A time as mrkdwn, in each reader's own zone, UTC where that does not work."""
+    return f"<!date^{int(at.timestamp())}^{style}|{at:%H:%M:%S} UTC>"
+
+
+def sql_id_label(session: Session) -> str:
+    """Say whose the SQL ID is: in a routine the server has that of the innermost statement only."""
+    return "SQL ID" if session.inner_sql is None else "SQL ID of its current statement"
+
+
+def seconds(value: float) -> str:
+    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h, 4.0 days."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 600:
+        return f"{value:.0f} s"
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    if value < 172_800:
+        return f"{value / 3600:.1f} h"
+    return f"{value / 86_400:.1f} days"
+
+
+def _pieces(text: str) -> list[str]:
+    """Cut a long text at line breaks, where that leaves no piece much shorter than it may be."""
+    pieces = []
+    while len(text) > _MAX_TEXT:
+        at = text.rfind("\n", _MAX_TEXT * 3 // 4, _MAX_TEXT) + 1 or _MAX_TEXT
+        pieces.append(text[:at].rstrip("\n") or " ")
+        text = text[at:]
+    return [*pieces, text or " "]

@@ -1,0 +1,212 @@
+"""Starting while something is away, and ending in time: what is under way is finished or on record."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from sandbox.slack.server import SlackSandbox
+from tests.support.http_bot import HttpBot, SocketBot, Web, free_port, request_url, value
+from tests.support.patience import PATIENCE
+from tests.support.running_bot import COMMANDS
+from tests.support.slack_person import Person, buttons_of, text_of
+from tests.support.slack_text import Json
+from tests.support.stage import Stage, Statement, accounts
+
+
+@contextmanager
+def staged(
+    database: EmbeddedOceanBase, folder: Path, *, http: bool = True, web: Web | None = None, store: str = ""
+) -> Iterator[Stage]:
+    """Set up a stage of its own in one of the two modes."""
+    accounts(database)
+    web = web or Web(free_port())
+    kind = HttpBot if http else SocketBot
+    with SlackSandbox(commands=COMMANDS, request_url=request_url(web) if http else None) as slack:
+        slack.limits.rates.clear()
+        bot = kind(slack, database, folder, web)
+        if store:
+            text = bot.config.read_text(encoding="utf-8")
+            bot.config.write_text(re.sub('url = ".*"', f'url = "{store}"', text), encoding="utf-8")
+        with bot:
+            stage = Stage(database, slack, bot)
+            yield stage
+            stage.tidy()
+
+
+@contextmanager
+def store_taken(folder: Path) -> Iterator[None]:
+    """Let nobody else write to the store."""
+    with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        yield
+        store.execute("ROLLBACK")
+
+
+def pressed(stage: Stage, waiter: Statement) -> Json:
+    """Press Close Session for that statement and return the card once the KILL is on record."""
+    card = stage.asks(stage.alice, f"/kill-session {waiter.id}", "Nothing is closed without a press")
+    stage.alice.press(card, "Close Session")
+    folder = stage.bot.log.parent
+    stage.slack.wait_for(lambda: value(folder, "SELECT max(answer) FROM closing_targets") == "OK", what="the KILL")
+    return card
+
+
+@pytest.mark.parametrize("http", [True, False], ids=["http", "socket"])
+def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_is_told(
+    restartable: EmbeddedOceanBase, tmp_path: Path, http: bool
+) -> None:
+    web = Web(free_port())
+    with staged(restartable, tmp_path, http=http, web=web) as stage:
+        listed = stage.asks(stage.bob, "/sessions private", "Sessions on demo")
+        waiter = stage.waits_for_lock()
+        card = pressed(stage, waiter)
+        with store_taken(tmp_path):  # the outcome cannot be recorded until people have been told
+            stage.bot.signal(signal.SIGTERM)
+            stage.slack.wait_for(lambda: '"stopping"' in stage.bot.log.read_text())
+            stage.asks(stage.bob, "/sessions", "The bot is being restarted. Nothing was done.")
+            told = stage.presses(stage.bob, listed, "Refresh", "The bot is being restarted. Nothing was done.")
+            assert told["ephemeral"]
+            status, report = web.health()
+            assert (status, report["process"]["status"]) == (503, "stopping"), "a load balancer looks elsewhere"
+        assert stage.bot.stop() == 0
+        now = stage.alice.now(card)
+        assert now is not None
+        assert "✅ closed" in text_of(now)
+        assert buttons_of(now) == []
+        assert value(tmp_path, "SELECT outcome FROM closing_targets") == "closed"
+        assert value(tmp_path, "SELECT state FROM closing_requests") == "done"
+        assert waiter.ended() != 0
+        assert '"stopped"' in stage.bot.log.read_text()
+
+
+def test_a_close_that_takes_longer_is_cut_short_and_the_next_start_finishes_its_record(
+    restartable: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    with staged(restartable, tmp_path) as stage:
+        waiter = stage.waits_for_lock()
+        card = pressed(stage, waiter)
+        stage.database.suspend()  # no look is answered
+        try:
+            with store_taken(tmp_path):  # nor is anything recorded
+                assert stage.bot.stop() == 0
+                assert '"stopped in the middle"' in stage.bot.log.read_text(), "else it waited for one of them"
+        finally:
+            stage.database.resume()
+        assert value(tmp_path, "SELECT state FROM closing_requests") == "claimed"
+        assert value(tmp_path, "SELECT outcome FROM closing_targets") is None
+        waiter.ended()
+        stage.bot.start()
+        stage.alice.wait_for_change(card, lambda m: "The bot was restarted while closing" in text_of(m))
+        assert value(tmp_path, "SELECT outcome FROM closing_targets") == "closed"
+
+
+def test_an_idle_bot_ends_by_itself(restartable: EmbeddedOceanBase, tmp_path: Path) -> None:
+    with staged(restartable, tmp_path) as stage:
+        stage.asks(stage.alice, "/sessions", "Sessions on demo")
+        assert stage.bot.stop() == 0
+        said = stage.bot.log.read_text()
+        assert '"stopped"' in said
+        assert '"stopped in the middle"' not in said
+
+
+def test_a_bot_started_while_its_database_is_away_needs_no_restart(
+    restartable: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    accounts(restartable)
+    web = Web(free_port())
+    restartable.halt()
+    try:
+        with staged(restartable, tmp_path, web=web) as stage:
+            stage.slack.wait_for(lambda: web.health() == (200, web.health()[1]))
+            assert web.health()[1]["data_sources"]["demo"]["problem"] == "unreachable"
+            stage.asks(stage.alice, "/sessions", "cannot be reached")
+            restartable.start()
+            stage.slack.wait_for(lambda: web.health()[1]["status"] == "ok")
+            stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    finally:
+        if not restartable.is_running:
+            restartable.start()
+
+
+def test_a_bot_started_while_slack_is_away_needs_no_restart(restartable: EmbeddedOceanBase, tmp_path: Path) -> None:
+    accounts(restartable)
+    web = Web(free_port())
+    slack = SlackSandbox(commands=COMMANDS, port=free_port())
+    bot = SocketBot(slack, restartable, tmp_path, web)
+    starting = threading.Thread(target=bot.start)
+    starting.start()
+    try:
+        slack.wait_for(web.reachable)
+        assert web.health()[0] == 503
+        assert web.health()[1]["process"]["status"] == "starting"
+        slack.start()
+        starting.join(PATIENCE)
+        Person(slack, "U01ALICE").types("/sessions")
+        Person(slack, "U01ALICE").wait_for_message("Sessions on demo")
+        slack.wait_for(lambda: web.health()[1]["status"] == "ok")
+    finally:
+        starting.join(PATIENCE)
+        assert bot.stop() == 0
+        slack.stop()
+
+
+def test_a_bot_started_while_its_store_is_away_says_so_and_needs_no_restart(
+    restartable: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    accounts(restartable)
+    with restartable.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE IF NOT EXISTS records")
+    web = Web(free_port())
+    url = f"mysql+pymysql://root:{restartable.password}@127.0.0.1:{restartable.port}/records"
+    restartable.halt()
+    try:
+        with staged(restartable, tmp_path, web=web, store=url) as stage:
+            stage.slack.wait_for(lambda: web.health()[1].get("store", {}).get("status") == "failing")
+            assert web.health()[0] == 503
+            restartable.start()
+            stage.slack.wait_for(lambda: web.health() == (200, web.health()[1]))
+            waiter = stage.runs("SELECT SLEEP(100)")
+            card = stage.asks(stage.alice, f"/kill-session {waiter.id}", "Nothing is closed without a press")
+            stage.alice.press(card, "Close Session")
+            stage.alice.wait_for_change(card, "✅ closed")
+            assert restartable.password not in stage.bot.log.read_text()
+    finally:
+        if not restartable.is_running:
+            restartable.start()
+
+
+def test_a_bot_told_to_end_while_it_waits_for_slack_ends(restartable: EmbeddedOceanBase, tmp_path: Path) -> None:
+    web = Web(free_port())
+    slack = SlackSandbox(commands=COMMANDS, port=free_port())
+    bot = HttpBot(slack, restartable, tmp_path, web)
+
+    def start() -> None:
+        with contextlib.suppress(AssertionError):  # it ends before it is ready
+            bot.start()
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    slack.wait_for(web.reachable)
+    assert bot.stop() == 0
+    starting.join(PATIENCE)
+
+
+def test_a_port_that_is_taken_is_told(restartable: EmbeddedOceanBase, tmp_path: Path) -> None:
+    with socket.socket() as taken, SlackSandbox(commands=COMMANDS) as slack:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        bot = HttpBot(slack, restartable, tmp_path, Web(int(taken.getsockname()[1])))
+        bot.is_ready = lambda: False  # type: ignore[method-assign]  # who answers there is not the bot
+        with pytest.raises(AssertionError, match=r"the bot ended with 1:\n(.|\n)*port \d+ cannot be used"):
+            bot.start()

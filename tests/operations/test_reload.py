@@ -1,0 +1,214 @@
+"""SIGHUP: rules and data sources are read again; what is wrong is refused whole, and the bot goes on as before."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from sandbox.slack.server import SlackSandbox
+from tests.support.http_bot import SocketBot, Web, free_port, value
+from tests.support.running_bot import COMMANDS
+from tests.support.slack_person import buttons_of, text_of
+from tests.support.stage import APP_PASSWORD, Stage, accounts, session_id
+
+ALICE_ALONE = """
+[[access]]
+who = ["U01ALICE"]
+may = ["view", "close"]
+"""
+BOB_TOO = """
+[[access]]
+who = ["U02BOB"]
+may = ["view"]
+"""
+SECOND = """
+[data_sources.second]
+host = "127.0.0.1"
+port = {port}
+user = "auditor"
+password = "{password}"
+"""
+
+
+@pytest.fixture
+def web() -> Web:
+    return Web(free_port())
+
+
+@pytest.fixture
+def stage(oceanbase: EmbeddedOceanBase, tmp_path: Path, web: Web) -> Iterator[Stage]:
+    """Give a stage where Alice alone may do something."""
+    accounts(oceanbase)
+    with SlackSandbox(commands=COMMANDS) as slack:
+        slack.limits.rates.clear()
+        first = 'default_source = "demo"'
+        with SocketBot(slack, oceanbase, tmp_path, web, access=ALICE_ALONE, first=first) as bot:
+            stage = Stage(oceanbase, slack, bot)
+            yield stage
+            stage.tidy()
+
+
+def lines(stage: Stage, event: str) -> list[dict[str, Any]]:
+    """Return the lines of the bot's log about that."""
+    found = []
+    for line in stage.bot.log.read_text().splitlines():
+        told = json.loads(line)
+        if told["event"] == event:
+            found.append(told)
+    return found
+
+
+def reload(stage: Stage, text: str, event: str = "configuration read again") -> dict[str, Any]:
+    """Write the configuration, tell the bot, and return what it says of it."""
+    before = len(lines(stage, event))
+    stage.bot.config.write_text(text, encoding="utf-8")
+    stage.bot.signal(signal.SIGHUP)
+    return stage.slack.wait_for(lambda: lines(stage, event)[before:], what=event)[0]
+
+
+def second(stage: Stage, password: str = APP_PASSWORD, more: str = "") -> str:
+    return SECOND.format(port=stage.database.port, password=password) + more
+
+
+def sessions_of_the_bot(stage: Stage, user: str) -> list[int]:
+    with stage.database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM {stage.processes} WHERE user = %s", (user,))
+        return [row[0] for row in cursor.fetchall()]
+
+
+def test_a_new_rule_holds_at_once_and_a_card_of_before_can_still_be_pressed(stage: Stage) -> None:
+    sleeper = stage.connect()
+    card = stage.asks(stage.alice, f"/kill-session {session_id(sleeper)}", "Nothing is closed without a press")
+    stage.asks(stage.bob, "/sessions", "no access rule allows it")
+    told = reload(stage, stage.bot.config.read_text() + BOB_TOO)
+    assert (told["rules"], told["sources"]) == (2, ["demo"])
+    stage.asks(stage.bob, "/sessions", "Sessions on demo")
+    stage.asks(stage.bob, f"/kill-session {session_id(sleeper)}", "You may not close sessions")
+    stage.alice.press(card, "Close Session")
+    stage.alice.wait_for_change(card, "✅ closed")
+
+
+def test_a_right_that_was_taken_away_is_gone_also_for_cards_of_before(stage: Stage) -> None:
+    sleeper = stage.connect()
+    card = stage.asks(stage.alice, f"/kill-session {session_id(sleeper)}", "Nothing is closed without a press")
+    reload(stage, stage.bot.config.read_text().replace('["view", "close"]', '["view"]'))
+    stage.presses(stage.alice, card, "Close Session", "You may not close sessions")
+    assert stage.row(session_id(sleeper))
+    assert "Close Session" in buttons_of(stage.alice.now(card) or {})
+
+
+def test_a_wrong_configuration_is_refused_whole_with_every_problem_and_the_old_one_goes_on(stage: Stage) -> None:
+    good = stage.bot.config.read_text()
+    wrong = good.replace("U01ALICE", "alice").replace('url = "sqlite', 'url = "sqlite:///elsewhere.db" # "')
+    told = reload(stage, f'colour = "red"\n{wrong}{BOB_TOO}', "new configuration refused, the one before stays")
+    problems = "\n".join(told["problems"])
+    assert "colour: there is no such setting" in problems
+    assert "access.0.who.0: a Slack id looks like" in problems
+    stage.asks(stage.bob, "/sessions", "no access rule allows it")
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    reload(stage, good + BOB_TOO)
+    stage.asks(stage.bob, "/sessions", "Sessions on demo")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ((BOB_TOO, BOB_TOO + SECOND.format(port="PORT", password="wrong-password")), "refused the login of auditor"),
+        (("sqlite:///", "sqlite:///other-"), "store.url: is read at the start only"),
+        (("[store]", '[store]\ntls = "required"'), "store.tls: is read at the start only"),
+        (("sqlite:///", "mysql+pymysql://bot:wrong-password # "), "store.url: The URL of [store] url has no @"),
+        ((BOB_TOO, BOB_TOO + SECOND.format(port="PORT", password=APP_PASSWORD) + 'tls = "required"'), "offers no TLS"),
+        (("[store]", "[[stor"), "is no valid TOML"),
+    ],
+    ids=["login", "store", "store-tls", "store-url", "tls", "syntax"],
+)
+def test_what_cannot_be_used_is_refused(stage: Stage, change: tuple[str, str], problem: str) -> None:
+    text = (stage.bot.config.read_text() + BOB_TOO).replace(*change).replace("PORT", str(stage.database.port))
+    told = reload(stage, text, "new configuration refused, the one before stays")
+    assert problem in "\n".join(told["problems"])
+    assert "wrong-password" not in stage.bot.log.read_text()
+    stage.asks(stage.bob, "/sessions", "no access rule allows it")
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+
+
+def test_data_sources_come_change_and_go_and_connections_go_with_them(stage: Stage, web: Web) -> None:
+    one = stage.bot.config.read_text()
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    kept = set(sessions_of_the_bot(stage, "root"))
+    reload(stage, one + second(stage))
+    stage.asks(stage.alice, "/sessions source=second", "Sessions on second")
+    assert set(web.health()[1]["data_sources"]) == {"demo", "second"}
+    old = set(sessions_of_the_bot(stage, "auditor"))
+    assert old
+    reload(stage, one + second(stage, more='protected_users = ["teller"]\n'))
+    stage.asks(stage.alice, "/sessions source=second", "Sessions on second")
+    stage.wait_until(lambda: not old & set(sessions_of_the_bot(stage, "auditor")), "the old connections to be closed")
+    reload(stage, one)
+    stage.asks(stage.alice, "/sessions source=second", "There is no data source second")
+    stage.wait_until(lambda: not sessions_of_the_bot(stage, "auditor"), "the last connection to be closed")
+    assert set(web.health()[1]["data_sources"]) == {"demo"}
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    assert kept & set(sessions_of_the_bot(stage, "root")), "what did not change keeps its warm connection"
+
+
+def test_a_close_under_way_ends_as_it_began_though_its_data_source_is_taken_away(stage: Stage) -> None:
+    one = stage.bot.config.read_text()
+    reload(stage, one + second(stage).replace("auditor", "root@sys").replace(APP_PASSWORD, stage.database.password))
+    waiter = stage.waits_for_lock()
+    card = stage.asks(stage.alice, f"/kill-session {waiter.id} source=second", "Nothing is closed without a press")
+    stage.alice.press(card, "Close Session")
+    folder = stage.bot.log.parent
+    stage.slack.wait_for(lambda: value(folder, "SELECT max(intent_at) FROM closing_targets"), what="the intent")
+    reload(stage, one)
+    result = stage.alice.wait_for_change(card, "✅ closed")
+    assert "second" in text_of(result)
+    assert waiter.ended() != 0
+
+
+def test_many_hangups_at_once_end_with_the_last_configuration(stage: Stage) -> None:
+    stage.bot.config.write_text(stage.bot.config.read_text() + BOB_TOO, encoding="utf-8")
+    for _ in range(20):
+        stage.bot.signal(signal.SIGHUP)
+    stage.slack.wait_for(lambda: lines(stage, "configuration read again"))
+    stage.asks(stage.bob, "/sessions", "Sessions on demo")
+    assert stage.bot.stop() == 0
+
+
+def test_a_close_that_was_not_finished_is_followed_after_a_reload_and_after_a_restart(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """The looks after the close cannot be had; the session ends when the bot has read its configuration again."""
+    for again in ("reload", "restart"):
+        client = stage.connect()
+        number = session_id(client)
+        card = stage.asks(stage.alice, f"/kill-session {number}", "Nothing is closed without a press")
+        stage.alice.press(card, "Cancel")
+        stage.alice.wait_for_change(card, "cancelled")
+        request = stage.stored("SELECT id FROM closing_requests ORDER BY created_at DESC")[0][0]
+        # Stands for one that was still running when its outcome had to be told: such a rollback takes minutes.
+        stage.change_store(
+            "UPDATE closing_requests SET state = 'done', decided_mode = 'Close Session', decided_at = :now "
+            "WHERE id = :id",
+            now=time.time(),
+            id=request,
+        )
+        stage.change_store(
+            "UPDATE closing_targets SET intent_at = :now, outcome = 'still running', outcome_at = :now, answer = 'OK' "
+            "WHERE request_id = :id",
+            now=time.time(),
+            id=request,
+        )
+        if again == "reload":
+            reload(stage, stage.bot.config.read_text())
+        else:
+            stage.bot.stop()
+            stage.bot.start()
+        client.close()
+        stage.alice.wait_for_change(card, "It took longer; at first it was still running.", timeout=20)

@@ -1,0 +1,111 @@
+"""The grants of docs/install.md for a shared store, on a real MariaDB and MySQL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.access import Person
+from bot.closing.model import Approval, Budget, CardPlace, ClosingRequest, Finding, Outcome, State, Target
+from bot.closing.store import Store
+from bot.errors import StoreError
+from bot.sessions.model import Mode
+from sandbox.databases.embedded import EmbeddedServer
+from tests.sessions.examples import EXAMPLE
+from tests.support.documents import grants
+
+GRANTS = grants("Two replicas on one store")
+ALICE = Person("U01ALICE", "T1")
+NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+Give = Callable[..., Store]
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def server(request: pytest.FixtureRequest) -> EmbeddedServer:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, EmbeddedServer)
+    return found
+
+
+@pytest.fixture
+def give(server: EmbeddedServer) -> Iterator[Give]:
+    """Give the store's account these grants and open the store with it."""
+    with contextlib.ExitStack() as opened, server.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS session_bot")
+        cursor.execute("CREATE DATABASE session_bot")
+
+        def make(*given: str) -> Store:
+            cursor.execute("DROP USER IF EXISTS store_test")
+            cursor.execute("CREATE USER store_test IDENTIFIED BY 'secret-of-store'")
+            for grant in given:
+                cursor.execute(f"{grant} TO store_test")
+            url = f"mysql+pymysql://store_test:secret-of-store@{server.host}:{server.port}/session_bot"
+            return opened.enter_context(contextlib.closing(Store(url)))
+
+        yield make
+        opened.close()
+        cursor.execute("DROP DATABASE session_bot")
+        cursor.execute("DROP USER IF EXISTS store_test")
+
+
+def whole_life(store: Store, number: str) -> None:
+    """Ask, confirm, close and record, as a bot does."""
+    request = ClosingRequest(
+        number,
+        "prod",
+        Mode.SESSION,
+        ALICE,
+        "C01INC",
+        "why",
+        Approval.REQUESTER,
+        NOW,
+        NOW + timedelta(minutes=2),
+        (Target(1, EXAMPLE),),
+    )
+    store.add(request)
+    store.place_card(number, CardPlace("C01INC", "1.2"))
+    assert store.claim(request, ALICE, Mode.SESSION, NOW, Budget(50, timedelta(minutes=10)))
+    store.intend(request, request.targets[0], "KILL 5", NOW)
+    store.conclude(request, {1: Finding(Outcome.CLOSED, "", NOW)}, NOW)
+    assert store.expire(NOW) == []
+    assert [one.id for one in store.recent(State.DONE, 5)] == [number]
+
+
+def first_start(store: Store) -> None:
+    store.create()
+    whole_life(store, "first")
+
+
+def test_they_are_enough_from_the_first_start_on(give: Give) -> None:
+    store = give(*GRANTS)
+    first_start(store)
+    store.create()
+
+
+@pytest.mark.parametrize("missing", GRANTS, ids=lambda grant: grant.split()[1].lower())
+def test_without_one_of_them_it_says_so_before_anything_could_be_closed(give: Give, missing: str) -> None:
+    store = give(*(grant for grant in GRANTS if grant != missing))
+    with pytest.raises(StoreError, match="Nothing is closed without a record") as told:
+        first_start(store)
+    assert "secret-of-store" not in str(told.value)
+
+
+def test_once_the_tables_are_there_the_rights_to_make_them_may_be_taken_away(give: Give) -> None:
+    give(*GRANTS).create()
+    store = give(*(grant for grant in GRANTS if not grant.startswith(("GRANT CREATE", "GRANT INDEX"))))
+    store.create()
+    whole_life(store, "second")
+
+
+def test_the_record_can_be_kept_from_being_changed_by_the_bots_own_account(give: Give) -> None:
+    give(*GRANTS).create()
+    tables = ("closing_requests", "closing_targets", "audit_head")
+    store = give(
+        "GRANT SELECT, INSERT ON session_bot.audit",
+        *(f"GRANT SELECT, INSERT, UPDATE ON session_bot.{name}" for name in tables),
+    )
+    store.create()
+    whole_life(store, "third")

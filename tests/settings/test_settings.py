@@ -1,0 +1,151 @@
+"""The configuration: every problem at once, each with its key, and never a secret."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.errors import ConfigurationError
+from bot.settings import load
+
+GOOD = """
+default_source = "prod"
+[data_sources.prod]
+host = "10.0.0.1"
+user = "root@sys"
+password = "file-secret"
+[[access]]
+who = ["U1"]
+may = ["view", "close"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith(("SLACK_", "SESSION_BOT")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-token-secret")
+    monkeypatch.setenv("SLACK_APP_TOKEN", "xapp-token-secret")
+
+
+def write(text: str) -> None:
+    Path("session-bot.toml").write_text(text, encoding="utf-8")
+
+
+def test_a_small_file_and_two_tokens_are_enough() -> None:
+    write(GOOD)
+    slack, settings = load().require()
+    assert slack.api_url == "https://slack.com/api/"
+    source = settings.data_sources["prod"]
+    assert (source.port, source.kind, source.approval, source.show_sql) == (2881, "auto", "requester", "digest")
+    assert settings.closing.confirm_within == timedelta(minutes=2)
+
+
+@pytest.mark.parametrize(
+    ("line", "port"),
+    [("kind = 'mysql'", 3306), ("kind = 'mysql'\nport = 3310", 3310), ("kind = 'seekdb'", 2881), ("", 2881)],
+)
+def test_the_port_left_out_is_the_usual_one_of_the_kind(line: str, port: int) -> None:
+    write(f"{GOOD}\n[data_sources.other]\nhost = 'h'\nuser = 'u'\n{line}\n")
+    assert load().require()[1].data_sources["other"].port == port
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("tpyo = 1\n", "tpyo: there is no such setting"),
+        ('[data_sources.prod]\nhots = "x"\n', "data_sources.prod.hots: there is no such setting"),
+        (
+            "[closing]\nconfirm_within = '2 parsecs'\n",
+            "closing.confirm_within: a duration is a number with s, m, h or d",
+        ),
+        ("[closing]\nconfirm_within = '1s'\n", "closing.confirm_within"),
+        ("[data_sources.other]\nuser = 'u'\n", "data_sources.other.host: is missing"),
+        ("[channels.C1]\ndata_source = 'nowhere'\n", "channels.C1.data_source: there is no such data source"),
+        ("[[access]]\nwho = ['U1']\nmay = ['fly']\n", "access.1.may"),
+        ("[[access]]\nwho = ['U1']\nmay = ['view']\ndata_sources = ['nowhere']\n", "access.1.data_sources: nowhere"),
+        ("[[access]]\nwho = ['alice']\nmay = ['view']\n", "access.1.who.0: a Slack id looks like U0123456789"),
+        ("[[access]]\nwho = []\nmay = ['view']\n", "access.1.who"),
+        ("[data_sources.mine]\nkind = 'oracle'\nhost = 'h'\nuser = 'u'\n", "data_sources.mine.kind"),
+    ],
+)
+def test_each_mistake_is_told_with_its_key(more: str, told: str) -> None:
+    top, _, rest = GOOD.partition("[data_sources.prod]")
+    if more.startswith("[data_sources.prod]"):
+        write(top + more + rest)
+    elif more.startswith("["):
+        write(GOOD + more)
+    else:
+        write(more + GOOD)
+    problems = load().problems
+    assert any(problem.startswith(told) for problem in problems), problems
+
+
+def test_all_problems_come_in_one_list_and_no_secret_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "wrong-token-secret")
+    monkeypatch.delenv("SLACK_APP_TOKEN")
+    monkeypatch.setenv("SLACK_API_URL", "https://slack.example")
+    monkeypatch.setenv("SESSION_BOT__COLOUR__X", "red")
+    write('default_source = "x"\n[data_sources.prod]\nhost = "h"\nport = 0\nuser = "u"\npassword = "file-secret"\n')
+    loaded = load()
+    assert loaded.settings is None
+    keys = [problem.split(":")[0] for problem in loaded.problems]
+    for key in (
+        "SLACK_BOT_TOKEN",
+        "SLACK_APP_TOKEN",
+        "SLACK_API_URL",
+        "SESSION_BOT__COLOUR__X",
+        "data_sources.prod.port",
+        "access",
+        "default_source",
+    ):
+        assert key in keys
+    with pytest.raises(ConfigurationError) as told:
+        loaded.require()
+    assert "secret" not in str(told.value) + repr(loaded)
+
+
+def test_the_environment_beats_the_secrets_directory_and_that_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(GOOD)
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD").write_text("from-secrets")
+    (secrets / "SESSION_BOT__DATA_SOURCES__PROD__HOST").write_text("secret-host")
+    monkeypatch.setenv("SESSION_BOT_SECRETS", str(secrets))
+    monkeypatch.setenv("SESSION_BOT__DATA_SOURCES__PROD__HOST", "env-host")
+    _, settings = load().require()
+    source = settings.data_sources["prod"]
+    assert source.password.get_secret_value() == "from-secrets"
+    assert source.host == "env-host"
+    assert source.user == "root@sys"
+    assert "from-secrets" not in repr(settings)
+
+
+def test_tokens_may_come_from_the_secrets_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write(GOOD)
+    (tmp_path / "SLACK_BOT_TOKEN").write_text("xoxb-from-file")
+    monkeypatch.delenv("SLACK_BOT_TOKEN")
+    monkeypatch.setenv("SESSION_BOT_SECRETS", str(tmp_path))
+    slack, _ = load().require()
+    assert slack.bot_token.get_secret_value() == "xoxb-from-file"
+
+
+def test_a_file_that_is_not_there_or_no_toml_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("this is = = no toml")
+    assert "is no valid TOML" in load().problems[0]
+    monkeypatch.setenv("SESSION_BOT_CONFIG", "elsewhere.toml")
+    assert "SESSION_BOT_CONFIG: there is no file elsewhere.toml" in load().problems
+
+
+def test_data_sources_that_are_right_are_kept_when_others_are_wrong() -> None:
+    write(GOOD + "[data_sources.bad]\nuser = 'u'\n")
+    loaded = load()
+    assert loaded.settings is None
+    assert list(loaded.data_sources) == ["prod"]

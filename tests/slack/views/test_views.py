@@ -1,0 +1,241 @@
+"""Every view, built from the worst that a database can hold, judged by the strict sandbox's own rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bot.access import Person
+from bot.closing.model import Approval, ClosingRequest, Outcome, State, Target
+from bot.errors import InputError, TargetError
+from bot.sessions.details import LockHolder, Reach, SessionDetails
+from bot.sessions.model import MAX_LIMIT, Mode, Session, SessionPage, SessionQuery
+from bot.sessions.source_health import SourceHealth
+from bot.slack.delivery.message import Message
+from bot.slack.session_reference import SessionReference
+from bot.slack.views import closing_card, closing_text, notices, session_details, session_list, sources, sql_modal
+from sandbox.slack.rules import check_message, check_view
+from tests.sessions.examples import EXAMPLE
+from tests.support.slack_text import table_of, text_of
+
+NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
+HOSTILE = "``` `x` <!channel> <@U01ALICE> <https://evil.example|x> </table> *b* _i_ ~s~ \u202e \x00 &lt; 😀"
+PASSWORD = "hunter2"
+
+WORST = replace(
+    EXAMPLE,
+    user=HOSTILE,
+    database=HOSTILE * 3,
+    origin=HOSTILE,
+    peer=HOSTILE,
+    tenant=HOSTILE,
+    state=HOSTILE,
+    command=HOSTILE,
+    server=HOSTILE[:60],
+    transaction_state=HOSTILE,
+    proxy=HOSTILE,
+    sql_id=HOSTILE,
+    trace_id=HOSTILE,
+    sql=f"SELECT '{HOSTILE}', {HOSTILE} FROM t IDENTIFIED BY '{PASSWORD}' " + "x" * 70_000,
+    inner_sql=f"SELECT '{HOSTILE}', {HOSTILE} FROM t IDENTIFIED BY '{PASSWORD}' " + "y" * 70_000,
+)
+
+
+def page(*sessions: Session, **query: Any) -> SessionPage:
+    return SessionPage("demo", sessions, 100, 5, 100, NOW, SessionQuery(source="demo", **query), (HOSTILE * 20,) * 9)
+
+
+def request(session: Session, **changes: Any) -> ClosingRequest:
+    made = ClosingRequest(
+        "id",
+        "demo",
+        Mode.QUERY,
+        Person("U01ALICE", "T1"),
+        "C1",
+        HOSTILE * 20,
+        Approval.SECOND_PERSON,
+        NOW,
+        NOW + timedelta(minutes=2),
+        (Target(1, session),),
+    )
+    return replace(made, **changes)
+
+
+def messages(session: Session) -> Iterator[Message]:
+    """Yield every message that can show a session."""
+    yield session_details.several([session] * 5)
+    yield session_details.gone(SessionReference.of(session), NOW, reused=True)
+    for full in (True, False):
+        yield session_list.session_list(page(session), [HOSTILE], full_sql=full)
+        yield session_list.session_list(page(session, text=True), [], full_sql=full)
+        details = SessionDetails(
+            session,
+            4e9,
+            2**62,
+            (LockHolder(1, 1e9, None, session), LockHolder(2, 0.1, 5.0, None)),
+            tuple(range(3_221_487_826, 3_221_487_926)),
+            (HOSTILE * 20,) * 9,
+        )
+        yield session_details.session_details(details, NOW, [HOSTILE * 3], full_sql=full)
+        asked = request(session)
+        yield closing_card.closing_card(asked, full_sql=full)
+        decided = replace(
+            asked, decided_by=Person("U02BOB", "T1"), decided_at=NOW, decided_mode=Mode.SESSION, state=State.DONE
+        )
+        yield closing_card.closing_progress(decided, HOSTILE, full_sql=full)
+        for outcome in Outcome:
+            target = Target(1, session, NOW, outcome, HOSTILE, NOW)
+            yield closing_card.closing_result(replace(decided, targets=(target,)), full_sql=full)
+        for state in (State.CANCELLED, State.EXPIRED):
+            yield closing_card.closing_result(replace(asked, state=state), full_sql=full)
+
+
+def check(message: Message) -> None:
+    """Let the sandbox judge a message and its fallback, and look for what must not come out."""
+    for blocks in (message.payload(), message.fallback_payload()):
+        if blocks is None:
+            continue
+        check_message({"channel": "C1", "text": message.text, "blocks": blocks})
+        assert_harmless(blocks)
+    assert "<!" not in message.text.replace("<!date^", "")
+    assert "<@" not in message.text
+    assert "http" not in message.text.replace("https", "http") or "<http" not in message.text
+
+
+def assert_harmless(blocks: list[dict[str, Any]]) -> None:
+    for kind, text in walked(blocks):
+        if kind == "mrkdwn":
+            plain = text.replace("<!date^", "").replace("<@U01ALICE>", "", 1).replace("<@U02BOB>", "", 1)
+            assert "<" not in plain, "small print holds the people of Slack's payload and times, no data"
+            assert "`" not in plain
+        else:
+            assert kind in ("text", "plain_text", "raw_text"), f"data as {kind}"
+            assert not set("\u202e\x00") & set(text)
+    assert PASSWORD not in json.dumps(blocks)
+
+
+def walked(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield each text with its kind."""
+    if isinstance(value, list):
+        for one in value:
+            yield from walked(one)
+    elif isinstance(value, dict):
+        if isinstance(value.get("text"), str):
+            yield value["type"], value["text"]
+        if value.get("type") in ("user", "usergroup", "channel", "link", "broadcast"):
+            yield value["type"], ""
+        for one in value.values():
+            yield from walked(one)
+
+
+def test_no_view_of_the_worst_session_is_refused_or_lets_markup_out() -> None:
+    for message in messages(WORST):
+        check(message)
+
+
+def sql_view(session: Session, *, literals: bool = True) -> dict[str, Any]:
+    return sql_modal.statement(session, sql_modal.SqlText.of(session, literals=literals))
+
+
+names = st.text(st.characters(), max_size=40)
+sessions = st.builds(
+    replace,
+    st.just(EXAMPLE),
+    user=names,
+    database=st.none() | names,
+    origin=names,
+    tenant=st.none() | names,
+    server=st.none() | names,
+    state=names,
+    command=names,
+    proxy=st.none() | names,
+    sql=st.none() | names,
+    transaction_state=st.none() | names,
+    time=st.floats(0, 1e9),
+    retry_info=st.sampled_from([0, -6005]),
+    inner_sql=st.none() | names,
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sessions)
+def test_no_session_at_all_makes_a_payload_that_slack_refuses(session: Session) -> None:
+    for message in messages(session):
+        check(message)
+    for literals in (True, False):
+        check_view(sql_view(session, literals=literals))
+
+
+@pytest.mark.parametrize("number", [1, 60, 200])
+def test_any_number_of_data_sources_in_any_state_fits_into_one_message(number: int) -> None:
+    well = SourceHealth(
+        HOSTILE, "", 1e6, HOSTILE, HOSTILE, HOSTILE, Reach.TENANT, Reach.OWN, 10**9, 10**9, (HOSTILE * 9,) * 5
+    )
+    check(sources.sources([well] * number, NOW))
+    check(sources.sources([SourceHealth(HOSTILE, HOSTILE * 9)] * number, NOW))
+
+
+def test_a_full_page_of_the_widest_sessions_fits_into_one_message() -> None:
+    wide = replace(WORST, user="u" * 64, database="d" * 128, sql="SELECT " + "c" * 900)
+    listed = [replace(wide, id=3_221_487_826 + number) for number in range(MAX_LIMIT)]
+    for text in (False, True):
+        message = session_list.session_list(page(*listed, limit=MAX_LIMIT, text=text), [], full_sql=False)
+        check(message)
+        assert str(listed[-1].id) in json.dumps(message.payload())
+
+
+def test_the_modal_keeps_what_slack_takes_and_says_what_is_left_out() -> None:
+    for sql in ("SELECT '" + "\x01" * 65_000 + "'", "选" * 21_845, "SELECT " + "x, " * 20_000, HOSTILE):
+        view = sql_view(replace(EXAMPLE, sql=sql))
+        check_view(view)
+        assert_harmless(view["blocks"])
+    long = sql_view(replace(EXAMPLE, sql="\x01" * 65_000))
+    assert "of 390,000 characters. Slack refused the file" in text_of(long)
+    assert "cuts a statement at 65,535" in text_of(sql_view(replace(EXAMPLE, sql="x" * 65_535)))
+    assert "cuts a statement at 65,535" in text_of(sql_view(replace(EXAMPLE, inner_sql="x" * 65_535)))
+    check_view(sql_modal.loading(EXAMPLE.id))
+    check_view(sql_modal.problem(EXAMPLE.id, HOSTILE))
+
+
+def test_notices_show_hostile_text_as_it_is() -> None:
+    for message in (
+        notices.notice(HOSTILE),
+        notices.failure(TargetError(HOSTILE * 100), "abcd", HOSTILE),
+        notices.failure(InputError(HOSTILE, spot="<!channel>", example=HOSTILE), "abcd", f"/sessions {HOSTILE * 30}"),
+        notices.unexpected("abcd"),
+    ):
+        check(message)
+
+
+def test_a_tenant_column_appears_when_more_than_one_is_shown() -> None:
+    one = session_list.session_list(page(EXAMPLE), [], full_sql=False)
+    two = session_list.session_list(page(EXAMPLE, replace(EXAMPLE, tenant="billing")), [], full_sql=False)
+    assert "Tenant" not in table_of({"blocks": one.payload()})[0]
+    assert [row[3] for row in table_of({"blocks": two.payload()})] == ["Tenant", "shop", "billing"]
+
+
+@pytest.mark.parametrize(
+    ("session", "means_session", "means_query"),
+    [
+        (EXAMPLE, "is rolled back and the locks are released", "the locks it holds stay, too"),
+        (replace(EXAMPLE, transaction_id=None, transaction_state=None), "Its running query is stopped", "stays usable"),
+        (replace(EXAMPLE, command="Sleep", sql=None), "is rolled back", "does nothing: this session is idle"),
+        (
+            replace(EXAMPLE, command="Sleep", sql=None, transaction_id=None, transaction_state=None),
+            "it must connect again",
+            "does nothing",
+        ),
+    ],
+)
+def test_the_card_says_what_closing_means_for_exactly_this_session(
+    session: Session, means_session: str, means_query: str
+) -> None:
+    assert means_session in closing_text.session_meaning(session)
+    assert means_query in closing_text.query_meaning(session)

@@ -1,0 +1,149 @@
+"""The unchanged bot as a process of its own, pointed at a sandbox and a database, for tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.slack.server import SlackSandbox
+from tests.support.patience import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ({"command": "/sessions"}, {"command": "/kill-session"})
+
+# Tests close more in ten minutes than people should.
+BUDGET = "budget = 10000"
+ACCESS = """
+[[access]]
+who = ["U01ALICE", "U02BOB"]
+may = ["view", "close"]
+"""
+
+
+class RunningBot:
+    """`python -m bot run` for as long as the `with` block; returns from start when Slack is connected."""
+
+    def __init__(
+        self,
+        sandbox: SlackSandbox,
+        database: EmbeddedServer,
+        folder: Path,
+        *,
+        access: str = ACCESS,
+        more: str = "",
+        source: str = "",
+        first: str = "",
+        user: str = "root@sys",
+        password: str = "",
+        port: int = 0,
+        store: str = "",
+        command: Sequence[str] = ("-m", "bot", "run"),
+    ) -> None:
+        self._sandbox = sandbox
+        self._folder = folder
+        self.command = tuple(command)  # what runs at the next start
+        self.config = folder / "session-bot.toml"
+        self.log = folder / "bot.log"
+        self.config.write_text(
+            f"""
+{first}
+[data_sources.demo]
+host = "{database.host}"
+port = {port or database.port}
+user = "{user}"
+password = "{password or database.password}"
+protected_users = ["guarded"]
+{"" if "budget =" in source else BUDGET}
+{source}
+{access}
+[store]
+url = "{store or f"sqlite:///{folder / 'store.db'}"}"
+{more}
+""",
+            encoding="utf-8",
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._before = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the bot's process gets."""
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SLACK_BOT_TOKEN": self._sandbox.world.bot_token,
+            "SLACK_APP_TOKEN": self._sandbox.world.app_token,
+            "SLACK_SIGNING_SECRET": "",  # set on this machine or not, this is Socket Mode
+            "SLACK_API_URL": self._sandbox.api_url,
+            "SESSION_BOT_CONFIG": str(self.config),
+        }
+
+    def start(self) -> None:
+        """Start the process and wait until it is connected."""
+        self._before = self._sandbox.connections
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *self.command],
+                cwd=self._folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        process = self._process
+        self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, PATIENCE, "the bot's connection")
+        if process.poll() is not None:
+            raise AssertionError(f"the bot ended with {process.returncode}:\n{self.log.read_text()}")
+
+    def is_ready(self) -> bool:
+        """Whether it is connected to Slack."""
+        return self._sandbox.connections > self._before
+
+    def signal(self, number: int) -> None:
+        """Send its process a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> int:
+        """End it as systemd would and return its exit status."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(PATIENCE)
+
+    def ended(self) -> int:
+        """Wait for its end, which somebody else has caused, and return its exit status."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE)
+
+    def frozen(self, timeout: float = 20) -> None:
+        """Wait until its process has been stopped by SIGSTOP."""
+        process = self._process
+        assert process is not None
+
+        def stopped() -> bool:
+            _, status = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
+            return os.WIFSTOPPED(status)
+
+        self._sandbox.wait_for(stopped, timeout, "the bot to freeze")
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

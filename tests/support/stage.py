@@ -1,0 +1,250 @@
+"""A stage for whole flows: a real kernel, the strict sandbox, the unchanged bot, and people."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.slack.server import SlackSandbox
+from tests.support.patience import PATIENCE
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.slack_person import Person
+from tests.support.slack_text import Json, text_of
+
+APP_PASSWORD = "app-password"
+
+
+class Statement(threading.Thread):
+    """A statement that runs on a connection of its own until it ends; `error` is what the client got."""
+
+    def __init__(self, connection: pymysql.Connection[Any], sql: str) -> None:
+        super().__init__(daemon=True)
+        self.connection = connection
+        self.id = session_id(connection)
+        self.error: tuple[int, str] | None = None
+        self._sql = sql
+        self.start()
+
+    def run(self) -> None:
+        """Run it; never raise into the thread's end."""
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(self._sql)
+        except pymysql.Error as error:
+            self.error = error.args[0], str(error)
+
+    def ended(self, timeout: float = PATIENCE) -> int:
+        """Wait for its end and return the error number, 0 when there was none."""
+        self.join(timeout)
+        assert not self.is_alive(), "the statement still runs"
+        return self.error[0] if self.error else 0
+
+
+class Stage:
+    """What a test plays on. Connections opened here are closed by `tidy`."""
+
+    processes = "oceanbase.V$OB_PROCESSLIST"
+    without_timeout = "SET ob_query_timeout = 600000000"
+
+    def __init__(self, database: EmbeddedServer, slack: SlackSandbox, bot: RunningBot) -> None:
+        self.database = database
+        self.slack = slack
+        self.bot = bot
+        self.alice = Person(slack, "U01ALICE")
+        self.bob = Person(slack, "U02BOB")
+        self.gus = Person(slack, "U03GUS")
+        self._opened: list[pymysql.Connection[Any]] = []
+        self._statements: list[Statement] = []
+        self._holder: pymysql.Connection[Any] | None = None  # of the row lock that is waited for
+
+    def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
+        """Open a session that a test may look at and close; it is idle.
+
+        A client has its answer a moment before the server has its session idle, and a busy machine makes it longer.
+        """
+        connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
+        self._opened.append(connection)
+        number = session_id(connection)
+        self.wait_until(lambda: self.row(number).get("COMMAND") == "Sleep", "the new session to be idle")
+        return connection
+
+    def keep(self, connection: pymysql.Connection[Any]) -> None:
+        """Close a connection with those that were opened here."""
+        self._opened.append(connection)
+
+    def runs(self, sql: str, user: str = "teller", **more: Any) -> Statement:
+        """Start a statement on a session of its own and return once the server shows it."""
+        return self.starts(self.connect(user, **more), sql)
+
+    def starts(self, connection: pymysql.Connection[Any], sql: str) -> Statement:
+        """Start a statement on a session that is there already and return once the server shows it."""
+        with connection.cursor() as cursor:
+            cursor.execute(self.without_timeout)
+        statement = Statement(connection, sql)
+        self._statements.append(statement)
+        self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
+        return statement
+
+    def waits_for_lock(self) -> Statement:
+        """Give a statement that waits for a row lock, which the kernel takes 3 to 11 s to end; one at a time."""
+        if self._holder is not None:
+            self._holder.rollback()
+        holder = self._holder = self.connect(database="depot")
+        holder.begin()
+        with holder.cursor() as cursor:
+            cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 1")
+        waiter = self.runs("UPDATE stock SET quantity = 0 WHERE sku = 1", database="depot")
+        self.wait_until(lambda: self.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
+        return waiter
+
+    def stops(self, statement: Statement) -> None:
+        """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"KILL QUERY {statement.id}")
+        statement.ended()  # on MySQL without an error: SLEEP() answers 1
+        self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Sleep", "the session to be idle")
+
+    def row(self, session: int) -> dict[str, Any]:
+        """Return the server's own row of a session, empty when there is none."""
+        with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+            cursor.execute(f"SELECT * FROM {self.processes} WHERE id = %s", (session,))
+            return dict(cursor.fetchone() or {})
+
+    def wait_until(self, condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
+        """Wait for something that the database shows."""
+        self.slack.wait_for(lambda: bool(condition()), timeout, what)
+
+    def asks(
+        self, person: Person, text: str, answer: str, channel: str | None = None, timeout: float = PATIENCE
+    ) -> Json:
+        """Type something and return the answer to exactly that."""
+        before = [message["key"] for message in person.messages(channel)]
+        person.types(text, channel)
+        return person.wait_for_message(
+            lambda message: message["key"] not in before and answer in full_text(message), channel, timeout
+        )
+
+    def presses(self, person: Person, place: Json, button: str, answer: str) -> Json:
+        """Press something and return the new message it brings."""
+        before = [message["key"] for message in person.messages(place["channel"])]
+        person.press(place, button)
+        return person.wait_for_message(
+            lambda message: message["key"] not in before and answer in full_text(message), place["channel"]
+        )
+
+    def stored(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Ask the bot's store."""
+        with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store:
+            return store.execute(query, values).fetchall()
+
+    def change_store(self, statement: str, **values: object) -> None:
+        """Change the bot's store behind its back."""
+        with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store, store:
+            store.execute(statement, values)
+
+    def passes(self, card: Json, seconds: float) -> None:
+        """Put back the times of the request that a card stands for, as if it had been made that long ago."""
+        self.slack.wait_for(lambda: self.stored("SELECT 1 FROM closing_requests WHERE card_ts = ?", card["ts"]))
+        times = ("expires_at", "decided_at", "alone_from", "called_at")
+        later = ", ".join(f"{time} = {time} - :seconds" for time in times)
+        with contextlib.closing(sqlite3.connect(self.bot.log.parent / "store.db")) as store, store:
+            given = {"seconds": seconds, "ts": card["ts"]}
+            store.execute(f"UPDATE closing_requests SET {later} WHERE card_ts = :ts", given)
+
+    def tidy(self) -> None:
+        """Close what the test opened."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            for statement in self._statements:
+                if statement.is_alive():
+                    with contextlib.suppress(pymysql.Error):
+                        cursor.execute(f"KILL {statement.id}")
+        for statement in self._statements:
+            statement.join(PATIENCE)
+        close(self._opened)
+        self.wait_until(lambda: not still_there(self.database, self._opened, self.processes), "the clients to be gone")
+        self._statements.clear()
+        self._opened.clear()
+        self._holder = None
+        self.slack.clear()
+
+
+class MariaDBStage(Stage):
+    """The same on a MariaDB."""
+
+    processes = "information_schema.PROCESSLIST"
+    without_timeout = "SET max_statement_time = 0"
+
+
+class MySQLStage(MariaDBStage):
+    """The same on a MySQL."""
+
+    without_timeout = "SET max_execution_time = 0"
+
+
+@contextlib.contextmanager
+def staged(database: EmbeddedServer, folder: Path, **bot: str) -> Iterator[Stage]:
+    """Set up a stage of its own; ``bot`` is what its configuration says besides (see `RunningBot`)."""
+    accounts(database)
+    with SlackSandbox(commands=COMMANDS) as slack:
+        slack.limits.rates.clear()  # rate limits have tests of their own
+        with RunningBot(slack, database, folder, **bot) as running:  # type: ignore[arg-type]  # port is not among them
+            yield Stage(database, slack, running)
+
+
+def full_text(message: Json) -> str:
+    """Everything a message says, fallback text included."""
+    return f"{message['text']}\n{text_of(message)}"
+
+
+def session_id(connection: pymysql.Connection[Any]) -> int:
+    """The server's id of a connection."""
+    return int(connection.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+
+
+def close(connections: Iterable[pymysql.Connection[Any]]) -> None:
+    """Close connections, also such as the server has closed."""
+    for connection in connections:
+        with contextlib.suppress(pymysql.Error):
+            connection.close()
+
+
+def still_there(
+    database: EmbeddedServer, closed: Iterable[pymysql.Connection[Any]], processes: str = Stage.processes
+) -> bool:
+    """Whether the server still shows one of these sessions: it takes a moment to notice that a client has gone.
+
+    After a restart somebody else may have its id; another test counts sessions by their user.
+    """
+    ids, users = [], set()
+    for one in closed:
+        ids.append(session_id(one))
+        users.add(one.user.decode() if isinstance(one.user, bytes) else one.user)
+    if not ids:
+        return False
+    with database.connect() as connection, connection.cursor() as cursor:
+        return bool(cursor.execute(f"SELECT 1 FROM {processes} WHERE ID IN %s AND USER IN %s", (ids, list(users))))
+
+
+def accounts(database: EmbeddedServer) -> None:
+    """Make the users that tests log in as, and a table to lock rows of; once for each database."""
+    if database in _WITH_ACCOUNTS:
+        return
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE IF NOT EXISTS depot")
+        for user in ("teller", "auditor", "guarded"):
+            cursor.execute(f"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY '{APP_PASSWORD}'")
+            cursor.execute(f"GRANT ALL ON depot.* TO {user}")
+        cursor.execute("CREATE TABLE IF NOT EXISTS depot.stock (sku INT PRIMARY KEY, quantity INT)")
+        cursor.execute("INSERT IGNORE INTO depot.stock VALUES (1, 100), (2, 100), (3, 100)")
+    _WITH_ACCOUNTS.add(database)
+
+
+_WITH_ACCOUNTS: weakref.WeakSet[EmbeddedServer] = weakref.WeakSet()
