@@ -14,6 +14,7 @@ from bot.access import Person
 from bot.closing import audit_log, budget, tables
 from bot.closing.budget import Extension
 from bot.closing.database import StoreDatabase
+from bot.closing.kept_session import as_json, flat
 from bot.closing.model import Budget, Call, CardPlace, ClosingRequest, Finding, Outcome, State, Target
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
@@ -354,7 +355,7 @@ class Store(StoreDatabase):
             connection.execute(
                 _targets.update()
                 .where(_target(request, target), _targets.c.outcome.is_(None), mine)
-                .values(answer=answer, sent=json.dumps(asdict(session)))
+                .values(answer=answer, sent=as_json(session))
             )
 
     def withdraw(self, request: ClosingRequest, target: Target, why: str, now: datetime) -> None:
@@ -707,8 +708,8 @@ def _found(finding: Finding) -> dict[str, Any]:
         "detail": finding.detail,
         "outcome_at": finding.at.timestamp(),
         **({"answer": finding.answer} if finding.answer else {}),
-        **({"sent": json.dumps(asdict(finding.session))} if finding.session is not None else {}),
-        "holder": json.dumps(asdict(finding.holder)) if finding.holder is not None else None,
+        **({"sent": as_json(finding.session)} if finding.session is not None else {}),
+        "holder": as_json(finding.holder) if finding.holder is not None else None,
     }
 
 
@@ -726,4 +727,4 @@ def _recorded(target: Target, sql_characters: int) -> dict[str, Any]:
     session: Session = target.session
     sql, inner = (cut(one, sql_characters) if one else one for one in (session.sql, session.inner_sql))
     session = replace(session, sql=sql, inner_sql=inner)
-    return {"target": target.number, **asdict(session)}
+    return {"target": target.number, **flat(session)}

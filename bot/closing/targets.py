@@ -136,7 +136,7 @@ def refuse_protected(sessions: SessionService, session: Session, *, set_aside: C
             f"executes a part of session {session.master_session_id}. "
             f"Close that one instead: /kill-session {session.master_session_id}",
         )
-    if not session.user:
+    if not session.client.user:
         raise _refused(session, "belongs to the database itself, not to a user. It is never closed.")
     if sessions.source(session.source).is_thread(session):
         raise _refused(
@@ -190,7 +190,7 @@ def _missing(source: str, wanted: Wanted, tenant: str | None, found: list[Sessio
 
 
 def _ambiguous(session_id: int, here: list[Session]) -> TargetError:
-    them = ", ".join(f"{one.user} on {one.server or '-'} (tenant {one.tenant or '-'})" for one in here)
+    them = ", ".join(f"{one.client.user} on {one.server or '-'} (tenant {one.tenant or '-'})" for one in here)
     how = f"Name the server, as in /kill-session {session_id}@{here[0].server or 'SERVER'}"
     return TargetError(
         f"{len(here)} sessions have the id {session_id}: {them}. Nothing was closed. {how}",

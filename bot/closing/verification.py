@@ -81,7 +81,7 @@ def _still_there(sent: Sent, now: Session, mode: Mode) -> Verdict:
         return Verdict(Outcome.NOT_ALLOWED, sent.said, final=not sent.session.client_session)
     if sent.answer is Answer.OUT_OF_REACH:
         return Verdict(Outcome.STILL_RUNNING, sent.said, final=True)
-    if mode is Mode.SESSION and (now.state in _ENDING or now.transaction_state in _ABORTED):
+    if mode is Mode.SESSION and (now.state in _ENDING or _aborted(now)):
         return Verdict(Outcome.ROLLING_BACK, f"{_taken(sent)} The server is rolling the session back.".strip())
     if sent.answer is Answer.OK:
         still = "yet the session is still there." if mode is Mode.SESSION else "the query has not stopped yet."
@@ -128,3 +128,7 @@ def _locks_live_on(console: Console, sent: Sent) -> Verdict:
         return Verdict(Outcome.ROLLING_BACK, f"{_taken(sent)} {told}")
     told = "The client is off the list, but its locks stay until the client's next request."
     return Verdict(Outcome.STILL_RUNNING, told, holder=console.server_session(sent.session))
+
+
+def _aborted(session: Session) -> bool:
+    return session.transaction is not None and session.transaction.state in _ABORTED

@@ -89,7 +89,7 @@ class Console:
         """
         look = self._fresh_look(pin) if fresh and self.dialect.own_transaction is not None else self._look(pin)
         if look.session is None and not look.unseen:
-            look = replace(look, unseen=self._out_of_sight(pin.session.tenant, pin.session.user))
+            look = replace(look, unseen=self._out_of_sight(pin.session.tenant, pin.session.client.user))
         if look.session is not None or look.unseen or not self.dialect.cluster:
             return look
         unseen = self._not_serving(pin.session.servers or ((pin.session.server,) if pin.session.server else ()))
@@ -211,8 +211,8 @@ class Console:
     def alike(self, session: Session, limit: int) -> list[Session]:
         """Return sessions of the same user from the same client, no more than ``limit``, the bot's own left out."""
         tenants = [session.tenant] if session.tenant else None
-        host = host_of(session.origin)
-        same = [Condition(Field.USER, Operator.EXACTLY, (session.user,))]
+        host = host_of(session.client.origin)
+        same = [Condition(Field.USER, Operator.EXACTLY, (session.client.user,))]
         if host:
             same.append(Condition(Field.HOST, Operator.EXACTLY, (host,)))
         statement = self.dialect.page(tenants, SessionFilter(tuple(same)), Sort(), limit, 0)
@@ -361,16 +361,11 @@ def as_clients(rows: Sequence[Session]) -> list[Session]:
 
 
 def _client(session: Session) -> tuple[object, ...]:
-    return session.id, session.tenant, session.user, session.proxy_session_id, session.origin
+    return session.id, session.tenant, session.client.user, session.client.proxy_session_id, session.client.origin
 
 
 def _joined(session: Session, client: Session) -> Session:
-    return replace(
-        session,
-        servers=client.servers,
-        transaction_id=session.transaction_id or client.transaction_id,
-        transaction_state=session.transaction_state or client.transaction_state,
-    )
+    return replace(session, servers=client.servers, transaction=session.transaction or client.transaction)
 
 
 def _one_client(rows: list[Session]) -> Session:

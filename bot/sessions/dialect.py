@@ -9,7 +9,19 @@ from typing import Any
 
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
-from bot.sessions.model import READ_ONLY, Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
+from bot.sessions.model import (
+    READ_ONLY,
+    Client,
+    Condition,
+    Field,
+    Flag,
+    Mode,
+    Operator,
+    Session,
+    SessionFilter,
+    Sort,
+    Transaction,
+)
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
@@ -317,14 +329,24 @@ class Dialect:
 
     def prepared(self, session: Session) -> Statement | None:
         """Select a row while a session's transaction stands without any session, prepared by XA (InnoDB)."""
-        if self.own_transaction is None or self.transaction_view is None or session.transaction_id is None:
+        if (
+            self.own_transaction is None
+            or self.transaction_view is None
+            or session.transaction is None
+            or session.transaction_id is None
+        ):
             return None
         which = f"{self.transaction_column} = %s AND trx_mysql_thread_id = 0 AND trx_state <> 'ROLLING BACK'"
         return Statement(f"SELECT 1 FROM {self.transaction_view} WHERE {which}", (session.transaction_id,))
 
     def server_session(self, session: Session) -> Statement | None:
         """Select server session and address of a session's transaction; None where the server cannot say."""
-        if self.transaction_view is None or not self.cluster or session.transaction_id is None:
+        if (
+            self.transaction_view is None
+            or not self.cluster
+            or session.transaction is None
+            or session.transaction_id is None
+        ):
             return None
         if self.tenants.several and self.tenants.view is None:
             return None  # each tenant counts by itself: another's transaction may have that number
@@ -349,14 +371,25 @@ class Dialect:
     def to_session(self, source: str, row: Sequence[Any]) -> Session:
         """Turn a row of ``COLUMNS`` into a session; NULL and '' become what they mean."""
         cell = dict(zip(COLUMNS, row, strict=True))
+        number, state = int(cell["transaction_id"] or 0), cell["transaction_state"] or None
+        started = _seconds(cell["transaction_started"])
+        transaction = Transaction(number or None, state, started) if number or state else None
         return Session(
             source=source,
             server=cell["server"] or None,
             id=int(cell["id"]),
             tenant=cell["tenant"] or None,
-            user=cell["user"] or "",
-            peer=cell["peer"] or "",
-            origin=cell["origin"] or "",
+            client=Client(
+                user=cell["user"] or "",
+                origin=cell["origin"] or "",
+                peer=cell["peer"] or "",
+                proxy=cell["proxy"] or None,
+                proxy_session_id=int(cell["proxy_session_id"]) if cell["proxy_session_id"] else None,
+                module=cell["module"] or None,
+                action=cell["action"] or None,
+                info=cell["client_info"] or None,
+                definer=cell["definer"] or None,
+            ),
             database=cell["database_name"] or None,
             command=cell["command"] or "",
             time=float(cell["time"] or 0),
@@ -366,25 +399,17 @@ class Dialect:
             sql_length=int(cell["sql_length"] or 0),
             sql_id=cell["sql_id"] or None,
             trace_id=cell["trace_id"] or None,
-            transaction_id=int(cell["transaction_id"]) if cell["transaction_id"] else None,
-            transaction_state=cell["transaction_state"] or None,
-            proxy=cell["proxy"] or None,
-            proxy_session_id=int(cell["proxy_session_id"]) if cell["proxy_session_id"] else None,
+            transaction=transaction,
             master_session_id=int(cell["master_session_id"]) if cell["master_session_id"] else None,
             retry_info=int(cell["retry_info"] or 0),
-            module=cell["module"] or None,
             own=bool(cell["own"]),
             retry_count=int(cell["retry_count"] or 0),
             memory=int(cell["memory"]) if cell["memory"] is not None else None,
-            action=cell["action"] or None,
-            client_info=cell["client_info"] or None,
             inner_sql=cell["inner_sql"] or None,
             request_id=cell["request_id"] or None,
             request_started=_seconds(cell["request_started"]),
             request_started_within=self.request_started_within,
-            transaction_started=_seconds(cell["transaction_started"]),
             server_started=_seconds(cell["server_started"]),
-            definer=cell["definer"] or None,
             transaction_known=self.expressions["transaction_state"] != "NULL",
         )
 

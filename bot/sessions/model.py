@@ -116,9 +116,51 @@ class SessionQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """Who has a connection and from where, and what the client says of itself."""
+
+    user: str = ""  # '' for remote execution slaves
+    origin: str = ""  # what OCP shows as Source: where the client really is
+    peer: str = ""  # ip:port of the TCP peer; behind a proxy the proxy's
+    proxy: str | None = None
+    proxy_session_id: int | None = None
+    module: str | None = None
+    action: str | None = None
+    info: str | None = None
+    definer: str | None = None  # set: a routine of this account runs, and the server does not say who logged in
+
+    @property
+    def port(self) -> str | None:
+        """The peer's port, which with the id names the connection; None for a Unix socket."""
+        found = _PORT.search(self.peer)
+        return found[1] if found is not None and int(found[1]) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """An open transaction."""
+
+    id: int | None
+    state: str | None
+    started: float | None = None  # seconds since the epoch; InnoDB: whole ones; OceanBase: of autocommit's alone
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it is left to roll back."""
+        return self.state in _OVER
+
+
+class Wait(enum.Enum):
+    """What a statement waits for; ``value`` is how it is told."""
+
+    ROW_LOCK = "row lock"
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One connection to a database, the same whatever kind of server it is on.
 
+    Data source, server, id and tenant name it; then come who has it, what it does, and its transaction.
     Times are seconds. ``None`` means that the server has no such thing or says nothing of it.
     The meaning of the fields is that of OceanBase's ``GV$OB_PROCESSLIST``.
     """
@@ -127,9 +169,7 @@ class Session:
     server: str | None  # ip:port that clients can connect to
     id: int
     tenant: str | None
-    user: str  # '' for remote execution slaves
-    peer: str  # ip:port of the TCP peer; behind a proxy the proxy's
-    origin: str  # what OCP shows as Source: where the client really is
+    client: Client
     database: str | None
     command: str
     time: float  # running: since the client's request arrived; else in the current state, so idle time for SLEEP
@@ -139,26 +179,18 @@ class Session:
     sql_length: int  # characters of the whole statement
     sql_id: str | None
     trace_id: str | None  # OceanBase: one per request; MariaDB's QUERY_ID: of the innermost statement of a routine
-    transaction_id: int | None
-    transaction_state: str | None
-    proxy: str | None
-    proxy_session_id: int | None
+    transaction: Transaction | None
     master_session_id: int | None  # set on remote execution slaves
     retry_info: int  # last error that made the statement retry; -6005 waits for a row lock
-    module: str | None
     own: bool  # one of the bot's own sessions
     retry_count: int = 0  # how often the server ran the statement anew by itself
     memory: int | None = None  # bytes
-    action: str | None = None  # what the client says of itself, as module
-    client_info: str | None = None  # same
     transaction_known: bool = True  # else the server does not say whether a transaction is open
     inner_sql: str | None = None  # the routine's statement that runs now, where ``sql`` is the client's call of it
     request_id: str | None = None  # names this very run of the client's request; None: only its start may tell
     request_started: float | None = None  # seconds since the epoch, by the server's clock
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
-    transaction_started: float | None = None  # seconds since the epoch; InnoDB: whole ones; OceanBase: of autocommit's
     server_started: float | None = None  # seconds since the epoch, by the server's clock; not in lists
-    definer: str | None = None  # set: a routine of this account runs, and the server does not say who logged in
     listed: bool = True  # else a server session that only the view of transactions has, its client having been closed
     servers: tuple[str, ...] = ()  # all servers of one client behind a proxy (OCEANBASE.md 1.3), where it has several
 
@@ -173,9 +205,14 @@ class Session:
         return self.command != "Sleep"
 
     @property
+    def transaction_id(self) -> int | None:
+        """The server's number of its open transaction, where it tells one."""
+        return self.transaction.id if self.transaction is not None else None
+
+    @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, so that rows may be locked."""
-        return bool(self.transaction_id) or bool(self.transaction_state)
+        return self.transaction is not None
 
     @property
     def statement_transaction(self) -> bool:
@@ -184,17 +221,18 @@ class Session:
         InnoDB tells the start of a transaction in whole seconds: one begun in the second of the request counts as its.
         OceanBase calls a later statement of a transaction without autocommit IMPLICIT_ACTIVE, too: the start tells.
         """
-        if not self.in_transaction or not self.running:
+        if self.transaction is None or not self.running:
             return False
-        if self.transaction_started is None or self.request_started is None:
-            return self.transaction_state == "IMPLICIT_ACTIVE"
+        started = self.transaction.started
+        if started is None or self.request_started is None:
+            return self.transaction.state == "IMPLICIT_ACTIVE"
         earliest = self.request_started - self.request_started_within
-        return self.transaction_started >= (math.floor(earliest) if self.transaction_started % 1 == 0 else earliest)
+        return started >= (math.floor(earliest) if started % 1 == 0 else earliest)
 
     @property
     def lasting_transaction(self) -> bool:
         """Whether closing the session rolls back more than what its running statement has done."""
-        return self.in_transaction and not self.statement_transaction and self.transaction_state not in _OVER
+        return self.transaction is not None and not self.transaction.over and not self.statement_transaction
 
     @property
     def client_session(self) -> bool:
@@ -202,7 +240,7 @@ class Session:
 
         Servers set bit 31 of the ids that they make. Nowhere else does an id without it mean a proxy's.
         """
-        return self.listed and bool(self.proxy_session_id) and self.id < 2**31
+        return self.listed and bool(self.client.proxy_session_id) and self.id < 2**31
 
     @property
     def observer(self) -> str:
@@ -210,15 +248,9 @@ class Session:
         return ", ".join(self.servers) or self.server or "-"
 
     @property
-    def peer_port(self) -> str | None:
-        """The client's port, which with the id names the connection; None for a Unix socket."""
-        found = _PORT.search(self.peer or "")  # an older version of the bot may not have kept it
-        return found[1] if found is not None and int(found[1]) else None
-
-    @property
     def ending(self) -> bool:
         """Whether somebody has closed it, and the server is at it: it is not closed again."""
-        rolls_back = self.state == "KILLED" and self.transaction_state == "ROLLING BACK"  # InnoDB
+        rolls_back = self.state == "KILLED" and self._transaction_is("ROLLING BACK")  # InnoDB
         return self.listed and (self.state == "SESSION_KILLED" or rolls_back)
 
     @property
@@ -227,12 +259,16 @@ class Session:
         return self.running and self.state in ("QUERY_KILLED", "SESSION_KILLED", "KILLED")
 
     @property
-    def waits_for_lock(self) -> bool:
-        """Whether the statement is retried because a row is locked.
+    def waits(self) -> Wait | None:
+        """What its statement waits for, as far as the list tells.
 
         RETRY_INFO -6005 is OB_TRY_LOCK_ROW_CONFLICT; measured on seekdb 1.3 and 1.4. InnoDB says it in words.
         """
-        return self.running and (self.retry_info == -6005 or self.transaction_state == "LOCK WAIT")
+        locked = self.retry_info == -6005 or self._transaction_is("LOCK WAIT")
+        return Wait.ROW_LOCK if self.running and locked else None
+
+    def _transaction_is(self, state: str) -> bool:
+        return self.transaction is not None and self.transaction.state == state
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +323,7 @@ class Pin:
     def enough(self) -> bool:
         """Whether it tells this session from another one that gets its id after a restart of the server."""
         one = self.session
-        return bool(one.peer_port or one.proxy_session_id) or one.server_started is not None
+        return bool(one.client.port or one.client.proxy_session_id) or one.server_started is not None
 
     def same_session(self, session: Session) -> bool:
         """Whether this is the same connection; for a client behind a proxy, whether it is the same client."""
@@ -295,15 +331,16 @@ class Pin:
         if _names(before) != _names(session):
             return False
         if before.client_session:
-            return (before.user, before.origin) == (session.user, session.origin)
+            return (before.client.user, before.client.origin) == (session.client.user, session.client.origin)
         if before.server != session.server or not self._same_boot(session):
             return False
-        if before.definer is not None or session.definer is not None:
+        mine, theirs = before.client, session.client
+        if mine.definer is not None or theirs.definer is not None:
             # Who logged in is not known of one of them: the id and the client's port name the connection. Without a
             # port the id alone does, in one run of the server: MariaDB counts on.
             one_run = before.server_started is not None and session.server_started is not None
-            return before.peer_port == session.peer_port and (before.peer_port is not None or one_run)
-        return (before.user, before.peer, before.origin) == (session.user, session.peer, session.origin)
+            return mine.port == theirs.port and (mine.port is not None or one_run)
+        return (mine.user, mine.peer, mine.origin) == (theirs.user, theirs.peer, theirs.origin)
 
     def same_request(self, session: Session) -> bool:
         """Whether the same connection still runs the very same request of its client, as it was shown.
@@ -348,7 +385,8 @@ class Pin:
         before = self.session
         if not before.transaction_known or not session.transaction_known:
             return True
-        if before.in_transaction and session.in_transaction and _same_transaction(before, session):
+        one, other = before.transaction, session.transaction
+        if one is not None and other is not None and _same_transaction(one, other):
             return True
         return not before.lasting_transaction and not session.lasting_transaction
 
@@ -358,20 +396,20 @@ class Pin:
 
 
 def _names(session: Session) -> tuple[object, ...]:
-    return session.source, session.id, session.tenant, session.proxy_session_id
+    return session.source, session.id, session.tenant, session.client.proxy_session_id
 
 
 def _text(session: Session) -> tuple[str, int]:
     return cut(without_passwords(session.sql or ""), KEPT_SQL), session.sql_length
 
 
-def _same_transaction(one: Session, other: Session) -> bool:
-    if one.transaction_started is None or other.transaction_started is None:
-        return one.transaction_id == other.transaction_id
-    if one.transaction_started != other.transaction_started:
+def _same_transaction(one: Transaction, other: Transaction) -> bool:
+    if one.started is None or other.started is None:
+        return one.id == other.id
+    if one.started != other.started:
         return False
     # InnoDB gives a transaction its number at its first write; before that it has a large one that means nothing.
-    numbers = {number for number in (one.transaction_id, other.transaction_id) if number and number < READ_ONLY}
+    numbers = {number for number in (one.id, other.id) if number and number < READ_ONLY}
     return len(numbers) < 2
 
 

@@ -29,18 +29,18 @@ class Protected:
     def reasons(self, session: Session, dialect: Dialect | None, source: str) -> tuple[str, ...]:
         """Say all that protects a session, each as in "belongs to ocp, a protected user of prod"."""
         found = []
-        if session.definer is not None:
-            found += self._by_definer(session.definer, dialect, source)
-        elif session.user in self.users | (dialect.protected_users if dialect else frozenset()):
-            found.append(f"belongs to {session.user}, a protected user of {source}")
+        if session.client.definer is not None:
+            found += self._by_definer(session.client.definer, dialect, source)
+        elif session.client.user in self.users | (dialect.protected_users if dialect else frozenset()):
+            found.append(f"belongs to {session.client.user}, a protected user of {source}")
         if (session.tenant or "").startswith(_META_TENANT):
             found.append(f"is of tenant {session.tenant}, which holds the cluster's metadata, on {source}")
         found += [
             f"is tagged {tag}, a protected module of {source}"
-            for tag in dict.fromkeys((session.module, session.client_info))
+            for tag in dict.fromkeys((session.client.module, session.client.info))
             if tag and _among(tag, self.modules | PROTECTED_MODULES)
         ]
-        return (*found, *(self._by_source(session, source) if session.definer is None else ()))
+        return (*found, *(self._by_source(session, source) if session.client.definer is None else ()))
 
     def _by_definer(self, definer: str, dialect: Dialect | None, source: str) -> list[str]:
         """Say why a session counts as protected of which only the definer of what it runs is known.
@@ -53,7 +53,7 @@ class Protected:
         return []
 
     def _by_source(self, session: Session, source: str) -> list[str]:
-        addresses = dict.fromkeys(map(_address, (session.origin, session.peer)))
+        addresses = dict.fromkeys(map(_address, (session.client.origin, session.client.peer)))
         return [
             f"comes from {address}, a protected source of {source}"
             for address in addresses
@@ -65,7 +65,7 @@ def is_thread(session: Session, dialect: Dialect | None) -> bool:
     """Whether no client's statements run in it: it is the server's own or replicates to another server."""
     if dialect is None:
         return False
-    return session.command in dialect.protected_commands or session.user in dialect.thread_users
+    return session.command in dialect.protected_commands or session.client.user in dialect.thread_users
 
 
 def _among(tag: str, names: Collection[str]) -> bool:

@@ -18,7 +18,7 @@ from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Session, SessionFilter, SessionPage, SessionQuery, Sort
+from bot.sessions.model import Session, SessionFilter, SessionPage, SessionQuery, Sort, Transaction
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statistics import Grouping, Statistics
@@ -288,7 +288,7 @@ class DataSource:
             connection.rows(statement.sql, statement.values)
         console = self._console(connection, dialect)
         for own in console.find(connection.id)[:1]:
-            console.transaction_open(replace(own, transaction_id=0))
+            console.transaction_open(replace(own, transaction=Transaction(0, None)))
             if dialect.details is not None:
                 dialect.details(connection, own, console.find)
 

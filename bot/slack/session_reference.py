@@ -49,7 +49,7 @@ class SessionReference:
         whole, port, routine = _check(session).split(".")
         listed, listed_port, in_routine = (*self.check.split("."), "", "")[:3]
         # While a routine runs, MariaDB shows its definer instead of who logged in: the port names the connection.
-        return whole == listed or bool(port == listed_port and (routine or in_routine) and session.peer_port)
+        return whole == listed or bool(port == listed_port and (routine or in_routine) and session.client.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,10 @@ def all_picked(press: Press) -> list[SessionReference]:
 def _check(session: Session) -> str:
     """Sum up who it is: whole, by its client's port alone, and whether a routine hides who that is."""
     # Each server that a proxy's client has touched sees another connection of the proxy.
-    peer = session.origin if session.client_session else session.peer
-    parts = (session.tenant, session.user, peer, session.proxy_session_id), (session.tenant, session.peer_port)
+    peer = session.client.origin if session.client_session else session.client.peer
+    parts = (
+        (session.tenant, session.client.user, peer, session.client.proxy_session_id),
+        (session.tenant, session.client.port),
+    )
     whole, port = (hashlib.sha256(repr(part).encode()).hexdigest()[:12] for part in parts)
-    return f"{whole}.{port}.{'r' if session.definer else ''}"
+    return f"{whole}.{port}.{'r' if session.client.definer else ''}"

@@ -20,6 +20,7 @@ from bot.sessions.console import Console, Look
 from bot.sessions.model import Mode, Pin, Session
 from tests.closing.conftest import Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.support.sessions import like
 from tests.support.stage import session_id
 
 
@@ -205,7 +206,7 @@ def test_a_session_that_the_server_marks_as_ending_is_rolling_back(
     def look_marked(self: Console, pin: Pin) -> Look:
         seen = look(self, pin)
         assert seen.session is not None
-        return replace(seen, session=replace(seen.session, **marked))  # type: ignore[arg-type]  # names of texts
+        return replace(seen, session=like(seen.session, **marked))
 
     def take(*_: object) -> None:
         monkeypatch.setattr(Console, "look", look_marked)

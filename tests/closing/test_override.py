@@ -14,6 +14,7 @@ from bot.errors import InputError, NotAllowedError, TargetError
 from bot.sessions.model import Mode, Session
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, Desk, record_of, tamper
 from tests.closing.several import confirm, outcomes, sleepers
+from tests.support.sessions import like
 from tests.support.stage import session_id
 
 
@@ -25,7 +26,7 @@ def ask(desk: Desk, *sessions: int, reason: str = "it blocks everybody") -> Clos
 def seen_as(desk: Desk, **changes: Any) -> Session:
     """A session that the server shows so: one machine has no other tenants, replicas or parts of sessions."""
     (found,) = desk.sessions.find("demo", session_id(desk.connect()), None)
-    changed = replace(found, **changes)
+    changed = like(found, **changes)
     desk.sessions.source("demo").find = lambda *_: [changed]  # type: ignore[method-assign]  # same
     return changed
 

@@ -32,6 +32,7 @@ from bot.sessions.model import Mode
 from sandbox.databases.embedded import EmbeddedServer
 from tests.closing.conftest import ALICE, BOB, DORA
 from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
 
 # What a database may turn into something else: case, blanks at the end, other planes, quotes, signs of LIKE.
 HOSTILE = "\U0001f480 Zoë “x” \\' \" `a` -- ; %s %(x)s :y {z} _ % \0 \x1a \x7f \u202e\u2028\ufffe\U0010ffff\r\n\t  "
@@ -141,7 +142,7 @@ def problems(store: Store) -> list[str]:
 
 
 def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, Store]) -> None:
-    session = replace(EXAMPLE, user=HOSTILE, sql=HOSTILE * 100, client_info=HOSTILE)
+    session = like(EXAMPLE, user=HOSTILE, sql=HOSTILE * 100, client_info=HOSTILE)
     request = added(
         stores[0],
         reason=HOSTILE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.sessions.model import Session
+from bot.sessions.model import Client, Session, Transaction
 
 MARIA_PASSWORD = "service-password"  # of the logins that conftest.py makes
 
@@ -11,9 +11,7 @@ EXAMPLE = Session(
     server="10.0.0.1:2881",
     id=3221487826,
     tenant="shop",
-    user="app",
-    peer="10.0.3.7:51234",
-    origin="10.0.3.7:51234",
+    client=Client(user="app", peer="10.0.3.7:51234", origin="10.0.3.7:51234"),
     database="orders",
     command="Query",
     time=75.4,
@@ -23,12 +21,8 @@ EXAMPLE = Session(
     sql_length=33,
     sql_id="A1B2",
     trace_id="YB42-1-0-0",
-    transaction_id=12,
-    transaction_state="ACTIVE",
-    proxy=None,
-    proxy_session_id=None,
+    transaction=Transaction(12, "ACTIVE"),
     master_session_id=None,
     retry_info=0,
-    module=None,
     own=False,
 )

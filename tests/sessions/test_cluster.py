@@ -87,7 +87,11 @@ def test_from_the_sys_tenant_the_sessions_of_all_tenants_are_seen(cluster: Clust
     for name in ("app@shop", "report@billing", "dba@sys"):
         cluster.connect(name)
     page = source().page(SessionQuery(), None)
-    assert {(one.tenant, one.user) for one in page.sessions} == {("shop", "app"), ("billing", "report"), ("sys", "dba")}
+    assert {(one.tenant, one.client.user) for one in page.sessions} == {
+        ("shop", "app"),
+        ("billing", "report"),
+        ("sys", "dba"),
+    }
 
 
 def test_the_tenants_that_somebody_may_see_narrow_the_list_and_its_totals_in_the_database(
@@ -105,7 +109,7 @@ def test_a_tenants_own_login_sees_its_own_tenant(cluster: Cluster, source: Make)
     cluster.user("boss@billing", "PROCESS")
     cluster.connect("app@shop")
     cluster.connect("report@billing")
-    assert [one.user for one in source("boss@billing").page(SessionQuery(), None).sessions] == ["report"]
+    assert [one.client.user for one in source("boss@billing").page(SessionQuery(), None).sessions] == ["report"]
 
 
 def test_server_proxy_and_client_are_told_apart_and_searched(cluster: Cluster, source: Make) -> None:
@@ -114,11 +118,11 @@ def test_server_proxy_and_client_are_told_apart_and_searched(cluster: Cluster, s
     prod = source()
     seen = {one.id: one for one in prod.page(SessionQuery(), None).sessions}
     assert seen[session_id(direct)].server == f"[fe80::7]:{cluster.database.port}"
-    assert seen[session_id(direct)].proxy is None
+    assert seen[session_id(direct)].client.proxy is None
     through = seen[session_id(behind)]
-    assert (through.server, through.proxy, through.origin) == ("10.0.0.2:2881", "10.9.0.1", "10.0.3.9")
+    assert (through.server, through.client.proxy, through.client.origin) == ("10.0.0.2:2881", "10.9.0.1", "10.0.3.9")
     assert [one.id for one in prod.page(asked(Field.SERVER, "fe80::7"), None).sessions] == [session_id(direct)]
-    for typed in ("10.9.0.", str(through.proxy_session_id)):
+    for typed in ("10.9.0.", str(through.client.proxy_session_id)):
         assert [one.id for one in prod.page(asked(Field.PROXY, typed), None).sessions] == [session_id(behind)]
     assert [one.id for one in prod.page(asked(Field.HOST, "10.0.3.9"), None).sessions] == [session_id(behind)]
     assert [one.id for one in prod.page(asked(Field.ANY, "10.9.0.1"), None).sessions] == [session_id(behind)]
@@ -202,7 +206,7 @@ def test_a_tenants_own_login_reads_its_own_variables_and_says_that_it_reads_no_o
 
 def test_an_oracle_mode_tenants_session_is_listed_like_any_other(cluster: Cluster, source: Make) -> None:
     cluster.dress_up(ID=3221490000, TENANT="ora", USER="SCOTT")
-    assert [(one.tenant, one.user) for one in source().page(SessionQuery(), None).sessions] == [("ora", "SCOTT")]
+    assert [(one.tenant, one.client.user) for one in source().page(SessionQuery(), None).sessions] == [("ora", "SCOTT")]
 
 
 def test_a_session_of_another_tenant_is_closed_for_real(cluster: Cluster, source: Make) -> None:

@@ -96,10 +96,10 @@ def test_a_protected_user_in_a_routine_of_another_account_is_not_closed_without_
         session = one(crm, call.id)
         assert not session.own
         if is_known(server):
-            assert (session.user, session.definer) == ("vip", None)
+            assert (session.client.user, session.client.definer) == ("vip", None)
             assert crm.protection(session) == ("belongs to vip, a protected user of crm",)
         else:
-            assert (session.user, session.definer) == ("in a routine of owner", "owner")
+            assert (session.client.user, session.client.definer) == ("in a routine of owner", "owner")
             assert crm.protection(session) == (
                 "is in a routine of owner; who logged in is not known, and some are protected on crm",
             )
@@ -137,9 +137,9 @@ def test_the_connection_stays_the_same_session_before_a_call_in_it_and_after_it(
         after = one(crm, number)
         for earlier, later in ((before, inside), (inside, after), (before, after), (inside, before)):
             assert Pin.of(earlier).same_session(later)
-        assert (before.user, after.user) == ("vip", "vip")
+        assert (before.client.user, after.client.user) == ("vip", "vip")
         if is_known(server):
-            assert inside.peer == before.peer
+            assert inside.client.peer == before.client.peer
     with server.connect(user="vip", password=PASSWORD) as another:
         assert not Pin.of(inside).same_session(one(crm, session_id(another)))
 
@@ -181,7 +181,7 @@ def test_functions_triggers_and_loops_of_another_account_are_told_as_well(
     with server.connect(user="vip", password=PASSWORD, database="mysql_test") as client:
         statement = Statement(client, runs)
         expected = "vip" if is_known(server) else "in a routine of owner"
-        until(lambda: one(crm, statement.id).user == expected and one(crm, statement.id).running)
+        until(lambda: one(crm, statement.id).client.user == expected and one(crm, statement.id).running)
         assert any("crm" in why for why in crm.protection(one(crm, statement.id)))
         end(server, statement)
 
@@ -191,7 +191,7 @@ def test_a_routine_that_runs_as_its_caller_hides_nobody(server: EmbeddedServer, 
     crm = crm_source(GUARDED)
     with calling(server, crm) as call:
         session = one(crm, call.id)
-        assert (session.user, session.definer) == ("vip", None)
+        assert (session.client.user, session.client.definer) == ("vip", None)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.%", "127.0.0.0/255.255.255.0", "localhost", "db.example", "a role"])
@@ -207,10 +207,10 @@ def test_an_account_whose_host_can_be_no_clients_is_told_from_a_login(
     with calling(server, crm) as call:
         session = one(crm, call.id)
         if is_known(server):
-            assert (session.user, session.definer) == ("vip", None)
+            assert (session.client.user, session.client.definer) == ("vip", None)
         else:
-            assert session.user.startswith("in a routine of owner")
-            assert session.definer is not None
+            assert session.client.user.startswith("in a routine of owner")
+            assert session.client.definer is not None
         assert session.peer_port == str(call.connection._sock.getsockname()[1])  # type: ignore[attr-defined]  # the driver's own socket
 
 
@@ -226,7 +226,7 @@ def test_an_account_bound_to_an_address_is_taken_for_a_login_where_the_server_do
         until(lambda: "SLEEP" in running(crm, call.id))
         inside = one(crm, call.id)
         assert call.ended() == 0
-        assert inside.user == ("vip" if is_known(server) else "owner")
+        assert inside.client.user == ("vip" if is_known(server) else "owner")
         assert Pin.of(inside).same_session(one(crm, call.id)) == is_known(server)
         assert Pin.of(before).same_session(inside) == is_known(server)
 
@@ -241,12 +241,12 @@ def test_over_a_socket_nothing_names_the_connection_but_who_logged_in(
         pymysql.connect(unix_socket=socket, user="vip", password=PASSWORD, database="mysql_test")
     ) as client:
         before = one(crm, session_id(client))
-        assert (before.peer, before.peer_port) == ("localhost", None)
+        assert (before.client.peer, before.client.port) == ("localhost", None)
         call = Statement(client, "CALL work()")
         until(lambda: "SLEEP" in running(crm, call.id))
         session = one(crm, call.id)
-        assert session.user == ("vip" if is_known(server) else "in a routine of owner")
-        assert session.peer_port is None
+        assert session.client.user == ("vip" if is_known(server) else "in a routine of owner")
+        assert session.client.port is None
         end(server, call)
 
 
@@ -269,7 +269,7 @@ def test_an_event_is_nobodys_login_and_not_hidden_even_when_it_is_the_bots_own(
             assert crm.is_thread(session)
         else:
             assert crm.protection(session)
-            assert (session.user, session.definer) == ("in an event of mysql_bot", "mysql_bot")
+            assert (session.client.user, session.client.definer) == ("in an event of mysql_bot", "mysql_bot")
     finally:
         admin("SET GLOBAL event_scheduler = OFF")
         with server.connect() as root, root.cursor() as cursor:

@@ -137,7 +137,7 @@ def test_with_all_of_them_everything_works_and_there_is_no_caveat(
 ) -> None:
     allow(database, user, *KERNELS[request.node.callspec.params["database"]])
     prod = source(user=user, password=PASSWORD)
-    until(lambda: prod.find(scene.waiter.id, None)[0].waits_for_lock)
+    until(lambda: prod.find(scene.waiter.id, None)[0].waits)
     assert works(prod, scene) == ALL
     assert prod.page(SessionQuery(), None).caveats == ()
     with prod.console() as console:
@@ -162,7 +162,7 @@ def test_without_one_of_them_something_is_gone_and_that_is_said(
     allow(database, user, *(grant for grant in granted if grant != missing))
     (gone, sentence), *_ = [said for view, said in GONE.items() if missing.endswith(view)]
     with_all = source()
-    until(lambda: with_all.find(scene.waiter.id, None)[0].waits_for_lock)
+    until(lambda: with_all.find(scene.waiter.id, None)[0].waits)
     prod = source(user=user, password=PASSWORD)
     assert works(prod, scene) == ALL - gone
     page = prod.page(SessionQuery(), None)

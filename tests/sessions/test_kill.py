@@ -31,6 +31,7 @@ from tests.sessions.conftest import Make, until
 from tests.sessions.examples import MARIA_PASSWORD
 from tests.support.cluster import BOT, Cluster
 from tests.support.odp import Odp
+from tests.support.sessions import like
 from tests.support.stage import Statement, session_id
 
 
@@ -553,7 +554,7 @@ def test_a_client_that_was_picked_is_known_again_by_the_row_of_any_of_its_server
     (both,) = prod.find(number, None)
     assert SessionReference.of(one_row).matches(both)
     assert SessionReference.of(both).matches(both)
-    assert not SessionReference.of(one_row).matches(replace(both, user="other"))
+    assert not SessionReference.of(one_row).matches(like(both, user="other"))
 
 
 def test_a_session_that_was_picked_inside_a_routine_is_known_again_after_it(
@@ -561,12 +562,12 @@ def test_a_session_that_was_picked_inside_a_routine_is_known_again_after_it(
 ) -> None:
     client = cluster.connect("app@shop")
     (session,) = cluster_source().find(session_id(client), None)
-    port = session.peer_port
-    inside = replace(session, user="in a routine of owner", definer="owner", peer=f"%:{port}", origin=f"%:{port}")
+    port = session.client.port
+    inside = like(session, user="in a routine of owner", definer="owner", peer=f"%:{port}", origin=f"%:{port}")
     assert SessionReference.of(inside).matches(session)
     assert SessionReference.of(session).matches(inside)
-    assert not SessionReference.of(inside).matches(replace(session, peer="10.0.0.1:9"))
-    assert not SessionReference.of(session).matches(replace(session, user="other"))
+    assert not SessionReference.of(inside).matches(like(session, peer="10.0.0.1:9"))
+    assert not SessionReference.of(session).matches(like(session, user="other"))
 
 
 def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_by_its_own_id(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 
 import pytest
 
@@ -13,6 +12,7 @@ from bot.sessions.oceanbase import dialect as oceanbase
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
 from tests.support.stage import session_id
 
 
@@ -23,12 +23,12 @@ def test_a_login_that_may_not_read_the_views_gets_a_list_with_what_there_is_and_
     with database.connect(bind_address="127.0.0.7") as client, limited.console() as console:
         page = limited.page(SessionQuery(limit=50), frozenset({"sys"}))
         session = next(one for one in page.sessions if one.id == session_id(client))
-        assert (session.tenant, session.user, session.state, session.trace_id) == ("sys", "root", "SLEEP", None)
-        assert session.origin.startswith("127.0.0.7:")
+        assert (session.tenant, session.client.user, session.state, session.trace_id) == ("sys", "root", "SLEEP", None)
+        assert session.client.origin.startswith("127.0.0.7:")
         assert any("information_schema.PROCESSLIST" in caveat and "GRANT SELECT" in caveat for caveat in page.caveats)
         (own,) = console.find(console._connection.id)
         assert own.own
-        assert user not in {one.user for one in page.sessions}
+        assert user not in {one.client.user for one in page.sessions}
         assert any(f"Sessions of {user} are left out" in caveat for caveat in page.caveats)
         assert "GRANT SELECT" in limited.description(), "session-bot check says it, too"
 
@@ -91,6 +91,6 @@ def test_details_name_every_holder_and_what_is_not_known_stays_open(
         (session,) = prod.find(session_id(client), None)
         details = prod.details(session)
         assert (details.transaction_age, details.plan_id, details.holders, details.waiters) == (None, None, (), ())
-        gone = replace(session, transaction_id=2**40, retry_info=-6005, command="Query", trace_id="none")
+        gone = like(session, transaction_id=2**40, retry_info=-6005, command="Query", trace_id="none")
         details = prod.details(gone)
         assert (details.transaction_age, details.plan_id, details.holders, details.waiters) == (None, None, (), ())

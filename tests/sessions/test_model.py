@@ -6,16 +6,27 @@ from typing import Any
 
 import pytest
 
-from bot.sessions.model import Condition, Field, Flag, Operator, Pin, Session, SessionFilter, SessionPage, SessionQuery
+from bot.sessions.model import (
+    Client,
+    Condition,
+    Field,
+    Flag,
+    Operator,
+    Pin,
+    Session,
+    SessionFilter,
+    SessionPage,
+    SessionQuery,
+    Transaction,
+)
+from tests.support.sessions import like
 
 RUNNING = Session(
     source="prod",
     server="10.0.0.1:2881",
     id=3221487826,
     tenant="shop",
-    user="app",
-    peer="10.0.3.7:50112",
-    origin="10.0.3.7:50112",
+    client=Client(user="app", peer="10.0.3.7:50112", origin="10.0.3.7:50112"),
     database="orders",
     command="Query",
     time=2.0,
@@ -26,13 +37,9 @@ RUNNING = Session(
     sql_id="A" * 32,
     trace_id="YB42-1",
     request_id="YB42-1",
-    transaction_id=7,
-    transaction_state=None,
-    proxy=None,
-    proxy_session_id=None,
+    transaction=Transaction(7, None),
     master_session_id=None,
     retry_info=0,
-    module=None,
     own=False,
 )
 
@@ -56,7 +63,7 @@ def test_a_session_is_itself() -> None:
 
 @pytest.mark.parametrize("what", ANOTHER)
 def test_whatever_names_a_connection_tells_two_apart(what: str) -> None:
-    other = replace(RUNNING, **{what: ANOTHER[what]})
+    other = like(RUNNING, **{what: ANOTHER[what]})
     assert not Pin.of(RUNNING).same_session(other)
     assert not Pin.of(RUNNING).same_request(other)
 
@@ -78,7 +85,7 @@ def test_a_query_that_was_pinned_by_its_trace_is_not_found_without_one() -> None
 
 
 def test_a_retry_under_the_same_trace_is_the_same_request() -> None:
-    assert Pin.of(RUNNING).same_request(replace(RUNNING, transaction_id=8, time=0.0, retry_info=-6005))
+    assert Pin.of(RUNNING).same_request(like(RUNNING, transaction_id=8, time=0.0, retry_info=-6005))
 
 
 def test_another_statement_of_the_same_packet_is_another_query() -> None:
@@ -126,7 +133,7 @@ def test_a_start_before_the_servers_own_is_the_clients_clock_and_tells_nothing()
 
 
 def test_a_restarted_server_tells_two_connections_without_a_port_apart() -> None:
-    local = replace(RUNNING, peer="localhost", origin="localhost", server_started=1000.0)
+    local = like(RUNNING, peer="localhost", origin="localhost", server_started=1000.0)
     assert Pin.of(local).enough
     assert Pin.of(local).same_session(replace(local, server_started=1001.0))
     assert not Pin.of(local).same_session(replace(local, server_started=1060.0))
@@ -135,26 +142,26 @@ def test_a_restarted_server_tells_two_connections_without_a_port_apart() -> None
 
 @pytest.mark.parametrize("peer", ["", "localhost", "0.0.0.0:0", "unix:"])
 def test_a_peer_without_a_port_names_no_connection(peer: str) -> None:
-    assert replace(RUNNING, peer=peer).peer_port is None
-    assert not Pin.of(replace(RUNNING, peer=peer)).enough
+    assert like(RUNNING, peer=peer).client.port is None
+    assert not Pin.of(like(RUNNING, peer=peer)).enough
 
 
 def test_a_connection_in_somebodys_routine_is_known_by_its_id_and_port() -> None:
-    inside = replace(RUNNING, user="in a routine of owner", definer="owner", peer="%:50112", origin="%:50112")
+    inside = like(RUNNING, user="in a routine of owner", definer="owner", peer="%:50112", origin="%:50112")
     assert Pin.of(inside).same_session(RUNNING)
     assert Pin.of(RUNNING).same_session(inside)
-    assert not Pin.of(inside).same_session(replace(RUNNING, peer="10.0.3.7:50113", origin="10.0.3.7:50113"))
+    assert not Pin.of(inside).same_session(like(RUNNING, peer="10.0.3.7:50113", origin="10.0.3.7:50113"))
 
 
 def test_a_connection_in_a_routine_by_a_socket_is_known_by_its_id_in_one_run_of_the_server() -> None:
-    local = replace(RUNNING, peer="localhost", origin="localhost", server_started=1000.0)
-    inside = replace(local, user="in a routine of owner", definer="owner", peer="%", origin="%")
+    local = like(RUNNING, peer="localhost", origin="localhost", server_started=1000.0)
+    inside = like(local, user="in a routine of owner", definer="owner", peer="%", origin="%")
     assert Pin.of(inside).same_session(local)
     assert not Pin.of(inside).same_session(replace(local, server_started=1060.0))
     assert not Pin.of(replace(inside, server_started=None)).same_session(local)
 
 
-CLIENT = replace(
+CLIENT = like(
     RUNNING,
     id=9000,
     proxy="10.0.3.250",
@@ -172,18 +179,18 @@ CLIENT = replace(
 
 
 def test_a_client_of_a_proxy_is_the_same_on_each_server_it_has_touched() -> None:
-    elsewhere = replace(CLIENT, server="10.0.0.2:2881", peer="10.0.3.250:4777", server_started=5.0)
+    elsewhere = like(CLIENT, server="10.0.0.2:2881", peer="10.0.3.250:4777", server_started=5.0)
     assert CLIENT.client_session
     assert Pin.of(replace(CLIENT, server_started=1000.0)).same_session(elsewhere)
     assert Pin.of(CLIENT).same_session(elsewhere)
-    assert not Pin.of(CLIENT).same_session(replace(elsewhere, proxy_session_id=100))
+    assert not Pin.of(CLIENT).same_session(like(elsewhere, proxy_session_id=100))
     assert not replace(CLIENT, id=3221487826).client_session
-    assert not replace(CLIENT, proxy_session_id=None).client_session
+    assert not like(CLIENT, proxy_session_id=None).client_session
 
 
-IDLE = replace(RUNNING, command="Sleep", state="SLEEP", sql=None, trace_id=None, request_id=None, transaction_id=None)
-IN_TRANSACTION = replace(IDLE, transaction_id=7, transaction_state="ACTIVE")
-AUTOCOMMIT = replace(RUNNING, transaction_id=9, transaction_state="IMPLICIT_ACTIVE")
+IDLE = like(RUNNING, command="Sleep", state="SLEEP", sql=None, trace_id=None, request_id=None, transaction_id=None)
+IN_TRANSACTION = like(IDLE, transaction_id=7, transaction_state="ACTIVE")
+AUTOCOMMIT = like(RUNNING, transaction_id=9, transaction_state="IMPLICIT_ACTIVE")
 
 
 @pytest.mark.parametrize(
@@ -192,11 +199,11 @@ AUTOCOMMIT = replace(RUNNING, transaction_id=9, transaction_state="IMPLICIT_ACTI
         (IDLE, IDLE, True),
         (IDLE, IN_TRANSACTION, False),
         (IN_TRANSACTION, IDLE, False),
-        (IN_TRANSACTION, replace(IN_TRANSACTION, transaction_id=8), False),
+        (IN_TRANSACTION, like(IN_TRANSACTION, transaction_id=8), False),
         (IN_TRANSACTION, replace(IN_TRANSACTION, command="Query"), True),
         (IDLE, AUTOCOMMIT, True),
         (AUTOCOMMIT, IDLE, True),
-        (AUTOCOMMIT, replace(AUTOCOMMIT, transaction_id=10), True),
+        (AUTOCOMMIT, like(AUTOCOMMIT, transaction_id=10), True),
         (AUTOCOMMIT, IN_TRANSACTION, False),
         (replace(IDLE, transaction_known=False), IN_TRANSACTION, True),
     ],
@@ -207,14 +214,14 @@ def test_a_transaction_is_what_a_close_would_roll_back_beyond_the_running_statem
     assert Pin.of(before).same_transaction(now) is same
 
 
-INNODB = replace(IDLE, transaction_id=2**48 + 9, transaction_state="RUNNING", transaction_started=1000.0)
+INNODB = like(IDLE, transaction_id=2**48 + 9, transaction_state="RUNNING", transaction_started=1000.0)
 
 
 @pytest.mark.parametrize(
     ("now", "same"),
     [
-        (replace(INNODB, transaction_id=812), True),  # its first write
-        (replace(INNODB, transaction_started=1001.0), False),
+        (like(INNODB, transaction_id=812), True),  # its first write
+        (like(INNODB, transaction_started=1001.0), False),
         (IDLE, False),
         (replace(INNODB, command="Query", request_started=1005.0), True),
     ],
@@ -224,7 +231,7 @@ def test_innodbs_transaction_is_the_same_while_its_start_is(now: Session, same: 
 
 
 def test_two_of_innodbs_transactions_that_began_in_one_second_differ_by_their_numbers() -> None:
-    assert not Pin.of(replace(INNODB, transaction_id=811)).same_transaction(replace(INNODB, transaction_id=812))
+    assert not Pin.of(like(INNODB, transaction_id=811)).same_transaction(like(INNODB, transaction_id=812))
 
 
 def test_innodbs_transaction_of_the_running_statement_is_the_statements_own() -> None:

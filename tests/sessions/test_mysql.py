@@ -39,6 +39,7 @@ from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.support.servers import EmbeddedMySQL
+from tests.support.sessions import like, transaction_state
 from tests.support.stage import Statement, session_id
 
 
@@ -73,14 +74,14 @@ def test_a_session_is_what_the_server_says_and_dashes_elsewhere(
     crm = crm_source()
     with server.connect(user=logins, password=PASSWORD) as client:
         (session,) = listed(crm)
-        assert (session.id, session.user, session.command, session.state) == (
+        assert (session.id, session.client.user, session.command, session.state) == (
             session_id(client),
             logins,
             "Sleep",
             "SLEEP",
         )
         address, port = client._sock.getsockname()  # type: ignore[attr-defined]  # the driver's own socket
-        assert session.peer == session.origin == f"{address}:{port}"
+        assert session.client.peer == session.client.origin == f"{address}:{port}"
         assert session.server is not None
         assert session.server.endswith(f":{server.port}")
         absent = (
@@ -89,12 +90,12 @@ def test_a_session_is_what_the_server_says_and_dashes_elsewhere(
             session.sql,
             session.sql_id,
             session.trace_id,
-            session.proxy,
-            session.proxy_session_id,
+            session.client.proxy,
+            session.client.proxy_session_id,
             session.master_session_id,
-            session.module,
+            session.client.module,
             session.transaction_id,
-            session.transaction_state,
+            transaction_state(session),
         )
         assert set(absent) == {None}
         assert (session.retry_info, session.sql_length, session.own) == (0, 0, False)
@@ -192,9 +193,9 @@ def test_an_open_transaction_is_seen_and_is_gone_after_the_close(server: Embedde
         with holder.cursor() as cursor:
             cursor.execute("UPDATE stock SET quantity = 11 WHERE sku = 1")
         with running(server, crm, "UPDATE stock SET quantity = 12 WHERE sku = 1", database="mysql_test") as waiter:
-            until(lambda: one(crm, waiter.id).waits_for_lock)
+            until(lambda: one(crm, waiter.id).waits)
             (session,) = listed(crm, Condition(Field.STATUS, Operator.CONTAINS, ("SLEEP",)))
-            assert (session.id, session.transaction_state, session.running) == (session_id(holder), "RUNNING", False)
+            assert (session.id, transaction_state(session), session.running) == (session_id(holder), "RUNNING", False)
             both = listed(crm, flags=frozenset({Flag.IN_TRANSACTION}))
             assert {session.id for session in both} == {session_id(holder), waiter.id}
             with crm.console() as console:
@@ -219,7 +220,7 @@ def test_every_session_of_the_bots_login_counts_as_its_own(server: EmbeddedServe
     with server.connect(user="mysql_bot", password=PASSWORD) as other:
         assert one(crm, session_id(other)).own
         page = crm.page(SessionQuery(limit=50), None)
-        assert "mysql_bot" not in {session.user for session in page.sessions}
+        assert "mysql_bot" not in {session.client.user for session in page.sessions}
         assert any("mysql_bot" in caveat and "left out" in caveat for caveat in page.caveats)
 
 
@@ -230,7 +231,7 @@ def test_a_login_without_process_is_told_what_it_cannot_see(server: EmbeddedServ
         assert (page.total, crm.find(session_id(client), None)) == (0, [])
         assert any("GRANT PROCESS" in caveat for caveat in page.caveats)
         with crm.console() as console:
-            in_one = replace(one(crm_source(), session_id(client)), transaction_id=1)
+            in_one = like(one(crm_source(), session_id(client)), transaction_id=1)
             assert console.transaction_open(in_one) is None
             seen = replace(one(crm_source(), session_id(client)), trace_id=None)
             with pytest.raises((NotSessionOwnerError, UnknownSessionError)):
@@ -317,12 +318,12 @@ def test_the_servers_own_threads_are_listed_and_protected(server: EmbeddedServer
         ("system user", "Slave_IO"),
         ("system user", "Connect"),
     ):
-        assert crm.is_thread(replace(session, user=user, command=command))
+        assert crm.is_thread(like(session, user=user, command=command))
     for user in ("mysql.session", "rdsadmin"):
-        its = replace(session, user=user, command="Query")
+        its = like(session, user=user, command="Query")
         assert any(f"belongs to {user}, a protected user" in one for one in crm.protection(its))
         assert not crm.is_thread(its)
-    app = replace(session, user="mysql_app", command="Query")
+    app = like(session, user="mysql_app", command="Query")
     assert crm.protection(app) == ()
     assert not crm.is_thread(app)
 

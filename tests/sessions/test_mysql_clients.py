@@ -17,6 +17,7 @@ from tests.conftest import leave_out
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.support.servers import EmbeddedMySQL, has_ipv6
+from tests.support.sessions import transaction_state
 from tests.support.stage import session_id
 
 # Commands of the client's protocol, by their numbers (MySQL's source, include/my_command.h).
@@ -85,7 +86,7 @@ def test_replicas_and_clones_are_threads_that_nobody_closes(
     with sending(replica, *sent[command]):
         until(lambda: one(crm, session_id(replica)).command == command)
         session = one(crm, session_id(replica))
-        assert (session.user, session.state, session.active) == ("repl", "BACKGROUND", False)
+        assert (session.client.user, session.state, session.active) == ("repl", "BACKGROUND", False)
         assert crm.is_thread(session)
 
 
@@ -96,7 +97,7 @@ def test_a_client_of_ipv6_has_an_address_in_brackets(server: EmbeddedServer, crm
     crm = crm_source()
     with pymysql.connect(host="::1", port=server.port, user=logins, password=PASSWORD) as client:
         session = one(crm, session_id(client))
-        assert session.peer == session.origin == f"[::1]:{session.peer_port}"
+        assert session.client.peer == session.client.origin == f"[::1]:{session.client.port}"
 
 
 def test_what_is_rolled_back_after_a_close_reads_as_ending(server: EmbeddedServer, crm_source: Make) -> None:
@@ -118,7 +119,7 @@ def test_what_is_rolled_back_after_a_close_reads_as_ending(server: EmbeddedServe
 
         def gone() -> bool:
             found = crm.find(session_id(client), None)
-            seen.update((each.state, each.transaction_state) for each in found)
+            seen.update((each.state, transaction_state(each)) for each in found)
             return not found
 
         until(gone)

@@ -40,7 +40,7 @@ def test_behind_a_proxy_that_loses_the_tag_the_bots_own_sessions_are_neither_lis
             assert not own & listed_ids(prod)
             for number in own:
                 (found,) = prod.find(number, None)
-                assert found.module is None, "the tag is lost"
+                assert found.client.module is None, "the tag is lost"
                 assert found.own
         assert session_id(other) in listed_ids(prod), "of the same login, and somebody else's"
 

@@ -90,7 +90,7 @@ def test_an_empty_view_of_all_servers_is_known_for_what_it_is(cluster: Cluster, 
     cluster.run(empty, ONE_SERVER)
     cluster.connect("app@shop")
     page = cluster_source().page(SessionQuery(), None)
-    assert [one.user for one in page.sessions] == ["app"]
+    assert [one.client.user for one in page.sessions] == ["app"]
     assert "oceanbase.GV$OB_PROCESSLIST is empty" in page.caveats[0]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from bot.sessions.mysql.columns import PROTECTED_COMMANDS, THREAD_USERS
 from bot.sessions.oceanbase import dialect as oceanbase
 from bot.sessions.protection import Protected, is_thread
 from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
 
 OCEANBASE = Dialect("OceanBase", "v", {}, (), oceanbase.PROTECTED_USERS, None)
 MYSQL = Dialect(
@@ -34,7 +34,7 @@ NOTHING = Protected()
 
 def why(protected: Protected = NOTHING, **changes: Any) -> str:
     dialect: Dialect | None = changes.pop("dialect", OCEANBASE)
-    return " and ".join(protected.reasons(replace(EXAMPLE, **changes), dialect, "prod"))
+    return " and ".join(protected.reasons(like(EXAMPLE, **changes), dialect, "prod"))
 
 
 def test_a_session_of_an_application_is_protected_by_nothing() -> None:
@@ -126,7 +126,7 @@ def test_the_tenants_that_hold_the_clusters_metadata_are_protected(tenant: str, 
     ],
 )
 def test_the_servers_own_threads_and_replication_are_told_from_sessions(user: str, command: str, thread: bool) -> None:
-    session = replace(EXAMPLE, user=user, command=command)
+    session = like(EXAMPLE, user=user, command=command)
     assert is_thread(session, MYSQL) is thread
     assert not is_thread(session, OCEANBASE)
     assert not is_thread(session, None)

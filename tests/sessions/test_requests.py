@@ -17,6 +17,7 @@ from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
+from tests.support.sessions import transaction_state
 from tests.support.stage import APP_PASSWORD, Statement, accounts, session_id
 
 ROUTINES = (
@@ -182,7 +183,7 @@ def test_a_statement_that_waited_through_the_servers_retries_has_the_time_since_
     waiter, younger = retried(floor)
     waiting = one(prod, waiter.id)
     assert max(1.2, float(floor.row(waiter.id)["TIME"])) < waiting.time
-    assert waiting.waits_for_lock
+    assert waiting.waits
     order = listed(prod)
     assert order.index(waiter.id) < order.index(younger.id), "the one that came later stands below it"
     assert waiter.id in listed(prod, longer_than(1.2))
@@ -397,12 +398,12 @@ def test_a_statement_in_a_transaction_that_autocommit_off_began_before_it_is_not
     until(lambda: float(floor.row(session_id(client))["TIME"]) > 1.2)
     running = floor.starts("SELECT SLEEP(60)", client)
     found = one(prod, running.id)
-    assert (found.transaction_state, found.in_transaction) == ("IMPLICIT_ACTIVE", True)
+    assert (transaction_state(found), found.in_transaction) == ("IMPLICIT_ACTIVE", True)
     assert not found.statement_transaction, "closing the session rolls back what stood there before"
     waiter = floor.starts("UPDATE stock SET quantity = 7 WHERE sku = 3")
     until(lambda: floor.row(waiter.id).get("RETRY_INFO") == -6005)
     alone = one(prod, waiter.id)
-    assert (alone.transaction_state, alone.statement_transaction) == ("IMPLICIT_ACTIVE", True)
+    assert (transaction_state(alone), alone.statement_transaction) == ("IMPLICIT_ACTIVE", True)
     explicit = floor.connect()
     explicit.begin()
     floor.starts("SELECT SLEEP(60)", explicit)
@@ -435,5 +436,5 @@ def test_a_call_that_waits_for_a_row_in_autocommit_has_no_transaction_that_outli
     floor.reaches(call, "update stock")
     seen = [one(prod, call.id) for _ in range(20)]
     ended = ("IN_TERMINATE", "ROLLED_BACK")  # there is nothing that a KILL could roll back
-    kept = [found for found in seen if found.in_transaction and found.transaction_state not in ended]
+    kept = [found for found in seen if found.in_transaction and transaction_state(found) not in ended]
     assert all(found.statement_transaction for found in kept)

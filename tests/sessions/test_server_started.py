@@ -19,6 +19,7 @@ from sandbox.databases.mariadb import EmbeddedMariaDB
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.conftest import SEEKDB_14, installed_server, leave_out
 from tests.support.cluster import BOT, Cluster
+from tests.support.sessions import like
 from tests.support.stage import APP_PASSWORD, accounts, session_id
 
 Login = Callable[..., DataSource]
@@ -57,16 +58,16 @@ def test_a_session_of_before_a_restart_is_not_taken_for_one_of_after_it(
             for prod in logins:
                 seen = one(prod, session_id(client))
                 assert seen.server_started is not None, "whoever may log in is told it"
-                pins.append(Pin.of(replace(seen, peer="0.0.0.0:0", origin="unix:")))  # as a Unix socket shows it
+                pins.append(Pin.of(like(seen, peer="0.0.0.0:0", origin="unix:")))  # as a Unix socket shows it
                 assert pins[-1].enough
-                assert pins[-1].same_session(replace(one(prod, seen.id), peer="0.0.0.0:0", origin="unix:"))
+                assert pins[-1].same_session(like(one(prod, seen.id), peer="0.0.0.0:0", origin="unix:"))
             (listed,) = [found for found in logins[0].page(SessionQuery(), None).sessions if found.id == seen.id]
             assert listed.server_started is None, "a list does without"
         database.restart()
         with database.connect(user="auditor", password=APP_PASSWORD) as client:
             for prod, pin in zip(logins, pins, strict=True):
                 now = one(prod, session_id(client))
-                reused = replace(now, id=pin.id, peer="0.0.0.0:0", origin="unix:")
+                reused = like(now, id=pin.id, peer="0.0.0.0:0", origin="unix:")
                 assert not pin.same_session(reused)
                 assert pin.same_session(replace(reused, server_started=pin.session.server_started))
 

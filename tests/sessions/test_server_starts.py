@@ -58,8 +58,9 @@ def test_after_a_restart_the_same_id_user_and_socket_are_another_session(
         number, began = session_id(clients[-1]), time.time()
         until(lambda: one(source, number).in_transaction)
         before = one(source, number)
-        assert (before.peer, before.peer_port) == ("localhost", None)
-        assert before.transaction_started == pytest.approx(began, abs=3), "whatever the server's time zone"
+        assert (before.client.peer, before.client.port) == ("localhost", None)
+        assert before.transaction is not None
+        assert before.transaction.started == pytest.approx(began, abs=3), "whatever the server's time zone"
         assert Pin.of(before).enough
         until(lambda: time.time() > (before.server_started or 0) + 3)
         again = one(source, number)
@@ -73,7 +74,11 @@ def test_after_a_restart_the_same_id_user_and_socket_are_another_session(
             if session_id(client) == number:
                 break
         after = one(source, number)
-        assert (after.server, after.user, after.peer) == (before.server, before.user, before.peer)
+        assert (after.server, after.client.user, after.client.peer) == (
+            before.server,
+            before.client.user,
+            before.client.peer,
+        )
         assert not Pin.of(before).same_session(after)
 
 
@@ -95,7 +100,7 @@ def test_what_a_server_has_switched_off_is_done_without(server: EmbeddedServer, 
         cursor.execute("CREATE USER app IDENTIFIED BY 'pw'")
     source.check()
     with server.connect(user="app", password="pw") as client:
-        listed = [session.id for session in source.page(SessionQuery(), None).sessions if session.user == "app"]
+        listed = [session.id for session in source.page(SessionQuery(), None).sessions if session.client.user == "app"]
         session = one(source, session_id(client))
         assert listed == [session.id]
         assert session.transaction_known == isinstance(server, EmbeddedMySQL)

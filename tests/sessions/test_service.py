@@ -28,6 +28,7 @@ from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import EXAMPLE
 from tests.support.odp import Odp
+from tests.support.sessions import like
 from tests.support.stage import Statement, session_id
 
 
@@ -42,12 +43,17 @@ def test_a_page_says_of_a_session_what_the_server_says(database: EmbeddedOceanBa
         (session,) = page.sessions
         assert (page.source, page.matching, page.pages) == ("prod", 1, 1)
         assert page.total >= 1
-        assert (session.source, session.id, session.tenant, session.user) == ("prod", session_id(client), "sys", user)
+        assert (session.source, session.id, session.tenant, session.client.user) == (
+            "prod",
+            session_id(client),
+            "sys",
+            user,
+        )
         assert (session.command, session.database, session.sql, session.own) == ("Sleep", None, None, False)
         assert session.server is not None
         assert session.server.endswith(f":{database.port}")
         address, port = client._sock.getsockname()  # type: ignore[attr-defined]  # the driver's own socket
-        assert session.peer == session.origin == f"{address}:{port}"
+        assert session.client.peer == session.client.origin == f"{address}:{port}"
 
 
 def test_a_transaction_counts_as_open_until_it_has_ended(database: EmbeddedOceanBase, source: Make, user: str) -> None:
@@ -56,10 +62,10 @@ def test_a_transaction_counts_as_open_until_it_has_ended(database: EmbeddedOcean
         (session,) = console.find(session_id(client))
         assert session.transaction_id
         assert console.transaction_open(session)
-        assert not console.transaction_open(replace(session, transaction_id=session.transaction_id + 1_000_000))
+        assert not console.transaction_open(like(session, transaction_id=session.transaction_id + 1_000_000))
         client.rollback()
         assert not console.transaction_open(session)
-        assert console.transaction_open(replace(session, transaction_id=None)) is None
+        assert console.transaction_open(like(session, transaction_id=None)) is None
 
 
 def test_own_sessions_are_left_out_of_lists_and_marked_when_found(source: Make) -> None:

@@ -12,6 +12,7 @@ from bot.errors import InputError
 from bot.slack.escaping import escaped, unformatted, visible
 from bot.slack.session_reference import SessionReference
 from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
 
 
 def test_what_cannot_be_seen_is_shown_as_an_escape() -> None:
@@ -33,8 +34,8 @@ def test_a_reference_reads_back_and_notices_another_session_under_its_id() -> No
     assert len(str(reference)) <= 150
     assert reference.matches(EXAMPLE)
     for other in (
-        replace(EXAMPLE, peer="10.0.3.7:1"),
-        replace(EXAMPLE, user="other"),
+        like(EXAMPLE, peer="10.0.3.7:1"),
+        like(EXAMPLE, user="other"),
         replace(EXAMPLE, server=None),
         replace(EXAMPLE, id=5),
     ):

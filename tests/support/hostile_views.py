@@ -44,6 +44,7 @@ from bot.slack.views import (
 from tests.sessions.examples import EXAMPLE
 from tests.support.harmless import ASKER, CHANNEL, DECIDER, GROUP
 from tests.support.hostile import Texts
+from tests.support.sessions import like
 
 Shown = Message | dict[str, Any]
 
@@ -266,7 +267,7 @@ class Views:
 
     def _session(self) -> Session:
         text, told = self._texts.text, self._texts.told
-        return replace(
+        return like(
             EXAMPLE,
             source=self._source(),
             server=self._texts.some(52),

@@ -74,7 +74,7 @@ class OceanBaseDetails:
         return int(rows[0][0]) if rows and rows[0][0] else None
 
     def _holders(self, connection: Connection, session: Session, find: Find) -> tuple[LockHolder, ...]:
-        if self.locks is None or not session.waits_for_lock:
+        if self.locks is None or not session.waits:
             return ()
         of, tenant = self.tenants.narrowed(session.tenant, "session_id", None)
         rows = connection.rows(

@@ -187,7 +187,11 @@ def _session_facts(session: Session, before: list[tuple[str, str]]) -> list[comp
     state = f"{session.state}, {session.command}, for {components.seconds(session.time)}"
     rows = (
         [*before, ("Tenant", session.tenant or "-"), ("observer", session.observer)],
-        [("User", session.user or "-"), ("Source", session.origin), ("OBProxy", session.proxy or "-")],
+        [
+            ("User", session.client.user or "-"),
+            ("Source", session.client.origin),
+            ("OBProxy", session.client.proxy or "-"),
+        ],
         [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
         [("Status", state)],
         [("Transaction", closing_text.transaction(session))],
@@ -222,7 +226,7 @@ def _result(request: ClosingRequest, text: str) -> list[components.Line]:
 
 
 def _summary(request: ClosingRequest, what: str) -> str:
-    of = f" of {components.name(request.targets[0].session.user)}" if len(request.targets) == 1 else ""
+    of = f" of {components.name(request.targets[0].session.client.user)}" if len(request.targets) == 1 else ""
     return unformatted(f"{closing_text.title(request).rstrip('?')}{of} on {request.source}: {what}")
 
 
@@ -343,7 +347,7 @@ def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] 
         return kit.Button(mode.value, action_id=action, value=request.id, style=style)
     means = dict(closing_text.meanings(request))[mode]
     session = request.targets[0].session
-    of = f"{session.user} from {session.origin}, {session.state} for {components.seconds(session.time)}."
+    of = f"{session.client.user} from {session.client.origin}, {session.state} for {components.seconds(session.time)}."
     which = f"{request.affected(mode)} sessions"
     tenants = {one.session.tenant for one in request.targets}
     theirs = " Those that are not yours to close stay open." if len(tenants) > 1 else ""

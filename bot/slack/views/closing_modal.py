@@ -159,7 +159,9 @@ def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:
         )
     state = f"{now.state}, {now.command}, for {components.seconds(now.time)}"
     rows = [
-        components.facts([("Session ID", str(now.id)), ("User", now.user or "-"), ("Source", now.origin)]),
+        components.facts(
+            [("Session ID", str(now.id)), ("User", now.client.user or "-"), ("Source", now.client.origin)]
+        ),
         components.facts(
             [("Tenant", now.tenant or "-"), ("Database Name", now.database or "-"), ("observer", now.observer)]
         ),
@@ -178,7 +180,7 @@ def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen
         if now is None:
             said = f"cannot be seen. {unseen[target.number]}" if target.number in unseen else "is gone"
         else:
-            said = f"{now.user or '-'} from {now.origin}, {now.state} for {components.seconds(now.time)}"
+            said = f"{now.client.user or '-'} from {now.client.origin}, {now.state} for {components.seconds(now.time)}"
             changes = closing_text.changes(target.session, now)
             said += f"; changed: {changes}" if changes else ""
         rows.append([components.bold(f"{target.session.id}  "), components.plain(cut(visible(said), _ONE_LINE))])

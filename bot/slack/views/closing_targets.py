@@ -50,7 +50,7 @@ def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
                     components.plain(cut(visible(f" {target.detail} {step}"), 400)),
                 ]
             )
-        names = [("User", session.user), ("Source", session.origin), ("Tenant", session.tenant)]
+        names = [("User", session.client.user), ("Source", session.client.origin), ("Tenant", session.tenant)]
         names += [("Database Name", session.database), *([("observer", session.observer)] if servers else [])]
         rows.append(
             components.facts([("Session ID", str(session.id)), *((label, _name(text)) for label, text in names)])

@@ -10,6 +10,7 @@ from bot.closing.model import ClosingRequest, Outcome, State, Target
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.statement import cut
 from bot.slack.escaping import visible
+from bot.slack.views.components import transaction_state
 
 DONE = {
     Outcome.CLOSED: "✅ closed",
@@ -153,7 +154,7 @@ def query_meaning(session: Session) -> str:
     if not session.running:
         keeps = " Its open transaction and its locks would stay." if session.in_transaction else ""
         return f"does nothing: this session is idle, no query runs.{keeps}"
-    if session.transaction_state in ("RUNNING", "LOCK WAIT"):
+    if session.transaction is not None and session.transaction.state in ("RUNNING", "LOCK WAIT"):
         # InnoDB does not say whether a transaction is the statement's own.
         return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
     if session.lasting_transaction:
@@ -163,10 +164,9 @@ def query_meaning(session: Session) -> str:
 
 def transaction(session: Session) -> str:
     """Say whether a transaction is open and what it waits for."""
-    if not session.in_transaction:
-        return "none" if session.transaction_known else "not known"
-    waits = ", waits for a row lock" if session.waits_for_lock else ""
-    return f"open ({session.transaction_state or 'state unknown'}){waits}"
+    state = transaction_state(session)
+    waits = f", waits for a {session.waits.value}" if session.waits is not None else ""
+    return f"open ({state}){waits}" if session.in_transaction else state
 
 
 def changes(before: Session, now: Session) -> str:
@@ -186,7 +186,7 @@ def changes(before: Session, now: Session) -> str:
         told.append("it has a transaction open")
     elif not Pin.of(before).same_transaction(now):
         told.append("it is in another transaction")
-    if now.waits_for_lock and not before.waits_for_lock:
+    if now.waits and not before.waits:
         told.append("it waits for a row lock")
     return ", ".join(told)
 

@@ -150,6 +150,13 @@ def sql_id_label(session: Session) -> str:
     return "SQL ID" if session.inner_sql is None else "SQL ID of its current statement"
 
 
+def transaction_state(session: Session) -> str:
+    """The state of its transaction in the server's words, or that there is none, or that the server does not say."""
+    if session.transaction is None:
+        return "none" if session.transaction_known else "not known"
+    return session.transaction.state or "state unknown"
+
+
 def seconds(value: float) -> str:
     """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h, 4.0 days."""
     if value < 1:

@@ -48,7 +48,7 @@ def session_details(
         ),
         _buttons(session, asker),
     ]
-    return Message(unformatted(f"{title}: {components.name(session.user)}, {doing}"), blocks)
+    return Message(unformatted(f"{title}: {components.name(session.client.user)}, {doing}"), blocks)
 
 
 def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Message:
@@ -74,7 +74,7 @@ def several(found: Sequence[Session]) -> Message:
         [
             components.code(f"/sessions show {one.id}@{one.server or '-'} source={one.source}"),
             components.plain(
-                f"  {components.name(one.user)} from {components.name(one.origin)}, "
+                f"  {components.name(one.client.user)} from {components.name(one.client.origin)}, "
                 f"tenant {components.name(one.tenant)}, {components.name(one.state)}"
             ),
         ]
@@ -86,7 +86,7 @@ def several(found: Sequence[Session]) -> Message:
 def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, str]]]:
     rows = [
         [("Status", _status(session)), ("Execution Time", _execution_time(session))],
-        [("User", session.user or "-"), ("Source", session.origin or "-")],
+        [("User", session.client.user or "-"), ("Source", session.client.origin or "-")],
         [("Tenant", session.tenant or "-"), ("Database Name", session.database or "-")],
         [("Command", session.command or "-")],
         [("Transaction", _transaction(session, details))],
@@ -96,8 +96,8 @@ def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, st
     more: list[list[tuple[str, object]]] = [
         [(components.sql_id_label(session), session.sql_id), ("Trace ID", session.trace_id)],
         [("Plan ID", details.plan_id), ("Memory", _bytes(session.memory))],
-        [("observer", session.observer), ("OBProxy", session.proxy)],
-        [("Proxy Session ID", session.proxy_session_id), ("Master Session ID", session.master_session_id)],
+        [("observer", session.observer), ("OBProxy", session.client.proxy)],
+        [("Proxy Session ID", session.client.proxy_session_id), ("Master Session ID", session.master_session_id)],
         [(label, without_secrets(said or "")) for label, said in _client_says(session)],
     ]
     return [*rows, *([(label, str(value or "-")) for label, value in row] for row in more if _says(row))]
@@ -105,7 +105,7 @@ def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, st
 
 def _client_says(session: Session) -> list[tuple[str, str | None]]:
     """What the client says of itself, which may be a connection URL with its password."""
-    return [("Module", session.module), ("Action", session.action), ("Client Info", session.client_info)]
+    return [("Module", session.client.module), ("Action", session.client.action), ("Client Info", session.client.info)]
 
 
 def _says(row: Sequence[tuple[str, object]]) -> bool:
@@ -125,10 +125,11 @@ def _execution_time(session: Session) -> str:
 
 
 def _transaction(session: Session, details: SessionDetails) -> str:
-    if not session.in_transaction:
-        return "none" if session.transaction_known else "not known"
+    state = components.transaction_state(session)
+    if session.transaction is None:
+        return state
     age = f", open for {components.seconds(details.transaction_age)}" if details.transaction_age is not None else ""
-    return f"{session.transaction_id or '-'}, {session.transaction_state or 'state unknown'}{age}"
+    return f"{session.transaction.id or '-'}, {state}{age}"
 
 
 def _retries(session: Session) -> str:
@@ -138,14 +139,14 @@ def _retries(session: Session) -> str:
 
 
 def _reason(session: Session) -> str:
-    if session.waits_for_lock:
+    if session.waits:
         return "a row locked by another session (error -6005): it waits for that lock"
     return f"error {session.retry_info}"
 
 
 def _locks(details: SessionDetails) -> list[components.Line]:
     rows: list[components.Line] = [_holder(holder) for holder in details.holders]
-    if details.session.waits_for_lock and not rows:
+    if details.session.waits and not rows:
         why = (
             "; who holds it could not be seen just now. Press Refresh."
             if details.names_holders
@@ -175,7 +176,7 @@ def _holder(holder: LockHolder) -> components.Line:
         who = "not in the process list: it has just ended, or it is the database's own"
     else:
         doing = "running" if session.running else "idle"
-        of = f"{components.name(session.user)} from {components.name(session.origin)}"
+        of = f"{components.name(session.client.user)} from {components.name(session.client.origin)}"
         who = f"{of}, {doing} for {components.seconds(session.time)}{age}"
     return [*held, components.plain("session "), components.code(str(holder.id)), components.plain(f" ({who})")]
 

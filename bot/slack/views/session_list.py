@@ -49,14 +49,14 @@ class Column:
 COLUMNS = (
     Column("Session ID", lambda s, _f, _w: str(s.id), number=True, cuttable=False),
     Column("SQL", lambda s, f, w: components.sql_line(s.sql, w, full=f) if s.sql else "-"),
-    Column("User", lambda s, _f, _w: s.user),
-    Column("Source", lambda s, _f, _w: s.origin),
+    Column("User", lambda s, _f, _w: s.client.user),
+    Column("Source", lambda s, _f, _w: s.client.origin),
     Column("Database Name", lambda s, _f, _w: s.database or "-"),
     Column("Command", lambda s, _f, _w: s.command),
     Column("Execution Time (s)", lambda s, _f, _w: f"{s.time:.1f}", number=True, cuttable=False),
     Column("Status", lambda s, _f, _w: s.state),
     Column("observer", lambda s, _f, _w: s.observer),
-    Column("OBProxy", lambda s, _f, _w: s.proxy or "-"),
+    Column("OBProxy", lambda s, _f, _w: s.client.proxy or "-"),
 )
 TENANT = Column("Tenant", lambda s, _f, _w: s.tenant or "-")
 
@@ -97,7 +97,7 @@ def _totals(page: SessionPage) -> str:
 
 def _waiters(page: SessionPage) -> list[str]:
     """Say what the columns do not: how many wait for a row lock, and for how long at most."""
-    waits = [session.time for session in page.sessions if session.waits_for_lock]
+    waits = [session.time for session in page.sessions if session.waits]
     if not waits:
         return []
     longest = components.seconds(max(waits))
@@ -180,7 +180,7 @@ def _pick(page: SessionPage) -> kit.Block:
 def _option_text(session: Session, width: int) -> kit.PlainText:
     doing = digest(session.sql, 40) if session.sql else session.state
     return kit.PlainText(
-        cut(visible(f"{session.id} · {session.user} · {components.seconds(session.time)} · {doing}"), width)
+        cut(visible(f"{session.id} · {session.client.user} · {components.seconds(session.time)} · {doing}"), width)
     )
 
 

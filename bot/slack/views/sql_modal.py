@@ -89,14 +89,14 @@ def _is_cut(sql: str) -> bool:
 
 def _facts(session: Session) -> kit.Block:
     facts = (
-        ("User", session.user or "-"),
+        ("User", session.client.user or "-"),
         ("Tenant", session.tenant or "-"),
-        ("Source", session.origin),
+        ("Source", session.client.origin),
         ("Database Name", session.database or "-"),
         ("observer", session.observer),
-        ("OBProxy", session.proxy or "-"),
+        ("OBProxy", session.client.proxy or "-"),
         ("Status", f"{session.state}, {session.command}, {components.seconds(session.time)}"),
-        ("Transaction", session.transaction_state or ("none" if session.transaction_known else "not known")),
+        ("Transaction", components.transaction_state(session)),
         (components.sql_id_label(session), session.sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),
     )

@@ -10,8 +10,9 @@ from bot.sessions.model import Mode, Session
 from bot.slack.views import closing_text
 from tests.sessions.examples import EXAMPLE
 from tests.slack.views.test_closing_views import request
+from tests.support.sessions import like
 
-IDLE = replace(
+IDLE = like(
     EXAMPLE,
     command="Sleep",
     state="SLEEP",
@@ -23,7 +24,7 @@ IDLE = replace(
     transaction_state=None,
 )
 RUNNING = replace(IDLE, command="Query", state="ACTIVE", sql="SELECT 1", sql_id="A" * 32, trace_id="Y1-1", time=3.0)
-OPEN = replace(IDLE, transaction_id=7, transaction_state="ACTIVE")
+OPEN = like(IDLE, transaction_id=7, transaction_state="ACTIVE")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ OPEN = replace(IDLE, transaction_id=7, transaction_state="ACTIVE")
         (RUNNING, replace(RUNNING, trace_id="Y1-2"), "it runs another query"),
         (IDLE, OPEN, "it has a transaction open"),
         (OPEN, IDLE, "its transaction has ended"),
-        (OPEN, replace(OPEN, transaction_id=8), "it is in another transaction"),
+        (OPEN, like(OPEN, transaction_id=8), "it is in another transaction"),
         (RUNNING, replace(RUNNING, retry_info=-6005), "it waits for a row lock"),
     ],
 )

@@ -15,6 +15,7 @@ from bot.slack.delivery.message import Message
 from bot.slack.views import closing_card, closing_modal
 from sandbox.slack.rules import check_message, check_view
 from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
 from tests.support.slack_text import buttons_of, table_of, text_of
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
@@ -79,7 +80,7 @@ def cards(asked: ClosingRequest, detail: str) -> Iterator[Message]:
 @pytest.mark.parametrize("sign", ["W", "\u202e", "选", "`<!channel>`"])
 def test_the_widest_sessions_with_the_longest_reasons_fit_into_one_message(count: int, sign: str) -> None:
     wide = sign * 300
-    worst = replace(
+    worst = like(
         EXAMPLE,
         tenant=wide,
         user=wide,
@@ -94,7 +95,7 @@ def test_the_widest_sessions_with_the_longest_reasons_fit_into_one_message(count
         retry_info=-6005,
     )
     sessions = [
-        replace(worst, id=4_294_967_000 + number, server=f"[fe80::{number}]:65535", user=f"{number}{wide}")
+        like(worst, id=4_294_967_000 + number, server=f"[fe80::{number}]:65535", user=f"{number}{wide}")
         for number in range(count)
     ]
     left = tuple(Untouched(4_294_967_000 + number, None, f"{number} {wide}") for number in range(MAX_LIMIT - count))
@@ -140,7 +141,7 @@ def test_the_server_is_shown_where_there_is_more_than_one() -> None:
 
 
 def test_the_card_sums_up_what_closing_would_mean() -> None:
-    free = replace(EXAMPLE, transaction_id=None, transaction_state=None)
+    free = like(EXAMPLE, transaction_id=None, transaction_state=None)
     card = said(closing_card.closing_card(request(EXAMPLE, EXAMPLE, free, IDLE), full_sql=False))
     for words in (
         "disconnects 4 clients",

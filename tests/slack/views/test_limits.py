@@ -16,6 +16,7 @@ from bot.slack.session_reference import Asker
 from bot.slack.views import notices, session_list, sql_modal
 from sandbox.slack.rules import check_message, check_view
 from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
 
 ASKER = Asker(Person("U" + "W" * 20, "T" + "W" * 20), "0123456789ab")
 
@@ -31,7 +32,7 @@ def check(message: Message) -> None:
 def test_the_longest_question_with_the_widest_rows_of_many_tenants_fits(shown: str, full_sql: bool) -> None:
     wide = "W" * 300
     sessions = tuple(
-        replace(
+        like(
             EXAMPLE,
             id=4_294_967_000 + number,
             tenant=f"{number}{wide}",

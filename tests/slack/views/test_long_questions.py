@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +14,7 @@ from bot.slack.session_reference import Asker
 from bot.slack.views import session_list
 from sandbox.slack.rules import check_message
 from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_question_of_signs_fits_its_buttons_and_one_message(typed: str) -> Non
     assert parse(describe(query)).query == query
     wide = "W" * 300
     rows = tuple(
-        replace(EXAMPLE, id=4_294_967_000 + number, user=wide, origin=wide, database=wide, sql=wide)
+        like(EXAMPLE, id=4_294_967_000 + number, user=wide, origin=wide, database=wide, sql=wide)
         for number in range(MAX_LIMIT)
     )
     page = SessionPage("prod", rows, 999_999, 999_999, 999_999, datetime.now(UTC), query)

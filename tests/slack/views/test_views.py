@@ -23,13 +23,14 @@ from bot.slack.session_reference import SessionReference
 from bot.slack.views import closing_card, closing_text, notices, session_details, session_list, sources, sql_modal
 from sandbox.slack.rules import check_message, check_view
 from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
 from tests.support.slack_text import table_of, text_of
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 HOSTILE = "``` `x` <!channel> <@U01ALICE> <https://evil.example|x> </table> *b* _i_ ~s~ \u202e \x00 &lt; 😀"
 PASSWORD = "hunter2"
 
-WORST = replace(
+WORST = like(
     EXAMPLE,
     user=HOSTILE,
     database=HOSTILE * 3,
@@ -146,7 +147,7 @@ def sql_view(session: Session, *, literals: bool = True) -> dict[str, Any]:
 
 names = st.text(st.characters(), max_size=40)
 sessions = st.builds(
-    replace,
+    like,
     st.just(EXAMPLE),
     user=names,
     database=st.none() | names,
@@ -183,7 +184,7 @@ def test_any_number_of_data_sources_in_any_state_fits_into_one_message(number: i
 
 
 def test_a_full_page_of_the_widest_sessions_fits_into_one_message() -> None:
-    wide = replace(WORST, user="u" * 64, database="d" * 128, sql="SELECT " + "c" * 900)
+    wide = like(WORST, user="u" * 64, database="d" * 128, sql="SELECT " + "c" * 900)
     listed = [replace(wide, id=3_221_487_826 + number) for number in range(MAX_LIMIT)]
     for text in (False, True):
         message = session_list.session_list(page(*listed, limit=MAX_LIMIT, text=text), [], full_sql=False)
@@ -225,10 +226,10 @@ def test_a_tenant_column_appears_when_more_than_one_is_shown() -> None:
     ("session", "means_session", "means_query"),
     [
         (EXAMPLE, "is rolled back and the locks are released", "the locks it holds stay, too"),
-        (replace(EXAMPLE, transaction_id=None, transaction_state=None), "Its running query is stopped", "stays usable"),
+        (like(EXAMPLE, transaction_id=None, transaction_state=None), "Its running query is stopped", "stays usable"),
         (replace(EXAMPLE, command="Sleep", sql=None), "is rolled back", "does nothing: this session is idle"),
         (
-            replace(EXAMPLE, command="Sleep", sql=None, transaction_id=None, transaction_state=None),
+            like(EXAMPLE, command="Sleep", sql=None, transaction_id=None, transaction_state=None),
             "it must connect again",
             "does nothing",
         ),
