@@ -17,7 +17,7 @@ from benchmarks.bots import LOGIN_PASSWORD
 from benchmarks.measure import milliseconds
 from bot.sessions import probing
 from bot.sessions.database import Connection, connect
-from bot.sessions.dialect import Dialect, Statement
+from bot.sessions.dialect import Dialect, Query
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import DEFAULT_LIMIT, SessionFilter, Sort
 from sandbox.databases.embedded import EmbeddedServer
@@ -46,12 +46,12 @@ class BareQueries:
         return self._dialect.name
 
     @property
-    def page(self) -> Statement:
+    def page(self) -> Query:
         """The 20 sessions of `/sessions`."""
         return self._dialect.page(None, SessionFilter(), Sort(), DEFAULT_LIMIT, 0)
 
     @property
-    def totals(self) -> Statement:
+    def totals(self) -> Query:
         """The line under the list: how many, how many active."""
         return self._dialect.totals(None, SessionFilter())
 
@@ -63,12 +63,12 @@ class BareQueries:
         """The rows without the totals, in milliseconds."""
         return milliseconds(lambda: self._rows(self.page))
 
-    def as_text(self, statement: Statement) -> str:
+    def as_text(self, statement: Query) -> str:
         """A statement with its values in it, for other clients."""
         with self._raw.cursor() as cursor:
             return str(cursor.mogrify(statement.sql, statement.values))
 
-    def _rows(self, statement: Statement) -> Sequence[Any]:
+    def _rows(self, statement: Query) -> Sequence[Any]:
         with self._raw.cursor() as cursor:
             cursor.execute(statement.sql, statement.values or None)
             return list(cursor.fetchall())

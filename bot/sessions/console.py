@@ -75,8 +75,8 @@ class Console:
         Several servers of one cluster may use the same id (OceanBase 4.2.5 and later). The rows of one client
         behind a proxy are one session. ``everywhere`` leaves out no tenant: whether one has ended is known from all.
         """
-        statement, allowed = self.dialect.by_id(session_id), None if everywhere else self._tenants
-        rows = self._connection.rows(statement.sql, statement.values)
+        query, allowed = self.dialect.by_id(session_id), None if everywhere else self._tenants
+        rows = self._connection.rows(query.sql, query.values)
         found = [self.dialect.to_session(self._endpoint.name, row) for row in rows]
         return as_clients([one for one in found if allowed is None or one.tenant in allowed])
 
@@ -126,9 +126,9 @@ class Console:
         )
 
     def _look(self, pin: Pin) -> Look:
-        statement = self.dialect.look(pin.id)
+        query = self.dialect.look(pin.id)
         asked = since_boot()
-        rows = self._connection.rows(statement.sql, statement.values)
+        rows = self._connection.rows(query.sql, query.values)
         answered = since_boot()
         # The first columns are where the list comes from; without a session they stand alone.
         found = [self.dialect.to_session(self._endpoint.name, row) for _, _, _, *row in rows if row[1] is not None]
@@ -176,8 +176,8 @@ class Console:
 
     def _unlisted(self, session: Session) -> Session | None:
         """Return a server session that the view of transactions alone has, where it still does."""
-        statement = self.dialect.server_session(session)
-        rows = self._connection.rows(statement.sql, statement.values) if statement is not None else []
+        query = self.dialect.server_session(session)
+        rows = self._connection.rows(query.sql, query.values) if query is not None else []
         here = (session.id, host_of(session.server or ""))
         there = any((int(number), str(ip)) == here for number, ip in rows if number is not None)
         return session if there else None
@@ -200,10 +200,9 @@ class Console:
         ids = {one.id for one in sessions if one.client_session}
         if not ids:
             return list(sessions)
-        statement = self.dialect.of_clients(sorted(ids))
+        query = self.dialect.of_clients(sorted(ids))
         rows = [
-            self.dialect.to_session(self._endpoint.name, row)
-            for row in self._connection.rows(statement.sql, statement.values)
+            self.dialect.to_session(self._endpoint.name, row) for row in self._connection.rows(query.sql, query.values)
         ]
         clients = {_client(one): one for one in as_clients(rows)}
         return [_joined(one, clients.get(_client(one), one)) for one in sessions]
@@ -215,8 +214,8 @@ class Console:
         same = [Condition(Field.USER, Operator.EXACTLY, (session.client.user,))]
         if host:
             same.append(Condition(Field.HOST, Operator.EXACTLY, (host,)))
-        statement = self.dialect.page(tenants, SessionFilter(tuple(same)), Sort(), limit, 0)
-        rows = self._connection.rows(statement.sql, statement.values)
+        query = self.dialect.page(tenants, SessionFilter(tuple(same)), Sort(), limit, 0)
+        rows = self._connection.rows(query.sql, query.values)
         return [self.dialect.to_session(self._endpoint.name, row) for row in rows]
 
     def kill_text(self, session: Session, mode: Mode, pinned: Session) -> str:
@@ -237,23 +236,23 @@ class Console:
 
         A killed session may leave the process list while its locks live on (OCEANBASE.md 2.3).
         """
-        statement = self.dialect.transaction(session)
-        if statement is None:
+        query = self.dialect.transaction(session)
+        if query is None:
             return None
-        return bool(self._connection.rows(statement.sql, statement.values))
+        return bool(self._connection.rows(query.sql, query.values))
 
     def prepared(self, session: Session) -> bool:
         """Whether a session's transaction has outlived it, prepared by XA: only XA COMMIT or ROLLBACK ends that."""
-        statement = self.dialect.prepared(session)
-        return statement is not None and bool(self._connection.rows(statement.sql, statement.values))
+        query = self.dialect.prepared(session)
+        return query is not None and bool(self._connection.rows(query.sql, query.values))
 
     def server_session(self, client: Session) -> Session | None:
         """Return the server session that still has the transaction of a client that is off the list.
 
         Its id and its server are those that the view of transactions names; None where that names none, or several.
         """
-        statement = self.dialect.server_session(client)
-        rows = self._connection.rows(statement.sql, statement.values) if statement is not None else []
+        query = self.dialect.server_session(client)
+        rows = self._connection.rows(query.sql, query.values) if query is not None else []
         if len(rows) != 1 or rows[0][0] is None:
             return None
         number, ip = int(rows[0][0]), str(rows[0][1])
@@ -278,8 +277,8 @@ class Console:
 
     def absent_servers(self) -> list[tuple[Any, ...]]:
         """Return address, port and status of the servers that do not serve; none where the login cannot see them."""
-        statement = self.dialect.absent_servers()
-        return self._connection.rows(statement.sql, statement.values) if statement is not None else []
+        query = self.dialect.absent_servers()
+        return self._connection.rows(query.sql, query.values) if query is not None else []
 
     @functools.cached_property
     def own_server(self) -> str | None:
@@ -290,8 +289,8 @@ class Console:
         The server lists this connection with the address that the bot has on it: behind a proxy, which sends each
         statement where it likes, it lists the proxy's.
         """
-        statement = self.dialect.own_place()
-        rows = self._connection.rows(statement.sql, statement.values)
+        query = self.dialect.own_place()
+        rows = self._connection.rows(query.sql, query.values)
         listed = {str(server) for server, peer in rows if server and peer == self._connection.local_address}
         if len(listed) != 1:
             return None

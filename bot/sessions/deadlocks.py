@@ -10,7 +10,7 @@ from itertools import groupby
 
 from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMissingError
 from bot.sessions.database import Connection
-from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Statement
+from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
 
 EVENTS = 10  # events in one answer
 _ROWS = 60  # rows that are read for them: most deadlocks have two members
@@ -79,7 +79,7 @@ class History:
             return cls(view, "TENANT_ID" in columns, columns.get("REPORT_TIME") in _DATES)
         return None
 
-    def statement(self, scope: Sequence[str] | None, since: timedelta, now: datetime) -> Statement:
+    def query(self, scope: Sequence[str] | None, since: timedelta, now: datetime) -> Query:
         """Select the newest members; ``scope`` names the tenants, None is all."""
         at = "UNIX_TIMESTAMP(h.REPORT_TIME)" if self.has_dates else "h.REPORT_TIME / 1000000"
         tenant = "t.TENANT_NAME" if self.has_tenants else "NULL"
@@ -88,7 +88,7 @@ class History:
         values: tuple[tuple[str, ...], ...] = ()
         if scope is not None and self.has_tenants:
             within, values = f" AND BINARY {tenant} IN %s", (tuple(scope) or ("",),)
-        return Statement(
+        return Query(
             f"SELECT h.EVENT_ID, {at}, {tenant}, h.CYCLE_IDX, h.CYCLE_SIZE, h.ROLE, h.VISITOR, h.OBJECT, "
             f"LEFT(h.EXTRA_VALUE1, {LIST_SQL_CHARACTERS}) FROM {self.view} h{joined} "
             f"WHERE {at} >= %s{within} ORDER BY 2 DESC, 1, 4 LIMIT {_ROWS}",
@@ -110,8 +110,8 @@ def read(
     if scope is not None and not history.has_tenants and dialect.login_tenant not in scope:
         raise NotAllowedError(f"{source} tells the deadlocks of tenant {dialect.login_tenant} only.")
     now = datetime.now(UTC)
-    statement = history.statement(scope, since, now)
-    events, incomplete = complete(connection.rows(statement.sql, statement.values))
+    query = history.query(scope, since, now)
+    events, incomplete = complete(connection.rows(query.sql, query.values))
     return Deadlocks(source, since, events, incomplete, detection(connection), now)
 
 

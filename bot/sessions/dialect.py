@@ -67,8 +67,8 @@ LIST_SQL_CHARACTERS = 1000  # what a list fetches of a statement: enough for a d
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
-    """A SQL text and the values bound to it."""
+class Query:
+    """A SQL text and the values bound to it, as the bot asks a server."""
 
     sql: str
     values: tuple[Value | Sequence[Value], ...] = ()
@@ -152,9 +152,9 @@ class Dialect:
         known = self.expressions["transaction_id"] != "NULL"
         return known and self.details is not None and self.lock_view is not None
 
-    def itself(self) -> Statement:
+    def itself(self) -> Query:
         """Select as what the sessions are listed that have the id of the connection that asks."""
-        return Statement(
+        return Query(
             f"SELECT {', '.join(self.expressions[name] for name in _ITSELF)} FROM {self.view} "
             f"WHERE {self.expressions['id']} = connection_id()"
         )
@@ -187,7 +187,7 @@ class Dialect:
         *,
         pinned: bool = False,
         spread: bool = False,
-    ) -> Statement:
+    ) -> Query:
         """Select one page of sessions that are not the bot's own; ``scope`` names the tenants, None is all.
 
         ``pinned`` reads what a pin compares as well, and the whole statements. ``spread`` takes one row of each client
@@ -204,16 +204,16 @@ class Dialect:
                 f"ORDER BY {state} = 'ACTIVE' DESC, {command} = 'Sleep', {time}) AS row_of_client "
                 f"FROM {self.view} listed WHERE {where}) clients WHERE row_of_client = 1"
             )
-        return Statement(
+        return Query(
             f"SELECT {columns} FROM {rows} ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
             (*self.own_values, *values, limit, offset),
         )
 
-    def of_clients(self, ids: Sequence[int]) -> Statement:
+    def of_clients(self, ids: Sequence[int]) -> Query:
         """Select every row of those ids, to know all servers of their clients."""
         columns = ", ".join(self._columns(LIST_SQL_CHARACTERS, pinned=False))
         where = f"{self.expressions['id']} IN %s"
-        return Statement(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(ids)))
+        return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(ids)))
 
     def count(self, which: str = "1 = 1") -> str:
         """Count sessions for which something is so: the rows of one client behind a proxy are one."""
@@ -223,7 +223,7 @@ class Dialect:
         client = f"CASE WHEN {which} THEN {self.client} END"
         return f"({rows} - COUNT({client}) + COUNT(DISTINCT {client}))"
 
-    def totals(self, scope: Sequence[str] | None, filter_: SessionFilter) -> Statement:
+    def totals(self, scope: Sequence[str] | None, filter_: SessionFilter) -> Query:
         """Count the sessions in scope: all, ACTIVE, fitting the filter.
 
         A statement of its own: asked for together with the page, by a join or by window functions,
@@ -235,58 +235,58 @@ class Dialect:
         # Of a client's rows only one is running; whether some client has several is the last number.
         several = "0" if self.client is None else f"COUNT({self.client}) - COUNT(DISTINCT {self.client})"
         times = 1 if self.client is None else 3  # as often as ``count`` names its condition
-        return Statement(
+        return Query(
             f"SELECT {self.count()}, COALESCE(SUM({active}), 0), {self.count(matching)}, {several} "
             f"FROM {self.view} WHERE {where}",
             (*(matching_values * times), *values),
         )
 
-    def states(self, scope: Sequence[str] | None) -> Statement:
+    def states(self, scope: Sequence[str] | None) -> Query:
         """Select each status that a session in scope has now."""
         where, values = self.where(scope, SessionFilter())
-        return Statement(f"SELECT DISTINCT {self.expressions['state']} FROM {self.view} WHERE {where}", tuple(values))
+        return Query(f"SELECT DISTINCT {self.expressions['state']} FROM {self.view} WHERE {where}", tuple(values))
 
-    def by_id(self, session_id: int) -> Statement:
+    def by_id(self, session_id: int) -> Query:
         """Select every session of that id with its whole SQL, the bot's own included."""
         columns = ", ".join(self._columns(None, pinned=True))
         where = f"{self.expressions['id']} = %s"
-        return Statement(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, session_id))
+        return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, session_id))
 
-    def look(self, session_id: int) -> Statement:
+    def look(self, session_id: int) -> Query:
         """Select the same, with three values before each row: which server answers, ``own_transaction``, and ``NOW``.
 
         Where the view is one server's, it is asked in the same statement: a proxy may send the next one elsewhere.
         """
         if self.cluster:
             plain = self.by_id(session_id)
-            return Statement(plain.sql.replace("SELECT ", f"SELECT NULL, NULL, {NOW}, ", 1), plain.values)
+            return Query(plain.sql.replace("SELECT ", f"SELECT NULL, NULL, {NOW}, ", 1), plain.values)
         columns = self._columns(None, pinned=True)
         named = ", ".join(f"{text} AS c{number}" for number, text in enumerate(columns))
         here = f"SELECT {self.own_address} AS address, {self.own_transaction or 'NULL'} AS in_transaction"
-        return Statement(
+        return Query(
             f"SELECT here.address, here.in_transaction, found.* FROM ({here}) here LEFT JOIN "
             f"(SELECT {NOW} AS looked_at, {named} FROM {self.view} WHERE {self.expressions['id']} = %s) found ON 1 = 1",
             (*self.own_values, session_id),
         )
 
-    def any_session_on(self, server: str) -> Statement:
+    def any_session_on(self, server: str) -> Query:
         """Select a row while a server shows any session of its own; the bot's count as well."""
-        return Statement(f"SELECT 1 FROM {self.view} WHERE {self.expressions['server']} = %s LIMIT 1", (server,))
+        return Query(f"SELECT 1 FROM {self.view} WHERE {self.expressions['server']} = %s LIMIT 1", (server,))
 
-    def server_status(self, server: str) -> Statement | None:
+    def server_status(self, server: str) -> Query | None:
         """Select a row while the cluster's list has a server as serving; None where there is no such list."""
         if self.servers_view is None:
             return None
-        return Statement(
+        return Query(
             f"SELECT 1 FROM {self.servers_view} WHERE {self.servers_address} = %s AND status = 'ACTIVE'", (server,)
         )
 
-    def own_place(self) -> Statement:
+    def own_place(self) -> Query:
         """Select server and peer of the sessions that may be this very connection: others may have its id."""
         server, peer = self.expressions["server"], self.expressions["peer"]
-        return Statement(f"SELECT {server}, {peer} FROM {self.view} WHERE {self.expressions['id']} = connection_id()")
+        return Query(f"SELECT {server}, {peer} FROM {self.view} WHERE {self.expressions['id']} = connection_id()")
 
-    def kill(self, session: Session, mode: Mode, *, pinned: Session | None = None) -> Statement:
+    def kill(self, session: Session, mode: Mode, *, pinned: Session | None = None) -> Query:
         """Close a session or its query; ``session`` is as looked at right before, ``pinned`` as it was confirmed.
 
         A query by its number where the server takes one, so that no later one is hit (MariaDB). Inside a routine
@@ -301,10 +301,10 @@ class Dialect:
             raise ValueError(session.id)
         same_statement = pinned is None or pinned.trace_id == session.trace_id
         if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id and same_statement:
-            return Statement(f"KILL QUERY ID {int(session.trace_id)}")
-        return Statement(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
+            return Query(f"KILL QUERY ID {int(session.trace_id)}")
+        return Query(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
 
-    def transaction(self, session: Session) -> Statement | None:
+    def transaction(self, session: Session) -> Query | None:
         """Select a row while this session's transaction is open or somebody waits for its locks.
 
         None where it has none, or the server cannot say.
@@ -325,9 +325,9 @@ class Dialect:
                 whose, more = self.tenants.narrowed(session.tenant, its_session, known)
                 asked.append(f"(SELECT 1 FROM {view} WHERE {its_number}{whose} LIMIT 1)")
                 values += [session.transaction_id, *more]
-        return Statement(" UNION ALL ".join(asked), tuple(values)) if asked else None
+        return Query(" UNION ALL ".join(asked), tuple(values)) if asked else None
 
-    def prepared(self, session: Session) -> Statement | None:
+    def prepared(self, session: Session) -> Query | None:
         """Select a row while a session's transaction stands without any session, prepared by XA (InnoDB)."""
         if (
             self.own_transaction is None
@@ -337,9 +337,9 @@ class Dialect:
         ):
             return None
         which = f"{self.transaction_column} = %s AND trx_mysql_thread_id = 0 AND trx_state <> 'ROLLING BACK'"
-        return Statement(f"SELECT 1 FROM {self.transaction_view} WHERE {which}", (session.transaction_id,))
+        return Query(f"SELECT 1 FROM {self.transaction_view} WHERE {which}", (session.transaction_id,))
 
-    def server_session(self, session: Session) -> Statement | None:
+    def server_session(self, session: Session) -> Query | None:
         """Select server session and address of a session's transaction; None where the server cannot say."""
         if (
             self.transaction_view is None
@@ -353,20 +353,20 @@ class Dialect:
         whose, more = self.tenants.narrowed(session.tenant, "session_id", None)
         which = f"{self.transaction_column} = %s{whose}"
         sql = f"SELECT session_id, svr_ip FROM {self.transaction_view} WHERE {which}"
-        return Statement(sql, (session.transaction_id, *more))
+        return Query(sql, (session.transaction_id, *more))
 
-    def absent_servers(self) -> Statement | None:
+    def absent_servers(self) -> Query | None:
         """Select address, port and status of the servers that do not serve; None on a single server."""
         if self.servers_view is None:
             return None
-        return Statement(f"SELECT svr_ip, sql_port, status FROM {self.servers_view} WHERE status <> 'ACTIVE'")
+        return Query(f"SELECT svr_ip, sql_port, status FROM {self.servers_view} WHERE status <> 'ACTIVE'")
 
-    def tenant_names(self) -> Statement | None:
+    def tenant_names(self) -> Query | None:
         """Select the names of all tenants; None where there are none, or the login sees its own alone."""
         if self.tenant_list is None:
             return None
         # Each has one for itself, with its logs, which nobody logs in to.
-        return Statement(f"SELECT tenant_name FROM {self.tenant_list} WHERE LEFT(tenant_name, 5) <> 'META$'")
+        return Query(f"SELECT tenant_name FROM {self.tenant_list} WHERE LEFT(tenant_name, 5) <> 'META$'")
 
     def to_session(self, source: str, row: Sequence[Any]) -> Session:
         """Turn a row of ``COLUMNS`` into a session; NULL and '' become what they mean."""

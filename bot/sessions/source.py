@@ -87,10 +87,10 @@ class DataSource:
             # A page that has emptied since it was asked for is no answer: show the last one.
             page = min(query.page, max(1, -(-matching // query.limit)))
             offset = (page - 1) * query.limit
-            statement = dialect.page(
+            listing = dialect.page(
                 scope, query.filter, query.sort, query.limit, offset, pinned=pinned, spread=spread > 0
             )
-            rows = connection.rows(statement.sql, statement.values)
+            rows = connection.rows(listing.sql, listing.values)
             sessions = [dialect.to_session(self.name, row) for row in rows]
             if spread:
                 sessions = self._console(connection, dialect).with_servers(sessions)
@@ -207,9 +207,9 @@ class DataSource:
         """Say which tenants there are. Raises ``DataSourceError`` where that cannot be read, or ``BusyError``."""
 
         def ask(connection: Connection, dialect: Dialect) -> TenantNames:
-            statement = dialect.tenant_names()
-            if statement is not None:
-                return TenantNames(frozenset(str(row[0]) for row in connection.rows(statement.sql, statement.values)))
+            query = dialect.tenant_names()
+            if query is not None:
+                return TenantNames(frozenset(str(row[0]) for row in connection.rows(query.sql, query.values)))
             if dialect.login_tenant is None:
                 return TenantNames(frozenset())
             return TenantNames(frozenset({dialect.login_tenant}), all=dialect.sees is Reach.ALL)
@@ -280,12 +280,12 @@ class DataSource:
         Each reads something of its own, so that one may fail on a server where the others work.
         """
         scope = self._scope(None)
-        for statement in (
+        for query in (
             dialect.totals(scope, SessionFilter()),
             dialect.page(scope, SessionFilter(), Sort(), 1, 0),
             dialect.look(connection.id),
         ):
-            connection.rows(statement.sql, statement.values)
+            connection.rows(query.sql, query.values)
         console = self._console(connection, dialect)
         for own in console.find(connection.id)[:1]:
             console.transaction_open(replace(own, transaction=Transaction(0, None)))
@@ -293,16 +293,16 @@ class DataSource:
                 dialect.details(connection, own, console.find)
 
     def _caveats(self, connection: Connection, dialect: Dialect) -> tuple[str, ...]:
-        statement = dialect.absent_servers()
-        if statement is not None and monotonic() - self._servers_asked_at >= SERVERS_EVERY:
+        query = dialect.absent_servers()
+        if query is not None and monotonic() - self._servers_asked_at >= SERVERS_EVERY:
             self._servers_asked_at = monotonic()
             # A list without this is better than none.
             with contextlib.suppress(DataSourceError):
                 self._absent_servers = tuple(
                     f"Server {ip}:{port} is {status}: its sessions may be missing here."
-                    for ip, port, status in connection.rows(statement.sql, statement.values)
+                    for ip, port, status in connection.rows(query.sql, query.values)
                 )
-        return (*dialect.caveats, *(self._absent_servers if statement is not None else ()))
+        return (*dialect.caveats, *(self._absent_servers if query is not None else ()))
 
     def _read(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
         """Ask once, and once more when the connection had broken or the server's views have changed."""

@@ -33,8 +33,8 @@ def judge(connection: Connection, dialect: Dialect, scope: Sequence[str] | None,
     asked = [value for value in _asked(filter_) if value not in STATES]
     if not asked:
         return
-    statement = dialect.states(scope)
-    present = {str(row[0]).upper() for row in connection.rows(statement.sql, statement.values) if row[0]}
+    query = dialect.states(scope)
+    present = {str(row[0]).upper() for row in connection.rows(query.sql, query.values) if row[0]}
     for value in asked:
         if value not in present:
             there = [*STATES, *sorted(present.difference(STATES))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.sessions.database import Connection
-from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Statement
+from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
 from bot.sessions.model import Field, SessionFilter, SessionQuery
 
 ROWS = 15  # groups that an answer shows
@@ -79,12 +79,12 @@ def read(
     return Statistics(source, query, by, int(total), int(active), float(longest), found, int(names), as_of)
 
 
-def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Statement:
+def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Query:
     """Count sessions, ACTIVE ones and groups, and find the longest time of an ACTIVE one."""
     where, values = dialect.where(scope, filter_)
     state, time = dialect.expressions["state"], dialect.expressions["time"]
     running = f"CASE WHEN {_counted(dialect, by)} THEN {_name(dialect, by)} END"
-    return Statement(
+    return Query(
         f"SELECT {dialect.count()}, COALESCE(SUM({state} = 'ACTIVE'), 0), "
         f"COALESCE(MAX(CASE WHEN {state} = 'ACTIVE' THEN {time} END), 0), COUNT(DISTINCT BINARY {running}) "
         f"FROM {dialect.view} WHERE {where}",
@@ -92,7 +92,7 @@ def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter
     )
 
 
-def groups(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Statement:
+def groups(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Query:
     """Count by group, those with the most ACTIVE sessions first."""
     where, values = dialect.where(scope, filter_)
     state, time, sql, inner = (dialect.expressions[name] for name in ("state", "time", "sql_text", "inner_sql"))
@@ -100,7 +100,7 @@ def groups(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter
     if by is Grouping.SQL_ID:
         text = f"MIN(LEFT(COALESCE({inner}, {sql}), {LIST_SQL_CHARACTERS})), COUNT({inner})"
     name = _name(dialect, by)
-    return Statement(
+    return Query(
         f"SELECT MIN({name}), SUM({state} = 'ACTIVE') AS active, {dialect.count()} AS total, MIN({time}), AVG({time}), "
         f"MAX({time}), {text} FROM {dialect.view} WHERE {where} AND {_counted(dialect, by)} "
         # Names that differ in case are different ones, whatever the view's collation says.

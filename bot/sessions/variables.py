@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMissingError
 from bot.sessions.database import Connection
 from bot.sessions.details import Reach
-from bot.sessions.dialect import Dialect, Statement
+from bot.sessions.dialect import Dialect, Query
 
 SHOWN = 40  # variables in one answer
 
@@ -150,7 +150,7 @@ def read(
     if tenant is not None and other:
         rows = _of_tenant(connection, dialect, source, like, tenant)
     else:
-        asked = statement(like, everywhere=everywhere)
+        asked = _query(like, everywhere=everywhere)
         rows = connection.rows(asked.sql, asked.values)
     now = datetime.now(UTC)
     shown = chosen(rows, like)
@@ -192,7 +192,7 @@ def _of_tenant(
         raise InputError(
             f"There is no tenant “{tenant}” on {source}.", spot=tenant, example="/sessions stats by=tenant"
         )
-    asked = statement(like, everywhere=True)
+    asked = _query(like, everywhere=True)
     said = {str(name): value for name, value, *_ in connection.rows(asked.sql, asked.values)}
     kept = {str(name): value for of, name, value in found if of != tenant}
     return [(name, _in_words(str(name), value, kept, said)) for of, name, value in found if of == tenant]
@@ -208,10 +208,10 @@ def _in_words(name: str, value: object, kept: Mapping[str, object], said: Mappin
     return _WORDS.get(name, {}).get(str(value), value)
 
 
-def statement(like: str, *, everywhere: bool) -> Statement:
+def _query(like: str, *, everywhere: bool) -> Query:
     """Ask for the variables whose names contain a text; wildcards in it are literals."""
     literal = re.sub(r"([\\%_])", r"\\\1", like)
-    return Statement(f"SHOW {'GLOBAL' if everywhere else 'SESSION'} VARIABLES LIKE %s", (f"%{literal}%",))
+    return Query(f"SHOW {'GLOBAL' if everywhere else 'SESSION'} VARIABLES LIKE %s", (f"%{literal}%",))
 
 
 def chosen(rows: Sequence[Sequence[object]], like: str) -> tuple[Variable, ...]:
