@@ -15,13 +15,24 @@ import pytest
 from bot.closing.store import Store
 from bot.settings import load
 from tests.support.certificates import Authority
-from tests.support.documents import blocks, document, rows, section, sentences
+from tests.support.documents import anchors, blocks, document, rows, section, sentences
 from tests.support.image import clean
 from tests.support.patience import PATIENCE
 from tests.support.running_bot import ROOT
 from tests.test_deployment import NAMES
 
 TROUBLE = section("install.md", "When something does not work").partition("And what Slack itself says")[0]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+# All that people write here: code, tests, documents and what starts them.
+TEXTS = [
+    *PAGES,
+    *(
+        path
+        for folder in ("bot", "commands", "sandbox", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    ),
+    *(ROOT / name for name in ("Makefile", "Dockerfile", "pyproject.toml", "manifest.yml", "compose.yaml")),
+]
 SAID = [row[0].strip("`") for row in rows(TROUBLE)[1:]]
 
 
@@ -54,15 +65,46 @@ def test_every_variable_that_is_named_is_one_that_the_bot_reads(name: str) -> No
     assert named <= NAMES | {"SLACK_SIGNING_SECRET"}
 
 
-@pytest.mark.parametrize("name", ["install.md", "threat-model.md"])
-def test_every_file_of_this_repository_that_is_named_is_there(name: str) -> None:
-    text = document(name)
-    linked = [target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target]
-    assert linked
-    for target in linked:
-        assert (ROOT / "docs" / target).is_file(), target
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_file_of_this_repository_that_is_named_is_there(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text):
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), f"{target}#{anchor}"
     for target in re.findall(r"\bdeploy/[\w.-]+", text):
         assert (ROOT / target).is_file(), target
+
+
+def test_a_page_that_is_cited_is_one_of_this_repository() -> None:
+    """What nobody who has this repository can open proves nothing."""
+    for path in TEXTS:
+        for name in re.findall(r"(?<![\w/.-])[A-Z][A-Z_-]*\.md\b", path.read_text(encoding="utf-8")):
+            assert (ROOT / name).is_file(), f"{path.relative_to(ROOT)} cites {name}"
+
+
+def test_a_section_that_is_cited_is_there() -> None:
+    cited = 0
+    for path in TEXTS:
+        text = path.read_text(encoding="utf-8")
+        for name, numbers in re.findall(r"\bdocs/([\w-]+\.md) (\d[\d.]*\d*(?:(?:, | and )\d[\d.]*)*)", text):
+            numbered = re.findall(r"^#+ (\d+(?:\.\d+)?)\.? ", document(name), re.MULTILINE)
+            for number in re.findall(r"\d+(?:\.\d+)?", numbers):
+                assert number in numbered, f"{path.relative_to(ROOT)} cites docs/{name} {number}"
+                cited += 1
+    assert cited > 30
+
+
+def test_the_targets_and_files_that_contributors_are_told_of_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    told = re.findall(r"`make ([a-z]+)", text)
+    assert set(told) <= set(targets)
+    assert len(told) > 6
+    named = re.findall(r"(?<![\w/.])((?:bot|commands|sandbox|tests|docs|\.ci)/[\w./-]+)", text)
+    assert len(named) > 15
+    for name in named:
+        assert "NAME" in name or (ROOT / name.rstrip(".")).exists(), name
 
 
 def test_the_backup_that_is_shown_copies_a_store_that_is_in_use(tmp_path: Path) -> None:

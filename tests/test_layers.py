@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN.md section 2), and that nothing is built or read at import time."""
+"""Who may import whom (docs/architecture.md 2), and that nothing is built or read at import time."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.test_contract import REGISTERED, SCOPES
 ROOT = Path(__file__).parent.parent
 NAMES = ("manifest.yml", "manifest-http.yml")
 URL = f"https://bot.example.com{EVENTS}"
-# The keys of Slack's manifest that these use, of those that its schema knows (SLACK.md section 6).
+# The keys of Slack's manifest that these use, of those that its schema knows (docs/slack.md 6).
 KEYS = {
     "": {"display_information", "features", "oauth_config", "settings"},
     "display_information": {"name", "description", "long_description", "background_color"},

@@ -1,4 +1,4 @@
-"""What is said of a close: of the server's answer to the KILL and of a look afterwards together (OCEANBASE.md 9.2)."""
+"""What is said of a close: of the server's answer and of a look afterwards together (docs/oceanbase.md 3.4)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def judge(console: Console, sent: Sent, mode: Mode) -> Verdict:
 def _still_there(sent: Sent, now: Session, mode: Mode) -> Verdict:
     what = "session" if mode is Mode.SESSION else "query"
     if sent.answer is Answer.REFUSED:
-        # Of a client's id a version of OceanBase marks the session before it asks whether it may (OCEANBASE.md 12).
+        # Of a client's id a version of OceanBase marks the session before it refuses (docs/oceanbase.md 4.1).
         return Verdict(Outcome.NOT_ALLOWED, sent.said, final=not sent.session.client_session)
     if sent.answer is Answer.OUT_OF_REACH:
         return Verdict(Outcome.STILL_RUNNING, sent.said, final=True)
@@ -120,8 +120,8 @@ def _taken(sent: Sent) -> str:
 def _locks_live_on(console: Console, sent: Sent) -> Verdict:
     """Say that the list has the session no more, and that its transaction still exists.
 
-    Some versions only mark a client's session until its next request (OCEANBASE.md 2.3): then nothing is rolled back,
-    and the server session that has the transaction can be closed by its own id.
+    Some versions only mark a client's session until its next request (docs/oceanbase.md 4.1): then nothing is rolled
+    back, and the server session that has the transaction can be closed by its own id.
     """
     if not sent.session.client_session:
         told = "The session is gone; its transaction is still being rolled back."

@@ -29,7 +29,7 @@ from bot.slack.views.notices import notice
 
 TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired, or what came of it afterwards
 
-# Slack takes five messages for one press (SLACK.md section 1): an error must get through.
+# Slack takes five messages for one press (docs/slack.md 1.3): an error must get through.
 _BY_PRESS = 4
 _FIRST_RETRY, _LAST_RETRY = 4.0, 300.0  # seconds between two tries to show an outcome; each is twice the one before
 

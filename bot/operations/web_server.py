@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 EVENTS = "/slack/events"
-MAX_BODY = 1 << 20  # bytes; Slack's largest payloads, whole modals, stay below 300 kB (SLACK.md section 2.2)
+MAX_BODY = 1 << 20  # bytes; Slack's largest payloads, whole modals, stay below 300 kB (docs/slack.md 1.9)
 MAX_HEADERS = 1 << 16  # bytes
 # A thread is held until the delivery is acknowledged, which takes milliseconds; health takes up to a second.
 THREADS = 32

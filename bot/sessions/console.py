@@ -234,7 +234,7 @@ class Console:
     def transaction_open(self, session: Session) -> bool | None:
         """Tell whether a session's transaction still exists; None where it had none or the server cannot say.
 
-        A killed session may leave the process list while its locks live on (OCEANBASE.md 2.3).
+        A killed session may leave the process list while its locks live on (docs/oceanbase.md 4.1).
         """
         query = self.dialect.transaction(session)
         if query is None:
@@ -323,7 +323,7 @@ class Console:
             yield direct
 
     def refuses_client(self, rows: Sequence[Session]) -> str:
-        """Say why a KILL of this client's id could reach somebody else, '' where it cannot (OCEANBASE.md 12).
+        """Say why a KILL of this client's id could reach somebody else, '' where it cannot (docs/oceanbase.md 4.1).
 
         A server sends it on to all others, by the id alone; the proxies' ids differ only where each has a number of
         its own. Says nothing of whose the other sessions are.
@@ -351,7 +351,7 @@ def _elsewhere(server: str | None, here: str | None) -> str:
 def as_clients(rows: Sequence[Session]) -> list[Session]:
     """Make one session of the rows of one client behind a proxy, which are on all servers that it has touched.
 
-    The one that does something stands for all (OCEANBASE.md 1.3). Everybody else stays as he is.
+    The one that does something stands for all (docs/oceanbase.md 4.1). Everybody else stays as he is.
     """
     clients: dict[object, list[Session]] = {}
     for row in rows:

@@ -38,7 +38,7 @@ Row = tuple[Any, ...]
 POOL_SIZE = 4
 WAITING = 24
 
-# "Too many connections", of a server or of a user (5271 is OceanBase's own, OCEANBASE.md section 4).
+# "Too many connections", of a server or of a user (5271 is OceanBase's own, docs/oceanbase.md 4.4).
 _TOO_MANY = (1040, 1203, 1226, 5271)
 
 # Login plugins that hand the password itself to whoever asks: as it stands, or encrypted with a key of the asker's.

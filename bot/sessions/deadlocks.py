@@ -1,4 +1,4 @@
-"""The history of deadlocks, as OCP's page has it (OCEANBASE.md 5.3)."""
+"""The history of deadlocks, as OCP's page has it (docs/oceanbase.md 5.3)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from bot.sessions.model import Session
 
 
 class Reach(enum.Enum):
-    """Whose sessions a login sees or may close (OCEANBASE.md 1.4 and 2.3)."""
+    """Whose sessions a login sees or may close (docs/oceanbase.md 1.4 and 2.3)."""
 
     ALL = "all"  # a login of the sys tenant
     TENANT = "tenant"  # PROCESS for seeing, SUPER for closing

@@ -119,7 +119,7 @@ class Dialect:
     tenants: Tenants = Tenants()
     tenant_list: str | None = None  # where all tenants are named; None: the login sees its own alone
     transaction_column: str = "tx_id"  # their id in that view
-    lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (OCEANBASE.md 5.1)
+    lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (docs/oceanbase.md 5.2)
     protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
@@ -191,7 +191,7 @@ class Dialect:
         """Select one page of sessions that are not the bot's own; ``scope`` names the tenants, None is all.
 
         ``pinned`` reads what a pin compares as well, and the whole statements. ``spread`` takes one row of each client
-        that has several (OCEANBASE.md 1.3), the one that does something.
+        that has several (docs/oceanbase.md 4.1), the one that does something.
         """
         where, values = self.where(scope, filter_)
         columns = ", ".join(self._columns(None if pinned else LIST_SQL_CHARACTERS, pinned=pinned))
@@ -293,7 +293,7 @@ class Dialect:
         that is the innermost statement's: where another one of the same request runs by now, the request is closed,
         whatever statement of it runs.
 
-        The id is a literal: proxies recognise nothing else (OCEANBASE.md 2.1). Raises ``ValueError``
+        The id is a literal: proxies recognise nothing else (docs/oceanbase.md 2.1). Raises ``ValueError``
         outside 1 < id < 2^32, which the kernel would cut to somebody else's id. MySQL counts in 64
         bits, but is there only after 49 days of 1,000 logins a second.
         """
@@ -521,7 +521,7 @@ class Dialect:
 # When the server reads a row, in seconds: unlike NOW, which is when the statement arrived there.
 NOW = "UNIX_TIMESTAMP(SYSDATE(6))"
 
-# '=' means these exactly (DESIGN.md section 4); tenants are case-sensitive in OceanBase.
+# '=' means these exactly; tenants are case-sensitive in OceanBase (docs/oceanbase.md 1.5).
 EXACT_FIELDS = frozenset({Field.ID, Field.TENANT, Field.STATUS, Field.SQL_ID})
 CASE_FIELDS = frozenset({Field.TENANT})
 NAMES = frozenset({Field.USER, Field.DATABASE})  # '==' tells App from app, as the server does

@@ -35,7 +35,7 @@ def unsafe(endpoint: Endpoint, reason: object) -> UnsafeConnectionError:
 
 
 def failure(endpoint: Endpoint, errno: int, text: str) -> DataSourceError:
-    """Say in a sentence what an error number means (OCEANBASE.md section 2.6); 0 is a socket that was closed."""
+    """Say in a sentence what an error number means (docs/oceanbase.md 2.6); 0 is a socket that was closed."""
     where = _where(endpoint)
     if "timed out" in text and errno in (0, _SERVER_LOST):
         return timeout(endpoint)

@@ -34,7 +34,7 @@ class Endpoint:
         """The same login, as safe, on one server of the cluster, ``ip:port`` or ``[ip]:port``, past any proxy.
 
         None for what is no such address, and for this endpoint itself. A server takes no
-        ``#cluster`` behind the user name, a proxy wants it (OCEANBASE.md section 4).
+        ``#cluster`` behind the user name, a proxy wants it (docs/oceanbase.md 4.2).
         """
         host, _, port = (server or "").rpartition(":")
         try:

@@ -1,6 +1,6 @@
 """Closing one session or its request: look, compare, KILL, back to back on one connection, and nobody else's.
 
-``OCEANBASE.md`` 2.3, 9 and 12: no server takes a condition with a KILL, and what it takes is an id alone.
+docs/oceanbase.md 2.3, 3.3 and 4.1: no server takes a condition with a KILL, and what it takes is an id alone.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _where_it_is_known(
 ) -> Sent | NotSent:
     """Close on its own server what a proxy, or another server, does not know though it is still listed.
 
-    OCEANBASE.md 2.5: a proxy may keep a KILL to itself, and knows only the sessions that went through it.
+    docs/oceanbase.md 2.5: a proxy may keep a KILL to itself, and knows only the sessions that went through it.
     """
     try:
         look = console.look(pin)

@@ -192,7 +192,7 @@ class Session:
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
     server_started: float | None = None  # seconds since the epoch, by the server's clock; not in lists
     listed: bool = True  # else a server session that only the view of transactions has, its client having been closed
-    servers: tuple[str, ...] = ()  # all servers of one client behind a proxy (OCEANBASE.md 1.3), where it has several
+    servers: tuple[str, ...] = ()  # all of one client behind a proxy (docs/oceanbase.md 4.1), where there are several
 
     @property
     def active(self) -> bool:
@@ -236,7 +236,7 @@ class Session:
 
     @property
     def client_session(self) -> bool:
-        """Whether the id was made by a proxy, so that several servers may list it (OCEANBASE.md 1.3 and 12).
+        """Whether the id was made by a proxy, so that several servers may list it (docs/oceanbase.md 4.1).
 
         Servers set bit 31 of the ids that they make. Nowhere else does an id without it mean a proxy's.
         """
@@ -302,7 +302,7 @@ _SAME_BOOT = 1.5  # seconds; same for the start of a server, which some tell in 
 class Pin:
     """What tells that a session, its request and its transaction are still those that were looked at.
 
-    ``OCEANBASE.md`` section 9: no view carries a connect time, and ids come back within hours,
+    docs/oceanbase.md 3.2: no view carries a connect time, and ids come back within hours,
     after a restart within minutes. The peer's ephemeral port and the proxy session tell them apart,
     and the start of the server where there is no port.
     """

@@ -10,7 +10,7 @@ from bot.sessions.address import host_of
 from bot.sessions.dialect import Dialect
 from bot.sessions.model import Session
 
-# Tools of the cluster itself tag what they do (OCEANBASE.md section 3). ODC does, too, but what runs there
+# Tools of the cluster itself tag what they do (docs/oceanbase.md 4.5). ODC does, too, but what runs there
 # are people's own statements, which are closed like any other.
 PROTECTED_MODULES = frozenset({"obshell", "obagent", "ocp"})
 _META_TENANT = "META$"  # META$1002 holds the metadata of tenant 1002

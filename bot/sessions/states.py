@@ -11,7 +11,7 @@ from bot.sessions.database import Connection
 from bot.sessions.dialect import Dialect
 from bot.sessions.model import Field, SessionFilter, SessionQuery
 
-# OceanBase's own (OCEANBASE.md 1.3), then what the dialects of other servers make of theirs.
+# OceanBase's own (docs/oceanbase.md 1.3), then what the dialects of other servers make of theirs.
 STATES = (
     "ACTIVE",
     "SLEEP",

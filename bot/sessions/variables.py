@@ -1,6 +1,6 @@
 """Variables as ODC shows them: name, value, unit, and what the well-known ones mean.
 
-No server reveals the variables of another session over this protocol (OCEANBASE.md 7), so these are those of the
+No server reveals the variables of another session over this protocol (docs/oceanbase.md 7), so these are those of the
 bot's own session, or the global ones that new sessions begin with. Each tenant has its own; a login of the sys tenant
 can read the global ones of all.
 """

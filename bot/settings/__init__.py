@@ -165,7 +165,7 @@ class _Encrypted(_Strict):
 
 
 class DataSourceSettings(_Encrypted):
-    """One endpoint; see DESIGN.md section 5 for the meaning of each key."""
+    """One endpoint; README.md says what each key means."""
 
     kind: Literal["auto", "oceanbase", "seekdb", "mysql"] = "auto"  # "mysql" is MariaDB as well
     host: Annotated[str, AfterValidator(_host)]

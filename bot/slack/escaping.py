@@ -19,7 +19,7 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape for mrkdwn, where only these three have an escape (SLACK.md 2.3)."""
+    """Escape for mrkdwn, where only these three have an escape (docs/slack.md 2.3)."""
     return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -113,7 +113,7 @@ def test_a_server_that_refuses_is_quoted_and_looked_at(desk: Desk, monkeypatch: 
 
     def refuse_the_first(self: Console, session: Session, *more: Any) -> None:
         if session.id == sessions[0]:
-            if gone:  # some versions have closed it before they ask whether they may (OCEANBASE.md 12)
+            if gone:  # some versions have closed it before they ask whether they may (docs/oceanbase.md 4.1)
                 end(desk, session.id)
             raise NotSessionOwnerError(told)
         kill(self, session, *more)

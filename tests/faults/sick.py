@@ -86,7 +86,7 @@ def sick_slack(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> 
             stage.slack.faults.fall_ill(LIMITED, FAILED, share=0.5, seed=number)
             victim = stage.victim()
             stage.alice.types(f"/kill-session {victim}")
-            # It may stand there twice: a call that failed may have been carried out (SLACK.md section 4).
+            # It may stand there twice: a call that failed may have been carried out (docs/slack.md 4.2).
             card = stage.alice.wait_for_message(partial(_is_card_of, victim))
             stage.counts.attempted += 1
             stage.alice.press(card, "Close Session")

@@ -279,7 +279,7 @@ def test_a_server_of_ipv6_is_reached_by_its_address(cluster: Cluster, cluster_so
         assert f"The server that answers at [::1]:{server.port} is a proxy" in sent.said
 
 
-# Client session ids: made by a proxy, so that bit 31 is clear (OCEANBASE.md 12). The stand-in's are all small.
+# Client session ids: made by a proxy, so that bit 31 is clear (docs/oceanbase.md 4.1). The stand-in's are all small.
 PROXY = "10.9.0.1:33060"
 
 
@@ -573,7 +573,7 @@ def test_a_session_that_was_picked_inside_a_routine_is_known_again_after_it(
 def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_by_its_own_id(
     cluster: Cluster, cluster_source: Make
 ) -> None:
-    """Some versions only mark a client's session: it is off the list, its transaction lives (OCEANBASE.md 2.3)."""
+    """Some versions only mark a client's session: it is off the list, its transaction lives (docs/oceanbase.md 4.1)."""
     client = cluster.connect("app@shop", proxy=PROXY, client="10.0.3.9")
     number = session_id(client)
     cluster.run("UPDATE oceanbase.placement SET trans_id = 77")

@@ -25,6 +25,12 @@ def section(name: str, title: str) -> str:
     return rest[: end.start()] if end else rest
 
 
+def anchors(text: str) -> set[str]:
+    """What links to the headings of a page end in."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def blocks(text: str, language: str = "") -> list[str]:
     """The fenced blocks of a language."""
     return [content for named, content in _FENCE.findall(text) if named == language]
@@ -48,8 +54,6 @@ def sentences() -> tuple[str, ...]:
     found = set()
     for folder in ("bot", "commands"):
         for path in (ROOT / folder).rglob("*.py"):
-            if "demo" in path.parts:
-                continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.JoinedStr):
                     found.add(

@@ -1,7 +1,7 @@
 """A stand-in for an OBProxy that keeps KILL to itself (client_session_id_version=1).
 
 Everything passes through as it is, the login included, except a text query that begins with KILL: that is answered
-with "Unknown thread id", as such a proxy does for sessions that are not its own (OCEANBASE.md 2.5).
+with "Unknown thread id", as such a proxy does for sessions that are not its own (docs/oceanbase.md 2.5).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class OceanBaseDetails:
         """Find out which views there are; adds to ``refused`` those that are there, but not for this login."""
         transactions = readable(connection, "tx_id, active_time", _TRANSACTIONS, refused)
         # With ID3 the view says which session holds the lock; without it (before 4.2.5 and 4.3.2)
-        # the same columns mean something else (OCEANBASE.md 5.1).
+        # the same columns mean something else (docs/oceanbase.md 5.2).
         locks = readable(connection, "session_id, id3", _LOCKS, refused)
         plans = readable(connection, "plan_id", _PLANS, refused)
         tell = several_tenants and all(

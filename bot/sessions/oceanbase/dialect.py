@@ -1,6 +1,6 @@
 """OceanBase and seekdb: which view and columns there are, and what they mean.
 
-Columns are probed, never derived from a version (OCEANBASE.md 1.2: even patch releases differ).
+Columns are probed, never derived from a version (docs/oceanbase.md 1.2: even patch releases differ).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ONE_SERVER = "oceanbase.V$OB_PROCESSLIST"
 _LAST_RESORT = "information_schema.PROCESSLIST"  # anybody may read it; all there is on OceanBase 3
 _SERVERS = ("oceanbase.DBA_OB_SERVERS",)  # the sys tenant's; seekdb has none
 
-# OCEANBASE.md section 3: monitoring, proxies, standby, restore, log subscription, operators.
+# docs/oceanbase.md 4.5: monitoring, proxies, standby, restore, log subscription, operators.
 PROTECTED_USERS = frozenset(
     {
         "proxyro",
@@ -179,7 +179,7 @@ def _tenant(connection: Connection, user: str) -> str:
 
 
 def _reach(connection: Connection, tenant: str) -> tuple[Reach, Reach]:
-    """Whose sessions this login sees and may close (OCEANBASE.md 1.4 and 2.3)."""
+    """Whose sessions this login sees and may close (docs/oceanbase.md 1.4 and 2.3)."""
     if tenant == _SYS:
         return Reach.ALL, Reach.ALL  # grants are not consulted there
     privileges = granted(connection)

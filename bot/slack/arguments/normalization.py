@@ -38,7 +38,7 @@ _LINK = re.compile(r"<(?:https?://|mailto:)([^|>\s]*?)/?>")
 def repaired(text: str) -> str:
     """Fold look-alikes, unwrap Slack's links and decode its three entities, once.
 
-    SLACK.md section 1. Raises ``InputError`` for a text that no command can be.
+    docs/slack.md 1.4. Raises ``InputError`` for a text that no command can be.
     """
     _refuse_long(text)
     text = text.encode("utf-8", "replace").decode()  # half a character would fail in the database's driver

@@ -21,7 +21,7 @@ from bot.errors import (
 )
 from bot.slack import events
 
-REMEMBER = 600.0  # seconds; Slack redelivers within five minutes (SLACK.md section 3)
+REMEMBER = 600.0  # seconds; Slack redelivers within five minutes (docs/slack.md 1.5)
 RUSHING, RUSH, RUSH_AT_MOST = 16, 0.1, 0.5  # so many within so many seconds are a rush; how long work stands back
 
 Payload = Mapping[str, Any]

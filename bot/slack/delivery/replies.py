@@ -112,7 +112,7 @@ class Reply:
     def send_file(self, name: str, title: str, text: str, *, kind: str = "sql") -> bool:
         """Send the person alone a text file of a kind of snippet by direct message; False when Slack refuses.
 
-        A file cannot be ephemeral (SLACK.md 2.3).
+        A file cannot be ephemeral (docs/slack.md 2.3).
         """
         try:
             channel = self._client.conversations_open(users=self._user)["channel"]["id"]

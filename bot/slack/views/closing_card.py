@@ -358,7 +358,7 @@ def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] 
         which = str(session.id)
     confirm = kit.ConfirmationDialogue(
         title=f"{mode.value} {which}?",
-        # Plain text: the names in it come from the database (SLACK.md 2.3).
+        # Plain text: the names in it come from the database (docs/slack.md 2.3).
         text=kit.PlainText(cut(visible(f"{of} {mode.value} {means}{theirs}"), 300)),
         confirm=mode.value,
         deny="Keep it" if len(request.targets) == 1 else "Keep them",

@@ -18,7 +18,7 @@ _OFF = (
 )
 _SQL = 150
 _RESOURCE = 80
-_CHARACTERS = 11_000  # of all events together (SLACK.md 2.2)
+_CHARACTERS = 11_000  # of all events together (docs/slack.md 2.2)
 
 
 def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Message:

@@ -28,7 +28,7 @@ TOGGLE_ACTIVE = "sessions.active_only"
 
 PICK_BLOCK = "sessions.picked"
 
-# Slack allows 10,000 in all cells and refuses messages from about 13,200 in all (SLACK.md 2.2).
+# Slack allows 10,000 in all cells and refuses messages from about 13,200 in all (docs/slack.md 2.1 and 2.2).
 _TABLE_CHARACTERS = 8_600
 _OPTIONS_CHARACTERS = 2_500
 _COMMAND_CHARACTERS = 1_200  # of the echo; more than can be typed, unless what cannot be seen is written out

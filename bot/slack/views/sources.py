@@ -18,7 +18,7 @@ from bot.slack.views import components
 _HEADER = ("Data source", "Answers", "Sessions", "Active", "Kind", "View", "Sees", "May close")
 _NUMBERS = (2, 3)  # columns that are aligned to the right
 _CELL = 40  # characters
-_SHOWN = 30  # data sources; with more of them Slack refuses the message (SLACK.md 2.2)
+_SHOWN = 30  # data sources; with more of them Slack refuses the message (docs/slack.md 2.2)
 _SENTENCES, _SENTENCE = 8, 400  # problems and caveats under the table, and characters of each
 
 

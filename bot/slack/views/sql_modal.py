@@ -13,9 +13,9 @@ from bot.sessions.statement import formatted
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import components
 
-# OceanBase cuts INFO at 65,535 bytes (OCEANBASE.md 1.3).
+# OceanBase cuts INFO at 65,535 bytes (docs/oceanbase.md 1.3).
 _KERNEL_CUT = 65_535
-# Slack refuses a view of more than about 250 kB (SLACK.md 2.2), escapes counted.
+# Slack refuses a view of more than about 250 kB (docs/slack.md 2.2), escapes counted.
 _MODAL_BYTES = 200_000
 _INNER = "\n-- Its current statement, for {}:"
 _FILE = "The whole statement was sent to you as a file, by direct message."

@@ -29,7 +29,7 @@ _LABELS = {
     Grouping.SQL_ID: "SQL ID",
     Grouping.TENANT: "Tenant",
 }
-_OPTION_VALUE = 150  # characters (SLACK.md 2.2)
+_OPTION_VALUE = 150  # characters (docs/slack.md 2.2)
 _LABEL = 20  # characters of a label in a chart
 _NAME = 60
 _SQL = 80
