@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.rivals import MYCLI
 
-PACKAGES = ("slack-bolt", "slack-sdk", "slackblocks", "PyMySQL", "SQLAlchemy", "pylibseekdb")
+PACKAGES = ("slack-bolt", "slack-sdk", "PyMySQL", "SQLAlchemy", "pylibseekdb")
 PROGRAMS = {"mariadbd": "--version", "mariadb": "--version", "pt-kill": "--version"}
 
 

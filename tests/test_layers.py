@@ -28,6 +28,7 @@ MAY = {
     "sandbox": set(),
 }
 EVERYTHING = ("bot.wiring", "bot.__main__")
+BLOCKS = "bot.slack.views.blocks"
 FILES = sorted(path for folder in OURS for path in (ROOT / folder).rglob("*.py"))
 BUILDS = {"open", "connect", "create_engine", "App", "WebClient", "getenv", "load", "Settings", "read_text"}
 
@@ -74,8 +75,18 @@ def test_drivers_and_platforms_are_known_in_one_place_each(path: Path) -> None:
         assert not {root for root in roots if root.startswith("slack")}
     assert "prometheus_client" not in roots or module == "bot.operations.metrics"
     assert "waitress" not in roots or module == "bot.operations.web_server"
-    if not module.startswith("bot.slack"):
-        assert "slackblocks" not in roots, "Block Kit is built in bot/slack/views alone"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if module_of(path).split(".")[0] != "sandbox"], ids=module_of)
+def test_block_kit_is_built_by_the_views_alone(path: Path) -> None:
+    module = module_of(path)
+    if not module.startswith("bot.slack.views") and module != "bot.slack.delivery.message":
+        assert BLOCKS not in set(imported_by(path))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        pairs = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
+        for key, value in pairs:
+            if isinstance(key, ast.Constant) and key.value == "type" and isinstance(value, ast.Constant):
+                assert module == BLOCKS, f"{module}:{value.lineno} writes {value.value!r} by hand"
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)

@@ -35,7 +35,7 @@ def refusals_of(message: Message) -> Iterator[str]:
             check_message({"text": message.text, "blocks": make()})
         except Refused as refusal:
             yield f"{refusal.error} {refusal.messages}"
-        except Exception as error:  # noqa: BLE001  # whatever slackblocks says, no payload is made
+        except Exception as error:  # noqa: BLE001  # whatever the builders say, no payload is made
             yield repr(error)
     if len(message.text) > UPDATE_TEXT_LIMIT:
         yield f"a text of {len(message.text)} characters cannot be rewritten"

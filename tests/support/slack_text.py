@@ -13,7 +13,7 @@ def elements_of(place: Json) -> Iterator[tuple[str, Json]]:
     for block in place.get("blocks") or []:
         for element in _elements(block):
             if "action_id" in element:
-                yield block["block_id"], element
+                yield block.get("block_id", ""), element
 
 
 def _elements(block: Json) -> list[Json]:

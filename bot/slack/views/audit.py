@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import slackblocks as kit
 from tabulate import tabulate
 
 from bot.closing.audit_query import Told
@@ -18,6 +17,7 @@ from bot.closing.model import ClosingRequest
 from bot.sessions.statement import cut
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import closing_card, closing_text, components
 
 ROWS = 40  # acts in one table; the file has all of them
@@ -36,10 +36,8 @@ def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequenc
     head: list[kit.Block] = [components.header("Record of closes")]
     head.append(
         components.context(
-            kit.PlainText(
-                f"{len(shown)} shown of {len(told):,} {start}, the newest first. Times are UTC.", emoji=False
-            ),
-            kit.PlainText(cut(visible(question), 300).strip() or "-", emoji=False),
+            kit.plain_text(f"{len(shown)} shown of {len(told):,} {start}, the newest first. Times are UTC."),
+            kit.plain_text(cut(visible(question), 300).strip() or "-"),
         )
     )
     below = _reviews(reviews)
@@ -169,13 +167,12 @@ def _nothing() -> kit.Block:
 
 
 def _table(shown: Sequence[Told]) -> kit.Block:
-    cells: list[list[kit.RawText | kit.RichTextObject]] = [[kit.RawText(label) for label in ("Time", "Who", "What")]]
+    rows: list[list[str | kit.RichTextBlock]] = [["Time", "Who", "What"]]
     for one in shown:
         person = one.entry.person
-        who = kit.RichTextSection([kit.RichTextUser(person.id)]) if person else kit.RawText("-")
-        cells.append([kit.RawText(_time(one, shown)), who, kit.RawText(_short(one))])
-    settings = [kit.ColumnSettings(align="left"), kit.ColumnSettings(align="left"), kit.ColumnSettings(is_wrapped=True)]
-    return kit.TableBlock(cells, column_settings=settings, block_id="audit.table")
+        who = kit.rich_text([kit.user(person.id)]) if person else "-"
+        rows.append([_time(one, shown), who, _short(one)])
+    return kit.table(rows, "audit.table", [kit.LEFT, kit.LEFT, kit.WRAPPED])
 
 
 def _text(shown: Sequence[Told]) -> list[kit.Block]:
@@ -207,8 +204,8 @@ def _reviews(reviews: Sequence[ClosingRequest]) -> list[kit.Block]:
         ids = cut(", ".join(str(target.session.id) for target in request.targets), _NAME)
         said = f"{request.source}: {ids}, {closing_text.result(request)}. Reason: {cut(request.reason, _REASON)}"
         by = f"by {components.mention(request.requester.id)} at {components.moment(request.created_at)}"
-        button = kit.Button("Sign review", action_id=closing_card.REVIEW, value=request.id)
-        blocks += [components.lines([components.plain(said)]), components.context(by), kit.ActionsBlock([button])]
+        button = kit.button("Sign review", action_id=closing_card.REVIEW, value=request.id)
+        blocks += [components.lines([components.plain(said)]), components.context(by), kit.actions([button])]
     return blocks
 
 

@@ -7,14 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-import slackblocks as kit
-
 from bot.closing.budget import Extension
 from bot.closing.model import Approval, ClosingRequest, Outcome, State, Stop
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import closing_targets, closing_text, components
 
 # action ids
@@ -113,10 +112,10 @@ def call(request: ClosingRequest, due: datetime, *, full_sql: bool) -> Message:
         "this alone. *Approve* shows the session as it is now and asks once more; *Stop* prevents it."
     )
     buttons: list[kit.Element] = [
-        kit.Button("Approve", action_id=APPROVE, value=request.id, style="danger"),
-        kit.Button("Stop", action_id=STOP, value=request.id),
+        kit.button("Approve", action_id=APPROVE, value=request.id, style="danger"),
+        kit.button("Stop", action_id=STOP, value=request.id),
     ]
-    below: list[kit.Block] = [_meaning(request, [request.mode]), components.context(told), kit.ActionsBlock(buttons)]
+    below: list[kit.Block] = [_meaning(request, [request.mode]), components.context(told), kit.actions(buttons)]
     what = "is confirmed without you soon: approve or stop it"
     return _card(request, closing_text.title(request), what, [], below, full_sql=full_sql)
 
@@ -304,23 +303,23 @@ def _reviewed(request: ClosingRequest) -> list[kit.Block]:
         return [components.context(f"Confirmed alone, by break-glass. Reviewed by {by} at {at}.")]
     if not request.to_review:
         return []
-    button = kit.Button("Sign review", action_id=REVIEW, value=request.id)
+    button = kit.button("Sign review", action_id=REVIEW, value=request.id)
     told = "🚨 Confirmed alone, by break-glass. *To be reviewed* by somebody else who may approve."
-    return [components.context(told), kit.ActionsBlock([button])]
+    return [components.context(told), kit.actions([button])]
 
 
 def _holders(request: ClosingRequest) -> list[kit.Block]:
     """Offer to close the server sessions that still have the locks of closed clients; nothing sends that by itself."""
     left = [one for one in request.targets if one.holder is not None and one.outcome is Outcome.STILL_RUNNING]
     buttons = [
-        kit.Button(f"Close Session {one.holder.id}", action_id=CLOSE_HOLDER, value=f"{request.id}|{one.number}")
+        kit.button(f"Close Session {one.holder.id}", action_id=CLOSE_HOLDER, value=f"{request.id}|{one.number}")
         for one in left[:5]
         if one.holder is not None
     ]
     if not buttons:
         return []
     told = "The server sessions that still have these locks can be closed by their own ids, each on a card of its own."
-    return [components.context(told), kit.ActionsBlock(list(buttons))]
+    return [components.context(told), kit.actions(buttons)]
 
 
 def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
@@ -331,20 +330,20 @@ def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
         _close_button(request, mode, "danger" if mode is request.mode else None) for mode in offered
     ]
     stop = "Cancel" if request.alone_from is None else "Stop"
-    buttons.append(kit.Button(stop, action_id=CANCEL, value=request.id))
+    buttons.append(kit.button(stop, action_id=CANCEL, value=request.id))
     waits = request.approval is Approval.SECOND_PERSON and request.alone_from is None
     if break_glass and waits and not request.stops:
-        buttons.append(kit.Button("Break glass", action_id=BREAK_GLASS, value=request.id))
+        buttons.append(kit.button("Break glass", action_id=BREAK_GLASS, value=request.id))
     if request.stops:
-        buttons.append(kit.Button("Lift Stop", action_id=LIFT, value=request.id))
-    return kit.ActionsBlock(buttons)
+        buttons.append(kit.button("Lift Stop", action_id=LIFT, value=request.id))
+    return kit.actions(buttons)
 
 
-def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] | None) -> kit.Button:
+def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] | None) -> kit.Element:
     if request.number_to_type(mode) is not None or request.approval is Approval.SECOND_PERSON:
         # The dialog that it opens shows and asks more than a confirmation would.
         action = LOOK_SESSION if mode is Mode.SESSION else LOOK_QUERY
-        return kit.Button(mode.value, action_id=action, value=request.id, style=style)
+        return kit.button(mode.value, action_id=action, value=request.id, style=style)
     means = dict(closing_text.meanings(request))[mode]
     session = request.targets[0].session
     of = f"{session.client.user} from {session.client.origin}, {session.state} for {components.seconds(session.time)}."
@@ -356,13 +355,11 @@ def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] 
         of = f"{of} on {request.source}."
     else:
         which = str(session.id)
-    confirm = kit.ConfirmationDialogue(
-        title=f"{mode.value} {which}?",
-        # Plain text: the names in it come from the database (docs/slack.md 2.3).
-        text=kit.PlainText(cut(visible(f"{of} {mode.value} {means}{theirs}"), 300)),
+    confirm = kit.confirm(
+        f"{mode.value} {which}?",
+        cut(visible(f"{of} {mode.value} {means}{theirs}"), 300),
         confirm=mode.value,
         deny="Keep it" if len(request.targets) == 1 else "Keep them",
-        style="danger",
     )
     action = CLOSE_SESSION if mode is Mode.SESSION else CLOSE_QUERY
-    return kit.Button(mode.value, action_id=action, value=request.id, style=style, confirm=confirm)
+    return kit.button(mode.value, action_id=action, value=request.id, style=style, confirm=confirm)

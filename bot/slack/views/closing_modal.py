@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
-
-import slackblocks as kit
 
 from bot.closing.model import ClosingRequest, Target
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut
 from bot.slack.escaping import visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import closing_text, components
 
 CALLBACK = "closing.typed"
@@ -30,12 +28,12 @@ _OTHERS = "Of this request {} more {} open: somebody else decides {}."
 _ONE_LINE = 120  # characters of each of several
 
 
-def looking(mode: Mode) -> dict[str, Any]:
+def looking(mode: Mode) -> kit.View:
     """Show that it is being looked at; the window must open within three seconds."""
     return _modal(mode.value, [components.lines([components.plain("Looking at it as it is now …")])])
 
 
-def problem(mode: Mode, sentence: str) -> dict[str, Any]:
+def problem(mode: Mode, sentence: str) -> kit.View:
     """Show in the dialog that there is nothing to confirm."""
     return _modal(mode.value, [components.lines([components.plain(sentence)])])
 
@@ -49,7 +47,7 @@ def as_it_is_now(
     full_sql: bool,
     unseen: Mapping[int, str] = MappingProxyType({}),
     others: int = 0,
-) -> dict[str, Any]:
+) -> kit.View:
     """Show the targets as they are now and what has changed since they were asked for; submitting confirms.
 
     ``others`` is how many of the request are not this person's to decide, and stay open.
@@ -85,11 +83,11 @@ def as_it_is_now(
     blocks.append(components.lines([components.bold(mode.value), components.plain("  " + meaning)]))
     if number is not None:
         blocks.append(
-            kit.InputBlock(
-                label=kit.PlainText("How many sessions do you want to close?"),
-                element=kit.PlainTextInput(action_id=TYPED, max_length=20, focus_on_load=True),
-                block_id=TYPED_BLOCK,
-                hint=kit.PlainText(f"Type {number} to close them."),
+            kit.input_block(
+                "How many sessions do you want to close?",
+                kit.text_input(TYPED, max_length=20, focus_on_load=True),
+                TYPED_BLOCK,
+                hint=f"Type {number} to close them.",
             )
         )
     typed = {"number": str(number)} if number is not None else {}
@@ -104,23 +102,23 @@ def as_it_is_now(
     )
 
 
-def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]) -> dict[str, Any]:
+def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]) -> kit.View:
     """Ask why a second person cannot be waited for; ``wait`` is in seconds."""
     told = (
         f"{components.seconds(wait)} from now you may confirm {request.mode.value} alone, unless somebody presses "
         "Stop. Those who may approve are called, here and by direct message, and one of them must review the close "
         "afterwards."
     )
-    reason = kit.PlainTextInput(
-        action_id=REASON,
+    reason = kit.text_input(
+        REASON,
         multiline=True,
         max_length=REASON_CHARACTERS,
         min_length=1,
-        initial_value=request.reason[:REASON_CHARACTERS] or None,
+        initial_value=request.reason[:REASON_CHARACTERS],
     )
     blocks: list[kit.Block] = [
         components.lines([components.plain(told)]),
-        kit.InputBlock(label=kit.PlainText("Reason"), element=reason, block_id=REASON_BLOCK),
+        kit.input_block("Reason", reason, REASON_BLOCK),
     ]
     return _modal(
         "Break glass", blocks, submit="Break glass", close="Wait for them", callback=GLASS_CALLBACK, metadata=metadata
@@ -135,16 +133,15 @@ def _modal(
     close: str = "Close",
     callback: str | None = None,
     metadata: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    view: dict[str, Any] = kit.ModalView(
-        title=title,
-        blocks=blocks,
+) -> kit.View:
+    return kit.modal(
+        title,
+        blocks,
         submit=submit,
         close=close,
         callback_id=callback,
         private_metadata=json.dumps(dict(metadata)) if metadata is not None else None,
-    ).to_dict()
-    return view
+    )
 
 
 def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:

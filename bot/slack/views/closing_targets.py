@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import slackblocks as kit
 from tabulate import tabulate
 
 from bot.closing.model import ClosingRequest, Target
 from bot.sessions.statement import cut
 from bot.slack.escaping import visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import closing_text, components, session_list
 
 AS_LINES = 5  # more are shown as a table
@@ -69,8 +69,8 @@ def as_table(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
         rows = _rows(request, widths, full_sql=full_sql)
         if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
             break
-    settings = [kit.ColumnSettings(align="right" if number else "left") for number in _numbers(header)]
-    return components.TextTable([header, *rows], settings, "closing.table")
+    settings = [kit.RIGHT if number else kit.LEFT for number in _numbers(header)]
+    return kit.table([header, *rows], "closing.table", settings)
 
 
 def as_text_table(request: ClosingRequest, *, full_sql: bool) -> list[kit.Block]:

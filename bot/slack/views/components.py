@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
-
-import slackblocks as kit
 
 from bot.sessions.model import Session
 from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.escaping import visible
 from bot.slack.session_reference import Asker
+from bot.slack.views import blocks as kit
 
 _MAX_TEXT = 3000  # characters of one text element
 _CAVEATS, _CAVEAT = 5, 300  # sentences, and characters of each
@@ -20,59 +18,36 @@ _NAME = 60
 _FACT = 200
 
 
-class SqlBlock(kit.RichTextCodeBlock):
-    """Preformatted text with SQL highlighting, which slackblocks 3.0 cannot express."""
-
-    def _resolve(self) -> dict[str, Any]:
-        return {**super()._resolve(), "language": "sql"}
-
-
-class TextTable(kit.TableBlock):
-    """A table of plain texts; slackblocks resolves each of its cells four times over."""
-
-    def __init__(self, texts: Sequence[Sequence[str]], settings: list[kit.ColumnSettings], block_id: str) -> None:
-        super().__init__([[kit.RawText(text) for text in row] for row in texts], settings, block_id)
-        self._texts = texts
-
-    def _resolve(self) -> dict[str, Any]:
-        return {
-            "type": self.type.value,
-            "block_id": self.block_id,
-            "rows": [[{"type": "raw_text", "text": text} for text in row] for row in self._texts],
-            "column_settings": [one._resolve() for one in self.column_settings or []],
-        }
-
-
-def header(text: str) -> kit.HeaderBlock:
+def header(text: str) -> kit.Block:
     """A heading; plain text, cut to Slack's 150 characters."""
-    return kit.HeaderBlock(kit.PlainText(visible(text)[:150]))
+    return kit.header(visible(text)[:150])
 
 
 Line = Sequence[kit.RichText]
 
 
-def lines(*rows: Line, block_id: str | None = None) -> kit.RichTextBlock:
+def lines(*rows: Line, block_id: str | None = None) -> kit.Block:
     """Lines of rich text: whatever stands in them is literal."""
-    elements: list[Any] = []
+    pieces: list[kit.RichText] = []
     for number, row in enumerate(rows):
         # Slack refuses an empty text.
-        elements += [*([kit.RichText("\n")] if number else []), *(part for part in row if part.text)]
-    return kit.RichTextBlock([kit.RichTextSection(elements or [kit.RichText(" ")])], block_id=block_id)
+        pieces += [*([kit.text("\n")] if number else []), *(piece for piece in row if piece["text"])]
+    return kit.rich_text(pieces or [kit.text(" ")], block_id)
 
 
 def plain(text: str) -> kit.RichText:
     """Literal text."""
-    return kit.RichText(visible(text))
+    return kit.text(visible(text))
 
 
 def bold(text: str) -> kit.RichText:
     """Literal text in bold."""
-    return kit.RichText(visible(text), bold=True)
+    return kit.text(visible(text), bold=True)
 
 
 def code(text: str) -> kit.RichText:
     """Literal text in a code style."""
-    return kit.RichText(visible(text) or " ", code=True)
+    return kit.text(visible(text) or " ", code=True)
 
 
 def facts(pairs: Sequence[tuple[str, str]], most: int = _FACT) -> Line:
@@ -96,9 +71,8 @@ def called(slack_id: str) -> str:
 def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -> list[kit.Block]:
     """Preformatted text, whole, in as many blocks as Slack's limit per text wants."""
     pieces = _pieces(visible(text, lines=True) or " ")
-    kind = SqlBlock if sql else kit.RichTextCodeBlock
     return [
-        kit.RichTextBlock([kind([kit.RichText(piece)])], block_id=f"{block_id}-{number}" if block_id else None)
+        kit.preformatted(piece, sql=sql, block_id=f"{block_id}-{number}" if block_id else None)
         for number, piece in enumerate(pieces)
     ]
 
@@ -113,9 +87,9 @@ def sql_line(text: str, most: int, *, full: bool) -> str:
     return cut(visible(" ".join(without_passwords(text).split()) if full else digest(text, most)), most)
 
 
-def context(*texts: str | kit.PlainText) -> kit.ContextBlock:
+def context(*texts: str | kit.PlainText) -> kit.Block:
     """Small print; a text is mrkdwn and must be free of data that is not escaped."""
-    return kit.ContextBlock([kit.Text(one, verbatim=True) if isinstance(one, str) else one for one in texts])
+    return kit.context([kit.mrkdwn(one) if isinstance(one, str) else one for one in texts])
 
 
 def notes(sentences: Sequence[str]) -> list[Line]:
@@ -137,7 +111,7 @@ def seen_by(asker: Asker | None) -> list[str]:
 
 def caveats(sentences: Sequence[str]) -> list[kit.PlainText]:
     """Sentences on what is not seen, as small print for ``context``: no more than fit beside a list."""
-    return [kit.PlainText(f"⚠️ {visible(cut(sentence, _CAVEAT))}", emoji=False) for sentence in sentences[:_CAVEATS]]
+    return [kit.plain_text(f"⚠️ {visible(cut(sentence, _CAVEAT))}") for sentence in sentences[:_CAVEATS]]
 
 
 def moment(at: datetime, style: str = "{time_secs}") -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import slackblocks as kit
-
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.statement import cut, without_secrets
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
 _OFF = (
@@ -34,11 +33,11 @@ def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Mess
     left = _CHARACTERS
     for event in found.events:
         lines = _event(event, full_sql=full_sql)
-        left -= sum(len(part.text) for line in lines for part in line)
+        left -= sum(len(part["text"]) for line in lines for part in line)
         if left < 0:
             break
         shown += 1
-        blocks += [kit.DividerBlock(), components.context(_heading(event)), components.lines(*lines)]
+        blocks += [kit.divider(), components.context(_heading(event)), components.lines(*lines)]
     blocks.append(components.context(_footer(found, shown, since)))
     return Message(f"Deadlocks on {unformatted(found.source)}: {len(found.events)} in the last {since}", blocks)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
-
-import slackblocks as kit
 
 from bot.access import Right, Rule
 from bot.closing.model import ClosingRequest
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import cut
 from bot.slack.escaping import unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import closing_text, components, sources
 
 REFRESH = "home.refresh"  # action id
@@ -29,17 +27,17 @@ def home(
     open_: Sequence[ClosingRequest],
     last: Sequence[ClosingRequest],
     as_of: datetime,
-) -> dict[str, Any]:
+) -> kit.View:
     """Show the tab of somebody whom these ``rules`` name; the rest is what those without channels let them see."""
     if not rules:
-        return _view([_nothing()])
+        return kit.home([_nothing()])
     blocks: list[kit.Block] = [
         components.header("You may"),
-        *[kit.SectionBlock(kit.Text(_rule(rule), verbatim=True)) for rule in rules[:_NAMES]],
+        *[kit.section(_rule(rule)) for rule in rules[:_NAMES]],
         *(_state(found, open_, last, as_of) if found or not all(rule.channels for rule in rules) else [_elsewhere()]),
-        kit.ActionsBlock([kit.Button("Refresh", action_id=REFRESH, value="home")]),
+        kit.actions([kit.button("Refresh", action_id=REFRESH, value="home")]),
     ]
-    return _view(blocks)
+    return kit.home(blocks)
 
 
 def _hint() -> kit.Block:
@@ -77,14 +75,14 @@ def _elsewhere() -> kit.Block:
     )
 
 
-def loading() -> dict[str, Any]:
+def loading() -> kit.View:
     """The tab as it opens, until the data sources have answered."""
-    return _view([components.lines([components.plain("Asking the data sources …")])])
+    return kit.home([components.lines([components.plain("Asking the data sources …")])])
 
 
-def problem(sentence: str) -> dict[str, Any]:
+def problem(sentence: str) -> kit.View:
     """The tab when it cannot be filled."""
-    return _view([components.lines([components.plain(f"⚠️ {sentence}")])])
+    return kit.home([components.lines([components.plain(f"⚠️ {sentence}")])])
 
 
 def _nothing() -> kit.Block:
@@ -117,7 +115,7 @@ def _requests(requests: Sequence[ClosingRequest], none: str) -> list[kit.Block]:
     """One line a request; ids of people and channels come from Slack, so that they may stand in mrkdwn."""
     if not requests:
         return [components.context(none)]
-    return [kit.SectionBlock(kit.Text(_line(request), verbatim=True)) for request in requests]
+    return [kit.section(_line(request)) for request in requests]
 
 
 def _line(request: ClosingRequest) -> str:
@@ -132,8 +130,3 @@ def _line(request: ClosingRequest) -> str:
 
 
 _DAY = "{date_short_pretty} {time}"
-
-
-def _view(blocks: list[kit.Block]) -> dict[str, Any]:
-    view: dict[str, Any] = kit.HomeTabView(blocks=blocks).to_dict()
-    return view

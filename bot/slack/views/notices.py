@@ -6,13 +6,12 @@ import contextlib
 import re
 from collections.abc import Sequence
 
-import slackblocks as kit
-
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, SourceOpenError
 from bot.sessions.statement import cut
 from bot.slack.arguments.normalization import repaired
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
 CHOOSE_SOURCE = "sessions.choose_source"  # action id
@@ -51,19 +50,19 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
 
 def budget(error: BudgetError, call: str, who: Sequence[str]) -> Message:
     """Call on those who may, by their ids, to agree to more closes; ``call`` is the id of this message."""
-    button = kit.Button("Extend budget", action_id=EXTEND_BUDGET, value=call)
+    button = kit.button("Extend budget", action_id=EXTEND_BUDGET, value=call)
     text = components.lines([components.plain("⚠️ " + cut(visible(error.sentence), 2000))])
     named = [components.context(_who(who))] if who else []
-    return Message("⚠️ " + _text(error.sentence), [text, *named, kit.ActionsBlock([button])])
+    return Message("⚠️ " + _text(error.sentence), [text, *named, kit.actions([button])])
 
 
 def question(error: SourceOpenError, typed: str) -> Message:
     """Ask which data source is meant; each button runs what was ``typed`` after the command on one."""
     # One button a block: an action id may stand only once in each.
     buttons = [
-        kit.ActionsBlock(
+        kit.actions(
             [
-                kit.Button(
+                kit.button(
                     cut(visible(name).strip(), 75) or "-",
                     action_id=CHOOSE_SOURCE,
                     value=f"{typed} source={name}".strip(),
@@ -107,5 +106,5 @@ def _marked(typed: str, spot: str) -> list[kit.RichText]:
     if place is None:
         return [components.code(typed)]
     before, found, after = typed[: place.start()], place.group(), typed[place.end() :]
-    marked = kit.RichText(components.code(found).text, bold=True, strike=True, code=True)
+    marked = kit.text(visible(found) or " ", bold=True, strike=True, code=True)
     return [*([components.code(before)] if before else []), marked, *([components.code(after)] if after else [])]

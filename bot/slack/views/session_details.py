@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import slackblocks as kit
-
 from bot.sessions.details import LockHolder, SessionDetails
 from bot.sessions.model import Session
 from bot.sessions.statement import without_secrets
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted
 from bot.slack.session_reference import Asker, CardReference, SessionReference
+from bot.slack.views import blocks as kit
 from bot.slack.views import components
 from bot.slack.views.session_list import CLOSE_QUERY, CLOSE_SESSION, VIEW_SQL
 
@@ -196,13 +195,13 @@ def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
 
 def _buttons(session: Session, asker: Asker | None) -> kit.Block:
     reference = str(SessionReference.of(session))
-    buttons = [kit.Button("View SQL", action_id=VIEW_SQL, value=reference)]
+    buttons = [kit.button("View SQL", action_id=VIEW_SQL, value=reference)]
     if session.running and not session.own:
-        buttons.append(kit.Button("Close Query", action_id=CLOSE_QUERY, value=reference))
+        buttons.append(kit.button("Close Query", action_id=CLOSE_QUERY, value=reference))
     if not session.own:
-        buttons.append(kit.Button("Close Session", action_id=CLOSE_SESSION, value=reference))
-    buttons.append(kit.Button("Refresh", action_id=REFRESH, value=str(CardReference.of(session))))
-    return kit.ActionsBlock(list(buttons), block_id=Asker.block("session.browse", asker))
+        buttons.append(kit.button("Close Session", action_id=CLOSE_SESSION, value=reference))
+    buttons.append(kit.button("Refresh", action_id=REFRESH, value=str(CardReference.of(session))))
+    return kit.actions(buttons, block_id=Asker.block("session.browse", asker))
 
 
 def _bytes(value: int | None) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import slackblocks as kit
 from tabulate import tabulate
 
 from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
@@ -14,6 +13,7 @@ from bot.slack.arguments.session_query import describe
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.session_reference import PICK, Asker, SessionReference
+from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
 # action ids
@@ -143,8 +143,8 @@ def _fitting(page: SessionPage, columns: Sequence[Column], *, full_sql: bool) ->
 def _table(page: SessionPage, *, full_sql: bool) -> kit.Block:
     columns = _columns(page)
     texts = [[column.label for column in columns], *_fitting(page, columns, full_sql=full_sql)]
-    settings = [kit.ColumnSettings(align="right" if column.number else "left") for column in columns]
-    return components.TextTable(texts, settings, "sessions.table")
+    settings = [kit.RIGHT if column.number else kit.LEFT for column in columns]
+    return kit.table(texts, "sessions.table", settings)
 
 
 def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
@@ -165,47 +165,45 @@ def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
 
 def _pick(page: SessionPage) -> kit.Block:
     width = min(75, _OPTIONS_CHARACTERS // len(page.sessions))
-    options = [kit.Option(_option_text(session, width), str(SessionReference.of(session))) for session in page.sessions]
-    menu = kit.StaticMultiSelectMenu(action_id=PICK, options=options, placeholder=kit.PlainText("Pick sessions"))
+    options = [kit.option(_option_text(session, width), str(SessionReference.of(session))) for session in page.sessions]
+    menu = kit.multi_static_select(PICK, options, "Pick sessions")
     buttons = [
-        kit.Button("View SQL", action_id=VIEW_SQL),
-        kit.Button("Details", action_id=DETAILS),
-        kit.Button("Close Query", action_id=CLOSE_QUERY),
-        kit.Button("Close Session", action_id=CLOSE_SESSION),
+        kit.button("View SQL", action_id=VIEW_SQL),
+        kit.button("Details", action_id=DETAILS),
+        kit.button("Close Query", action_id=CLOSE_QUERY),
+        kit.button("Close Session", action_id=CLOSE_SESSION),
     ]
     # A new block id for each look: Slack keeps a menu's choice with its block, and the rows have changed.
-    return kit.ActionsBlock([menu, *buttons], block_id=f"{PICK_BLOCK}.{page.as_of.timestamp():.6f}")
+    return kit.actions([menu, *buttons], block_id=f"{PICK_BLOCK}.{page.as_of.timestamp():.6f}")
 
 
-def _option_text(session: Session, width: int) -> kit.PlainText:
+def _option_text(session: Session, width: int) -> str:
     doing = digest(session.sql, 40) if session.sql else session.state
-    return kit.PlainText(
-        cut(visible(f"{session.id} · {session.client.user} · {components.seconds(session.time)} · {doing}"), width)
-    )
+    return cut(visible(f"{session.id} · {session.client.user} · {components.seconds(session.time)} · {doing}"), width)
 
 
 def _browse(page: SessionPage, asker: Asker | None) -> kit.Block:
     query = page.query
     only_active = Flag.ACTIVE_ONLY in query.filter.flags
-    buttons = [kit.Button("Refresh", action_id=REFRESH, value=_value(query))]
+    buttons = [kit.button("Refresh", action_id=REFRESH, value=_value(query))]
     if query.page > 1:
         buttons.append(_arrow("◀", "Previous page", PREVIOUS, replace(query, page=query.page - 1)))
     if query.page < page.pages:
         buttons.append(_arrow("▶", "Next page", NEXT, replace(query, page=query.page + 1)))
     if Flag.IDLE not in query.filter.flags:
         buttons.append(
-            kit.Button(
+            kit.button(
                 "Active only: on" if only_active else "Active only",
                 action_id=TOGGLE_ACTIVE,
                 value=_value(query.toggled(Flag.ACTIVE_ONLY)),
                 style="primary" if only_active else None,
             )
         )
-    return kit.ActionsBlock(list(buttons), block_id=Asker.block("sessions.browse", asker))
+    return kit.actions(buttons, block_id=Asker.block("sessions.browse", asker))
 
 
-def _arrow(sign: str, label: str, action_id: str, query: SessionQuery) -> kit.Button:
-    return kit.Button(sign, action_id=action_id, value=_value(query), accessibility_label=label)
+def _arrow(sign: str, label: str, action_id: str, query: SessionQuery) -> kit.Element:
+    return kit.button(sign, action_id=action_id, value=_value(query), accessibility_label=label)
 
 
 def _value(query: SessionQuery) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import slackblocks as kit
 from tabulate import tabulate
 
 from bot.sessions.details import Reach
@@ -13,6 +12,7 @@ from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import cut
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
 _HEADER = ("Data source", "Answers", "Sessions", "Active", "Kind", "View", "Sees", "May close")
@@ -73,8 +73,8 @@ def _reach(reach: Reach | None, tenant: str | None) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> kit.Block:
-    settings = [kit.ColumnSettings(align="right" if number in _NUMBERS else "left") for number in range(len(_HEADER))]
-    return components.TextTable([_HEADER, *rows], settings, "sessions.sources")
+    settings = [kit.RIGHT if number in _NUMBERS else kit.LEFT for number in range(len(_HEADER))]
+    return kit.table([_HEADER, *rows], "sessions.sources", settings)
 
 
 def _sentences(found: Sequence[SourceHealth]) -> list[kit.Block]:

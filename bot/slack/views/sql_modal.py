@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
-
-import slackblocks as kit
 
 from bot.sessions.model import Session
 from bot.sessions.statement import formatted
 from bot.slack.escaping import unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
 # OceanBase cuts INFO at 65,535 bytes (docs/oceanbase.md 1.3).
@@ -25,12 +23,12 @@ _NO_FILE = (
 )
 
 
-def loading(session_id: int) -> dict[str, Any]:
+def loading(session_id: int) -> kit.View:
     """The modal as it opens: Slack wants it within three seconds, whatever the database does."""
     return _modal(session_id, [components.lines([components.plain("Reading the session …")])])
 
 
-def problem(session_id: int, sentence: str) -> dict[str, Any]:
+def problem(session_id: int, sentence: str) -> kit.View:
     """The modal when the statement cannot be shown."""
     return _modal(session_id, [components.lines([components.plain(sentence)])])
 
@@ -64,11 +62,11 @@ class SqlText:
         return len(self.shown) == len(self.text)
 
 
-def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dict[str, Any]:
+def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> kit.View:
     """The modal with the statement and the session's other facts; ``file_sent``: the person has the rest."""
     if session.sql is None:
         idle = f"This session is running nothing: it has been {session.state} for {components.seconds(session.time)}."
-        return _modal(session.id, [components.lines([components.plain(idle)]), kit.DividerBlock(), _facts(session)])
+        return _modal(session.id, [components.lines([components.plain(idle)]), kit.divider(), _facts(session)])
     notes = []
     if not sql.literals:
         source = unformatted(session.source)
@@ -79,7 +77,7 @@ def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> dic
     if any(_is_cut(text) for text in (session.sql, session.inner_sql or "")):
         notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")
     blocks = [*components.preformatted(sql.shown, sql=True), *(components.context(note) for note in notes)]
-    return _modal(session.id, [*blocks, kit.DividerBlock(), _facts(session)])
+    return _modal(session.id, [*blocks, kit.divider(), _facts(session)])
 
 
 def _is_cut(sql: str) -> bool:
@@ -103,7 +101,6 @@ def _facts(session: Session) -> kit.Block:
     return components.lines(*(components.facts([fact]) for fact in facts))
 
 
-def _modal(session_id: int, blocks: list[kit.Block]) -> dict[str, Any]:
+def _modal(session_id: int, blocks: list[kit.Block]) -> kit.View:
     # OCP's title is "SQL Details - ID", longer than the 24 characters Slack allows.
-    view: dict[str, Any] = kit.ModalView(title=f"SQL of {session_id}", blocks=blocks, close="Close").to_dict()
-    return view
+    return kit.modal(f"SQL of {session_id}", blocks)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import slackblocks as kit
 from tabulate import tabulate
 
 from bot.sessions.model import Condition, Operator, SessionQuery
@@ -15,6 +14,7 @@ from bot.slack.arguments.session_query import describe
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.session_reference import Asker
+from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
 # action ids
@@ -111,8 +111,8 @@ def _left(column: str) -> bool:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> kit.Block:
-    settings = [kit.ColumnSettings(align="left" if _left(column) else "right") for column in columns]
-    return components.TextTable([columns, *rows], settings, "statistics.table")
+    settings = [kit.LEFT if _left(column) else kit.RIGHT for column in columns]
+    return kit.table([columns, *rows], "statistics.table", settings)
 
 
 def _text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[kit.Block]:
@@ -133,12 +133,7 @@ def _chart(found: Statistics, names: Sequence[str]) -> kit.Block:
         "Active": [group.active for group in found.groups],
         "Other": [group.total - group.active for group in found.groups],
     }
-    series = [
-        kit.DataSeries(name, [kit.DataPoint(label, count) for label, count in zip(labels, numbers, strict=True)])
-        for name, numbers in counts.items()
-    ]
-    bars = kit.BarChart(series=series, axis_config=kit.AxisConfig(categories=labels, y_label="Sessions"))
-    return kit.DataVisualizationBlock(f"Sessions by {_LABELS[found.by]}", bars, block_id="statistics.chart")
+    return kit.bar_chart(f"Sessions by {_LABELS[found.by]}", labels, counts, "Sessions", "statistics.chart")
 
 
 def _open(found: Statistics) -> kit.Block | None:
@@ -146,17 +141,15 @@ def _open(found: Statistics) -> kit.Block | None:
     options: list[kit.Option] = []
     for group in found.groups:
         question = describe(_of_group(found, group))
-        if len(question) <= _OPTION_VALUE and question not in (option.value for option in options):
+        if len(question) <= _OPTION_VALUE and question not in (option["value"] for option in options):
             name = digest(group.sql, 40) if group.sql else _name(group)
             label = cut(visible(f"{name} · {group.total:,}, {group.active:,} active"), 75)
-            options.append(kit.Option(kit.PlainText(label), question))
+            options.append(kit.option(label, question))
     if not options:
         return None
-    menu = kit.StaticSelectMenu(
-        action_id=OPEN, options=options, placeholder=kit.PlainText(f"Open the list of one {_LABELS[found.by]}")
-    )
+    menu = kit.static_select(OPEN, options, f"Open the list of one {_LABELS[found.by]}")
     # A new block id each time: Slack keeps a menu's choice with its block.
-    return kit.ActionsBlock([menu], block_id=f"statistics.{found.as_of.timestamp():.6f}")
+    return kit.actions([menu], block_id=f"statistics.{found.as_of.timestamp():.6f}")
 
 
 def _of_group(found: Statistics, group: Group) -> SessionQuery:
@@ -167,9 +160,9 @@ def _of_group(found: Statistics, group: Group) -> SessionQuery:
 
 
 def _buttons(found: Statistics, asker: Asker | None) -> kit.Block:
-    buttons: list[kit.Element] = [kit.Button("Refresh", action_id=REFRESH, value=value(found.query, found.by))]
+    buttons: list[kit.Element] = [kit.button("Refresh", action_id=REFRESH, value=value(found.query, found.by))]
     buttons += [
-        kit.Button(
+        kit.button(
             f"By {_LABELS[by]}",
             action_id=action_id,
             value=value(found.query, by),
@@ -177,4 +170,4 @@ def _buttons(found: Statistics, asker: Asker | None) -> kit.Block:
         )
         for by, action_id in BY.items()
     ]
-    return kit.ActionsBlock(buttons, block_id=Asker.block("statistics.browse", asker))
+    return kit.actions(buttons, block_id=Asker.block("statistics.browse", asker))

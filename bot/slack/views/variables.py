@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import slackblocks as kit
 from tabulate import tabulate
 
 from bot.sessions.statement import cut, without_secrets
 from bot.sessions.variables import Variable, Variables
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
 _COLUMNS = ("Variable", "Value", "Meaning")
@@ -34,13 +34,10 @@ def variables(found: Variables, notes: Sequence[str]) -> Message:
             text, [*above, components.lines([components.plain("No variable has a name like that.")]), footer]
         )
     rows = [_row(variable) for variable in found.variables]
-    cells: list[list[kit.RawText | kit.RichTextObject]] = [
-        [kit.RawText(cell) for cell in row] for row in (_COLUMNS, *rows)
-    ]
     as_text = components.preformatted(tabulate(rows, headers=_COLUMNS, disable_numparse=True))
     return Message(
         text,
-        [*above, kit.TableBlock(cells, block_id="variables.table"), footer],
+        [*above, kit.table([_COLUMNS, *rows], "variables.table"), footer],
         fallback=[*above, *as_text, footer],
     )
 

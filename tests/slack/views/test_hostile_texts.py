@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import slackblocks as kit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from bot.sessions.model import Condition, Field, Operator, SessionFilter, Sort
 from bot.sessions.statement import digest, formatted, without_passwords, without_secrets
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import escaped, unformatted, visible
+from bot.slack.views import blocks as kit
 from bot.slack.views import notices
 from tests.support.harmless import markup_in, refusals_of, secrets_in
 from tests.support.hostile import BARE, BARE_PASSWORDS, PASSWORDS, SECRET, SECRETIVE, URLS, Texts, statements, texts
@@ -109,7 +109,7 @@ def test_what_is_searched_for_is_bound_and_never_a_part_of_the_sql(text: str, fi
 def test_the_judge_finds_what_it_is_there_for() -> None:
     """A judge that finds nothing in anything would let all tests above pass."""
     bad = "<!channel> *b* `x` https://evil.example :x: \u202e"
-    block = kit.ContextBlock([kit.Text(bad)])
+    block = kit.context([kit.mrkdwn(bad)])
     assert list(markup_in(Message("x", [block]).payload()))
     for text in (
         "<@U01ALICE>",
@@ -129,7 +129,7 @@ def test_the_judge_finds_what_it_is_there_for() -> None:
     assert list(markup_in([{"type": "rich_text", "elements": [{"type": "link", "url": "https://x"}]}]))
     assert list(refusals_of(Message("", [])))
     assert list(refusals_of(Message("x" * 5_000, [])))
-    assert list(refusals_of(Message("x", [kit.HeaderBlock("x"), *[kit.DividerBlock()] * 60])))
+    assert list(refusals_of(Message("x", [kit.header("x"), *[kit.divider()] * 60])))
     assert list(secrets_in([{"text": f"IDENTIFIED BY '{SECRET}'"}]))
     assert not list(markup_in([], "✅ closed, a &lt;b&gt; of <@U0ASKER> at <!date^1^{time_secs}|03:00:00 UTC>"))
 
