@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from bot.closing.model import ClosingRequest, Finding
+from bot.closing.model import ClosingRequest, TargetOutcome
 from bot.closing.store import Store
 from bot.sessions.tls import PREFERRED, Tls
 
@@ -14,7 +14,7 @@ from bot.sessions.tls import PREFERRED, Tls
 class RecordedStore(Store):
     """``concluded`` is told the outcomes that are on record, for metrics."""
 
-    def __init__(self, url: str, concluded: Callable[[Iterable[Finding]], None], tls: Tls = PREFERRED) -> None:
+    def __init__(self, url: str, concluded: Callable[[Iterable[TargetOutcome]], None], tls: Tls = PREFERRED) -> None:
         super().__init__(url, tls)
         self._concluded = concluded
         self._created = False
@@ -36,8 +36,10 @@ class RecordedStore(Store):
         self.create_once()
         super().check()
 
-    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> list[Finding]:
+    def conclude(
+        self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime
+    ) -> list[TargetOutcome]:
         """Write the outcomes, then tell those that are new."""
-        written = super().conclude(request, findings, now)
+        written = super().conclude(request, outcomes, now)
         self._concluded(written)
         return written

@@ -19,13 +19,13 @@ from slack_sdk.errors import SlackClientError
 from bot import __version__
 from bot.access import Access, Right, Rule
 from bot.app import Identity, SessionBot
-from bot.closing.approval import Consent
-from bot.closing.audit_query import Audit
+from bot.closing.approval import Approvals
+from bot.closing.audit_query import AuditTrail
 from bot.closing.closer import Closer
-from bot.closing.follow_up import Aftermath
+from bot.closing.follow_up import FollowUps
 from bot.closing.lock import WAIT, StoreLock, taken
-from bot.closing.model import Approval, Budget
-from bot.closing.open_attempts import Attempts
+from bot.closing.model import ApprovalPolicy, Budget
+from bot.closing.open_attempts import OpenAttempts
 from bot.closing.requests import ClosingRequests
 from bot.closing.retention import Retention
 from bot.closing.rules import ClosingRules, SourceRules
@@ -85,8 +85,8 @@ def closing_rules(settings: Settings) -> ClosingRules:
         settings.closing.require_reason,
         {
             name: SourceRules(
-                Approval(source.approval),
-                {tenant: Approval(approval) for tenant, approval in source.tenant_approval.items()},
+                ApprovalPolicy(source.approval),
+                {tenant: ApprovalPolicy(approval) for tenant, approval in source.tenant_approval.items()},
                 source.break_glass_after,
                 source.max_targets,
                 Budget(source.budget, source.budget_window),
@@ -215,8 +215,8 @@ class _Running:
         self._settings: Settings | None = None
         self._reloading = threading.Lock()
         # What these know outlives a reload.
-        self._aftermath = Aftermath(lambda: self.service, store, store.clock)
-        self.attempts = Attempts(store)
+        self._follow_ups = FollowUps(lambda: self.service, store, store.clock)
+        self.attempts = OpenAttempts(store)
         self.cards = CardWriter()
         self._retention = Retention(store)
 
@@ -240,7 +240,7 @@ class _Running:
             self._store,
             access,
             self._directory,
-            self._aftermath,
+            self._follow_ups,
             self.attempts,
             self.cards,
             self._grace.wait,
@@ -308,23 +308,23 @@ def _register(
     store: Store,
     access: Access,
     directory: SlackDirectory,
-    aftermath: Aftermath,
-    attempts: Attempts,
+    follow_ups: FollowUps,
+    attempts: OpenAttempts,
     writer: CardWriter,
     wait: Callable[[float], object],
 ) -> None:
     rules, now = closing_rules(settings), store.clock
     requests = ClosingRequests(service, access, store, rules, now)
-    consent = Consent(access, store, rules, now)
-    closer = Closer(service, consent, store, rules, attempts, aftermath, now, wait)
-    record = Audit(store, access, now)
+    approvals = Approvals(access, store, rules, now)
+    closer = Closer(service, approvals, store, rules, attempts, follow_ups, now, wait)
+    record = AuditTrail(store, access, now)
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)
     # Cards of data sources that are no longer there are still rewritten.
     full_sql = defaultdict(bool, {name: one.show_sql == "full" for name, one in settings.data_sources.items()})
     show_command = show.ShowCommand(service, record, access, defaults, full_sql)
     messages = closing_cards.Messages(partial(update, client), partial(post, client), partial(tell, client))
-    cards = closing_cards.ClosingCards(requests, closer, consent, full_sql, messages, writer)
+    cards = closing_cards.ClosingCards(requests, closer, approvals, full_sql, messages, writer)
     kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
     verbs: dict[str, Verb] = {}
     topics = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bot.access import Access, Right
-from bot.closing.audit_query import Audit, AuditQuestion, Told
+from bot.closing.audit_query import AuditQuery, AuditRecord, AuditTrail
 from bot.errors import InputError, SessionBotError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
@@ -82,7 +82,7 @@ class AuditCommand:
     """What /sessions audit does. Only whoever asks sees the answer."""
 
     sessions: SessionService
-    audit: Audit
+    audit: AuditTrail
     access: Access
     defaults: Defaults
     name_of: Callable[[str], str]  # what somebody with that Slack id is called
@@ -92,7 +92,7 @@ class AuditCommand:
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         asked = read(text)
         source = self.defaults.source_for(asked.source, command.channel, allowed) if asked.source else None
-        question = AuditQuestion(asked.since, None, source, asked.tenant, asked.here)
+        question = AuditQuery(asked.since, None, source, asked.tenant, asked.here)
         told, since = self.audit.read(command.person, command.channel, question)
         told = [one for one in told if self._by(one, asked.by, command)]
         if asked.csv:
@@ -105,7 +105,7 @@ class AuditCommand:
             words = " ".join((*asked.notes, f"/sessions audit {text}".strip()))
             command.reply.private(view.audit(told, words, since, reviews))
 
-    def _timeline(self, command: Command, told: list[Told], since: datetime) -> None:
+    def _timeline(self, command: Command, told: list[AuditRecord], since: datetime) -> None:
         text = view.timeline(told, since, datetime.now(UTC), self.name_of)
         sent = len(text) > _BLOCK and command.reply.send_file("timeline.md", "Timeline", text, kind="markdown")
         command.reply.private(view.timeline_message(text, sent=sent))
@@ -115,7 +115,7 @@ class AuditCommand:
             raise SessionBotError("Slack did not take the file. Try again, or ask for less with since= or by=.")
         command.reply.private(notice(f"{what} have come to you as a file, by direct message."))
 
-    def _by(self, told: Told, by: str, command: Command) -> bool:
+    def _by(self, told: AuditRecord, by: str, command: Command) -> bool:
         if not by:
             return True
         person = told.entry.person

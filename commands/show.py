@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.access import Access, Right, Scope
-from bot.closing.audit_query import Audit
+from bot.closing.audit_query import AuditTrail
 from bot.closing.targets import is_on
 from bot.errors import InputError, NotAllowedError, SessionBotError, TargetError
 from bot.sessions.model import Field, Operator, Session, SessionFilter, SessionQuery
@@ -81,7 +81,7 @@ class ShowCommand:
     """What /sessions show, Details, View SQL and the Refresh of a session's card do."""
 
     sessions: SessionService
-    audit: Audit
+    audit: AuditTrail
     access: Access
     defaults: Defaults
     full_sql: Mapping[str, bool]  # by data source: whether SQL is shown with its literals

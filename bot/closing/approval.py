@@ -16,7 +16,7 @@ from bot.access import Access, Person, Right, Scope
 from bot.closing import stops
 from bot.closing.attempt import Clock
 from bot.closing.budget import Extension
-from bot.closing.model import Approval, Call, CardPlace, ClosingRequest, State, Target
+from bot.closing.model import ApprovalPolicy, Call, CardPlace, ClosingRequest, State, Target
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, TargetError
@@ -51,7 +51,7 @@ class Cancelled:
     others: list[ClosingRequest]  # those whose break-glass has ended with it, as they were before
 
 
-class Consent:
+class Approvals:
     """Judges who may confirm what, and keeps what is said of it."""
 
     def __init__(self, access: Access, store: Store, rules: ClosingRules, clock: Clock) -> None:
@@ -82,11 +82,11 @@ class Consent:
         approval = rules.approval_for(target.session.tenant for target in request.targets)
         held = stops.of(self._store, (target.session for target in request.targets))
         if held:
-            approval = Approval.SECOND_PERSON
+            approval = ApprovalPolicy.SECOND_PERSON
         since = request.alone_from or request.created_at
         return replace(
             request,
-            approval=Approval.SECOND_PERSON if approval is Approval.SECOND_PERSON else request.approval,
+            approval=ApprovalPolicy.SECOND_PERSON if approval is ApprovalPolicy.SECOND_PERSON else request.approval,
             alone_from=None if held else _alone_from(request, rules.break_glass_after),
             expires_at=min(request.expires_at, since + self._rules.confirm_within),
             stops=held,
@@ -228,7 +228,7 @@ class Consent:
         """
         request = self.open_request(request_id)
         after = self.break_glass_after(request)
-        if after is None or request.approval is not Approval.SECOND_PERSON:
+        if after is None or request.approval is not ApprovalPolicy.SECOND_PERSON:
             raise NotAllowedError(
                 f"Break-glass is not switched on for {request.source}. Somebody else who may approve must press."
             )
@@ -376,7 +376,7 @@ class Consent:
 
     def _right_needed(self, request: ClosingRequest, person: Person, mode: Mode) -> Right:
         """Return the right that this person's press needs; raises where it is not theirs to press at all."""
-        if request.approval is Approval.REQUESTER:
+        if request.approval is ApprovalPolicy.REQUESTER:
             return _right_alone(request)
         if person.id != request.requester.id:
             return Right.APPROVE

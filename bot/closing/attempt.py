@@ -1,4 +1,4 @@
-"""One press while it is carried out: what was sent, and what is known of each target so far."""
+"""One attempt while it is carried out: what was sent, and what is known of each target so far."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from bot.closing.model import ClosingRequest, Finding, Outcome, Target
+from bot.closing.model import ClosingRequest, Outcome, Target, TargetOutcome
 from bot.closing.store import LEASE
 from bot.sessions.kill import Sent
 from bot.sessions.model import Mode, Session
@@ -21,20 +21,20 @@ Progress = Callable[[ClosingRequest, str], None]
 
 SessionKey = tuple[str | None, int]  # server and id; no server for a client behind a proxy
 
-_NO_MORE_BEFORE = 2.0  # seconds before the end of its lease in which a press asks for more before it sends anything
+_NO_MORE_BEFORE = 2.0  # seconds before the end of its lease in which an attempt asks for more before it sends anything
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """A KILL of this press that was sent, or may have been."""
+    """A KILL of this attempt that was sent, or may have been."""
 
     sent: Sent
-    at: float  # reading of the press's timer
+    at: float  # reading of the attempt's timer
     known: frozenset[SessionKey] | None = None  # sessions of the same user and source right before; None: too many
 
 
 @dataclass
-class Press:
+class CloseAttempt:
     """A claimed request, the mode that was pressed, and what has come of it so far, by target number.
 
     ``asked`` is the reading of ``timer`` when the store was asked for the claim.
@@ -46,7 +46,7 @@ class Press:
     timer: Timer
     asked: float
     progress: Progress
-    findings: dict[int, Finding] = field(default_factory=dict)
+    outcomes: dict[int, TargetOutcome] = field(default_factory=dict)
     sent: dict[int, Kill] = field(default_factory=dict)
     intent_stands: bool = False  # though nothing was sent for it: the store did not take that it was withdrawn
     seen: dict[int, str] = field(default_factory=dict)  # what the last look showed of those that are waited for
@@ -65,15 +65,15 @@ class Press:
     @property
     def waiting(self) -> dict[int, Kill]:
         """Those sent of which the outcome is not known yet."""
-        return {number: sent for number, sent in self.sent.items() if number not in self.findings}
+        return {number: sent for number, sent in self.sent.items() if number not in self.outcomes}
 
     def settle(self, number: int, outcome: Outcome, detail: str, holder: Session | None = None) -> None:
         """Note what became of a target."""
-        finding = Finding(outcome, detail, self.clock(), sent=number in self.sent, holder=holder)
+        target_outcome = TargetOutcome(outcome, detail, self.clock(), sent=number in self.sent, holder=holder)
         if number in self.sent:
             sent = self.sent[number].sent
-            finding = replace(finding, answer=sent.answer.value, said=sent.said, session=sent.session)
-        self.findings[number] = finding
+            target_outcome = replace(target_outcome, answer=sent.answer.value, said=sent.said, session=sent.session)
+        self.outcomes[number] = target_outcome
 
     def renewed(self, asked: float) -> None:
         """Note that the store has put off the end of its lease; ``asked`` is when it was asked to."""
@@ -109,17 +109,19 @@ class Press:
         if len(self.request.targets) == 1:
             return next(iter(self.seen.values()), "")
         waiting = len(self.waiting)
-        left = len(self.request.targets) - len(self.findings) - waiting
-        counts = [counted(finding.outcome for finding in self.findings.values())] if self.findings else []
+        left = len(self.request.targets) - len(self.outcomes) - waiting
+        counts = [counted(target_outcome.outcome for target_outcome in self.outcomes.values())] if self.outcomes else []
         counts += [f"{waiting} waiting"] if waiting else []
         counts += [f"{left} to go"] if left else []
         return ", ".join(counts)
 
     def _known(self, target: Target) -> Target:
-        finding = self.findings.get(target.number)
-        if finding is None:
+        target_outcome = self.outcomes.get(target.number)
+        if target_outcome is None:
             return target
-        return replace(target, outcome=finding.outcome, detail=finding.detail, outcome_at=finding.at)
+        return replace(
+            target, outcome=target_outcome.outcome, detail=target_outcome.detail, outcome_at=target_outcome.at
+        )
 
 
 def counted(outcomes: Iterable[Outcome]) -> str:

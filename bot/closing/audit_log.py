@@ -161,7 +161,7 @@ def problems(rows: Sequence[sa.RowMapping]) -> list[str]:
 
 def let_go(rows: Sequence[sa.RowMapping]) -> LetGo | None:
     """Return the newest record of letting go among rows in their order; None where nothing was let go."""
-    told = (_told(row) for row in reversed(rows) if row["event"] == FORGET)
+    told = (_let_go_of(row) for row in reversed(rows) if row["event"] == FORGET)
     return next((one for one in told if one is not None), None)
 
 
@@ -215,7 +215,7 @@ def _newest_let_go(connection: sa.Connection) -> LetGo | None:
     return let_go(connection.execute(which).mappings().all())
 
 
-def _told(row: sa.RowMapping) -> LetGo | None:
+def _let_go_of(row: sa.RowMapping) -> LetGo | None:
     """Read a record of letting go; None for one of an older version, which did not say up to where."""
     try:
         told = json.loads(row["details"])

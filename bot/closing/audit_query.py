@@ -19,7 +19,7 @@ MOST = 5000  # acts that one answer is made from
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AuditRecord:
     """One act with the request it belongs to, if it belongs to one."""
 
     entry: Entry
@@ -27,7 +27,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditQuestion:
+class AuditQuery:
     """Which acts are asked for; ``None`` does not restrict."""
 
     since: timedelta
@@ -37,7 +37,7 @@ class AuditQuestion:
     here: bool = False  # only what was done in the channel it is asked from
 
 
-class Audit:
+class AuditTrail:
     """The record as people may see it: of the data sources and tenants that they may view."""
 
     def __init__(self, store: Store, access: Access, clock: Clock) -> None:
@@ -53,21 +53,21 @@ class Audit:
                 connection, self._clock(), "view sql", details, person=person, channel=channel, source=session.source
             )
 
-    def read(self, person: Person, channel: str, question: AuditQuestion) -> tuple[list[Told], datetime]:
+    def read(self, person: Person, channel: str, query: AuditQuery) -> tuple[list[AuditRecord], datetime]:
         """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
-        since = self._clock() - question.since
+        since = self._clock() - query.since
         with self._store.reading() as connection:
-            found = audit_log.entries(connection, since=since, channel=channel if question.here else None, newest=MOST)
+            found = audit_log.entries(connection, since=since, channel=channel if query.here else None, newest=MOST)
         if len(found) == MOST:
             since = found[0].at
         requests = self._store.those({entry.request_id for entry in found if entry.request_id is not None})
         sees = self._sees(person, channel)
-        told = []
+        records = []
         for entry in found:
-            one = Told(entry, requests.get(entry.request_id or ""))
-            if _fits(one, question) and all(sees(entry.source or "", tenant) for tenant in tenants_of(one)):
-                told.append(one)
-        return told, since
+            one = AuditRecord(entry, requests.get(entry.request_id or ""))
+            if _fits(one, query) and all(sees(entry.source or "", tenant) for tenant in tenants_of(one)):
+                records.append(one)
+        return records, since
 
     def to_review(self, person: Person, channel: str) -> list[ClosingRequest]:
         """Return the closes that were confirmed alone and wait for a signature, of what this person may see."""
@@ -92,13 +92,13 @@ class Audit:
         return sees
 
 
-def tenants_of(told: Told) -> set[str | None]:
+def tenants_of(record: AuditRecord) -> set[str | None]:
     """Return the tenants that an act was about: those of its request's targets, and all that it names itself.
 
     One that names none, or does not say which (None), is seen by who may see all of them.
     """
-    details = told.entry.details
-    found = {target.session.tenant for target in told.request.targets} if told.request is not None else set()
+    details = record.entry.details
+    found = {target.session.tenant for target in record.request.targets} if record.request is not None else set()
     found |= {one.get("tenant") for one in (*details.get("targets", ()), *([details] if "tenant" in details else []))}
     found.update(details.get("tenants", ()))
     for one in details.get("untouched", ()):
@@ -106,10 +106,10 @@ def tenants_of(told: Told) -> set[str | None]:
     return found or {None}
 
 
-def _fits(told: Told, question: AuditQuestion) -> bool:
-    entry = told.entry
+def _fits(record: AuditRecord, query: AuditQuery) -> bool:
+    entry = record.entry
     return (
-        (question.by is None or (entry.person is not None and entry.person.id == question.by))
-        and (question.source is None or entry.source == question.source)
-        and (question.tenant is None or question.tenant in tenants_of(told))
+        (query.by is None or (entry.person is not None and entry.person.id == query.by))
+        and (query.source is None or entry.source == query.source)
+        and (query.tenant is None or query.tenant in tenants_of(record))
     )

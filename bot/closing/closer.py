@@ -8,15 +8,15 @@ from dataclasses import replace
 import structlog
 
 from bot.access import Person
-from bot.closing.approval import Consent, Part, too_late
-from bot.closing.attempt import Clock, Press, Progress, Timer
-from bot.closing.follow_up import Aftermath
-from bot.closing.model import ClosingRequest, Finding, Outcome, State
-from bot.closing.open_attempts import Attempts
+from bot.closing.approval import Approvals, Part, too_late
+from bot.closing.attempt import Clock, CloseAttempt, Progress, Timer
+from bot.closing.follow_up import FollowUps
+from bot.closing.model import ClosingRequest, Outcome, State, TargetOutcome
+from bot.closing.open_attempts import OpenAttempts
 from bot.closing.rules import ClosingRules
 from bot.closing.sender import Sender
 from bot.closing.store import Store
-from bot.closing.verification import Present, look, present
+from bot.closing.verification import Present, present, verify_all
 from bot.errors import BudgetError, InputError, SessionBotError, StoppedError
 from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode
@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 # Lock waiters take 3-11 s to notice that they were closed: the kernel looks only every 10 s
 # (docs/oceanbase.md 2.2), so less than 15 s would call a close that works a failure.
 VERIFY_FOR = 15.0
-_LOOKS = (0.01, 0.03, 0.1, 0.3, 0.5)  # seconds between the first looks
-_LATER_LOOKS = 1.0
+_FIRST_PAUSES = (0.01, 0.03, 0.1, 0.3, 0.5)  # seconds between the first looks
+_LATER_PAUSE = 1.0
 
 Wait = Callable[[float], object]
 
@@ -40,17 +40,17 @@ class Closer:
     def __init__(
         self,
         sessions: SessionService,
-        consent: Consent,
+        approvals: Approvals,
         store: Store,
         rules: ClosingRules,
-        attempts: Attempts,
-        aftermath: Aftermath,
+        attempts: OpenAttempts,
+        follow_ups: FollowUps,
         clock: Clock,
         wait: Wait,
         timer: Timer = since_boot,
     ) -> None:
         self._sessions = sessions
-        self._consent = consent
+        self._approvals = approvals
         self._store = store
         self._rules = rules
         self._clock = clock
@@ -58,7 +58,7 @@ class Closer:
         self._timer = timer
         self._sender = Sender(sessions, store)
         self._attempts = attempts
-        self._aftermath = aftermath
+        self._follow_ups = follow_ups
 
     def confirm(
         self,
@@ -79,15 +79,15 @@ class Closer:
         ``leave`` is told as soon as it is there.
         ``only`` are the numbers of the targets that a window has shown, None where the card shows them all.
         ``typed`` is the number of sessions as the person typed it, where the request wants that; ``delivery``
-        names the press, so that one that is delivered again after the bot was stopped closes nothing.
+        names the attempt, so that one that is delivered again after the bot was stopped closes nothing.
         ``progress`` is told as soon as the request is taken, then about every three seconds, and what came of it
         before that is on record: a store that fails keeps nobody waiting.
         Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
-        part = self._consent.confirmable(request_id, person, channel, mode, only)
+        part = self._approvals.confirmable(request_id, person, channel, mode, only)
         request = part.taken
-        if self._attempts.carries(request.id) and self._consent.find(request.id).state is State.OPEN:
+        if self._attempts.carries(request.id) and self._approvals.find(request.id).state is State.OPEN:
             # In a file that was put in the place of the one that had the claim.
             raise too_late(replace(request, state=State.CLAIMED), self._clock())
         number = part.shown.number_to_type(mode)
@@ -99,21 +99,21 @@ class Closer:
         with self._attempts.taking(request.id):
             asked = self._timer()
             claimed = self._claim(part, person, mode, delivery)
-            press = Press(claimed, mode, self._clock, self._timer, asked, progress)
+            attempt = CloseAttempt(claimed, mode, self._clock, self._timer, asked, progress)
             if part.remainder is not None:
                 leave(part.remainder)
-            return self._carry_out(press, part.lost)
+            return self._carry_out(attempt, part.lost)
 
     def present(self, request_id: str, person: Person, channel: str, mode: Mode) -> tuple[Part, Present]:
         """Return what of a request this person could confirm, and that as it is now, as far as it is there.
 
         Raises what ``confirm`` would raise at once, or a ``DataSourceError``.
         """
-        part = self._consent.confirmable(request_id, person, channel, mode)
+        part = self._approvals.confirmable(request_id, person, channel, mode)
         return part, present(self._sessions, part.shown)
 
     def resume(self) -> list[ClosingRequest]:
-        """Finish the record of presses that nobody carries out any more, without closing anything.
+        """Finish the record of attempts that nobody carries out any more, without closing anything.
 
         Returns the requests whose cards must be rewritten; those of which nothing was sent are open again.
         Raises ``StoreError``.
@@ -123,7 +123,7 @@ class Closer:
             return finished
         for request in self._store.abandoned(self._attempts.requests):
             if request.id in self._attempts.requests:
-                continue  # one of one's own presses has taken it since they were asked for
+                continue  # one of one's own attempts has taken it since they were asked for
             try:
                 if self._store.take_over(request):
                     finished.append(self._taken_over(request))
@@ -136,17 +136,17 @@ class Closer:
     def _taken_over(self, request: ClosingRequest) -> ClosingRequest:
         with self._attempts.taking(request.id):
             # As it stands now: the owner before may have gone on after it was read.
-            self._finish(self._consent.find(request.id), self._why_left(request))
-        return self._consent.find(request.id)
+            self._finish(self._approvals.find(request.id), self._why_left(request))
+        return self._approvals.find(request.id)
 
     @property
     def carried_out(self) -> frozenset[str]:
-        """The requests whose presses are under way here, or not written down yet."""
+        """The requests whose attempts are under way here, or not written down yet."""
         return self._attempts.requests
 
     def look_again(self) -> list[ClosingRequest]:
         """Look again at closes that had an outcome; return the requests of which there is something new."""
-        return self._aftermath.look()
+        return self._follow_ups.verify()
 
     def _claim(self, part: Part, person: Person, mode: Mode, delivery: str) -> ClosingRequest:
         """Take what this person decides, and return it as taken: nobody else's claim will do for what follows."""
@@ -168,47 +168,47 @@ class Closer:
             self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)
             raise
         if not taken:
-            raise too_late(self._consent.find(request.id), self._clock())
+            raise too_late(self._approvals.find(request.id), self._clock())
         return replace(request, state=State.CLAIMED, decided_by=person, decided_at=now, decided_mode=mode)
 
-    def _carry_out(self, press: Press, denied: Mapping[int, str]) -> ClosingRequest:
-        with self._attempts.carrying_out(press):
-            press.show()
+    def _carry_out(self, attempt: CloseAttempt, denied: Mapping[int, str]) -> ClosingRequest:
+        with self._attempts.carrying_out(attempt):
+            attempt.show()
             try:
-                self._sender.send(press, denied)
+                self._sender.send(attempt, denied)
             except SessionBotError as error:
                 # Nothing was sent: the store opens the request again only where it holds no intent.
-                self._attempts.release(press, str(error))
+                self._attempts.release(attempt, str(error))
                 raise
             try:
-                self._verify(press)
+                self._verify(attempt)
             except StoppedError:
-                self._attempts.conclude(press)  # what is known of it: the rest is looked at by the next process
+                self._attempts.conclude(attempt)  # what is known of it: the rest is looked at by the next process
                 raise
-            press.show()
-            done = self._attempts.conclude(press)
-        self._aftermath.follow(press)
-        return done if done is not None else press.known()
+            attempt.show()
+            done = self._attempts.conclude(attempt)
+        self._follow_ups.follow(attempt)
+        return done if done is not None else attempt.known()
 
-    def _verify(self, press: Press) -> None:
+    def _verify(self, attempt: CloseAttempt) -> None:
         """Look at all that was sent until it is so, each for up to ``VERIFY_FOR`` seconds, in common rounds."""
-        delays = iter(_LOOKS)
-        while press.waiting:
-            self._look_once(press)
-            if press.waiting:
-                press.tell()
-                self._wait(next(delays, _LATER_LOOKS))
+        delays = iter(_FIRST_PAUSES)
+        while attempt.waiting:
+            self._verify_once(attempt)
+            if attempt.waiting:
+                attempt.tell()
+                self._wait(next(delays, _LATER_PAUSE))
 
-    def _look_once(self, press: Press) -> None:
-        waiting = press.waiting
+    def _verify_once(self, attempt: CloseAttempt) -> None:
+        waiting = attempt.waiting
         sent = {number: one.sent for number, one in waiting.items()}
-        for number, verdict in look(self._sessions, press.request.source, sent, press.mode).items():
-            press.seen[number] = verdict.detail
+        for number, verdict in verify_all(self._sessions, attempt.request.source, sent, attempt.mode).items():
+            attempt.seen[number] = verdict.detail
             if verdict.final or self._timer() - waiting[number].at >= VERIFY_FOR:
-                press.settle(number, verdict.outcome, verdict.detail, verdict.holder)
+                attempt.settle(number, verdict.outcome, verdict.detail, verdict.holder)
 
     def _why_left(self, request: ClosingRequest) -> str:
-        """Say why a press, as it was before it was taken over, had no owner any more."""
+        """Say why an attempt, as it was before it was taken over, had no owner any more."""
         if request.owner == self._store.owner:
             return "The press was broken off"
         if self._store.shared:  # who is silent may be there all the same
@@ -216,27 +216,29 @@ class Closer:
         return "The bot was restarted while closing"
 
     def _finish(self, request: ClosingRequest, why: str) -> None:
-        """Write what a look shows of a press that was left; what has not ended is followed from then on."""
+        """Write what a look shows of an attempt that was left; what has not ended is followed from then on."""
         if all(target.intent_at is None for target in request.targets):
             self._store.release(request, self._clock(), f"{why}. Nothing had been sent.")
         else:
-            self._store.conclude(request, self._look_afterwards(request, why), self._clock())
+            self._store.conclude(request, self._verify_afterwards(request, why), self._clock())
 
-    def _look_afterwards(self, request: ClosingRequest, why: str) -> dict[int, Finding]:
+    def _verify_afterwards(self, request: ClosingRequest, why: str) -> dict[int, TargetOutcome]:
         intended = {
             one.number: Sent(one.sent or one.session, Answer(one.answer) if one.answer else Answer.NONE)
             for one in request.targets
             if one.intent_at is not None
         }
-        seen = look(self._sessions, request.source, intended, request.decided_mode or request.mode)
-        findings = {}
+        seen = verify_all(self._sessions, request.source, intended, request.decided_mode or request.mode)
+        outcomes = {}
         for target in request.targets:
             verdict = seen.get(target.number)
             if verdict is None:
-                not_sent = Finding(Outcome.NOT_SENT, f"{why}. Nothing had been sent for it.", self._clock())
-                findings[target.number] = not_sent
+                not_sent = TargetOutcome(Outcome.NOT_SENT, f"{why}. Nothing had been sent for it.", self._clock())
+                outcomes[target.number] = not_sent
             else:
                 detail = f"{why}; this is what a look afterwards shows. {verdict.detail}".strip()
                 answer = intended[target.number].answer.value
-                findings[target.number] = Finding(verdict.outcome, detail, self._clock(), answer, holder=verdict.holder)
-        return findings
+                outcomes[target.number] = TargetOutcome(
+                    verdict.outcome, detail, self._clock(), answer, holder=verdict.holder
+                )
+        return outcomes

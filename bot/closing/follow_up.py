@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from bot.closing.attempt import Clock, Press, SessionKey, Timer
-from bot.closing.model import ClosingRequest, Finding, Outcome, Target
+from bot.closing.attempt import Clock, CloseAttempt, SessionKey, Timer
+from bot.closing.model import ClosingRequest, Outcome, Target, TargetOutcome
 from bot.closing.store import Store
-from bot.closing.verification import judge
+from bot.closing.verification import verify
 from bot.errors import BusyError, DataSourceError, InputError
 from bot.sessions.console import Console
 from bot.sessions.kill import Answer, Sent
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Watch:
-    """A press whose closed clients may come back."""
+    """An attempt whose closed clients may come back."""
 
     request: ClosingRequest
     closed: dict[int, Session]  # as they were right before their KILLs, by the number of the target
@@ -42,7 +42,7 @@ class _Watch:
     until: float  # reading of the timer
 
 
-class Aftermath:
+class FollowUps:
     """Follows closes for a while.
 
     What has not ended is found in the store, whoever closed it: another replica, or a bot before this one. Which
@@ -59,14 +59,14 @@ class Aftermath:
         self._timer = timer
         self._lock = threading.Lock()
         self._watches: list[_Watch] = []
-        self._looked_once = False
+        self._verified_once = False
 
-    def follow(self, press: Press) -> None:
+    def follow(self, attempt: CloseAttempt) -> None:
         """Look, from now on, whether the clients whose running sessions were closed come back."""
         kills = {
             number: one
-            for number, one in press.sent.items()
-            if press.findings[number].outcome is Outcome.CLOSED and one.known is not None and one.sent.session.running
+            for number, one in attempt.sent.items()
+            if attempt.outcomes[number].outcome is Outcome.CLOSED and one.known is not None and one.sent.session.running
         }
         if not kills:
             return
@@ -74,10 +74,10 @@ class Aftermath:
         closed = {number: one.sent.session for number, one in kills.items()}
         with self._lock:
             self._watches.append(
-                _Watch(press.request, closed, known, self._timer() + COMES_BACK_WITHIN.total_seconds())
+                _Watch(attempt.request, closed, known, self._timer() + COMES_BACK_WITHIN.total_seconds())
             )
 
-    def look(self) -> list[ClosingRequest]:
+    def verify(self) -> list[ClosingRequest]:
         """Look once at all that is followed; return the requests with something new, as they stand now.
 
         A data source that does not answer is asked once, not for each; what it would have told is looked at later.
@@ -88,9 +88,9 @@ class Aftermath:
             watches = [*self._watches]
         news: dict[str, None] = {}
         away: set[str] = set()
-        self._look_at_unfinished(news, away)
+        self._verify_unfinished(news, away)
         for watch in watches:
-            newcomers = self._looked(watch.request.source, away, partial(_back, watch=watch))
+            newcomers = self._asked(watch.request.source, away, partial(_back, watch=watch))
             if not newcomers:
                 continue
             ids = {number: one.id for number, one in newcomers.items()}
@@ -101,31 +101,31 @@ class Aftermath:
                 watch.known.add(_key(one))
         return [request for request in map(self._store.get, news) if request is not None]
 
-    def _look_at_unfinished(self, news: dict[str, None], away: set[str]) -> None:
+    def _verify_unfinished(self, news: dict[str, None], away: set[str]) -> None:
         # The first look of a process is for what ended while there was none.
-        since = self._clock() - (ENDS_WITHIN if self._looked_once else ENDED_BEFORE)
+        since = self._clock() - (ENDS_WITHIN if self._verified_once else ENDED_BEFORE)
         for request in self._store.unfinished(since, _UNFINISHED):
             for target in request.targets:
                 sent = _unfinished(target, since)
                 if sent is None or target.outcome is None:
                     continue
                 mode = request.decided_mode or request.mode
-                verdict = self._looked(request.source, away, partial(judge, sent=sent, mode=mode))
+                verdict = self._asked(request.source, away, partial(verify, sent=sent, mode=mode))
                 if verdict is None or not verdict.final or verdict.outcome in _UNFINISHED:
                     continue
                 told = f"It took longer; at first it was {target.outcome.value}. {verdict.detail}".strip()
-                finding = Finding(verdict.outcome, told, self._clock(), sent.answer.value)
-                if self._store.amend(request, target, target.outcome, finding, self._clock()):
+                target_outcome = TargetOutcome(verdict.outcome, told, self._clock(), sent.answer.value)
+                if self._store.amend(request, target, target.outcome, target_outcome, self._clock()):
                     news[request.id] = None
-        self._looked_once = not away
+        self._verified_once = not away
 
-    def _looked(self, source: str, away: set[str], look: Callable[[Console], T]) -> T | None:
+    def _asked(self, source: str, away: set[str], ask: Callable[[Console], T]) -> T | None:
         """Return what a look shows; None where the data source is ``away``."""
         if source in away:
             return None
         try:
             with self._sessions().source(source).console() as console:
-                return look(console)
+                return ask(console)
         except (DataSourceError, BusyError, InputError):  # InputError: the configuration names it no more
             away.add(source)
             return None

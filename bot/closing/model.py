@@ -43,7 +43,7 @@ class Outcome(enum.Enum):
         return {"not touched": cls.NOT_SENT, "came back": cls.CLOSED}.get(str(value))
 
 
-class Approval(enum.Enum):
+class ApprovalPolicy(enum.Enum):
     """Whose press a data source wants."""
 
     REQUESTER = "requester"
@@ -75,7 +75,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class TargetOutcome:
     """What became of one target, as the press that closes it found out.
 
     ``sent`` tells whether a KILL was sent, as far as whoever found out can know: the press itself knows, who looks
@@ -132,7 +132,7 @@ class ClosingRequest:
     requester: Person
     channel: str
     reason: str
-    approval: Approval
+    approval: ApprovalPolicy
     created_at: datetime
     expires_at: datetime
     targets: tuple[Target, ...]  # never empty

@@ -1,4 +1,4 @@
-"""The presses that this process carries out: each has this owner until what came of it is on record."""
+"""The attempts that this process carries out: each has this owner until what came of it is on record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import sleep
 
 import structlog
 
-from bot.closing.attempt import Press
+from bot.closing.attempt import CloseAttempt
 from bot.closing.model import ClosingRequest
 from bot.closing.store import LEASE, Store
 from bot.errors import StoreError
@@ -24,17 +24,17 @@ _HEARD_FOR = LEASE.total_seconds()
 log = structlog.get_logger(__name__)
 
 
-class Attempts:
+class OpenAttempts:
     """Outlives a reload of the configuration. ``timer`` gives seconds since some moment, sleep included."""
 
     def __init__(self, store: Store, timer: Callable[[], float] = since_boot) -> None:
         self._store = store
         self._timer = timer
         self._lock = threading.Lock()
-        self._taking: Counter[str] = Counter()  # from before their claims until their presses are over
-        self._live: dict[str, Press] = {}
-        self._unwritten: dict[str, Press] = {}  # their outcomes are known, and the store has not taken them
-        self._unreleased: dict[str, tuple[Press, str]] = {}  # nothing was sent, and the store has not been told
+        self._taking: Counter[str] = Counter()  # from before their claims until their attempts are over
+        self._live: dict[str, CloseAttempt] = {}
+        self._unwritten: dict[str, CloseAttempt] = {}  # their outcomes are known, and the store has not taken them
+        self._unreleased: dict[str, tuple[CloseAttempt, str]] = {}  # nothing was sent, and the store has not been told
         self._hears_since = timer()
 
     @property
@@ -44,7 +44,7 @@ class Attempts:
             return frozenset((*self._taking, *self._live, *self._unwritten, *self._unreleased))
 
     def carries(self, request_id: str) -> bool:
-        """Whether a press that has taken this request is under way here, or not written down yet."""
+        """Whether an attempt that has taken this request is under way here, or not written down yet."""
         with self._lock:
             return request_id in self._live or request_id in self._unwritten
 
@@ -83,11 +83,11 @@ class Attempts:
                 self._taking = +self._taking  # without those that nobody takes any more
 
     @contextlib.contextmanager
-    def carrying_out(self, press: Press) -> Iterator[None]:
+    def carrying_out(self, attempt: CloseAttempt) -> Iterator[None]:
         """Have it known as carried out by this process for as long as the block."""
-        key = press.request.id
+        key = attempt.request.id
         with self._lock:
-            self._live[key] = press
+            self._live[key] = attempt
         try:
             yield
         finally:
@@ -101,44 +101,44 @@ class Attempts:
             asked = self._timer()
             self._store.renew()
             with self._lock:
-                for press in self._live.values():
-                    press.renewed(asked)
+                for attempt in self._live.values():
+                    attempt.renewed(asked)
 
-    def conclude(self, press: Press) -> ClosingRequest | None:
-        """Write what came of a press and return the request; None where the store does not take it now.
+    def conclude(self, attempt: CloseAttempt) -> ClosingRequest | None:
+        """Write what came of an attempt and return the request; None where the store does not take it now.
 
         It is written when the store does, by ``settle``.
         """
         try:
-            return self._written(press)
+            return self._written(attempt)
         except StoreError as error:
-            log.warning("outcome not written yet", request=press.request.id, error=error.sentence)
+            log.warning("outcome not written yet", request=attempt.request.id, error=error.sentence)
             with self._lock:
-                self._unwritten[press.request.id] = press
+                self._unwritten[attempt.request.id] = attempt
             return None
 
-    def release(self, press: Press, why: str) -> None:
+    def release(self, attempt: CloseAttempt, why: str) -> None:
         """Open a request of which nothing was sent; where the store does not take that, ``settle`` tries again."""
         try:
-            self._released(press, why)
+            self._released(attempt, why)
         except StoreError:
             with self._lock:
-                self._unreleased[press.request.id] = press, why
+                self._unreleased[attempt.request.id] = attempt, why
 
     def settle(self) -> list[ClosingRequest]:
         """Write what could not be written before; return the requests as they stand then. Raises ``StoreError``."""
         with self._lock:
             unwritten, unreleased = [*self._unwritten.values()], [*self._unreleased.values()]
         settled = []
-        for press in unwritten:
-            settled.append(self._written(press))
+        for attempt in unwritten:
+            settled.append(self._written(attempt))
             with self._lock:
-                self._unwritten.pop(press.request.id)
-        for press, why in unreleased:
-            self._released(press, why)
+                self._unwritten.pop(attempt.request.id)
+        for attempt, why in unreleased:
+            self._released(attempt, why)
             with self._lock:
-                self._unreleased.pop(press.request.id)
-            settled += [found for found in (self._store.get(press.request.id),) if found is not None]
+                self._unreleased.pop(attempt.request.id)
+            settled += [found for found in (self._store.get(attempt.request.id),) if found is not None]
         return settled
 
     def settle_within(self, seconds: float) -> None:
@@ -153,16 +153,16 @@ class Attempts:
                     return
                 sleep(_AGAIN)
 
-    def _released(self, press: Press, why: str) -> None:
-        now = press.clock()
-        if not self._store.release(press.request, now, why, nothing_sent=True):  # somebody has taken it over
-            self._store.correct(press.request, press.findings, press.clock())
+    def _released(self, attempt: CloseAttempt, why: str) -> None:
+        now = attempt.clock()
+        if not self._store.release(attempt.request, now, why, nothing_sent=True):  # somebody has taken it over
+            self._store.correct(attempt.request, attempt.outcomes, attempt.clock())
 
-    def _written(self, press: Press) -> ClosingRequest:
-        written = self._store.conclude(press.request, press.findings, press.clock())
-        if len(written) < len(press.findings):
-            if press.sent:
-                self._store.put_back(press.request, press.findings, press.clock())
+    def _written(self, attempt: CloseAttempt) -> ClosingRequest:
+        written = self._store.conclude(attempt.request, attempt.outcomes, attempt.clock())
+        if len(written) < len(attempt.outcomes):
+            if attempt.sent:
+                self._store.put_back(attempt.request, attempt.outcomes, attempt.clock())
             # What was taken over meanwhile is told by whoever looked afterwards, who knows less.
-            self._store.correct(press.request, press.findings, press.clock())
-        return self._store.get(press.request.id) or press.known()
+            self._store.correct(attempt.request, attempt.outcomes, attempt.clock())
+        return self._store.get(attempt.request.id) or attempt.known()

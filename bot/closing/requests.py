@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
 from bot.closing import stops, targets
-from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
@@ -27,7 +27,7 @@ Clock = Callable[[], datetime]
 
 
 class ClosingRequests:
-    """Makes requests and finds them; who may confirm them is ``Consent``'s, and carrying them out the closer's."""
+    """Makes requests and finds them; who may confirm them is ``Approvals``'s, and carrying them out the closer's."""
 
     def __init__(
         self, sessions: SessionService, access: Access, store: Store, rules: ClosingRules, clock: Clock
@@ -270,9 +270,9 @@ class ClosingRequests:
         beyond = max(0, matching - len(found) - len(untouched))
         approval = self._rules.of(source).approval_for(session.tenant for session in found)
         if stops.of(self._store, found):
-            approval = Approval.SECOND_PERSON
+            approval = ApprovalPolicy.SECOND_PERSON
         groups = [list(found)]
-        if approval is Approval.SECOND_PERSON:
+        if approval is ApprovalPolicy.SECOND_PERSON:
             groups = self._by_approvers(person, channel, source, found)
         now = self._clock()
         written: list[ClosingRequest] = []

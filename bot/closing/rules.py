@@ -6,32 +6,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from bot.closing.model import Approval, Budget
+from bot.closing.model import ApprovalPolicy, Budget
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRules:
     """What holds for one data source."""
 
-    approval: Approval = Approval.REQUESTER
-    tenant_approval: Mapping[str, Approval] = field(default_factory=dict)  # for these tenants instead
+    approval: ApprovalPolicy = ApprovalPolicy.REQUESTER
+    tenant_approval: Mapping[str, ApprovalPolicy] = field(default_factory=dict)  # for these tenants instead
     break_glass_after: timedelta | None = None  # how long a requester waits to confirm alone; None: never
     max_targets: int = 20  # one closing request closes no more
     budget: Budget = field(default_factory=Budget)
     tenants: frozenset[str] | None = None  # the only ones whose sessions the bot sees there; None: all
 
-    def approval_for(self, tenants: Iterable[str | None]) -> Approval:
+    def approval_for(self, tenants: Iterable[str | None]) -> ApprovalPolicy:
         """Whose press a request for sessions of those tenants wants: the strictest of all.
 
         Of a session whose tenant is not known (None) that is the strictest that any tenant has there.
         """
-        wanted: set[Approval] = set()
+        wanted: set[ApprovalPolicy] = set()
         for tenant in tenants:
             if tenant is None:
                 wanted |= {self.approval, *self.tenant_approval.values()}
             else:
                 wanted.add(self.tenant_approval.get(tenant, self.approval))
-        return Approval.SECOND_PERSON if Approval.SECOND_PERSON in wanted else Approval.REQUESTER
+        return ApprovalPolicy.SECOND_PERSON if ApprovalPolicy.SECOND_PERSON in wanted else ApprovalPolicy.REQUESTER
 
 
 @dataclass(frozen=True, slots=True)

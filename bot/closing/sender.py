@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from bot.closing.attempt import Kill, Press, SessionKey
+from bot.closing.attempt import CloseAttempt, Kill, SessionKey
 from bot.closing.follow_up import alike
 from bot.closing.model import Outcome, Target
 from bot.closing.store import Store
@@ -47,107 +47,109 @@ log = structlog.get_logger(__name__)
 
 
 class Sender:
-    """Sends the KILLs of one press after the other; one that fails does not keep the next from being sent."""
+    """Sends the KILLs of one attempt after the other; one that fails does not keep the next from being sent."""
 
     def __init__(self, sessions: SessionService, store: Store) -> None:
         self._sessions = sessions
         self._store = store
 
-    def send(self, press: Press, denied: Mapping[int, str]) -> None:
+    def send(self, attempt: CloseAttempt, denied: Mapping[int, str]) -> None:
         """Close every target that is still what was confirmed and not ``denied``, by number, for some reason.
 
         Raises a ``SessionBotError`` only while nothing was sent and no intent stands.
         """
-        for target in press.request.targets:
+        for target in attempt.request.targets:
             if target.number in denied:
-                press.settle(target.number, Outcome.NOT_ALLOWED, denied[target.number])
-            elif press.mode is Mode.QUERY and not target.session.running:
-                press.settle(target.number, Outcome.NOT_SENT, "It was idle: there was no query to close.")
-            elif press.seconds > SEND_FOR:
+                attempt.settle(target.number, Outcome.NOT_ALLOWED, denied[target.number])
+            elif attempt.mode is Mode.QUERY and not target.session.running:
+                attempt.settle(target.number, Outcome.NOT_SENT, "It was idle: there was no query to close.")
+            elif attempt.seconds > SEND_FOR:
                 spent = f"The {SEND_FOR:.0f} s for sending ran out before its turn. Ask again for the rest."
-                press.settle(target.number, Outcome.NOT_SENT, spent)
+                attempt.settle(target.number, Outcome.NOT_SENT, spent)
             else:
-                self._send(press, target)
-            press.tell()
+                self._send(attempt, target)
+            attempt.tell()
 
-    def _send(self, press: Press, target: Target) -> None:
+    def _send(self, attempt: CloseAttempt, target: Target) -> None:
         try:
             try:
-                self._look_and_kill(press, target)
+                self._look_and_kill(attempt, target)
             except ConnectionLostError as error:
                 # Lost before anything was sent, else it would not be raised: once more on a fresh connection.
-                self._look_and_kill(press, target, listed=not isinstance(error, _ListTooSlowError))
+                self._look_and_kill(attempt, target, listed=not isinstance(error, _ListTooSlowError))
         except (DataSourceError, BusyError, StoreError) as error:
-            if not press.sent and not press.intent_stands:
+            if not attempt.sent and not attempt.intent_stands:
                 raise
-            press.settle(target.number, Outcome.NOT_SENT, f"No KILL was sent for it: {error}")
+            attempt.settle(target.number, Outcome.NOT_SENT, f"No KILL was sent for it: {error}")
 
-    def _look_and_kill(self, press: Press, target: Target, *, listed: bool = True) -> None:
+    def _look_and_kill(self, attempt: CloseAttempt, target: Target, *, listed: bool = True) -> None:
         pin = Pin.of(target.session)
-        with self._sessions.source(press.request.source).console() as console:
-            told = listed and press.mode is Mode.SESSION and target.session.running  # an idle one does not come back
+        with self._sessions.source(attempt.request.source).console() as console:
+            told = listed and attempt.mode is Mode.SESSION and target.session.running  # an idle one does not come back
             known = _alike(console, target.session) if told else None
             # What is seen now to be another one needs no intent. What is sent is looked at again after it.
             look = console.look(pin)
-            refused = kill.refusal(console, look, pin, press.mode) or self._protected(press, look.session)
+            refused = kill.refusal(console, look, pin, attempt.mode) or self._protected(attempt, look.session)
             if refused is not None and not _may_be_otherwise(console, look, refused):
-                _settle(press, target, refused)
+                _settle(attempt, target, refused)
                 return
-            sql = console.kill_text(look.session or target.session, press.mode, target.session)
-            self._store.intend(press.request, target, sql, press.clock())
-            self._kill(console, press, target, known)
+            sql = console.kill_text(look.session or target.session, attempt.mode, target.session)
+            self._store.intend(attempt.request, target, sql, attempt.clock())
+            self._kill(console, attempt, target, known)
 
-    def _kill(self, console: Console, press: Press, target: Target, known: frozenset[SessionKey] | None) -> None:
+    def _kill(
+        self, console: Console, attempt: CloseAttempt, target: Target, known: frozenset[SessionKey] | None
+    ) -> None:
         """Send the KILL; an intent that comes to nothing is withdrawn."""
 
         def forbid(session: Session) -> None:
-            refuse_protected(self._sessions, session, set_aside=press.request.override)
+            refuse_protected(self._sessions, session, set_aside=attempt.request.override)
 
         def expired() -> bool:
-            return press.lapsed and not self._still_ours(press)
+            return attempt.lapsed and not self._still_ours(attempt)
 
         try:
-            sent = kill.close(console, Pin.of(target.session), press.mode, forbid, expired)
+            sent = kill.close(console, Pin.of(target.session), attempt.mode, forbid, expired)
         except TargetError as error:
             sent = NotSent(Why.PROTECTED, f"It {error.why}")
         except DataSourceError as error:
-            self._withdraw(press, target, str(error), error)
+            self._withdraw(attempt, target, str(error), error)
             raise
         if isinstance(sent, NotSent):
-            self._withdraw(press, target, sent.said or sent.why.value, None)
-            _settle(press, target, sent)
+            self._withdraw(attempt, target, sent.said or sent.why.value, None)
+            _settle(attempt, target, sent)
             return
         if sent.answer is not Answer.OK:
-            log.warning("kill failed", session=sent.session.id, mode=press.mode.value, answer=sent.answer.value)
-        press.sent[target.number] = Kill(sent, press.timer(), known)
+            log.warning("kill failed", session=sent.session.id, mode=attempt.mode.value, answer=sent.answer.value)
+        attempt.sent[target.number] = Kill(sent, attempt.timer(), known)
         with contextlib.suppress(StoreError):  # it is written once more, with the outcome
-            self._store.answered(press.request, target, sent.answer.value, sent.session)
+            self._store.answered(attempt.request, target, sent.answer.value, sent.session)
 
-    def _still_ours(self, press: Press) -> bool:
+    def _still_ours(self, attempt: CloseAttempt) -> bool:
         """Ask for a new lease: this process was frozen, or the store away, and nobody else may have come."""
-        asked = press.timer()
+        asked = attempt.timer()
         try:
-            ours = self._store.renew(press.request)
+            ours = self._store.renew(attempt.request)
         except StoreError:
             return False
         if ours:
-            press.renewed(asked)
+            attempt.renewed(asked)
         return ours
 
-    def _withdraw(self, press: Press, target: Target, why: str, error: DataSourceError | None) -> None:
+    def _withdraw(self, attempt: CloseAttempt, target: Target, why: str, error: DataSourceError | None) -> None:
         """Withdraw the intent; where the store does not take that now, it does with the outcome."""
         try:
-            self._store.withdraw(press.request, target, why, press.clock())
+            self._store.withdraw(attempt.request, target, why, attempt.clock())
         except StoreError as failed:
-            press.intent_stands = True
+            attempt.intent_stands = True
             if error is not None:
                 raise StoreError(f"{error} {failed}") from failed
 
-    def _protected(self, press: Press, session: Session | None) -> NotSent | None:
+    def _protected(self, attempt: CloseAttempt, session: Session | None) -> NotSent | None:
         if session is None:
             return None
         try:
-            refuse_protected(self._sessions, session, set_aside=press.request.override)
+            refuse_protected(self._sessions, session, set_aside=attempt.request.override)
         except TargetError as error:
             return NotSent(Why.PROTECTED, f"It {error.why}", session)
         return None
@@ -164,20 +166,20 @@ class _ListTooSlowError(ConnectionLostError):
     """The sessions of the same client were not listed in time, and the connection was given up for it."""
 
 
-def _settle(press: Press, target: Target, refused: NotSent) -> None:
+def _settle(attempt: CloseAttempt, target: Target, refused: NotSent) -> None:
     number, now = target.number, refused.now
     if refused.why is Why.PROTECTED:
-        press.settle(number, Outcome.PROTECTED, refused.said)
+        attempt.settle(number, Outcome.PROTECTED, refused.said)
     elif refused.why is Why.ANOTHER_REQUEST and now is not None and Pin.of(target.session).cannot_tell(now):
-        press.settle(number, Outcome.NOT_SENT, _CANNOT_TELL)
+        attempt.settle(number, Outcome.NOT_SENT, _CANNOT_TELL)
     elif refused.why is Why.ANOTHER_REQUEST:
         state = "the session now runs another one" if now is not None and now.running else "the session is idle"
-        press.settle(number, Outcome.CHANGED, f"The query had ended before a KILL was sent; {state}.")
+        attempt.settle(number, Outcome.CHANGED, f"The query had ended before a KILL was sent; {state}.")
     elif refused.why is Why.ANOTHER_TRANSACTION:
-        press.settle(number, Outcome.CHANGED, _transaction_changed(target.session, now))
+        attempt.settle(number, Outcome.CHANGED, _transaction_changed(target.session, now))
     else:
         outcome, detail = _OUTCOMES[refused.why]
-        press.settle(number, outcome, detail.format(said=refused.said))
+        attempt.settle(number, outcome, detail.format(said=refused.said))
 
 
 def _transaction_changed(before: Session, now: Session | None) -> str:

@@ -15,7 +15,7 @@ from bot.closing import audit_log, budget, tables
 from bot.closing.budget import Extension
 from bot.closing.database import StoreDatabase
 from bot.closing.kept_session import as_json, flat
-from bot.closing.model import Budget, Call, CardPlace, ClosingRequest, Finding, Outcome, State, Target
+from bot.closing.model import Budget, Call, CardPlace, ClosingRequest, Outcome, State, Target, TargetOutcome
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Session
@@ -377,7 +377,9 @@ class Store(StoreDatabase):
         if changed == 1:
             audit_log.append(connection, now, "withdraw", {**_named(target), "why": why}, **_of(request))
 
-    def conclude(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> list[Finding]:
+    def conclude(
+        self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime
+    ) -> list[TargetOutcome]:
         """Write what became of targets of a claimed request, each once, however often it is called; return what is new.
 
         That nothing was sent is written only where, in that same transaction, no intent stands: who finishes what a
@@ -389,12 +391,12 @@ class Store(StoreDatabase):
         sent = sa.select(sa.func.count(_targets.c.intent_at)).where(_targets.c.request_id == request.id)
         with self.writing() as connection:
             for target in request.targets:
-                finding = findings.get(target.number)
-                if finding is None:
+                target_outcome = outcomes.get(target.number)
+                if target_outcome is None:
                     continue
-                if finding.sent is False:
-                    self._withdraw(connection, request, target, finding.detail, now)
-                nothing_sent = finding.outcome is Outcome.NOT_SENT or finding.sent is False
+                if target_outcome.sent is False:
+                    self._withdraw(connection, request, target, target_outcome.detail, now)
+                nothing_sent = target_outcome.outcome is Outcome.NOT_SENT or target_outcome.sent is False
                 changed = connection.execute(
                     _targets.update()
                     .where(
@@ -403,11 +405,11 @@ class Store(StoreDatabase):
                         sa.exists().where(self._claimed(request)),
                         *([_targets.c.intent_at.is_(None)] if nothing_sent else []),
                     )
-                    .values(_found(finding))
+                    .values(_found(target_outcome))
                 ).rowcount
                 if changed == 1:
-                    audit_log.append(connection, now, "outcome", _told(target, finding), **_of(request))
-                    written.append(finding)
+                    audit_log.append(connection, now, "outcome", _told(target, target_outcome), **_of(request))
+                    written.append(target_outcome)
             connection.execute(
                 _requests.update()
                 .where(self._claimed(request), ~waiting)
@@ -415,7 +417,7 @@ class Store(StoreDatabase):
             )
         return written
 
-    def correct(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> None:
+    def correct(self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime) -> None:
         """Write what a press knows of targets that were taken over from it, where that is more than a look showed.
 
         Whoever took over does not know what the server answered, nor whether anything was sent.
@@ -423,20 +425,20 @@ class Store(StoreDatabase):
         unknown = sa.or_(_targets.c.answer.is_(None), _targets.c.answer == Answer.NONE.value)
         with self.writing() as connection:
             for target in request.targets:
-                finding = findings.get(target.number)
-                if finding is None or (finding.sent and finding.answer == Answer.NONE.value):
+                target_outcome = outcomes.get(target.number)
+                if target_outcome is None or (target_outcome.sent and target_outcome.answer == Answer.NONE.value):
                     continue
                 over = sa.exists().where(_requests.c.id == request.id, _requests.c.state == State.DONE.value)
                 changed = connection.execute(
                     _targets.update()
                     .where(_target(request, target), unknown, _targets.c.intent_at.is_not(None), over)
-                    .values(_found(finding) | ({} if finding.sent else {"intent_at": None}))
+                    .values(_found(target_outcome) | ({} if target_outcome.sent else {"intent_at": None}))
                 ).rowcount
                 if changed == 1:
-                    audit_log.append(connection, now, "later", _told(target, finding), **_of(request))
+                    audit_log.append(connection, now, "later", _told(target, target_outcome), **_of(request))
                     self._show_anew(connection, request)
 
-    def put_back(self, request: ClosingRequest, findings: Mapping[int, Finding], now: datetime) -> bool:
+    def put_back(self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime) -> bool:
         """Write what came of a press into a store that does not know of it: another file, or an older state of it.
 
         True where that was so. Its first records are gone with the file that held them; the card is in Slack.
@@ -451,13 +453,15 @@ class Store(StoreDatabase):
             rows = tables.target_values(request)
             connection.execute(_targets.insert(), rows)
             for target in request.targets:
-                finding = findings.get(target.number)
-                if finding is None:
+                target_outcome = outcomes.get(target.number)
+                if target_outcome is None:
                     continue
-                intended = {"intent_at": finding.at.timestamp()} if finding.sent else {}
-                connection.execute(_targets.update().where(_target(request, target)).values(_found(finding) | intended))
+                intended = {"intent_at": target_outcome.at.timestamp()} if target_outcome.sent else {}
+                connection.execute(
+                    _targets.update().where(_target(request, target)).values(_found(target_outcome) | intended)
+                )
                 audit_log.append(
-                    connection, now, "outcome", _told(target, finding), person=request.decided_by, **_of(request)
+                    connection, now, "outcome", _told(target, target_outcome), person=request.decided_by, **_of(request)
                 )
         return True
 
@@ -481,16 +485,18 @@ class Store(StoreDatabase):
                 self._show_anew(connection, request)
         return bool(written)
 
-    def amend(self, request: ClosingRequest, target: Target, before: Outcome, finding: Finding, now: datetime) -> bool:
+    def amend(
+        self, request: ClosingRequest, target: Target, before: Outcome, target_outcome: TargetOutcome, now: datetime
+    ) -> bool:
         """Write what became of a target later than its first outcome; True where that still stood ``before``."""
         with self.writing() as connection:
             changed = connection.execute(
                 _targets.update()
                 .where(_target(request, target), _targets.c.outcome == before.value)
-                .values(_found(finding))
+                .values(_found(target_outcome))
             ).rowcount
             if changed == 1:
-                audit_log.append(connection, now, "later", _told(target, finding), **_of(request))
+                audit_log.append(connection, now, "later", _told(target, target_outcome), **_of(request))
                 self._show_anew(connection, request)
         return changed == 1
 
@@ -702,19 +708,23 @@ def _decided(request: ClosingRequest) -> dict[str, Any]:
     }
 
 
-def _found(finding: Finding) -> dict[str, Any]:
+def _found(target_outcome: TargetOutcome) -> dict[str, Any]:
     return {
-        "outcome": _AS_OLDER_VERSIONS.get(finding.outcome, finding.outcome.value),
-        "detail": finding.detail,
-        "outcome_at": finding.at.timestamp(),
-        **({"answer": finding.answer} if finding.answer else {}),
-        **({"sent": as_json(finding.session)} if finding.session is not None else {}),
-        "holder": as_json(finding.holder) if finding.holder is not None else None,
+        "outcome": _AS_OLDER_VERSIONS.get(target_outcome.outcome, target_outcome.outcome.value),
+        "detail": target_outcome.detail,
+        "outcome_at": target_outcome.at.timestamp(),
+        **({"answer": target_outcome.answer} if target_outcome.answer else {}),
+        **({"sent": as_json(target_outcome.session)} if target_outcome.session is not None else {}),
+        "holder": as_json(target_outcome.holder) if target_outcome.holder is not None else None,
     }
 
 
-def _told(target: Target, finding: Finding) -> dict[str, Any]:
-    told = {"outcome": finding.outcome.value, "detail": finding.detail, "answer": finding.said or finding.answer}
+def _told(target: Target, target_outcome: TargetOutcome) -> dict[str, Any]:
+    told = {
+        "outcome": target_outcome.outcome.value,
+        "detail": target_outcome.detail,
+        "answer": target_outcome.said or target_outcome.answer,
+    }
     return {**_named(target), **told}
 
 

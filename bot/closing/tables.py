@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.access import Person
 from bot.closing.kept_session import as_json, from_json
-from bot.closing.model import Approval, Call, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing.model import ApprovalPolicy, Call, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.sessions.model import Mode
 
 metadata = sa.MetaData()
@@ -244,7 +244,7 @@ def to_request(row: sa.RowMapping, target_rows: Sequence[sa.RowMapping]) -> Clos
         requester=Person(row["requester"], row["requester_team"]),
         channel=row["channel"],
         reason=row["reason"],
-        approval=Approval(row["approval"]),
+        approval=ApprovalPolicy(row["approval"]),
         created_at=_time(row["created_at"]),
         expires_at=_time(row["expires_at"]),
         targets=tuple(map(_to_target, target_rows)),

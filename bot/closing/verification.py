@@ -26,13 +26,13 @@ class Verdict:
     holder: Session | None = None  # the server session that still has the locks of a client that was closed
 
 
-def look(sessions: SessionService, source: str, sent: Mapping[int, Sent], mode: Mode) -> dict[int, Verdict]:
+def verify_all(sessions: SessionService, source: str, sent: Mapping[int, Sent], mode: Mode) -> dict[int, Verdict]:
     """Look at all of them, by number, on one borrowed connection."""
     seen: dict[int, Verdict] = {}
     try:
         with sessions.source(source).console() as console:
             for number, one in sent.items():
-                seen[number] = judge(console, one, mode)
+                seen[number] = verify(console, one, mode)
     except (DataSourceError, BusyError, InputError) as error:  # InputError: the configuration names it no more
         return {number: seen.get(number) or _unseen(one, str(error)) for number, one in sent.items()}
     return seen
@@ -54,7 +54,7 @@ def present(sessions: SessionService, request: ClosingRequest) -> Present:
     return Present(there, {number: one.unseen for number, one in looks.items() if one.unseen})
 
 
-def judge(console: Console, sent: Sent, mode: Mode) -> Verdict:
+def verify(console: Console, sent: Sent, mode: Mode) -> Verdict:
     """Look once at a session to which a KILL was sent. Raises a ``DataSourceError``."""
     pin = Pin.of(sent.session)
     seen = console.look(pin)

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from bot.closing.approval import Consent
+from bot.closing.approval import Approvals
 from bot.closing.closer import Closer
 from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
@@ -60,7 +60,7 @@ class ClosingCards:
 
     requests: ClosingRequests
     closer: Closer
-    consent: Consent
+    approvals: Approvals
     full_sql: Mapping[str, bool]
     messages: Messages
     writer: CardWriter
@@ -109,20 +109,20 @@ class ClosingCards:
 
     def approve(self, press: Press) -> None:
         """Open that dialog from the direct message that told of a break-glass; it counts in the request's channel."""
-        request = self.consent.find(press.value)
+        request = self.approvals.find(press.value)
         self.look(replace(press, channel=request.channel, message_ts=""), request.mode)
 
     def confirm_looked_at(self, submission: Submission) -> None:
         """Carry out what a card stands for, the dialog having been submitted."""
         request_id = submission.metadata.get("request", "")
-        card = _Card(request_id, submission.reply, self.consent.find(request_id).card, self.messages.update)
+        card = _Card(request_id, submission.reply, self.approvals.find(request_id).card, self.messages.update)
         if _from_call(submission):
             card.urls_left = 0  # the response URL is that of the direct message
         mode = Mode(submission.metadata["mode"])
         shown = [int(one) for one in submission.metadata[_SHOWN].split(",")] if _SHOWN in submission.metadata else None
         self._confirm(submission, request_id, mode, card, typed=_typed(submission), only=shown)
         if _from_call(submission):  # where the place of that message is not known
-            submission.reply.replace(closing_card.call_over(self.consent.find(request_id)))
+            submission.reply.replace(closing_card.call_over(self.approvals.find(request_id)))
 
     def ask_for_holder(self, press: Press) -> None:
         """Post a card for the server session that still has a closed client's locks."""
@@ -136,7 +136,7 @@ class ClosingCards:
         """End a request without a close."""
         self._remember_place(press, press.value)
         try:
-            cancelled = self.consent.cancel(press.value, press.person, called=_from_call(press))
+            cancelled = self.approvals.cancel(press.value, press.person, called=_from_call(press))
         except RequestError:
             self._show_as_it_is(press.value, self._card_of(press))
             raise
@@ -154,7 +154,7 @@ class ClosingCards:
     def lift(self, press: Press) -> None:
         """Let the Stops that hold for a request hold no more."""
         try:
-            request = self.consent.lift(press.value, press.person)
+            request = self.approvals.lift(press.value, press.person)
         except RequestError:
             self._show_as_it_is(press.value, self._card_of(press))
             raise
@@ -166,7 +166,7 @@ class ClosingCards:
         """Open the dialog that asks for the reason of a break-glass."""
         self._remember_place(press, press.value)
         try:
-            request, after = self.consent.breakable(press.value, press.person, press.channel)
+            request, after = self.approvals.breakable(press.value, press.person, press.channel)
         except SessionBotError as error:
             if self._says_other(press.value, error):
                 self._show_as_it_is(press.value, self._card_of(press))
@@ -189,7 +189,7 @@ class ClosingCards:
             return place
 
         try:
-            request = self.consent.break_glass(
+            request = self.approvals.break_glass(
                 submission.metadata.get("request", ""),
                 submission.person,
                 submission.channel,
@@ -202,12 +202,12 @@ class ClosingCards:
             raise
         card = _Card(request.id, submission.reply, request.card, self.messages.update)
         self.writer.put(card.key, card.write, self._as_it_stands(request), told=card.or_privately)
-        approvers = self.consent.approvers(request)
+        approvers = self.approvals.approvers(request)
         submission.reply.public(closing_card.broken_glass(request, approvers))
 
     def review(self, press: Press) -> None:
         """Sign a close that was confirmed alone."""
-        request = self.consent.review(press.value, press.person)
+        request = self.approvals.review(press.value, press.person)
         self._rewrite(request)
         if request.card is None or request.card.ts != press.message_ts:  # pressed in the list of the audit
             press.reply.private(notice(f"Signed: the close of {_ids(request)} is reviewed."))
@@ -215,7 +215,7 @@ class ClosingCards:
     def extend_budget(self, press: Press) -> None:
         """Allow as many closes again, once for each message; the message says by how many, and whose press it was."""
         try:
-            extension = self.consent.extend_budget(press.value, press.person, press.channel)
+            extension = self.approvals.extend_budget(press.value, press.person, press.channel)
         except RequestError:
             press.reply.replace(closing_card.budget_call_over(), ts=press.message_ts)
             raise
@@ -345,7 +345,9 @@ class ClosingCards:
             return isinstance(error, RequestError)
         with contextlib.suppress(StoreError):
             request = self.requests.find(request_id)
-            return request is not None and request.state is State.OPEN and self.consent.as_it_holds(request) != request
+            return (
+                request is not None and request.state is State.OPEN and self.approvals.as_it_holds(request) != request
+            )
         return False
 
     def _show_done(self, event: Press | Submission, request: ClosingRequest, card: _Card) -> None:
@@ -383,7 +385,7 @@ class ClosingCards:
     def _call_for_budget(self, error: BudgetError, event: Press | Submission) -> None:
         """Call on those who may allow more; without its record the message would have nothing to answer."""
         with contextlib.suppress(StoreError):  # that it is too much is what the person is told
-            call, who = self.consent.call_for_budget(error, event.person, event.channel)
+            call, who = self.approvals.call_for_budget(error, event.person, event.channel)
             message = notices.budget(error, call, who)
             if _from_call(event):
                 self.messages.post(event.channel, message)
@@ -400,7 +402,7 @@ class ClosingCards:
                 self._show_result(request, card)
                 return
             with contextlib.suppress(RequestError):  # one that has run out of time follows by itself
-                self.consent.open_request(request_id)
+                self.approvals.open_request(request_id)
                 self.writer.put(card.key, card.write, self._as_it_stands(request))
 
     def _as_it_stands(self, request: ClosingRequest, note: str = "") -> Callable[[], Message | None]:
@@ -449,10 +451,10 @@ class ClosingCards:
 
     def _open_card(self, request: ClosingRequest, note: str = "") -> Message:
         return closing_card.closing_card(
-            self.consent.as_it_holds(request),
+            self.approvals.as_it_holds(request),
             full_sql=self._full_sql(request),
-            approvers=self.consent.approvers(request),
-            break_glass=self.consent.break_glass_after(request) is not None,
+            approvers=self.approvals.approvers(request),
+            break_glass=self.approvals.break_glass_after(request) is not None,
             note=note,
         )
 

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from bot.closing.model import Finding
+from bot.closing.model import TargetOutcome
 from bot.sessions.database import PoolUse
 
 ACK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0)  # Slack waits for three seconds
@@ -105,10 +105,10 @@ class Metrics:
         if error:
             self._failures.labels(source, error).inc()
 
-    def concluded(self, findings: Iterable[Finding]) -> None:
+    def concluded(self, outcomes: Iterable[TargetOutcome]) -> None:
         """The outcomes of a closing request are on record."""
-        for finding in findings:
-            self._closes.labels(finding.outcome.value).inc()
+        for target_outcome in outcomes:
+            self._closes.labels(target_outcome.outcome.value).inc()
 
 
 class _ReadOut(Collector):

@@ -19,12 +19,12 @@ import pytest
 
 from bot.access import Access, Person, Right, Rule
 from bot.closing import audit_log
-from bot.closing.approval import Consent
-from bot.closing.audit_query import Audit
+from bot.closing.approval import Approvals
+from bot.closing.audit_query import AuditTrail
 from bot.closing.closer import Closer
-from bot.closing.follow_up import Aftermath
-from bot.closing.model import Approval, CardPlace, ClosingRequest, State
-from bot.closing.open_attempts import Attempts
+from bot.closing.follow_up import FollowUps
+from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, State
+from bot.closing.open_attempts import OpenAttempts
 from bot.closing.requests import ClosingRequests
 from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
@@ -86,7 +86,9 @@ class Clock:
 class Desk:
     """What a test needs to ask for a close and to confirm it."""
 
-    def __init__(self, database: EmbeddedOceanBase, folder: Path, approval: Approval = Approval.REQUESTER) -> None:
+    def __init__(
+        self, database: EmbeddedOceanBase, folder: Path, approval: ApprovalPolicy = ApprovalPolicy.REQUESTER
+    ) -> None:
         self.database = database
         self.clock = Clock()
         self.path = folder / "store.db"
@@ -108,24 +110,24 @@ class Desk:
         self._of_sources = {"demo": demo}
         self.rules = ClosingRules(timedelta(minutes=2), sources=self._of_sources)
         self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
-        self.consent = Consent(access, self.store, self.rules, self.clock)
+        self.approvals = Approvals(access, self.store, self.rules, self.clock)
         self.closer = self.closer_of(self.store)
-        self.audit = Audit(self.store, access, self.clock)
+        self.audit = AuditTrail(self.store, access, self.clock)
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
 
     def closer_of(self, store: Store) -> Closer:
         """Make a closer that is the owner of what it claims, as that of another process is."""
-        consent = self.consent if store is self.store else Consent(self.access, store, self.rules, self.clock)
-        aftermath = Aftermath(lambda: self.sessions, store, self.clock, self.clock.timer)
-        attempts = Attempts(store, self.clock.timer)
+        approvals = self.approvals if store is self.store else Approvals(self.access, store, self.rules, self.clock)
+        follow_ups = FollowUps(lambda: self.sessions, store, self.clock, self.clock.timer)
+        attempts = OpenAttempts(store, self.clock.timer)
         return Closer(
             self.sessions,
-            consent,
+            approvals,
             store,
             self.rules,
             attempts,
-            aftermath,
+            follow_ups,
             self.clock,
             self.clock.wait,
             self.clock.timer,
@@ -143,13 +145,13 @@ class Desk:
 
     def cancel(self, request_id: str, person: Person) -> ClosingRequest:
         """Cancel a request, all of it."""
-        cancelled = self.consent.cancel(request_id, person)
+        cancelled = self.approvals.cancel(request_id, person)
         assert cancelled.remainder is None
         return cancelled.request
 
     def break_glass(self, request_id: str, person: Person, channel: str, reason: str) -> ClosingRequest:
         """Break the glass; all who are called are told."""
-        return self.consent.break_glass(
+        return self.approvals.break_glass(
             request_id, person, channel, reason, lambda _request, _after, told: CardPlace(f"D{told}", "1")
         )
 
@@ -307,6 +309,6 @@ def desk(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def two_person_desk(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> Iterator[Desk]:
     accounts(oceanbase)
-    set_up = Desk(oceanbase, tmp_path, Approval.SECOND_PERSON)
+    set_up = Desk(oceanbase, tmp_path, ApprovalPolicy.SECOND_PERSON)
     yield set_up
     set_up.tidy()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.access import Person
-from bot.closing.model import Approval, ClosingRequest, Outcome, State
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State
 from bot.closing.rules import SourceRules
 from bot.closing.targets import Wanted
 from bot.errors import NotAllowedError, RequestError, StoreError
@@ -18,7 +18,7 @@ from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, GUS, Desk, 
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.support.stage import session_id
 
-SECOND, REQUESTER = Approval.SECOND_PERSON, Approval.REQUESTER
+SECOND, REQUESTER = ApprovalPolicy.SECOND_PERSON, ApprovalPolicy.REQUESTER
 
 
 def test_the_requesters_own_press_is_refused_and_on_record(two_person_desk: Desk) -> None:
@@ -101,7 +101,7 @@ def test_a_second_person_of_another_tenant_altogether_closes_nothing(two_person_
     ],
 )
 def test_of_several_tenants_the_strictest_rule_holds(
-    here: Approval, of_tenants: dict[str, Approval], tenants: list[str | None], wanted: Approval
+    here: ApprovalPolicy, of_tenants: dict[str, ApprovalPolicy], tenants: list[str | None], wanted: ApprovalPolicy
 ) -> None:
     assert SourceRules(here, of_tenants).approval_for(tenants) is wanted
 
@@ -188,9 +188,9 @@ def test_what_is_shown_is_shown_only_to_whoever_could_confirm(two_person_desk: D
 def test_whose_press_is_wanted_is_named_without_the_requester(two_person_desk: Desk) -> None:
     desk = two_person_desk
     (session,) = sleepers(desk, 1)
-    assert desk.consent.approvers(ask(desk, session)) == (BOB.id, DORA.id)
+    assert desk.approvals.approvers(ask(desk, session)) == (BOB.id, DORA.id)
     by_bob = desk.ask(BOB, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
-    assert desk.consent.approvers(by_bob) == (DORA.id,)
+    assert desk.approvals.approvers(by_bob) == (DORA.id,)
 
 
 def test_who_presses_while_a_close_is_carried_out_is_told_that_and_by_whom(desk: Desk) -> None:

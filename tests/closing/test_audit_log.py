@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from bot.closing import audit_log
-from bot.closing.audit_query import AuditQuestion
+from bot.closing.audit_query import AuditQuery
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, GUS, Desk, record_of
 from tests.support.stage import session_id
 
-HOUR = AuditQuestion(timedelta(hours=1))
+HOUR = AuditQuery(timedelta(hours=1))
 
 
 def acts(store: Store, count: int, at: datetime | None = None) -> None:
@@ -159,15 +159,13 @@ def test_the_record_is_read_by_person_tenant_source_and_channel_and_only_as_far_
     desk.cancel(request.id, BOB)
 
     def read(**more: object) -> list[str]:
-        told, _since = desk.audit.read(ALICE, CHANNEL, AuditQuestion(timedelta(hours=1), **more))  # type: ignore[arg-type]  # as a test names them
+        told, _since = desk.audit.read(ALICE, CHANNEL, AuditQuery(timedelta(hours=1), **more))  # type: ignore[arg-type]  # as a test names them
         return [one.entry.event for one in told]
 
     assert read() == ["request", "cancel"]
     assert read(by=BOB.id) == ["cancel"]
     assert read(tenant="sys", source="demo", here=True) == ["request", "cancel"]
     assert read(tenant="shop") == read(source="prod") == []
-    assert [
-        one.entry.event for one in desk.audit.read(ALICE, "C02OTHER", AuditQuestion(HOUR.since, here=True))[0]
-    ] == []
+    assert [one.entry.event for one in desk.audit.read(ALICE, "C02OTHER", AuditQuery(HOUR.since, here=True))[0]] == []
     assert desk.audit.read(GUS, CHANNEL, HOUR)[0] == []
     assert desk.audit.read(CAROL, CHANNEL, HOUR)[0] == [], "may close, not see"

@@ -10,8 +10,8 @@ import pytest
 
 from bot.access import Person, Right, Rule
 from bot.closing.approval import MOST_CALLED
-from bot.closing.audit_query import AuditQuestion
-from bot.closing.model import Approval, CardPlace, ClosingRequest, Outcome, State
+from bot.closing.audit_query import AuditQuery
+from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
@@ -41,7 +41,7 @@ def confirmed_alone(desk: Desk) -> ClosingRequest:
 def test_it_is_off_unless_the_configuration_says_after_how_long(desk: Desk) -> None:
     desk.rule(break_glass_after=None)
     request = ask(desk, *sleepers(desk, 1))
-    assert desk.consent.break_glass_after(request) is None
+    assert desk.approvals.break_glass_after(request) is None
     with pytest.raises(NotAllowedError, match="Break-glass is not switched on for demo"):
         desk.break_glass(request.id, ALICE, CHANNEL, WHY)
     desk.clock.ahead += timedelta(seconds=90)
@@ -185,14 +185,14 @@ def test_what_was_confirmed_alone_is_to_be_reviewed_once_by_somebody_else_who_ma
     assert done.to_review
     assert [one.id for one in desk.audit.to_review(ALICE, CHANNEL)] == [done.id]
     with pytest.raises(NotAllowedError, match="Somebody else must review"):
-        desk.consent.review(done.id, ALICE)
+        desk.approvals.review(done.id, ALICE)
     with pytest.raises(NotAllowedError, match="You may not approve"):
-        desk.consent.review(done.id, CAROL)
-    signed = desk.consent.review(done.id, DORA)
+        desk.approvals.review(done.id, CAROL)
+    signed = desk.approvals.review(done.id, DORA)
     assert (signed.to_review, signed.confirmed_alone, signed.reviewed_by) == (False, True, DORA)
     assert desk.store.to_review() == []
     with pytest.raises(RequestError, match="already reviewed") as told:
-        desk.consent.review(done.id, BOB)
+        desk.approvals.review(done.id, BOB)
     assert told.value.first == DORA.id
     assert [event for event, _ in record_of(desk, done)][-2:] == ["outcome", "review"]
 
@@ -204,13 +204,13 @@ def test_one_who_approves_himself_still_needs_somebody_else_for_the_review(desk:
     done = confirm(desk, request, person=BOB)
     assert done.to_review
     with pytest.raises(NotAllowedError, match="Somebody else must review"):
-        desk.consent.review(done.id, BOB)
+        desk.approvals.review(done.id, BOB)
 
 
 def test_what_was_not_confirmed_alone_is_not_reviewed(desk: Desk) -> None:
     done = confirm(desk, ask(desk, *sleepers(desk, 1)), person=BOB)
     with pytest.raises(RequestError, match="was not confirmed alone"):
-        desk.consent.review(done.id, DORA)
+        desk.approvals.review(done.id, DORA)
     assert "review" not in [event for event, _ in record_of(desk, done)]
 
 
@@ -220,7 +220,7 @@ def test_a_signature_in_advance_is_not_taken_since_the_press_may_come_to_nothing
     desk.clock.ahead += BREAK_GLASS_AFTER
     assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
     with pytest.raises(RequestError, match="still being carried out"):
-        desk.consent.review(request.id, BOB)
+        desk.approvals.review(request.id, BOB)
     assert not desk.store.review(request, BOB, desk.clock())
     assert [one.state for one in desk.restarted().resume()] == [State.OPEN]
     assert confirm(desk, request).to_review
@@ -232,7 +232,7 @@ def test_what_waits_for_a_review_is_kept_and_listed_however_old_it_is(desk: Desk
     desk.store.forget(later, later)
     assert [one.id for one in desk.store.to_review()] == [done.id]
     assert desk.audit.to_review(GUS, CHANNEL) == [], "who may not see the data source is not told"
-    told, _since = desk.audit.read(ALICE, CHANNEL, AuditQuestion(timedelta(hours=1)))
+    told, _since = desk.audit.read(ALICE, CHANNEL, AuditQuery(timedelta(hours=1)))
     assert [one.entry.event for one in told] == ["forget"]
 
 
@@ -249,13 +249,13 @@ def test_a_stop_holds_for_every_later_request_and_for_one_that_was_broken_open_b
     desk.clock.ahead += BREAK_GLASS_AFTER
     with pytest.raises(NotAllowedError, match="needs a second person"):
         confirm(desk, before)
-    desk.rule(approval=Approval.REQUESTER)
+    desk.rule(approval=ApprovalPolicy.REQUESTER)
     later = ask(desk, first)
-    assert later.approval is Approval.SECOND_PERSON
+    assert later.approval is ApprovalPolicy.SECOND_PERSON
     with pytest.raises(NotAllowedError, match=f"is off for session {first}: somebody has pressed Stop") as told:
         desk.break_glass(later.id, ALICE, CHANNEL, WHY)
     assert told.value.who == (DORA.id,)
-    assert ask(desk, other).approval is Approval.REQUESTER, "another session is another matter"
+    assert ask(desk, other).approval is ApprovalPolicy.REQUESTER, "another session is another matter"
     assert desk.row(first)
 
 
@@ -268,12 +268,12 @@ def test_a_stop_is_lifted_by_who_may_approve_and_asked_for_neither(desk: Desk) -
     asked = "You asked for this, so somebody else"
     for nobody, why in ((ALICE, "You may not approve"), (GUS, "You may not approve"), (BOB, asked)):
         with pytest.raises(NotAllowedError, match=why):
-            desk.consent.lift(later.id, nobody)
-    assert desk.consent.open_request(later.id).stops
-    desk.consent.lift(later.id, DORA)
-    assert desk.consent.open_request(later.id).stops == ()
+            desk.approvals.lift(later.id, nobody)
+    assert desk.approvals.open_request(later.id).stops
+    desk.approvals.lift(later.id, DORA)
+    assert desk.approvals.open_request(later.id).stops == ()
     with pytest.raises(RequestError, match="No Stop holds for this any more"):
-        desk.consent.lift(later.id, DORA)
+        desk.approvals.lift(later.id, DORA)
     assert record_of(desk, of_bob)[-1][0] == "lift stop"
     assert desk.break_glass(later.id, ALICE, CHANNEL, WHY).alone_from is not None
 
@@ -293,8 +293,8 @@ def test_lifting_lifts_every_stop_of_a_session(desk: Desk) -> None:
         )
         desk.cancel(request.id, BOB)
     later = ask(desk, session)
-    assert len(desk.consent.open_request(later.id).stops) == 2
-    assert desk.consent.lift(later.id, BOB).stops == ()
+    assert len(desk.approvals.open_request(later.id).stops) == 2
+    assert desk.approvals.lift(later.id, BOB).stops == ()
 
 
 def test_an_approver_has_as_long_as_before_where_break_glass_is_taken_out(desk: Desk) -> None:
@@ -317,9 +317,9 @@ def test_a_stop_that_nobody_has_lifted_outlives_the_records_time(desk: Desk) -> 
     tamper(desk, request, 1, sql="SELECT 'a name'", inner_sql="SELECT 'another'")
     desk.clock.ahead += timedelta(days=400)
     desk.store.forget(desk.clock() - timedelta(days=1), desk.clock())
-    kept = desk.consent.find(request.id).targets[0].session
+    kept = desk.approvals.find(request.id).targets[0].session
     assert (kept.sql, kept.inner_sql) == (None, None), "what it ran is let go"
-    assert desk.consent.open_request(ask(desk, session).id).stops
+    assert desk.approvals.open_request(ask(desk, session).id).stops
 
 
 def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk: Desk) -> None:
@@ -332,7 +332,7 @@ def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk:
         desk.clock.ahead += timedelta(seconds=40)
         return None if person == BOB.id else CardPlace(f"D{person}", "1")
 
-    broken_ = desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY, tell)
+    broken_ = desk.approvals.break_glass(request.id, ALICE, CHANNEL, WHY, tell)
     assert told == [BOB.id, DORA.id], "who asked is not called"
     assert [one.person for one in broken_.calls] == [DORA.id]
     assert broken_.alone_from is not None
@@ -343,7 +343,7 @@ def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk:
 def test_where_nobody_is_told_nothing_has_changed(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 1))
     with pytest.raises(RequestError, match="No approver could be reached by direct message"):
-        desk.consent.break_glass(request.id, ALICE, CHANNEL, WHY, lambda *_: None)
+        desk.approvals.break_glass(request.id, ALICE, CHANNEL, WHY, lambda *_: None)
     assert desk.store.get(request.id) == request
 
 
@@ -366,4 +366,6 @@ def test_no_more_than_twenty_are_called(desk: Desk) -> None:
     request = broken(desk, *sleepers(desk, 1))
     assert len({one.person for one in request.calls}) == len(request.calls) == MOST_CALLED
     for extra in many - {one.person for one in request.calls}:
-        assert desk.consent.confirmable(request.id, Person(extra, "T1"), CHANNEL, Mode.SESSION), "by right all the same"
+        assert desk.approvals.confirmable(request.id, Person(extra, "T1"), CHANNEL, Mode.SESSION), (
+            "by right all the same"
+        )

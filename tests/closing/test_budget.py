@@ -15,7 +15,7 @@ from bot.access import Person
 from bot.closing import budget
 from bot.closing.approval import Part
 from bot.closing.budget import Extension
-from bot.closing.model import Budget, ClosingRequest, Finding, Outcome, State
+from bot.closing.model import Budget, ClosingRequest, Outcome, State, TargetOutcome
 from bot.closing.store import Store
 from bot.errors import BudgetError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
@@ -120,7 +120,7 @@ def refused(desk: Desk, count: int = 1) -> tuple[ClosingRequest, str]:
 
 
 def call(desk: Desk, error: BudgetError, channel: str = CHANNEL) -> str:
-    return desk.consent.call_for_budget(error, ALICE, channel)[0]
+    return desk.approvals.call_for_budget(error, ALICE, channel)[0]
 
 
 def allowed(desk: Desk) -> int:
@@ -137,14 +137,14 @@ def allowed(desk: Desk) -> int:
 def test_more_is_allowed_by_nobody_who_may_not_approve(desk: Desk, person: Person) -> None:
     _, message = refused(desk, 4)
     with pytest.raises(NotAllowedError, match="You may not approve"):
-        desk.consent.extend_budget(message, person, CHANNEL)
+        desk.approvals.extend_budget(message, person, CHANNEL)
     assert allowed(desk) == 3
 
 
 def test_who_may_approve_for_one_tenant_only_extends_no_budget_and_is_told_who_does(desk: Desk) -> None:
     _, message = refused(desk, 4)
     with pytest.raises(NotAllowedError, match=r"of sys on demo; its budget is one for all its tenants") as told:
-        desk.consent.extend_budget(message, DORA, CHANNEL)
+        desk.approvals.extend_budget(message, DORA, CHANNEL)
     assert told.value.who == (BOB.id,)
     assert allowed(desk) == 3
 
@@ -160,7 +160,7 @@ def test_who_may_approve_for_every_tenant_that_the_bot_sees_there_extends_it(
     _, message = refused(desk, 4)
     desk.rule(tenants=tenants and frozenset(tenants))
     with contextlib.nullcontext() if may else pytest.raises(NotAllowedError):
-        desk.consent.extend_budget(message, DORA, CHANNEL)
+        desk.approvals.extend_budget(message, DORA, CHANNEL)
     assert allowed(desk) == (6 if may else 3)
 
 
@@ -178,15 +178,15 @@ def test_the_tenants_that_a_budget_is_for_are_those_that_the_configuration_names
 
 def test_who_may_extend_it_is_named_with_the_call(desk: Desk) -> None:
     error = BudgetError("too much", source="demo")
-    assert desk.consent.call_for_budget(error, ALICE, CHANNEL)[1] == (BOB.id,)
+    assert desk.approvals.call_for_budget(error, ALICE, CHANNEL)[1] == (BOB.id,)
     desk.rule(tenants=frozenset({"sys"}))
-    assert desk.consent.call_for_budget(error, ALICE, CHANNEL)[1] == (BOB.id, DORA.id)
+    assert desk.approvals.call_for_budget(error, ALICE, CHANNEL)[1] == (BOB.id, DORA.id)
 
 
 def test_whoever_may_approve_allows_as_much_again_until_the_time_is_over(desk: Desk) -> None:
     confirm(desk, ask(desk, *sleepers(desk, 3)))
     request, message = refused(desk)
-    extension = desk.consent.extend_budget(message, BOB, CHANNEL)
+    extension = desk.approvals.extend_budget(message, BOB, CHANNEL)
     assert extension == Extension("demo", BOB, 3, 6, "10 min", added=True)
     assert outcomes(confirm(desk, request)) == [Outcome.CLOSED]
     with pytest.raises(BudgetError, match=r"4 sessions or queries were closed .*; 6 are allowed there"):
@@ -199,7 +199,7 @@ def test_whoever_may_approve_allows_as_much_again_until_the_time_is_over(desk: D
 def test_a_message_allows_more_once_however_often_and_by_whomever_it_is_pressed(desk: Desk) -> None:
     desk.rule(tenants=frozenset({"sys"}))
     _, message = refused(desk, 4)
-    extensions = [desk.consent.extend_budget(message, person, CHANNEL) for person in (DORA, BOB, DORA)]
+    extensions = [desk.approvals.extend_budget(message, person, CHANNEL) for person in (DORA, BOB, DORA)]
     assert extensions[0] == Extension("demo", DORA, 3, 6, "10 min", added=True)
     assert extensions[1:] == [replace(extensions[0], added=False)] * 2
     assert allowed(desk) == 6
@@ -223,12 +223,12 @@ def test_a_message_that_is_pressed_on_two_replicas_in_the_same_instant_allows_mo
 
 def test_two_messages_about_one_shortage_allow_more_once_and_a_later_one_allows_more_again(desk: Desk) -> None:
     (_, first), (_, second) = refused(desk, 4), refused(desk, 5)
-    assert desk.consent.extend_budget(second, BOB, CHANNEL).added
-    assert not desk.consent.extend_budget(first, BOB, CHANNEL).added, "what it says was so before Bob's first press"
+    assert desk.approvals.extend_budget(second, BOB, CHANNEL).added
+    assert not desk.approvals.extend_budget(first, BOB, CHANNEL).added, "what it says was so before Bob's first press"
     assert allowed(desk) == 6
     _, third = refused(desk, 7)
-    assert desk.consent.extend_budget(third, BOB, CHANNEL) == Extension("demo", BOB, 3, 9, "10 min", added=True)
-    assert not desk.consent.extend_budget(second, BOB, CHANNEL).added
+    assert desk.approvals.extend_budget(third, BOB, CHANNEL) == Extension("demo", BOB, 3, 9, "10 min", added=True)
+    assert not desk.approvals.extend_budget(second, BOB, CHANNEL).added
     assert allowed(desk) == 9
 
 
@@ -236,8 +236,8 @@ def test_a_refusal_from_before_an_extension_allows_nothing_more_though_its_messa
     _, message = refused(desk, 4)
     with pytest.raises(BudgetError) as told:
         confirm(desk, ask(desk, *sleepers(desk, 4)))
-    desk.consent.extend_budget(message, BOB, CHANNEL)
-    assert not desk.consent.extend_budget(call(desk, told.value), BOB, CHANNEL).added
+    desk.approvals.extend_budget(message, BOB, CHANNEL)
+    assert not desk.approvals.extend_budget(call(desk, told.value), BOB, CHANNEL).added
     assert allowed(desk) == 6
 
 
@@ -245,7 +245,7 @@ def test_an_old_message_allows_nothing_more(desk: Desk) -> None:
     _, message = refused(desk, 4)
     desk.clock.ahead += WINDOW
     with pytest.raises(RequestError, match=r"older than the 10 min that it is about. Your press allows nothing more"):
-        desk.consent.extend_budget(message, BOB, CHANNEL)
+        desk.approvals.extend_budget(message, BOB, CHANNEL)
     assert allowed(desk) == 3
 
 
@@ -253,20 +253,20 @@ def test_an_old_message_allows_nothing_more(desk: Desk) -> None:
 def test_a_message_that_the_store_does_not_know_allows_nothing(desk: Desk, value: str) -> None:
     refused(desk, 4)
     with pytest.raises(RequestError, match="not known any more"):
-        desk.consent.extend_budget(value, BOB, CHANNEL)
+        desk.approvals.extend_budget(value, BOB, CHANNEL)
     assert allowed(desk) == 3
 
 
 def test_a_message_in_another_channel_allows_nothing(desk: Desk) -> None:
     _, message = refused(desk, 4)
     with pytest.raises(NotAllowedError, match="belongs to another channel"):
-        desk.consent.extend_budget(message, BOB, "C02OTHER")
+        desk.approvals.extend_budget(message, BOB, "C02OTHER")
     assert allowed(desk) == 3
 
 
 def test_what_somebody_agreed_to_counts_and_not_a_budget_that_is_larger_since(desk: Desk) -> None:
     _, message = refused(desk, 4)
-    desk.consent.extend_budget(message, BOB, CHANNEL)
+    desk.approvals.extend_budget(message, BOB, CHANNEL)
     desk.rule(budget=replace(THREE, most=4))
     assert allowed(desk) == 4 + 3
 
@@ -296,7 +296,7 @@ def test_whoever_comes_too_late_is_told_that_and_not_that_it_is_too_much(
     assert desk.store.claim(request, BOB, Mode.SESSION, desk.clock(), THREE)
     desk.rule(budget=replace(THREE, most=2))  # for which this press would be too much as well
     before = Part(request, request, {}, None)  # as read before Bob's press
-    monkeypatch.setattr(desk.consent, "confirmable", lambda *_: before)
+    monkeypatch.setattr(desk.approvals, "confirmable", lambda *_: before)
     with pytest.raises(RequestError, match="already confirmed") as told:
         confirm(desk, request)
     assert told.value.first == BOB.id
@@ -328,6 +328,6 @@ def test_a_press_that_a_stopped_bot_left_counts_what_it_had_sent(desk: Desk) -> 
     now = desk.clock()
     assert desk.store.claim(request, ALICE, Mode.SESSION, now, THREE)
     desk.store.intend(request, request.targets[0], "KILL 5", now)
-    rest = Finding(Outcome.NOT_SENT, "", now)
-    desk.store.conclude(request, {1: Finding(Outcome.UNVERIFIED, "", now), 2: rest, 3: rest}, now)
+    rest = TargetOutcome(Outcome.NOT_SENT, "", now)
+    desk.store.conclude(request, {1: TargetOutcome(Outcome.UNVERIFIED, "", now), 2: rest, 3: rest}, now)
     assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 2)))) == [Outcome.CLOSED] * 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bot.access import Person
-from bot.closing.model import Approval, Budget, CardPlace, ClosingRequest, Outcome, State
+from bot.closing.model import ApprovalPolicy, Budget, CardPlace, ClosingRequest, Outcome, State
 from bot.closing.store import LEASE
 from bot.errors import BudgetError, DataSourceUnreachableError, RequestError, StoreError
 from bot.listeners.closing_cards import ClosingCards, Messages, _Card
@@ -121,7 +121,9 @@ MakeCards = Callable[[Desk], ClosingCards]
 @pytest.fixture
 def cards_of(slack: Slack) -> MakeCards:
     messages = Messages(slack.update, slack.post, slack.tell)
-    return lambda desk: ClosingCards(desk.requests, desk.closer, desk.consent, {"demo": False}, messages, slack.writer)
+    return lambda desk: ClosingCards(
+        desk.requests, desk.closer, desk.approvals, {"demo": False}, messages, slack.writer
+    )
 
 
 @pytest.fixture
@@ -380,7 +382,7 @@ def test_the_dialog_of_a_second_person_shows_the_target_and_carries_the_press_ou
 ) -> None:
     desk, cards = two_person_desk, cards_of(two_person_desk)
     request = placed(desk, *sleepers(desk, 1))
-    assert request.approval is Approval.SECOND_PERSON
+    assert request.approval is ApprovalPolicy.SECOND_PERSON
     cards.look(press(slack, request.id, BOB), Mode.SESSION)
     assert "None of this has changed since the request." in slack.said[-1][1].text
     cards.confirm_looked_at(submission(slack, request, BOB))

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from bot.closing import audit_log, database
-from bot.closing.model import Approval, ClosingRequest, Finding, Outcome, State, Target
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target, TargetOutcome
 from bot.closing.store import Store
 from bot.errors import StoreError
 from bot.operations import preflight
@@ -112,7 +112,7 @@ def added(store: Store) -> ClosingRequest:
         ALICE,
         "C01INC",
         "why",
-        Approval.REQUESTER,
+        ApprovalPolicy.REQUESTER,
         now(),
         now() + timedelta(minutes=2),
         (Target(1, EXAMPLE),),
@@ -127,7 +127,7 @@ def closed(store: Store, request: ClosingRequest) -> None:
     taken = store.get(request.id)
     assert taken is not None
     store.intend(taken, taken.targets[0], "KILL 1001", now())
-    store.conclude(taken, {1: Finding(Outcome.CLOSED, "", now())}, now())
+    store.conclude(taken, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
     done = store.get(request.id)
     assert done is not None
     assert done.state is State.DONE

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.closing.model import Approval, ClosingRequest, Outcome, State
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted, refuse_protected
 from bot.errors import InputError, NotAllowedError, TargetError
 from bot.sessions.model import Mode, Session
@@ -153,7 +153,7 @@ def test_an_override_where_a_second_person_is_wanted_takes_one(two_person_desk: 
     request = desk.ask(
         BOB, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody", override=True
     )
-    assert request.approval is Approval.SECOND_PERSON
+    assert request.approval is ApprovalPolicy.SECOND_PERSON
     with pytest.raises(NotAllowedError, match="needs a second person"):
         confirm(desk, request, person=BOB)
     assert outcomes(confirm(desk, request, person=DORA)) == [Outcome.CLOSED]

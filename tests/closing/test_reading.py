@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from bot.access import Access, Right, Rule
 from bot.closing.audit_log import Entry
-from bot.closing.audit_query import Audit, AuditQuestion, Told, tenants_of
+from bot.closing.audit_query import AuditQuery, AuditRecord, AuditTrail, tenants_of
 from bot.closing.model import ClosingRequest, Target, Untouched
 from bot.closing.requests import ClosingRequests
 from bot.closing.targets import Wanted
@@ -25,7 +25,7 @@ from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, GUS, Desk, Nobody
 from tests.closing.several import ask, confirm, sleepers
 from tests.support.stage import session_id
 
-HOUR = AuditQuestion(timedelta(hours=1))
+HOUR = AuditQuery(timedelta(hours=1))
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def test_where_a_reason_is_required_blanks_are_none(desk: Desk) -> None:
 def told_to_carol(desk: Desk) -> list[str]:
     """What is told to somebody who sees the tenant sys alone."""
     rule = Rule(frozenset({CAROL.id}), frozenset({Right.VIEW}), tenants=frozenset({"sys"}))
-    audit = Audit(desk.store, Access([rule], Nobody()), desk.clock)
+    audit = AuditTrail(desk.store, Access([rule], Nobody()), desk.clock)
     return [one.entry.event for one in audit.read(CAROL, CHANNEL, HOUR)[0]]
 
 
@@ -163,7 +163,7 @@ def test_an_older_record_does_not_say_which_tenants_that_were_and_is_seen_by_who
         {"targets": [{"id": 5, "tenant": "sys"}], "untouched": [{"session_id": 6, "server": None, "why": "is idle."}]},
         "",
     )
-    assert tenants_of(Told(older, None)) == {"sys", None}
+    assert tenants_of(AuditRecord(older, None)) == {"sys", None}
 
 
 def test_a_record_is_judged_by_what_it_named_when_it_was_written_too(desk: Desk) -> None:
@@ -180,7 +180,7 @@ def test_a_record_is_judged_by_what_it_named_when_it_was_written_too(desk: Desk)
 
 def test_a_record_that_names_nothing_is_seen_by_who_sees_all(desk: Desk) -> None:
     gone = Entry(1, desk.clock(), "confirm", ALICE, CHANNEL, "demo", "r", {"mode": "session"}, "")
-    assert tenants_of(Told(gone, None)) == {None}
+    assert tenants_of(AuditRecord(gone, None)) == {None}
 
 
 def _of_billing(target: Target) -> Target:

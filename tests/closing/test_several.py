@@ -291,7 +291,7 @@ def test_what_a_part_of_a_filters_request_decides_is_not_said_to_be_more_than_it
     request = replace(ask(desk, *sleepers(desk, 2)), id="of-a-filter", question="user=teller", matching=5)
     desk.store.add(request)
     tamper(desk, request, 1, tenant="billing")
-    cancelled = desk.consent.cancel(request.id, CAROL)
+    cancelled = desk.approvals.cancel(request.id, CAROL)
     assert (len(cancelled.request.targets), cancelled.request.beyond) == (1, 3)
     left = cancelled.remainder
     assert left is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.closing import audit_log
-from bot.closing.model import CardPlace, Finding, Outcome, State
+from bot.closing.model import CardPlace, Outcome, State, TargetOutcome
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
 from bot.errors import StoreError
@@ -64,7 +64,7 @@ def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twic
     kept = desk.store.get(request.id)
     assert kept is not None
     assert kept.state is State.CLAIMED
-    desk.store.conclude(request, {1: Finding(Outcome.CLOSED, "", now)}, now)
+    desk.store.conclude(request, {1: TargetOutcome(Outcome.CLOSED, "", now)}, now)
     assert desk.store.abandoned(()) == []
 
 

@@ -14,15 +14,15 @@ import sqlalchemy as sa
 
 from bot.closing import audit_log
 from bot.closing.model import (
-    Approval,
+    ApprovalPolicy,
     Budget,
     Call,
     CardPlace,
     ClosingRequest,
-    Finding,
     Outcome,
     State,
     Target,
+    TargetOutcome,
     Untouched,
 )
 from bot.closing.store import Store
@@ -97,7 +97,7 @@ def added(store: Store, count: int = 1, at: datetime | None = None, **more: obje
         requester=ALICE,
         channel="C01INC",
         reason="why",
-        approval=Approval.REQUESTER,
+        approval=ApprovalPolicy.REQUESTER,
         created_at=asked,
         expires_at=asked + 2 * MINUTE,
         targets=tuple(Target(number, replace(EXAMPLE, id=1000 + number)) for number in range(1, count + 1)),
@@ -154,9 +154,9 @@ def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, 
     )
     stores[0].place_card(request.id, CardPlace("C1", "1718.0001"))
     assert kept(stores[1], request) == replace(request, card=CardPlace("C1", "1718.0001"))
-    finding = Finding(Outcome.CLOSED, HOSTILE, now(), Answer.ERROR.value, HOSTILE)
+    target_outcome = TargetOutcome(Outcome.CLOSED, HOSTILE, now(), Answer.ERROR.value, HOSTILE)
     claim = taken(stores[1], request)
-    stores[1].conclude(claim, {1: finding}, now())
+    stores[1].conclude(claim, {1: target_outcome}, now())
     assert kept(stores[0], request).targets[0].detail == HOSTILE
     with stores[1].reading() as connection:
         first, *_, last = audit_log.entries(connection)
@@ -230,7 +230,7 @@ def test_a_claim_that_was_released_and_taken_by_somebody_else_is_not_ones_own(st
     with pytest.raises(StoreError, match="taken over"):
         first.intend(mine, mine.targets[0], "KILL 1001", now())
     assert not first.release(mine, now(), "it came to nothing")
-    first.conclude(mine, {1: Finding(Outcome.CLOSED, "", now())}, now())
+    first.conclude(mine, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
     theirs = kept(second, request)
     assert (theirs.state, theirs.decided_by, theirs.targets[0].outcome) == (State.CLAIMED, BOB, None)
     second.intend(theirs, theirs.targets[0], "KILL QUERY 1001", now())
@@ -240,12 +240,12 @@ def test_a_request_ends_with_the_last_of_its_outcomes_each_written_once(stores: 
     store, other = stores
     claim = taken(store, added(store, 3))
     store.intend(claim, claim.targets[0], "KILL 1001", now())
-    found = {number: Finding(Outcome.CLOSED, f"{number}", now()) for number in (1, 2)}
+    found = {number: TargetOutcome(Outcome.CLOSED, f"{number}", now()) for number in (1, 2)}
     for _ in range(2):
         store.conclude(claim, found, now())
     assert kept(store, claim).state is State.CLAIMED
     assert [one.id for one in abandoned(other)] == [claim.id]
-    store.conclude(claim, {3: Finding(Outcome.NOT_SENT, "", now())}, now())
+    store.conclude(claim, {3: TargetOutcome(Outcome.NOT_SENT, "", now())}, now())
     done = kept(store, claim)
     assert done.state is State.DONE
     assert [one.outcome for one in done.targets] == [Outcome.CLOSED, Outcome.CLOSED, Outcome.NOT_SENT]
@@ -258,11 +258,11 @@ def test_a_later_outcome_is_written_once_and_its_card_is_to_be_shown_anew(stores
     request = added(first, at=now() - MINUTE)
     first.place_card(request.id, CardPlace("C1", "1.2"))
     claim = taken(first, request)
-    first.conclude(claim, {1: Finding(Outcome.ROLLING_BACK, "", now())}, now())
+    first.conclude(claim, {1: TargetOutcome(Outcome.ROLLING_BACK, "", now())}, now())
     first.mark_shown(request.id, shown=True)
     times = (now() - 60 * MINUTE, now() + MINUTE)
     assert second.unshown(*times) == []
-    later = Finding(Outcome.CLOSED, "It took longer.", now())
+    later = TargetOutcome(Outcome.CLOSED, "It took longer.", now())
     amended = [one.amend(claim, claim.targets[0], Outcome.ROLLING_BACK, later, now()) for one in stores]
     assert amended == [True, False]
     assert [one.targets[0].outcome for one in second.unshown(*times)] == [Outcome.CLOSED]
@@ -285,7 +285,7 @@ def test_requests_that_run_out_of_time_are_marked_by_one_replica(stores: tuple[S
 
 
 def test_break_glass_and_its_review_are_taken_once(stores: tuple[Store, Store]) -> None:
-    request = added(stores[0], approval=Approval.SECOND_PERSON)
+    request = added(stores[0], approval=ApprovalPolicy.SECOND_PERSON)
     until = now() + 5 * MINUTE
     asked = replace(request, reason=HOSTILE)
     calls = [Call(BOB.id, CardPlace("D02BOB", "1.2"))]
@@ -297,7 +297,7 @@ def test_break_glass_and_its_review_are_taken_once(stores: tuple[Store, Store]) 
     assert (kept(stores[1], request).reason, kept(stores[1], request).calls) == (HOSTILE, tuple(calls))
     claim = taken(stores[1], request)
     assert not stores[0].review(claim, BOB, now())
-    stores[1].conclude(claim, {1: Finding(Outcome.CLOSED, "", now())}, now())
+    stores[1].conclude(claim, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
     assert [one.id for one in stores[0].to_review()] == [request.id]
     assert [one.review(request, person, now()) for one, person in zip(stores, (BOB, DORA), strict=True)] == [
         True,
@@ -354,7 +354,7 @@ def test_writers_of_two_replicas_at_once_make_one_chain_and_none_waits_for_ever(
         if mine.claim(request, ALICE, Mode.SESSION, now()):
             claim = kept(mine, request)
             mine.intend(claim, claim.targets[1], "KILL 1002", now())
-            mine.conclude(claim, {one: Finding(Outcome.CLOSED, "", now()) for one in (2, 1)}, now())
+            mine.conclude(claim, {one: TargetOutcome(Outcome.CLOSED, "", now()) for one in (2, 1)}, now())
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(writes, range(12)))

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from bot.access import Person
 from bot.closing import clock
-from bot.closing.model import Approval, Budget, ClosingRequest, State, Target
-from bot.closing.open_attempts import Attempts
+from bot.closing.model import ApprovalPolicy, Budget, ClosingRequest, State, Target
+from bot.closing.open_attempts import OpenAttempts
 from bot.closing.retention import Retention
 from bot.closing.store import LEASE, Store
 from bot.errors import StoreError
@@ -79,7 +79,7 @@ def asked(store: Store) -> ClosingRequest:
         requester=ALICE,
         channel="C1",
         reason="",
-        approval=Approval.REQUESTER,
+        approval=ApprovalPolicy.REQUESTER,
         created_at=now,
         expires_at=now + timedelta(minutes=2),
         targets=(Target(1, EXAMPLE),),
@@ -323,7 +323,7 @@ def test_a_server_whose_clock_was_set_keeps_nobody_from_taking_over_what_was_lef
     request = asked(left)
     assert claims(left, request)
     with contextlib.closing(ServersStore(f"sqlite:///{tmp_path / 'store.db'}", machine)) as store:
-        attempts = Attempts(store, lambda: machine.up)
+        attempts = OpenAttempts(store, lambda: machine.up)
         attempts.renew()
         machine.passes(LEASE.total_seconds() + 1)
         assert attempts.may_take_over()

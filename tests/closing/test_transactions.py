@@ -7,7 +7,7 @@ from typing import Any
 
 import pymysql
 
-from bot.closing.model import Approval, ClosingRequest, Outcome, State
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
@@ -163,4 +163,4 @@ def test_it_is_not_asked_in_the_name_of_somebody_who_may_not_close_any_more(desk
 
 def test_asked_again_it_wants_a_second_person_as_before(two_person_desk: Desk) -> None:
     (again,) = two_person_desk.requests.ask_again(changed(two_person_desk, person=BOB))
-    assert (again.approval, again.requester) == (Approval.SECOND_PERSON, ALICE)
+    assert (again.approval, again.requester) == (ApprovalPolicy.SECOND_PERSON, ALICE)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.access import Person
-from bot.closing.model import Approval, Budget, CardPlace, ClosingRequest, Finding, Outcome, State, Target
+from bot.closing.model import ApprovalPolicy, Budget, CardPlace, ClosingRequest, Outcome, State, Target, TargetOutcome
 from bot.closing.store import Store
 from bot.errors import StoreError
 from bot.sessions.model import Mode
@@ -60,7 +60,7 @@ def whole_life(store: Store, number: str) -> None:
         ALICE,
         "C01INC",
         "why",
-        Approval.REQUESTER,
+        ApprovalPolicy.REQUESTER,
         NOW,
         NOW + timedelta(minutes=2),
         (Target(1, EXAMPLE),),
@@ -69,7 +69,7 @@ def whole_life(store: Store, number: str) -> None:
     store.place_card(number, CardPlace("C01INC", "1.2"))
     assert store.claim(request, ALICE, Mode.SESSION, NOW, Budget(50, timedelta(minutes=10)))
     store.intend(request, request.targets[0], "KILL 5", NOW)
-    store.conclude(request, {1: Finding(Outcome.CLOSED, "", NOW)}, NOW)
+    store.conclude(request, {1: TargetOutcome(Outcome.CLOSED, "", NOW)}, NOW)
     assert store.expire(NOW) == []
     assert [one.id for one in store.recent(State.DONE, 5)] == [number]
 

@@ -14,7 +14,7 @@ import pytest
 
 from bot.closing.follow_up import alike
 from bot.closing.model import Outcome
-from bot.closing.verification import judge
+from bot.closing.verification import verify
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, NotSessionOwnerError, TargetError
 from bot.sessions import kill
 from bot.sessions.console import Console
@@ -583,7 +583,7 @@ def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_
         (session,) = console.find(number)
         kills(console, session)
         gone(client)
-        verdict = judge(console, Sent(session, Answer.OK), Mode.SESSION)
+        verdict = verify(console, Sent(session, Answer.OK), Mode.SESSION)
         assert verdict.outcome is Outcome.STILL_RUNNING
         assert "its locks stay until the client's next request" in verdict.detail
         holder = verdict.holder
@@ -592,8 +592,8 @@ def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_
         assert console.find(holder.id) == []
         sent = kills(console, holder)
         gone(marked)
-        until(lambda: judge(console, Sent(sent.session, sent.answer), Mode.SESSION).final)
-        assert judge(console, Sent(sent.session, sent.answer), Mode.SESSION).outcome is Outcome.CLOSED
+        until(lambda: verify(console, Sent(sent.session, sent.answer), Mode.SESSION).final)
+        assert verify(console, Sent(sent.session, sent.answer), Mode.SESSION).outcome is Outcome.CLOSED
 
 
 def test_a_server_session_is_not_offered_where_the_transaction_does_not_name_one(

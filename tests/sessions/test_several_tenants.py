@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.closing.model import Outcome
-from bot.closing.verification import judge
+from bot.closing.verification import verify
 from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode, Session
 from bot.sessions.source import DataSource
@@ -105,7 +105,7 @@ def test_a_session_that_is_gone_is_not_rolling_back_because_of_another_tenants_t
     cluster.run("DELETE FROM oceanbase.extra_sessions")
     with prod.console() as console:
         cluster.serves("10.0.0.9")  # without the session, but serving
-        assert judge(console, Sent(before, Answer.OK), Mode.SESSION).outcome is Outcome.CLOSED
+        assert verify(console, Sent(before, Answer.OK), Mode.SESSION).outcome is Outcome.CLOSED
 
 
 def test_where_the_tenants_may_not_be_read_the_session_tells_its_transaction(

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from bot.access import Person
 from bot.closing import audit_log, database
-from bot.closing.model import Finding, Outcome
+from bot.closing.model import Outcome, TargetOutcome
 from bot.closing.store import Store
 from bot.errors import StoreError
 from bot.sessions.model import Mode
@@ -51,7 +51,7 @@ def press(store: Store, request_id: str) -> None:
     assert taken is not None
     store.intend(taken, taken.targets[0], "KILL 1001", datetime.now(UTC))
     sys.stdout.write("intended\n")
-    store.conclude(taken, {1: Finding(Outcome.CLOSED, "", datetime.now(UTC))}, datetime.now(UTC))
+    store.conclude(taken, {1: TargetOutcome(Outcome.CLOSED, "", datetime.now(UTC))}, datetime.now(UTC))
     sys.stdout.write("concluded\n")
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from bot.access import Person, Right, Rule, Scope
 from bot.closing.audit_log import Entry
-from bot.closing.audit_query import Told
+from bot.closing.audit_query import AuditRecord
 from bot.closing.budget import Extension
-from bot.closing.model import Approval, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target, Untouched
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SourceOpenError, TargetError
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.details import LockHolder, Reach, SessionDetails
@@ -237,7 +237,7 @@ class Views:
         yield audit.audit(told, self._texts.some(500), NOW, alone)
         yield audit.timeline_message(audit.timeline(told[:3], NOW, NOW, lambda _id: self._texts.text()), sent=False)
 
-    def _told(self) -> Told:
+    def _told(self) -> AuditRecord:
         text = self._texts.some
         session = {"id": 5, "user": text(64), "origin": text(64), "tenant": text(64)}
         details: dict[str, Any] = {
@@ -254,7 +254,7 @@ class Views:
         }
         event = self._random.choice(("request", "outcome", "refused", "intent", "break glass", "review", text(20)))
         entry = Entry(1, NOW, event, Person(ASKER, "T1"), CHANNEL, self._source(), "request-id", details, "hash")
-        return Told(entry, self._request(1))
+        return AuditRecord(entry, self._request(1))
 
     def _several(self, most: int) -> tuple[str, ...]:
         return tuple(islice(iter(self._texts.text, None), most))
@@ -314,7 +314,7 @@ class Views:
             Person(ASKER, "T1"),
             CHANNEL,
             self._texts.some(1_000),
-            self._random.choice(list(Approval)),
+            self._random.choice(list(ApprovalPolicy)),
             NOW,
             NOW + timedelta(minutes=2),
             targets,

@@ -12,7 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bot.closing.audit_query import Told
+from bot.closing.audit_query import AuditRecord
 from bot.closing.model import ClosingRequest
 from bot.sessions.statement import cut
 from bot.slack.delivery.message import Message
@@ -29,7 +29,7 @@ _TABLE_CHARACTERS = 7_000
 NameOf = Callable[[str], str]  # what a Slack id is called; the id where Slack does not say
 
 
-def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequence[ClosingRequest]) -> Message:
+def audit(told: Sequence[AuditRecord], question: str, since: datetime, reviews: Sequence[ClosingRequest]) -> Message:
     """Show the newest acts, the newest first, and what waits for a signature."""
     shown = list(reversed(told))[:ROWS]
     start = f"since {since:%Y-%m-%d %H:%M:%S}"
@@ -49,7 +49,7 @@ def audit(told: Sequence[Told], question: str, since: datetime, reviews: Sequenc
     return Message(text, [*head, _table(shown), *below], fallback=[*head, *_text(shown), *below])
 
 
-def timeline(told: Sequence[Told], since: datetime, until: datetime, name_of: NameOf) -> str:
+def timeline(told: Sequence[AuditRecord], since: datetime, until: datetime, name_of: NameOf) -> str:
     """Write what was done, oldest first, as Markdown for a post-mortem."""
     lines = [f"## Sessions closed, {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC", ""]
     for one in told:
@@ -68,7 +68,7 @@ def timeline_message(text: str, *, sent: bool) -> Message:
     return Message(told, [components.lines([components.plain(told)]), *components.preformatted(text)])
 
 
-def as_csv(told: Sequence[Told], name_of: NameOf) -> str:
+def as_csv(told: Sequence[AuditRecord], name_of: NameOf) -> str:
     """Write everything, oldest first; no cell is read as a formula by a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -94,14 +94,14 @@ def as_csv(told: Sequence[Told], name_of: NameOf) -> str:
     return out.getvalue()
 
 
-def what(told: Told) -> str:
+def what(told: AuditRecord) -> str:
     """Say what an act was, in one line."""
     details = told.entry.details
     say = _WORDS.get(told.entry.event)
     return visible(say(details, told) if say is not None else told.entry.event)
 
 
-def _requested(details: Mapping[str, Any], _told: Told) -> str:
+def _requested(details: Mapping[str, Any], _told: AuditRecord) -> str:
     targets = details.get("targets", [])
     named = ", ".join(_session(one) for one in targets[:8])
     more = f" and {len(targets) - 8} more" if len(targets) > 8 else ""
@@ -116,17 +116,17 @@ def _session(one: Mapping[str, Any]) -> str:
     return f"{one.get('id')} ({one.get('user') or '-'} from {one.get('origin') or '-'}{tenant})"
 
 
-def _outcome(details: Mapping[str, Any], _told: Told) -> str:
+def _outcome(details: Mapping[str, Any], _told: AuditRecord) -> str:
     detail = f". {details['detail']}" if details.get("detail") else ""
     return f"{details.get('id')}: {details.get('outcome')}{detail}"
 
 
-def _came_back(details: Mapping[str, Any], _told: Told) -> str:
+def _came_back(details: Mapping[str, Any], _told: AuditRecord) -> str:
     pairs = ", ".join(f"{before} as {now}" for before, now in details.get("newcomers", {}).items())
     return f"came back: {pairs}"
 
 
-_WORDS: Mapping[str, Callable[[Mapping[str, Any], Told], str]] = {
+_WORDS: Mapping[str, Callable[[Mapping[str, Any], AuditRecord], str]] = {
     "request": _requested,
     "confirm": lambda details, told: f"confirmed {details.get('mode')}{_alone(told)}",
     "cancel": lambda details, told: f"{'stopped' if details.get('stopped') else 'cancelled'} the close of {_ids(told)}",
@@ -152,11 +152,11 @@ def _up_to(details: Mapping[str, Any]) -> str:
     return f", up to number {details['last']}" if "last" in details else ""
 
 
-def _alone(told: Told) -> str:
+def _alone(told: AuditRecord) -> str:
     return " alone, by break-glass" if told.request is not None and told.request.confirmed_alone else ""
 
 
-def _ids(told: Told) -> str:
+def _ids(told: AuditRecord) -> str:
     if told.request is None:
         return "-"
     return ", ".join(str(target.session.id) for target in told.request.targets)
@@ -166,7 +166,7 @@ def _nothing() -> kit.Block:
     return components.lines([components.plain("Nothing is on record in that time, of what you may see.")])
 
 
-def _table(shown: Sequence[Told]) -> kit.Block:
+def _table(shown: Sequence[AuditRecord]) -> kit.Block:
     rows: list[list[str | kit.RichTextBlock]] = [["Time", "Who", "What"]]
     for one in shown:
         person = one.entry.person
@@ -175,20 +175,20 @@ def _table(shown: Sequence[Told]) -> kit.Block:
     return kit.table(rows, "audit.table", [kit.LEFT, kit.LEFT, kit.WRAPPED])
 
 
-def _text(shown: Sequence[Told]) -> list[kit.Block]:
+def _text(shown: Sequence[AuditRecord]) -> list[kit.Block]:
     rows = [[_time(one, shown), one.entry.person.id if one.entry.person else "-", _short(one)] for one in shown]
     return components.preformatted(tabulate(rows, headers=["Time", "Who", "What"], disable_numparse=True))
 
 
-def _length(shown: Sequence[Told]) -> int:
+def _length(shown: Sequence[AuditRecord]) -> int:
     return sum(len(_short(one)) + 40 for one in shown)
 
 
-def _short(told: Told) -> str:
+def _short(told: AuditRecord) -> str:
     return cut(what(told), _WHAT).strip() or "-"
 
 
-def _time(told: Told, shown: Sequence[Told]) -> str:
+def _time(told: AuditRecord, shown: Sequence[AuditRecord]) -> str:
     """Leave out the day where it is the same for all: phones are narrow."""
     one_day = len({one.entry.at.date() for one in shown}) == 1
     return f"{told.entry.at:%H:%M:%S}" if one_day else f"{told.entry.at:%m-%d %H:%M:%S}"

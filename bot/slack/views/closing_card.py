@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from bot.closing.budget import Extension
-from bot.closing.model import Approval, ClosingRequest, Outcome, State, Stop
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Stop
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.delivery.message import Message
@@ -57,15 +57,15 @@ def closing_card(
         *_override(request),
         _meaning(request),
         components.context(
-            *_consent(request, approvers),
+            *_approvals(request, approvers),
             *map(_stop, request.stops[:_STOPS]),
             f"Expires {components.moment(request.expires_at)}. Nothing is closed without a press.",
         ),
         _buttons(request, break_glass=break_glass),
     ]
-    what = "waits for a second person" if request.approval is Approval.SECOND_PERSON else "waits for a press"
+    what = "waits for a second person" if request.approval is ApprovalPolicy.SECOND_PERSON else "waits for a press"
     message = _card(request, closing_text.title(request), what, [], below, full_sql=full_sql)
-    called = " ".join(map(components.called, approvers)) if request.approval is Approval.SECOND_PERSON else ""
+    called = " ".join(map(components.called, approvers)) if request.approval is ApprovalPolicy.SECOND_PERSON else ""
     return replace(message, text=f"{message.text} {called}".rstrip())  # mobile notifications are made of the text
 
 
@@ -273,9 +273,9 @@ def _override(request: ClosingRequest) -> list[kit.Block]:
     return [components.lines([components.bold("⛔ Protected."), components.plain(cut(visible(why), 1000))])]
 
 
-def _consent(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
+def _approvals(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
     """Say whose press is wanted, as mrkdwn; the ids are those of the access rules."""
-    if request.approval is not Approval.SECOND_PERSON:
+    if request.approval is not ApprovalPolicy.SECOND_PERSON:
         return []
     called = ", ".join(map(components.called, approvers)) or "somebody who may approve"
     if request.alone_from is None:
@@ -331,7 +331,7 @@ def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
     ]
     stop = "Cancel" if request.alone_from is None else "Stop"
     buttons.append(kit.button(stop, action_id=CANCEL, value=request.id))
-    waits = request.approval is Approval.SECOND_PERSON and request.alone_from is None
+    waits = request.approval is ApprovalPolicy.SECOND_PERSON and request.alone_from is None
     if break_glass and waits and not request.stops:
         buttons.append(kit.button("Break glass", action_id=BREAK_GLASS, value=request.id))
     if request.stops:
@@ -340,7 +340,7 @@ def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
 
 
 def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] | None) -> kit.Element:
-    if request.number_to_type(mode) is not None or request.approval is Approval.SECOND_PERSON:
+    if request.number_to_type(mode) is not None or request.approval is ApprovalPolicy.SECOND_PERSON:
         # The dialog that it opens shows and asks more than a confirmation would.
         action = LOOK_SESSION if mode is Mode.SESSION else LOOK_QUERY
         return kit.button(mode.value, action_id=action, value=request.id, style=style)

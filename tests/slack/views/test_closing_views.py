@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.access import Person
-from bot.closing.model import Approval, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target, Untouched
 from bot.sessions.model import MAX_LIMIT, Mode, Session
 from bot.slack.delivery.message import Message
 from bot.slack.views import closing_card, closing_modal
@@ -30,7 +30,7 @@ def request(*sessions: Session, untouched: tuple[Untouched, ...] = (), matching:
         Person("U01ALICE", "T1"),
         "C1",
         "",
-        Approval.REQUESTER,
+        ApprovalPolicy.REQUESTER,
         NOW,
         NOW + timedelta(minutes=2),
         tuple(Target(number, one) for number, one in enumerate(sessions, 1)),
@@ -103,7 +103,7 @@ def test_the_widest_sessions_with_the_longest_reasons_fit_into_one_message(count
         request(*sessions, untouched=left, matching=999_999),
         question=sign * 1000,
         reason=sign * 1000,
-        approval=Approval.SECOND_PERSON,
+        approval=ApprovalPolicy.SECOND_PERSON,
     )
     for message in cards(asked, wide):
         fits(message)

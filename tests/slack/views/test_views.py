@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.access import Person
-from bot.closing.model import Approval, ClosingRequest, Outcome, State, Target
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target
 from bot.errors import InputError, TargetError
 from bot.sessions.details import LockHolder, Reach, SessionDetails
 from bot.sessions.model import MAX_LIMIT, Mode, Session, SessionPage, SessionQuery
@@ -61,7 +61,7 @@ def request(session: Session, **changes: Any) -> ClosingRequest:
         Person("U01ALICE", "T1"),
         "C1",
         HOSTILE * 20,
-        Approval.SECOND_PERSON,
+        ApprovalPolicy.SECOND_PERSON,
         NOW,
         NOW + timedelta(minutes=2),
         (Target(1, session),),
