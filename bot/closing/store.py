@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -11,14 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.access import Person
-from bot.closing import audit_log, budget, tables
+from bot.closing import audit_log, budget, session_json, tables
 from bot.closing.budget import Extension
 from bot.closing.database import StoreDatabase
 from bot.closing.model import Budget, Call, CardPlace, ClosingRequest, Finding, Outcome, State, Target
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Session
-from bot.sessions.statement import cut
 
 _requests, _targets = tables.requests, tables.targets
 
@@ -354,7 +352,7 @@ class Store(StoreDatabase):
             connection.execute(
                 _targets.update()
                 .where(_target(request, target), _targets.c.outcome.is_(None), mine)
-                .values(answer=answer, sent=json.dumps(asdict(session)))
+                .values(answer=answer, sent=session_json.written(session))
             )
 
     def withdraw(self, request: ClosingRequest, target: Target, why: str, now: datetime) -> None:
@@ -629,9 +627,10 @@ class Store(StoreDatabase):
         old = sa.select(_requests.c.id).where(_requests.c.created_at < before.timestamp(), _stopped())
         rows = connection.execute(sa.select(_targets).where(_targets.c.request_id.in_(old))).mappings().all()
         for row in rows:
-            session = json.loads(row["session"]) | {"sql": None, "inner_sql": None}
             which = sa.and_(_targets.c.request_id == row["request_id"], _targets.c.number == row["number"])
-            connection.execute(_targets.update().where(which).values(session=json.dumps(session)))
+            connection.execute(
+                _targets.update().where(which).values(session=session_json.without_statement(row["session"]))
+            )
 
     def believed(self, keep: timedelta) -> float | None:
         """Return the time of the newest record of before the start that others a day and more older vouch for.
@@ -707,8 +706,8 @@ def _found(finding: Finding) -> dict[str, Any]:
         "detail": finding.detail,
         "outcome_at": finding.at.timestamp(),
         **({"answer": finding.answer} if finding.answer else {}),
-        **({"sent": json.dumps(asdict(finding.session))} if finding.session is not None else {}),
-        "holder": json.dumps(asdict(finding.holder)) if finding.holder is not None else None,
+        **({"sent": session_json.written(finding.session)} if finding.session is not None else {}),
+        "holder": session_json.written(finding.holder) if finding.holder is not None else None,
     }
 
 
@@ -723,7 +722,4 @@ def _named(target: Target) -> dict[str, Any]:
 
 
 def _recorded(target: Target, sql_characters: int) -> dict[str, Any]:
-    session: Session = target.session
-    sql, inner = (cut(one, sql_characters) if one else one for one in (session.sql, session.inner_sql))
-    session = replace(session, sql=sql, inner_sql=inner)
-    return {"target": target.number, **asdict(session)}
+    return {"target": target.number, **session_json.kept(target.session, sql_characters)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +13,9 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 
 from bot.access import Person
+from bot.closing import session_json
 from bot.closing.model import Approval, Call, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode
 
 metadata = sa.MetaData()
 # Whatever a MySQL server's own default is: every text fits, and ids differ by their case.
@@ -230,7 +230,7 @@ def _untouched(one: Untouched) -> dict[str, Any]:
 def target_values(request: ClosingRequest) -> list[dict[str, Any]]:
     """Return the rows of a new request's targets."""
     return [
-        {"request_id": request.id, "number": target.number, "session": json.dumps(asdict(target.session))}
+        {"request_id": request.id, "number": target.number, "session": session_json.written(target.session)}
         for target in request.targets
     ]
 
@@ -270,27 +270,15 @@ def to_request(row: sa.RowMapping, target_rows: Sequence[sa.RowMapping]) -> Clos
 def _to_target(row: sa.RowMapping) -> Target:
     return Target(
         number=row["number"],
-        session=_to_session(row["session"]),
+        session=session_json.read(row["session"]),
         intent_at=_maybe_time(row["intent_at"]),
         outcome=Outcome(row["outcome"]) if row["outcome"] else None,
         detail=row["detail"] or "",
         outcome_at=_maybe_time(row["outcome_at"]),
         answer=row["answer"] or "",
-        sent=_to_session(row["sent"]) if row["sent"] else None,
+        sent=session_json.read(row["sent"]) if row["sent"] else None,
         newcomer=row["newcomer"],
-        holder=_to_session(row["holder"]) if row["holder"] else None,
-    )
-
-
-def _to_session(text: str) -> Session:
-    """Read a session that another version of the bot may have written.
-
-    What it did not know is None, which no pin matches: such a session is not closed.
-    """
-    kept = json.loads(text)
-    kept["servers"] = tuple(kept.get("servers", ()))  # JSON knows lists only
-    return Session(
-        **{one.name: kept.get(one.name) for one in fields(Session) if one.name in kept or one.default is MISSING}
+        holder=session_json.read(row["holder"]) if row["holder"] else None,
     )
 
 

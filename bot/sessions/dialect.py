@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from bot.sessions import statement
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
 from bot.sessions.model import READ_ONLY, Condition, Field, Flag, Mode, Operator, Session, SessionFilter, Sort
@@ -362,9 +363,7 @@ class Dialect:
             time=float(cell["time"] or 0),
             total_time=float(cell["total_time"] or 0),
             state=cell["state"] or "",
-            sql=cell["sql_text"] or None,
-            sql_length=int(cell["sql_length"] or 0),
-            sql_id=cell["sql_id"] or None,
+            statement=self._statement(cell),
             trace_id=cell["trace_id"] or None,
             transaction_id=int(cell["transaction_id"]) if cell["transaction_id"] else None,
             transaction_state=cell["transaction_state"] or None,
@@ -378,7 +377,6 @@ class Dialect:
             memory=int(cell["memory"]) if cell["memory"] is not None else None,
             action=cell["action"] or None,
             client_info=cell["client_info"] or None,
-            inner_sql=cell["inner_sql"] or None,
             request_id=cell["request_id"] or None,
             request_started=_seconds(cell["request_started"]),
             request_started_within=self.request_started_within,
@@ -387,6 +385,12 @@ class Dialect:
             definer=cell["definer"] or None,
             transaction_known=self.expressions["transaction_state"] != "NULL",
         )
+
+    def _statement(self, cell: Mapping[str, Any]) -> statement.Statement | None:
+        text, length, inner = cell["sql_text"], int(cell["sql_length"] or 0), cell["inner_sql"] or None
+        if not text:
+            return None
+        return statement.Statement.of(text, length=length, sql_id=cell["sql_id"] or None, inner=inner)
 
     def client_ip(self) -> str:
         """The source without its port, as OCP counts by it; IPv6 addresses stand in brackets before a port."""

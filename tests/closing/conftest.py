@@ -22,6 +22,7 @@ from bot.closing import audit_log
 from bot.closing.approval import Consent
 from bot.closing.audit_query import Audit
 from bot.closing.closer import Closer
+from bot.closing.disclosures import Disclosures
 from bot.closing.follow_up import Aftermath
 from bot.closing.model import Approval, CardPlace, ClosingRequest, State
 from bot.closing.open_attempts import Attempts
@@ -110,7 +111,8 @@ class Desk:
         self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
         self.consent = Consent(access, self.store, self.rules, self.clock)
         self.closer = self.closer_of(self.store)
-        self.audit = Audit(self.store, access, self.clock)
+        self.disclosures = Disclosures(access, self.sessions, {})
+        self.audit = Audit(self.store, access, self.disclosures, self.clock)
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
 

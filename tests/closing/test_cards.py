@@ -121,7 +121,7 @@ MakeCards = Callable[[Desk], ClosingCards]
 @pytest.fixture
 def cards_of(slack: Slack) -> MakeCards:
     messages = Messages(slack.update, slack.post, slack.tell)
-    return lambda desk: ClosingCards(desk.requests, desk.closer, desk.consent, {"demo": False}, messages, slack.writer)
+    return lambda desk: ClosingCards(desk.requests, desk.closer, desk.consent, desk.disclosures, messages, slack.writer)
 
 
 @pytest.fixture

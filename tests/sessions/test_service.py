@@ -26,7 +26,7 @@ from bot.sessions.oceanbase.dialect import _expressions
 from bot.sessions.source import DataSourceOptions
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
-from tests.sessions.examples import EXAMPLE
+from tests.sessions.examples import EXAMPLE, sql_of
 from tests.support.odp import Odp
 from tests.support.stage import Statement, session_id
 
@@ -43,7 +43,7 @@ def test_a_page_says_of_a_session_what_the_server_says(database: EmbeddedOceanBa
         assert (page.source, page.matching, page.pages) == ("prod", 1, 1)
         assert page.total >= 1
         assert (session.source, session.id, session.tenant, session.user) == ("prod", session_id(client), "sys", user)
-        assert (session.command, session.database, session.sql, session.own) == ("Sleep", None, None, False)
+        assert (session.command, session.database, sql_of(session), session.own) == ("Sleep", None, None, False)
         assert session.server is not None
         assert session.server.endswith(f":{database.port}")
         address, port = client._sock.getsockname()  # type: ignore[attr-defined]  # the driver's own socket

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from bot.closing.audit_query import Told
 from bot.closing.model import ClosingRequest
-from bot.sessions.statement import cut
+from bot.sessions.masking import cut
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import closing_card, closing_text, components

@@ -10,8 +10,8 @@ import slackblocks as kit
 
 from bot.access import Right, Rule
 from bot.closing.model import ClosingRequest
+from bot.sessions.masking import cut
 from bot.sessions.source_health import SourceHealth
-from bot.sessions.statement import cut
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import closing_text, components, sources
 
