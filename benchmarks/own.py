@@ -20,7 +20,8 @@ from slack_sdk import WebClient
 from benchmarks.bots import LOGIN_PASSWORD
 from bot.access import Access, Person, Right, Rule
 from bot.app import Identity, SessionBot
-from bot.sessions import statement
+from bot.closing.disclosures import Disclosures
+from bot.sessions import masking
 from bot.sessions.database import Connection
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.service import SessionService
@@ -87,7 +88,7 @@ class OwnShare:
 
     def ask_afresh(self) -> float:
         """The same with statements that the bot has not shown before."""
-        statement._line.cache_clear()
+        masking._line.cache_clear()
         return self.ask()
 
     def ask(self, text: str = "") -> float:
@@ -136,7 +137,7 @@ def _share(database: EmbeddedServer, answers: subprocess.Popen[str], port: int) 
     service = SessionService([DataSource(endpoint, DataSourceOptions())])
     access = Access([Rule(frozenset({PERSON}), frozenset({Right.VIEW}))], Nobody(), [])
     bot = SessionBot(WebClient("xoxb-nobody"), Identity(TEAM, "B01", "U01BOT"))
-    command = sessions.SessionsCommand(service, access, Defaults("demo", {}), {"demo": False})
+    command = sessions.SessionsCommand(service, access, Defaults("demo", {}), Disclosures(access, service, {}))
     registers: Sequence[Any] = [lambda to: sessions.register(to, command)]
     bot.register(registers)
     return OwnShare(bot, service, answers, port)

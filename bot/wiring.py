@@ -6,7 +6,6 @@ import contextlib
 import ssl
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,6 +21,7 @@ from bot.app import Identity, SessionBot
 from bot.closing.approval import Approvals
 from bot.closing.audit_query import AuditTrail
 from bot.closing.closer import Closer
+from bot.closing.disclosures import Disclosures
 from bot.closing.follow_up import FollowUps
 from bot.closing.lock import WAIT, StoreLock, taken
 from bot.closing.model import ApprovalPolicy, Budget
@@ -45,6 +45,7 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.statement import Disclosure
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.defaults import ChannelDefault, Defaults
 from bot.slack.delivery.card_writer import CardWriter
@@ -300,6 +301,10 @@ class _Running:
                 self._client.auth_test()
 
 
+# What ``show_sql`` says.
+_SHOWN = {"digest": Disclosure.DIGEST, "full": Disclosure.ALL_BUT_PASSWORDS}
+
+
 def _register(
     bot: SessionBot,
     client: WebClient,
@@ -317,26 +322,27 @@ def _register(
     requests = ClosingRequests(service, access, store, rules, now)
     approvals = Approvals(access, store, rules, now)
     closer = Closer(service, approvals, store, rules, attempts, follow_ups, now, wait)
-    record = AuditTrail(store, access, now)
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     defaults = Defaults(settings.default_source, channels)
-    # Cards of data sources that are no longer there are still rewritten.
-    full_sql = defaultdict(bool, {name: one.show_sql == "full" for name, one in settings.data_sources.items()})
-    show_command = show.ShowCommand(service, record, access, defaults, full_sql)
+    disclosures = Disclosures(
+        access, service, {name: _SHOWN[one.show_sql] for name, one in settings.data_sources.items()}
+    )
+    record = AuditTrail(store, access, disclosures, now)
+    show_command = show.ShowCommand(service, record, access, defaults, disclosures)
     messages = closing_cards.Messages(partial(update, client), partial(post, client), partial(tell, client))
-    cards = closing_cards.ClosingCards(requests, closer, approvals, full_sql, messages, writer)
+    cards = closing_cards.ClosingCards(requests, closer, approvals, disclosures, messages, writer)
     kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
     verbs: dict[str, Verb] = {}
     topics = {
         module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, audit, kill_session)
     }
-    list_command = sessions.SessionsCommand(service, access, defaults, full_sql, verbs, topics)
-    statistics_command = statistics.StatisticsCommand(service, access, defaults, full_sql, list_command.answer)
+    list_command = sessions.SessionsCommand(service, access, defaults, disclosures, verbs, topics)
+    statistics_command = statistics.StatisticsCommand(service, access, defaults, disclosures, list_command.answer)
     verbs |= {
         show.NAME: show_command.answer,
         statistics.NAME: statistics_command.answer,
         variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
-        deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, full_sql).answer,
+        deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, disclosures).answer,
         audit.NAME: audit.AuditCommand(service, record, access, defaults, directory.name_of).answer,
         sources.NAME: sources.SourcesCommand(service, access).answer,
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from bot.access import Access, Right
+from bot.closing.disclosures import Disclosures
 from bot.errors import InputError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
@@ -69,7 +69,7 @@ class DeadlocksCommand:
     sessions: SessionService
     access: Access
     defaults: Defaults
-    full_sql: Mapping[str, bool]  # by data source
+    disclosures: Disclosures
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
@@ -82,5 +82,5 @@ class DeadlocksCommand:
             self.access.require(command.person, Right.VIEW, source, command.channel, tenant)
             tenants = frozenset({tenant})
         found = self.sessions.source(source).deadlocks(question.since, tenants)
-        message = view.deadlocks(found, question.notes, full_sql=self.full_sql[source])
+        message = view.deadlocks(found, question.notes, disclosure=self.disclosures.shown(source))
         (command.reply.private if question.private else command.reply.public)(message)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from bot.access import Access, Right, Scope
+from bot.closing.disclosures import Disclosures
 from bot.errors import SourceOpenError
 from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
@@ -44,7 +45,7 @@ class SessionsCommand:
     sessions: SessionService
     access: Access
     defaults: Defaults
-    full_sql: Mapping[str, bool]  # by data source: whether SQL is shown with its literals
+    disclosures: Disclosures
     verbs: Mapping[str, Verb] = field(default_factory=dict)  # /sessions VERB …: each a file of its own
     topics: Mapping[str, Topic] = field(default_factory=dict)  # what help shows of each verb, and of other commands
 
@@ -95,7 +96,7 @@ class SessionsCommand:
         source = query.source or ""
         page = self.sessions.page(source, query, scope.tenants)
         structlog.contextvars.bind_contextvars(rows=len(page.sessions))  # for the line that the log gets of it
-        return session_list.session_list(page, notes, full_sql=self.full_sql[source], asker=asker)
+        return session_list.session_list(page, notes, disclosure=self.disclosures.shown(source), asker=asker)
 
 
 def register(registrar: Registrar, command: SessionsCommand) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.access import Access, Right, Scope
 from bot.closing.audit_query import AuditTrail
+from bot.closing.disclosures import Disclosures
 from bot.closing.targets import is_on
 from bot.errors import InputError, NotAllowedError, SessionBotError, TargetError
 from bot.sessions.model import Field, Operator, Session, SessionFilter, SessionQuery
@@ -84,7 +84,7 @@ class ShowCommand:
     audit: AuditTrail
     access: Access
     defaults: Defaults
-    full_sql: Mapping[str, bool]  # by data source: whether SQL is shown with its literals
+    disclosures: Disclosures
 
     def answer(self, command: Command, words: str) -> None:
         """Answer /sessions show with a card."""
@@ -132,13 +132,13 @@ class ShowCommand:
             raise TargetError("Slack did not open the window in time. Press View SQL once more.")
         try:
             session = self._listed(reference, own_view(press, self.access, self.sessions, reference.source))
-            literals = self._sees_literals(press, session)
-            if session.sql is not None and literals:
+            disclosure = self.disclosures.of(press.person, session.source, press.channel, [session.tenant])
+            if session.statement is not None and disclosure.literals:
                 self.audit.note_sql_view(press.person, press.channel, session)
         except SessionBotError as error:
             press.reply.update_modal(view_id, sql_modal.problem(reference.id, error.sentence))
             raise
-        sql = sql_modal.SqlText.of(session, literals=literals)
+        sql = sql_modal.SqlText.of(session, disclosure)
         sent = not sql.whole and press.reply.send_file(f"session-{session.id}.sql", f"SQL of {session.id}", sql.text)
         press.reply.update_modal(view_id, sql_modal.statement(session, sql, file_sent=sent))
 
@@ -171,18 +171,8 @@ class ShowCommand:
     def _card(self, session: Session, asker: Asker | None, notes: tuple[str, ...] = ()) -> Message:
         details = self.sessions.source(session.source).details(session)
         return session_details.session_details(
-            details, datetime.now(UTC), notes, full_sql=self.full_sql[session.source], asker=asker
+            details, datetime.now(UTC), notes, disclosure=self.disclosures.shown(session.source), asker=asker
         )
-
-    def _sees_literals(self, press: Press, session: Session) -> bool:
-        """Whoever may close it must be able to judge what he closes."""
-        if self.full_sql[session.source]:
-            return True
-        try:
-            self.access.require(press.person, Right.CLOSE, session.source, press.channel, session.tenant)
-        except NotAllowedError:
-            return False
-        return True
 
 
 _NOT_YOURS = "You may not see this session. /sessions lists those that you may see."

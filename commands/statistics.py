@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bot.access import Access, Right, Scope
+from bot.closing.disclosures import Disclosures
 from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
 from bot.sessions.service import SessionService
@@ -86,7 +87,7 @@ class StatisticsCommand:
     sessions: SessionService
     access: Access
     defaults: Defaults
-    full_sql: Mapping[str, bool]  # by data source
+    disclosures: Disclosures
     open_list: Callable[[Command], None]  # answers /sessions
 
     def answer(self, command: Command, text: str) -> None:
@@ -120,7 +121,7 @@ class StatisticsCommand:
     def _statistics(self, question: Question, scope: Scope, asker: Asker | None) -> Message:
         source = question.query.source or ""
         found = self.sessions.source(source).statistics(question.query, question.by, scope.tenants)
-        return view.statistics(found, question.notes, full_sql=self.full_sql[source], asker=asker)
+        return view.statistics(found, question.notes, disclosure=self.disclosures.shown(source), asker=asker)
 
 
 def register(registrar: Registrar, command: StatisticsCommand) -> None:

@@ -90,6 +90,15 @@ def test_block_kit_is_built_by_the_views_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_only_the_sessions_and_the_closing_see_more_of_a_statement_than_is_shown(path: Path) -> None:
+    if layer_of(module_of(path)) in ("bot.sessions", "bot.closing"):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+        assert name not in ("raw_sql", "raw_sql_id", "RawSql"), f"{module_of(path)} reads a statement itself"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_nothing_is_opened_connected_or_read_at_import(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for statement in tree.body:

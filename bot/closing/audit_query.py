@@ -10,10 +10,12 @@ from bot.access import Access, Person, Right
 from bot.closing import audit_log
 from bot.closing.attempt import Clock
 from bot.closing.audit_log import Entry
+from bot.closing.disclosures import Disclosures
 from bot.closing.model import ClosingRequest
 from bot.closing.store import Store
 from bot.errors import NotAllowedError
 from bot.sessions.model import Session
+from bot.sessions.statement import Disclosure
 
 MOST = 5000  # acts that one answer is made from
 
@@ -40,14 +42,16 @@ class AuditQuery:
 class AuditTrail:
     """The record as people may see it: of the data sources and tenants that they may view."""
 
-    def __init__(self, store: Store, access: Access, clock: Clock) -> None:
+    def __init__(self, store: Store, access: Access, disclosures: Disclosures, clock: Clock) -> None:
         self._store = store
         self._access = access
+        self._disclosures = disclosures
         self._clock = clock
 
     def note_sql_view(self, person: Person, channel: str, session: Session) -> None:
         """Write down that a person looked at a whole SQL text."""
-        details = {"server": session.server, "id": session.id, "tenant": session.tenant, "sql_id": session.sql_id}
+        sql_id = session.statement.sql_id(Disclosure.DIGEST) if session.statement is not None else None
+        details = {"server": session.server, "id": session.id, "tenant": session.tenant, "sql_id": sql_id}
         with self._store.writing() as connection:
             audit_log.append(
                 connection, self._clock(), "view sql", details, person=person, channel=channel, source=session.source

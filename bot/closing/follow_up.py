@@ -18,7 +18,7 @@ from bot.sessions.console import Console
 from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Session
 from bot.sessions.service import SessionService
-from bot.sessions.statement import digest
+from bot.sessions.statement import Disclosure
 from bot.sessions.uptime import since_boot
 
 COMES_BACK_WITHIN = timedelta(seconds=30)
@@ -175,11 +175,10 @@ def _same_work(before: Session, now: Session) -> bool:
     """
     if before.database != now.database or not now.running:
         return False
-    in_routine = before.inner_sql is not None or now.inner_sql is not None  # then the id is an inner statement's
-    if (before.sql_id or now.sql_id) and not in_routine:
-        return before.sql_id == now.sql_id
-    return _words(before) == _words(now)
-
-
-def _words(session: Session) -> str:
-    return digest(session.sql, _SQL_CHARACTERS) if session.sql else ""
+    one, other = before.statement, now.statement
+    if one is None or other is None:
+        return one is other
+    if one.inner is None and other.inner is None and one.raw_sql_id and one.raw_sql_id == other.raw_sql_id:
+        return True
+    # In a routine the id is an inner statement's, and of what has no parameters none is kept.
+    return one.shown(Disclosure.DIGEST, _SQL_CHARACTERS) == other.shown(Disclosure.DIGEST, _SQL_CHARACTERS)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
-from bot.closing import stops, targets
+from bot.closing import session_json, stops, targets
 from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, TargetError
-from bot.sessions.model import KEPT_SQL, Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
+from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
-from bot.sessions.statement import cut, without_passwords
 
 _SHOWN_LATER = timedelta(days=1)  # how long it is tried to show an outcome that Slack did not take
 _BEING_SHOWN = timedelta(seconds=5)  # whoever decided it is still at it; shown twice it is the same
@@ -288,7 +286,7 @@ class ClosingRequests:
                 approval=approval,
                 created_at=now,
                 expires_at=now + self._rules.confirm_within,
-                targets=tuple(Target(number, _kept(session)) for number, session in enumerate(group, 1)),
+                targets=tuple(Target(number, session_json.as_kept(session)) for number, session in enumerate(group, 1)),
                 untouched=left_out,
                 question=question,
                 matching=len(group) + len(left_out) + (0 if written else beyond) if matching else 0,
@@ -328,14 +326,6 @@ def _is_other(request: ClosingRequest, target: Target) -> bool:
     if target.outcome is Outcome.PROTECTED:
         return bool(request.override)
     return target.outcome is Outcome.CHANGED and request.decided_mode is Mode.SESSION
-
-
-def _kept(session: Session) -> Session:
-    return replace(session, sql=_kept_sql(session.sql), inner_sql=_kept_sql(session.inner_sql))
-
-
-def _kept_sql(sql: str | None) -> str | None:
-    return cut(without_passwords(sql), KEPT_SQL) if sql else None
 
 
 def _require_override(wanted: Sequence[Wanted], reason: str) -> None:

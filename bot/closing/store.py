@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -11,15 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.access import Person
-from bot.closing import audit_log, budget, tables
+from bot.closing import audit_log, budget, session_json, tables
 from bot.closing.budget import Extension
 from bot.closing.database import StoreDatabase
-from bot.closing.kept_session import as_json, flat
 from bot.closing.model import Budget, Call, CardPlace, ClosingRequest, Outcome, State, Target, TargetOutcome
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Session
-from bot.sessions.statement import cut
 
 _requests, _targets = tables.requests, tables.targets
 
@@ -355,7 +352,7 @@ class Store(StoreDatabase):
             connection.execute(
                 _targets.update()
                 .where(_target(request, target), _targets.c.outcome.is_(None), mine)
-                .values(answer=answer, sent=as_json(session))
+                .values(answer=answer, sent=session_json.written(session))
             )
 
     def withdraw(self, request: ClosingRequest, target: Target, why: str, now: datetime) -> None:
@@ -636,9 +633,10 @@ class Store(StoreDatabase):
         old = sa.select(_requests.c.id).where(_requests.c.created_at < before.timestamp(), _stopped())
         rows = connection.execute(sa.select(_targets).where(_targets.c.request_id.in_(old))).mappings().all()
         for row in rows:
-            session = json.loads(row["session"]) | {"sql": None, "inner_sql": None}
             which = sa.and_(_targets.c.request_id == row["request_id"], _targets.c.number == row["number"])
-            connection.execute(_targets.update().where(which).values(session=json.dumps(session)))
+            connection.execute(
+                _targets.update().where(which).values(session=session_json.without_statement(row["session"]))
+            )
 
     def believed(self, keep: timedelta) -> float | None:
         """Return the time of the newest record of before the start that others a day and more older vouch for.
@@ -714,8 +712,8 @@ def _found(target_outcome: TargetOutcome) -> dict[str, Any]:
         "detail": target_outcome.detail,
         "outcome_at": target_outcome.at.timestamp(),
         **({"answer": target_outcome.answer} if target_outcome.answer else {}),
-        **({"sent": as_json(target_outcome.session)} if target_outcome.session is not None else {}),
-        "holder": as_json(target_outcome.holder) if target_outcome.holder is not None else None,
+        **({"sent": session_json.written(target_outcome.session)} if target_outcome.session is not None else {}),
+        "holder": session_json.written(target_outcome.holder) if target_outcome.holder is not None else None,
     }
 
 
@@ -734,7 +732,4 @@ def _named(target: Target) -> dict[str, Any]:
 
 
 def _recorded(target: Target, sql_characters: int) -> dict[str, Any]:
-    session: Session = target.session
-    sql, inner = (cut(one, sql_characters) if one else one for one in (session.sql, session.inner_sql))
-    session = replace(session, sql=sql, inner_sql=inner)
-    return {"target": target.number, **flat(session)}
+    return {"target": target.number, **session_json.kept(target.session, sql_characters)}

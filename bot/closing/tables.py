@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 
 from bot.access import Person
-from bot.closing.kept_session import as_json, from_json
+from bot.closing import session_json
 from bot.closing.model import ApprovalPolicy, Call, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.sessions.model import Mode
 
@@ -230,7 +230,7 @@ def _untouched(one: Untouched) -> dict[str, Any]:
 def target_values(request: ClosingRequest) -> list[dict[str, Any]]:
     """Return the rows of a new request's targets."""
     return [
-        {"request_id": request.id, "number": target.number, "session": as_json(target.session)}
+        {"request_id": request.id, "number": target.number, "session": session_json.written(target.session)}
         for target in request.targets
     ]
 
@@ -270,15 +270,15 @@ def to_request(row: sa.RowMapping, target_rows: Sequence[sa.RowMapping]) -> Clos
 def _to_target(row: sa.RowMapping) -> Target:
     return Target(
         number=row["number"],
-        session=from_json(row["session"]),
+        session=session_json.read(row["session"]),
         intent_at=_maybe_time(row["intent_at"]),
         outcome=Outcome(row["outcome"]) if row["outcome"] else None,
         detail=row["detail"] or "",
         outcome_at=_maybe_time(row["outcome_at"]),
         answer=row["answer"] or "",
-        sent=from_json(row["sent"]) if row["sent"] else None,
+        sent=session_json.read(row["sent"]) if row["sent"] else None,
         newcomer=row["newcomer"],
-        holder=from_json(row["holder"]) if row["holder"] else None,
+        holder=session_json.read(row["holder"]) if row["holder"] else None,
     )
 
 

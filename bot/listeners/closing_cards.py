@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -14,6 +14,7 @@ import structlog
 
 from bot.closing.approval import Approvals
 from bot.closing.closer import Closer
+from bot.closing.disclosures import Disclosures
 from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, StoreError, TargetError
@@ -61,7 +62,7 @@ class ClosingCards:
     requests: ClosingRequests
     closer: Closer
     approvals: Approvals
-    full_sql: Mapping[str, bool]
+    disclosures: Disclosures
     messages: Messages
     writer: CardWriter
     _since: float = field(default_factory=time.monotonic)
@@ -101,7 +102,7 @@ class ClosingCards:
                 present.sessions,
                 mode,
                 metadata,
-                full_sql=self._full_sql(part.taken),
+                disclosure=self.disclosures.shown(part.taken.source),
                 unseen=present.unseen,
                 others=len(part.remainder.targets) if part.remainder else 0,
             ),
@@ -181,7 +182,7 @@ class ClosingCards:
         called: list[tuple[ClosingRequest, CardPlace]] = []
 
         def tell(request: ClosingRequest, due: datetime, person: str) -> CardPlace | None:
-            message = closing_card.call(request, due, full_sql=self._full_sql(request))
+            message = closing_card.call(request, due, disclosure=self.disclosures.shown(request.source))
             with impatient():  # there are others to be told
                 place = self.messages.tell(person, message)
             if place is not None:
@@ -310,11 +311,11 @@ class ClosingCards:
             nonlocal told
             told = True
             known = all(one.outcome is not None for one in request.targets)
-            full_sql = self._full_sql(request)
+            disclosure = self.disclosures.shown(request.source)
             message = (
-                closing_card.closing_result(request, full_sql=full_sql)
+                closing_card.closing_result(request, disclosure=disclosure)
                 if known
-                else closing_card.closing_progress(request, note, full_sql=full_sql)
+                else closing_card.closing_progress(request, note, disclosure=disclosure)
             )
             after = _UNRECORDED_AFTER if known else 0.0 if note else _NO_BUTTONS_AFTER
             self.writer.put(card.key, card.write_news, lambda: message, after=after)
@@ -452,17 +453,14 @@ class ClosingCards:
     def _open_card(self, request: ClosingRequest, note: str = "") -> Message:
         return closing_card.closing_card(
             self.approvals.as_it_holds(request),
-            full_sql=self._full_sql(request),
+            disclosure=self.disclosures.shown(request.source),
             approvers=self.approvals.approvers(request),
             break_glass=self.approvals.break_glass_after(request) is not None,
             note=note,
         )
 
     def _result(self, request: ClosingRequest) -> Message:
-        return closing_card.closing_result(request, full_sql=self._full_sql(request))
-
-    def _full_sql(self, request: ClosingRequest) -> bool:
-        return self.full_sql.get(request.source, False)  # the configuration may name it no more
+        return closing_card.closing_result(request, disclosure=self.disclosures.shown(request.source))
 
 
 @dataclass(slots=True)

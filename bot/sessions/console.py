@@ -267,10 +267,7 @@ class Console:
             listed=False,
             command="Sleep",
             state="SESSION_KILLED",
-            sql=None,
-            sql_length=0,
-            inner_sql=None,
-            sql_id=None,
+            statement=None,
             trace_id=None,
             request_id=None,
         )

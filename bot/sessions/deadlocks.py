@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMissingError
+from bot.sessions import statement
 from bot.sessions.database import Connection
 from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
 
@@ -31,7 +32,7 @@ class Member:
     transaction: str
     interrupted: bool  # the one that was given up so that the others could go on
     resource: str  # what it asked for; holds values of keys
-    sql: str | None
+    statement: statement.Statement | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +150,5 @@ def _member(row: Sequence[object]) -> Member:
         transaction[1] if transaction else str(visitor),
         str(role).lower() == "victim",
         str(resource or ""),
-        str(sql) if sql else None,
+        statement.Statement.of(str(sql)) if sql else None,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from bot.sessions import statement
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
 from bot.sessions.model import (
@@ -395,9 +396,7 @@ class Dialect:
             time=float(cell["time"] or 0),
             total_time=float(cell["total_time"] or 0),
             state=cell["state"] or "",
-            sql=cell["sql_text"] or None,
-            sql_length=int(cell["sql_length"] or 0),
-            sql_id=cell["sql_id"] or None,
+            statement=self._statement(cell),
             trace_id=cell["trace_id"] or None,
             transaction=transaction,
             master_session_id=int(cell["master_session_id"]) if cell["master_session_id"] else None,
@@ -405,13 +404,18 @@ class Dialect:
             own=bool(cell["own"]),
             retry_count=int(cell["retry_count"] or 0),
             memory=int(cell["memory"]) if cell["memory"] is not None else None,
-            inner_sql=cell["inner_sql"] or None,
             request_id=cell["request_id"] or None,
             request_started=_seconds(cell["request_started"]),
             request_started_within=self.request_started_within,
             server_started=_seconds(cell["server_started"]),
             transaction_known=self.expressions["transaction_state"] != "NULL",
         )
+
+    def _statement(self, cell: Mapping[str, Any]) -> statement.Statement | None:
+        text, length, inner = cell["sql_text"], int(cell["sql_length"] or 0), cell["inner_sql"] or None
+        if not text:
+            return None
+        return statement.Statement.of(text, length=length, sql_id=cell["sql_id"] or None, inner=inner)
 
     def client_ip(self) -> str:
         """The source without its port, as OCP counts by it; IPv6 addresses stand in brackets before a port."""

@@ -8,9 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from bot.sessions.statement import cut, without_passwords
-
-KEPT_SQL = 4000  # characters of a statement that are kept of a target, and compared at the press
+from bot.sessions.statement import KEPT_SQL, Disclosure, Statement
 
 MAX_LIMIT = 50  # so that a Slack table, 10,000 characters in all, holds every row with readable cells
 DEFAULT_LIMIT = 20
@@ -175,9 +173,7 @@ class Session:
     time: float  # running: since the client's request arrived; else in the current state, so idle time for SLEEP
     total_time: float  # since the statement arrived, retries included; of a routine's innermost one
     state: str
-    sql: str | None  # the client's request that runs now; in lists only its first characters
-    sql_length: int  # characters of the whole statement
-    sql_id: str | None
+    statement: Statement | None  # the client's request that runs now; in lists only its first characters
     trace_id: str | None  # OceanBase: one per request; MariaDB's QUERY_ID: of the innermost statement of a routine
     transaction: Transaction | None
     master_session_id: int | None  # set on remote execution slaves
@@ -186,7 +182,6 @@ class Session:
     retry_count: int = 0  # how often the server ran the statement anew by itself
     memory: int | None = None  # bytes
     transaction_known: bool = True  # else the server does not say whether a transaction is open
-    inner_sql: str | None = None  # the routine's statement that runs now, where ``sql`` is the client's call of it
     request_id: str | None = None  # names this very run of the client's request; None: only its start may tell
     request_started: float | None = None  # seconds since the epoch, by the server's clock
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
@@ -400,7 +395,9 @@ def _names(session: Session) -> tuple[object, ...]:
 
 
 def _text(session: Session) -> tuple[str, int]:
-    return cut(without_passwords(session.sql or ""), KEPT_SQL), session.sql_length
+    if session.statement is None:
+        return "", 0
+    return session.statement.shown(Disclosure.ALL_BUT_PASSWORDS, KEPT_SQL), session.statement.length
 
 
 def _same_transaction(one: Transaction, other: Transaction) -> bool:

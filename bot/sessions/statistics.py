@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bot.sessions import statement
 from bot.sessions.database import Connection
 from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
 from bot.sessions.model import Field, SessionFilter, SessionQuery
@@ -42,7 +43,9 @@ class Group:
     shortest: float
     average: float
     longest: float
-    sql: str | None  # what has that SQL ID, for groups by it: in a routine its statement, not the call
+    statement: (
+        statement.Statement | None
+    )  # what has that SQL ID, for groups by it: in a routine its statement, not the call
     in_routines: int = 0  # for groups by SQL ID: how many run it in a routine, so that their times are the calls'
 
 
@@ -119,7 +122,7 @@ def to_group(row: Sequence[object]) -> Group:
         float(str(shortest or 0)),
         float(str(average or 0)),
         float(str(longest or 0)),
-        str(sql) if sql else None,
+        statement.Statement.of(str(sql)) if sql else None,
         int(str(in_routines)),
     )
 

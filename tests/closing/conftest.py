@@ -22,6 +22,7 @@ from bot.closing import audit_log
 from bot.closing.approval import Approvals
 from bot.closing.audit_query import AuditTrail
 from bot.closing.closer import Closer
+from bot.closing.disclosures import Disclosures
 from bot.closing.follow_up import FollowUps
 from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, State
 from bot.closing.open_attempts import OpenAttempts
@@ -112,7 +113,8 @@ class Desk:
         self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
         self.approvals = Approvals(access, self.store, self.rules, self.clock)
         self.closer = self.closer_of(self.store)
-        self.audit = AuditTrail(self.store, access, self.clock)
+        self.disclosures = Disclosures(access, self.sessions, {})
+        self.audit = AuditTrail(self.store, access, self.disclosures, self.clock)
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[Statement] = []
 

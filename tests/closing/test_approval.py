@@ -16,6 +16,7 @@ from bot.errors import NotAllowedError, RequestError, StoreError
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.sessions.examples import sql_of
 from tests.support.stage import session_id
 
 SECOND, REQUESTER = ApprovalPolicy.SECOND_PERSON, ApprovalPolicy.REQUESTER
@@ -169,8 +170,8 @@ def test_before_the_second_press_the_targets_are_shown_as_they_are_now(two_perso
     desk.stops(worker)
     desk.starts(worker.connection, "SELECT SLEEP(60), 'later'")
     shown, present = desk.closer.present(request.id, BOB, CHANNEL, Mode.SESSION)
-    assert shown.shown.targets[0].session.sql == "SELECT SLEEP(60)", "as it was"
-    assert {number: session.sql for number, session in present.sessions.items()} == {1: "SELECT SLEEP(60), 'later'"}
+    assert sql_of(shown.shown.targets[0].session) == "SELECT SLEEP(60)", "as it was"
+    assert {number: sql_of(session) for number, session in present.sessions.items()} == {1: "SELECT SLEEP(60), 'later'"}
 
 
 def test_what_is_shown_is_shown_only_to_whoever_could_confirm(two_person_desk: Desk) -> None:

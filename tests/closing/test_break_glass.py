@@ -17,6 +17,7 @@ from bot.errors import InputError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CAROL, CHANNEL, DORA, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.sessions.examples import inner_of, sql_of
 
 WHY = "Everybody else is asleep"
 
@@ -318,7 +319,7 @@ def test_a_stop_that_nobody_has_lifted_outlives_the_records_time(desk: Desk) -> 
     desk.clock.ahead += timedelta(days=400)
     desk.store.forget(desk.clock() - timedelta(days=1), desk.clock())
     kept = desk.approvals.find(request.id).targets[0].session
-    assert (kept.sql, kept.inner_sql) == (None, None), "what it ran is let go"
+    assert (sql_of(kept), inner_of(kept)) == (None, None), "what it ran is let go"
     assert desk.approvals.open_request(ask(desk, session).id).stops
 
 

@@ -122,7 +122,7 @@ MakeCards = Callable[[Desk], ClosingCards]
 def cards_of(slack: Slack) -> MakeCards:
     messages = Messages(slack.update, slack.post, slack.tell)
     return lambda desk: ClosingCards(
-        desk.requests, desk.closer, desk.approvals, {"demo": False}, messages, slack.writer
+        desk.requests, desk.closer, desk.approvals, desk.disclosures, messages, slack.writer
     )
 
 

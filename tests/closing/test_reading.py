@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from bot.access import Access, Right, Rule
 from bot.closing.audit_log import Entry
 from bot.closing.audit_query import AuditQuery, AuditRecord, AuditTrail, tenants_of
+from bot.closing.disclosures import Disclosures
 from bot.closing.model import ClosingRequest, Target, Untouched
 from bot.closing.requests import ClosingRequests
 from bot.closing.targets import Wanted
@@ -135,7 +136,8 @@ def test_where_a_reason_is_required_blanks_are_none(desk: Desk) -> None:
 def told_to_carol(desk: Desk) -> list[str]:
     """What is told to somebody who sees the tenant sys alone."""
     rule = Rule(frozenset({CAROL.id}), frozenset({Right.VIEW}), tenants=frozenset({"sys"}))
-    audit = AuditTrail(desk.store, Access([rule], Nobody()), desk.clock)
+    access = Access([rule], Nobody())
+    audit = AuditTrail(desk.store, access, Disclosures(access, desk.sessions, {}), desk.clock)
     return [one.entry.event for one in audit.read(CAROL, CHANNEL, HOUR)[0]]
 
 

@@ -29,6 +29,7 @@ from bot.closing.store import Store
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode
+from bot.sessions.statement import Statement
 from sandbox.databases.embedded import EmbeddedServer
 from tests.closing.conftest import ALICE, BOB, DORA
 from tests.sessions.examples import EXAMPLE
@@ -142,7 +143,7 @@ def problems(store: Store) -> list[str]:
 
 
 def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, Store]) -> None:
-    session = like(EXAMPLE, user=HOSTILE, sql=HOSTILE * 100, client_info=HOSTILE)
+    session = like(EXAMPLE, user=HOSTILE, statement=Statement.of(HOSTILE * 100), client_info=HOSTILE)
     request = added(
         stores[0],
         reason=HOSTILE,

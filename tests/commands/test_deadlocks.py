@@ -9,9 +9,12 @@ from typing import Any
 import pymysql
 import pytest
 
+from bot.sessions import statement
 from bot.sessions.deadlocks import EVENTS, Deadlock, Deadlocks, Member, complete
+from bot.sessions.statement import Disclosure
 from bot.slack.views.deadlocks import deadlocks
 from sandbox.slack.rules import check_message
+from tests.sessions.examples import sql_of
 from tests.support.slack_person import text_of
 from tests.support.stage import Stage, Statement
 
@@ -105,17 +108,17 @@ def test_an_event_that_lacks_a_member_is_counted_and_not_shown() -> None:
     assert incomplete == 1
     [event] = events
     assert (event.id, event.tenant) == ("8", "shop")
-    assert [(one.transaction, one.interrupted, one.sql) for one in event.members] == [
+    assert [(one.transaction, one.interrupted, sql_of(one)) for one in event.members] == [
         ("68", True, "UPDATE a"),
         ("67", False, None),
     ]
 
 
-@pytest.mark.parametrize("full_sql", [True, False])
-def test_the_longest_history_fits_into_one_message_and_lets_no_markup_out(full_sql: bool) -> None:
-    member = Member(1, "9" * 90, False, "<!channel>" * 50, "SELECT '<!channel>' " * 90)
+@pytest.mark.parametrize("disclosure", Disclosure)
+def test_the_longest_history_fits_into_one_message_and_lets_no_markup_out(disclosure: Disclosure) -> None:
+    member = Member(1, "9" * 90, False, "<!channel>" * 50, statement.Statement.of("SELECT '<!channel>' " * 90))
     events = tuple(Deadlock("1" * 20, datetime.now(UTC), "t" * 60, (member,) * 6) for _ in range(EVENTS))
     found = Deadlocks("prod", timedelta(days=7), events, 3, False, datetime.now(UTC))
-    message = deadlocks(found, ["n" * 100], full_sql=full_sql)
+    message = deadlocks(found, ["n" * 100], disclosure=disclosure)
     check_message({"text": message.text, "blocks": message.payload()})
     assert "<!channel>" not in message.text

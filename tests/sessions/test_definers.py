@@ -16,6 +16,7 @@ from bot.sessions.statistics import Grouping
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, end, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
+from tests.sessions.examples import inner_of, sql_of
 from tests.support.servers import EmbeddedMySQL, WatchedMariaDB, WatchedUnpackedMariaDB
 from tests.support.stage import Statement, session_id
 
@@ -79,7 +80,7 @@ def calling(
 
 def running(source: DataSource, number: int) -> str:
     session = one(source, number)
-    return (session.inner_sql or session.sql or "") if session.running else ""
+    return (inner_of(session) or sql_of(session) or "") if session.running else ""
 
 
 def listed(source: DataSource, user: str, operator: Operator = Operator.CONTAINS) -> list[int]:

@@ -17,6 +17,7 @@ from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
+from tests.sessions.examples import sql_id_of
 from tests.support.documents import grants
 from tests.support.stage import APP_PASSWORD, Statement, accounts, session_id
 
@@ -94,7 +95,7 @@ def works(prod: DataSource, scene: Scene) -> set[str]:
     return {
         feature
         for feature, found in {
-            "list": waiter.trace_id and holder.transaction_id and waiter.sql_id,
+            "list": waiter.trace_id and holder.transaction_id and sql_id_of(waiter),
             "lock holder": of_waiter.holders,
             "transaction": of_holder.transaction_age is not None,
             "rollback seen": still_open(prod, holder),

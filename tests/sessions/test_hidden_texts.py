@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.sessions.statement import HIDDEN, digest, formatted, without_passwords
+from bot.sessions.masking import HIDDEN, digest, formatted, without_passwords
 
 MARK = "zZmarkZz"
 

@@ -19,6 +19,7 @@ from bot.sessions.model import (
     SessionQuery,
     Transaction,
 )
+from bot.sessions.statement import Statement
 from tests.support.sessions import like
 
 RUNNING = Session(
@@ -32,9 +33,7 @@ RUNNING = Session(
     time=2.0,
     total_time=2.0,
     state="ACTIVE",
-    sql="SELECT 1",
-    sql_length=8,
-    sql_id="A" * 32,
+    statement=Statement.of("SELECT 1", sql_id="A" * 32),
     trace_id="YB42-1",
     request_id="YB42-1",
     transaction=Transaction(7, None),
@@ -69,9 +68,7 @@ def test_whatever_names_a_connection_tells_two_apart(what: str) -> None:
 
 
 def test_a_session_that_works_on_is_the_same_session() -> None:
-    later = replace(
-        RUNNING, command="Sleep", state="SLEEP", time=60.0, sql=None, sql_id=None, trace_id=None, database="other"
-    )
+    later = replace(RUNNING, command="Sleep", state="SLEEP", time=60.0, statement=None, trace_id=None, database="other")
     assert Pin.of(RUNNING).same_session(later)
     assert not Pin.of(RUNNING).same_request(later)
 
@@ -89,19 +86,21 @@ def test_a_retry_under_the_same_trace_is_the_same_request() -> None:
 
 
 def test_another_statement_of_the_same_packet_is_another_query() -> None:
-    assert not Pin.of(RUNNING).same_request(replace(RUNNING, sql="SELECT 2"))
-    assert not Pin.of(RUNNING).same_request(replace(RUNNING, sql_length=9000))
+    assert not Pin.of(RUNNING).same_request(replace(RUNNING, statement=Statement.of("SELECT 2")))
+    assert not Pin.of(RUNNING).same_request(replace(RUNNING, statement=Statement.of("SELECT 1", length=9000)))
 
 
 def test_what_a_routine_runs_by_turns_is_the_same_request() -> None:
-    call = replace(RUNNING, sql="CALL nightly()", inner_sql="SELECT 1", sql_id="A" * 32)
-    assert Pin.of(call).same_request(replace(call, inner_sql="UPDATE t SET x = 1", sql_id="B" * 32))
+    call = replace(RUNNING, statement=Statement.of("CALL nightly()", inner="SELECT 1", sql_id="A" * 32))
+    later = Statement.of("CALL nightly()", inner="UPDATE t SET x = 1", sql_id="B" * 32)
+    assert Pin.of(call).same_request(replace(call, statement=later))
 
 
 def test_without_a_name_the_start_of_the_request_tells() -> None:
     unnamed = replace(RUNNING, trace_id=None, request_id=None, request_started=1000.0, request_started_within=0.5)
     pin = Pin.of(unnamed)
-    assert pin.same_request(replace(unnamed, request_started=1000.9, sql="the routine's next statement"))
+    later = replace(unnamed, request_started=1000.9, statement=Statement.of("the routine's next statement"))
+    assert pin.same_request(later)
     assert not pin.same_request(replace(unnamed, request_started=1002.1))
     assert not pin.same_request(replace(unnamed, request_started=None))
 
@@ -120,7 +119,7 @@ def test_on_the_list_of_last_resort_another_start_of_the_same_text_may_be_the_sa
     retried = replace(listed, request_started=1012.0)
     assert not Pin.of(listed).same_request(retried)
     assert Pin.of(listed).cannot_tell(retried)
-    assert not Pin.of(listed).cannot_tell(replace(retried, sql="SELECT 2"))
+    assert not Pin.of(listed).cannot_tell(replace(retried, statement=Statement.of("SELECT 2")))
     assert not Pin.of(listed).cannot_tell(replace(retried, command="Sleep"))
     assert not Pin.of(replace(listed, request_started_within=0.05)).cannot_tell(retried), "there the start tells"
 
@@ -168,8 +167,7 @@ CLIENT = like(
     proxy_session_id=99,
     peer="10.0.3.250:4001",
     origin="10.0.3.7",
-    sql=None,
-    sql_length=0,
+    statement=None,
     command="Sleep",
     state="SLEEP",
     trace_id=None,
@@ -188,7 +186,9 @@ def test_a_client_of_a_proxy_is_the_same_on_each_server_it_has_touched() -> None
     assert not like(CLIENT, proxy_session_id=None).client_session
 
 
-IDLE = like(RUNNING, command="Sleep", state="SLEEP", sql=None, trace_id=None, request_id=None, transaction_id=None)
+IDLE = like(
+    RUNNING, command="Sleep", state="SLEEP", statement=None, trace_id=None, request_id=None, transaction_id=None
+)
 IN_TRANSACTION = like(IDLE, transaction_id=7, transaction_state="ACTIVE")
 AUTOCOMMIT = like(RUNNING, transaction_id=9, transaction_state="IMPLICIT_ACTIVE")
 

@@ -38,6 +38,7 @@ from bot.sessions.statistics import Grouping
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
+from tests.sessions.examples import length_of, sql_id_of, sql_of
 from tests.support.servers import EmbeddedMySQL
 from tests.support.sessions import like, transaction_state
 from tests.support.stage import Statement, session_id
@@ -87,8 +88,8 @@ def test_a_session_is_what_the_server_says_and_dashes_elsewhere(
         absent = (
             session.tenant,
             session.database,
-            session.sql,
-            session.sql_id,
+            sql_of(session),
+            sql_id_of(session),
             session.trace_id,
             session.client.proxy,
             session.client.proxy_session_id,
@@ -98,7 +99,7 @@ def test_a_session_is_what_the_server_says_and_dashes_elsewhere(
             transaction_state(session),
         )
         assert set(absent) == {None}
-        assert (session.retry_info, session.sql_length, session.own) == (0, 0, False)
+        assert (session.retry_info, length_of(session), session.own) == (0, 0, False)
         assert (session.memory or 0) > 0 or is_mysql(server)
     assert crm.description().startswith("MySQL 9." if is_mysql(server) else "MariaDB 1")
 
@@ -110,14 +111,14 @@ def test_a_running_query_has_a_time_with_fractions_and_a_name_for_this_very_run(
     with running(server, crm, "SELECT SLEEP(60), '100%'", database="mysql_test") as statement:
         first = one(crm, statement.id)
         assert (first.state, first.command, first.database) == ("ACTIVE", "Query", "mysql_test")
-        assert (first.sql, first.sql_length) == ("SELECT SLEEP(60), '100%'", 24)
+        assert (sql_of(first), length_of(first)) == ("SELECT SLEEP(60), '100%'", 24)
         assert 0 < first.time < 10
         until(lambda: one(crm, statement.id).time > first.time)
         again = one(crm, statement.id)
         assert (again.trace_id, again.request_id) == (first.trace_id, first.request_id)
         assert first.trace_id or first.request_id
         assert first.request_started == pytest.approx(time.time(), abs=15)
-        assert len(first.sql_id or "") == 32
+        assert len(sql_id_of(first) or "") == 32
 
 
 def test_filters_orders_and_counts_work_as_on_oceanbase(server: EmbeddedServer, crm_source: Make) -> None:
@@ -127,7 +128,7 @@ def test_filters_orders_and_counts_work_as_on_oceanbase(server: EmbeddedServer, 
         server.connect(user="mysql_app", password=PASSWORD) as client,
     ):
         idle, busy = session_id(client), statement.id
-        sql_id = one(crm, busy).sql_id or ""
+        sql_id = sql_id_of(one(crm, busy)) or ""
         for condition, expected in (
             (Condition(Field.SQL, Operator.CONTAINS, ("0%",)), [busy]),
             (Condition(Field.SQL, Operator.CONTAINS, ("1_0",)), []),
@@ -160,7 +161,7 @@ def test_a_query_is_another_one_when_the_very_same_text_runs_again(server: Embed
         second = Statement(client, "SELECT SLEEP(60) FROM stock")
         until(lambda: one(crm, second.id).running)
         again = one(crm, second.id)
-        assert not Pin.of(replace(seen, sql=again.sql)).same_request(again)
+        assert not Pin.of(replace(seen, statement=again.statement)).same_request(again)
         with crm.console() as console:
             if not is_mysql(server):  # which takes no number of a query: nothing but the look before keeps it apart
                 assert console.kill_text(seen, Mode.QUERY, seen) == f"KILL QUERY ID {seen.trace_id}"

@@ -15,6 +15,7 @@ import pytest
 from bot.sessions import kill
 from bot.sessions.details import Reach
 from bot.sessions.model import Mode, Pin, SessionQuery
+from bot.sessions.statement import Disclosure
 from bot.slack.views.session_details import session_details
 from bot.slack.views.session_list import session_list
 from sandbox.databases.mariadb import EmbeddedMariaDB
@@ -63,7 +64,9 @@ def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster:
     cluster.dress_up(ID=3221490000, COMMAND="Query", STATE="ACTIVE", RETRY_INFO=-6005, TRANS_ID=7, TOTAL_TIME=33)
 
     def said() -> str:
-        return text_of(session_list(cluster_source().page(SessionQuery(), None), [], full_sql=False).payload())
+        return text_of(
+            session_list(cluster_source().page(SessionQuery(), None), [], disclosure=Disclosure.DIGEST).payload()
+        )
 
     assert "🔒 1 of these waits for a row lock, for 33 s" in said()
     assert "who holds it" not in said(), "no view of locks"
@@ -72,7 +75,9 @@ def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster:
     cluster.run("DROP TABLE oceanbase.`GV$OB_LOCKS`", LOCKS.format(", ID3 INT"))
     assert "for 33 s: Details says who holds it" in said()
     (waiter,) = cluster_source().find(3221490000, None)
-    card = text_of(session_details(cluster_source().details(waiter), datetime.now(UTC), full_sql=False).payload())
+    card = text_of(
+        session_details(cluster_source().details(waiter), datetime.now(UTC), disclosure=Disclosure.DIGEST).payload()
+    )
     assert "who holds it could not be seen just now" in card, "nobody does any more: it is no word on the server"
 
 

@@ -17,6 +17,7 @@ from bot.sessions.source import DataSource
 from bot.sessions.statistics import Grouping
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
+from tests.sessions.examples import inner_of, length_of, sql_id_of, sql_of
 from tests.support.sessions import transaction_state
 from tests.support.stage import APP_PASSWORD, Statement, accounts, session_id
 
@@ -230,8 +231,7 @@ def test_of_several_statements_in_one_packet_the_time_is_since_the_packet_arrive
     packet = floor.starts("SELECT SLEEP(0.5); SELECT SLEEP(60)", floor.connect(client_flag=CLIENT.MULTI_STATEMENTS))
     until(lambda: "60" in str(floor.row(packet.id)["INFO"]) and float(floor.row(packet.id)["TIME"]) < 0.4)
     found = one(prod, packet.id)
-    assert found.sql is not None
-    assert "60" in found.sql
+    assert "60" in (sql_of(found) or "")
     assert found.time >= 0.5
 
 
@@ -253,13 +253,13 @@ def test_what_the_client_asked_for_is_shown_and_beside_it_what_runs_of_it_now(
     statement = floor.starts(asked)
     floor.reaches(statement, "select sleep(60)")
     row, found = floor.row(statement.id), one(prod, statement.id)
-    assert (found.sql, found.sql_length) == (asked, len(asked))
-    assert found.inner_sql == row["INFO"]
+    assert (sql_of(found), length_of(found)) == (asked, len(asked))
+    assert inner_of(found) == row["INFO"]
     # The server's, which changes to the inner one's some moments after INFO does.
-    until(lambda: one(prod, statement.id).sql_id == floor.row(statement.id)["SQL_ID"])
+    until(lambda: sql_id_of(one(prod, statement.id)) == floor.row(statement.id)["SQL_ID"])
     query = SessionQuery(filter=SessionFilter((Condition(Field.ID, Operator.CONTAINS, (statement.id,)),)))
     (in_a_list,) = prod.page(query, None).sessions
-    assert (in_a_list.sql, in_a_list.inner_sql) == (found.sql, found.inner_sql)
+    assert (sql_of(in_a_list), inner_of(in_a_list)) == (sql_of(found), inner_of(found))
 
 
 def test_before_and_after_a_routine_and_between_its_statements_there_is_no_inner_one(
@@ -269,7 +269,7 @@ def test_before_and_after_a_routine_and_between_its_statements_there_is_no_inner
     spinning = floor.starts("CALL spin()")
     until(lambda: floor.row(spinning.id)["TOP_INFO"] is not None)
     found = one(prod, spinning.id)
-    assert (floor.row(spinning.id)["INFO"], found.sql, found.inner_sql) == ("", "CALL spin()", None)
+    assert (floor.row(spinning.id)["INFO"], sql_of(found), inner_of(found)) == ("", "CALL spin()", None)
     client = floor.connect()
     with client.cursor() as cursor, pytest.raises(pymysql.MySQLError):
         cursor.execute("CALL no_such_routine()")
@@ -280,7 +280,7 @@ def test_before_and_after_a_routine_and_between_its_statements_there_is_no_inner
         assert stopped.ended() == 1317
     plain = floor.starts("SELECT SLEEP(60), 'after it'", client)
     found = one(prod, plain.id)
-    assert (found.sql, found.inner_sql) == ("SELECT SLEEP(60), 'after it'", None)
+    assert (sql_of(found), inner_of(found)) == ("SELECT SLEEP(60), 'after it'", None)
 
 
 def test_a_call_is_the_same_request_while_one_statement_of_it_follows_another(floor: Floor, source: Make) -> None:
@@ -295,7 +295,7 @@ def test_a_call_is_the_same_request_while_one_statement_of_it_follows_another(fl
     holder.rollback()
     floor.reaches(call, "select sleep(60)")
     now = one(prod, call.id)
-    assert now.inner_sql != pin.session.inner_sql
+    assert inner_of(now) != inner_of(pin.session)
     assert pin.same_request(now)
 
 
@@ -342,7 +342,7 @@ def test_statements_are_counted_by_the_text_that_their_sql_id_names_and_calls_ar
     row = floor.row(call.id)
     groups = {one.name: one for one in prod.statistics(SessionQuery(filter=tellers), Grouping.SQL_ID, None).groups}
     inside = groups[row["SQL_ID"]]
-    assert inside.sql == row["INFO"]
+    assert sql_of(inside) == row["INFO"]
     assert (inside.in_routines, inside.total) == (1, 1)
     assert inside.longest >= float(row["TIME"]), "the whole call's"
     assert groups[floor.row(plain.id)["SQL_ID"]].in_routines == 0

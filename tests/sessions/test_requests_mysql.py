@@ -16,7 +16,7 @@ from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, S
 from bot.sessions.source import DataSource
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, end, one, until
-from tests.sessions.examples import EXAMPLE
+from tests.sessions.examples import EXAMPLE, inner_of, length_of, sql_id_of, sql_of
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.support.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
 from tests.support.stage import Statement
@@ -89,7 +89,7 @@ def test_the_text_is_the_clients_and_what_runs_inside_it_stands_beside(server: E
 
         def texts() -> tuple[str | None, str | None]:
             session = one(crm, call.id)
-            return session.sql, session.inner_sql
+            return sql_of(session), inner_of(session)
 
         if not is_watched(server):
             until(lambda: texts() == (SHORT, None))
@@ -97,9 +97,9 @@ def test_the_text_is_the_clients_and_what_runs_inside_it_stands_beside(server: E
         until(lambda: texts() == ("CALL churn()", SHORT))
         named = Condition(Field.SQL, Operator.CONTAINS, ("churn",))
         found = crm.page(SessionQuery(filter=SessionFilter((named,))), None).sessions
-        assert [(session.id, session.sql) for session in found] == [(call.id, "CALL churn()")]
-        assert one(crm, call.id).sql_length == 12
-        assert one(crm, call.id).sql_id == found[0].sql_id
+        assert [(session.id, sql_of(session)) for session in found] == [(call.id, "CALL churn()")]
+        assert length_of(one(crm, call.id)) == 12
+        assert sql_id_of(one(crm, call.id)) == sql_id_of(found[0])
         until(lambda: 0.5 < one(crm, call.id).time < 30)
 
 
@@ -109,10 +109,10 @@ def test_the_next_statement_of_the_same_packet_is_another_request(server: Embedd
         packet = Statement(client, "SELECT SLEEP(0.5) FROM stock; SELECT SLEEP(60) FROM stock")
         until(lambda: one(crm, packet.id).running)
         first = one(crm, packet.id)
-        until(lambda: one(crm, packet.id).sql != first.sql)
+        until(lambda: sql_of(one(crm, packet.id)) != sql_of(first))
         second = one(crm, packet.id)
         assert Pin.of(second).same_request(one(crm, packet.id))
-        assert not Pin.of(replace(first, sql=second.sql, sql_length=second.sql_length)).same_request(second)
+        assert not Pin.of(replace(first, statement=second.statement)).same_request(second)
         end(server, packet)
 
 
@@ -148,13 +148,13 @@ def test_a_long_statement_is_whole_where_it_is_looked_at_and_has_one_sql_id(
     text = f"SELECT SLEEP(60), 'ж{'é' * 3000}' FROM stock"
     with running(server, crm, text) as statement:
         session = one(crm, statement.id)
-        assert (session.sql, session.sql_length) == (text, len(text))
-        assert session.sql_id is not None
-        assert len(session.sql_id) == 32
-        same = Condition(Field.SQL_ID, Operator.CONTAINS, (session.sql_id,))
+        assert (sql_of(session), length_of(session)) == (text, len(text))
+        sql_id = sql_id_of(session) or ""
+        assert len(sql_id) == 32
+        same = Condition(Field.SQL_ID, Operator.CONTAINS, (sql_id,))
         (listed,) = crm.page(SessionQuery(filter=SessionFilter((same,))), None).sessions
-        assert (listed.id, listed.sql_id) == (session.id, session.sql_id)
-        assert text.startswith((listed.sql or "-").removesuffix("..."))
+        assert (listed.id, sql_id_of(listed)) == (session.id, sql_id_of(session))
+        assert text.startswith((sql_of(listed) or "-").removesuffix("..."))
 
 
 def test_a_statement_in_another_character_set_is_shown_to_its_end(server: EmbeddedServer, crm: DataSource) -> None:
@@ -165,6 +165,6 @@ def test_a_statement_in_another_character_set_is_shown_to_its_end(server: Embedd
         until(lambda: one(crm, statement.id).running)
         session = one(crm, statement.id)
         # MariaDB has question marks there.
-        assert (session.sql or "").replace("?", "é") == text
-        assert session.inner_sql is None
+        assert (sql_of(session) or "").replace("?", "é") == text
+        assert inner_of(session) is None
         end(server, statement)

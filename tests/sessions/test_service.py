@@ -26,7 +26,7 @@ from bot.sessions.oceanbase.dialect import _expressions
 from bot.sessions.source import DataSourceOptions
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
-from tests.sessions.examples import EXAMPLE
+from tests.sessions.examples import EXAMPLE, sql_of
 from tests.support.odp import Odp
 from tests.support.sessions import like
 from tests.support.stage import Statement, session_id
@@ -49,7 +49,7 @@ def test_a_page_says_of_a_session_what_the_server_says(database: EmbeddedOceanBa
             "sys",
             user,
         )
-        assert (session.command, session.database, session.sql, session.own) == ("Sleep", None, None, False)
+        assert (session.command, session.database, sql_of(session), session.own) == ("Sleep", None, None, False)
         assert session.server is not None
         assert session.server.endswith(f":{database.port}")
         address, port = client._sock.getsockname()  # type: ignore[attr-defined]  # the driver's own socket

@@ -15,6 +15,7 @@ from bot.closing.verification import verify
 from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Mode, Session
 from bot.sessions.source import DataSource
+from bot.sessions.statement import Disclosure
 from bot.slack.views import session_details
 from sandbox.databases.mariadb import EmbeddedMariaDB
 from tests.sessions.conftest import Make
@@ -163,5 +164,7 @@ def test_a_holder_whose_session_the_server_does_not_name_is_said_to_be_that(
     assert details.caveats == ()
     (holder,) = details.holders
     assert (holder.id, holder.waited, holder.session) == (None, 5.0, None)
-    said = text_of({"blocks": session_details.session_details(details, datetime.now(UTC), full_sql=False).payload()})
+    said = text_of(
+        {"blocks": session_details.session_details(details, datetime.now(UTC), disclosure=Disclosure.DIGEST).payload()}
+    )
     assert "held by a session that this server does not name, its transaction open for 180 s" in said

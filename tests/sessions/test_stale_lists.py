@@ -17,7 +17,7 @@ from bot.sessions.model import Mode, Pin
 from bot.slack.views.closing_text import changes
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
-from tests.sessions.examples import MARIA_PASSWORD
+from tests.sessions.examples import MARIA_PASSWORD, sql_of
 from tests.sessions.test_kill import close
 from tests.support.patience import PATIENCE
 from tests.support.servers import EmbeddedMySQL
@@ -175,7 +175,7 @@ def test_a_client_that_has_set_its_clock_does_not_have_its_next_statement_closed
             run(root, f"KILL QUERY {first.id}")
         first.join(PATIENCE)
         second = Statement(client, "UPDATE stock SET quantity = SLEEP(60)")
-        until(lambda: "UPDATE" in (one(plain, first.id).sql or ""))
+        until(lambda: "UPDATE" in (sql_of(one(plain, first.id)) or ""))
         with plain.console() as console:
             assert isinstance(close(console, card, Mode.QUERY), NotSent)
         assert second.is_alive()

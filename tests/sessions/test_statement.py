@@ -1,113 +1,62 @@
-"""SQL texts as people may see them."""
+"""What of a statement is shown, and to whom its SQL ID would tell what is not."""
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bot.sessions.statement import cut, digest, formatted, without_passwords
+from bot.sessions.statement import Disclosure, RawSql, Statement
 
-SECRET = "hunter2"
+TEXT = "SET PASSWORD = 'hunter2', @pin = 4711"
 
 
 @pytest.mark.parametrize(
-    ("sql", "shown"),
+    ("disclosure", "shown"),
     [
-        ("SELECT 1, 2.5e3, 0xFF, 'a', \"b\", N'c', x'00'", "SELECT ?, ?, ?, ?, ?, ?, ?"),
-        ("SELECT a1 FROM t2 WHERE `x'y` = 5", "SELECT a1 FROM t2 WHERE `x'y` = ?"),
-        ("IN (1, 2,3)  AND\n\tx IN ( 'a','b' )", "IN (?, …) AND x IN (?, …)"),
-        (r"a='x\\' AND b='secret'", "a=? AND b=?"),
-        ("a='it''s' AND b='x'", "a=? AND b=?"),
-        ("SELECT /* secret */ 1 -- secret\n, 2 # secret", "SELECT ?, ?"),
-        ("SELECT 'never closed and secret", "SELECT ?"),
-        ("SELECT 'cut after a backslash\\", "SELECT ?"),
-        ("", ""),
+        (Disclosure.NOTHING, ""),
+        (Disclosure.DIGEST, "SET PASSWORD = ?, @pin = ?"),
+        (Disclosure.ALL_BUT_PASSWORDS, "SET PASSWORD = '***', @pin = 4711"),
     ],
 )
-def test_a_digest_is_one_line_without_literals(sql: str, shown: str) -> None:
-    assert digest(sql, 100).replace(" ,", ",") == shown
+def test_a_statement_is_shown_as_it_is_disclosed(disclosure: Disclosure, shown: str) -> None:
+    statement = Statement.of(TEXT)
+    assert statement.shown(disclosure) == statement.line(disclosure) == shown
+    assert " ".join(statement.laid_out(disclosure).split()) == shown
+    assert statement.shown(disclosure, 6) in ("", "SET P…")
 
 
-pieces = st.sampled_from(
-    ["SELECT", " ", ",", "(", ")", "=", "a", "`b`", "\n", "-- x\n", "/* y */", "5", "--", "/", "*"]
-)
-quotes = st.sampled_from(["'{}'", '"{}"'])
+def test_neither_a_statement_nor_its_text_shows_itself() -> None:
+    statement = Statement.of(TEXT, inner="SELECT 'hunter2'")
+    for text in (str(statement), repr(statement), f"{statement.raw_sql}", f"{statement.inner!r}"):
+        assert "hunter2" not in text
+        assert "4711" not in text
+    assert statement == Statement.of(TEXT, inner="SELECT 'hunter2'")
+    assert statement != Statement.of(TEXT, inner="SELECT 'hunter3'")
+    assert RawSql("a") != "a"
 
 
-@given(before=st.lists(pieces, max_size=6), quote=quotes, after=st.lists(pieces, max_size=6), closed=st.booleans())
-def test_what_a_literal_holds_never_survives_where_literals_are_hidden(
-    before: list[str], quote: str, after: list[str], closed: bool
-) -> None:
-    literal = quote.format("MARKER\\\\")
-    text = " ".join(before) + "\n" + literal + " ".join(after)
-    text = text if closed else text.rstrip("'\"")
-    assert "MARKER" not in digest(text, 10_000)
-    assert "MARKER" not in formatted(text, literals=False)
+def test_the_id_of_a_text_that_it_is_the_hash_of_is_nothing_for_who_sees_no_literals() -> None:
+    text = "SET @pin = 4711;"
+    guessable = hashlib.md5(text.encode()).hexdigest().upper()
+    for typed in (text, f"\n\t {text} \r\n"):
+        statement = Statement.of(typed, sql_id=guessable)
+        assert statement.sql_id(Disclosure.ALL_BUT_PASSWORDS) == guessable
+        assert statement.sql_id(Disclosure.DIGEST) is None
+    inside = Statement.of("CALL p()", inner=text, sql_id=guessable)
+    assert inside.sql_id(Disclosure.DIGEST) is None
+    parameterised = Statement.of("SELECT 4711", sql_id=hashlib.md5(b"SELECT ?").hexdigest().upper())
+    assert parameterised.sql_id(Disclosure.DIGEST) == parameterised.sql_id(Disclosure.ALL_BUT_PASSWORDS)
+    cut = Statement.of("SET @a = '" + "x" * 65_525, sql_id="A" * 32)
+    assert cut.cut_by_server
+    assert cut.sql_id(Disclosure.DIGEST) is None, "what it is the hash of is not known"
 
 
-@given(st.text(max_size=300), st.integers(1, 50))
-def test_no_text_is_too_strange_for_a_digest_or_for_hiding_passwords(text: str, length: int) -> None:
-    assert len(digest(text, length)) <= length
-    without_passwords(text)
-    formatted(text, literals=True)
-    formatted(text, literals=False)
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        f"CREATE USER u IDENTIFIED BY '{SECRET}'",
-        f'create user u identified by "{SECRET}"',
-        f"ALTER USER u IDENTIFIED BY PASSWORD '{SECRET}'",
-        f"CREATE USER u IDENTIFIED WITH mysql_native_password AS '{SECRET}'",
-        f"CREATE USER a IDENTIFIED BY 'x', b IDENTIFIED BY '{SECRET}'",
-        f"SET PASSWORD FOR 'u'@'h' = '{SECRET}'",
-        f"SET PASSWORD = PASSWORD('{SECRET}')",
-        f"CHANGE MASTER TO MASTER_PASSWORD='{SECRET}'",
-        f"ALTER SYSTEM RESTORE FROM 'oss://b?host=h&access_key={SECRET}&x=1'",
-        f"CREATE USER u IDENTIFIED BY '{SECRET} and never closed",
-        f"PREPARE s FROM 'CREATE USER u IDENTIFIED BY ''{SECRET}'''",
-        f"SELECT 1 /* IDENTIFIED BY '{SECRET}' */",
-        f"/*!50000 CREATE USER u IDENTIFIED BY '{SECRET}' */",
-        f"UPDATE users SET password = '{SECRET}' WHERE id = 5",
-        f"SELECT 'mysql://root:{SECRET}@10.0.0.1/x'",
-        f"CREATE EXTERNAL TABLE t LOCATION = 's3://x' ACCESS_KEY = '{SECRET}'",
-    ],
-)
-def test_a_password_is_shown_nowhere(sql: str) -> None:
-    assert SECRET not in without_passwords(sql)
-    assert SECRET not in formatted(sql, literals=True)
-    assert SECRET not in digest(sql, 1000)
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT 'a', \"b\" FROM t ORDER BY 'x'",
-        "SELECT * FROM t WHERE by_whom = 'me' -- a note",
-        "SELECT '\\\\', ''''",
-        "",
-    ],
-)
-def test_a_text_without_secrets_stays_as_it_is(sql: str) -> None:
-    assert without_passwords(sql) == sql
-
-
-def test_a_long_text_is_kept_whole() -> None:
-    sql = "SELECT " + ", ".join(f"'value {number}'" for number in range(6000))
-    assert len(sql) > 65_535
-    assert formatted(sql, literals=True) == sql
-    assert len(digest("'" * 65_535 + "\\" * 65_535, 50)) <= 50
-
-
-def test_cutting_ends_in_an_ellipsis_within_the_length() -> None:
-    assert cut("abcdef", 4) == "abc…"
-    assert cut("abcd", 4) == "abcd"
-
-
-def test_a_statement_without_literals_is_still_laid_out_whole() -> None:
-    sql = "select a, 'x' from orders where id = 5 and note in ('p', \"q\") -- card 4711\norder by a"
-    shown = formatted(sql, literals=False)
-    assert "\n" in shown
-    assert " ".join(shown.split()) == "select a, ? from orders where id = ? and note in (?, ?) order by a"
+def test_statements_that_differ_in_their_literals_alone_have_one_id() -> None:
+    ids = {RawSql(f"SELECT SLEEP({n}), 'order {n}' FROM t").id_of_digest for n in range(20)}
+    assert len(ids) == 1
+    assert ids != {RawSql("SELECT SLEEP(1), 'order 1' FROM u").id_of_digest}
+    long = "SELECT a, " * 300
+    assert RawSql(long).id_of_digest == RawSql(long[:1000]).id_of_digest, "a list has the first characters alone"
+    wide = "SELECT '选', " * 300
+    assert RawSql(wide).id_of_digest == RawSql(wide.encode()[:1024].decode("utf-8", "ignore")).id_of_digest

@@ -20,6 +20,7 @@ from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.details import LockHolder, Reach, SessionDetails
 from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
 from bot.sessions.source_health import SourceHealth
+from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.sessions.variables import Variable, Variables
 from bot.slack.arguments.normalization import repaired
@@ -59,7 +60,7 @@ class Views:
     def __init__(self, texts: Texts, seed: int = 0) -> None:
         self._texts = texts
         self._random = random.Random(seed)
-        self._full = cycle((True, False))
+        self._full = cycle(Disclosure)
 
     def every(self) -> Iterator[tuple[str, Shown | Exception]]:
         """Yield views with their names, endlessly, or what kept one from being made."""
@@ -97,7 +98,7 @@ class Views:
             self._question(text=self._random.random() < 0.3),
             self._several(3),
         )
-        yield session_list.session_list(page, self._notes(), full_sql=next(self._full), asker=_ASKER)
+        yield session_list.session_list(page, self._notes(), disclosure=next(self._full), asker=_ASKER)
 
     def details(self) -> Iterator[Shown]:
         """Cards of one session and what stands in their place."""
@@ -110,7 +111,7 @@ class Views:
             (7, 8),
             self._several(3),
         )
-        yield session_details.session_details(found, NOW, self._notes(), full_sql=next(self._full), asker=_ASKER)
+        yield session_details.session_details(found, NOW, self._notes(), disclosure=next(self._full), asker=_ASKER)
         yield session_details.gone(SessionReference.of(session), NOW, reused=True)
         yield session_details.several([session, holder])
 
@@ -119,28 +120,34 @@ class Views:
         asked = self._request(self._random.choice(_TARGETS))
         full = next(self._full)
         yield closing_card.closing_card(
-            asked, full_sql=full, approvers=[ASKER, GROUP], break_glass=True, note=self._texts.text()
+            asked, disclosure=full, approvers=[ASKER, GROUP], break_glass=True, note=self._texts.text()
         )
         yield closing_card.broken_glass(asked, [ASKER, GROUP])
         extension = Extension(asked.source, Person(DECIDER, "T1"), 50, 100, "10 min", added=True)
         yield closing_card.budget_extended(extension)
-        yield closing_card.closing_progress(asked, self._texts.text(), full_sql=full)
+        yield closing_card.closing_progress(asked, self._texts.text(), disclosure=full)
         for state in (State.CLAIMED, State.CANCELLED, State.EXPIRED):
-            yield closing_card.closing_result(replace(asked, state=state), full_sql=full)
-        yield closing_card.closing_result(self._done(asked), full_sql=full)
+            yield closing_card.closing_result(replace(asked, state=state), disclosure=full)
+        yield closing_card.closing_result(self._done(asked), disclosure=full)
 
     def statistics(self) -> Iterator[Shown]:
         """Statistics by anything."""
         by = self._random.choice(list(Grouping))
         groups = tuple(
             Group(
-                self._texts.text(), 3, 10**6, 0.1, 75.4, 86_400.0, self._texts.sql() if by is Grouping.SQL_ID else None
+                self._texts.text(),
+                3,
+                10**6,
+                0.1,
+                75.4,
+                86_400.0,
+                Statement.of(self._texts.sql()) if by is Grouping.SQL_ID else None,
             )
             for _ in range(self._random.choice((0, 1, 15)))
         )
         question = self._question(text=self._random.random() < 0.3)
         found = Statistics(self._source(), question, by, 9, 3, 75.4, groups, 99, NOW, self._several(3))
-        yield statistics.statistics(found, self._notes(), full_sql=next(self._full), asker=_ASKER)
+        yield statistics.statistics(found, self._notes(), disclosure=next(self._full), asker=_ASKER)
 
     def variables(self) -> Iterator[Shown]:
         """Variables with any names and values."""
@@ -168,14 +175,14 @@ class Views:
                 NOW,
                 self._texts.text(),
                 tuple(
-                    Member(number, self._texts.text(), number == 1, self._texts.told(), self._texts.sql())
+                    Member(number, self._texts.text(), number == 1, self._texts.told(), Statement.of(self._texts.sql()))
                     for number in (1, 2, 3)
                 ),
             )
             for _ in range(self._random.choice((0, 1, 10)))
         )
         found = Deadlocks(self._source(), timedelta(days=1), events, 3, self._random.choice((True, False, None)), NOW)
-        yield deadlocks.deadlocks(found, self._notes(), full_sql=next(self._full))
+        yield deadlocks.deadlocks(found, self._notes(), disclosure=next(self._full))
 
     def sources(self) -> Iterator[Shown]:
         """Data sources that answer and that do not."""
@@ -218,15 +225,15 @@ class Views:
     def modals(self) -> Iterator[Shown]:
         """The whole statement, and the dialogs."""
         session = self._session()
-        for literals in (True, False):
-            yield sql_modal.statement(session, sql_modal.SqlText.of(session, literals=literals))
+        for disclosure in Disclosure:
+            yield sql_modal.statement(session, sql_modal.SqlText.of(session, disclosure))
         yield sql_modal.problem(session.id, self._texts.text())
         asked = self._request(self._random.choice(_TARGETS))
         metadata = {"request": self._texts.some(40), "channel": CHANNEL}
         present = {one.number: self._session() for one in asked.targets if self._random.random() < 0.7}
         for mode in Mode:
             yield closing_modal.looking(mode)
-            yield closing_modal.as_it_is_now(asked, present, mode, metadata, full_sql=next(self._full))
+            yield closing_modal.as_it_is_now(asked, present, mode, metadata, disclosure=next(self._full))
         yield closing_modal.ask_reason(asked, 60.0, metadata)
         yield closing_modal.problem(Mode.QUERY, self._texts.text())
 
@@ -280,8 +287,11 @@ class Views:
             command=text(),
             state=text(),
             time=self._random.random() * 1e6,
-            sql=self._texts.sql(),
-            sql_id=text(),
+            statement=Statement.of(
+                self._texts.sql(),
+                sql_id=text(),
+                inner=self._texts.sql() if self._random.random() < 0.3 else None,
+            ),
             trace_id=text(),
             transaction_state=text(),
             proxy=text(),
@@ -292,7 +302,6 @@ class Views:
             retry_info=self._random.choice((0, -6005)),
             retry_count=3,
             memory=2**40,
-            inner_sql=self._texts.sql() if self._random.random() < 0.3 else None,
         )
 
     def _question(self, *, text: bool) -> SessionQuery:

@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from bot.closing.audit_query import AuditRecord
 from bot.closing.model import ClosingRequest
-from bot.sessions.statement import cut
+from bot.sessions.masking import cut
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit

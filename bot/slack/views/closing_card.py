@@ -9,8 +9,9 @@ from typing import Literal
 
 from bot.closing.budget import Extension
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Stop
+from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Session
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit
@@ -43,7 +44,12 @@ _REASON_CHARACTERS = 500
 
 
 def closing_card(
-    request: ClosingRequest, *, full_sql: bool, approvers: Sequence[str] = (), break_glass: bool = False, note: str = ""
+    request: ClosingRequest,
+    *,
+    disclosure: Disclosure,
+    approvers: Sequence[str] = (),
+    break_glass: bool = False,
+    note: str = "",
 ) -> Message:
     """Show a request that waits for its confirmation.
 
@@ -64,19 +70,19 @@ def closing_card(
         _buttons(request, break_glass=break_glass),
     ]
     what = "waits for a second person" if request.approval is ApprovalPolicy.SECOND_PERSON else "waits for a press"
-    message = _card(request, closing_text.title(request), what, [], below, full_sql=full_sql)
+    message = _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
     called = " ".join(map(components.called, approvers)) if request.approval is ApprovalPolicy.SECOND_PERSON else ""
     return replace(message, text=f"{message.text} {called}".rstrip())  # mobile notifications are made of the text
 
 
-def closing_progress(request: ClosingRequest, note: str, *, full_sql: bool) -> Message:
+def closing_progress(request: ClosingRequest, note: str, *, disclosure: Disclosure) -> Message:
     """Show a request that is being carried out and takes longer than a moment."""
     lines = components.lines([components.bold("⏳ Closing … "), components.plain(cut(visible(note), 1000))])
     below = [*_untouched(request), *_decided(request, "pressed")]
-    return _card(request, closing_text.title(request), "is being closed", [lines], below, full_sql=full_sql)
+    return _card(request, closing_text.title(request), "is being closed", [lines], below, disclosure=disclosure)
 
 
-def closing_result(request: ClosingRequest, *, full_sql: bool) -> Message:
+def closing_result(request: ClosingRequest, *, disclosure: Disclosure) -> Message:
     """Show what became of a request: done, cancelled or expired. What is left to press is a review, if any."""
     text = closing_text.result(request)
     title = f"{closing_text.title(request).rstrip('?')}: {text}"
@@ -86,7 +92,7 @@ def closing_result(request: ClosingRequest, *, full_sql: bool) -> Message:
         told.append([components.bold("⏳ Record pending. "), components.plain(_UNRECORDED)])
     lines = components.lines(*told)
     below = [*_untouched(request), *_decided(request, verb), *_holders(request), *_reviewed(request)]
-    return _card(request, title, text, [lines], below, full_sql=full_sql)
+    return _card(request, title, text, [lines], below, disclosure=disclosure)
 
 
 def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
@@ -101,7 +107,7 @@ def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     return Message(text, [components.context(text), components.lines(components.facts([("Reason", request.reason)]))])
 
 
-def call(request: ClosingRequest, due: datetime, *, full_sql: bool) -> Message:
+def call(request: ClosingRequest, due: datetime, *, disclosure: Disclosure) -> Message:
     """Tell somebody who may approve, by direct message, of a break-glass; its buttons count in the request's channel.
 
     ``due`` is from when on the requester may confirm alone, but for the moment that the messages take.
@@ -117,7 +123,7 @@ def call(request: ClosingRequest, due: datetime, *, full_sql: bool) -> Message:
     ]
     below: list[kit.Block] = [_meaning(request, [request.mode]), components.context(told), kit.actions(buttons)]
     what = "is confirmed without you soon: approve or stop it"
-    return _card(request, closing_text.title(request), what, [], below, full_sql=full_sql)
+    return _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
 
 
 def call_over(request: ClosingRequest) -> Message:
@@ -146,7 +152,13 @@ def budget_call_over() -> Message:
 
 
 def _card(
-    request: ClosingRequest, title: str, what: str, state: list[kit.Block], below: list[kit.Block], *, full_sql: bool
+    request: ClosingRequest,
+    title: str,
+    what: str,
+    state: list[kit.Block],
+    below: list[kit.Block],
+    *,
+    disclosure: Disclosure,
 ) -> Message:
     """Put together what every card has: what is to be closed stands above what is said of it, as far as it is short."""
     head: list[kit.Block] = [
@@ -158,16 +170,16 @@ def _card(
     text = _summary(request, what)
     facts = components.lines(*_facts(request))
     if len(request.targets) == 1:
-        sql = _sql(request.targets[0].session, full_sql=full_sql)
+        sql = _sql(request.targets[0].session, disclosure=disclosure)
         return Message(text, [*head, facts, *sql, *state, *below])
     if len(request.targets) <= closing_targets.AS_LINES:
-        lines = closing_targets.as_lines(request, full_sql=full_sql)
+        lines = closing_targets.as_lines(request, disclosure=disclosure)
         return Message(text, [*head, facts, lines, *state, *below])
     above = [*head, facts, *state]
     return Message(
         text,
-        [*above, closing_targets.as_table(request, full_sql=full_sql), *below],
-        fallback=[*above, *closing_targets.as_text_table(request, full_sql=full_sql), *below],
+        [*above, closing_targets.as_table(request, disclosure=disclosure), *below],
+        fallback=[*above, *closing_targets.as_text_table(request, disclosure=disclosure), *below],
     )
 
 
@@ -245,11 +257,10 @@ def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
     ]
 
 
-def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
-    if not session.sql:
+def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
+    if session.statement is None:
         return []
-    text = without_passwords(session.sql) if full_sql else digest(session.sql, _SQL_CHARACTERS)
-    return components.preformatted(cut(text, _SQL_CHARACTERS), sql=True)
+    return components.sql(session.statement, _SQL_CHARACTERS, disclosure)
 
 
 def _untouched(request: ClosingRequest) -> list[kit.Block]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from bot.closing.model import ClosingRequest, Target
+from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Session
-from bot.sessions.statement import cut
+from bot.sessions.statement import Disclosure
 from bot.slack.escaping import visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_text, components
@@ -44,7 +45,7 @@ def as_it_is_now(
     mode: Mode,
     metadata: Mapping[str, str],
     *,
-    full_sql: bool,
+    disclosure: Disclosure,
     unseen: Mapping[int, str] = MappingProxyType({}),
     others: int = 0,
 ) -> kit.View:
@@ -77,8 +78,8 @@ def as_it_is_now(
                 [components.plain(_OTHERS.format(others, *(("stays", "it") if others == 1 else ("stay", "them"))))]
             )
         )
-    if not several and first in present and (sql := present[first].sql):
-        blocks += components.sql(sql, _SQL_CHARACTERS, full=full_sql)
+    if not several and first in present and (statement := present[first].statement):
+        blocks += components.sql(statement, _SQL_CHARACTERS, disclosure)
     meaning = closing_text.meaning_now(request, present, mode)
     blocks.append(components.lines([components.bold(mode.value), components.plain("  " + meaning)]))
     if number is not None:

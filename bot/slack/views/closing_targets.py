@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from bot.closing.model import ClosingRequest, Target
-from bot.sessions.statement import cut
+from bot.sessions.masking import cut
+from bot.sessions.statement import Disclosure
 from bot.slack.escaping import visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_text, components, session_list
@@ -36,7 +37,7 @@ _SHOWN = (
 )
 
 
-def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
+def as_lines(request: ClosingRequest, *, disclosure: Disclosure) -> kit.Block:
     """Show each session in three lines, with its outcome once there is one."""
     rows: list[components.Line] = []
     servers = _several_servers(request)
@@ -57,28 +58,29 @@ def as_lines(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
         )
         state = f"{_name(session.state)}, {_name(session.command)}, for {components.seconds(session.time)}"
         rows.append(components.facts([("Status", state), ("Transaction", _name(closing_text.transaction(session)))]))
-        if session.sql:
-            rows.append([components.code(components.sql_line(session.sql, _SQL_CHARACTERS, full=full_sql))])
+        if session.statement is not None:
+            line = components.sql_line(session.statement, _SQL_CHARACTERS, disclosure)
+            rows.append([components.code(line)])
     return components.lines(*rows)
 
 
-def as_table(request: ClosingRequest, *, full_sql: bool) -> kit.Block:
+def as_table(request: ClosingRequest, *, disclosure: Disclosure) -> kit.Block:
     """Show the sessions in the columns of the session list, with their outcomes once there are some."""
     header = _header(request)
     for widths in _WIDTHS:
-        rows = _rows(request, widths, full_sql=full_sql)
+        rows = _rows(request, widths, disclosure=disclosure)
         if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
             break
     settings = [kit.RIGHT if number else kit.LEFT for number in _numbers(header)]
     return kit.table([header, *rows], "closing.table", settings)
 
 
-def as_text_table(request: ClosingRequest, *, full_sql: bool) -> list[kit.Block]:
+def as_text_table(request: ClosingRequest, *, disclosure: Disclosure) -> list[kit.Block]:
     """Show the same where Slack takes no table."""
     header = _header(request)
     for widths in _WIDTHS:
         text = tabulate(
-            _rows(request, widths, full_sql=full_sql),
+            _rows(request, widths, disclosure=disclosure),
             headers=header,
             disable_numparse=True,
             colalign=["right" if number else "left" for number in _numbers(header)],
@@ -93,20 +95,21 @@ def _header(request: ClosingRequest) -> list[str]:
     return [labels[0], "Outcome", *labels[1:]] if _decided(request) else labels
 
 
-def _rows(request: ClosingRequest, widths: tuple[int, int], *, full_sql: bool) -> list[list[str]]:
+def _rows(request: ClosingRequest, widths: tuple[int, int], *, disclosure: Disclosure) -> list[list[str]]:
     return [
-        [_cell(label, target, widths, full_sql=full_sql) for label in _header(request)] for target in request.targets
+        [_cell(label, target, widths, disclosure=disclosure) for label in _header(request)]
+        for target in request.targets
     ]
 
 
-def _cell(label: str, target: Target, widths: tuple[int, int], *, full_sql: bool) -> str:
+def _cell(label: str, target: Target, widths: tuple[int, int], *, disclosure: Disclosure) -> str:
     sql_width, width = widths
     if label == "Outcome":
         return cut(closing_text.DONE[target.outcome] if target.outcome else "…", max(width, 16))
     column = _BY_LABEL[label]
     most = sql_width if label == "SQL" else width
     # What is shown is never shorter than what it is: the rest of a long name need not be looked at.
-    text = visible(column.cell(target.session, full_sql, sql_width)[: most + 1]).strip() or "-"
+    text = visible(column.cell(target.session, disclosure, sql_width)[: most + 1]).strip() or "-"
     return cut(text, most) if column.cuttable else text
 
 

@@ -7,8 +7,8 @@ from itertools import groupby
 
 from bot.closing.attempt import counted
 from bot.closing.model import ClosingRequest, Outcome, State, Target
+from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Pin, Session
-from bot.sessions.statement import cut
 from bot.slack.escaping import visible
 from bot.slack.views.components import transaction_state
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from bot.sessions.masking import cut
 from bot.sessions.model import Session
-from bot.sessions.statement import cut, digest, without_passwords
+from bot.sessions.statement import Disclosure, Statement
 from bot.slack.escaping import visible
 from bot.slack.session_reference import Asker
 from bot.slack.views import blocks as kit
@@ -77,14 +78,14 @@ def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -
     ]
 
 
-def sql(text: str, most: int, *, full: bool) -> list[kit.Block]:
-    """A statement of at most so many characters, ``full`` without its passwords, else without its literals."""
-    return preformatted(cut(without_passwords(text) if full else digest(text, most), most), sql=True)
+def sql(statement: Statement, most: int, disclosure: Disclosure) -> list[kit.Block]:
+    """What is shown of a statement, at most so many characters."""
+    return preformatted(statement.shown(disclosure, most), sql=True)
 
 
-def sql_line(text: str, most: int, *, full: bool) -> str:
-    """The same in one line, for a cell or a sentence."""
-    return cut(visible(" ".join(without_passwords(text).split()) if full else digest(text, most)), most)
+def sql_line(statement: Statement | None, most: int, disclosure: Disclosure) -> str:
+    """The same in one line, for a cell or a sentence; '' for none."""
+    return cut(visible(statement.line(disclosure)), most) if statement is not None else ""
 
 
 def context(*texts: str | kit.PlainText) -> kit.Block:
@@ -121,7 +122,8 @@ def moment(at: datetime, style: str = "{time_secs}") -> str:
 
 def sql_id_label(session: Session) -> str:
     """Say whose the SQL ID is: in a routine the server has that of the innermost statement only."""
-    return "SQL ID" if session.inner_sql is None else "SQL ID of its current statement"
+    inside = session.statement is not None and session.statement.inner is not None
+    return "SQL ID of its current statement" if inside else "SQL ID"
 
 
 def transaction_state(session: Session) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
-from bot.sessions.statement import cut, without_secrets
+from bot.sessions.masking import cut, without_secrets
+from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit
@@ -20,7 +21,7 @@ _RESOURCE = 80
 _CHARACTERS = 11_000  # of all events together (docs/slack.md 2.2)
 
 
-def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Message:
+def deadlocks(found: Deadlocks, notes: Sequence[str], *, disclosure: Disclosure) -> Message:
     """Show the events; ``notes`` are sentences on how the input was understood."""
     since = _words(int(found.since.total_seconds()))
     blocks: list[kit.Block] = [components.header(f"Deadlocks on {found.source}")]
@@ -32,7 +33,7 @@ def deadlocks(found: Deadlocks, notes: Sequence[str], *, full_sql: bool) -> Mess
     shown = 0
     left = _CHARACTERS
     for event in found.events:
-        lines = _event(event, full_sql=full_sql)
+        lines = _event(event, disclosure=disclosure)
         left -= sum(len(part["text"]) for line in lines for part in line)
         if left < 0:
             break
@@ -53,20 +54,20 @@ def _heading(event: Deadlock) -> str:
     return f"*{components.moment(event.at, '{date_short_pretty} {time_secs}')}* · {len(event.members)} transactions"
 
 
-def _event(event: Deadlock, *, full_sql: bool) -> list[components.Line]:
+def _event(event: Deadlock, *, disclosure: Disclosure) -> list[components.Line]:
     facts = [("Event", event.id), *([("Tenant", event.tenant)] if event.tenant else [])]
-    return [components.facts(facts), *(_member(member, full_sql=full_sql) for member in event.members)]
+    return [components.facts(facts), *(_member(member, disclosure=disclosure) for member in event.members)]
 
 
-def _member(member: Member, *, full_sql: bool) -> components.Line:
+def _member(member: Member, *, disclosure: Disclosure) -> components.Line:
     done = "interrupted" if member.interrupted else "went on"
     line = [
         components.bold(f"{member.number}. "),
         components.plain(f"transaction {cut(member.transaction, 40)}, {done}  "),
     ]
-    if member.sql:
-        line.append(components.code(components.sql_line(member.sql, _SQL, full=full_sql)))
-    if full_sql and member.resource:  # it holds the values of the row's key
+    if member.statement is not None:
+        line.append(components.code(components.sql_line(member.statement, _SQL, disclosure)))
+    if disclosure.literals and member.resource:  # it holds the values of the row's key
         line.append(components.plain(f"  asked for {cut(visible(without_secrets(member.resource)), _RESOURCE)}"))
     return line
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.access import Access, Person, Right, Scope
-from bot.sessions.statement import cut
+from bot.sessions.masking import cut
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import components

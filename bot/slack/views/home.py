@@ -7,8 +7,8 @@ from datetime import datetime
 
 from bot.access import Right, Rule
 from bot.closing.model import ClosingRequest
+from bot.sessions.masking import cut
 from bot.sessions.source_health import SourceHealth
-from bot.sessions.statement import cut
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_text, components, sources

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, SourceOpenError
-from bot.sessions.statement import cut
+from bot.sessions.masking import cut
 from bot.slack.arguments.normalization import repaired
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from bot.sessions.details import LockHolder, SessionDetails
+from bot.sessions.masking import without_secrets
 from bot.sessions.model import Session
-from bot.sessions.statement import without_secrets
+from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted
 from bot.slack.session_reference import Asker, CardReference, SessionReference
@@ -23,7 +24,12 @@ _WITH_DATE = "{date_short_pretty} {time_secs}"
 
 
 def session_details(
-    details: SessionDetails, as_of: datetime, notes: Sequence[str] = (), *, full_sql: bool, asker: Asker | None = None
+    details: SessionDetails,
+    as_of: datetime,
+    notes: Sequence[str] = (),
+    *,
+    disclosure: Disclosure,
+    asker: Asker | None = None,
 ) -> Message:
     """Show one session as it was at ``as_of``.
 
@@ -40,8 +46,8 @@ def session_details(
     blocks = [
         components.header(title),
         *([components.lines(*components.notes(notes))] if notes else []),
-        components.lines(*_locks(details), *(components.facts(row) for row in _facts(session, details))),
-        *_sql(session, full_sql=full_sql),
+        components.lines(*_locks(details), *(components.facts(row) for row in _facts(session, details, disclosure))),
+        *_sql(session, disclosure=disclosure),
         components.context(
             f"{since}As of {components.moment(as_of)}", *components.seen_by(asker), *components.caveats(details.caveats)
         ),
@@ -82,7 +88,7 @@ def several(found: Sequence[Session]) -> Message:
     return Message(unformatted(text), [components.lines([components.plain(text)], *rows)])
 
 
-def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, str]]]:
+def _facts(session: Session, details: SessionDetails, disclosure: Disclosure) -> list[list[tuple[str, str]]]:
     rows = [
         [("Status", _status(session)), ("Execution Time", _execution_time(session))],
         [("User", session.client.user or "-"), ("Source", session.client.origin or "-")],
@@ -92,8 +98,9 @@ def _facts(session: Session, details: SessionDetails) -> list[list[tuple[str, st
     ]
     if session.retry_count:
         rows.append([("Retries", _retries(session))])
+    sql_id = session.statement.sql_id(disclosure) if session.statement is not None else None
     more: list[list[tuple[str, object]]] = [
-        [(components.sql_id_label(session), session.sql_id), ("Trace ID", session.trace_id)],
+        [(components.sql_id_label(session), sql_id), ("Trace ID", session.trace_id)],
         [("Plan ID", details.plan_id), ("Memory", _bytes(session.memory))],
         [("observer", session.observer), ("OBProxy", session.client.proxy)],
         [("Proxy Session ID", session.client.proxy_session_id), ("Master Session ID", session.master_session_id)],
@@ -180,15 +187,15 @@ def _holder(holder: LockHolder) -> components.Line:
     return [*held, components.plain("session "), components.code(str(holder.id)), components.plain(f" ({who})")]
 
 
-def _sql(session: Session, *, full_sql: bool) -> list[kit.Block]:
-    if not session.sql:
+def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
+    if session.statement is None:
         return [components.lines([components.bold("SQL"), components.plain(" -")])]
-    blocks = components.sql(session.sql, _SQL_CHARACTERS, full=full_sql)
-    if session.inner_sql:
+    blocks = components.sql(session.statement, _SQL_CHARACTERS, disclosure)
+    if session.statement.inner is not None:
         since = components.plain(f", for {components.seconds(session.total_time)}:")
         blocks += [
             components.lines([components.bold("Its current statement"), since]),
-            *components.sql(session.inner_sql, _SQL_CHARACTERS, full=full_sql),
+            *components.sql(session.statement.inner, _SQL_CHARACTERS, disclosure),
         ]
     return blocks
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
+from bot.sessions.masking import cut
 from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
-from bot.sessions.statement import cut, digest
+from bot.sessions.statement import Disclosure
 from bot.slack.arguments.session_query import describe
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
@@ -41,27 +42,29 @@ class Column:
     """One column: its label, as OCP has it, and how a session fills it."""
 
     label: str
-    cell: Callable[[Session, bool, int], str]
+    cell: Callable[[Session, Disclosure, int], str]
     number: bool = False
     cuttable: bool = True
 
 
 COLUMNS = (
-    Column("Session ID", lambda s, _f, _w: str(s.id), number=True, cuttable=False),
-    Column("SQL", lambda s, f, w: components.sql_line(s.sql, w, full=f) if s.sql else "-"),
-    Column("User", lambda s, _f, _w: s.client.user),
-    Column("Source", lambda s, _f, _w: s.client.origin),
-    Column("Database Name", lambda s, _f, _w: s.database or "-"),
-    Column("Command", lambda s, _f, _w: s.command),
-    Column("Execution Time (s)", lambda s, _f, _w: f"{s.time:.1f}", number=True, cuttable=False),
-    Column("Status", lambda s, _f, _w: s.state),
-    Column("observer", lambda s, _f, _w: s.observer),
-    Column("OBProxy", lambda s, _f, _w: s.client.proxy or "-"),
+    Column("Session ID", lambda s, _d, _w: str(s.id), number=True, cuttable=False),
+    Column("SQL", lambda s, d, w: components.sql_line(s.statement, w, d) or "-"),
+    Column("User", lambda s, _d, _w: s.client.user),
+    Column("Source", lambda s, _d, _w: s.client.origin),
+    Column("Database Name", lambda s, _d, _w: s.database or "-"),
+    Column("Command", lambda s, _d, _w: s.command),
+    Column("Execution Time (s)", lambda s, _d, _w: f"{s.time:.1f}", number=True, cuttable=False),
+    Column("Status", lambda s, _d, _w: s.state),
+    Column("observer", lambda s, _d, _w: s.observer),
+    Column("OBProxy", lambda s, _d, _w: s.client.proxy or "-"),
 )
-TENANT = Column("Tenant", lambda s, _f, _w: s.tenant or "-")
+TENANT = Column("Tenant", lambda s, _d, _w: s.tenant or "-")
 
 
-def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool, asker: Asker | None = None) -> Message:
+def session_list(
+    page: SessionPage, notes: Sequence[str], *, disclosure: Disclosure, asker: Asker | None = None
+) -> Message:
     """Show one page; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
     above: list[kit.Block] = [components.header(f"Sessions on {page.source}"), _question(page.query, notes)]
     said = [_totals(page), *_waiters(page), *components.seen_by(asker)]
@@ -74,11 +77,11 @@ def session_list(page: SessionPage, notes: Sequence[str], *, full_sql: bool, ask
         return Message(text, [*above, components.lines([components.plain(_nothing(page))]), *below])
 
     def as_text() -> list[kit.Block]:
-        return [*above, *_text_table(page, full_sql=full_sql), *below]
+        return [*above, *_text_table(page, disclosure=disclosure), *below]
 
     if page.query.text:
         return Message(text, as_text())
-    return Message(text, [*above, _table(page, full_sql=full_sql), *below], fallback=as_text)
+    return Message(text, [*above, _table(page, disclosure=disclosure), *below], fallback=as_text)
 
 
 def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
@@ -118,40 +121,42 @@ def _columns(page: SessionPage) -> list[Column]:
     return [*COLUMNS[:3], TENANT, *COLUMNS[3:]] if len(tenants) > 1 else list(COLUMNS)
 
 
-def _rows(page: SessionPage, columns: Sequence[Column], widths: tuple[int, int], *, full_sql: bool) -> list[list[str]]:
+def _rows(
+    page: SessionPage, columns: Sequence[Column], widths: tuple[int, int], *, disclosure: Disclosure
+) -> list[list[str]]:
     sql_width, width = widths
     rows = []
     for session in page.sessions:
         row = []
         for column in columns:
-            text = visible(column.cell(session, full_sql, sql_width)).strip() or "-"
+            text = visible(column.cell(session, disclosure, sql_width)).strip() or "-"
             limit = sql_width if column.label == "SQL" else width
             row.append(cut(text, limit) if column.cuttable else text)
         rows.append(row)
     return rows
 
 
-def _fitting(page: SessionPage, columns: Sequence[Column], *, full_sql: bool) -> list[list[str]]:
+def _fitting(page: SessionPage, columns: Sequence[Column], *, disclosure: Disclosure) -> list[list[str]]:
     rows: list[list[str]] = []
     for widths in _WIDTHS:
-        rows = _rows(page, columns, widths, full_sql=full_sql)
+        rows = _rows(page, columns, widths, disclosure=disclosure)
         if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
             break
     return rows
 
 
-def _table(page: SessionPage, *, full_sql: bool) -> kit.Block:
+def _table(page: SessionPage, *, disclosure: Disclosure) -> kit.Block:
     columns = _columns(page)
-    texts = [[column.label for column in columns], *_fitting(page, columns, full_sql=full_sql)]
+    texts = [[column.label for column in columns], *_fitting(page, columns, disclosure=disclosure)]
     settings = [kit.RIGHT if column.number else kit.LEFT for column in columns]
     return kit.table(texts, "sessions.table", settings)
 
 
-def _text_table(page: SessionPage, *, full_sql: bool) -> list[kit.Block]:
+def _text_table(page: SessionPage, *, disclosure: Disclosure) -> list[kit.Block]:
     columns = _columns(page)
     text = ""
     for widths in _WIDTHS:
-        rows = _rows(page, columns, widths, full_sql=full_sql)
+        rows = _rows(page, columns, widths, disclosure=disclosure)
         text = tabulate(
             rows,
             headers=[column.label for column in columns],
@@ -178,7 +183,7 @@ def _pick(page: SessionPage) -> kit.Block:
 
 
 def _option_text(session: Session, width: int) -> str:
-    doing = digest(session.sql, 40) if session.sql else session.state
+    doing = components.sql_line(session.statement, 40, Disclosure.DIGEST) or session.state
     return cut(visible(f"{session.id} · {session.client.user} · {components.seconds(session.time)} · {doing}"), width)
 
 

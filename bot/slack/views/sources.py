@@ -8,8 +8,8 @@ from datetime import datetime
 from tabulate import tabulate
 
 from bot.sessions.details import Reach
+from bot.sessions.masking import cut
 from bot.sessions.source_health import SourceHealth
-from bot.sessions.statement import cut
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit

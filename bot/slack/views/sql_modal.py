@@ -6,13 +6,11 @@ import json
 from dataclasses import dataclass
 
 from bot.sessions.model import Session
-from bot.sessions.statement import formatted
+from bot.sessions.statement import Disclosure, Statement
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
-# OceanBase cuts INFO at 65,535 bytes (docs/oceanbase.md 1.3).
-_KERNEL_CUT = 65_535
 # Slack refuses a view of more than about 250 kB (docs/slack.md 2.2), escapes counted.
 _MODAL_BYTES = 200_000
 _INNER = "\n-- Its current statement, for {}:"
@@ -39,22 +37,22 @@ class SqlText:
 
     text: str
     shown: str
-    literals: bool
+    disclosure: Disclosure
 
     @classmethod
-    def of(cls, session: Session, *, literals: bool) -> SqlText:
-        """Lay the statement out, in a routine also the one that runs there; literals shown or each as ``?``."""
-        texts = [formatted(session.sql or "", literals=literals)]
-        if session.inner_sql:
+    def of(cls, session: Session, disclosure: Disclosure) -> SqlText:
+        """Lay out what is shown of the statement, in a routine also of the one that runs there."""
+        texts = [session.statement.laid_out(disclosure)] if session.statement is not None else []
+        if session.statement is not None and session.statement.inner is not None:
             texts += [
                 _INNER.format(components.seconds(session.total_time)),
-                formatted(session.inner_sql, literals=literals),
+                session.statement.inner.laid_out(disclosure),
             ]
         text = visible("\n".join(texts), lines=True)
         shown = text
         while len(json.dumps(shown)) > _MODAL_BYTES:
             shown = shown[: len(shown) * 9 // 10]
-        return cls(text, shown, literals)
+        return cls(text, shown, disclosure)
 
     @property
     def whole(self) -> bool:
@@ -64,28 +62,26 @@ class SqlText:
 
 def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> kit.View:
     """The modal with the statement and the session's other facts; ``file_sent``: the person has the rest."""
-    if session.sql is None:
+    if session.statement is None:
         idle = f"This session is running nothing: it has been {session.state} for {components.seconds(session.time)}."
         return _modal(session.id, [components.lines([components.plain(idle)]), kit.divider(), _facts(session)])
     notes = []
-    if not sql.literals:
+    if not sql.disclosure.literals:
         source = unformatted(session.source)
         notes.append(f"Literals are shown as “?”. On {source}, only people who may close this session can see them.")
     if not sql.whole:
         rest = f"Slack cannot show more here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
         notes.append(rest + (_FILE if file_sent else _NO_FILE))
-    if any(_is_cut(text) for text in (session.sql, session.inner_sql or "")):
+    if session.statement.cut_by_server:
         notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")
     blocks = [*components.preformatted(sql.shown, sql=True), *(components.context(note) for note in notes)]
-    return _modal(session.id, [*blocks, kit.divider(), _facts(session)])
+    return _modal(session.id, [*blocks, kit.divider(), _facts(session, session.statement, sql.disclosure)])
 
 
-def _is_cut(sql: str) -> bool:
-    """Whether a text is as long as OceanBase makes one that is longer; MySQL and MariaDB do not cut."""
-    return _KERNEL_CUT - 3 <= len(sql.encode("utf-8", "replace")) <= _KERNEL_CUT
-
-
-def _facts(session: Session) -> kit.Block:
+def _facts(
+    session: Session, statement: Statement | None = None, disclosure: Disclosure = Disclosure.NOTHING
+) -> kit.Block:
+    sql_id = statement.sql_id(disclosure) if statement is not None else None
     facts = (
         ("User", session.client.user or "-"),
         ("Tenant", session.tenant or "-"),
@@ -95,7 +91,7 @@ def _facts(session: Session) -> kit.Block:
         ("OBProxy", session.client.proxy or "-"),
         ("Status", f"{session.state}, {session.command}, {components.seconds(session.time)}"),
         ("Transaction", components.transaction_state(session)),
-        (components.sql_id_label(session), session.sql_id or "-"),
+        (components.sql_id_label(session), sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),
     )
     return components.lines(*(components.facts([fact]) for fact in facts))

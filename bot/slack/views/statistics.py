@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from tabulate import tabulate
 
+from bot.sessions.masking import cut
 from bot.sessions.model import Condition, Operator, SessionQuery
-from bot.sessions.statement import cut, digest
+from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.slack.arguments.session_query import describe
 from bot.slack.delivery.message import Message
@@ -35,7 +36,9 @@ _NAME = 60
 _SQL = 80
 
 
-def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool, asker: Asker | None = None) -> Message:
+def statistics(
+    found: Statistics, notes: Sequence[str], *, disclosure: Disclosure, asker: Asker | None = None
+) -> Message:
     """Show the numbers; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
     above: list[kit.Block] = [
         components.header(f"Session statistics of {found.source}"),
@@ -50,7 +53,7 @@ def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool, asker
     if not found.groups:
         nothing = "No query runs now." if found.by is Grouping.SQL_ID and found.total else "No session fits that."
         return Message(text, [*above, components.lines([components.plain(nothing)]), *below])
-    columns, rows = _rows(found, full_sql=full_sql)
+    columns, rows = _rows(found, disclosure=disclosure)
     as_text = [*above, *_text_table(columns, rows), *below]
     if found.query.text:
         return Message(text, as_text)
@@ -83,7 +86,7 @@ def _footer(found: Statistics) -> str:
     return f"{shown}as of {components.moment(found.as_of)}{calls}"
 
 
-def _rows(found: Statistics, *, full_sql: bool) -> tuple[list[str], list[list[str]]]:
+def _rows(found: Statistics, *, disclosure: Disclosure) -> tuple[list[str], list[list[str]]]:
     name = _LABELS[found.by]
     if found.by is not Grouping.SQL_ID:
         rows = [[_name(group), f"{group.active:,}", f"{group.total:,}"] for group in found.groups]
@@ -92,7 +95,7 @@ def _rows(found: Statistics, *, full_sql: bool) -> tuple[list[str], list[list[st
     columns = ["SQL", "Active", "Total", "Shortest (s)", "Average (s)", "Longest (s)", name]
     return columns, [
         [
-            components.sql_line(group.sql or "", _SQL, full=full_sql) or "-",
+            components.sql_line(group.statement, _SQL, disclosure) or "-",
             f"{group.active:,}",
             f"{group.total:,}",
             *(f"{seconds:.1f}" for seconds in (group.shortest, group.average, group.longest)),
@@ -142,7 +145,7 @@ def _open(found: Statistics) -> kit.Block | None:
     for group in found.groups:
         question = describe(_of_group(found, group))
         if len(question) <= _OPTION_VALUE and question not in (option["value"] for option in options):
-            name = digest(group.sql, 40) if group.sql else _name(group)
+            name = components.sql_line(group.statement, 40, Disclosure.DIGEST) or _name(group)
             label = cut(visible(f"{name} · {group.total:,}, {group.active:,} active"), 75)
             options.append(kit.option(label, question))
     if not options:

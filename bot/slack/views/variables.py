@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from bot.sessions.statement import cut, without_secrets
+from bot.sessions.masking import cut, without_secrets
 from bot.sessions.variables import Variable, Variables
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bot.sessions.model import Mode, Session
+from bot.sessions.statement import Statement
 from bot.slack.views import closing_text
 from tests.sessions.examples import EXAMPLE
 from tests.slack.views.test_closing_views import request
@@ -16,14 +17,20 @@ IDLE = like(
     EXAMPLE,
     command="Sleep",
     state="SLEEP",
-    sql=None,
-    sql_id=None,
+    statement=None,
     trace_id=None,
     time=109.0,
     transaction_id=None,
     transaction_state=None,
 )
-RUNNING = replace(IDLE, command="Query", state="ACTIVE", sql="SELECT 1", sql_id="A" * 32, trace_id="Y1-1", time=3.0)
+RUNNING = replace(
+    IDLE,
+    command="Query",
+    state="ACTIVE",
+    statement=Statement.of("SELECT 1", sql_id="A" * 32),
+    trace_id="Y1-1",
+    time=3.0,
+)
 OPEN = like(IDLE, transaction_id=7, transaction_state="ACTIVE")
 
 

@@ -11,6 +11,7 @@ import pytest
 from bot.access import Person
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target, Untouched
 from bot.sessions.model import MAX_LIMIT, Mode, Session
+from bot.sessions.statement import Disclosure, Statement
 from bot.slack.delivery.message import Message
 from bot.slack.views import closing_card, closing_modal
 from sandbox.slack.rules import check_message, check_view
@@ -19,7 +20,7 @@ from tests.support.sessions import like
 from tests.support.slack_text import buttons_of, table_of, text_of
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
-IDLE = replace(EXAMPLE, command="Sleep", state="SLEEP", sql=None)
+IDLE = replace(EXAMPLE, command="Sleep", state="SLEEP", statement=None)
 
 
 def request(*sessions: Session, untouched: tuple[Untouched, ...] = (), matching: int = 0) -> ClosingRequest:
@@ -66,14 +67,14 @@ def fits(message: Message) -> None:
 
 def cards(asked: ClosingRequest, detail: str) -> Iterator[Message]:
     """Yield the card of a request in every state."""
-    for full in (True, False):
-        yield closing_card.closing_card(asked, full_sql=full)
-        yield closing_card.closing_progress(asked, detail, full_sql=full)
+    for disclosure in Disclosure:
+        yield closing_card.closing_card(asked, disclosure=disclosure)
+        yield closing_card.closing_progress(asked, detail, disclosure=disclosure)
         outcomes = [list(Outcome)[number % len(Outcome)] for number in range(len(asked.targets))]
         finished = done(asked, *outcomes)
         different = [replace(one, detail=f"{one.number} {detail}") for one in finished.targets]
-        yield closing_card.closing_result(replace(finished, targets=tuple(different)), full_sql=full)
-        yield closing_card.closing_result(replace(asked, state=State.EXPIRED), full_sql=full)
+        yield closing_card.closing_result(replace(finished, targets=tuple(different)), disclosure=disclosure)
+        yield closing_card.closing_result(replace(asked, state=State.EXPIRED), disclosure=disclosure)
 
 
 @pytest.mark.parametrize("count", [5, 6, MAX_LIMIT])
@@ -90,7 +91,7 @@ def test_the_widest_sessions_with_the_longest_reasons_fit_into_one_message(count
         state=wide,
         proxy=wide,
         transaction_state=wide,
-        sql=wide * 3,
+        statement=Statement.of(wide * 3),
         time=1e9,
         retry_info=-6005,
     )
@@ -111,13 +112,13 @@ def test_the_widest_sessions_with_the_longest_reasons_fit_into_one_message(count
 
 
 def test_a_few_are_lines_and_more_are_a_table_in_the_columns_of_the_list() -> None:
-    few = said(closing_card.closing_card(request(*numbered(5)), full_sql=False))
+    few = said(closing_card.closing_card(request(*numbered(5)), disclosure=Disclosure.DIGEST))
     for number in range(5):
         assert f"Session ID {5001 + number}" in few
     for words in ("User app", "Tenant shop", "Database Name orders", "ACTIVE, Query, for 75 s", "open (ACTIVE)"):
         assert few.count(words) == 5
     assert few.count("SELECT * FROM orders WHERE id = ?") == 5
-    message = closing_card.closing_card(request(*numbered(6)), full_sql=False)
+    message = closing_card.closing_card(request(*numbered(6)), disclosure=Disclosure.DIGEST)
     table = table_of({"blocks": message.payload()})
     assert table[0] == [
         "Session ID",
@@ -136,13 +137,13 @@ def test_a_few_are_lines_and_more_are_a_table_in_the_columns_of_the_list() -> No
 
 def test_the_server_is_shown_where_there_is_more_than_one() -> None:
     sessions = [*numbered(6), replace(EXAMPLE, server="10.0.0.2:2881")]
-    table = table_of({"blocks": closing_card.closing_card(request(*sessions), full_sql=False).payload()})
+    table = table_of({"blocks": closing_card.closing_card(request(*sessions), disclosure=Disclosure.DIGEST).payload()})
     assert (table[0][-1], table[1][-1], table[-1][-1]) == ("observer", "10.0.0.1:2881", "10.0.0.2:2881")
 
 
 def test_the_card_sums_up_what_closing_would_mean() -> None:
     free = like(EXAMPLE, transaction_id=None, transaction_state=None)
-    card = said(closing_card.closing_card(request(EXAMPLE, EXAMPLE, free, IDLE), full_sql=False))
+    card = said(closing_card.closing_card(request(EXAMPLE, EXAMPLE, free, IDLE), disclosure=Disclosure.DIGEST))
     for words in (
         "disconnects 4 clients",
         "3 run a query, which is stopped",
@@ -156,7 +157,7 @@ def test_the_card_sums_up_what_closing_would_mean() -> None:
 
 def test_what_is_not_touched_is_grouped_by_its_reason_and_counted() -> None:
     left = (*(Untouched(number, None, "is idle.") for number in range(2, 14)), Untouched(99, None, "is protected."))
-    card = said(closing_card.closing_card(request(EXAMPLE, untouched=left, matching=51), full_sql=False))
+    card = said(closing_card.closing_card(request(EXAMPLE, untouched=left, matching=51), disclosure=Disclosure.DIGEST))
     assert "Not touched: 2, 3, 4, 5, 6, 7, 8, 9 and 4 more is idle." in card
     assert "Not touched: 99 is protected." in card
     assert "Not touched: 37 also fit the filter. One request closes at most 14; ask again for the rest." in card
@@ -169,7 +170,7 @@ def test_the_buttons_of_idle_sessions_offer_no_query_and_of_many_sessions_open_t
         (numbered(3), ["Close Session", "Close Query", "Cancel"], closing_card.CLOSE_SESSION),
         (numbered(6), ["Close Session", "Close Query", "Cancel"], closing_card.LOOK_SESSION),
     ):
-        blocks = closing_card.closing_card(request(*sessions), full_sql=False).payload()
+        blocks = closing_card.closing_card(request(*sessions), disclosure=Disclosure.DIGEST).payload()
         assert buttons_of({"blocks": blocks}) == buttons
         button = blocks[-1]["elements"][0]
         assert button["action_id"] == action
@@ -181,7 +182,7 @@ def test_the_buttons_of_idle_sessions_offer_no_query_and_of_many_sessions_open_t
 def test_the_result_has_one_outcome_for_each_and_a_sum() -> None:
     asked = request(*numbered(7), untouched=(Untouched(99, None, "is protected."),), matching=40)
     outcomes = [*[Outcome.CLOSED] * 4, Outcome.ALREADY_GONE, Outcome.STILL_RUNNING, Outcome.NOT_SENT]
-    message = closing_card.closing_result(done(asked, *outcomes, detail="Because."), full_sql=False)
+    message = closing_card.closing_result(done(asked, *outcomes, detail="Because."), disclosure=Disclosure.DIGEST)
     summary = "4 closed, 1 already gone, 1 still running, 1 not sent; 33 not touched"
     assert f"Close 7 sessions: {summary}" in said(message)
     assert summary in message.text
@@ -192,7 +193,9 @@ def test_the_result_has_one_outcome_for_each_and_a_sum() -> None:
     assert "Close Session pressed by <@U02BOB>" in said(message)
     assert "known after 3.0 s" in said(message)
     few = said(
-        closing_card.closing_result(done(request(*numbered(2)), *outcomes[3:5], detail="Because."), full_sql=False)
+        closing_card.closing_result(
+            done(request(*numbered(2)), *outcomes[3:5], detail="Because."), disclosure=Disclosure.DIGEST
+        )
     )
     assert "✅ closed Because." in few
     assert "1 closed, 1 already gone." in few
@@ -201,7 +204,7 @@ def test_the_result_has_one_outcome_for_each_and_a_sum() -> None:
 def test_a_sum_of_queries_counts_those_that_run() -> None:
     asked = request(*numbered(2), *numbered(4, IDLE))
     outcomes = [*[Outcome.QUERY_CLOSED] * 2, *[Outcome.NOT_SENT] * 4]
-    message = closing_card.closing_result(done(asked, *outcomes, mode=Mode.QUERY), full_sql=False)
+    message = closing_card.closing_result(done(asked, *outcomes, mode=Mode.QUERY), disclosure=Disclosure.DIGEST)
     assert "Close the queries of 2 sessions: 2 query closed, 4 not sent" in said(message)
 
 
@@ -209,7 +212,9 @@ def test_a_sum_of_queries_counts_those_that_run() -> None:
 def test_the_dialog_for_the_number_is_one_that_slack_takes(mode: Mode) -> None:
     asked = request(*numbered(50))
     present = {target.number: target.session for target in asked.targets[1:]}
-    view = closing_modal.as_it_is_now(asked, present, mode, {"request": "x" * 22, "channel": "C1"}, full_sql=False)
+    view = closing_modal.as_it_is_now(
+        asked, present, mode, {"request": "x" * 22, "channel": "C1"}, disclosure=Disclosure.DIGEST
+    )
     check_view(view)
     assert "Type 50 to close them." in text_of(view)
     assert "is gone" in text_of(view)

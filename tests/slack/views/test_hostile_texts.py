@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bot.errors import InputError, TargetError
 from bot.sessions.dialect import COLUMNS, Dialect
+from bot.sessions.masking import digest, formatted, without_passwords, without_secrets
 from bot.sessions.model import Condition, Field, Operator, SessionFilter, Sort
-from bot.sessions.statement import digest, formatted, without_passwords, without_secrets
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import escaped, unformatted, visible
 from bot.slack.views import blocks as kit

@@ -10,6 +10,7 @@ import pytest
 from bot.access import Person
 from bot.errors import InputError
 from bot.sessions.model import MAX_LIMIT, SessionPage
+from bot.sessions.statement import Disclosure, Statement
 from bot.slack.arguments.session_query import parse
 from bot.slack.delivery.message import Message
 from bot.slack.session_reference import Asker
@@ -28,8 +29,8 @@ def check(message: Message) -> None:
 
 
 @pytest.mark.parametrize("shown", ["", "text"])
-@pytest.mark.parametrize("full_sql", [True, False])
-def test_the_longest_question_with_the_widest_rows_of_many_tenants_fits(shown: str, full_sql: bool) -> None:
+@pytest.mark.parametrize("disclosure", Disclosure)
+def test_the_longest_question_with_the_widest_rows_of_many_tenants_fits(shown: str, disclosure: Disclosure) -> None:
     wide = "W" * 300
     sessions = tuple(
         like(
@@ -43,14 +44,14 @@ def test_the_longest_question_with_the_widest_rows_of_many_tenants_fits(shown: s
             state=wide,
             server="255.255.255.255:65535",
             proxy=wide,
-            sql=wide * 3,
+            statement=Statement.of(wide * 3),
             time=1e9,
         )
         for number in range(MAX_LIMIT)
     )
     query = parse(f'source=prod sql="{"x" * 950}" limit={MAX_LIMIT} page=2 {shown}').query
     page = SessionPage("prod", sessions, 999_999, 999_999, 999_999, datetime.now(UTC), query)
-    check(session_list.session_list(page, ["“database” was read as db."] * 20, full_sql=full_sql, asker=ASKER))
+    check(session_list.session_list(page, ["“database” was read as db."] * 20, disclosure=disclosure, asker=ASKER))
 
 
 @pytest.mark.parametrize(
@@ -64,8 +65,8 @@ def test_the_longest_question_with_the_widest_rows_of_many_tenants_fits(shown: s
     ids=["lines of control characters", "short and long lines", "line breaks", "direction marks"],
 )
 def test_the_modal_takes_any_statement_that_the_kernel_shows(sql: str) -> None:
-    session = replace(EXAMPLE, sql=sql)
-    check_view(sql_modal.statement(session, sql_modal.SqlText.of(session, literals=True)))
+    session = replace(EXAMPLE, statement=Statement.of(sql))
+    check_view(sql_modal.statement(session, sql_modal.SqlText.of(session, Disclosure.ALL_BUT_PASSWORDS)))
 
 
 def test_a_refusal_of_invisible_characters_fits_into_a_message() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bot.access import Person
 from bot.sessions.model import MAX_LIMIT, SessionPage
+from bot.sessions.statement import Disclosure, Statement
 from bot.slack.arguments.normalization import repaired
 from bot.slack.arguments.session_query import describe, parse
 from bot.slack.session_reference import Asker
@@ -32,11 +33,11 @@ def test_a_question_of_signs_fits_its_buttons_and_one_message(typed: str) -> Non
     assert parse(describe(query)).query == query
     wide = "W" * 300
     rows = tuple(
-        like(EXAMPLE, id=4_294_967_000 + number, user=wide, origin=wide, database=wide, sql=wide)
+        like(EXAMPLE, id=4_294_967_000 + number, user=wide, origin=wide, database=wide, statement=Statement.of(wide))
         for number in range(MAX_LIMIT)
     )
     page = SessionPage("prod", rows, 999_999, 999_999, 999_999, datetime.now(UTC), query)
     asker = Asker(Person("U" + "W" * 20, "T" + "W" * 20), "0123456789ab")
-    message = session_list.session_list(page, (), full_sql=True, asker=asker)
+    message = session_list.session_list(page, (), disclosure=Disclosure.ALL_BUT_PASSWORDS, asker=asker)
     for blocks in (message.payload(), message.fallback_payload()):
         check_message({"text": message.text, "blocks": blocks})

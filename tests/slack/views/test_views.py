@@ -18,6 +18,7 @@ from bot.errors import InputError, TargetError
 from bot.sessions.details import LockHolder, Reach, SessionDetails
 from bot.sessions.model import MAX_LIMIT, Mode, Session, SessionPage, SessionQuery
 from bot.sessions.source_health import SourceHealth
+from bot.sessions.statement import Disclosure, Statement
 from bot.slack.delivery.message import Message
 from bot.slack.session_reference import SessionReference
 from bot.slack.views import closing_card, closing_text, notices, session_details, session_list, sources, sql_modal
@@ -42,10 +43,12 @@ WORST = like(
     server=HOSTILE[:60],
     transaction_state=HOSTILE,
     proxy=HOSTILE,
-    sql_id=HOSTILE,
     trace_id=HOSTILE,
-    sql=f"SELECT '{HOSTILE}', {HOSTILE} FROM t IDENTIFIED BY '{PASSWORD}' " + "x" * 70_000,
-    inner_sql=f"SELECT '{HOSTILE}', {HOSTILE} FROM t IDENTIFIED BY '{PASSWORD}' " + "y" * 70_000,
+    statement=Statement.of(
+        f"SELECT '{HOSTILE}', {HOSTILE} FROM t IDENTIFIED BY '{PASSWORD}' " + "x" * 70_000,
+        inner=f"SELECT '{HOSTILE}', {HOSTILE} FROM t IDENTIFIED BY '{PASSWORD}' " + "y" * 70_000,
+        sql_id=HOSTILE,
+    ),
 )
 
 
@@ -73,9 +76,9 @@ def messages(session: Session) -> Iterator[Message]:
     """Yield every message that can show a session."""
     yield session_details.several([session] * 5)
     yield session_details.gone(SessionReference.of(session), NOW, reused=True)
-    for full in (True, False):
-        yield session_list.session_list(page(session), [HOSTILE], full_sql=full)
-        yield session_list.session_list(page(session, text=True), [], full_sql=full)
+    for disclosure in Disclosure:
+        yield session_list.session_list(page(session), [HOSTILE], disclosure=disclosure)
+        yield session_list.session_list(page(session, text=True), [], disclosure=disclosure)
         details = SessionDetails(
             session,
             4e9,
@@ -84,18 +87,18 @@ def messages(session: Session) -> Iterator[Message]:
             tuple(range(3_221_487_826, 3_221_487_926)),
             (HOSTILE * 20,) * 9,
         )
-        yield session_details.session_details(details, NOW, [HOSTILE * 3], full_sql=full)
+        yield session_details.session_details(details, NOW, [HOSTILE * 3], disclosure=disclosure)
         asked = request(session)
-        yield closing_card.closing_card(asked, full_sql=full)
+        yield closing_card.closing_card(asked, disclosure=disclosure)
         decided = replace(
             asked, decided_by=Person("U02BOB", "T1"), decided_at=NOW, decided_mode=Mode.SESSION, state=State.DONE
         )
-        yield closing_card.closing_progress(decided, HOSTILE, full_sql=full)
+        yield closing_card.closing_progress(decided, HOSTILE, disclosure=disclosure)
         for outcome in Outcome:
             target = Target(1, session, NOW, outcome, HOSTILE, NOW)
-            yield closing_card.closing_result(replace(decided, targets=(target,)), full_sql=full)
+            yield closing_card.closing_result(replace(decided, targets=(target,)), disclosure=disclosure)
         for state in (State.CANCELLED, State.EXPIRED):
-            yield closing_card.closing_result(replace(asked, state=state), full_sql=full)
+            yield closing_card.closing_result(replace(asked, state=state), disclosure=disclosure)
 
 
 def check(message: Message) -> None:
@@ -141,8 +144,8 @@ def test_no_view_of_the_worst_session_is_refused_or_lets_markup_out() -> None:
         check(message)
 
 
-def sql_view(session: Session, *, literals: bool = True) -> dict[str, Any]:
-    return sql_modal.statement(session, sql_modal.SqlText.of(session, literals=literals))
+def sql_view(session: Session, disclosure: Disclosure = Disclosure.ALL_BUT_PASSWORDS) -> dict[str, Any]:
+    return sql_modal.statement(session, sql_modal.SqlText.of(session, disclosure))
 
 
 names = st.text(st.characters(), max_size=40)
@@ -157,11 +160,10 @@ sessions = st.builds(
     state=names,
     command=names,
     proxy=st.none() | names,
-    sql=st.none() | names,
+    statement=st.none() | st.builds(Statement.of, names, sql_id=st.none() | names, inner=st.none() | names),
     transaction_state=st.none() | names,
     time=st.floats(0, 1e9),
     retry_info=st.sampled_from([0, -6005]),
-    inner_sql=st.none() | names,
 )
 
 
@@ -170,8 +172,8 @@ sessions = st.builds(
 def test_no_session_at_all_makes_a_payload_that_slack_refuses(session: Session) -> None:
     for message in messages(session):
         check(message)
-    for literals in (True, False):
-        check_view(sql_view(session, literals=literals))
+    for disclosure in Disclosure:
+        check_view(sql_view(session, disclosure))
 
 
 @pytest.mark.parametrize("number", [1, 60, 200])
@@ -184,23 +186,25 @@ def test_any_number_of_data_sources_in_any_state_fits_into_one_message(number: i
 
 
 def test_a_full_page_of_the_widest_sessions_fits_into_one_message() -> None:
-    wide = like(WORST, user="u" * 64, database="d" * 128, sql="SELECT " + "c" * 900)
+    wide = like(WORST, user="u" * 64, database="d" * 128, statement=Statement.of("SELECT " + "c" * 900))
     listed = [replace(wide, id=3_221_487_826 + number) for number in range(MAX_LIMIT)]
     for text in (False, True):
-        message = session_list.session_list(page(*listed, limit=MAX_LIMIT, text=text), [], full_sql=False)
+        message = session_list.session_list(page(*listed, limit=MAX_LIMIT, text=text), [], disclosure=Disclosure.DIGEST)
         check(message)
         assert str(listed[-1].id) in json.dumps(message.payload())
 
 
 def test_the_modal_keeps_what_slack_takes_and_says_what_is_left_out() -> None:
     for sql in ("SELECT '" + "\x01" * 65_000 + "'", "选" * 21_845, "SELECT " + "x, " * 20_000, HOSTILE):
-        view = sql_view(replace(EXAMPLE, sql=sql))
+        view = sql_view(replace(EXAMPLE, statement=Statement.of(sql)))
         check_view(view)
         assert_harmless(view["blocks"])
-    long = sql_view(replace(EXAMPLE, sql="\x01" * 65_000))
+    long = sql_view(replace(EXAMPLE, statement=Statement.of("\x01" * 65_000)))
     assert "of 390,000 characters. Slack refused the file" in text_of(long)
-    assert "cuts a statement at 65,535" in text_of(sql_view(replace(EXAMPLE, sql="x" * 65_535)))
-    assert "cuts a statement at 65,535" in text_of(sql_view(replace(EXAMPLE, inner_sql="x" * 65_535)))
+    assert "cuts a statement at 65,535" in text_of(sql_view(replace(EXAMPLE, statement=Statement.of("x" * 65_535))))
+    assert "cuts a statement at 65,535" in text_of(
+        sql_view(replace(EXAMPLE, statement=Statement.of("CALL p()", inner="x" * 65_535)))
+    )
     check_view(sql_modal.loading(EXAMPLE.id))
     check_view(sql_modal.problem(EXAMPLE.id, HOSTILE))
 
@@ -216,8 +220,8 @@ def test_notices_show_hostile_text_as_it_is() -> None:
 
 
 def test_a_tenant_column_appears_when_more_than_one_is_shown() -> None:
-    one = session_list.session_list(page(EXAMPLE), [], full_sql=False)
-    two = session_list.session_list(page(EXAMPLE, replace(EXAMPLE, tenant="billing")), [], full_sql=False)
+    one = session_list.session_list(page(EXAMPLE), [], disclosure=Disclosure.DIGEST)
+    two = session_list.session_list(page(EXAMPLE, replace(EXAMPLE, tenant="billing")), [], disclosure=Disclosure.DIGEST)
     assert "Tenant" not in table_of({"blocks": one.payload()})[0]
     assert [row[3] for row in table_of({"blocks": two.payload()})] == ["Tenant", "shop", "billing"]
 
@@ -227,9 +231,9 @@ def test_a_tenant_column_appears_when_more_than_one_is_shown() -> None:
     [
         (EXAMPLE, "is rolled back and the locks are released", "the locks it holds stay, too"),
         (like(EXAMPLE, transaction_id=None, transaction_state=None), "Its running query is stopped", "stays usable"),
-        (replace(EXAMPLE, command="Sleep", sql=None), "is rolled back", "does nothing: this session is idle"),
+        (replace(EXAMPLE, command="Sleep", statement=None), "is rolled back", "does nothing: this session is idle"),
         (
-            like(EXAMPLE, command="Sleep", sql=None, transaction_id=None, transaction_state=None),
+            like(EXAMPLE, command="Sleep", statement=None, transaction_id=None, transaction_state=None),
             "it must connect again",
             "does nothing",
         ),

@@ -1,0 +1,76 @@
+"""How sessions are kept in the store: flat JSON, which replicas of other versions read as well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, replace
+from typing import Any
+
+from bot.sessions.model import Client, Session, Transaction
+from bot.sessions.statement import KEPT_SQL, Disclosure, Statement
+
+_PARTS = ("client", "statement", "transaction")
+# What is kept of the parts, each by itself as all versions have it.
+_CLIENT = {one.name: "client_info" if one.name == "info" else one.name for one in fields(Client)}
+_TRANSACTION = {one.name: f"transaction_{one.name}" for one in fields(Transaction)}
+_SQL, _LENGTH, _SQL_ID, _INNER = "sql", "sql_length", "sql_id", "inner_sql"
+
+
+def kept(session: Session, most: int = KEPT_SQL) -> dict[str, Any]:
+    """Return what is kept of a session: of what it runs so many characters, no password, no guessable ID."""
+    flat = {one.name: getattr(session, one.name) for one in fields(Session) if one.name not in _PARTS}
+    flat |= {name: getattr(session.client, part) for part, name in _CLIENT.items()}
+    flat |= {name: getattr(session.transaction, part, None) for part, name in _TRANSACTION.items()}
+    return flat | _kept_statement(session.statement, most)
+
+
+def written(session: Session) -> str:
+    """Return the same as text, for a column."""
+    return json.dumps(kept(session))
+
+
+def read(text: str) -> Session:
+    """Read a session that another version of the bot may have written.
+
+    What it did not know is None, which no pin matches: such a session is not closed.
+    """
+    flat = json.loads(text)
+    flat["servers"] = tuple(flat.get("servers", ()))  # JSON knows lists only
+    transaction = {part: flat.get(name) for part, name in _TRANSACTION.items()}
+    flat |= {
+        "client": Client(**{part: flat[name] for part, name in _CLIENT.items() if flat.get(name) is not None}),
+        "statement": _statement(flat),
+        "transaction": Transaction(**transaction) if transaction["id"] or transaction["state"] else None,
+    }
+    return Session(
+        **{one.name: flat.get(one.name) for one in fields(Session) if one.name in flat or one.default is MISSING}
+    )
+
+
+def as_kept(session: Session) -> Session:
+    """Return the session as it will be read back from the store."""
+    return replace(session, statement=_statement(_kept_statement(session.statement, KEPT_SQL)))
+
+
+def without_statement(text: str) -> str:
+    """Return what was written, without what the session ran."""
+    return json.dumps(json.loads(text) | {_SQL: None, _INNER: None, _SQL_ID: None})
+
+
+def _kept_statement(statement: Statement | None, most: int) -> dict[str, Any]:
+    if statement is None:
+        return {_SQL: None, _LENGTH: 0, _SQL_ID: None, _INNER: None}
+    inner = statement.inner
+    return {
+        _SQL: statement.shown(Disclosure.ALL_BUT_PASSWORDS, most),
+        _LENGTH: statement.length,
+        _SQL_ID: statement.sql_id(Disclosure.DIGEST),
+        _INNER: inner.shown(Disclosure.ALL_BUT_PASSWORDS, most) if inner is not None else None,
+    }
+
+
+def _statement(flat: Mapping[str, Any]) -> Statement | None:
+    if not flat.get(_SQL):
+        return None
+    return Statement.of(flat[_SQL], length=flat.get(_LENGTH) or 0, sql_id=flat.get(_SQL_ID), inner=flat.get(_INNER))

@@ -1,0 +1,193 @@
+"""Hides what is not shown of a text: the literals of a SQL statement for its digest, passwords and other secrets.
+
+Literals are found by a scanner of MySQL's own lexical rules. sqlparse's lexer is not used for that:
+it takes the backslash of ``'x\\\\'`` for an escaped quote and then prints the next literal in clear
+(0.6.1), and it prints what follows an unterminated quote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+import sqlparse
+from sqlparse.exceptions import SQLParseError
+
+HIDDEN = "'***'"
+
+_LONGEST_NAME = 66  # 64 characters and the backticks
+_REMEMBER_UP_TO = 1_000  # characters, as lists have them: one list shows each text twice, and the next one again
+_FORMAT_UP_TO = 10_000  # characters; sqlparse takes about a second for ten times as many
+
+_TOKEN = re.compile(
+    r"""
+      (?P<string>  [xXbBnN]?'(?:[^'\\]++|\\(?:.|\Z)|'')*+(?:'|\Z)
+                 | "(?:[^"\\]++|\\(?:.|\Z)|"")*+(?:"|\Z) )
+    | (?P<name>    `(?:[^`]++|``)*+(?:`|\Z) )
+    | (?P<comment> /\*(?!!).*?(?:\*/|\Z) | --(?=[ \t\r\n\f]|\Z)[^\r\n]*+ | \#[^\r\n]*+ )
+    | (?P<number>  (?:0[xX][0-9a-fA-F]++|0[bB][01]++|(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?)(?![\w$]) )
+    | (?P<word>    [\w$@]++ )
+    | (?P<space>   \s++ )
+    | (?P<other>   . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+# Words before a string literal that make it a secret: IDENTIFIED BY '…', PASSWORD('…'), SECRET = '…'.
+_SECRET_WORD = re.compile(r"(?i)^@*(?:by|pw)$|passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|encrypt\w{0,40}key")
+_KEY = r"(?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|key_?id)"
+# From the start of a word only, never a step back: else a long word of many "password"s takes minutes.
+_SECRET_IN_TEXT = re.compile(
+    rf"(?is)(?<!\w)((?:(?!{_KEY})\w)*+{_KEY}\w*+[\"'\\]*+\s*+(?::=|[=:])\s*+)"
+    r"(?:[\"'\\].*|[^&\s'\",;(]*+\(.*|[^&\s'\",;]++)"
+)
+_SUSPICIOUS = re.compile(rf"(?i)identified|{_KEY}")
+# SQL inside a text, as PREPARE takes it.
+_IDENTIFIED_IN_TEXT = re.compile(r"(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?).+", re.DOTALL)
+_URL_PASSWORD = re.compile(r"(://[^:/@\s'\"]*+:)[^/\s'\"]+(@)")  # to the last @: the password may hold others
+# A password as Oracle's SQL takes it, without quotes.
+_BARE_PASSWORD = re.compile(r"[^\s,;]+")
+# A literal that no quotation mark ends where it seems to: IDENTIFIED BY 'it's mine', or one stray mark before.
+_STRAY = re.compile(
+    rf"(?is)(?:identified|{_KEY}).*(?:[=(,:]|\b(?:by|as|using|values|replace)|{_KEY})"
+    r"(?:\s|/\*.*?\*/|--.*?\n|\#.*?\n)*['\"]\Z"
+)
+_STRAY_WITHIN = 160  # characters before the mark
+_AFTER_STRING = re.compile(
+    r"(?i)(?:and|asc?|between|collate|desc|div|else|end|escape|for|from|group|having|in|into|is|like|limit|mod|not|on|or"
+    r"|order|regexp|replace|require|rlike|separator|then|union|using|when|where|with|xor)(?![\w$@])|[^\w$]"
+)
+_NO_PASSWORD = ("PASSWORD", "VALUES", "RANDOM")  # what else may follow IDENTIFIED BY without quotes
+
+
+def digest(sql: str, length: int | None = None) -> str:
+    """One line, of at most ``length`` characters, in which every literal is ``?``."""
+    line = _line(sql) if len(sql) <= _REMEMBER_UP_TO else _line.__wrapped__(sql)
+    return line if length is None else cut(line, length)
+
+
+@lru_cache(maxsize=256)
+def _line(sql: str) -> str:
+    line = re.sub(r"\s+", " ", without_literals(sql)).strip()
+    return re.sub(r"\(\s*\?(?:\s*,\s*\?)+\s*\)", "(?, …)", line)
+
+
+def without_literals(sql: str) -> str:
+    """The same text with every literal as ``?`` and without comments."""
+    parts: list[str] = []
+    for kind, text in _tokens(sql):
+        if kind in ("string", "number", "bare"):
+            parts.append("?")
+        elif kind == "comment":
+            parts.append(" ")
+        elif kind == "name":
+            # Longer than any name: a stray backtick has swallowed what follows it.
+            parts.append(_hide_inside(text) if len(text) <= _LONGEST_NAME else "`?`")
+        else:
+            parts.append(text)
+    return "".join(parts)
+
+
+@lru_cache(maxsize=64)  # a card of many sessions shows each several times, until it is narrow enough
+def without_passwords(sql: str, *, nested: bool = True) -> str:
+    """The same text with passwords and other secrets hidden, also where it is cut or broken.
+
+    With ``nested`` also in SQL that stands in a string, as PREPARE takes it.
+    """
+    parts: list[str] = []
+    previous: list[str] = []  # the last few words and signs, nearest last
+    for kind, text in _tokens(sql):
+        if kind in ("string", "bare") and _is_secret(previous):
+            parts.append(HIDDEN)
+            text = HIDDEN  # noqa: PLW2901  # what follows at once is a part of the same secret
+        else:
+            parts.append(_hide_inside(text, nested=nested) if kind in ("string", "comment", "name") else text)
+        if kind not in ("space", "comment"):
+            previous = [*previous[-5:], text.strip("`") if kind == "name" else text]
+    return _URL_PASSWORD.sub(r"\1***\2", "".join(parts))
+
+
+def without_secrets(text: str) -> str:
+    """A text that may be SQL, an address or settings, as clients tell of themselves: its secrets hidden."""
+    return _hide_inside(f" {without_passwords(text)}")[1:]
+
+
+def formatted(sql: str, *, literals: bool) -> str:
+    """The whole text for reading, laid out where that is quick enough: passwords hidden, or all literals."""
+    text = without_passwords(sql) if literals else without_literals(sql).strip()
+    if len(text) > _FORMAT_UP_TO:
+        return text
+    try:
+        return str(sqlparse.format(text, reindent=True)).strip() or text
+    except (SQLParseError, RecursionError):
+        return text  # as it is beats not at all
+
+
+def cut(text: str, length: int) -> str:
+    """Shorten to ``length`` characters with an ellipsis as the last."""
+    return text if len(text) <= length else text[: max(0, length - 1)].rstrip() + "…"
+
+
+def _tokens(sql: str) -> Iterator[tuple[str, str]]:
+    """Yield each token with its kind; a password without quotes is a ``bare`` one.
+
+    Where literals and the rest have changed places for a stray quotation mark, the rest is left out.
+    """
+    words: list[str] = []  # the last few, nearest last
+    position = 0
+    while match := _TOKEN.match(sql, position):
+        kind, text = match.lastgroup or "other", match.group()
+        if kind in ("word", "number", "other") and _expects_password(words) and text.upper() not in _NO_PASSWORD:
+            bare = _BARE_PASSWORD.match(sql, position)
+            kind, text = ("bare", bare.group()) if bare else (kind, text)
+        yield kind, text
+        position += len(text)
+        if kind == "string" and _is_stray(text, sql[position : position + _LONGEST_NAME]):
+            yield "other", "…"
+            return
+        if kind not in ("space", "comment"):
+            words = [*words[-5:], text.upper()]
+
+
+def _is_stray(text: str, after: str) -> bool:
+    glued = after and not _AFTER_STRING.match(after)
+    return bool(glued or _STRAY.search(text[-_STRAY_WITHIN:]))
+
+
+def _expects_password(words: list[str]) -> bool:
+    return words[-2:] == ["IDENTIFIED", "BY"] or (words[-1:] == ["REPLACE"] and "IDENTIFIED" in words)
+
+
+def _is_secret(previous: list[str]) -> bool:
+    words = [word for word in previous if word not in ("=", "(", ":", ":=", ",")]
+    if not words:
+        return False
+    last = words[-1]
+    # Literals side by side are one: IDENTIFIED BY 'a' 'b'; SET DECRYPTION IDENTIFIED BY 'a', 'b' has several.
+    if previous[-1] == HIDDEN or previous[-2:] == [HIDDEN, ","]:
+        return True
+    if last.upper() == "BY":
+        return any(word.upper() in ("IDENTIFIED", "ENCRYPTED") for word in words)
+    # IDENTIFIED WITH plugin AS '…', BY VALUES '…', VIA plugin USING '…', BY '…' REPLACE '…'
+    if last.upper() in ("AS", "VALUES", "USING", "REPLACE"):
+        return any(word.upper() in ("IDENTIFIED", "PASSWORD") for word in words)
+    # SET PASSWORD FOR 'u'@'h' = '…': the user name stands between.
+    if previous[-1] == "=" and {"PASSWORD", "FOR"} <= {word.upper() for word in words}:
+        return True
+    return previous[-1] != "," and bool(_SECRET_WORD.search(last))
+
+
+def _hide_inside(text: str, *, nested: bool = True) -> str:
+    """Hide what is a secret within a string or a comment, whose own signs stay; with ``nested`` read it as SQL, too."""
+    end = text[1:][-1:] if text.endswith(("'", '"', "*/")) else ""
+    inner = text[1 : len(text) - len(end)]
+    for pattern, hidden in (
+        (_IDENTIFIED_IN_TEXT, r"\1***"),
+        (_SECRET_IN_TEXT, r"\1***"),
+        (_URL_PASSWORD, r"\1***\2"),
+    ):
+        inner = pattern.sub(hidden, inner)
+    if nested and _SUSPICIOUS.search(inner):
+        inner = without_passwords(inner, nested=False)
+    return text[:1] + inner + end
