@@ -103,7 +103,11 @@ def is_on(session: Session, named: str) -> bool:
 
 
 def same_server(named: str, server: str) -> bool:
-    """Whether a server that somebody named is that one: with or without its port, IPv6 with or without brackets."""
+    """Whether a server that somebody named is that one: with or without its port, IPv6 with or without brackets.
+
+    >>> same_server("10.0.0.3", "10.0.0.3:2881"), same_server("10.0.0.3:2882", "10.0.0.3:2881")
+    (True, False)
+    """
     (named_host, named_port), (host, port) = _parts(named), _parts(server)
     return named_host == host and named_port in (None, port)
 

@@ -69,7 +69,11 @@ def ended(kind: type[BaseException], error: BaseException, trace: TracebackType 
 
 
 def masked(text: str) -> str:
-    """Hide tokens, and of URLs all but the host."""
+    """Hide tokens, and of URLs all but the host.
+
+    >>> masked("POST https://hooks.slack.com/commands/T1/2/x with xoxb-1234-abcd")
+    'POST https://hooks.slack.com with [token]'
+    """
     return _URL.sub(r"\1\2", _TOKEN.sub("[token]", text))
 
 

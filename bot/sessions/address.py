@@ -9,6 +9,10 @@ _WITH_PORT = re.compile(r"([^:]*):\d+")
 
 
 def host_of(place: str) -> str:
-    """Return an address without its port and brackets."""
+    """Return an address without its port and brackets.
+
+    >>> host_of("10.0.3.7:51234"), host_of("[2001:db8::7]:2881"), host_of("2001:db8::7")
+    ('10.0.3.7', '2001:db8::7', '2001:db8::7')
+    """
     found = _BRACKETED.fullmatch(place) or _WITH_PORT.fullmatch(place)
     return found[1] if found else place

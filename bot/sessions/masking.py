@@ -74,7 +74,11 @@ def _line(sql: str) -> str:
 
 
 def without_literals(sql: str) -> str:
-    """The same text with every literal as ``?`` and without comments."""
+    """The same text with every literal as ``?`` and without comments.
+
+    >>> without_literals("UPDATE `order 7` SET note = 'it''s 5', total = 1.5e3")
+    'UPDATE `order 7` SET note = ?, total = ?'
+    """
     parts: list[str] = []
     for kind, text in _tokens(sql):
         if kind in ("string", "number", "bare"):
@@ -94,6 +98,9 @@ def without_passwords(sql: str, *, nested: bool = True) -> str:
     """The same text with passwords and other secrets hidden, also where it is cut or broken.
 
     With ``nested`` also in SQL that stands in a string, as PREPARE takes it.
+
+    >>> without_passwords("CREATE USER ann IDENTIFIED BY 'hunter2' COMMENT 'on call'")
+    "CREATE USER ann IDENTIFIED BY '***' COMMENT 'on call'"
     """
     parts: list[str] = []
     previous: list[str] = []  # the last few words and signs, nearest last
@@ -109,7 +116,11 @@ def without_passwords(sql: str, *, nested: bool = True) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text that may be SQL, an address or settings, as clients tell of themselves: its secrets hidden."""
+    """A text that may be SQL, an address or settings, as clients tell of themselves: its secrets hidden.
+
+    >>> without_secrets("jdbc:mysql://ann:hunter2@db1/shop?password=hunter2&ssl=true")
+    'jdbc:mysql://ann:***@db1/shop?password=***&ssl=true'
+    """
     return _hide_inside(f" {without_passwords(text)}")[1:]
 
 

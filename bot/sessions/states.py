@@ -48,7 +48,11 @@ def judge(connection: Connection, dialect: Dialect, scope: Sequence[str] | None,
 
 
 def nearest_state(asked: str, states: Sequence[str] = STATES) -> str:
-    """Return the status that was probably meant."""
+    """Return the status that was probably meant.
+
+    >>> nearest_state("ACTVE"), nearest_state("QUERY_KILL")
+    ('ACTIVE', 'QUERY_KILLED')
+    """
     return next(iter(difflib.get_close_matches(asked, states, n=1, cutoff=0.4)), states[0])
 
 

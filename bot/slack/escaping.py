@@ -12,14 +12,22 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """Show control, invisible and direction characters as escapes; with ``lines`` keep line breaks and tabs."""
+    r"""Show control, invisible and direction characters as escapes; with ``lines`` keep line breaks and tabs.
+
+    >>> print(visible("DROP\u202e TABLE\ta"))
+    DROP\u202e TABLE a
+    """
     if text.isprintable() and (text.isascii() or _BLANK.isdisjoint(text)):  # nearly always so, and 30 times as fast
         return text
     return "".join(_shown(character, lines=lines) for character in text)
 
 
 def escaped(text: str) -> str:
-    """Escape for mrkdwn, where only these three have an escape (docs/slack.md 2.3)."""
+    """Escape for mrkdwn, where only these three have an escape (docs/slack.md 2.3).
+
+    >>> escaped("<!here> & all")
+    '&lt;!here&gt; &amp; all'
+    """
     return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -27,6 +35,9 @@ def unformatted(text: str) -> str:
     """Escape for mrkdwn and take the meaning from its other signs, for texts that cannot be rich text.
 
     There is no escape for ``* _ ~ ` @``, for the ``://`` of an address and for ``:emoji:``: look-alikes stand in.
+
+    >>> unformatted("*now* @here :100: http://db1")
+    '∗now∗ ＠here ∶100: http∶//db1'
     """
     return _COLON.sub("∶", escaped(text).translate(_LOOK_ALIKES))
 

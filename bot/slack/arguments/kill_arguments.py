@@ -44,6 +44,15 @@ def read_wish(text: str) -> Wish:
     """Read the words after /kill-session (already repaired).
 
     A wrong guess would close somebody's session, so that what is unclear raises ``InputError``.
+
+    >>> wish = read_wish('3221487826,3221487830@10.0.0.3 query reason="blocks payments"')
+    >>> [(one.id, one.server) for one in wish.wanted], wish.mode.value, wish.reason
+    ([(3221487826, None), (3221487830, '10.0.0.3')], 'Close Query', 'blocks payments')
+    >>> read_wish("KILL QUERY 3221487826;").mode.value
+    'Close Query'
+    >>> read_wish("user=app")
+    Traceback (most recent call last):
+    bot.errors.InputError: ...
     """
     try:
         typed = words(text, CLOSE_VOCABULARY)

@@ -39,6 +39,9 @@ def repaired(text: str) -> str:
     """Fold look-alikes, unwrap Slack's links and decode its three entities, once.
 
     docs/slack.md 1.4. Raises ``InputError`` for a text that no command can be.
+
+    >>> repaired("sql=“update stock” time &gt; 5m host=<http://db1.example.com|db1.example.com>")
+    'sql="update stock" time > 5m host=db1.example.com'
     """
     _refuse_long(text)
     text = text.encode("utf-8", "replace").decode()  # half a character would fail in the database's driver

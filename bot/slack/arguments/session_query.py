@@ -76,6 +76,12 @@ def parse(text: str) -> ParsedQuery:
 
     A mistyped key or flag is corrected and noted, since nothing can be harmed by a list. Raises ``InputError`` with
     the spot for everything else.
+
+    >>> found = parse("tenat=shop 10.0.3 time>300 activ-only")
+    >>> describe(found.query)
+    'tenant=shop host=10.0.3 time>5m active-only'
+    >>> found.notes
+    ('“tenat” was read as tenant.', '“activ-only” was read as active-only.')
     """
     return read(words(text, VOCABULARY))
 
@@ -93,7 +99,11 @@ def read(found: Iterable[Word], *, correct: bool = True) -> ParsedQuery:
 
 
 def describe(query: SessionQuery) -> str:
-    """Write a question in words that ``parse`` reads back as the same question."""
+    """Write a question in words that ``parse`` reads back as the same question.
+
+    >>> describe(parse('status=active sql="a b",c page=2').query)
+    'status=ACTIVE sql="a b",c page=2'
+    """
     parts = [f"source={quoted(query.source)}"] if query.source else []
     parts += [_condition(condition) for condition in query.filter.conditions]
     parts += sorted(flag.value for flag in query.filter.flags)

@@ -77,6 +77,13 @@ def words(text: str, vocabulary: Vocabulary = _NOTHING) -> list[Word]:
 
     What stands after a comma and reads like a condition or a flag of the ``vocabulary`` is a word of its own,
     with a ``slip``: it would widen the list of values before it.
+
+    >>> for word in words('tenant=shop,billing time>5m sql="update stock" orders'):
+    ...     print(word.text, getattr(word, "values", "no key"))
+    tenant=shop,billing ('shop', 'billing')
+    time>5m ('5m',)
+    sql="update stock" ('update stock',)
+    orders no key
     """
     return _Cutter(text, vocabulary).cut()
 
@@ -332,10 +339,13 @@ def listed(values: Iterable[str], *, near: bool = True) -> str:
 
 
 def quoted(value: str, *, first: bool = True, near: bool = True) -> str:
-    """Write a value so that ``words`` reads it back as it is, no longer than it can be typed.
+    r"""Write a value so that ``words`` reads it back as it is, no longer than it can be typed.
 
     Of a list only the ``first`` value cannot be taken for a condition or a flag; the others can, if they are one,
     or, with ``near``, if they resemble one.
+
+    >>> quoted("app"), quoted("update stock"), quoted('say "no"')
+    ('app', '"update stock"', '\'say "no"\'')
     """
     bare = _BARE_VALUE.fullmatch(value) is not None and not any(sign in value for sign in f"{_SIGN}&|")
     if bare and (first or not _stands_alone(value, near=near)):

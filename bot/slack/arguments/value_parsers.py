@@ -67,7 +67,11 @@ def span(value: str, longest: timedelta, example: str) -> timedelta:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as people type them: 5m, 90s, 0.5s."""
+    """Write seconds as people type them: 5m, 90s, 0.5s.
+
+    >>> duration(300), duration(90), duration(0.5)
+    ('5m', '90s', '0.5s')
+    """
     for unit in ("d", "h", "m"):
         if seconds and seconds % UNITS[unit] == 0:
             return f"{int(seconds // UNITS[unit])}{unit}"
@@ -75,7 +79,14 @@ def duration(seconds: float) -> str:
 
 
 def session_id(value: str) -> int:
-    """Read a session id; raises ``InputError`` for anything that no session can have."""
+    """Read a session id; raises ``InputError`` for anything that no session can have.
+
+    >>> session_id("3221487826")
+    3221487826
+    >>> session_id("4294967297")
+    Traceback (most recent call last):
+    bot.errors.InputError: 4294967297 is not a session id: ...
+    """
     if not re.fullmatch(r"\d+", value, re.ASCII):
         raise InputError(
             f"“{value[:60]}” is not a session id. An id is a number; take it from the first column of /sessions.",

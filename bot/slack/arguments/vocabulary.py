@@ -55,6 +55,9 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
     """Return the known word that was probably meant; ``cutoff`` is how much both must have in common, 1 is all.
 
     What is longer by a word of its own is no slip: ``active-onlyidle`` is two.
+
+    >>> nearest("tenat", ("tenant", "time")), nearest("active-onlyidle", ("active-only", "idle"))
+    ('tenant', None)
     """
     alike = [one for one in known if abs(len(one) - len(word)) <= _SLIP]
     close = difflib.get_close_matches(word, alike, n=1, cutoff=cutoff)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
-# Slack's limits (SLACK.md 2.1 and 2.2)
+# Slack's limits (docs/slack.md 2.1 and 2.2)
 MESSAGE_BLOCKS, VIEW_BLOCKS = 50, 100
 _TEXT, _HEADER, _LABEL = 3000, 150, 2000
 _ID, _VALUE, _METADATA = 255, 2000, 3000

@@ -134,7 +134,11 @@ def transaction_state(session: Session) -> str:
 
 
 def seconds(value: float) -> str:
-    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h, 4.0 days."""
+    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h, 4.0 days.
+
+    >>> [seconds(value) for value in (0.04, 1.44, 75, 720, 12_600, 345_600)]
+    ['40 ms', '1.4 s', '75 s', '12 min', '3.5 h', '4.0 days']
+    """
     if value < 1:
         return f"{value * 1000:.0f} ms"
     if value < 10:
