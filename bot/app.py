@@ -23,7 +23,7 @@ from bot.slack import events
 from bot.slack.delivery.deduplication import Deliveries, Payload, about, reason, typed
 from bot.slack.delivery.outbox import Outbox
 from bot.slack.delivery.replies import Reply
-from bot.slack.delivery.retries import impatient
+from bot.slack.delivery.retries import one_try
 from bot.slack.views import notices
 
 WORKERS = 64
@@ -310,7 +310,7 @@ def _announce(reply: Reply, after: float | None) -> threading.Timer | None:
     def tell() -> None:
         if reply.answering:  # it waits for Slack now
             return
-        with impatient():  # no news when it comes after the answer
+        with one_try():  # no news when it comes after the answer
             reply.private(notices.notice(text))
 
     timer = threading.Timer(after, tell)

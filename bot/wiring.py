@@ -50,7 +50,7 @@ from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, lo
 from bot.slack.defaults import ChannelDefault, Defaults
 from bot.slack.delivery.card_writer import CardWriter
 from bot.slack.delivery.replies import post, tell, update
-from bot.slack.delivery.retries import Patience
+from bot.slack.delivery.retries import RetryWithinDeadline
 from bot.slack.directory import SlackDirectory
 from bot.slack.events import Verb
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
@@ -113,7 +113,7 @@ def slack_client(slack: SlackSettings) -> ObservedClient:
         base_url=slack.api_url,
         timeout=10,
         ssl=ssl.create_default_context(),  # else each call reads all CA certificates anew: 35 ms of work
-        retry_handlers=[Patience()],
+        retry_handlers=[RetryWithinDeadline()],
     )
 
 

@@ -12,7 +12,7 @@ from bot.closing.audit_query import AuditQuery, AuditRecord, AuditTrail
 from bot.errors import InputError, SessionBotError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
-from bot.slack.arguments.tokens import KeyWord, known_key, slips, words
+from bot.slack.arguments.tokens import KeyToken, known_key, slips, tokenize
 from bot.slack.arguments.value_parsers import span
 from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
@@ -41,7 +41,7 @@ _BLOCK = 6000  # characters of a timeline that a message shows well; longer ones
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AuditArguments:
     """What was typed after ``audit``; ``notes`` are sentences on what had to be corrected."""
 
     since: timedelta
@@ -53,26 +53,26 @@ class Question:
     notes: tuple[str, ...] = ()
 
 
-def read(text: str) -> Question:
-    """Read the words after ``audit`` (already repaired). Raises ``InputError``."""
+def parse(text: str) -> AuditArguments:
+    """Read the normalized text after ``audit``. Raises ``InputError``."""
     keys: dict[str, str] = {}
     flags: set[str] = set()
     example = EXAMPLES[1][0]
-    typed = words(_MENTION.sub(r"\1", text), _VOCABULARY)  # its < would be taken for a sign of comparison
-    notes = slips(typed)
-    for word in typed:
-        if isinstance(word, KeyWord):
-            key = known_key(word, _KEYS, notes, example)
-            if key in keys or word.operator is not Operator.CONTAINS or len(word.values) != 1:
-                raise InputError(f"{key} takes one value after =, once.", spot=word.text, example=example)
-            keys[key] = word.values[0]
-        elif word.word in _WORDS:
-            flags.add(word.word)
+    tokens = tokenize(_MENTION.sub(r"\1", text), _VOCABULARY)  # its < would be taken for a sign of comparison
+    notes = slips(tokens)
+    for token in tokens:
+        if isinstance(token, KeyToken):
+            key = known_key(token, _KEYS, notes, example)
+            if key in keys or token.operator is not Operator.CONTAINS or len(token.values) != 1:
+                raise InputError(f"{key} takes one value after =, once.", spot=token.text, example=example)
+            keys[key] = token.values[0]
+        elif token.word in _WORDS:
+            flags.add(token.word)
         else:
-            raise InputError(f"“{word.text[:60]}” is not understood here.", spot=word.text, example=example)
+            raise InputError(f"“{token.text[:60]}” is not understood here.", spot=token.text, example=example)
     usual = timedelta(days=1) if "here" in flags else timedelta(hours=1)
     since = span(keys["since"], LONGEST, example) if "since" in keys else usual
-    return Question(
+    return AuditArguments(
         since, keys.get("by", ""), keys.get("tenant"), keys.get("source"), "here" in flags, "csv" in flags, tuple(notes)
     )
 
@@ -90,20 +90,20 @@ class AuditCommand:
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
-        asked = read(text)
-        source = self.defaults.source_for(asked.source, command.channel, allowed) if asked.source else None
-        question = AuditQuery(asked.since, None, source, asked.tenant, asked.here)
+        arguments = parse(text)
+        source = self.defaults.source_for(arguments.source, command.channel, allowed) if arguments.source else None
+        question = AuditQuery(arguments.since, None, source, arguments.tenant, arguments.here)
         told, since = self.audit.read(command.person, command.channel, question)
-        told = [one for one in told if self._by(one, asked.by, command)]
-        if asked.csv:
+        told = [one for one in told if self._by(one, arguments.by, command)]
+        if arguments.csv:
             what = f"{len(told):,} acts since {since:%Y-%m-%d %H:%M:%S} UTC"
             self._send(command, "audit.csv", view.as_csv(told, self.name_of), what)
-        elif asked.here:
+        elif arguments.here:
             self._timeline(command, told, since)
         else:
             reviews = self.audit.to_review(command.person, command.channel)
-            words = " ".join((*asked.notes, f"/sessions audit {text}".strip()))
-            command.reply.private(view.audit(told, words, since, reviews))
+            heading = " ".join((*arguments.notes, f"/sessions audit {text}".strip()))
+            command.reply.private(view.audit(told, heading, since, reviews))
 
     def _timeline(self, command: Command, told: list[AuditRecord], since: datetime) -> None:
         text = view.timeline(told, since, datetime.now(UTC), self.name_of)

@@ -10,7 +10,7 @@ from bot.closing.disclosures import Disclosures
 from bot.errors import InputError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
-from bot.slack.arguments.tokens import KeyWord, known_key, slips, words
+from bot.slack.arguments.tokens import KeyToken, known_key, slips, tokenize
 from bot.slack.arguments.value_parsers import span
 from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
@@ -32,7 +32,7 @@ _VOCABULARY = Vocabulary.of(_KEYS, ("private",))
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DeadlocksArguments:
     """What was typed after ``deadlocks``; ``notes`` are sentences on what had to be corrected."""
 
     since: timedelta = timedelta(days=7)
@@ -42,24 +42,24 @@ class Question:
     notes: tuple[str, ...] = ()
 
 
-def read(text: str) -> Question:
-    """Read the words after ``deadlocks`` (already repaired). Raises ``InputError``."""
+def parse(text: str) -> DeadlocksArguments:
+    """Read the normalized text after ``deadlocks``. Raises ``InputError``."""
     keys: dict[str, str] = {}
     private = False
-    typed = words(text, _VOCABULARY)
-    notes = slips(typed)
-    for word in typed:
-        if isinstance(word, KeyWord):
-            key = known_key(word, _KEYS, notes, EXAMPLES[1][0])
-            if key in keys or word.operator is not Operator.CONTAINS or len(word.values) != 1:
-                raise InputError(f"{key} takes one value after =, once.", spot=word.text, example=EXAMPLES[1][0])
-            keys[key] = word.values[0]
-        elif word.word == "private":
+    tokens = tokenize(text, _VOCABULARY)
+    notes = slips(tokens)
+    for token in tokens:
+        if isinstance(token, KeyToken):
+            key = known_key(token, _KEYS, notes, EXAMPLES[1][0])
+            if key in keys or token.operator is not Operator.CONTAINS or len(token.values) != 1:
+                raise InputError(f"{key} takes one value after =, once.", spot=token.text, example=EXAMPLES[1][0])
+            keys[key] = token.values[0]
+        elif token.word == "private":
             private = True
         else:
-            raise InputError(f"“{word.text[:60]}” is not understood here.", spot=word.text, example=EXAMPLES[1][0])
+            raise InputError(f"“{token.text[:60]}” is not understood here.", spot=token.text, example=EXAMPLES[1][0])
     since = span(keys["since"], LONGEST, EXAMPLES[1][0]) if "since" in keys else timedelta(days=7)
-    return Question(since, keys.get("tenant"), keys.get("source"), private, tuple(notes))
+    return DeadlocksArguments(since, keys.get("tenant"), keys.get("source"), private, tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ class DeadlocksCommand:
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
-        question = read(text)
-        source = self.defaults.source_for(question.source, command.channel, allowed)
+        arguments = parse(text)
+        source = self.defaults.source_for(arguments.source, command.channel, allowed)
         tenants = self.access.scope(command.person, Right.VIEW, source, command.channel).tenants
-        tenant = question.tenant or self.defaults.tenant_for(source, command.channel)
+        tenant = arguments.tenant or self.defaults.tenant_for(source, command.channel)
         if tenant is not None:
             self.access.require(command.person, Right.VIEW, source, command.channel, tenant)
             tenants = frozenset({tenant})
-        found = self.sessions.source(source).deadlocks(question.since, tenants)
-        message = view.deadlocks(found, question.notes, disclosure=self.disclosures.shown(source))
-        (command.reply.private if question.private else command.reply.public)(message)
+        found = self.sessions.source(source).deadlocks(arguments.since, tenants)
+        message = view.deadlocks(found, arguments.notes, disclosure=self.disclosures.shown(source))
+        (command.reply.private if arguments.private else command.reply.public)(message)

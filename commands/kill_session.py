@@ -13,8 +13,9 @@ from bot.errors import InputError, UnknownStatusError
 from bot.sessions.model import Mode, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.states import mended
-from bot.slack.arguments.kill_arguments import Wish, read_wish
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments import kill_arguments
+from bot.slack.arguments.kill_arguments import KillArguments
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import describe
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.replies import Reply
@@ -50,38 +51,38 @@ class KillSessionCommand:
 
     def answer(self, command: Command) -> None:
         """Answer the slash command with a card."""
-        text = repaired(command.text)
+        text = normalize(command.text)
         if text.lower() in HELP_WORDS:
             help_ = help_for([TOPIC], self.access, self.sessions.names, command.person, command.channel)
             command.reply.private(help_)
             return
-        wish, source = self._understood(command, text)
-        if wish.where is None:
+        arguments, source = self._understood(command, text)
+        if arguments.where is None:
             asked = self.requests.ask(
                 command.person,
                 command.channel,
                 source,
-                wish.wanted,
-                wish.mode,
-                tenant=wish.tenant or self.defaults.tenant_for(source, command.channel),
-                reason=wish.reason,
-                override=wish.override,
+                arguments.wanted,
+                arguments.mode,
+                tenant=arguments.tenant or self.defaults.tenant_for(source, command.channel),
+                reason=arguments.reason,
+                override=arguments.override,
             )
         else:
-            query = self.defaults.completed(replace(wish.where, source=source), command.channel, [source])
-            asked = self._ask_where(command, wish, query)
+            query = self.defaults.completed(replace(arguments.where, source=source), command.channel, [source])
+            asked = self._ask_where(command, arguments, query)
         self._show(asked, command.reply)
 
-    def _understood(self, command: Command, text: str) -> tuple[Wish, str]:
+    def _understood(self, command: Command, text: str) -> tuple[KillArguments, str]:
         """Read what was typed, and decide on which data source it is to be done."""
         person, channel, names = command.person, command.channel, self.sessions.names
         closable = self.access.sources(person, Right.CLOSE, names, channel)
-        wish = read_wish(text)
+        arguments = kill_arguments.parse(text)
         # Among those that are seen as well: an id that was read on one is never asked for on another.
         used = [name for name in names if self.access.rights(person, name, channel).keys() & {Right.VIEW, Right.CLOSE}]
-        source = self.defaults.source_for(wish.source, channel, used, offered=closable)
+        source = self.defaults.source_for(arguments.source, channel, used, offered=closable)
         self.access.scope(person, Right.CLOSE, source, channel)
-        return wish, source
+        return arguments, source
 
     def ask_for_picked(self, press: Press, mode: Mode) -> None:
         """Show the card for the sessions picked under a list."""
@@ -100,13 +101,18 @@ class KillSessionCommand:
             one_of_several = f"Card {number} of {len(requests)}: these sessions have different approvers."
             self.show(request, reply, one_of_several if len(requests) > 1 else "")
 
-    def _ask_where(self, command: Command, wish: Wish, query: SessionQuery) -> list[ClosingRequest]:
+    def _ask_where(self, command: Command, arguments: KillArguments, query: SessionQuery) -> list[ClosingRequest]:
         try:
             return self.requests.ask_where(
-                command.person, command.channel, query, wish.mode, question=describe(query), reason=wish.reason
+                command.person,
+                command.channel,
+                query,
+                arguments.mode,
+                question=describe(query),
+                reason=arguments.reason,
             )
         except UnknownStatusError as error:
-            mode = " query" if wish.mode is Mode.QUERY else ""
+            mode = " query" if arguments.mode is Mode.QUERY else ""
             raise InputError(
                 f"{error} Nothing was closed.",
                 spot=error.spot,

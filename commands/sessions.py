@@ -12,7 +12,7 @@ from bot.closing.disclosures import Disclosures
 from bot.errors import SourceOpenError
 from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import parse
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
@@ -62,7 +62,7 @@ class SessionsCommand:
         self._answer(Command(NAME, press.value, press.person, press.channel, press.trigger_id, press.reply))
 
     def _answer(self, command: Command) -> None:
-        text = repaired(command.text)
+        text = normalize(command.text)
         if text.lower() in HELP_WORDS:
             self._help([TOPIC, *self.topics.values()], command)
             return

@@ -33,7 +33,7 @@ TOPIC = Topic(USAGE, "Show everything known about one session", EXAMPLES)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ShowArguments:
     """Which session is meant; ``query`` holds its data source, tenant and server as conditions."""
 
     id: int
@@ -50,9 +50,9 @@ class Wish:
         return next((str(one.values[0]) for one in self.query.filter.conditions if one.field is field), None)
 
 
-def parse(words: str) -> Wish:
-    """Read ``ID[@server] [tenant=…] [server=…] [source=…] [private]`` (already repaired). Raises ``InputError``."""
-    first, *rest = words.split(maxsplit=1)[:2] or [""]
+def parse(text: str) -> ShowArguments:
+    """Read ``ID[@server] [tenant=…] [server=…] [source=…] [private]``. Raises ``InputError``."""
+    first, *rest = text.split(maxsplit=1)[:2] or [""]
     number, _, server = first.partition("@")
     if not number:
         raise InputError("Which session? Give its id; /sessions shows it in the first column.", example=EXAMPLE)
@@ -73,7 +73,7 @@ def parse(words: str) -> Wish:
                 spot=rest[0] if rest else "",
                 example=f"/sessions show {wanted} tenant=shop",
             )
-    return Wish(wanted, query, parsed.notes)
+    return ShowArguments(wanted, query, parsed.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +86,20 @@ class ShowCommand:
     defaults: Defaults
     disclosures: Disclosures
 
-    def answer(self, command: Command, words: str) -> None:
+    def answer(self, command: Command, text: str) -> None:
         """Answer /sessions show with a card."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
-        wish = parse(words)
-        wish = replace(wish, query=self.defaults.completed(wish.query, command.channel, allowed))
-        source = wish.query.source or ""
+        arguments = parse(text)
+        arguments = replace(arguments, query=self.defaults.completed(arguments.query, command.channel, allowed))
+        source = arguments.query.source or ""
         scope = self.access.scope(command.person, Right.VIEW, source, command.channel)
-        found = self.sessions.find(source, wish.id, scope.tenants)
-        here = [one for one in found if wish.fits(one)]
+        found = self.sessions.find(source, arguments.id, scope.tenants)
+        here = [one for one in found if arguments.fits(one)]
         if not here:
-            raise TargetError(_not_found(wish, found))
-        asker = None if wish.query.private else Asker.of(command.person, scope)
-        message = self._card(here[0], asker, wish.notes) if len(here) == 1 else session_details.several(here)
-        (command.reply.private if wish.query.private else command.reply.public)(message)
+            raise TargetError(_not_found(arguments, found))
+        asker = None if arguments.query.private else Asker.of(command.person, scope)
+        message = self._card(here[0], asker, arguments.notes) if len(here) == 1 else session_details.several(here)
+        (command.reply.private if arguments.query.private else command.reply.public)(message)
 
     def show_picked(self, press: Press) -> None:
         """Show the card of the session picked under a list, to those who see the list."""
@@ -185,18 +185,18 @@ def register(registrar: Registrar, command: ShowCommand) -> None:
     registrar.press(session_details.REFRESH, command.refresh)
 
 
-def _not_found(wish: Wish, found: list[Session]) -> str:
-    source = wish.query.source
+def _not_found(arguments: ShowArguments, found: list[Session]) -> str:
+    source = arguments.query.source
     where = "".join(
         f" {label} {value}"
-        for label, value in (("of tenant", wish.named(Field.TENANT)), ("on server", wish.named(Field.SERVER)))
+        for label, value in (("of tenant", arguments.named(Field.TENANT)), ("on server", arguments.named(Field.SERVER)))
         if value
     )
     if found:
         others = ", ".join(f"{one.id}@{one.server or '-'} (tenant {one.tenant or '-'})" for one in found)
-        return f"There is no session {wish.id}{where} on {source}. There is {others}, though."
+        return f"There is no session {arguments.id}{where} on {source}. There is {others}, though."
     return (
-        f"There is no session {wish.id}{where} on {source} that you may see. It may have ended, or it is "
+        f"There is no session {arguments.id}{where} on {source} that you may see. It may have ended, or it is "
         "of another data source or not yours to see. /sessions lists those that you may see; with source= those of "
         "another data source."
     )

@@ -30,10 +30,10 @@ class SourcesCommand:
     sessions: SessionService
     access: Access
 
-    def answer(self, command: Command, words: str) -> None:
+    def answer(self, command: Command, text: str) -> None:
         """Answer with all data sources that this person may view in this channel."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
-        private = parse(words)
+        private = parse(text)
         questions = {}
         for name in allowed:
             scope = self.access.scope(command.person, Right.VIEW, name, command.channel)
@@ -42,8 +42,8 @@ class SourcesCommand:
         (command.reply.private if private else command.reply.public)(message)
 
 
-def parse(words: str) -> bool:
+def parse(text: str) -> bool:
     """Read what stands after the verb: whether the answer is for the asker alone. Raises ``InputError``."""
-    if words.lower() not in ("", "private"):
-        raise InputError("sources takes no words but private: it shows every data source.", spot=words, example=EXAMPLE)
-    return words.lower() == "private"
+    if text.lower() not in ("", "private"):
+        raise InputError("sources takes no words but private: it shows every data source.", spot=text, example=EXAMPLE)
+    return text.lower() == "private"

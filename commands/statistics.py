@@ -12,7 +12,7 @@ from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statistics import Grouping
 from bot.slack.arguments import session_query
-from bot.slack.arguments.tokens import KeyWord, Word, slips, unjoined, words
+from bot.slack.arguments.tokens import KeyToken, Token, slips, tokenize, unjoined
 from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
@@ -32,7 +32,7 @@ TOPIC = Topic(USAGE, "Count sessions as OCP's statistics tab does", EXAMPLES)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StatisticsArguments:
     """What was typed after ``stats``; ``notes`` are sentences on what had to be corrected."""
 
     query: SessionQuery
@@ -40,20 +40,20 @@ class Question:
     notes: tuple[str, ...] = ()
 
 
-def read(text: str) -> Question:
-    """Read the words after ``stats`` (already repaired). Raises ``InputError``."""
+def parse(text: str) -> StatisticsArguments:
+    """Read the normalized text after ``stats``. Raises ``InputError``."""
     by: Grouping | None = None
-    rest: list[Word] = []
-    typed, notes = unjoined(words(text, _VOCABULARY), EXAMPLES[1][0])
-    for word in typed:
-        if not isinstance(word, KeyWord) or word.key != "by":
-            rest.append(word)
+    rest: list[Token] = []
+    tokens, notes = unjoined(tokenize(text, _VOCABULARY), EXAMPLES[1][0])
+    for token in tokens:
+        if not isinstance(token, KeyToken) or token.key != "by":
+            rest.append(token)
         elif by is not None:
-            raise InputError("by is given twice. Give it once.", spot=word.text, example="/sessions stats by=user")
+            raise InputError("by is given twice. Give it once.", spot=token.text, example="/sessions stats by=user")
         else:
-            by = _grouping(word)
-            notes += slips([word])
-    parsed = session_query.read(rest)
+            by = _grouping(token)
+            notes += slips([token])
+    parsed = session_query.parse_tokens(rest)
     query = parsed.query
     if query.sort.field is not None or query.limit != DEFAULT_LIMIT or query.page != 1:
         raise InputError(
@@ -61,7 +61,7 @@ def read(text: str) -> Question:
             spot="sort" if query.sort.field is not None else "limit" if query.limit != DEFAULT_LIMIT else "page",
             example=EXAMPLES[0][0],
         )
-    return Question(query, by or Grouping.USER, (*notes, *parsed.notes))
+    return StatisticsArguments(query, by or Grouping.USER, (*notes, *parsed.notes))
 
 
 _VOCABULARY = Vocabulary({**session_query.VOCABULARY.keys, "by": "by"}, session_query.VOCABULARY.flags)
@@ -69,15 +69,15 @@ _GROUPINGS = {by.value: by for by in Grouping}
 _ALSO = {"host": Grouping.SOURCE, "ip": Grouping.SOURCE, "database": Grouping.DATABASE}
 
 
-def _grouping(word: KeyWord) -> Grouping:
+def _grouping(token: KeyToken) -> Grouping:
     known = _GROUPINGS | _ALSO
-    if word.operator is not Operator.CONTAINS or len(word.values) != 1 or word.values[0].lower() not in known:
+    if token.operator is not Operator.CONTAINS or len(token.values) != 1 or token.values[0].lower() not in known:
         raise InputError(
             f"Sessions are counted by {', '.join(by.value for by in Grouping)}.",
-            spot=word.text,
+            spot=token.text,
             example="/sessions stats by=user",
         )
-    return known[word.values[0].lower()]
+    return known[token.values[0].lower()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +93,19 @@ class StatisticsCommand:
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
-        question = read(text)
-        question = replace(question, query=self.defaults.completed(question.query, command.channel, allowed))
-        scope = self.access.scope(command.person, Right.VIEW, question.query.source or "", command.channel)
-        asker = None if question.query.private else Asker.of(command.person, scope)
-        message = self._statistics(question, scope, asker)
-        (command.reply.private if question.query.private else command.reply.public)(message)
+        arguments = parse(text)
+        arguments = replace(arguments, query=self.defaults.completed(arguments.query, command.channel, allowed))
+        scope = self.access.scope(command.person, Right.VIEW, arguments.query.source or "", command.channel)
+        asker = None if arguments.query.private else Asker.of(command.person, scope)
+        message = self._statistics(arguments, scope, asker)
+        (command.reply.private if arguments.query.private else command.reply.public)(message)
 
     def browse(self, press: Press) -> None:
         """Count again with the asker's rights, by the same or by something else, edited in place."""
-        question = read(press.value)
-        query = question.query
+        arguments = parse(press.value)
+        query = arguments.query
         scope = kept_view(press, self.access, self.sessions, query.source or "", query.filter.tenants)
-        message = self._statistics(question, scope, Asker.read(press.block_id))
+        message = self._statistics(arguments, scope, Asker.read(press.block_id))
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def open(self, press: Press) -> None:
@@ -118,10 +118,10 @@ class StatisticsCommand:
                 raise NotAllowedError("You may not see these sessions. /sessions lists those that you may see.")
             self.open_list(Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply))
 
-    def _statistics(self, question: Question, scope: Scope, asker: Asker | None) -> Message:
-        source = question.query.source or ""
-        found = self.sessions.source(source).statistics(question.query, question.by, scope.tenants)
-        return view.statistics(found, question.notes, disclosure=self.disclosures.shown(source), asker=asker)
+    def _statistics(self, arguments: StatisticsArguments, scope: Scope, asker: Asker | None) -> Message:
+        source = arguments.query.source or ""
+        found = self.sessions.source(source).statistics(arguments.query, arguments.by, scope.tenants)
+        return view.statistics(found, arguments.notes, disclosure=self.disclosures.shown(source), asker=asker)
 
 
 def register(registrar: Registrar, command: StatisticsCommand) -> None:

@@ -8,7 +8,7 @@ from bot.access import Access, Right
 from bot.errors import InputError
 from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
-from bot.slack.arguments.tokens import KeyWord, PlainWord, known_key, slips, words
+from bot.slack.arguments.tokens import KeyToken, WordToken, known_key, slips, tokenize
 from bot.slack.arguments.vocabulary import Vocabulary, nearest
 from bot.slack.defaults import Defaults
 from bot.slack.events import Command
@@ -30,7 +30,7 @@ _VOCABULARY = Vocabulary.of(_KEYS, _WORDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class VariablesArguments:
     """What was typed after ``vars``; ``notes`` are sentences on what had to be corrected."""
 
     like: str = ""
@@ -41,41 +41,41 @@ class Question:
     notes: tuple[str, ...] = ()
 
 
-def read(text: str) -> Question:
-    """Read the words after ``vars`` (already repaired); a bare word is a part of a name. Raises ``InputError``."""
+def parse(text: str) -> VariablesArguments:
+    """Read the normalized text after ``vars``; a bare word is a part of a name. Raises ``InputError``."""
     keys: dict[str, str] = {}
     said: set[str] = set()
-    typed = words(text, _VOCABULARY)
-    notes = slips(typed)
-    for word in typed:
-        if isinstance(word, KeyWord):
-            _read_key(word, keys, notes)
-        elif (known := _known(word, notes)) is not None:
+    tokens = tokenize(text, _VOCABULARY)
+    notes = slips(tokens)
+    for token in tokens:
+        if isinstance(token, KeyToken):
+            _read_key(token, keys, notes)
+        elif (known := _known(token, notes)) is not None:
             said.add(known)
         elif "like" in keys:
-            raise InputError("Give one part of a name.", spot=word.text, example=EXAMPLES[1][0])
+            raise InputError("Give one part of a name.", spot=token.text, example=EXAMPLES[1][0])
         else:
-            keys["like"] = word.word if word.quoted else word.text
-    return Question(
+            keys["like"] = token.word if token.quoted else token.text
+    return VariablesArguments(
         keys.get("like", ""), keys.get("tenant"), keys.get("source"), "global" in said, "private" in said, tuple(notes)
     )
 
 
-def _read_key(word: KeyWord, keys: dict[str, str], notes: list[str]) -> None:
-    key = known_key(word, _KEYS, notes, EXAMPLES[1][0])
+def _read_key(token: KeyToken, keys: dict[str, str], notes: list[str]) -> None:
+    key = known_key(token, _KEYS, notes, EXAMPLES[1][0])
     if key in keys:
-        raise InputError(f"{key} is given twice. Give it once.", spot=word.text, example=EXAMPLES[1][0])
-    if word.operator is not Operator.CONTAINS or len(word.values) != 1:
-        raise InputError(f"{key} takes one value after =.", spot=word.text, example=EXAMPLES[1][0])
-    keys[key] = word.values[0]
+        raise InputError(f"{key} is given twice. Give it once.", spot=token.text, example=EXAMPLES[1][0])
+    if token.operator is not Operator.CONTAINS or len(token.values) != 1:
+        raise InputError(f"{key} takes one value after =.", spot=token.text, example=EXAMPLES[1][0])
+    keys[key] = token.values[0]
 
 
-def _known(word: PlainWord, notes: list[str]) -> str | None:
-    if word.quoted or word.word in _WORDS:
-        return None if word.quoted else word.word
-    meant = nearest(word.word, _WORDS)
+def _known(token: WordToken, notes: list[str]) -> str | None:
+    if token.quoted or token.word in _WORDS:
+        return None if token.quoted else token.word
+    meant = nearest(token.word, _WORDS)
     if meant is not None:
-        notes.append(f"“{word.text}” was read as {meant}.")
+        notes.append(f"“{token.text}” was read as {meant}.")
     return meant
 
 
@@ -90,15 +90,15 @@ class VariablesCommand:
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
-        question = read(text)
-        source = self.defaults.source_for(question.source, command.channel, allowed)
+        arguments = parse(text)
+        source = self.defaults.source_for(arguments.source, command.channel, allowed)
         usual = self.defaults.tenant_for(source, command.channel)
-        if question.tenant or usual:
-            meant = question.tenant or usual
+        if arguments.tenant or usual:
+            meant = arguments.tenant or usual
             self.access.require(command.person, Right.VIEW, source, command.channel, meant)
         scope = self.access.scope(command.person, Right.VIEW, source, command.channel)
         found = self.sessions.source(source).variables(
-            question.like, scope.tenants, everywhere=question.everywhere, tenant=question.tenant, usual=usual
+            arguments.like, scope.tenants, everywhere=arguments.everywhere, tenant=arguments.tenant, usual=usual
         )
-        message = view.variables(found, question.notes)
-        (command.reply.private if question.private else command.reply.public)(message)
+        message = view.variables(found, arguments.notes)
+        (command.reply.private if arguments.private else command.reply.public)(message)

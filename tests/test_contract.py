@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.slack.arguments.kill_arguments import read_wish
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments import kill_arguments
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import parse as parse_sessions
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
 from sandbox.demo import launch
@@ -24,10 +24,10 @@ REGISTERED = {
 VERBS: dict[str, Callable[[str], object]] = {
     show.NAME: show.parse,
     sources.NAME: sources.parse,
-    statistics.NAME: statistics.read,
-    variables.NAME: variables.read,
-    deadlocks.NAME: deadlocks.read,
-    audit.NAME: audit.read,
+    statistics.NAME: statistics.parse,
+    variables.NAME: variables.parse,
+    deadlocks.NAME: deadlocks.parse,
+    audit.NAME: audit.parse,
 }
 MODULES = (sessions, kill_session, show, sources, statistics, variables, deadlocks, audit)
 # The scope that each Web API method wants (docs/slack.md 6).
@@ -95,11 +95,11 @@ def test_every_example_of_readme_and_help_runs_as_it_stands(example: str) -> Non
     name, _, words = example.partition(" ")
     verb, _, rest = words.partition(" ")
     if name == sessions.NAME and verb in VERBS:
-        VERBS[verb](repaired(rest))
+        VERBS[verb](normalize(rest))
     elif name == sessions.NAME:
-        assert not [note for note in parse_sessions(repaired(words)).notes if "was read as" in note]
+        assert not [note for note in parse_sessions(normalize(words)).notes if "was read as" in note]
     else:
-        read_wish(repaired(words))
+        kill_arguments.parse(normalize(words))
 
 
 def test_every_test_that_the_readme_names_as_a_proof_exists() -> None:

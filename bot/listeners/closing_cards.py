@@ -19,11 +19,11 @@ from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, StoreError, TargetError
 from bot.sessions.model import Mode
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.normalization import normalize
 from bot.slack.delivery.card_writer import AGAIN_AFTER, CardWriter, Rewrite, Written
 from bot.slack.delivery.message import Message
 from bot.slack.delivery.replies import Reply
-from bot.slack.delivery.retries import impatient
+from bot.slack.delivery.retries import one_try
 from bot.slack.events import RESPONSE_URL, Press, Registrar, Submission
 from bot.slack.views import closing_card, closing_modal, notices
 from bot.slack.views.notices import notice
@@ -183,7 +183,7 @@ class ClosingCards:
 
         def tell(request: ClosingRequest, due: datetime, person: str) -> CardPlace | None:
             message = closing_card.call(request, due, disclosure=self.disclosures.shown(request.source))
-            with impatient():  # there are others to be told
+            with one_try():  # there are others to be told
                 place = self.messages.tell(person, message)
             if place is not None:
                 called.append((request, place))
@@ -490,7 +490,7 @@ class _Card:
 
     def write_news(self, message: Message) -> Written:
         """Rewrite it with what the next news make old: by the place first, and once only."""
-        with impatient():
+        with one_try():
             return self._by((self._by_place, self._by_url), message)
 
     def or_privately(self, written: Written) -> None:
@@ -538,7 +538,7 @@ def check_reason(submission: Submission) -> dict[str, str]:
 
 def _typed(submission: Submission) -> int | None:
     try:
-        text = repaired(submission.values.get(closing_modal.TYPED, ""))
+        text = normalize(submission.values.get(closing_modal.TYPED, ""))
     except InputError:
         return None
     return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None

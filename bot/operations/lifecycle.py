@@ -14,7 +14,7 @@ import structlog
 from slack_sdk.errors import SlackClientError
 
 from bot.errors import StoppedError
-from bot.slack.delivery.retries import impatient
+from bot.slack.delivery.retries import one_try
 
 # Seconds since SIGTERM. A close looks for up to 15 s whether it worked; whoever stops the bot waits for 20 s.
 CUT_SHORT_AFTER = 16.5
@@ -88,7 +88,7 @@ def until_slack_answers(ask: Callable[[], T], signals: Signals) -> T | None:
     pause = 1.0
     while not signals.end_within(0):
         try:
-            with impatient():  # this loop is patient enough
+            with one_try():  # this loop is patient enough
                 return ask()
         except (SlackClientError, OSError) as error:
             log.warning("Slack cannot be reached, trying again", seconds=pause, error=type(error).__name__)

@@ -16,7 +16,7 @@ from bot.errors import DataSourceError, LoginRefusedError, StoreError
 from bot.operations.named_tenants import NamedTenants
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded, Settings
-from bot.slack.delivery.retries import impatient
+from bot.slack.delivery.retries import one_try
 
 SOURCES_AT_ONCE = 16
 
@@ -92,7 +92,7 @@ def _slack(client: WebClient | None) -> list[Report]:
     if client is None:
         return []
     try:
-        with impatient():  # who waits here wants to know
+        with one_try():  # who waits here wants to know
             answer = client.auth_test()
     except SlackApiError as error:
         return [(False, f"SLACK_BOT_TOKEN: Slack rejects it ({error.response.get('error')}); reinstall the app")]

@@ -22,7 +22,7 @@ class Command:
     """A slash command as typed."""
 
     name: str
-    text: str  # raw, not yet repaired
+    text: str  # raw, not yet normalized
     person: Person
     channel: str
     trigger_id: str
@@ -77,7 +77,7 @@ CommandHandler = Callable[[Command], None]
 PressHandler = Callable[[Press], None]
 SubmissionHandler = Callable[[Submission], None]
 SubmissionCheck = Callable[[Submission], Mapping[str, str]]  # what is wrong, by block id; asks nobody, never raises
-Verb = Callable[[Command, str], None]  # answers ``/sessions VERB …``, given the repaired words after the verb
+Verb = Callable[[Command, str], None]  # answers ``/sessions VERB …``, given the normalized text after the verb
 
 
 class Registrar(Protocol):

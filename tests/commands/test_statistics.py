@@ -6,7 +6,7 @@ import pytest
 
 from bot.sessions.model import Condition, Field, Operator
 from bot.sessions.statistics import Grouping
-from commands.statistics import read
+from commands.statistics import parse
 from tests.support.slack_person import buttons_of, options_of, table_of, text_of
 from tests.support.stage import APP_PASSWORD, Stage, session_id
 
@@ -101,9 +101,9 @@ def test_names_that_differ_in_case_are_counted_apart_and_so_is_their_number(stag
 
 
 def test_by_within_a_value_stays_there() -> None:
-    question = read('sql="order by=source" by=source')
-    assert question.by is Grouping.SOURCE
-    assert question.query.filter.conditions == (Condition(Field.SQL, Operator.CONTAINS, ("order by=source",)),)
+    arguments = parse('sql="order by=source" by=source')
+    assert arguments.by is Grouping.SOURCE
+    assert arguments.query.filter.conditions == (Condition(Field.SQL, Operator.CONTAINS, ("order by=source",)),)
 
 
 @pytest.mark.parametrize(

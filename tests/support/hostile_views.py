@@ -23,7 +23,7 @@ from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.sessions.variables import Variable, Variables
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import describe, parse
 from bot.slack.delivery.message import Message
 from bot.slack.session_reference import Asker, SessionReference
@@ -310,7 +310,7 @@ class Views:
         said = self._texts.some(900)
         for typed in (f'{key}="{said}"', f"{key}='{said}'", f"{key}={said}", said):
             with suppress(InputError):
-                return replace(parse(repaired(typed)).query, text=text, source=self._source())
+                return replace(parse(normalize(typed)).query, text=text, source=self._source())
         return SessionQuery(source=self._source(), text=text)
 
     def _request(self, count: int) -> ClosingRequest:

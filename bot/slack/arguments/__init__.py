@@ -1,1 +1,1 @@
-"""What people type, to questions and orders."""
+"""What people type, read into queries and closing orders."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from bot.closing.targets import Wanted
 from bot.errors import InputError
 from bot.sessions.model import Field, Flag, Mode, Operator, SessionQuery
-from bot.slack.arguments.session_query import CLOSE_EXAMPLE, CLOSE_VOCABULARY, read
-from bot.slack.arguments.tokens import KeyWord, PlainWord, Slip, Word, again, unjoined, unquoted_signs, words
+from bot.slack.arguments.session_query import CLOSE_EXAMPLE, CLOSE_VOCABULARY, parse_tokens
+from bot.slack.arguments.tokens import KeyToken, Slip, Token, WordToken, again, tokenize, unjoined, unquoted_signs
 from bot.slack.arguments.value_parsers import session_id
 from bot.slack.arguments.vocabulary import nearest
 
@@ -28,7 +28,7 @@ _OF_LISTS = ("sort", "limit", "page", "private", "text")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class KillArguments:
     """What was typed: ``wanted`` sessions, or ``where`` with a filter and perhaps a data source."""
 
     wanted: tuple[Wanted, ...] = ()
@@ -40,8 +40,8 @@ class Wish:
     where: SessionQuery | None = None
 
 
-def read_wish(text: str) -> Wish:
-    """Read the words after /kill-session (already repaired).
+def parse(text: str) -> KillArguments:
+    """Read the normalized text after /kill-session.
 
     A wrong guess would close somebody's session, so that what is unclear raises ``InputError``.
 
@@ -55,43 +55,29 @@ def read_wish(text: str) -> Wish:
     bot.errors.InputError: ...
     """
     try:
-        typed = words(text, CLOSE_VOCABULARY)
+        tokens = tokenize(text, CLOSE_VOCABULARY)
     except InputError as error:
         raise _nothing_closed(error, error.example) from error
-    _refuse_doubt(typed)
-    typed = _pieces(typed)
-    if any(_is(word, "where") for word in typed):
-        return _filter(typed)
-    modes = _modes(typed)
-    keys: dict[str, str] = {}
-    override = any(_is(word, "override") for word in typed)
-    typed = [word for word in typed if not _is(word, "override")]
-    ids = [word for word in typed if isinstance(word, PlainWord) and not _is(word, "kill", *_MODES, "connection")]
-    _suggest_filter(typed, ids)
-    for word in typed:
-        if isinstance(word, KeyWord):
-            _read_key(word, keys)
-    wanted = tuple(_id(word, keys.get("server")) for word in ids)
-    if not wanted:
-        raise InputError("Which session? Give its id; /sessions shows it in the first column.", example=_ONE)
-    return Wish(wanted, _mode(modes), keys.get("source"), keys.get("tenant"), keys.get("reason", ""), override)
+    _refuse_doubt(tokens)
+    tokens = _pieces(tokens)
+    return _by_filter(tokens) if any(_word(token) == "where" for token in tokens) else _by_ids(tokens)
 
 
-def _refuse_doubt(typed: list[Word]) -> None:
+def _refuse_doubt(tokens: list[Token]) -> None:
     """Raise ``InputError`` with the mended command where a word could be read in two ways.
 
     What is lost in a list of values, or becomes one of them, closes more than was meant.
     """
     try:
-        clear, _ = unjoined(typed, _ONE)
+        clear, _ = unjoined(tokens, _ONE)
     except InputError as error:
         raise _nothing_closed(error, CLOSE_EXAMPLE) from error
-    doubtful = next((word for word in typed if word not in clear or word.slip or unquoted_signs(word)), None)
+    doubtful = next((token for token in tokens if token not in clear or token.slip or unquoted_signs(token)), None)
     if doubtful is None:
         return
     mended = " ".join(map(again, clear))
     try:
-        read_wish(mended)
+        parse(mended)
     except InputError as error:
         raise InputError(str(error), spot=doubtful.text, example=error.example) from error
     raise InputError(
@@ -101,114 +87,145 @@ def _refuse_doubt(typed: list[Word]) -> None:
     )
 
 
-def _doubt(word: Word) -> str:
-    if word.slip is Slip.COMMA:
-        return f"“{word.text}” follows a comma: put it in quotes if it is a value, or drop the comma if it is not."
-    if isinstance(word, PlainWord):
-        return f"“{word.text}” is not needed: all conditions hold at once."
-    if word.slip is Slip.COLON:
-        return f"“{word.text}” has a colon where a comparison sign belongs."
-    return f"“{word.text}” contains more than one sign such as = or &; put a value that contains one in quotes."
+def _doubt(token: Token) -> str:
+    if token.slip is Slip.COMMA:
+        return f"“{token.text}” follows a comma: put it in quotes if it is a value, or drop the comma if it is not."
+    if isinstance(token, WordToken):
+        return f"“{token.text}” is not needed: all conditions hold at once."
+    if token.slip is Slip.COLON:
+        return f"“{token.text}” has a colon where a comparison sign belongs."
+    return f"“{token.text}” contains more than one sign such as = or &; put a value that contains one in quotes."
 
 
-def _pieces(typed: Iterable[Word]) -> list[Word]:
+def _pieces(tokens: Iterable[Token]) -> list[Token]:
     """Cut lists of ids apart: ``1,2``."""
-    pieces: list[Word] = []
-    for word in typed:
-        if isinstance(word, KeyWord) or word.quoted:
-            pieces.append(word)
+    pieces: list[Token] = []
+    for token in tokens:
+        if isinstance(token, KeyToken) or token.quoted:
+            pieces.append(token)
             continue
-        texts = filter(None, re.split(r"[,、،]", word.text))
-        pieces.extend(PlainWord(text.lstrip("-").lower(), text) for text in texts)
+        texts = filter(None, re.split(r"[,、،]", token.text))
+        pieces.extend(WordToken(text.lstrip("-").lower(), text) for text in texts)
     return pieces
 
 
-def _is(word: Word, *names: str) -> bool:
-    return isinstance(word, PlainWord) and not word.quoted and word.word in names
+def _word(token: Token) -> str:
+    """Return a word that stands without quotes, in lower case; '' for everything else."""
+    return token.word if isinstance(token, WordToken) and not token.quoted else ""
 
 
-def _modes(typed: Sequence[Word]) -> list[PlainWord]:
-    """Return the words that say how to close; those of several pasted statements must say the same."""
-    loose, pasted = [], []
-    kills = 0
-    for number, word in enumerate(typed):
-        before = typed[number - 1] if number else None
-        after_kill = before is not None and _is(before, "kill")
-        if _is(word, "kill"):
-            kills += 1
-            if not any(isinstance(one, PlainWord) and one.word[:1].isdecimal() for one in typed[number + 1 :]):
-                raise InputError("KILL whom? An id must follow. Nothing was closed.", spot=word.text, example=_ONE)
-        elif isinstance(word, PlainWord) and _is(word, *_KILLED) and after_kill:
-            pasted.append(word)
-        elif isinstance(word, PlainWord) and _is(word, *_MODES):
-            loose.append(word)
-        elif _is(word, "connection"):
-            raise InputError(f"“{word.text}” is not understood. Nothing was closed.", spot=word.text, example=_ONE)
-    meant = {_KILLED[word.word] for word in pasted} | ({Mode.SESSION} if 0 < len(pasted) < kills else set())
-    if len(meant) > 1:
+def _by_ids(tokens: Sequence[Token]) -> KillArguments:
+    """Read the form without ``where``: ids, and how to close them."""
+    mode = _mode(tokens)
+    spoken_for = {"kill", "connection", "override", *_MODES}
+    ids = [token for token in tokens if isinstance(token, WordToken) and _word(token) not in spoken_for]
+    _suggest_filter([token for token in tokens if _word(token) != "override"], ids)
+    keys: dict[str, str] = {}
+    for token in tokens:
+        if isinstance(token, KeyToken):
+            _read_key(token, keys)
+    wanted = tuple(_id(token, keys.get("server")) for token in ids)
+    if not wanted:
+        raise InputError("Which session? Give its id; /sessions shows it in the first column.", example=_ONE)
+    return KillArguments(
+        wanted,
+        mode,
+        keys.get("source"),
+        keys.get("tenant"),
+        keys.get("reason", ""),
+        override=any(_word(token) == "override" for token in tokens),
+    )
+
+
+def _mode(tokens: Sequence[Token]) -> Mode:
+    """Read how to close, from the words for it and from pasted statements, which must all say the same."""
+    _refuse_kill_of_nobody(tokens)
+    pasted, loose = [], []
+    for before, token in zip((None, *tokens), tokens, strict=False):
+        if before is not None and _word(before) == "kill" and _word(token) in _KILLED:
+            pasted.append(token)
+        elif _word(token) in _MODES:
+            loose.append(token)
+        elif _word(token) == "connection":
+            raise InputError(f"“{token.text}” is not understood. Nothing was closed.", spot=token.text, example=_ONE)
+    _refuse_both_modes(tokens, pasted)
+    said = [*pasted[:1], *loose]
+    if len(said) > 1:
+        raise InputError("Say query or session once.", spot=said[1].text, example=_QUERY)
+    return Mode.QUERY if said and _word(said[0]) == "query" else Mode.SESSION
+
+
+def _refuse_kill_of_nobody(tokens: Sequence[Token]) -> None:
+    """Raise ``InputError`` where no id follows the word KILL."""
+    for number, token in enumerate(tokens):
+        if _word(token) == "kill" and not any(map(_begins_with_digit, tokens[number + 1 :])):
+            raise InputError("KILL whom? An id must follow. Nothing was closed.", spot=token.text, example=_ONE)
+
+
+def _refuse_both_modes(tokens: Sequence[Token], pasted: Sequence[Token]) -> None:
+    """Raise ``InputError`` where some pasted statements close sessions and others queries; a plain KILL a session."""
+    plain = sum(_word(token) == "kill" for token in tokens) - len(pasted)
+    modes = {_KILLED[_word(token)] for token in pasted} | ({Mode.SESSION} if pasted and plain else set())
+    if len(modes) > 1:
         raise InputError(
             "One request closes sessions or queries, not both. Ask for them one after the other. Nothing was closed.",
-            spot=next(word.text for word in pasted if word.word == "query"),
+            spot=next(token.text for token in pasted if _word(token) == "query"),
             example=_QUERY,
         )
-    found = [*pasted[:1], *loose]
-    if len(found) > 1:
-        raise InputError("Say query or session once.", spot=found[1].text, example=_QUERY)
-    return found
 
 
-def _mode(found: Sequence[PlainWord]) -> Mode:
-    return Mode.QUERY if found and found[0].word == "query" else Mode.SESSION
+def _begins_with_digit(token: Token) -> bool:
+    return isinstance(token, WordToken) and token.word[:1].isdecimal()
 
 
-def _suggest_filter(typed: Sequence[Word], ids: Sequence[PlainWord]) -> None:
+def _suggest_filter(tokens: Sequence[Token], ids: Sequence[WordToken]) -> None:
     """Suggest ``where`` for what looks like a filter without it, unless an id got lost in a list of values."""
-    if any(word.word[:1].isdecimal() for word in ids):
+    if any(map(_begins_with_digit, ids)):
         return
-    for word in typed:
-        if isinstance(word, KeyWord) and word.key in _KEYS and any(value.isdecimal() for value in word.values[1:]):
-            _one_value(word)
-    keys = any(isinstance(word, KeyWord) and word.key in _FILTER_KEYS for word in typed)
-    flags = any(_is(word, *_FLAGS) for word in ids)
+    for token in tokens:
+        if isinstance(token, KeyToken) and token.key in _KEYS and any(value.isdecimal() for value in token.values[1:]):
+            _one_value(token)
+    keys = any(isinstance(token, KeyToken) and token.key in _FILTER_KEYS for token in tokens)
+    flags = any(_word(token) in _FLAGS for token in ids)
     mistyped = bool(ids) and not ids[0].quoted and nearest(ids[0].word, ("where",)) is not None
     if not (keys or flags or mistyped):
         return
-    rest = " ".join(again(word) for word in typed if not (mistyped and word is ids[0]))
+    rest = " ".join(again(token) for token in tokens if not (mistyped and token is ids[0]))
     example = CLOSE_EXAMPLE
     with contextlib.suppress(InputError):
-        read_wish(f"where {rest}")
+        parse(f"where {rest}")
         example = f"/kill-session where {rest}"
     raise InputError("A filter follows the word where. Nothing was closed. Did you mean this?", example=example)
 
 
-def _read_key(word: KeyWord, keys: dict[str, str]) -> None:
-    if word.key not in _KEYS:
-        meant = nearest(word.key, _KEYS)
+def _read_key(token: KeyToken, keys: dict[str, str]) -> None:
+    if token.key not in _KEYS:
+        meant = nearest(token.key, _KEYS)
         hint = f" Did you mean {meant}=?" if meant else ""
         raise InputError(
-            f"There is no key “{word.key}” here. Use one of: {', '.join(_KEYS)}.{hint} Nothing was closed.",
-            spot=word.text,
+            f"There is no key “{token.key}” here. Use one of: {', '.join(_KEYS)}.{hint} Nothing was closed.",
+            spot=token.text,
             example=_REASON,
         )
-    if word.key in keys:
-        raise InputError(f"{word.key} is given twice. Nothing was closed.", spot=word.text, example=_REASON)
-    keys[word.key] = _one_value(word)
+    if token.key in keys:
+        raise InputError(f"{token.key} is given twice. Nothing was closed.", spot=token.text, example=_REASON)
+    keys[token.key] = _one_value(token)
 
 
-def _one_value(word: KeyWord) -> str:
-    if word.operator not in (Operator.CONTAINS, Operator.EXACTLY) or len(word.values) != 1:
-        raise InputError(f"{word.key} takes one value after =. Nothing was closed.", spot=word.text, example=_REASON)
-    return word.values[0]
+def _one_value(token: KeyToken) -> str:
+    if token.operator not in (Operator.CONTAINS, Operator.EXACTLY) or len(token.values) != 1:
+        raise InputError(f"{token.key} takes one value after =. Nothing was closed.", spot=token.text, example=_REASON)
+    return token.values[0]
 
 
-def _id(word: PlainWord, named_server: str | None) -> Wanted:
-    if not word.word[:1].isdecimal():
-        meant = nearest(word.word, (*_MODES, "override", "help"))
+def _id(token: WordToken, named_server: str | None) -> Wanted:
+    if not _begins_with_digit(token):
+        meant = nearest(token.word, (*_MODES, "override", "help"))
         hint = f" Did you mean {meant}?" if meant else ""
         raise InputError(
-            f"“{word.text[:60]}” is not a session id.{hint} Nothing was closed.", spot=word.text, example=_ONE
+            f"“{token.text[:60]}” is not a session id.{hint} Nothing was closed.", spot=token.text, example=_ONE
         )
-    number, _, server = word.text.partition("@")
+    number, _, server = token.text.partition("@")
     if server and named_server:
         raise InputError(
             f"The server is given twice: @{server} and server={named_server}. Nothing was closed.",
@@ -218,45 +235,51 @@ def _id(word: PlainWord, named_server: str | None) -> Wanted:
     return Wanted(session_id(number), server or named_server)
 
 
-def _filter(typed: Sequence[Word]) -> Wish:
+def _by_filter(tokens: Sequence[Token]) -> KillArguments:
     """Read the form with ``where``: the words of a list, with query, session and reason= anywhere between."""
-    modes = _modes(typed)
-    reasons = [word for word in typed if isinstance(word, KeyWord) and word.key == "reason"]
+    mode = _mode(tokens)
+    reasons = [token for token in tokens if isinstance(token, KeyToken) and token.key == "reason"]
     if len(reasons) > 1:
         raise InputError("reason is given twice. Nothing was closed.", spot=reasons[1].text, example=CLOSE_EXAMPLE)
-    if any(_is(word, "override") for word in typed):
-        raise InputError(
-            "override takes one session by its id, not a filter. Nothing was closed.",
-            spot="override",
-            example='/kill-session 3221487826 override reason="asked for by its owner"',
-        )
-    rest = [word for word in typed if word not in reasons and not _is(word, "where", *_MODES)]
-    for word in rest:
-        name = word.key if isinstance(word, KeyWord) else word.word
-        if name in _OF_LISTS:
-            raise InputError(
-                f"{name} is for lists; a close takes a filter and closes the longest first. Nothing was closed.",
-                spot=word.text,
-                example=CLOSE_EXAMPLE,
-            )
-        if isinstance(word, PlainWord) and word.word[:1].isdecimal():
-            raise InputError(
-                f"Give ids or a filter, not both: “{word.text[:60]}” stands beside where. Nothing was closed.",
-                spot=word.text,
-                example=CLOSE_EXAMPLE,
-            )
-    query = _parsed(rest)
+    rest = [token for token in tokens if token not in reasons and _word(token) not in ("where", *_MODES)]
+    for token in rest:
+        _refuse_in_filter(token)
+    query = _query(rest)
     if not query.filter.conditions and not query.filter.flags:
         raise InputError(
             "Which sessions? where takes a filter; without one every session would be meant. Nothing was closed.",
             example=CLOSE_EXAMPLE,
         )
-    return Wish(mode=_mode(modes), source=query.source, reason=_one_value(reasons[0]) if reasons else "", where=query)
+    reason = _one_value(reasons[0]) if reasons else ""
+    return KillArguments(mode=mode, source=query.source, reason=reason, where=query)
 
 
-def _parsed(typed: Sequence[Word]) -> SessionQuery:
+def _refuse_in_filter(token: Token) -> None:
+    """Raise ``InputError`` for what a filter of a close does not take."""
+    name = token.key if isinstance(token, KeyToken) else token.word
+    if _word(token) == "override":
+        raise InputError(
+            "override takes one session by its id, not a filter. Nothing was closed.",
+            spot="override",
+            example='/kill-session 3221487826 override reason="asked for by its owner"',
+        )
+    if name in _OF_LISTS:
+        raise InputError(
+            f"{name} is for lists; a close takes a filter and closes the longest first. Nothing was closed.",
+            spot=token.text,
+            example=CLOSE_EXAMPLE,
+        )
+    if _begins_with_digit(token):
+        raise InputError(
+            f"Give ids or a filter, not both: “{token.text[:60]}” stands beside where. Nothing was closed.",
+            spot=token.text,
+            example=CLOSE_EXAMPLE,
+        )
+
+
+def _query(tokens: Sequence[Token]) -> SessionQuery:
     try:
-        return read(typed, correct=False).query
+        return parse_tokens(tokens, correct=False).query
     except InputError as error:
         raise _nothing_closed(error, CLOSE_EXAMPLE) from error
 

@@ -1,4 +1,4 @@
-"""Repairs what phones, editors and Slack do to typed text, before it is parsed."""
+"""Undoes what phones, editors and Slack do to typed text, before it is parsed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LABELLED_LINK = re.compile(r"<(?:https?://|mailto:)[^|>\s]*\|([^>]*)>")
 _LINK = re.compile(r"<(?:https?://|mailto:)([^|>\s]*?)/?>")
 
 
-def repaired(text: str) -> str:
+def normalize(text: str) -> str:
     """Fold look-alikes, unwrap Slack's links and decode its three entities, once.
 
     docs/slack.md 1.4. Raises ``InputError`` for a text that no command can be.

@@ -1,9 +1,9 @@
-"""Turns what follows ``/sessions`` into a question, and a question back into words."""
+"""Turns what follows ``/sessions`` into a query, and a query back into words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bot.errors import InputError
@@ -20,15 +20,15 @@ from bot.sessions.model import (
     Sort,
 )
 from bot.slack.arguments.tokens import (
-    KeyWord,
-    PlainWord,
+    KeyToken,
     Slip,
-    Word,
+    Token,
+    WordToken,
     listed,
     quoted,
     slips,
+    tokenize,
     unjoined,
-    words,
 )
 from bot.slack.arguments.value_parsers import COMPARED, NUMBER, UNITS, duration, session_id, values_of
 from bot.slack.arguments.vocabulary import Vocabulary, nearest
@@ -65,14 +65,14 @@ _LOWER = (Operator.ABOVE, Operator.AT_LEAST)
 
 @dataclass(frozen=True, slots=True)
 class ParsedQuery:
-    """A question and what had to be corrected to understand it, in sentences."""
+    """A query and what had to be corrected to understand it, in sentences."""
 
     query: SessionQuery
     notes: tuple[str, ...] = ()
 
 
 def parse(text: str) -> ParsedQuery:
-    """Read the words after ``/sessions`` (already repaired).
+    """Read the normalized text after ``/sessions``.
 
     A mistyped key or flag is corrected and noted, since nothing can be harmed by a list. Raises ``InputError`` with
     the spot for everything else.
@@ -83,23 +83,23 @@ def parse(text: str) -> ParsedQuery:
     >>> found.notes
     ('“tenat” was read as tenant.', '“activ-only” was read as active-only.')
     """
-    return read(words(text, VOCABULARY))
+    return parse_tokens(tokenize(text, VOCABULARY))
 
 
-def read(found: Iterable[Word], *, correct: bool = True) -> ParsedQuery:
-    """Read words as ``parse`` does; for a close (``correct=False``) none has a slip, and what is meant is suggested.
+def parse_tokens(found: Iterable[Token], *, correct: bool = True) -> ParsedQuery:
+    """Read tokens as ``parse`` does; for a close (``correct=False``) none has a slip, and what is meant is suggested.
 
     Raises ``InputError``.
     """
-    typed, notes = unjoined(list(found), EXAMPLE)
-    reader = _Reader(correct=correct, notes=[*slips(typed), *notes])
-    for word in _with_units(typed):
-        reader.read(word)
+    tokens, notes = unjoined(list(found), EXAMPLE)
+    reader = _Reader(correct=correct, notes=[*slips(tokens), *notes])
+    for token in _with_units(tokens):
+        reader.read(token)
     return reader.result()
 
 
 def describe(query: SessionQuery) -> str:
-    """Write a question in words that ``parse`` reads back as the same question.
+    """Write a query in words that ``parse`` reads back as the same query.
 
     >>> describe(parse('status=active sql="a b",c page=2').query)
     'status=ACTIVE sql="a b",c page=2'
@@ -117,27 +117,33 @@ def describe(query: SessionQuery) -> str:
     return " ".join(parts)
 
 
-def _with_units(typed: Iterable[Word]) -> Iterator[Word]:
+def _with_units(tokens: Iterable[Token]) -> Iterator[Token]:
     """Put a unit that stands apart back to its number: ``time > 5 minutes``."""
-    number: KeyWord | None = None
-    for word in typed:
-        if number is not None and isinstance(word, PlainWord) and word.word in UNITS:
-            yield replace(number, values=(number.values[0] + word.word,), text=f"{number.text} {word.text}")
+    number: KeyToken | None = None
+    for token in tokens:
+        if number is not None and isinstance(token, WordToken) and token.word in UNITS:
+            yield replace(number, values=(number.values[0] + token.word,), text=f"{number.text} {token.text}")
             number = None
             continue
         if number is not None:
             yield number
         number = (
-            word if isinstance(word, KeyWord) and len(word.values) == 1 and NUMBER.fullmatch(word.values[0]) else None
+            token
+            if isinstance(token, KeyToken) and len(token.values) == 1 and NUMBER.fullmatch(token.values[0])
+            else None
         )
         if number is None:
-            yield word
+            yield token
     if number is not None:
         yield number
 
 
+def _is_number(values: Sequence[str]) -> bool:
+    return len(values) == 1 and NUMBER.fullmatch(values[0]) is not None
+
+
 class _Reader:
-    """Collects the words of one command."""
+    """Collects the tokens of one command."""
 
     def __init__(self, *, correct: bool, notes: list[str]) -> None:
         self._correct = correct
@@ -147,11 +153,11 @@ class _Reader:
         self._views: dict[str, str] = {}
         self._words: set[str] = set()
 
-    def read(self, word: Word) -> None:
-        if isinstance(word, PlainWord):
-            self._read_plain(word)
+    def read(self, token: Token) -> None:
+        if isinstance(token, WordToken):
+            self._read_plain(token)
         else:
-            self._read_key(word)
+            self._read_key(token)
 
     def result(self) -> ParsedQuery:
         self._refuse_contradictions()
@@ -166,20 +172,20 @@ class _Reader:
         )
         return ParsedQuery(query, tuple(self._notes))
 
-    def _read_plain(self, word: PlainWord) -> None:
-        name = word.word
-        if word.quoted:
-            self._read_bare(word)
+    def _read_plain(self, token: WordToken) -> None:
+        name = token.word
+        if token.quoted:
+            self._read_bare(token)
             return
         if name not in _FLAG_WORDS:
             meant = _ALSO.get(name) or nearest(name, _FLAG_WORDS)
             if meant not in _FLAG_WORDS:
-                self._read_bare(word)
+                self._read_bare(token)
                 return
-            self._note(word.text, meant)
+            self._note(token.text, meant)
             name = meant
         if name in self._words:
-            raise InputError(f"{name} is given twice.", spot=word.text, example=EXAMPLE)
+            raise InputError(f"{name} is given twice.", spot=token.text, example=EXAMPLE)
         self._words.add(name)
         if name in _FLAGS:
             self._flags.add(_FLAGS[name])
@@ -192,17 +198,17 @@ class _Reader:
             )
         self._notes.append(f"“{typed}” was read as {meant}.")
 
-    def _read_bare(self, word: PlainWord) -> None:
+    def _read_bare(self, token: WordToken) -> None:
         """Take a bare number for an id, a bare address for a source, any other word for a text somewhere."""
-        text = word.word if word.quoted else word.text
+        text = token.word if token.quoted else token.text
         if not self._correct:
             raise InputError(
                 f"“{text[:60]}” has no key. A close takes keys and flags only, so that it hits nobody else: "
                 f"for example user={quoted(text[:60])}. Nothing was closed.",
-                spot=word.text,
+                spot=token.text,
                 example=CLOSE_EXAMPLE,
             )
-        if text[0] in "=!<>," and not word.quoted:
+        if text[0] in "=!<>," and not token.quoted:
             raise InputError(f"What stands before “{text[:60]}”?", spot=text, example=EXAMPLE)
         if re.fullmatch(r"\d+([,、،]\d+)*", text, re.ASCII):
             condition = Condition(Field.ID, Operator.CONTAINS, tuple(map(session_id, re.split(r"[,、،]", text))))
@@ -211,39 +217,39 @@ class _Reader:
         else:
             condition = Condition(Field.ANY, Operator.CONTAINS, (text,))
             self._notes.append(f"“{text}” is looked for in every column.")
-        self._refuse_repeated(condition, word.text)
+        self._refuse_repeated(condition, token.text)
         self._conditions.append(condition)
 
-    def _read_key(self, word: KeyWord) -> None:
-        key = word.key
+    def _read_key(self, token: KeyToken) -> None:
+        key = token.key
         if key not in _FIELDS and key not in _VIEW_KEYS:
-            key = self._meant_key(word)
+            key = self._meant_key(token)
         if key in _VIEW_KEYS:
-            self._read_view(key, word)
+            self._read_view(key, token)
             return
-        condition = Condition(_FIELDS[key], word.operator, values_of(_FIELDS[key], word))
-        self._refuse_repeated(condition, word.text)
+        condition = Condition(_FIELDS[key], token.operator, values_of(_FIELDS[key], token))
+        self._refuse_repeated(condition, token.text)
         self._conditions.append(condition)
 
-    def _meant_key(self, word: KeyWord) -> str:
+    def _meant_key(self, token: KeyToken) -> str:
         known = (*_FIELDS, *_VIEW_KEYS)
-        meant = _ALSO.get(word.key) or nearest(word.key, known)
+        meant = _ALSO.get(token.key) or nearest(token.key, known)
         if meant not in known:
-            value = " If it is a value, put it in quotes." if word.slip is Slip.COMMA else ""
+            value = " If it is a value, put it in quotes." if token.slip is Slip.COMMA else ""
             raise InputError(
-                f"There is no key “{word.key}”. Use one of: {', '.join(known)}.{value}",
-                spot=word.text,
+                f"There is no key “{token.key}”. Use one of: {', '.join(known)}.{value}",
+                spot=token.text,
                 example=EXAMPLE,
             )
-        self._note(word.key, meant)
+        self._note(token.key, meant)
         return meant
 
-    def _read_view(self, key: str, word: KeyWord) -> None:
+    def _read_view(self, key: str, token: KeyToken) -> None:
         if key in self._views:
-            raise InputError(f"{key} is given twice. Give it once.", spot=word.text, example=EXAMPLE)
-        if word.operator is not Operator.CONTAINS or len(word.values) != 1:
-            raise InputError(f"{key} takes one value after =.", spot=word.text, example=_VIEW_EXAMPLES[key])
-        self._views[key] = word.values[0]
+            raise InputError(f"{key} is given twice. Give it once.", spot=token.text, example=EXAMPLE)
+        if token.operator is not Operator.CONTAINS or len(token.values) != 1:
+            raise InputError(f"{key} takes one value after =.", spot=token.text, example=_VIEW_EXAMPLES[key])
+        self._views[key] = token.values[0]
 
     def _refuse_repeated(self, condition: Condition, typed: str) -> None:
         name = condition.field.value
@@ -274,26 +280,34 @@ class _Reader:
                 example="/sessions active-only",
             )
         for condition in self._conditions:
-            wanted = condition.field is Field.STATUS and condition.operator is not Operator.NOT
-            if wanted and Flag.ACTIVE_ONLY in self._flags and "ACTIVE" not in condition.values:
-                raise InputError(
-                    "active-only and that status exclude each other. Give one of them.",
-                    spot="active-only",
-                    example=f"/sessions status={quoted(str(condition.values[0]))}",
-                )
-            if wanted and Flag.IDLE in self._flags and condition.values == ("ACTIVE",):
-                raise InputError(
-                    "idle and status=ACTIVE exclude each other: no session is both. Give one of them.",
-                    spot="idle",
-                    example="/sessions status=ACTIVE",
-                )
-        low = [c.values[0] for c in self._conditions if c.field is Field.TIME and c.operator in _LOWER]
-        high = [c.values[0] for c in self._conditions if c.field is Field.TIME and c.operator not in _LOWER]
-        if low and high and float(low[0]) > float(high[0]):
+            self._refuse_against_flags(condition)
+        self._refuse_empty_span()
+
+    def _refuse_against_flags(self, condition: Condition) -> None:
+        if condition.field is not Field.STATUS or condition.operator is Operator.NOT:
+            return
+        if Flag.ACTIVE_ONLY in self._flags and "ACTIVE" not in condition.values:
+            raise InputError(
+                "active-only and that status exclude each other. Give one of them.",
+                spot="active-only",
+                example=f"/sessions status={quoted(str(condition.values[0]))}",
+            )
+        if Flag.IDLE in self._flags and condition.values == ("ACTIVE",):
+            raise InputError(
+                "idle and status=ACTIVE exclude each other: no session is both. Give one of them.",
+                spot="idle",
+                example="/sessions status=ACTIVE",
+            )
+
+    def _refuse_empty_span(self) -> None:
+        times = [condition for condition in self._conditions if condition.field is Field.TIME]
+        low = [float(one.values[0]) for one in times if one.operator in _LOWER]
+        high = [float(one.values[0]) for one in times if one.operator not in _LOWER]
+        if low and high and low[0] > high[0]:
             raise InputError(
                 "No time is above the one and below the other.",
                 spot="time",
-                example=f"/sessions time>{duration(float(high[0]))} time<{duration(float(low[0]))}",
+                example=f"/sessions time>{duration(high[0])} time<{duration(low[0])}",
             )
 
     def _sort(self) -> Sort:

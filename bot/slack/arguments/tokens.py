@@ -1,4 +1,4 @@
-"""Cuts a command into words: ``key op value[,value…]`` and single words, quotes respected."""
+"""Cuts a command into tokens: ``key op value[,value…]`` and single words, quotes respected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BARE_VALUE = re.compile(rf"[^\s{_COMMAS};\"']+")
 _COMMA = re.compile(rf"\s*[{_COMMAS}]\s*")
 _JOINT = re.compile(r"[&|]+")
 _SEPARATOR = re.compile(rf"[{_COMMAS}]|[&|]+")
-_WORD = re.compile(r"[^\s;]+")
+_BARE_WORD = re.compile(r"[^\s;]+")
 _COMPARING = re.compile(r"\w.*[=<>~≥≤≠]|[=<>~≥≤≠].*\w")
 _PORT = re.compile(r"[\w.-]+:\d{1,5}")
 _SIGNS = {operator.value: operator for operator in Operator} | {
@@ -41,7 +41,7 @@ class Slip(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class KeyWord:
+class KeyToken:
     """``key op value[,value…]`` as typed; ``text`` is the piece of input it came from."""
 
     key: str
@@ -52,7 +52,7 @@ class KeyWord:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainWord:
+class WordToken:
     """A single word, lower-cased, without leading dashes; what was ``quoted`` is meant as it stood in the quotes.
 
     ``text`` is the piece of input it came from.
@@ -64,7 +64,7 @@ class PlainWord:
     slip: Slip | None = field(default=None, compare=False)
 
 
-Word = KeyWord | PlainWord
+Token = KeyToken | WordToken
 
 
 _NOTHING = Vocabulary({}, {})
@@ -72,10 +72,10 @@ _NOTHING = Vocabulary({}, {})
 _FLAGS = (*(flag.value for flag in Flag), "private", "text", "query", "session", "where", "override")
 
 
-def words(text: str, vocabulary: Vocabulary = _NOTHING) -> list[Word]:
-    """Cut a repaired text. Raises ``InputError`` for what is no word at all.
+def tokenize(text: str, vocabulary: Vocabulary = _NOTHING) -> list[Token]:
+    """Cut a normalized text. Raises ``InputError`` for what is no token at all.
 
-    What stands after a comma and reads like a condition or a flag of the ``vocabulary`` is a word of its own,
+    What stands after a comma and reads like a condition or a flag of the ``vocabulary`` is a token of its own,
     with a ``slip``: it would widen the list of values before it.
 
     >>> for word in words('tenant=shop,billing time>5m sql="update stock" orders'):
@@ -85,10 +85,10 @@ def words(text: str, vocabulary: Vocabulary = _NOTHING) -> list[Word]:
     sql="update stock" ('update stock',)
     orders no key
     """
-    return _Cutter(text, vocabulary).cut()
+    return _Tokenizer(text, vocabulary).tokens()
 
 
-class _Cutter:
+class _Tokenizer:
     """Goes through one text from its start to its end."""
 
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
@@ -96,9 +96,9 @@ class _Cutter:
         self._vocabulary = vocabulary
         self._at = 0
         self._after_comma = False
-        self._found: list[Word] = []
+        self._found: list[Token] = []
 
-    def cut(self) -> list[Word]:
+    def tokens(self) -> list[Token]:
         while self._skip():
             comma, self._after_comma = self._after_comma, False
             key = self._key(self._at, near=comma)
@@ -107,7 +107,7 @@ class _Cutter:
             elif self._text[self._at] in ('"', "'"):
                 start = self._at
                 value, self._at = self._value(start, "")
-                self._found.append(PlainWord(value, self._text[start : self._at], quoted=True))
+                self._found.append(WordToken(value, self._text[start : self._at], quoted=True))
             else:
                 self._found.append(self._plain(comma=comma))
         return self._found
@@ -137,7 +137,7 @@ class _Cutter:
         port = of in _ADDRESSES and _PORT.fullmatch(self._bare(at))
         return match if known or not port else None
 
-    def _keyed(self, match: re.Match[str], *, comma: bool) -> KeyWord:
+    def _keyed(self, match: re.Match[str], *, comma: bool) -> KeyToken:
         start, name, typed = self._at, match[1].lower(), match.group().strip()
         slip = Slip.COMMA if comma else Slip.COLON if match[2] == ":" else None
         meant = self._vocabulary.key(name, near=True) or name
@@ -145,7 +145,7 @@ class _Cutter:
         if match.group()[-1].isspace() and self._condition(match.end()):
             raise _no_value(typed, typed)
         values, end = self._values(match.end(), typed, meant)
-        return KeyWord(meant if slip else name, operator, values, self._text[start:end].strip(), slip)
+        return KeyToken(meant if slip else name, operator, values, self._text[start:end].strip(), slip)
 
     def _values(self, at: int, typed: str, key: str) -> tuple[tuple[str, ...], int]:
         """Read the values up to what is a word of its own, and go there."""
@@ -190,9 +190,9 @@ class _Cutter:
                 return self._text[at : joint.start()]
         return match.group()
 
-    def _plain(self, *, comma: bool) -> PlainWord:
+    def _plain(self, *, comma: bool) -> WordToken:
         at, flags = self._at, self._vocabulary.flag
-        whole = _JOINT.match(self._text, at) or _WORD.match(self._text, at)
+        whole = _JOINT.match(self._text, at) or _BARE_WORD.match(self._text, at)
         assert whole is not None  # noqa: S101  # the character at that place is neither a space nor a semicolon
         text = whole.group()
         self._at = whole.end()
@@ -208,7 +208,7 @@ class _Cutter:
                     break
         name = _name(text)
         meant = flags(name, near=comma) if comma else None
-        return PlainWord(meant or name, text, slip=Slip.COMMA if meant else None)
+        return WordToken(meant or name, text, slip=Slip.COMMA if meant else None)
 
     def _condition(self, at: int) -> bool:
         """Whether a condition or a flag begins there, spelt as it should be."""
@@ -239,56 +239,56 @@ class _Cutter:
         return self._vocabulary.flag(_name(self._bare(at)), near=near) is not None
 
 
-def slips(found: Iterable[Word]) -> list[str]:
+def slips(found: Iterable[Token]) -> list[str]:
     """Say how doubtful words were read, a sentence each."""
     said = {
         Slip.COMMA: "“{typed}” after the comma was read as a condition of its own{as_read}.",
         Slip.COLON: "“{typed}” was read as {read}.",
     }
     return [
-        said[word.slip].format(
-            typed=word.text, read=again(word), as_read="" if again(word) == word.text else f": {again(word)}"
+        said[token.slip].format(
+            typed=token.text, read=again(token), as_read="" if again(token) == token.text else f": {again(token)}"
         )
-        for word in found
-        if word.slip is not None
+        for token in found
+        if token.slip is not None
     ]
 
 
-def unjoined(found: Sequence[Word], example: str) -> tuple[list[Word], list[str]]:
+def unjoined(found: Sequence[Token], example: str) -> tuple[list[Token], list[str]]:
     """Leave out ``and`` and ``&`` between words, and say so; return the other words and the sentences.
 
     Raises ``InputError`` for ``or``, ``|`` and ``not``: conditions hold all at once.
     """
     left, notes = [], []
-    for number, word in enumerate(found):
-        kind = _conjunction(word.word) if isinstance(word, PlainWord) and not word.quoted else ""
+    for number, token in enumerate(found):
+        kind = _conjunction(token.word) if isinstance(token, WordToken) and not token.quoted else ""
         after = found[number + 1] if number + 1 < len(found) else None
-        if kind == _NOT and isinstance(after, KeyWord):
+        if kind == _NOT and isinstance(after, KeyToken):
             raise InputError(
                 "“not” is not supported: use !=. To search for the word itself, put it in quotes.",
-                spot=word.text,
+                spot=token.text,
                 example=example,
             )
         if kind in ("", _NOT) or number == 0 or after is None:
-            left.append(word)
+            left.append(token)
             continue
         if kind == _OR:
             raise InputError(
-                f"“{word.text}” is not supported: all conditions must hold. Separate several values of one key with "
+                f"“{token.text}” is not supported: all conditions must hold. Separate several values of one key with "
                 "commas; put text to search for in quotes.",
-                spot=word.text,
+                spot=token.text,
                 example=example,
             )
-        notes.append(f"“{word.text}” was ignored: all conditions must hold anyway.")
+        notes.append(f"“{token.text}” was ignored: all conditions must hold anyway.")
     return left, notes
 
 
-def unquoted_signs(word: Word) -> bool:
+def unquoted_signs(token: Token) -> bool:
     """Whether a value has a sign in it that may have been meant to part it, and stands without quotes."""
-    if not isinstance(word, KeyWord):
+    if not isinstance(token, KeyToken):
         return False
-    key = _KEY.match(word.text) or _COLON.match(word.text)
-    bare = _QUOTED.sub("", word.text[key.end() if key else 0 :])
+    key = _KEY.match(token.text) or _COLON.match(token.text)
+    bare = _QUOTED.sub("", token.text[key.end() if key else 0 :])
     return any(sign in bare for sign in f"{_SIGN}&|".replace("!", ""))
 
 
@@ -324,22 +324,22 @@ def _operator(typed: str, sign: str) -> Operator:
     )
 
 
-def again(word: Word) -> str:
+def again(token: Token) -> str:
     """Write a word so that it is read as the same word again, and without any doubt."""
-    if isinstance(word, PlainWord):
-        return word.word if word.slip else word.text
-    if word.slip is None and not unquoted_signs(word):
-        return word.text
-    return f"{word.key}{word.operator.value}{listed(word.values, near=word.key != 'status')}"
+    if isinstance(token, WordToken):
+        return token.word if token.slip else token.text
+    if token.slip is None and not unquoted_signs(token):
+        return token.text
+    return f"{token.key}{token.operator.value}{listed(token.values, near=token.key != 'status')}"
 
 
 def listed(values: Iterable[str], *, near: bool = True) -> str:
-    """Write values so that ``words`` reads them back as they are; ``near`` as in ``quoted``."""
+    """Write values so that ``tokenize`` reads them back as they are; ``near`` as in ``quoted``."""
     return ",".join(quoted(value, first=not number, near=near) for number, value in enumerate(values))
 
 
 def quoted(value: str, *, first: bool = True, near: bool = True) -> str:
-    r"""Write a value so that ``words`` reads it back as it is, no longer than it can be typed.
+    r"""Write a value so that ``tokenize`` reads it back as it is, no longer than it can be typed.
 
     Of a list only the ``first`` value cannot be taken for a condition or a flag; the others can, if they are one,
     or, with ``near``, if they resemble one.
@@ -361,15 +361,15 @@ def _stands_alone(value: str, *, near: bool) -> bool:
     return near and resembled(name, (*_FLAGS, "active"), 0.7) is not None
 
 
-def known_key(word: KeyWord, keys: Iterable[str], notes: list[str], example: str) -> str:
+def known_key(token: KeyToken, keys: Iterable[str], notes: list[str], example: str) -> str:
     """Return which of ``keys`` is meant; a slip is noted. Raises ``InputError`` for any other."""
     known = tuple(keys)
-    if word.key in known:
-        return word.key
-    meant = nearest(word.key, known)
+    if token.key in known:
+        return token.key
+    meant = nearest(token.key, known)
     if meant is None:
         raise InputError(
-            f"There is no key “{word.key}” here. Use one of: {', '.join(known)}.", spot=word.text, example=example
+            f"There is no key “{token.key}” here. Use one of: {', '.join(known)}.", spot=token.text, example=example
         )
-    notes.append(f"“{word.key}” was read as {meant}.")
+    notes.append(f"“{token.key}” was read as {meant}.")
     return meant

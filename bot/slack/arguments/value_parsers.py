@@ -9,7 +9,7 @@ from bot.closing.targets import id_out_of_range
 from bot.errors import InputError
 from bot.sessions.model import Field, Operator
 from bot.sessions.states import STATES, nearest_state
-from bot.slack.arguments.tokens import KeyWord, quoted
+from bot.slack.arguments.tokens import KeyToken, quoted
 
 COMPARED = (Operator.ABOVE, Operator.AT_LEAST, Operator.BELOW, Operator.AT_MOST)
 UNITS = {
@@ -36,21 +36,21 @@ _STATE = re.compile(r"[A-Z][A-Z0-9_ -]{0,39}", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
-def values_of(field: Field, word: KeyWord) -> tuple[str | int | float, ...]:
+def values_of(field: Field, token: KeyToken) -> tuple[str | int | float, ...]:
     """Read what stands behind the sign of comparison; raises ``InputError``."""
     if field is Field.TIME:
-        return (_time(word),)
-    if word.operator in COMPARED and field is not Field.ID:
+        return (_time(token),)
+    if token.operator in COMPARED and field is not Field.ID:
         raise InputError(
             f"{field.value} cannot be larger or smaller. Use = (contains), == or !=.",
-            spot=word.text,
-            example=f"/sessions {field.value}={'ACTIVE' if field is Field.STATUS else quoted(word.values[0])}",
+            spot=token.text,
+            example=f"/sessions {field.value}={'ACTIVE' if field is Field.STATUS else quoted(token.values[0])}",
         )
     if field is Field.ID:
-        return tuple(session_id(value) for value in word.values)
+        return tuple(session_id(value) for value in token.values)
     if field is Field.STATUS:
-        return tuple(_state(value) for value in word.values)
-    return word.values
+        return tuple(_state(value) for value in token.values)
+    return token.values
 
 
 def span(value: str, longest: timedelta, example: str) -> timedelta:
@@ -99,24 +99,24 @@ def session_id(value: str) -> int:
     return number
 
 
-def _time(word: KeyWord) -> float:
-    value = word.values[0]
+def _time(token: KeyToken) -> float:
+    value = token.values[0]
     match = _DURATION.fullmatch(value.lower())
-    if match is None or match[2] not in UNITS or len(word.values) > 1:
+    if match is None or match[2] not in UNITS or len(token.values) > 1:
         raise InputError(
-            f"“{','.join(word.values)}” is not a duration. A duration is a number with ms, s, m, h or d.",
-            spot=word.text,
+            f"“{','.join(token.values)}” is not a duration. A duration is a number with ms, s, m, h or d.",
+            spot=token.text,
             example="/sessions time>5m",
         )
-    if word.operator not in COMPARED:
+    if token.operator not in COMPARED:
         raise InputError(
             "Compare a time with > or <; an exact time would match nothing.",
-            spot=word.text,
+            spot=token.text,
             example=f"/sessions time>{value}",
         )
     seconds = round(float(match[1]) * UNITS[match[2]], 3)
     if seconds > _LONGEST:
-        raise InputError("No session is older than ten years.", spot=word.text, example="/sessions time>30d")
+        raise InputError("No session is older than ten years.", spot=token.text, example="/sessions time>30d")
     return seconds
 
 

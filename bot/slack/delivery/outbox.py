@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from bot.errors import SessionBotError
-from bot.slack.delivery.retries import impatient
+from bot.slack.delivery.retries import one_try
 
 FOR = 180.0  # seconds; later nobody looks for the answer any more
 MOST = 300  # answers; the oldest goes when there are more
@@ -48,7 +48,7 @@ class Outbox:
 
     @staticmethod
     def _try(one: _Kept) -> bool:
-        with impatient():  # one that is not taken holds up no other
+        with one_try():  # one that is not taken holds up no other
             try:
                 return one.send()
             except SessionBotError as error:  # what had to be done after it was sent

@@ -15,7 +15,7 @@ from bot.closing.model import CardPlace
 from bot.slack.delivery.card_writer import Written
 from bot.slack.delivery.message import Message
 from bot.slack.delivery.outbox import Outbox
-from bot.slack.delivery.retries import FAILED, Patience, is_patient
+from bot.slack.delivery.retries import FAILED, RetryWithinDeadline, may_retry
 
 log = structlog.get_logger(__name__)
 
@@ -134,10 +134,10 @@ class Reply:
         return True
 
     def _kept(self, what: str, send: Callable[[], bool]) -> bool:
-        self.answering = self.answering or is_patient()
+        self.answering = self.answering or may_retry()
         if send():
             return True
-        if self._outbox is not None and is_patient():  # else it is old by then
+        if self._outbox is not None and may_retry():  # else it is old by then
             self._outbox.keep(what, send)
         return False
 
@@ -151,7 +151,7 @@ class Reply:
             self.response_url,
             timeout=10,
             ssl=self._client.ssl,  # read once for all: CA certificates are 35 ms of work
-            retry_handlers=[Patience(repeatable=replace)],
+            retry_handlers=[RetryWithinDeadline(repeatable=replace)],
         )
         for blocks in _versions(message):
             try:

@@ -1,4 +1,4 @@
-"""Patience with a Slack that limits, fails or is away: which calls are made again, how often and for how long."""
+"""Retries while Slack limits, fails or is away: which calls are made again, how often and for how long."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ _REPEATABLE = (
 _LIMITED = ("ratelimited", "rate_limited")
 FAILED = ("internal_error", "fatal_error", "service_unavailable", "request_timeout")
 
-_patient: ContextVar[bool] = ContextVar("patient", default=True)
+_retrying: ContextVar[bool] = ContextVar("retrying", default=True)
 
 
 @contextlib.contextmanager
-def impatient() -> Iterator[None]:
+def one_try() -> Iterator[None]:
     """Try each call of this thread once only: for news that the next ones make old."""
-    token = _patient.set(False)
+    token = _retrying.set(False)
     try:
         yield
     finally:
-        _patient.reset(token)
+        _retrying.reset(token)
 
 
-def is_patient() -> bool:
+def may_retry() -> bool:
     """Whether calls of this thread may take a while."""
-    return _patient.get()
+    return _retrying.get()
 
 
-class Patience(RetryHandler):
+class RetryWithinDeadline(RetryHandler):
     """Waits as long as Slack says when it limits, and tries again when it fails, within ``SECONDS`` in all.
 
     ``repeatable`` is for clients of response URLs whose messages replace another one.
@@ -71,7 +71,7 @@ class Patience(RetryHandler):
     ) -> bool:
         kept = state.custom_values = state.custom_values or {"since": time.monotonic(), "failures": 0}
         limited, failed = _is_limited(response), _is_failed(response, error)
-        if not _patient.get() or not (limited or failed):
+        if not _retrying.get() or not (limited or failed):
             return False
         method = urlsplit(request.url).path.rsplit("/", 1)[-1]
         repeatable = self._repeatable or method.startswith(_REPEATABLE)

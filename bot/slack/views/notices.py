@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, SourceOpenError
 from bot.sessions.masking import cut
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.normalization import normalize
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit
@@ -96,7 +96,7 @@ def _text(sentence: str) -> str:
 
 def _marked(typed: str, spot: str) -> list[kit.RichText]:
     with contextlib.suppress(InputError):
-        typed = repaired(typed)  # as the spot was found, with its quotation marks made plain
+        typed = normalize(typed)  # as the spot was found, with its quotation marks made plain
     spotted = re.compile(re.escape(spot), re.IGNORECASE)  # what was understood may be written in another case
     place = spotted.search(typed)
     if place and place.start() > _SHOWN // 2:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from bot.errors import InputError
 from bot.sessions.model import SessionFilter, SessionQuery
-from bot.slack.arguments.kill_arguments import Wish, read_wish
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments import kill_arguments
+from bot.slack.arguments.kill_arguments import KillArguments
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import describe, parse
 from commands import audit, deadlocks, statistics, variables
 
@@ -55,7 +56,7 @@ from commands import audit, deadlocks, statistics, variables
     ],
 )
 def test_a_condition_after_a_comma_is_one_of_its_own_in_a_list_and_that_is_said(typed: str, understood: str) -> None:
-    parsed = parse(repaired(typed))
+    parsed = parse(normalize(typed))
     assert describe(parsed.query) == understood
     assert parsed.notes
 
@@ -98,7 +99,7 @@ def test_the_note_names_what_was_typed_and_how_it_was_read() -> None:
     ],
 )
 def test_a_value_that_looks_like_one_is_taken_as_it_stands_in_quotes(typed: str, understood: str) -> None:
-    query = parse(repaired(typed)).query
+    query = parse(normalize(typed)).query
     assert describe(query) == understood
     assert parse(understood).query == query
 
@@ -127,7 +128,7 @@ def test_a_value_that_looks_like_one_is_taken_as_it_stands_in_quotes(typed: str,
 )
 def test_what_is_neither_a_value_nor_a_condition_is_an_error(typed: str, sentence: str, spot: str) -> None:
     with pytest.raises(InputError) as told:
-        parse(repaired(typed))
+        parse(normalize(typed))
     assert sentence in str(told.value)
     assert told.value.spot == spot
 
@@ -175,10 +176,10 @@ def test_what_is_neither_a_value_nor_a_condition_is_an_error(typed: str, sentenc
 )
 def test_on_a_close_it_is_an_error_that_shows_the_mended_command(typed: str, mended: str) -> None:
     with pytest.raises(InputError, match=r"Nothing was closed\. Did you mean this\?") as told:
-        read_wish(repaired(typed))
+        kill_arguments.parse(normalize(typed))
     assert told.value.example == f"/kill-session {mended}"
-    assert told.value.spot in repaired(typed)
-    assert read_wish(mended)
+    assert told.value.spot in normalize(typed)
+    assert kill_arguments.parse(mended)
 
 
 @pytest.mark.parametrize(
@@ -200,10 +201,10 @@ def test_on_a_close_it_is_an_error_that_shows_the_mended_command(typed: str, men
 )
 def test_on_a_close_nothing_is_guessed_that_cannot_be_mended(typed: str, sentence: str) -> None:
     with pytest.raises(InputError) as told:
-        read_wish(repaired(typed))
+        kill_arguments.parse(normalize(typed))
     assert sentence in str(told.value)
     assert "Nothing was closed" in str(told.value)
-    assert told.value.spot in repaired(typed)
+    assert told.value.spot in normalize(typed)
 
 
 @pytest.mark.parametrize(
@@ -218,22 +219,22 @@ def test_on_a_close_nothing_is_guessed_that_cannot_be_mended(typed: str, sentenc
     ],
 )
 def test_a_close_takes_what_cannot_be_read_in_two_ways(typed: str, where: str) -> None:
-    wish = read_wish(repaired(typed))
-    assert wish.where is not None
-    assert describe(wish.where) == where
+    arguments = kill_arguments.parse(normalize(typed))
+    assert arguments.where is not None
+    assert describe(arguments.where) == where
 
 
 def test_other_commands_read_a_comma_alike() -> None:
-    assert statistics.read("tenant=shop, by=db,active-only").notes == (
+    assert statistics.parse("tenant=shop, by=db,active-only").notes == (
         "“by=db” after the comma was read as a condition of its own.",
         "“active-only” after the comma was read as a condition of its own.",
     )
-    assert variables.read("like=time,global").everywhere
-    assert variables.read("like=time,global").notes
-    assert deadlocks.read("since=2h,tenant=shop").tenant == "shop"
-    assert deadlocks.read("since=2h,tenant=shop").notes
-    assert audit.read("by=me,since=2h,csv").csv
-    assert len(audit.read("by=me,since=2h,csv").notes) == 2
+    assert variables.parse("like=time,global").everywhere
+    assert variables.parse("like=time,global").notes
+    assert deadlocks.parse("since=2h,tenant=shop").tenant == "shop"
+    assert deadlocks.parse("since=2h,tenant=shop").notes
+    assert audit.parse("by=me,since=2h,csv").csv
+    assert len(audit.parse("by=me,since=2h,csv").notes) == 2
 
 
 # --- Whatever condition is left out of what was typed, the echo changes or it was an error.
@@ -358,15 +359,15 @@ def left_out(draw: st.DrawFn) -> tuple[str, str]:
 def listed(text: str) -> str | None:
     """Return the echo of a list; None where it is an error."""
     try:
-        return describe(parse(repaired(text)).query)
+        return describe(parse(normalize(text)).query)
     except InputError:
         return None
 
 
-def closed(text: str) -> Wish | None:
+def closed(text: str) -> KillArguments | None:
     """Return all that a close would go by; None where it is an error."""
     try:
-        return read_wish(repaired(text))
+        return kill_arguments.parse(normalize(text))
     except InputError:
         return None
 
@@ -387,13 +388,13 @@ def test_whatever_condition_is_left_out_of_a_close_it_is_another_or_it_was_an_er
 
 @given(left_out())
 def test_what_a_close_takes_a_list_takes_alike_and_without_a_note(texts: tuple[str, str]) -> None:
-    wish = closed(f"where {texts[0]}")
-    if wish is None or wish.where is None or wish.reason:
+    arguments = closed(f"where {texts[0]}")
+    if arguments is None or arguments.where is None or arguments.reason:
         return
     typed = texts[0].replace("query", "").replace("session", "")
     if typed == texts[0]:
-        parsed = parse(repaired(typed))
-        assert (parsed.query, parsed.notes) == (wish.where, ())
+        parsed = parse(normalize(typed))
+        assert (parsed.query, parsed.notes) == (arguments.where, ())
 
 
 # --- And nothing that was meant as a condition is one more value of another.
@@ -432,16 +433,16 @@ def woven(conditions: list[str], separators: list[str]) -> str:
 def test_in_a_list_conditions_hold_together_whatever_stands_between_them(
     conditions: list[str], separators: list[str]
 ) -> None:
-    assert parse(repaired(woven(conditions, separators))).query.filter == one_by_one(conditions)
+    assert parse(normalize(woven(conditions, separators))).query.filter == one_by_one(conditions)
 
 
 @given(well, st.lists(st.sampled_from(PLAIN), min_size=4, max_size=4), st.sampled_from(DOUBTFUL), st.integers(0, 3))
 def test_a_close_takes_them_only_where_nothing_doubtful_stands_between_them(
     conditions: list[str], separators: list[str], doubtful: str, place: int
 ) -> None:
-    wish = read_wish(repaired(f"where {woven(conditions, separators)}"))
-    assert wish.where is not None
-    assert wish.where.filter == one_by_one(conditions)
+    arguments = kill_arguments.parse(normalize(f"where {woven(conditions, separators)}"))
+    assert arguments.where is not None
+    assert arguments.where.filter == one_by_one(conditions)
     separators[place % (len(conditions) - 1)] = doubtful
     assert closed(f"where {woven(conditions, separators)}") is None
 
@@ -479,4 +480,4 @@ def test_the_echo_of_any_values_is_read_back_the_same_by_lists_and_closes(values
     echo = describe(query)
     assert parse(echo).query == query
     assert parse(echo).notes == ()
-    assert read_wish(f"where {echo}").where == SessionQuery(filter=query.filter)
+    assert kill_arguments.parse(f"where {echo}").where == SessionQuery(filter=query.filter)

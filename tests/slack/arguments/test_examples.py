@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.errors import InputError
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import describe, parse
 
 
@@ -36,12 +36,12 @@ from bot.slack.arguments.session_query import describe, parse
 )
 def test_the_example_of_a_refusal_runs(typed: str, sentence: str) -> None:
     with pytest.raises(InputError) as told:
-        parse(repaired(typed))
+        parse(normalize(typed))
     assert sentence in told.value.sentence
     assert told.value.spot in typed
     name, _, words = told.value.example.partition(" ")
     assert name == "/sessions"
-    assert parse(repaired(words)).notes == ()
+    assert parse(normalize(words)).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,6 @@ def test_a_duration_is_written_so_that_it_reads_back_the_same(typed: str, writte
     ],
 )
 def test_the_longest_question_fits_into_a_button(typed: str) -> None:
-    query = parse(f"source=prod {repaired(typed)}").query
+    query = parse(f"source=prod {normalize(typed)}").query
     assert len(describe(query)) <= 2000
     assert parse(describe(query)).query == query

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from bot.closing.targets import Wanted
 from bot.errors import InputError
 from bot.sessions.model import Mode
-from bot.slack.arguments.kill_arguments import Wish, read_wish
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments import kill_arguments
+from bot.slack.arguments.kill_arguments import KillArguments
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import describe
 
 
@@ -22,14 +23,14 @@ def of(
     source: str | None = None,
     tenant: str | None = None,
     reason: str = "",
-) -> Wish:
+) -> KillArguments:
     """What names sessions by their ids."""
     named = tuple(Wanted(one) if isinstance(one, int) else one for one in wanted)
-    return Wish(named, mode, source, tenant, reason)
+    return KillArguments(named, mode, source, tenant, reason)
 
 
 @pytest.mark.parametrize(
-    ("typed", "wish"),
+    ("typed", "arguments"),
     [
         ("5", of(5)),
         ("3221487826 query", of(3221487826, mode=Mode.QUERY)),
@@ -56,8 +57,8 @@ def of(
         ("kill query 5;\nkill query 6;", of(5, 6, mode=Mode.QUERY)),
     ],
 )
-def test_what_is_meant_is_understood(typed: str, wish: Wish) -> None:
-    assert read_wish(repaired(typed)) == wish
+def test_what_is_meant_is_understood(typed: str, arguments: KillArguments) -> None:
+    assert kill_arguments.parse(normalize(typed)) == arguments
 
 
 @pytest.mark.parametrize(
@@ -71,10 +72,10 @@ def test_what_is_meant_is_understood(typed: str, wish: Wish) -> None:
     ],
 )
 def test_a_filter_is_what_a_list_takes_with_query_and_reason_anywhere(typed: str, where: str, mode: Mode) -> None:
-    wish = read_wish(repaired(typed))
-    assert wish.where is not None
-    assert (describe(wish.where), wish.mode, wish.wanted) == (where, mode, ())
-    assert wish.reason == ("a b" if "reason" in typed else "")
+    arguments = kill_arguments.parse(normalize(typed))
+    assert arguments.where is not None
+    assert (describe(arguments.where), arguments.mode, arguments.wanted) == (where, mode, ())
+    assert arguments.reason == ("a b" if "reason" in typed else "")
 
 
 @pytest.mark.parametrize(
@@ -128,12 +129,12 @@ def test_a_filter_is_what_a_list_takes_with_query_and_reason_anywhere(typed: str
 )
 def test_what_is_unclear_closes_nothing_and_earns_a_sentence(typed: str, sentence: str) -> None:
     with pytest.raises(InputError) as told:
-        read_wish(repaired(typed))
+        kill_arguments.parse(normalize(typed))
     assert sentence in told.value.sentence
     assert told.value.example.startswith("/")
     if "where" in typed or "where" in told.value.example:
         assert "Nothing was closed" in told.value.sentence
-        read_wish(told.value.example.removeprefix("/kill-session "))
+        kill_arguments.parse(told.value.example.removeprefix("/kill-session "))
 
 
 @given(
@@ -143,6 +144,8 @@ def test_what_is_unclear_closes_nothing_and_earns_a_sentence(typed: str, sentenc
 )
 def test_no_text_raises_anything_but_a_sentence_and_every_wish_means_somebody(text: str) -> None:
     with contextlib.suppress(InputError):
-        wish = read_wish(repaired(text))
-        assert all(1 < one.id < 2**32 for one in wish.wanted)
-        assert wish.where.filter.conditions or wish.where.filter.flags if wish.where else wish.wanted
+        arguments = kill_arguments.parse(normalize(text))
+        assert all(1 < one.id < 2**32 for one in arguments.wanted)
+        assert (
+            arguments.where.filter.conditions or arguments.where.filter.flags if arguments.where else arguments.wanted
+        )

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from bot.errors import InputError
 from bot.sessions.model import SORTABLE, Condition, Field, Flag, Operator, SessionFilter, SessionQuery, Sort
 from bot.sessions.states import STATES
-from bot.slack.arguments.kill_arguments import read_wish
-from bot.slack.arguments.normalization import MAX_TYPED, repaired
+from bot.slack.arguments import kill_arguments
+from bot.slack.arguments.normalization import MAX_TYPED, normalize
 from bot.slack.arguments.session_query import describe, parse
 
 
@@ -54,7 +54,7 @@ from bot.slack.arguments.session_query import describe, parse
     ],
 )
 def test_what_keyboards_and_slack_do_to_a_text_is_repaired(typed: str, understood: str) -> None:
-    assert describe(parse(repaired(typed)).query) == understood
+    assert describe(parse(normalize(typed)).query) == understood
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_each_mistake_earns_its_sentence_its_spot_and_an_example_that_runs(
     typed: str, sentence: str, spot: str
 ) -> None:
     with pytest.raises(InputError) as told:
-        parse(repaired(typed))
+        parse(normalize(typed))
     assert sentence in told.value.sentence
     assert told.value.spot == spot
     assert_runs(told.value.example)
@@ -105,13 +105,13 @@ def assert_runs(example: str) -> None:
     """An example must be a command that can be typed as it stands."""
     name, _, words = example.partition(" ")
     assert name in ("/sessions", "/kill-session")
-    parse(repaired(words)) if name == "/sessions" else read_wish(repaired(words))
+    parse(normalize(words)) if name == "/sessions" else kill_arguments.parse(normalize(words))
 
 
 def test_three_thousand_characters_are_refused_with_a_sentence() -> None:
     with pytest.raises(InputError, match="That is 3,000 characters; a command takes at most 1,000"):
-        repaired("x" * 3000)
-    assert repaired("x" * MAX_TYPED)
+        normalize("x" * 3000)
+    assert normalize("x" * MAX_TYPED)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_slip_is_corrected_and_said(typed: str, read: str) -> None:
 @given(st.text(max_size=80) | st.text(st.sampled_from("useridtm=<>!,\"' -5h|“"), max_size=40))
 def test_no_text_at_all_raises_anything_but_a_sentence(text: str) -> None:
     try:
-        query = parse(repaired(text)).query
+        query = parse(normalize(text)).query
     except InputError as error:
         if error.example:
             assert_runs(error.example)

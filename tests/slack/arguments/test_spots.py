@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.errors import InputError
-from bot.slack.arguments import session_query
-from bot.slack.arguments.kill_arguments import read_wish
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments import kill_arguments, session_query
+from bot.slack.arguments.normalization import normalize
 
 Parse = Callable[[str], object]
 
-PARSERS: dict[str, Parse] = {"/sessions": session_query.parse, "/kill-session": read_wish}
+PARSERS: dict[str, Parse] = {"/sessions": session_query.parse, "/kill-session": kill_arguments.parse}
 KEYS = ["user", "tenant", "id", "time", "status", "sort", "limit", "reason", "server"]
 SIGNS = ["=", "==", "!=", ">", "<", "=>", "<>", ",", ";", "@", '"', "'", "“", "—", "&lt;"]
 VALUES = ["0", "5", "007", "4294967296", "5m", "1.5h", "-time", "ACTIVE", "数", "ﷺ", "<http://a|b>", "10.0.0.1:2881"]
@@ -40,7 +39,7 @@ def test_a_sign_turned_round_between_spaces_is_marked(parse: Parse) -> None:
 
 @given(pieces.map(" ".join) | pieces.map("".join))
 def test_every_spot_can_be_found_again_and_every_example_runs(typed: str) -> None:
-    text = repaired(typed)
+    text = normalize(typed)
     for parse in PARSERS.values():
         refused = refusal(parse, text)
         if refused is None:
@@ -48,4 +47,4 @@ def test_every_spot_can_be_found_again_and_every_example_runs(typed: str) -> Non
         assert refused.spot.lower() in text.lower()
         if refused.example:
             name, _, words = refused.example.partition(" ")
-            assert refusal(PARSERS[name], repaired(words)) is None
+            assert refusal(PARSERS[name], normalize(words)) is None

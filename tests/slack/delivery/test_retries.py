@@ -14,7 +14,7 @@ from bot.errors import StoreError
 from bot.slack.delivery import retries
 from bot.slack.delivery.outbox import FOR, MOST, Outbox
 from bot.slack.delivery.replies import Reply
-from bot.slack.delivery.retries import Patience, impatient
+from bot.slack.delivery.retries import RetryWithinDeadline, one_try
 from bot.slack.events import submission_of
 
 POST, UPDATE, OPEN = "chat.postMessage", "chat.update", "views.open"
@@ -52,7 +52,7 @@ def tries(
     method: str, response: HttpResponse | None, error: Exception | None = None, *, repeatable: bool = False
 ) -> int:
     """How often a call is made in all when it always ends like that."""
-    handler, state = Patience(repeatable=repeatable), RetryState()
+    handler, state = RetryWithinDeadline(repeatable=repeatable), RetryState()
     request = HttpRequest(method="POST", url=f"https://slack.com/api/{method}", headers={})
     made = 1
     while handler.can_retry(state=state, request=request, response=response, error=error):
@@ -97,7 +97,7 @@ def test_errors_in_words_and_broken_connections_count_as_failures_and_refusals_d
 
 
 def test_who_is_impatient_tries_once(time: Time) -> None:
-    with impatient():
+    with one_try():
         assert tries(UPDATE, limited("1")) == 1
     assert tries(UPDATE, limited("7")) == 3
 

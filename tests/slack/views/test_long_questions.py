@@ -9,7 +9,7 @@ import pytest
 from bot.access import Person
 from bot.sessions.model import MAX_LIMIT, SessionPage
 from bot.sessions.statement import Disclosure, Statement
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import describe, parse
 from bot.slack.session_reference import Asker
 from bot.slack.views import session_list
@@ -29,7 +29,7 @@ from tests.support.sessions import like
     ids=["signs in a list", "pairs of signs in a list", "control characters", "quotation marks"],
 )
 def test_a_question_of_signs_fits_its_buttons_and_one_message(typed: str) -> None:
-    query = parse(repaired(f"{typed} limit={MAX_LIMIT} page=2")).query
+    query = parse(normalize(f"{typed} limit={MAX_LIMIT} page=2")).query
     assert parse(describe(query)).query == query
     wide = "W" * 300
     rows = tuple(

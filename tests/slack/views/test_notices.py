@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bot.errors import InputError
-from bot.slack.arguments.normalization import repaired
+from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import parse
 from bot.slack.views.notices import failure
 from tests.support.slack_text import text_of
@@ -16,7 +16,7 @@ from tests.support.slack_text import text_of
 def refused(typed: str) -> tuple[str, list[str]]:
     """Return what the refusal of a command says and which pieces of it are marked."""
     with pytest.raises(InputError) as told:
-        parse(repaired(typed))
+        parse(normalize(typed))
     blocks = failure(told.value, "abcd", f"/sessions {typed}").payload()
     return text_of(blocks), list(marked(blocks))
 
@@ -52,7 +52,7 @@ def test_a_wrong_part_as_long_as_the_command_is_marked_from_its_start() -> None:
 
 def test_three_thousand_characters_are_shown_cut_and_unmarked() -> None:
     with pytest.raises(InputError) as told:
-        repaired("x" * 3000)
+        normalize("x" * 3000)
     blocks = failure(told.value, "abcd", "/sessions " + "x" * 3000).payload()
     assert "That is 3,000 characters" in text_of(blocks)
     assert "You typed: /sessions xxx" in text_of(blocks)
