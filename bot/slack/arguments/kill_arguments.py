@@ -45,12 +45,12 @@ def parse(text: str) -> KillArguments:
 
     A wrong guess would close somebody's session, so that what is unclear raises ``InputError``.
 
-    >>> wish = read_wish('3221487826,3221487830@10.0.0.3 query reason="blocks payments"')
-    >>> [(one.id, one.server) for one in wish.wanted], wish.mode.value, wish.reason
+    >>> asked = parse('3221487826,3221487830@10.0.0.3 query reason="blocks payments"')
+    >>> [(one.id, one.server) for one in asked.wanted], asked.mode.value, asked.reason
     ([(3221487826, None), (3221487830, '10.0.0.3')], 'Close Query', 'blocks payments')
-    >>> read_wish("KILL QUERY 3221487826;").mode.value
+    >>> parse("KILL QUERY 3221487826;").mode.value
     'Close Query'
-    >>> read_wish("user=app")
+    >>> parse("user=app")
     Traceback (most recent call last):
     bot.errors.InputError: ...
     """

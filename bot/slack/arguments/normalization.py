@@ -40,7 +40,7 @@ def normalize(text: str) -> str:
 
     docs/slack.md 1.4. Raises ``InputError`` for a text that no command can be.
 
-    >>> repaired("sql=“update stock” time &gt; 5m host=<http://db1.example.com|db1.example.com>")
+    >>> normalize("sql=“update stock” time &gt; 5m host=<http://db1.example.com|db1.example.com>")
     'sql="update stock" time > 5m host=db1.example.com'
     """
     _refuse_long(text)

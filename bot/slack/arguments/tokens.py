@@ -78,8 +78,8 @@ def tokenize(text: str, vocabulary: Vocabulary = _NOTHING) -> list[Token]:
     What stands after a comma and reads like a condition or a flag of the ``vocabulary`` is a token of its own,
     with a ``slip``: it would widen the list of values before it.
 
-    >>> for word in words('tenant=shop,billing time>5m sql="update stock" orders'):
-    ...     print(word.text, getattr(word, "values", "no key"))
+    >>> for token in tokenize('tenant=shop,billing time>5m sql="update stock" orders'):
+    ...     print(token.text, getattr(token, "values", "no key"))
     tenant=shop,billing ('shop', 'billing')
     time>5m ('5m',)
     sql="update stock" ('update stock',)
