@@ -93,6 +93,8 @@ def _walked(value: object) -> Iterator[tuple[str, str]]:
         for one in value:
             yield from _walked(one)
     elif isinstance(value, dict):
+        if value.get("type") == "plain_text" and value.get("emoji") is not False:
+            yield "plain_text with emoji", str(value.get("text"))
         if isinstance(value.get("text"), str):
             yield str(value.get("type")), value["text"]
         if value.get("type") == "user" and value.get("user_id") in (ASKER, DECIDER):

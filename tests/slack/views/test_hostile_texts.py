@@ -126,6 +126,7 @@ def test_the_judge_finds_what_it_is_there_for() -> None:
     ):
         assert list(markup_in([], text)), text
     assert list(markup_in([{"type": "header", "text": {"type": "plain_text", "text": "a\u202eb"}}]))
+    assert list(markup_in([{"type": "header", "text": {"type": "plain_text", "text": "fe80:100:1"}}]))
     assert list(markup_in([{"type": "rich_text", "elements": [{"type": "link", "url": "https://x"}]}]))
     assert list(refusals_of(Message("", [])))
     assert list(refusals_of(Message("x" * 5_000, [])))
