@@ -50,8 +50,13 @@ def refusals_of_view(view: Json) -> Iterator[str]:
 
 
 def markup_in(shown: object, text: str = "") -> Iterator[str]:
-    """Yield what is more than text in blocks or a view, and in a message's mrkdwn text."""
-    yield from _mrkdwn(text)
+    """Yield what is more than text in blocks or a view, and in the text of a message.
+
+    The text is sent with nothing looked for in it: only what Slack's own markup is made of, and addresses, count.
+    """
+    yield from _invisible(text, "")
+    if found := re.findall(r"[<>&]|://", re.sub(r"&(?:amp|lt|gt);", " ", _OURS.sub("\x00", text))):
+        yield f"{found} in text {text!r}"
     for kind, words in _walked(shown):
         if kind == "mrkdwn":
             yield from _mrkdwn(words)

@@ -12,7 +12,7 @@ from bot.sessions.statement import cut, digest
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.slack.arguments.session_query import describe
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import Asker
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
@@ -46,7 +46,7 @@ def statistics(found: Statistics, notes: Sequence[str], *, full_sql: bool, asker
     below: list[kit.Block] = [components.context(*said, *components.caveats(found.caveats))]
     opens = _open(found)
     below += [*([opens] if opens else []), _buttons(found, asker)]
-    text = f"Session statistics of {unformatted(found.source)}: {found.total:,} sessions, {found.active:,} active"
+    text = f"Session statistics of {top_level(found.source)}: {found.total:,} sessions, {found.active:,} active"
     if not found.groups:
         nothing = "No query runs now." if found.by is Grouping.SQL_ID and found.total else "No session fits that."
         return Message(text, [*above, components.lines([components.plain(nothing)]), *below])
