@@ -142,7 +142,10 @@ class SessionBot:
             handler(events.HomeOpened(events.person_of(payload), reply, "view" not in payload["event"]))
 
         def listener(ack: Ack, body: dict[str, Any]) -> None:
-            self._take(ack, body, ("event", "app_home_opened"), None)
+            if body["event"].get("tab") == "home":  # it also comes for the tab of messages
+                self._take(ack, body, ("event", "app_home_opened"), None)
+            else:
+                ack()
 
         if self._handles("event", "app_home_opened", run):
             self.bolt.event("app_home_opened")(listener)

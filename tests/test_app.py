@@ -15,13 +15,14 @@ from slack_sdk import WebClient
 from bot.app import Identity, SessionBot
 from bot.errors import DataSourceError, InputError
 from bot.slack.delivery.deduplication import REMEMBER, Deliveries
-from bot.slack.events import Command
+from bot.slack.events import Command, HomeOpened
 from bot.slack.views.notices import notice
 from sandbox.slack.server import SlackSandbox
 from tests.support.patience import PATIENCE
 from tests.support.running_bot import COMMANDS
 from tests.support.slack_person import Person, text_of
 
+Connect = Callable[[Callable[[SessionBot], None]], Person]
 Run = Callable[[Callable[[Command], None]], Person]
 
 
@@ -33,14 +34,14 @@ def slack() -> Iterator[SlackSandbox]:
 
 
 @pytest.fixture
-def run(slack: SlackSandbox) -> Iterator[Run]:
-    """Give a function that connects an app whose /sessions does what the test says."""
+def connect(slack: SlackSandbox) -> Iterator[Connect]:
+    """Give a function that connects an app with what the test announces."""
     stops: list[Callable[[], object]] = []
 
-    def start(handler: Callable[[Command], None]) -> Person:
+    def start(announce: Callable[[SessionBot], None]) -> Person:
         client = WebClient(token=slack.world.bot_token, base_url=slack.api_url)
         bot = SessionBot(client, Identity.read(client))
-        bot.register([lambda to: to.command("/sessions", handler)])
+        bot.register([announce])
         socket = SocketModeHandler(bot.bolt, slack.world.app_token)
         socket.connect()  # type: ignore[no-untyped-call]  # so in Bolt's types
         slack.wait_for(lambda: slack.connections)
@@ -51,6 +52,12 @@ def run(slack: SlackSandbox) -> Iterator[Run]:
     yield start
     for stop in stops:
         stop()
+
+
+@pytest.fixture
+def run(connect: Connect) -> Run:
+    """Give a function that connects an app whose /sessions does what the test says."""
+    return lambda handler: connect(lambda to: to.command("/sessions", handler))
 
 
 def test_an_exception_nobody_expected_is_told_with_an_id_and_the_app_goes_on(
@@ -167,6 +174,22 @@ def test_a_command_nobody_registered_is_answered(run: Run) -> None:
     alice = run(lambda _command: None)
     alice.types("/kill-session 5")
     alice.wait_for_message("does not know that command")
+
+
+def test_a_look_at_the_tab_of_messages_is_no_look_at_the_home_tab(connect: Connect) -> None:
+    looks: list[HomeOpened] = []
+    seen = threading.Event()
+
+    def opened(event: HomeOpened) -> None:
+        looks.append(event)
+        seen.set()
+
+    alice = connect(lambda to: to.home(opened))
+    alice.opens_messages()
+    assert not seen.wait(0.5)
+    alice.looks_at_home()
+    assert seen.wait(PATIENCE)
+    assert len(looks) == 1
 
 
 def test_one_delivery_of_many_is_the_first_and_is_forgotten_after_ten_minutes() -> None:

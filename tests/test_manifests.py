@@ -71,7 +71,7 @@ def test_it_keeps_slacks_lengths_and_counts(name: str) -> None:
     assert 1 <= len(shown["name"]) <= 35
     assert 1 <= len(shown["description"]) <= 140
     assert re.fullmatch(r"#[0-9a-fA-F]{6}", shown["background_color"])
-    assert 1 <= len(whole["features"]["bot_user"]["display_name"]) <= 80
+    assert re.fullmatch(r"[a-z0-9._-]{1,80}", whole["features"]["bot_user"]["display_name"])
     commands = whole["features"]["slash_commands"]
     assert 1 <= len(commands) <= 50
     assert len({command["command"] for command in commands}) == len(commands)

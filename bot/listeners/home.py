@@ -13,6 +13,7 @@ from bot.errors import SessionBotError
 from bot.sessions.service import SessionService
 from bot.sessions.source import Tenants
 from bot.sessions.source_health import ask_all
+from bot.slack.delivery.message import HomeTab
 from bot.slack.events import HomeOpened, Registrar
 from bot.slack.views import home
 
@@ -39,7 +40,7 @@ class HomeCommand:
             raise
         event.reply.publish_home(view)
 
-    def _view(self, rules: list[Rule]) -> dict[str, object]:
+    def _view(self, rules: list[Rule]) -> HomeTab:
         # Who looks here is in no channel: what a rule allows in some is for those who are in them.
         everywhere = [rule for rule in rules if rule.channels is None]
         questions = {}

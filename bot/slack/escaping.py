@@ -42,6 +42,15 @@ def unformatted(text: str) -> str:
     return _COLON.sub("∶", escaped(text).translate(_LOOK_ALIKES))
 
 
+def top_level(text: str) -> str:
+    """Escape for the ``text`` of a message, which notifications and screen readers tell: names copy as they are.
+
+    What would become of other signs is switched off where it is sent; only the ``://`` of an address gets a
+    look-alike, since response URLs have no switch for links.
+    """
+    return escaped(text).replace("://", "∶//")
+
+
 _LOOK_ALIKES = str.maketrans({"*": "∗", "_": "＿", "~": "∼", "`": "ˋ", "@": "＠"})
 _COLON = re.compile(r":(?=//|[a-zA-Z0-9_+'-]+(?::|\Z))")
 

@@ -38,6 +38,8 @@ class Faults:
         """Every payload goes out twice, as Slack at times does."""
         self.refuse_blocks: set[str] = set()
         """Block types answered with `invalid_blocks`, as in a workspace that has not got them yet."""
+        self.home_drops: set[str] = set()
+        """Block types that a Home tab leaves out without a word, as was seen of tables."""
         self.unknown_methods: set[str] = set()
         """Methods answered with `unknown_method`."""
         self.omit_optional_fields = False

@@ -41,11 +41,13 @@ class Home:
         known = self._workspace.home(user_id)
         if arguments.get("hash") and (known is None or arguments["hash"] != known.hash):
             raise Refused("hash_conflict")
-        return {"view": self._payloads.view(self._workspace.publish_home(user_id, dict(view or {})), {})}
+        shown = dict(view or {})
+        shown["blocks"] = [block for block in shown["blocks"] if block["type"] not in self._faults.home_drops]
+        return {"view": self._payloads.view(self._workspace.publish_home(user_id, shown), {})}
 
-    async def open(self, person: Member) -> None:
-        """Tell the app that a person opened its Home tab. An event that is not acknowledged is nobody's trouble."""
-        payload = self._payloads.home_opened(person, self._workspace.home(person.id), self._clock())
+    async def open(self, person: Member, tab: str = "home") -> None:
+        """Tell the app that a person opened one of its tabs. An event that is not acknowledged is nobody's trouble."""
+        payload = self._payloads.home_opened(person, tab, self._workspace.home(person.id), self._clock())
         try:
             await self._delivery.deliver(EVENT, payload)
         except NotAcknowledged:

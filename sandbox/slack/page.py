@@ -177,9 +177,9 @@ class Page:
         errors = await self._interactions.submit(person, self._view(person, body), body)
         return {"ok": False, "errors": errors} if errors else {"ok": True}
 
-    async def home(self, person: Member, _body: Json) -> Json:
-        """Open the app's Home tab."""
-        await self._home.open(person)
+    async def home(self, person: Member, body: Json) -> Json:
+        """Open the app's Home tab, or the tab of its messages."""
+        await self._home.open(person, str(body.get("tab") or "home"))
         return {"ok": True}
 
     async def close(self, person: Member, body: Json) -> Json:

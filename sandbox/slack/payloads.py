@@ -129,16 +129,16 @@ class Payloads:
         payload["is_cleared"] = cleared
         return payload
 
-    def home_opened(self, person: Member, view: View | None, now: float) -> Json:
-        """Build the event that somebody opened the app's Home tab."""
+    def home_opened(self, person: Member, tab: str, view: View | None, now: float) -> Json:
+        """Build the event that somebody opened the app's Home tab or, under the same name, that of its messages."""
         event: Json = {
             "type": "app_home_opened",
             "user": person.id,
             "channel": "D" + person.id[1:],
-            "tab": "home",
+            "tab": tab,
             "event_ts": f"{now:.6f}",
         }
-        if view is not None:
+        if view is not None and tab == "home":
             event["view"] = self.view(view, {})
         return {
             "type": "event_callback",

@@ -50,8 +50,13 @@ def refusals_of_view(view: Json) -> Iterator[str]:
 
 
 def markup_in(shown: object, text: str = "") -> Iterator[str]:
-    """Yield what is more than text in blocks or a view, and in a message's mrkdwn text."""
-    yield from _mrkdwn(text)
+    """Yield what is more than text in blocks or a view, and in the text of a message.
+
+    The text is sent with nothing looked for in it: only what Slack's own markup is made of, and addresses, count.
+    """
+    yield from _invisible(text, "")
+    if found := re.findall(r"[<>&]|://", re.sub(r"&(?:amp|lt|gt);", " ", _OURS.sub("\x00", text))):
+        yield f"{found} in text {text!r}"
     for kind, words in _walked(shown):
         if kind == "mrkdwn":
             yield from _mrkdwn(words)
@@ -93,6 +98,8 @@ def _walked(value: object) -> Iterator[tuple[str, str]]:
         for one in value:
             yield from _walked(one)
     elif isinstance(value, dict):
+        if value.get("type") == "plain_text" and value.get("emoji") is not False:
+            yield "plain_text with emoji", str(value.get("text"))
         if isinstance(value.get("text"), str):
             yield str(value.get("type")), value["text"]
         if value.get("type") == "user" and value.get("user_id") in (ASKER, DECIDER):

@@ -201,8 +201,9 @@ class Views:
             for _ in range(12)
         ]
         closed = [self._done(self._request(count)) for count in (1, 2, 7)]
-        yield home.home(rules, [self._health() for _ in range(3)], [self._request(1), self._request(2)], closed, NOW)
-        yield home.problem(self._texts.text())
+        health, asked = [self._health() for _ in range(3)], [self._request(1), self._request(2)]
+        yield from home.home(rules, health, asked, closed, NOW).views()
+        yield from home.problem(self._texts.text()).views()
 
     def notices(self) -> Iterator[Shown]:
         """Errors, questions, help."""

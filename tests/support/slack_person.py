@@ -178,8 +178,16 @@ class Person:
 
     def opens_home(self, matching: Matching = "", timeout: float = PATIENCE) -> Json:
         """Open the app's Home tab and return it once it is published and matches."""
-        self._post("home", {})
+        self.looks_at_home()
         return self.wait_for_home(matching, timeout)
+
+    def looks_at_home(self) -> None:
+        """Open the app's Home tab."""
+        self._post("home", {})
+
+    def opens_messages(self) -> None:
+        """Open the tab of the app's messages."""
+        self._post("home", {"tab": "messages"})
 
     def wait_for_home(self, matching: Matching = "", timeout: float = PATIENCE) -> Json:
         """Return the Home tab once it matches."""

@@ -1,8 +1,8 @@
-"""A message before it is sent: blocks, the text for notifications, and a fallback without newer blocks."""
+"""A message and a Home tab before they are sent: blocks, a fallback without newer ones, the text for notifications."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,23 @@ class Message:
 
     def fallback_payload(self) -> list[dict[str, Any]] | None:
         """Return the fallback's blocks as JSON."""
-        if self.fallback is None:
-            return None
-        return kit.message(self.fallback() if callable(self.fallback) else self.fallback)
+        plainer = self.plainer()
+        return None if plainer is None else kit.message(plainer)
+
+    def plainer(self) -> list[kit.Block] | None:
+        """Return the fallback's blocks."""
+        return self.fallback() if callable(self.fallback) else self.fallback
+
+
+@dataclass(frozen=True, slots=True)
+class HomeTab:
+    """What is to be published as somebody's Home tab; ``fallback`` is the same without newer blocks."""
+
+    blocks: list[kit.Block]
+    fallback: list[kit.Block] | None = None
+
+    def views(self) -> Iterator[kit.View]:
+        """The tab as meant, then the plainer one."""
+        yield kit.home(self.blocks)
+        if self.fallback is not None:
+            yield kit.home(self.fallback)

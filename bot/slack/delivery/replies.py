@@ -13,7 +13,7 @@ from slack_sdk.webhook import WebhookClient
 
 from bot.closing.model import CardPlace
 from bot.slack.delivery.card_writer import Written
-from bot.slack.delivery.message import Message
+from bot.slack.delivery.message import HomeTab, Message
 from bot.slack.delivery.outbox import Outbox
 from bot.slack.delivery.retries import FAILED, RetryWithinDeadline, may_retry
 
@@ -21,7 +21,14 @@ log = structlog.get_logger(__name__)
 
 _Kind = Literal["in_channel", "ephemeral"]
 
-_Blocks = list[dict[str, Any]] | None
+_Blocks = list[dict[str, Any]]
+
+# How Slack says that it does not take blocks: in answers of chat.* and of response URLs, and for views.
+_BLOCKS_REFUSED = ("invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_blocks_too_long")
+_VIEW_REFUSED = (*_BLOCKS_REFUSED, "invalid_arguments", "view_too_large")
+# Names and addresses in a text become no mentions and no links; chat.update looks for them unless it is told not to.
+_LITERAL: Mapping[str, Any] = {"parse": "none", "link_names": False}
+_NO_PREVIEWS: Mapping[str, Any] = {"unfurl_links": False, "unfurl_media": False}
 
 
 class Called(Protocol):
@@ -124,14 +131,24 @@ class Reply:
             return False
         return True
 
-    def publish_home(self, view: Mapping[str, Any]) -> bool:
-        """Fill the person's Home tab."""
-        try:
-            self._client.views_publish(user_id=self._user, view=dict(view))
-        except (SlackClientError, OSError) as error:
-            log.warning("home not published", error=_reason(error))
-            return False
-        return True
+    def publish_home(self, tab: HomeTab) -> bool:
+        """Fill the person's Home tab, with plainer blocks where Slack refuses one or leaves it out."""
+        published = False
+        for view in tab.views():
+            try:
+                answer = self._client.views_publish(user_id=self._user, view=view)
+            except SlackApiError as error:
+                log.warning("home not published", error=_reason(error))
+                if _reason(error) not in _VIEW_REFUSED:
+                    return published
+            except (SlackClientError, OSError) as error:
+                log.warning("home not published", error=_reason(error))
+                return published
+            else:
+                published = True
+                if _shows_all(answer, view):
+                    return True
+        return published
 
     def _kept(self, what: str, send: Callable[[], bool]) -> bool:
         self.answering = self.answering or may_retry()
@@ -155,14 +172,16 @@ class Reply:
         )
         for blocks in _versions(message):
             try:
-                answer = webhook.send(
-                    text=message.text,
-                    blocks=blocks,
-                    response_type=kind,
-                    replace_original=replace,
-                    delete_original=False,
-                    unfurl_links=False,
-                    unfurl_media=False,
+                answer = webhook.send_dict(
+                    {
+                        "text": message.text,
+                        "blocks": blocks,
+                        "response_type": kind,
+                        "replace_original": replace,
+                        "delete_original": False,
+                        **_LITERAL,
+                        **_NO_PREVIEWS,
+                    }
                 )
             except (SlackClientError, OSError) as error:
                 log.warning("response url failed", error=_reason(error))
@@ -174,7 +193,7 @@ class Reply:
             log.warning("response url refused", status=answer.status_code, answer=str(answer.body)[:200])
             if answer.status_code >= 500:
                 return Written.UNKNOWN
-            if "invalid_blocks" not in str(answer.body):
+            if not any(code in str(answer.body) for code in _BLOCKS_REFUSED):
                 return Written.REFUSED
         return Written.REFUSED
 
@@ -191,7 +210,7 @@ class Reply:
     def _post_ephemeral(self, message: Message) -> bool:
         def post(blocks: _Blocks) -> SlackResponse:
             return self._client.chat_postEphemeral(
-                channel=self._channel, user=self._user, text=message.text, blocks=blocks
+                channel=self._channel, user=self._user, text=message.text, blocks=blocks, **_LITERAL
             )
 
         return not isinstance(_deliver(post, message, "private message not posted"), Written)
@@ -201,9 +220,7 @@ def post(client: WebClient, channel: str, message: Message) -> CardPlace | None:
     """Post a message into a channel that the bot is in; None where Slack refuses."""
 
     def send(blocks: _Blocks) -> SlackResponse:
-        return client.chat_postMessage(
-            channel=channel, text=message.text, blocks=blocks, unfurl_links=False, unfurl_media=False
-        )
+        return client.chat_postMessage(channel=channel, text=message.text, blocks=blocks, **_LITERAL, **_NO_PREVIEWS)
 
     answer = _deliver(send, message, "message not posted")
     return None if isinstance(answer, Written) else CardPlace(str(answer["channel"]), str(answer["ts"]))
@@ -223,7 +240,7 @@ def update(client: WebClient, place: CardPlace, message: Message) -> Written:
     """Rewrite a message by its place."""
 
     def rewrite(blocks: _Blocks) -> SlackResponse:
-        return client.chat_update(channel=place.channel, ts=place.ts, text=message.text, blocks=blocks)
+        return client.chat_update(channel=place.channel, ts=place.ts, text=message.text, blocks=blocks, **_LITERAL)
 
     answer = _deliver(rewrite, message, "message not rewritten")
     return answer if isinstance(answer, Written) else Written.TAKEN
@@ -235,7 +252,7 @@ def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure
         try:
             return call(blocks)
         except SlackApiError as error:
-            if not _blocks_refused(error):
+            if _reason(error) not in _BLOCKS_REFUSED:
                 log.warning(failure, error=_reason(error))
                 # Slack may have carried out what it answers with an error of its own.
                 return Written.UNKNOWN if _failed(error) else Written.REFUSED
@@ -246,19 +263,21 @@ def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure
 
 
 def _versions(message: Message) -> Iterator[_Blocks]:
-    """The blocks as meant, then without newer blocks, then none: some text always gets through."""
+    """The blocks as meant, then without newer blocks, then none: some text always gets through.
+
+    None is an empty list: a rewrite that says nothing of blocks was seen to leave the old ones, with their buttons.
+    """
     yield message.payload()
-    if message.fallback is not None:
-        yield message.fallback_payload()
-    yield None
+    fallback = message.fallback_payload()
+    if fallback is not None:
+        yield fallback
+    yield []
 
 
-def _blocks_refused(error: SlackApiError) -> bool:
-    return str(error.response.get("error")) in (
-        "invalid_blocks",
-        "invalid_blocks_format",
-        "msg_blocks_too_long",
-    )
+def _shows_all(answer: SlackResponse, view: Mapping[str, Any]) -> bool:
+    """Whether Slack's answer has every kind of block that was published: a table in a Home tab was seen to vanish."""
+    shown = answer.get("view") or view
+    return {block["type"] for block in view["blocks"]} <= {block["type"] for block in shown["blocks"]}
 
 
 def _failed(error: SlackApiError) -> bool:

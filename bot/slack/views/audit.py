@@ -16,7 +16,7 @@ from bot.closing.audit_query import AuditRecord
 from bot.closing.model import ClosingRequest
 from bot.sessions.masking import cut
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_card, closing_text, components
 
@@ -45,7 +45,7 @@ def audit(told: Sequence[AuditRecord], question: str, since: datetime, reviews: 
         return Message("Nothing is on record in that time.", [*head, _nothing(), *below])
     while _length(shown) > _TABLE_CHARACTERS:
         shown.pop()
-    text = unformatted(f"Record of closes: {len(told):,} acts since {since:%Y-%m-%d %H:%M} UTC")
+    text = top_level(f"Record of closes: {len(told):,} acts since {since:%Y-%m-%d %H:%M} UTC")
     return Message(text, [*head, _table(shown), *below], fallback=[*head, *_text(shown), *below])
 
 

@@ -13,7 +13,7 @@ from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, unformatted, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_targets, closing_text, components
 
@@ -71,8 +71,7 @@ def closing_card(
     ]
     what = "waits for a second person" if request.approval is ApprovalPolicy.SECOND_PERSON else "waits for a press"
     message = _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
-    called = " ".join(map(components.called, approvers)) if request.approval is ApprovalPolicy.SECOND_PERSON else ""
-    return replace(message, text=f"{message.text} {called}".rstrip())  # mobile notifications are made of the text
+    return replace(message, text=f"{message.text}. {_in_words(request, approvers)}")
 
 
 def closing_progress(request: ClosingRequest, note: str, *, disclosure: Disclosure) -> Message:
@@ -98,13 +97,18 @@ def closing_result(request: ClosingRequest, *, disclosure: Disclosure) -> Messag
 def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     """Call those who may approve, in a message of its own: a card that is rewritten notifies nobody."""
     called = " ".join(map(components.called, approvers)) or "Whoever may approve"
-    from_ = components.moment(request.alone_from) if request.alone_from is not None else "now"
-    text = (
-        f"🚨 {called}: from {from_} on {components.mention(request.requester.id)} may confirm alone, by break-glass: "
-        f"{closing_text.title(request).rstrip('?')} on {unformatted(request.source)}. "
-        "Look at its card above: confirm it, or press *Stop*."
-    )
-    return Message(text, [components.context(text), components.lines(components.facts([("Reason", request.reason)]))])
+    who, what = components.mention(request.requester.id), closing_text.title(request).rstrip("?")
+    alone_from = request.alone_from or request.created_at
+
+    def told(since: str, source: str, stop: str) -> str:
+        return (
+            f"🚨 {called}: from {since} on {who} may confirm alone, by break-glass: {what} on {source}. "
+            f"Look at its card above: confirm it, or press {stop}."
+        )
+
+    shown = told(components.moment(alone_from), unformatted(request.source), "*Stop*")
+    text = told(components.utc(alone_from), top_level(request.source), "Stop")
+    return Message(text, [components.context(shown), components.lines(components.facts([("Reason", request.reason)]))])
 
 
 def call(request: ClosingRequest, due: datetime, *, disclosure: Disclosure) -> Message:
@@ -122,7 +126,7 @@ def call(request: ClosingRequest, due: datetime, *, disclosure: Disclosure) -> M
         kit.button("Stop", action_id=STOP, value=request.id),
     ]
     below: list[kit.Block] = [_meaning(request, [request.mode]), components.context(told), kit.actions(buttons)]
-    what = "is confirmed without you soon: approve or stop it"
+    what = f"by break-glass, from {components.utc(due)} on it may be confirmed without you: approve or stop it"
     return _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
 
 
@@ -132,17 +136,17 @@ def call_over(request: ClosingRequest) -> Message:
     over = request.state not in (State.OPEN, State.CLAIMED)
     result = closing_text.result(request) if over else "this message is out of date; see the card"
     by = f" by {components.mention(request.decided_by.id)}" if over and request.decided_by is not None else ""
-    text = f"{unformatted(f'{title} on {request.source}: {result}')}{by} · <#{request.channel}>"
-    return Message(text, [components.context(text)])
+    said = f"{title} on {request.source}: {result}"
+    where = f"{by} · <#{request.channel}>"
+    return Message(top_level(said) + where, [components.context(unformatted(said) + where)])
 
 
 def budget_extended(extension: Extension) -> Message:
     """Say who agreed to more closes, and how many that makes."""
-    text = (
-        f"{components.mention(extension.by.id)} extended the budget of {unformatted(extension.source)} by "
-        f"{extension.closes} closes, to {extension.allowed} within {extension.within}. Press again."
-    )
-    return Message(text, [components.context(text)])
+    who = f"{components.mention(extension.by.id)} extended the budget of "
+    more = f" by {extension.closes} closes, to {extension.allowed} within {extension.within}. Press again."
+    text, shown = (f"{who}{escape(extension.source)}{more}" for escape in (top_level, unformatted))
+    return Message(text, [components.context(shown)])
 
 
 def budget_call_over() -> Message:
@@ -238,7 +242,7 @@ def _result(request: ClosingRequest, text: str) -> list[components.Line]:
 
 def _summary(request: ClosingRequest, what: str) -> str:
     of = f" of {components.name(request.targets[0].session.client.user)}" if len(request.targets) == 1 else ""
-    return unformatted(f"{closing_text.title(request).rstrip('?')}{of} on {request.source}: {what}")
+    return top_level(f"{closing_text.title(request).rstrip('?')}{of} on {request.source}: {what}")
 
 
 def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
@@ -275,6 +279,23 @@ def _meaning(request: ClosingRequest, modes: Collection[Mode] = tuple(Mode)) -> 
     return components.lines(
         *([components.bold(mode.value), components.plain("  " + means)] for mode, means in meanings)
     )
+
+
+def _in_words(request: ClosingRequest, approvers: Sequence[str]) -> str:
+    """Say all that decides in the text, which is the whole card to a screen reader and on a phone's lock screen."""
+    meanings = [f"{mode.value} {means}" for mode, means in closing_text.meanings(request) if request.affected(mode)]
+    sentences = [top_level(" ".join(meanings))]
+    if request.override:
+        sentences.append(top_level(cut(visible(f"Protected: this session {request.protection}."), 500)))
+    if request.alone_from is not None:
+        sentences.append(
+            f"Break-glass: {components.mention(request.requester.id)} may confirm alone from "
+            f"{components.utc(request.alone_from)} on, unless somebody presses Stop."
+        )
+    sentences.append(f"Expires at {components.utc(request.expires_at)}. Nothing is closed without a press.")
+    if request.approval is ApprovalPolicy.SECOND_PERSON:  # a mobile notification, which calls them, is made of the text
+        sentences += map(components.called, approvers)
+    return " ".join(sentences)
 
 
 def _override(request: ClosingRequest) -> list[kit.Block]:

@@ -117,7 +117,12 @@ def caveats(sentences: Sequence[str]) -> list[kit.PlainText]:
 
 def moment(at: datetime, style: str = "{time_secs}") -> str:
     """A time as mrkdwn, in each reader's own zone, UTC where that does not work."""
-    return f"<!date^{int(at.timestamp())}^{style}|{at:%H:%M:%S} UTC>"
+    return f"<!date^{int(at.timestamp())}^{style}|{utc(at)}>"
+
+
+def utc(at: datetime) -> str:
+    """A time as plain text, for readers that know no markup."""
+    return f"{at:%H:%M:%S} UTC"
 
 
 def sql_id_label(session: Session) -> str:

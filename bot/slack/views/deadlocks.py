@@ -8,7 +8,7 @@ from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.masking import cut, without_secrets
 from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
@@ -40,7 +40,7 @@ def deadlocks(found: Deadlocks, notes: Sequence[str], *, disclosure: Disclosure)
         shown += 1
         blocks += [kit.divider(), components.context(_heading(event)), components.lines(*lines)]
     blocks.append(components.context(_footer(found, shown, since)))
-    return Message(f"Deadlocks on {unformatted(found.source)}: {len(found.events)} in the last {since}", blocks)
+    return Message(f"Deadlocks on {top_level(found.source)}: {len(found.events)} in the last {since}", blocks)
 
 
 def _words(seconds: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bot.access import Access, Person, Right, Scope
 from bot.sessions.masking import cut
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.views import components
 
 HELP_WORDS = ("help", "-help", "--help", "?")
@@ -65,7 +65,7 @@ def help_page(topics: Sequence[Topic], allowances: Sequence[Allowance]) -> Messa
     )
     rows = [[components.plain(cut(visible(one.sentence), _SENTENCE))] for one in mine[:_SOURCES]]
     blocks.append(components.lines([components.bold("You may here")], *rows, *left))
-    return Message(unformatted("; ".join(topic.usage for topic in shown)), list(blocks))
+    return Message(top_level("; ".join(topic.usage for topic in shown)), list(blocks))
 
 
 def _within(scope: Scope) -> str:

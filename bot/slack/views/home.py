@@ -9,6 +9,7 @@ from bot.access import Right, Rule
 from bot.closing.model import ClosingRequest
 from bot.sessions.masking import cut
 from bot.sessions.source_health import SourceHealth
+from bot.slack.delivery.message import HomeTab
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_text, components, sources
@@ -27,17 +28,27 @@ def home(
     open_: Sequence[ClosingRequest],
     last: Sequence[ClosingRequest],
     as_of: datetime,
-) -> kit.View:
+) -> HomeTab:
     """Show the tab of somebody whom these ``rules`` name; the rest is what those without channels let them see."""
     if not rules:
-        return kit.home([_nothing()])
-    blocks: list[kit.Block] = [
-        components.header("You may"),
-        *[kit.section(_rule(rule)) for rule in rules[:_NAMES]],
-        *(_state(found, open_, last, as_of) if found or not all(rule.channels for rule in rules) else [_elsewhere()]),
-        kit.actions([kit.button("Refresh", action_id=REFRESH, value="home")]),
+        return HomeTab([_nothing()])
+    above = [components.header("You may"), *[kit.section(_rule(rule)) for rule in rules[:_NAMES]]]
+    refresh = kit.actions([kit.button("Refresh", action_id=REFRESH, value="home")])
+    if not found and all(rule.channels for rule in rules):
+        return HomeTab([*above, _elsewhere(), refresh])
+    above.append(_hint())
+    below = [
+        components.header("Waiting for a press"),
+        *_requests(open_, "Nothing waits."),
+        components.header("Last closes"),
+        *_requests(last, "Nothing was closed yet."),
+        refresh,
     ]
-    return kit.home(blocks)
+    if not found:
+        return HomeTab([*above, *below])
+    health = sources.sources(found, as_of)
+    plainer = health.plainer()
+    return HomeTab([*above, *health.blocks, *below], None if plainer is None else [*above, *plainer, *below])
 
 
 def _hint() -> kit.Block:
@@ -52,19 +63,6 @@ def _hint() -> kit.Block:
     return components.lines(line)
 
 
-def _state(
-    found: Sequence[SourceHealth], open_: Sequence[ClosingRequest], last: Sequence[ClosingRequest], as_of: datetime
-) -> list[kit.Block]:
-    return [
-        _hint(),
-        *(sources.sources(found, as_of).blocks if found else []),
-        components.header("Waiting for a press"),
-        *_requests(open_, "Nothing waits."),
-        components.header("Last closes"),
-        *_requests(last, "Nothing was closed yet."),
-    ]
-
-
 def _elsewhere() -> kit.Block:
     return components.lines(
         [
@@ -75,14 +73,14 @@ def _elsewhere() -> kit.Block:
     )
 
 
-def loading() -> kit.View:
+def loading() -> HomeTab:
     """The tab as it opens, until the data sources have answered."""
-    return kit.home([components.lines([components.plain("Asking the data sources …")])])
+    return HomeTab([components.lines([components.plain("Asking the data sources …")])])
 
 
-def problem(sentence: str) -> kit.View:
+def problem(sentence: str) -> HomeTab:
     """The tab when it cannot be filled."""
-    return kit.home([components.lines([components.plain(f"⚠️ {sentence}")])])
+    return HomeTab([components.lines([components.plain(f"⚠️ {sentence}")])])
 
 
 def _nothing() -> kit.Block:

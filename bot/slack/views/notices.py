@@ -10,7 +10,7 @@ from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, S
 from bot.sessions.masking import cut
 from bot.slack.arguments.normalization import normalize
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
@@ -91,7 +91,7 @@ def _who(ids: Sequence[str]) -> str:
 
 def _text(sentence: str) -> str:
     """The same for notifications; an escape takes up to five characters, and Slack rewrites up to 4,000 only."""
-    return unformatted(cut(visible(sentence), 700))
+    return top_level(cut(visible(sentence), 700))
 
 
 def _marked(typed: str, spot: str) -> list[kit.RichText]:

@@ -10,7 +10,7 @@ from bot.sessions.masking import without_secrets
 from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted
+from bot.slack.escaping import top_level
 from bot.slack.session_reference import Asker, CardReference, SessionReference
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
@@ -53,7 +53,7 @@ def session_details(
         ),
         _buttons(session, asker),
     ]
-    return Message(unformatted(f"{title}: {components.name(session.client.user)}, {doing}"), blocks)
+    return Message(top_level(f"{title}: {components.name(session.client.user)}, {doing}"), blocks)
 
 
 def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Message:
@@ -63,7 +63,7 @@ def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Messa
     if reused:
         text += f" Another session now has its id: /sessions show {reference.id}"
     return Message(
-        unformatted(f"{title}: ended"),
+        top_level(f"{title}: ended"),
         [
             components.header(title),
             components.lines([components.plain(text)]),
@@ -85,7 +85,7 @@ def several(found: Sequence[Session]) -> Message:
         ]
         for one in found
     ]
-    return Message(unformatted(text), [components.lines([components.plain(text)], *rows)])
+    return Message(top_level(text), [components.lines([components.plain(text)], *rows)])
 
 
 def _facts(session: Session, details: SessionDetails, disclosure: Disclosure) -> list[list[tuple[str, str]]]:

@@ -12,7 +12,7 @@ from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
 from bot.sessions.statement import Disclosure
 from bot.slack.arguments.session_query import describe
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import PICK, Asker, SessionReference
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
@@ -32,6 +32,7 @@ PICK_BLOCK = "sessions.picked"
 # Slack allows 10,000 in all cells and refuses messages from about 13,200 in all (docs/slack.md 2.1 and 2.2).
 _TABLE_CHARACTERS = 8_600
 _OPTIONS_CHARACTERS = 2_500
+_FIRST = 3  # rows that the text of a message tells
 _COMMAND_CHARACTERS = 1_200  # of the echo; more than can be typed, unless what cannot be seen is written out
 # Characters of the SQL cell and of any other cell; the first pair that fits is taken.
 _WIDTHS = ((44, 48), (36, 32), (24, 24), (12, 16), (8, 12))
@@ -72,7 +73,7 @@ def session_list(
     if page.sessions:
         below.append(_pick(page))
     below.append(_browse(page, asker))
-    text = f"Sessions on {unformatted(page.source)}: {_totals(page)}"
+    text = top_level(f"Sessions on {page.source}: {_in_words(page)}")
     if not page.sessions:
         return Message(text, [*above, components.lines([components.plain(_nothing(page))]), *below])
 
@@ -90,12 +91,24 @@ def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
 
 
 def _totals(page: SessionPage) -> str:
+    return f"{_counts(page)} · as of {components.moment(page.as_of)}"
+
+
+def _counts(page: SessionPage) -> str:
     shown = len(page.sessions)
     pages = f" · page {page.query.page} of {page.pages}" if page.pages > 1 else ""
-    return (
-        f"{shown:,} shown of {page.matching:,} matching{pages} · {page.total:,} in all, {page.active:,} active · "
-        f"as of {components.moment(page.as_of)}"
-    )
+    return f"{shown:,} shown of {page.matching:,} matching{pages} · {page.total:,} in all, {page.active:,} active"
+
+
+def _in_words(page: SessionPage) -> str:
+    """Say the counts and the first rows, for screen readers and notifications; no SQL."""
+    rows = [
+        f"{one.id}: {components.name(one.client.user)} from {components.name(one.client.origin)}, {components.name(one.state)} for "
+        f"{components.seconds(one.time)}{', waits for a row lock' if one.waits else ''}"
+        for one in page.sessions[:_FIRST]
+    ]
+    more = [f"and {len(page.sessions) - _FIRST} more below"] if len(page.sessions) > _FIRST else []
+    return ". ".join(filter(None, (f"{_counts(page)} · as of {components.utc(page.as_of)}", "; ".join([*rows, *more]))))
 
 
 def _waiters(page: SessionPage) -> list[str]:

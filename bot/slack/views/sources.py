@@ -11,7 +11,7 @@ from bot.sessions.details import Reach
 from bot.sessions.masking import cut
 from bot.sessions.source_health import SourceHealth
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
@@ -37,7 +37,7 @@ def sources(found: Sequence[SourceHealth], as_of: datetime) -> Message:
     ]
     above = components.header("Data sources")
     return Message(
-        unformatted(f"Data sources: {summary}"),
+        top_level(f"Data sources: {summary}"),
         [above, _table(rows), *under],
         fallback=[above, *components.preformatted(tabulate(rows, headers=_HEADER, disable_numparse=True)), *under],
     )

@@ -13,7 +13,7 @@ from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.slack.arguments.session_query import describe
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import Asker
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
@@ -49,7 +49,7 @@ def statistics(
     below: list[kit.Block] = [components.context(*said, *components.caveats(found.caveats))]
     opens = _open(found)
     below += [*([opens] if opens else []), _buttons(found, asker)]
-    text = f"Session statistics of {unformatted(found.source)}: {found.total:,} sessions, {found.active:,} active"
+    text = f"Session statistics of {top_level(found.source)}: {found.total:,} sessions, {found.active:,} active"
     if not found.groups:
         nothing = "No query runs now." if found.by is Grouping.SQL_ID and found.total else "No session fits that."
         return Message(text, [*above, components.lines([components.plain(nothing)]), *below])

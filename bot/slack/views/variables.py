@@ -9,7 +9,7 @@ from tabulate import tabulate
 from bot.sessions.masking import cut, without_secrets
 from bot.sessions.variables import Variable, Variables
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import components
 
@@ -28,7 +28,7 @@ def variables(found: Variables, notes: Sequence[str]) -> Message:
         components.lines([components.plain(whose)], *components.notes(notes)),
     ]
     footer = components.context(f"{_count(found)} · read only · as of {components.moment(found.as_of)}")
-    text = unformatted(f"{title}. {whose}")
+    text = top_level(f"{title}. {whose}")
     if not found.variables:
         return Message(
             text, [*above, components.lines([components.plain("No variable has a name like that.")]), footer]

@@ -28,7 +28,7 @@ function groupsOf(element) {
 /** The name of a control: its label in an input block, else its placeholder. */
 function naming(element, place, otherwise) {
   if (place.labelledBy) return { "aria-labelledby": place.labelledBy, "aria-describedby": place.describedBy };
-  return { "aria-label": emojiText(element.placeholder?.text ?? otherwise) };
+  return { "aria-label": emojiText(element.placeholder ?? otherwise) };
 }
 
 function comboButton(element, place, otherwise) {
@@ -47,7 +47,7 @@ function staticSelect(element, place) {
     node.replaceChildren(h("span", { class: chosen() ? "select-text" : "select-text placeholder" }, ...textNodes(text)), icon("chevron"));
   };
   attachMenu(node, {
-    label: emojiText(element.placeholder?.text ?? "Options"),
+    label: emojiText(element.placeholder ?? "Options"),
     groups: () => groupsOf(element),
     isChosen: (option) => option.value === chosen()?.value,
     pick: async (option) => {
@@ -81,7 +81,7 @@ function multiSelect(element, place) {
   };
   const without = (option) => chosen().filter((each) => each.value !== option.value);
   const chip = (option) => h("span", { class: "chip" }, h("span", { class: "chip-text" }, ...textNodes(option.text)),
-    h("button", { type: "button", class: "chip-remove", "aria-label": `Remove ${emojiText(option.text.text)}`, onclick: () => {
+    h("button", { type: "button", class: "chip-remove", "aria-label": `Remove ${emojiText(option.text)}`, onclick: () => {
       set(without(option));
       node.focus();
       post();
@@ -94,7 +94,7 @@ function multiSelect(element, place) {
   box.append(node);
   attachMenu(node, {
     multiple: true,
-    label: emojiText(element.placeholder?.text ?? "Options"),
+    label: emojiText(element.placeholder ?? "Options"),
     groups: () => groupsOf(element),
     isChosen: (option) => chosen().some((each) => each.value === option.value),
     pick: (option) => {
@@ -159,7 +159,7 @@ function textInput(element, place) {
   const whole = element.type === "number_input" && !element.is_decimal_allowed;
   const node = h(element.multiline ? "textarea" : "input", {
     type: element.multiline ? null : "text", class: "field", "data-at": at(block, element), ...naming(element, place, "Text"),
-    placeholder: element.placeholder ? emojiText(element.placeholder.text) : null,
+    placeholder: element.placeholder ? emojiText(element.placeholder) : null,
     maxlength: element.max_length, rows: element.multiline ? 4 : null, autocomplete: "off",
     inputmode: element.type === "number_input" ? (whole ? "numeric" : "decimal") : null,
     oninput: () => surface.choose(block, element, node.value === "" ? null : node.value),

@@ -48,7 +48,8 @@ export function withEmoji(text) {
   return nodes.filter((node) => node !== "");
 }
 
-/** The same as plain text, for names of controls. */
+/** The same as plain text, for names of controls: of a text object, or of a bare string. */
 export function emojiText(text) {
-  return text.replace(/:([a-z0-9_+-]+):/g, (whole, name) => emojiOf(name) ?? whole);
+  if (text.emoji === false) return text.text;
+  return (text.text ?? text).replace(/:([a-z0-9_+-]+):/g, (whole, name) => emojiOf(name) ?? whole);
 }

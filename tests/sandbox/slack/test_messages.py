@@ -79,9 +79,16 @@ def test_an_update_rewrites_the_message_in_place(client: WebClient, alice: Perso
     assert (message["key"], message["text"], message["edited"]) == (ts, "new", False)
 
 
-def test_an_update_with_text_alone_takes_the_blocks_away_and_is_marked(client: WebClient, alice: Person) -> None:
+def test_an_update_with_text_alone_leaves_the_blocks_where_they_are(client: WebClient, alice: Person) -> None:
     ts = client.chat_postMessage(channel="C01INC", text="old", blocks=[SECTION])["ts"]
     client.chat_update(channel="C01INC", ts=ts, text="new")
+    (message,) = alice.messages()
+    assert message["blocks"][0]["text"] == SECTION["text"]
+
+
+def test_an_update_without_any_block_takes_the_blocks_away_and_is_marked(client: WebClient, alice: Person) -> None:
+    ts = client.chat_postMessage(channel="C01INC", text="old", blocks=[SECTION])["ts"]
+    client.chat_update(channel="C01INC", ts=ts, text="new", blocks=[])
     (message,) = alice.messages()
     assert (message["blocks"], message["edited"]) == (None, True)
 

@@ -11,7 +11,7 @@ from bot.sessions.dialect import COLUMNS, Dialect
 from bot.sessions.masking import digest, formatted, without_passwords, without_secrets
 from bot.sessions.model import Condition, Field, Operator, SessionFilter, Sort
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import escaped, unformatted, visible
+from bot.slack.escaping import escaped, top_level, unformatted, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import notices
 from tests.support.harmless import markup_in, refusals_of, secrets_in
@@ -61,7 +61,8 @@ def test_each_view_of_any_hostile_texts_is_harmless(seed: int, kind: str) -> Non
 def test_any_text_at_all_is_one_line_without_markup(text: str) -> None:
     assert len(visible(text).splitlines()) <= 1
     assert not set("<>") & set(escaped(text))
-    assert not list(markup_in([], unformatted(text)))
+    assert not list(markup_in([kit.mrkdwn(unformatted(f"x{text}")[:3_000])]))
+    assert not list(markup_in([], top_level(text)))
     for message in (notices.failure(TargetError(f"x{text}"), "abcd", text), notices.notice(f"x{text}")):
         assert not list(refusals_of(message))
         assert not list(markup_in(message.payload(), message.text))
@@ -124,8 +125,11 @@ def test_the_judge_finds_what_it_is_there_for() -> None:
         "a\nb",
         "\x1b[0m",
     ):
+        assert list(markup_in([kit.mrkdwn(text)])), text
+    for text in ("<@U01ALICE>", "<!channel>", "a & b", "https://x", "a\nb", "\x1b[0m"):
         assert list(markup_in([], text)), text
     assert list(markup_in([{"type": "header", "text": {"type": "plain_text", "text": "a\u202eb"}}]))
+    assert list(markup_in([{"type": "header", "text": {"type": "plain_text", "text": "fe80:100:1"}}]))
     assert list(markup_in([{"type": "rich_text", "elements": [{"type": "link", "url": "https://x"}]}]))
     assert list(refusals_of(Message("", [])))
     assert list(refusals_of(Message("x" * 5_000, [])))
@@ -136,6 +140,9 @@ def test_the_judge_finds_what_it_is_there_for() -> None:
 
 def test_a_text_that_nobody_can_see_is_shown_as_an_escape() -> None:
     assert visible("a\u3164b\u2800c\u115fd") == "a\\u3164b\\u2800c\\u115fd"
+    assert top_level("app_user*`~@here :100: <b> & fe80::1 https://x") == (
+        "app_user*`~@here :100: &lt;b&gt; &amp; fe80::1 https∶//x"
+    )
     assert unformatted("https://evil.example :smile: 10.0.0.1:2881, 10:00") == (
         "https∶//evil.example ∶smile: 10.0.0.1:2881, 10∶00"
     )

@@ -28,6 +28,23 @@ CONFIRM = {
 }
 
 
+def test_without_emoji_a_plain_text_is_shown_as_it_stands_also_as_the_name_of_a_control(page: Page, say: Say) -> None:
+    say(section("literally"), actions(multi_select("fe80:100:1"), button("fe80:100:2")))
+    message = article(page, "literally")
+    message.get_by_role("combobox", name="Pick sessions").click()
+    expect(page.get_by_role("option")).to_have_text("fe80💯1")
+    literal = {"type": "plain_text", "text": "fe80:100:1", "emoji": False}
+    menu = {**multi_select("x"), "placeholder": literal, "options": [{"text": literal, "value": "1"}]}
+    page.keyboard.press("Escape")
+    say(section("exactly"), actions(menu, {**button("x"), "text": literal}))
+    message = article(page, "exactly")
+    expect(message.get_by_role("button", name="fe80:100:1")).to_be_visible()
+    message.get_by_role("combobox", name="fe80:100:1").click()
+    page.get_by_role("option", name="fe80:100:1").click()
+    page.keyboard.press("Escape")
+    expect(message.get_by_role("button", name="Remove fe80:100:1")).to_be_visible()
+
+
 def test_a_press_sends_the_button_with_all_that_was_chosen_in_the_message(page: Page, say: Say, bot: StandIn) -> None:
     say(section("press me"), actions(multi_select("s17", "s18"), button("Refresh")))
     message = article(page, "press me")

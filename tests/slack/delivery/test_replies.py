@@ -1,0 +1,120 @@
+"""What Slack gets when it does not take what it was given: plainer blocks, then none; and never an old button."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from slack_sdk import WebClient
+from slack_sdk.webhook import WebhookClient, WebhookResponse
+
+from bot.slack.delivery.message import HomeTab, Message
+from bot.slack.delivery.replies import Reply, post, update
+from bot.slack.views import blocks as kit
+from sandbox.slack.server import SlackSandbox
+from tests.support.slack_person import Person
+from tests.support.slack_text import Json
+
+TABLE = kit.table([["Session ID"], ["17"]], "table")
+PLAINER = kit.preformatted("Session ID 17")
+BUTTON = kit.actions([kit.button("Close Session", "close", "17")])
+LIST = Message("1 session", [TABLE, BUTTON], fallback=lambda: [PLAINER, BUTTON])
+REFUSALS = ("invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_blocks_too_long")
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackSandbox]:
+    with SlackSandbox(commands=[{"command": "/sessions", "description": "List sessions"}]) as running:
+        yield running
+
+
+@pytest.fixture
+def client(slack: SlackSandbox) -> WebClient:
+    return WebClient(token=slack.world.bot_token, base_url=slack.api_url)
+
+
+@pytest.fixture
+def alice(slack: SlackSandbox) -> Person:
+    return Person(slack, "U01ALICE")
+
+
+def kinds(shown: Json) -> list[str]:
+    return [block["type"] for block in shown["blocks"] or []]
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+def test_a_message_whose_blocks_slack_refuses_is_posted_with_plainer_ones(
+    slack: SlackSandbox, client: WebClient, alice: Person, error: str
+) -> None:
+    slack.faults.fail_next("chat.postMessage", error=error)
+    assert post(client, "C01INC", LIST) is not None
+    (message,) = alice.messages()
+    assert kinds(message) == ["rich_text", "actions"]
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+def test_a_message_whose_blocks_a_response_url_refuses_is_shown_there_with_plainer_ones(
+    slack: SlackSandbox, client: WebClient, alice: Person, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Json] = []
+    answers = [error, "ok"]
+
+    def send_dict(_webhook: object, body: Json, headers: object = None) -> WebhookResponse:
+        sent.append(body)
+        answer = answers.pop(0)
+        return WebhookResponse(url="", status_code=200 if answer == "ok" else 400, body=answer, headers={})
+
+    monkeypatch.setattr(WebhookClient, "send_dict", send_dict)
+    assert Reply(client, "https://hooks.example/1", "C01INC", "U01ALICE").public(LIST)
+    assert [kinds(body) for body in sent] == [["table", "actions"], ["rich_text", "actions"]]
+    assert alice.messages() == [], "it was not posted beside that"
+
+
+def test_a_message_that_is_rewritten_without_blocks_loses_its_old_buttons(
+    slack: SlackSandbox, client: WebClient, alice: Person
+) -> None:
+    place = post(client, "C01INC", LIST)
+    assert place is not None
+    slack.faults.refuse_blocks |= {"table", "rich_text", "actions"}
+    assert update(client, place, LIST).taken
+    (message,) = alice.messages()
+    assert (message["text"], kinds(message)) == ("1 session", [])
+
+
+def test_nothing_in_the_text_of_a_message_is_looked_through_for_names_and_links(
+    slack: SlackSandbox, client: WebClient
+) -> None:
+    place = post(client, "C01INC", LIST)
+    assert place is not None
+    update(client, place, LIST)
+    Reply(client, "", "C01INC", "U01ALICE").private(LIST)
+    for method in ("chat.postMessage", "chat.update", "chat.postEphemeral"):
+        (call,) = slack.calls.of(method)
+        assert (call.payload["parse"], call.payload["link_names"]) == ("none", False), method
+
+
+def test_a_home_tab_whose_table_slack_refuses_is_published_with_a_plain_one(
+    slack: SlackSandbox, client: WebClient, alice: Person
+) -> None:
+    reply = Reply(client, "", "", "U01ALICE")
+    tab = HomeTab([TABLE, BUTTON], [PLAINER, BUTTON])
+    assert reply.publish_home(tab)
+    assert kinds(alice.wait_for_home()) == ["table", "actions"]
+    slack.faults.refuse_blocks.add("table")
+    assert reply.publish_home(tab)
+    assert kinds(alice.wait_for_home()) == ["rich_text", "actions"]
+
+
+def test_a_home_tab_whose_table_slack_leaves_out_is_published_with_a_plain_one(
+    slack: SlackSandbox, client: WebClient, alice: Person
+) -> None:
+    slack.faults.home_drops.add("table")
+    assert Reply(client, "", "", "U01ALICE").publish_home(HomeTab([TABLE, BUTTON], [PLAINER, BUTTON]))
+    assert kinds(alice.wait_for_home()) == ["rich_text", "actions"]
+
+
+def test_a_home_tab_is_not_published_again_where_slack_refuses_the_person(
+    slack: SlackSandbox, client: WebClient
+) -> None:
+    assert not Reply(client, "", "", "U09NOBODY").publish_home(HomeTab([TABLE], [PLAINER]))
+    assert len(slack.calls.of("views.publish")) == 1
