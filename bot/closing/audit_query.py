@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
-from bot.closing import audit_log
-from bot.closing.attempt import Clock
-from bot.closing.audit_log import Entry
-from bot.closing.model import ClosingRequest
-from bot.closing.store import Store
+from bot.closing.model import Clock, ClosingRequest
+from bot.closing.store import Store, audit_log
+from bot.closing.store.audit_log import Entry
 from bot.errors import NotAllowedError
 from bot.sessions.model import Session
 
@@ -48,7 +46,7 @@ class AuditTrail:
     def note_sql_view(self, person: Person, channel: str, session: Session) -> None:
         """Write down that a person looked at a whole SQL text."""
         details = {"server": session.server, "id": session.id, "tenant": session.tenant, "sql_id": session.sql_id}
-        with self._store.writing() as connection:
+        with self._store.database.writing() as connection:
             audit_log.append(
                 connection, self._clock(), "view sql", details, person=person, channel=channel, source=session.source
             )
@@ -56,11 +54,11 @@ class AuditTrail:
     def read(self, person: Person, channel: str, query: AuditQuery) -> tuple[list[AuditRecord], datetime]:
         """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
         since = self._clock() - query.since
-        with self._store.reading() as connection:
+        with self._store.database.reading() as connection:
             found = audit_log.entries(connection, since=since, channel=channel if query.here else None, newest=MOST)
         if len(found) == MOST:
             since = found[0].at
-        requests = self._store.those({entry.request_id for entry in found if entry.request_id is not None})
+        requests = self._store.requests.those({entry.request_id for entry in found if entry.request_id is not None})
         sees = self._sees(person, channel)
         records = []
         for entry in found:
@@ -74,7 +72,7 @@ class AuditTrail:
         sees = self._sees(person, channel)
         return [
             request
-            for request in self._store.to_review()
+            for request in self._store.break_glass.to_review()
             if all(sees(request.source, target.session.tenant) for target in request.targets)
         ]
 

@@ -9,8 +9,7 @@ from typing import Literal
 
 import slackblocks as kit
 
-from bot.closing.budget import Extension
-from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Stop
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome, State, Stop
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import cut, digest, without_passwords
 from bot.slack.delivery.message import Message

@@ -230,9 +230,14 @@ def _untouched(one: Untouched) -> dict[str, Any]:
 def target_values(request: ClosingRequest) -> list[dict[str, Any]]:
     """Return the rows of a new request's targets."""
     return [
-        {"request_id": request.id, "number": target.number, "session": json.dumps(asdict(target.session))}
+        {"request_id": request.id, "number": target.number, "session": session_value(target.session)}
         for target in request.targets
     ]
+
+
+def session_value(session: Session) -> str:
+    """Return a session as it is kept, its SQL with it; other versions of the bot read it, too."""
+    return json.dumps(asdict(session))
 
 
 def to_request(row: sa.RowMapping, target_rows: Sequence[sa.RowMapping]) -> ClosingRequest:
