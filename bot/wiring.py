@@ -20,16 +20,20 @@ from bot.access import Access, Right, Rule
 from bot.app import Identity, SessionBot
 from bot.closing.approval import Approvals
 from bot.closing.audit_query import AuditTrail
+from bot.closing.break_glass import BreakGlass
+from bot.closing.budget import BudgetExtensions
 from bot.closing.closer import Closer
 from bot.closing.disclosures import Disclosures
 from bot.closing.follow_up import FollowUps
-from bot.closing.lock import WAIT, StoreLock, taken
 from bot.closing.model import ApprovalPolicy, Budget
 from bot.closing.open_attempts import OpenAttempts
 from bot.closing.requests import ClosingRequests
 from bot.closing.retention import Retention
 from bot.closing.rules import ClosingRules, SourceRules
-from bot.closing.store import LEASE, Store
+from bot.closing.store import Store
+from bot.closing.store.database import Database
+from bot.closing.store.leases import LEASE
+from bot.closing.store.lock import WAIT, StoreLock, taken
 from bot.errors import BusyError, DataSourceError, SessionBotError, StoreError
 from bot.listeners import closing_cards, home
 from bot.operations import preflight
@@ -39,7 +43,6 @@ from bot.operations.metrics import Metrics
 from bot.operations.named_tenants import NamedTenants
 from bot.operations.telemetry import ObservedClient
 from bot.operations.web_server import Pages, Server
-from bot.recorded import RecordedStore
 from bot.sessions.database import PoolUse, Visited
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.protection import Protected
@@ -129,18 +132,19 @@ def serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> i
         server.stop()
         lock.release()
         return 0
-    store = RecordedStore(settings.store.url.get_secret_value(), metrics.concluded, settings.store.encryption)
-    store.lock, store.quiet_for = lock, settings.longest_budget
+    database = Database(settings.store.url.get_secret_value(), settings.store.encryption, lock)
+    database.quiet_for = settings.longest_budget
+    store = Store(database, metrics.concluded)
     secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
     bot = SessionBot(client, identity, secret, metrics)
     running = _Running(bot, client, identity, slack, store, grace, metrics, health, seen)
     try:
-        store.create_once()
+        database.create()
     except StoreError as error:
         log.warning("store not ready, trying again", error=error.sentence)
     running.use(settings)
     metrics.read_out(lambda: bot.waiting, running.pools)
-    bot.periodically(STORE_AGAIN, store.create_once)
+    bot.periodically(STORE_AGAIN, database.create)
     bot.periodically(LEASE.total_seconds() / 4, running.attempts.renew, to_the_end=True)
     socket = SocketModeHandler(bot.bolt, slack.app_token.get_secret_value()) if slack.app_token else None
     try:
@@ -164,7 +168,7 @@ def serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> i
         bot.stop(last_cards)
         server.stop()
         running.service.close()
-        store.close()
+        database.close()
         lock.release()
     log.info("stopped")
     return 0
@@ -216,7 +220,7 @@ class _Running:
         self._settings: Settings | None = None
         self._reloading = threading.Lock()
         # What these know outlives a reload.
-        self._follow_ups = FollowUps(lambda: self.service, store, store.clock)
+        self._follow_ups = FollowUps(lambda: self.service, store, store.database.clock)
         self.attempts = OpenAttempts(store)
         self.cards = CardWriter()
         self._retention = Retention(store)
@@ -246,7 +250,7 @@ class _Running:
             self.cards,
             self._grace.wait,
         )
-        self._store.quiet_for = settings.longest_budget
+        self._store.database.quiet_for = settings.longest_budget
         keep = settings.store.keep
         if keep is not None:
 
@@ -255,7 +259,7 @@ class _Running:
 
             self._bot.periodically(RETENTION_EVERY, let_go)
         looks = {source.name: source.check for source in sources}
-        self._health.watch(self._store.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
+        self._health.watch(self._store.database.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
         self._settings = settings
         for name, source in before.items():
             if source not in sources:
@@ -318,7 +322,7 @@ def _register(
     writer: CardWriter,
     wait: Callable[[float], object],
 ) -> None:
-    rules, now = closing_rules(settings), store.clock
+    rules, now = closing_rules(settings), store.database.clock
     requests = ClosingRequests(service, access, store, rules, now)
     approvals = Approvals(access, store, rules, now)
     closer = Closer(service, approvals, store, rules, attempts, follow_ups, now, wait)
@@ -330,7 +334,18 @@ def _register(
     record = AuditTrail(store, access, disclosures, now)
     show_command = show.ShowCommand(service, record, access, defaults, disclosures)
     messages = closing_cards.Messages(partial(update, client), partial(post, client), partial(tell, client))
-    cards = closing_cards.ClosingCards(requests, closer, approvals, disclosures, messages, writer)
+    cards = closing_cards.ClosingCards(
+        store,
+        requests,
+        approvals,
+        BreakGlass(access, approvals, store, rules, now),
+        BudgetExtensions(access, store, rules, now),
+        closer,
+        follow_ups,
+        disclosures,
+        messages,
+        writer,
+    )
     kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
     verbs: dict[str, Verb] = {}
     topics = {

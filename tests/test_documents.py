@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bot.closing.store import Store
+from bot.closing.store.database import Database
 from bot.settings import load
 from tests.support.certificates import Authority
 from tests.support.documents import anchors, blocks, document, rows, section, sentences
@@ -111,12 +112,12 @@ def test_the_backup_that_is_shown_copies_a_store_that_is_in_use(tmp_path: Path) 
     (block,) = blocks(section("install.md", "Backup"))
     command = shlex.split(block.replace("\\\n", ""))
     assert command[0] == "python3"
-    store = Store(f"sqlite:///{tmp_path}/session-bot.db")
-    store.create()
+    store = Store(Database(f"sqlite:///{tmp_path}/session-bot.db"))
+    store.database.create()
     subprocess.run(
         [sys.executable, *command[1:3], tmp_path / "session-bot.db", tmp_path / "copy.db"], check=True, timeout=PATIENCE
     )
-    store.close()
+    store.database.close()
     with sqlite3.connect(tmp_path / "copy.db") as copy:
         tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     copy.close()

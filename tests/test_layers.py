@@ -23,7 +23,6 @@ MAY = {
     "bot.workers": MODELS,
     "bot.settings": MODELS,
     "bot.operations": MODELS | {"bot.settings"},
-    "bot.recorded": {"bot.sessions", "bot.closing"},
     "bot.app": MODELS | {"bot.workers", "bot.operations"},
     "sandbox": set(),
 }

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
-from bot.closing.model import ClosingRequest, Outcome, Target, TargetOutcome
-from bot.closing.store import LEASE
+from bot.closing.model import Clock, ClosingRequest, Outcome, Target, TargetOutcome
+from bot.closing.reconnection import SessionKey
+from bot.closing.store.leases import LEASE
 from bot.sessions.kill import Sent
 from bot.sessions.model import Mode, Session
 
 PROGRESS_AFTER = 2.0  # seconds; below that the outcome itself is news enough
 PROGRESS_EVERY = 3.0  # seconds; Slack takes about 50 rewritten messages a minute from the whole bot
 
-Clock = Callable[[], datetime]
 Timer = Callable[[], float]  # seconds since some moment, whatever is done to the clock
 Progress = Callable[[ClosingRequest, str], None]
-
-SessionKey = tuple[str | None, int]  # server and id; no server for a client behind a proxy
 
 _NO_MORE_BEFORE = 2.0  # seconds before the end of its lease in which an attempt asks for more before it sends anything
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.access import Access, Person, Right
-from bot.closing import audit_log
-from bot.closing.attempt import Clock
-from bot.closing.audit_log import Entry
 from bot.closing.disclosures import Disclosures
-from bot.closing.model import ClosingRequest
-from bot.closing.store import Store
+from bot.closing.model import Clock, ClosingRequest
+from bot.closing.store import Store, audit_log
+from bot.closing.store.audit_log import Entry
 from bot.errors import NotAllowedError
 from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure
@@ -52,7 +50,7 @@ class AuditTrail:
         """Write down that a person looked at a whole SQL text."""
         sql_id = session.statement.sql_id(Disclosure.DIGEST) if session.statement is not None else None
         details = {"server": session.server, "id": session.id, "tenant": session.tenant, "sql_id": sql_id}
-        with self._store.writing() as connection:
+        with self._store.database.writing() as connection:
             audit_log.append(
                 connection, self._clock(), "view sql", details, person=person, channel=channel, source=session.source
             )
@@ -60,11 +58,11 @@ class AuditTrail:
     def read(self, person: Person, channel: str, query: AuditQuery) -> tuple[list[AuditRecord], datetime]:
         """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
         since = self._clock() - query.since
-        with self._store.reading() as connection:
+        with self._store.database.reading() as connection:
             found = audit_log.entries(connection, since=since, channel=channel if query.here else None, newest=MOST)
         if len(found) == MOST:
             since = found[0].at
-        requests = self._store.those({entry.request_id for entry in found if entry.request_id is not None})
+        requests = self._store.requests.those({entry.request_id for entry in found if entry.request_id is not None})
         sees = self._sees(person, channel)
         records = []
         for entry in found:
@@ -78,7 +76,7 @@ class AuditTrail:
         sees = self._sees(person, channel)
         return [
             request
-            for request in self._store.to_review()
+            for request in self._store.break_glass.to_review()
             if all(sees(request.source, target.session.tenant) for target in request.targets)
         ]
 

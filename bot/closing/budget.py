@@ -1,123 +1,60 @@
-"""How much may be closed on one data source within a short time before somebody must agree to more."""
+"""Extending the budget: who may allow more closes on a data source than its rules do, in answer to a message."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import re
+from collections.abc import Collection
 
-import sqlalchemy as sa
-
-from bot.access import Person
-from bot.closing import audit_log, tables
-from bot.closing.model import Budget, ClosingRequest, State
-from bot.errors import BudgetError, RequestError
-
-CALLED = "call for budget"  # the event of a message that calls for more; its number is the message's id
-EXTENDED = "extend budget"  # the event that allows as much again, in answer to such a message
-
-_requests = tables.requests
+from bot.access import Access, Person, Right
+from bot.closing.model import Clock, Extension
+from bot.closing.rules import ClosingRules
+from bot.closing.store import Store, budget
+from bot.errors import BudgetError, NotAllowedError
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """What somebody has allowed beyond the budget of a data source."""
+class BudgetExtensions:
+    """Calls on those who may allow more, and lets them."""
 
-    source: str
-    by: Person
-    closes: int  # how many more
-    allowed: int  # how many that makes in all, within the budget's time
-    within: str  # that time, to be read
-    added: bool  # whether by this very press; else by one before it
+    def __init__(self, access: Access, store: Store, rules: ClosingRules, clock: Clock) -> None:
+        self._access = access
+        self._database = store.database
+        self._rules = rules
+        self._clock = clock
 
+    def call(self, error: BudgetError, person: Person, channel: str) -> tuple[str, tuple[str, ...]]:
+        """Put on record that a message calls for more closes; return its id, and the ids of those who may allow them.
 
-def require(connection: sa.Connection, request: ClosingRequest, planned: int, budget: Budget, now: datetime) -> None:
-    """Raise ``BudgetError`` where the ``planned`` closes of a request would be too many besides all others.
+        Raises ``StoreError``.
+        """
+        with self._database.writing() as connection:
+            number = budget.call(connection, error, person, channel, self._clock())
+        return str(number), self._who_extends(error.source, channel)
 
-    The caller holds the record's lock.
-    """
-    source, since = request.source, now - budget.window
-    spent = connection.execute(
-        sa.select(sa.func.coalesce(sa.func.sum(_requests.c.planned), 0)).where(
-            _requests.c.source == source,
-            _requests.c.id != request.id,
-            _requests.c.decided_at > since.timestamp(),
-            _requests.c.decided_at < (now + budget.window).timestamp(),  # later ones are of a clock that was wrong
-            _requests.c.state.in_((State.CLAIMED.value, State.DONE.value)),
-        )
-    ).scalar_one()
-    extended = _extended(connection, source, budget, now)
-    allowed = _allowed(budget, extended)
-    if int(spent) + planned > allowed:
-        more = allowed + budget.most
-        then = "press again" if int(spent) + planned <= more else "press again, to be told what is missing still"
-        raise BudgetError(
-            f"{int(spent)} sessions or queries were closed on {source} within {_within(budget)}; {allowed} are allowed "
-            f"there, and this request would close {planned} more. Nothing was closed. Somebody who may approve for all "
-            f"of {source} must extend the budget by {budget.most}, to {more}; then {then}.",
-            source=source,
-            extended=max((one.number for one in extended), default=0),
-        )
+    def extend(self, call: str, person: Person, channel: str) -> Extension:
+        """Allow as many closes again within the budget's time, in answer to a message and once for each.
 
+        Raises ``NotAllowedError``, or ``RequestError`` when what the message is about is over.
+        """
+        number = int(call) if re.fullmatch(r"\d{1,18}", call, re.ASCII) else 0
+        with self._database.reading() as connection:
+            called = budget.called(connection, number)
+        source = called.source or ""
+        if channel != called.channel:
+            raise NotAllowedError("This message belongs to another channel. Nothing was done.")
+        scope = self._access.scope(person, Right.APPROVE, source, channel)
+        if not all(map(scope.covers, self._budgeted(source))):
+            tenants = ", ".join(sorted(scope.tenants or ()))
+            raise NotAllowedError(
+                f"You may approve closing sessions of {tenants} on {source}; its budget is one for all its tenants. "
+                "Only somebody who may approve for all of them can extend it. Nothing was done.",
+                who=self._who_extends(source, channel),
+            )
+        with self._database.writing() as connection:
+            return budget.extend(connection, number, person, self._rules.of(source).budget, self._clock())
 
-def call(connection: sa.Connection, error: BudgetError, person: Person, channel: str, now: datetime) -> int:
-    """Put on record that a message calls for what that error is about, and return its number.
+    def _budgeted(self, source: str) -> Collection[str | None]:
+        """Tenants of which a budget is shared; None stands for any, which only a right to all of them covers."""
+        return self._rules.of(source).tenants or (None,)
 
-    The caller holds the record's lock.
-    """
-    details = {"extended": error.extended}
-    return audit_log.append(connection, now, CALLED, details, person=person, channel=channel, source=error.source)
-
-
-def called(connection: sa.Connection, number: int) -> audit_log.Entry:
-    """Look up what a message calls for; raises ``RequestError`` where that is not known, or not any more."""
-    found = audit_log.entry(connection, number)
-    if found is None or found.event != CALLED:
-        raise RequestError(f"This message is not known any more. {_AGAIN}")
-    return found
-
-
-def extend(connection: sa.Connection, number: int, person: Person, budget: Budget, now: datetime) -> Extension:
-    """Allow as much again in answer to the message of that number, unless somebody has since the refusal it tells of.
-
-    So it is allowed once, whoever presses on whichever replica how often, and once for all messages about the same
-    shortage. Raises ``RequestError`` when the time that the message is about is over. The caller holds the lock.
-    """
-    message = called(connection, number)
-    source = message.source or ""
-    if now - message.at >= budget.window:
-        raise RequestError(f"This message is older than the {_within(budget)} that it is about. {_AGAIN}")
-    extended = _extended(connection, source, budget, now)
-    allowed = _allowed(budget, extended)
-    since = [one for one in extended if one.number > message.details["extended"]]
-    if since:
-        by, closes = since[-1].person or person, _closes(since[-1], budget)
-        return Extension(source, by, closes, allowed, _within(budget), added=False)
-    details = {"closes": budget.most, "seconds": budget.window.total_seconds(), "call": number}
-    audit_log.append(connection, now, EXTENDED, details, person=person, channel=message.channel, source=source)
-    return Extension(source, person, budget.most, allowed + budget.most, _within(budget), added=True)
-
-
-_AGAIN = (
-    "Your press allows nothing more. Press Close on the card again; if that is still too much, a new message says so."
-)
-
-
-def _extended(connection: sa.Connection, source: str, budget: Budget, now: datetime) -> list[audit_log.Entry]:
-    return [
-        one
-        for one in audit_log.entries(connection, since=now - budget.window, event=EXTENDED)
-        if one.source == source and one.at < now + budget.window
-    ]
-
-
-def _allowed(budget: Budget, extended: list[audit_log.Entry]) -> int:
-    """How many closes are allowed: the number that somebody agreed to counts, whatever the budget is now."""
-    return budget.most + sum(_closes(one, budget) for one in extended)
-
-
-def _closes(extension: audit_log.Entry, budget: Budget) -> int:
-    return int(extension.details.get("closes", budget.most))
-
-
-def _within(budget: Budget) -> str:
-    return f"{budget.window.total_seconds() / 60:g} min"
+    def _who_extends(self, source: str, channel: str) -> tuple[str, ...]:
+        return self._access.named(Right.APPROVE, source, self._budgeted(source), channel)

@@ -8,11 +8,13 @@ from dataclasses import replace
 import structlog
 
 from bot.access import Person
-from bot.closing.approval import Approvals, Part, too_late
-from bot.closing.attempt import Clock, CloseAttempt, Progress, Timer
+from bot.closing.approval import Approvals
+from bot.closing.attempt import CloseAttempt, Progress, Timer
 from bot.closing.follow_up import FollowUps
-from bot.closing.model import ClosingRequest, Outcome, State, TargetOutcome
+from bot.closing.model import ApprovalPolicy, Clock, ClosingRequest, Outcome, State, TargetOutcome
 from bot.closing.open_attempts import OpenAttempts
+from bot.closing.parts import Part
+from bot.closing.refusals import too_late
 from bot.closing.rules import ClosingRules
 from bot.closing.sender import Sender
 from bot.closing.store import Store
@@ -87,7 +89,7 @@ class Closer:
         """
         part = self._approvals.confirmable(request_id, person, channel, mode, only)
         request = part.taken
-        if self._attempts.carries(request.id) and self._approvals.find(request.id).state is State.OPEN:
+        if self._attempts.carries(request.id) and self._store.requests.get(request.id).state is State.OPEN:
             # In a file that was put in the place of the one that had the claim.
             raise too_late(replace(request, state=State.CLAIMED), self._clock())
         number = part.shown.number_to_type(mode)
@@ -99,6 +101,9 @@ class Closer:
         with self._attempts.taking(request.id):
             asked = self._timer()
             claimed = self._claim(part, person, mode, delivery)
+            if claimed is None:
+                self._approvals.confirmable(request_id, person, channel, mode, only)  # which says why not
+                raise too_late(self._store.requests.get(request_id), self._clock())
             attempt = CloseAttempt(claimed, mode, self._clock, self._timer, asked, progress)
             if part.remainder is not None:
                 leave(part.remainder)
@@ -121,11 +126,11 @@ class Closer:
         finished = self._attempts.settle()
         if not self._attempts.may_take_over():
             return finished
-        for request in self._store.abandoned(self._attempts.requests):
+        for request in self._store.leases.abandoned(self._attempts.requests):
             if request.id in self._attempts.requests:
                 continue  # one of one's own attempts has taken it since they were asked for
             try:
-                if self._store.take_over(request):
+                if self._store.leases.take_over(request):
                     finished.append(self._taken_over(request))
             except SessionBotError:
                 raise
@@ -136,39 +141,37 @@ class Closer:
     def _taken_over(self, request: ClosingRequest) -> ClosingRequest:
         with self._attempts.taking(request.id):
             # As it stands now: the owner before may have gone on after it was read.
-            self._finish(self._approvals.find(request.id), self._why_left(request))
-        return self._approvals.find(request.id)
+            self._finish(self._store.requests.get(request.id), self._why_left(request))
+        return self._store.requests.get(request.id)
 
-    @property
-    def carried_out(self) -> frozenset[str]:
-        """The requests whose attempts are under way here, or not written down yet."""
-        return self._attempts.requests
+    def expire(self) -> list[ClosingRequest]:
+        """Mark the requests that nobody decided in time; return them so that their cards can say so."""
+        return self._store.requests.expire(self._clock(), self._attempts.requests)
 
-    def look_again(self) -> list[ClosingRequest]:
-        """Look again at closes that had an outcome; return the requests of which there is something new."""
-        return self._follow_ups.verify()
+    def _claim(self, part: Part, person: Person, mode: Mode, delivery: str) -> ClosingRequest | None:
+        """Take what this person decides, and return it as taken: nobody else's claim will do for what follows.
 
-    def _claim(self, part: Part, person: Person, mode: Mode, delivery: str) -> ClosingRequest:
-        """Take what this person decides, and return it as taken: nobody else's claim will do for what follows."""
+        None where it is not to be had any more: somebody was quicker, or a Stop holds by now.
+        """
         now, request = self._clock(), part.taken
-        budget = self._rules.of(request.source).budget
+        second_person = request.approval is ApprovalPolicy.SECOND_PERSON and person.id != request.requester.id
         try:
-            taken = self._store.claim(
+            claimed = self._store.decisions.claim(
                 request,
                 person,
                 mode,
                 now,
-                budget,
-                delivery,
+                self._rules.of(request.source).budget,
+                delivery=delivery,
                 planned=part.shown.affected(mode),
                 left=part.remainder,
-                alone=request.alone_from is not None and person.id == request.requester.id,
+                approved=second_person,
             )
         except BudgetError as error:
-            self._store.note(now, "refused", {"why": str(error)}, person=person, request=request)
+            self._store.requests.note(now, "refused", {"why": str(error)}, person=person, request=request)
             raise
-        if not taken:
-            raise too_late(self._approvals.find(request.id), self._clock())
+        if not claimed:
+            return None
         return replace(request, state=State.CLAIMED, decided_by=person, decided_at=now, decided_mode=mode)
 
     def _carry_out(self, attempt: CloseAttempt, denied: Mapping[int, str]) -> ClosingRequest:
@@ -209,18 +212,18 @@ class Closer:
 
     def _why_left(self, request: ClosingRequest) -> str:
         """Say why an attempt, as it was before it was taken over, had no owner any more."""
-        if request.owner == self._store.owner:
+        if request.owner == self._store.database.owner:
             return "The press was broken off"
-        if self._store.shared:  # who is silent may be there all the same
+        if self._store.database.shared:  # who is silent may be there all the same
             return "The replica that was closing this has fallen silent"
         return "The bot was restarted while closing"
 
     def _finish(self, request: ClosingRequest, why: str) -> None:
         """Write what a look shows of an attempt that was left; what has not ended is followed from then on."""
         if all(target.intent_at is None for target in request.targets):
-            self._store.release(request, self._clock(), f"{why}. Nothing had been sent.")
+            self._store.leases.release(request, self._clock(), f"{why}. Nothing had been sent.")
         else:
-            self._store.conclude(request, self._verify_afterwards(request, why), self._clock())
+            self._store.outcomes.conclude(request, self._verify_afterwards(request, why), self._clock())
 
     def _verify_afterwards(self, request: ClosingRequest, why: str) -> dict[int, TargetOutcome]:
         intended = {

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from bot.closing.attempt import Clock, CloseAttempt, SessionKey, Timer
-from bot.closing.model import ClosingRequest, Outcome, Target, TargetOutcome
+from bot.closing.attempt import CloseAttempt, Timer
+from bot.closing.model import Clock, ClosingRequest, Outcome, Target, TargetOutcome
+from bot.closing.reconnection import SessionKey, key_of, newcomers_of
 from bot.closing.store import Store
 from bot.closing.verification import verify
 from bot.errors import BusyError, DataSourceError, InputError
@@ -18,7 +19,6 @@ from bot.sessions.console import Console
 from bot.sessions.kill import Answer, Sent
 from bot.sessions.model import Session
 from bot.sessions.service import SessionService
-from bot.sessions.statement import Disclosure
 from bot.sessions.uptime import since_boot
 
 COMES_BACK_WITHIN = timedelta(seconds=30)
@@ -26,8 +26,6 @@ ENDED_BEFORE = timedelta(days=1)
 ENDS_WITHIN = timedelta(minutes=10)  # a large transaction takes that long to be rolled back
 
 _UNFINISHED = (Outcome.ROLLING_BACK, Outcome.STILL_RUNNING, Outcome.UNVERIFIED)
-_ALIKE = 200  # sessions of one user and client; where there are more, a new one cannot be told from an old one
-_SQL_CHARACTERS = 200
 
 T = TypeVar("T")
 
@@ -90,21 +88,23 @@ class FollowUps:
         away: set[str] = set()
         self._verify_unfinished(news, away)
         for watch in watches:
-            newcomers = self._asked(watch.request.source, away, partial(_back, watch=watch))
+            newcomers = self._asked(
+                watch.request.source, away, partial(newcomers_of, closed=watch.closed, known=watch.known)
+            )
             if not newcomers:
                 continue
             ids = {number: one.id for number, one in newcomers.items()}
-            if self._store.came_back(watch.request, ids, self._clock()):
+            if self._store.outcomes.came_back(watch.request, ids, self._clock()):
                 news[watch.request.id] = None
             for number, one in newcomers.items():
                 del watch.closed[number]
-                watch.known.add(_key(one))
-        return [request for request in map(self._store.get, news) if request is not None]
+                watch.known.add(key_of(one))
+        return [request for request in map(self._store.requests.find, news) if request is not None]
 
     def _verify_unfinished(self, news: dict[str, None], away: set[str]) -> None:
         # The first look of a process is for what ended while there was none.
         since = self._clock() - (ENDS_WITHIN if self._verified_once else ENDED_BEFORE)
-        for request in self._store.unfinished(since, _UNFINISHED):
+        for request in self._store.outcomes.unfinished(since, _UNFINISHED):
             for target in request.targets:
                 sent = _unfinished(target, since)
                 if sent is None or target.outcome is None:
@@ -115,7 +115,7 @@ class FollowUps:
                     continue
                 told = f"It took longer; at first it was {target.outcome.value}. {verdict.detail}".strip()
                 target_outcome = TargetOutcome(verdict.outcome, told, self._clock(), sent.answer.value)
-                if self._store.amend(request, target, target.outcome, target_outcome, self._clock()):
+                if self._store.outcomes.amend(request, target, target.outcome, target_outcome, self._clock()):
                     news[request.id] = None
         self._verified_once = not away
 
@@ -142,43 +142,3 @@ def _unfinished(target: Target, since: datetime) -> Sent | None:
     if target.intent_at is None:
         answer = Answer.NOT_ASKED
     return Sent(target.sent or target.session, answer)
-
-
-def _back(console: Console, watch: _Watch) -> dict[int, Session]:
-    """Return the new sessions that do what closed targets did, each once, by the number of the target."""
-    newcomers: dict[int, Session] = {}
-    known = set(watch.known)
-    for number, closed in watch.closed.items():
-        new = (one for one in console.alike(closed, _ALIKE) if _key(one) not in known and _same_work(closed, one))
-        newcomer = next(new, None)
-        if newcomer is not None:
-            known.add(_key(newcomer))
-            newcomers[number] = newcomer
-    return newcomers
-
-
-def alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
-    """Name the sessions of the same user and client before a close; None where there are too many to tell."""
-    found = console.alike(session, _ALIKE)
-    return frozenset(map(_key, found)) if len(found) < _ALIKE else None
-
-
-def _key(session: Session) -> SessionKey:
-    """Name a session; a client behind a proxy by its number there, whichever server it touches next."""
-    return (None if session.client_session else session.server, session.id)
-
-
-def _same_work(before: Session, now: Session) -> bool:
-    """Whether a session runs the same statement on the same database.
-
-    An idle one does nothing that could be told from what any other new session of an application does.
-    """
-    if before.database != now.database or not now.running:
-        return False
-    one, other = before.statement, now.statement
-    if one is None or other is None:
-        return one is other
-    if one.inner is None and other.inner is None and one.raw_sql_id and one.raw_sql_id == other.raw_sql_id:
-        return True
-    # In a routine the id is an inner statement's, and of what has no parameters none is kept.
-    return one.shown(Disclosure.DIGEST, _SQL_CHARACTERS) == other.shown(Disclosure.DIGEST, _SQL_CHARACTERS)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bot.access import Person
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode, Pin, Session
+
+Clock = Callable[[], datetime]  # gives the time, UTC
 
 # More sessions than this are closed only by somebody who has typed how many there are.
 TYPED_ABOVE = 5
@@ -56,6 +59,18 @@ class Budget:
 
     most: int = 50
     window: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What somebody has allowed beyond the budget of a data source."""
+
+    source: str
+    by: Person
+    closes: int  # how many more
+    allowed: int  # how many that makes in all, within the budget's time
+    within: str  # that time, to be read
+    added: bool  # whether by this very press; else by one before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +204,14 @@ class ClosingRequest:
         """The number that whoever confirms must type; None where a press is enough."""
         affected = self.affected(mode)
         return affected if affected > TYPED_ABOVE else None
+
+    def is_about(self, session: Session) -> bool:
+        """Whether a session is one of its targets.
+
+        A server may be a data source twice: its sessions are the same by whatever name it is asked.
+        """
+        pins = (Pin.of(replace(one.session, source=session.source)) for one in self.targets)
+        return any(pin.same_session(session) for pin in pins)
 
 
 @dataclass(frozen=True, slots=True)

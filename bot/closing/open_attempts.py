@@ -12,7 +12,8 @@ import structlog
 
 from bot.closing.attempt import CloseAttempt
 from bot.closing.model import ClosingRequest
-from bot.closing.store import LEASE, Store
+from bot.closing.store import Store
+from bot.closing.store.leases import LEASE
 from bot.errors import StoreError
 from bot.sessions.uptime import since_boot
 
@@ -53,18 +54,18 @@ class OpenAttempts:
 
         That time begins anew when somebody has set its clock. Raises ``StoreError``.
         """
-        if not self._store.shared:
+        if not self._store.database.shared:
             return True
         self._hear()
         return self._timer() - self._hears_since >= _HEARD_FOR
 
     def _hear(self) -> None:
         try:
-            self._store.keep_time()
+            self._store.database.keep_time()
         except StoreError:
             self._hears_since = self._timer()
             raise
-        if self._store.jumped:
+        if self._store.database.jumped:
             self._hears_since = self._timer()
 
     @contextlib.contextmanager
@@ -99,7 +100,7 @@ class OpenAttempts:
         self._hear()
         if self.requests:
             asked = self._timer()
-            self._store.renew()
+            self._store.leases.renew()
             with self._lock:
                 for attempt in self._live.values():
                     attempt.renewed(asked)
@@ -138,7 +139,7 @@ class OpenAttempts:
             self._released(attempt, why)
             with self._lock:
                 self._unreleased.pop(attempt.request.id)
-            settled += [found for found in (self._store.get(attempt.request.id),) if found is not None]
+            settled += [found for found in (self._store.requests.find(attempt.request.id),) if found is not None]
         return settled
 
     def settle_within(self, seconds: float) -> None:
@@ -155,14 +156,14 @@ class OpenAttempts:
 
     def _released(self, attempt: CloseAttempt, why: str) -> None:
         now = attempt.clock()
-        if not self._store.release(attempt.request, now, why, nothing_sent=True):  # somebody has taken it over
-            self._store.correct(attempt.request, attempt.outcomes, attempt.clock())
+        if not self._store.leases.release(attempt.request, now, why, nothing_sent=True):  # somebody has taken it over
+            self._store.outcomes.correct(attempt.request, attempt.outcomes, attempt.clock())
 
     def _written(self, attempt: CloseAttempt) -> ClosingRequest:
-        written = self._store.conclude(attempt.request, attempt.outcomes, attempt.clock())
+        written = self._store.outcomes.conclude(attempt.request, attempt.outcomes, attempt.clock())
         if len(written) < len(attempt.outcomes):
             if attempt.sent:
-                self._store.put_back(attempt.request, attempt.outcomes, attempt.clock())
+                self._store.outcomes.put_back(attempt.request, attempt.outcomes, attempt.clock())
             # What was taken over meanwhile is told by whoever looked afterwards, who knows less.
-            self._store.correct(attempt.request, attempt.outcomes, attempt.clock())
-        return self._store.get(attempt.request.id) or attempt.known()
+            self._store.outcomes.correct(attempt.request, attempt.outcomes, attempt.clock())
+        return self._store.requests.find(attempt.request.id) or attempt.known()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
 
 from bot.access import Access, Person, Right
-from bot.closing import session_json, stops, targets
-from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing import targets
+from bot.closing.draft import Draft
+from bot.closing.model import ApprovalPolicy, Clock, ClosingRequest, Outcome, State, Target, Untouched
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
@@ -16,16 +15,12 @@ from bot.errors import InputError, NotAllowedError, TargetError
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
 
-_SHOWN_LATER = timedelta(days=1)  # how long it is tried to show an outcome that Slack did not take
-_BEING_SHOWN = timedelta(seconds=5)  # whoever decided it is still at it; shown twice it is the same
 _LOOKED_AT = 50  # requests among which those that somebody may see are sought
 _RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))
 
-Clock = Callable[[], datetime]
-
 
 class ClosingRequests:
-    """Makes requests and finds them; who may confirm them is ``Approvals``'s, and carrying them out the closer's."""
+    """Makes requests; who may confirm them is ``Approvals``'s, and carrying them out the closer's."""
 
     def __init__(
         self, sessions: SessionService, access: Access, store: Store, rules: ClosingRules, clock: Clock
@@ -61,31 +56,11 @@ class ClosingRequests:
         wanted = list(dict.fromkeys(wanted))
         if override:
             _require_override(wanted, reason)
-        if len(wanted) > self._most(source):
-            raise InputError(
-                f"Those are {len(wanted)} sessions; one request closes at most {self._most(source)} on {source}. "
-                "Nothing was closed. Ask in several requests.",
-                example="/kill-session " + ",".join(str(one.id) for one in wanted[: self._most(source)][:3]),
-            )
-        found: dict[tuple[str | None, int], Session] = {}  # two ways of naming one session make one target
-        untouched = []
-        for one in wanted:
-            try:
-                session = targets.find(
-                    self._sessions, source, one, mode, allowed=scope.tenants, tenant=tenant, override=override
-                )
-            except TargetError as error:
-                if len(wanted) == 1:
-                    raise
-                untouched.append(Untouched(one.id, one.server, error.why, error.tenants))
-            else:
-                found[session.server, session.id] = session
-        if not found:
-            raise _none_of(len(wanted), untouched)
-        protection = self._sessions.source(source).protection(next(iter(found.values()))) if override else ()
-        return self._write(
-            person, channel, source, mode, list(found.values()), untouched, reason=reason, override=protection
-        )
+        self._require_few(wanted, source)
+        search = targets.Search(self._sessions, source, mode, scope.tenants, tenant, override)
+        found, untouched = _find_all(search, wanted)
+        protection = self._sessions.source(source).protection(found[0]) if override else ()
+        return self._write(Draft(person, channel, source, mode, found, reason, untouched, override=protection))
 
     def ask_where(
         self, person: Person, channel: str, query: SessionQuery, mode: Mode, *, question: str, reason: str = ""
@@ -103,8 +78,21 @@ class ClosingRequests:
             filter_ = SessionFilter((*filter_.conditions, _RUNNING), filter_.flags)
         asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
         page = self._sessions.page(source, asked, scope.tenants, pinned=True)
+        if not page.sessions:
+            running = " that runs a query" if mode is Mode.QUERY else ""
+            raise TargetError(
+                f"No session{running} on {source} fits that; there are {page.total} in all. Nothing was closed. "
+                f"Look again: /sessions {question}"
+            )
+        closable, untouched = self._told_apart(page.sessions)
+        if not closable:
+            raise _none_of(page.matching, untouched)
+        return self._write(Draft(person, channel, source, mode, closable, reason, untouched, question, page.matching))
+
+    def _told_apart(self, sessions: Sequence[Session]) -> tuple[list[Session], list[Untouched]]:
+        """Return those that may be closed at all, and why the others are not."""
         closable, untouched = [], []
-        for session in page.sessions:
+        for session in sessions:
             try:
                 targets.refuse_protected(self._sessions, session)
                 targets.refuse_unpinned(session)
@@ -112,25 +100,7 @@ class ClosingRequests:
                 untouched.append(Untouched(session.id, session.server, error.why, error.tenants))
             else:
                 closable.append(session)
-        if not page.sessions:
-            running = " that runs a query" if mode is Mode.QUERY else ""
-            raise TargetError(
-                f"No session{running} on {source} fits that; there are {page.total} in all. Nothing was closed. "
-                f"Look again: /sessions {question}"
-            )
-        if not closable:
-            raise _none_of(page.matching, untouched)
-        return self._write(
-            person,
-            channel,
-            source,
-            mode,
-            closable,
-            untouched,
-            reason=reason,
-            question=question,
-            matching=page.matching,
-        )
+        return closable, untouched
 
     def ask_again(self, request: ClosingRequest) -> list[ClosingRequest]:
         """Write requests for those targets that are other than their card said, as they are now.
@@ -154,18 +124,11 @@ class ClosingRequests:
         found = [one for one in asked if targets.closable(self._sessions, one, set_aside=override)]
         if not found:
             return []
+        person, channel, source = request.requester, request.channel, request.source
         mode = request.decided_mode or request.mode
         try:
             return self._write(
-                request.requester,
-                request.channel,
-                request.source,
-                mode,
-                found,
-                (),
-                reason=request.reason,
-                override=override,
-                follows=request,
+                Draft(person, channel, source, mode, found, request.reason, override=override, follows=request)
             )
         except NotAllowedError:  # nobody else may approve it there any more
             return []
@@ -175,7 +138,7 @@ class ClosingRequests:
 
         Raises as ``ask``.
         """
-        request = self._store.get(request_id)
+        request = self._store.requests.find(request_id)
         target = next((one for one in request.targets if one.number == number), None) if request is not None else None
         if request is None or target is None or target.holder is None:
             raise TargetError("There is nothing to close under this button any more. Nothing was closed.")
@@ -189,16 +152,8 @@ class ClosingRequests:
         if there is None:
             raise TargetError("Its transaction has ended: the locks are free. Nothing was closed.")
         targets.refuse_protected(self._sessions, there)
-        (asked,) = self._write(person, channel, request.source, Mode.SESSION, [there], (), reason=request.reason)
+        (asked,) = self._write(Draft(person, channel, request.source, Mode.SESSION, [there], request.reason))
         return asked
-
-    def find(self, request_id: str) -> ClosingRequest | None:
-        """Look a request up; None when there is no such."""
-        return self._store.get(request_id)
-
-    def place_card(self, request: ClosingRequest, place: CardPlace) -> None:
-        """Remember where the request's card stands, so that it can be rewritten after a restart."""
-        self._store.place_card(request.id, place)
 
     def recent(
         self, limit: int, sees: Callable[[str, str | None], bool]
@@ -206,38 +161,22 @@ class ClosingRequests:
         """Return the newest open requests and the newest closes, of data sources and tenants that somebody ``sees``."""
         found = []
         for state in (State.OPEN, State.DONE):
-            requests = self._store.recent(state, _LOOKED_AT)
+            requests = self._store.requests.recent(state, _LOOKED_AT)
             found.append([one for one in requests if all(sees(one.source, t.session.tenant) for t in one.targets)])
         now = self._clock()
         return [one for one in found[0] if not one.expired(now)][:limit], found[1][:limit]
 
-    def mark_shown(self, request: ClosingRequest) -> None:
-        """Remember that the card tells how the request ended; where more is known by now, that it must tell that."""
-        self._store.mark_shown(request.id, shown=self._store.get(request.id) == request)
-
-    def unshown(self) -> list[ClosingRequest]:
-        """Return requests that are over and whose cards could not be told so yet."""
-        now = self._clock()
-        before = now - _BEING_SHOWN
-        if not self._store.shared:  # then nobody is at what the process before this one decided
-            before = max(before, self._store.opened)
-        return self._store.unshown(now - _SHOWN_LATER, before)
-
-    def without_card(self) -> list[ClosingRequest]:
-        """Return open requests that somebody's press has made and that have no card, as after a crash."""
-        now = self._clock()
-        return [one for one in self._store.without_card(now - _BEING_SHOWN) if not one.expired(now)]
-
-    def before_start(self, request: ClosingRequest) -> bool:
-        """Whether a request was over before this process began."""
-        return (request.decided_at or request.expires_at) < self._store.opened
-
-    def expire(self, carried_out: Collection[str] = ()) -> list[ClosingRequest]:
-        """Mark the requests that nobody decided in time; return them so that their cards can say so."""
-        return self._store.expire(self._clock(), carried_out)
-
     def _most(self, source: str) -> int:
         return self._rules.of(source).max_targets
+
+    def _require_few(self, wanted: Sequence[Wanted], source: str) -> None:
+        most = self._most(source)
+        if len(wanted) > most:
+            raise InputError(
+                f"Those are {len(wanted)} sessions; one request closes at most {most} on {source}. "
+                "Nothing was closed. Ask in several requests.",
+                example="/kill-session " + ",".join(str(one.id) for one in wanted[:most][:3]),
+            )
 
     def _require_reason(self, reason: str, command: str) -> None:
         if self._rules.require_reason and not reason.strip():
@@ -246,64 +185,34 @@ class ClosingRequests:
                 example=f'{command} reason="blocks the payments"',
             )
 
-    def _write(
-        self,
-        person: Person,
-        channel: str,
-        source: str,
-        mode: Mode,
-        found: Sequence[Session],
-        untouched: Sequence[Untouched],
-        *,
-        reason: str,
-        question: str = "",
-        matching: int = 0,
-        override: tuple[str, ...] = (),
-        follows: ClosingRequest | None = None,
-    ) -> list[ClosingRequest]:
-        """Write a request, or several where those who may approve differ.
+    def _write(self, draft: Draft) -> list[ClosingRequest]:
+        """Write what was asked for as a request, or as several where those who may approve differ.
 
         What was left out, and what fits a filter beyond what is closed, is told by the first.
         """
-        beyond = max(0, matching - len(found) - len(untouched))
-        approval = self._rules.of(source).approval_for(session.tenant for session in found)
-        if stops.of(self._store, found):
+        approval = self._rules.of(draft.source).approval_for(session.tenant for session in draft.sessions)
+        if self._store.break_glass.stops(draft.sessions):
             approval = ApprovalPolicy.SECOND_PERSON
-        groups = [list(found)]
+        groups = [list(draft.sessions)]
         if approval is ApprovalPolicy.SECOND_PERSON:
-            groups = self._by_approvers(person, channel, source, found)
+            groups = self._by_approvers(draft)
         now = self._clock()
-        written: list[ClosingRequest] = []
-        for group in groups:
-            left_out = tuple(untouched) if not written else ()
-            request = ClosingRequest(
-                id=secrets.token_urlsafe(16),
-                source=source,
-                mode=mode,
-                requester=person,
-                channel=channel,
-                reason=reason,
-                approval=approval,
-                created_at=now,
-                expires_at=now + self._rules.confirm_within,
-                targets=tuple(Target(number, session_json.as_kept(session)) for number, session in enumerate(group, 1)),
-                untouched=left_out,
-                question=question,
-                matching=len(group) + len(left_out) + (0 if written else beyond) if matching else 0,
-                override=override,
-            )
-            self._store.add(request, follows=follows)
+        written = []
+        for number, group in enumerate(groups):
+            request = draft.request(group, approval, now, now + self._rules.confirm_within, first=number == 0)
+            self._store.requests.add(request, follows=draft.follows)
             written.append(request)
         return written
 
-    def _by_approvers(self, person: Person, channel: str, source: str, found: Sequence[Session]) -> list[list[Session]]:
+    def _by_approvers(self, draft: Draft) -> list[list[Session]]:
         """Put together the sessions that the same people may approve.
 
         Raises ``NotAllowedError`` where nobody but who asks may approve one of them in that channel: a request that
         nobody could confirm, or whose break-glass nobody could stop, is not taken.
         """
+        person, channel, source = draft.person, draft.channel, draft.source
         groups: dict[frozenset[str], list[Session]] = {}
-        for session in found:
+        for session in draft.sessions:
             who = self._access.who(Right.APPROVE, source, session.tenant, channel)
             if not who - {person.id}:
                 elsewhere = self._access.channels_to_ask_in(person, source, session.tenant)
@@ -326,6 +235,27 @@ def _is_other(request: ClosingRequest, target: Target) -> bool:
     if target.outcome is Outcome.PROTECTED:
         return bool(request.override)
     return target.outcome is Outcome.CHANGED and request.decided_mode is Mode.SESSION
+
+
+def _find_all(search: targets.Search, wanted: Sequence[Wanted]) -> tuple[list[Session], list[Untouched]]:
+    """Return those that are found and may be closed, and why the others are not.
+
+    Raises ``TargetError`` where there is none of the first.
+    """
+    found: dict[tuple[str | None, int], Session] = {}  # two ways of naming one session make one target
+    untouched = []
+    for one in wanted:
+        try:
+            session = search.find(one)
+        except TargetError as error:
+            if len(wanted) == 1:
+                raise
+            untouched.append(Untouched(one.id, one.server, error.why, error.tenants))
+        else:
+            found[session.server, session.id] = session
+    if not found:
+        raise _none_of(len(wanted), untouched)
+    return list(found.values()), untouched
 
 
 def _require_override(wanted: Sequence[Wanted], reason: str) -> None:

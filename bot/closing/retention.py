@@ -31,12 +31,14 @@ class Retention:
 
     def let_go(self, keep: timedelta) -> int:
         """Let go of what is older, and return how many records that were. Raises ``StoreError``."""
-        return self._store.forget(datetime.fromtimestamp(self._now(keep), UTC) - keep, self._store.clock())
+        return self._store.old_records.forget(
+            datetime.fromtimestamp(self._now(keep), UTC) - keep, self._store.database.clock()
+        )
 
     def _now(self, keep: timedelta) -> float:
         wall, lived = self._wall(), self._lived()
         if self._began is None:
-            newest = self._store.believed(keep)
+            newest = self._store.old_records.believed(keep)
             self._began = newest if newest is not None else self._ahead + self._since
         believed = self._began + lived - self._since
         if abs(wall - lived - self._ahead) > _UNEVEN:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import structlog
 
-from bot.closing.attempt import CloseAttempt, Kill, SessionKey
-from bot.closing.follow_up import alike
+from bot.closing.attempt import CloseAttempt, Kill
 from bot.closing.model import Outcome, Target
+from bot.closing.reconnection import SessionKey, sessions_alike
 from bot.closing.store import Store
 from bot.closing.targets import refuse_protected
 from bot.errors import (
@@ -94,7 +94,7 @@ class Sender:
                 _settle(attempt, target, refused)
                 return
             sql = console.kill_text(look.session or target.session, attempt.mode, target.session)
-            self._store.intend(attempt.request, target, sql, attempt.clock())
+            self._store.intents.intend(attempt.request, target, sql, attempt.clock())
             self._kill(console, attempt, target, known)
 
     def _kill(
@@ -123,13 +123,13 @@ class Sender:
             log.warning("kill failed", session=sent.session.id, mode=attempt.mode.value, answer=sent.answer.value)
         attempt.sent[target.number] = Kill(sent, attempt.timer(), known)
         with contextlib.suppress(StoreError):  # it is written once more, with the outcome
-            self._store.answered(attempt.request, target, sent.answer.value, sent.session)
+            self._store.intents.answered(attempt.request, target, sent.answer.value, sent.session)
 
     def _still_ours(self, attempt: CloseAttempt) -> bool:
         """Ask for a new lease: this process was frozen, or the store away, and nobody else may have come."""
         asked = attempt.timer()
         try:
-            ours = self._store.renew(attempt.request)
+            ours = self._store.leases.renew(attempt.request)
         except StoreError:
             return False
         if ours:
@@ -139,7 +139,7 @@ class Sender:
     def _withdraw(self, attempt: CloseAttempt, target: Target, why: str, error: DataSourceError | None) -> None:
         """Withdraw the intent; where the store does not take that now, it does with the outcome."""
         try:
-            self._store.withdraw(attempt.request, target, why, attempt.clock())
+            self._store.intents.withdraw(attempt.request, target, why, attempt.clock())
         except StoreError as failed:
             attempt.intent_stands = True
             if error is not None:
@@ -194,7 +194,7 @@ def _transaction_changed(before: Session, now: Session | None) -> str:
 def _alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
     """Name the sessions of the same client; None where that cannot be known: no close fails because of it."""
     try:
-        return alike(console, session)
+        return sessions_alike(console, session)
     except ConnectionLostError:
         raise
     except DataSourceTimeoutError as error:

@@ -26,61 +26,69 @@ class Wanted:
     listed: Callable[[Session], bool] | None = None
 
 
-def find(
-    sessions: SessionService,
-    source: str,
-    wanted: Wanted,
-    mode: Mode,
-    *,
-    allowed: frozenset[str] | None,
-    tenant: str | None,
-    override: bool = False,
-) -> Session:
-    """Return the one session that is meant; ``allowed`` are the tenants that the person may close in.
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where the sessions of one request are looked for, and what must be so of them."""
 
-    ``override`` takes a protected one, and no other.
+    sessions: SessionService
+    source: str
+    mode: Mode
+    allowed: frozenset[str] | None  # the tenants that the person may close in; None: all
+    tenant: str | None = None
+    override: bool = False  # takes a protected session, and no other
 
-    Raises ``TargetError``, ``InputError`` for an id that cannot be right, or a ``DataSourceError``.
-    """
-    if not 1 < wanted.id < 2**32:
-        raise InputError(id_out_of_range(wanted.id))
-    found = sessions.find(source, wanted.id, allowed)
-    here = [
-        one
-        for one in found
-        if (tenant is None or one.tenant == tenant) and (wanted.server is None or is_on(one, wanted.server))
-    ]
-    if not here and wanted.listed is not None:
-        _refuse_what_is_not_theirs(sessions, source, wanted.id, wanted.listed)
-    if not here:
-        raise _missing(source, wanted, tenant, found)
-    if len(here) > 1:
-        raise _ambiguous(wanted.id, here)
-    session = here[0]
-    if wanted.listed is not None and not wanted.listed(session):
-        raise TargetError(
-            f"The id {wanted.id} belongs to another session by now. Nothing was closed. "
-            "Press Refresh and choose again.",
-            why="is the id of another session by now.",
-            tenants=(session.tenant,),
-        )
-    protection = sessions.source(source).protection(session)
-    refuse_protected(sessions, session, set_aside=protection if override else ())
-    refuse_unpinned(session)
-    if override and not protection:
-        raise TargetError(
-            f"Session {wanted.id} is not protected. Nothing was closed. "
-            f"Ask without override: /kill-session {wanted.id}",
-            tenants=(session.tenant,),
-        )
-    if mode is Mode.QUERY and not session.running:
+    def find(self, wanted: Wanted) -> Session:
+        """Return the one session that is meant.
+
+        Raises ``TargetError``, ``InputError`` for an id that cannot be right, or a ``DataSourceError``.
+        """
+        session = self._the_one(wanted)
+        if wanted.listed is not None and not wanted.listed(session):
+            raise TargetError(
+                f"The id {wanted.id} belongs to another session by now. Nothing was closed. "
+                "Press Refresh and choose again.",
+                why="is the id of another session by now.",
+                tenants=(session.tenant,),
+            )
+        self._judge_protection(session)
+        refuse_unpinned(session)
+        if self.mode is Mode.QUERY:
+            _refuse_idle(session)
+        return session
+
+    def _the_one(self, wanted: Wanted) -> Session:
+        if not 1 < wanted.id < 2**32:
+            raise InputError(id_out_of_range(wanted.id))
+        found = self.sessions.find(self.source, wanted.id, self.allowed)
+        in_tenant = [one for one in found if self.tenant in (None, one.tenant)]
+        here = [one for one in in_tenant if wanted.server is None or is_on(one, wanted.server)]
+        if len(here) == 1:
+            return here[0]
+        if here:
+            raise _ambiguous(wanted.id, here)
+        if wanted.listed is not None:
+            _refuse_what_is_not_theirs(self.sessions, self.source, wanted.id, wanted.listed)
+        raise _missing(self.source, wanted, self.tenant, found)
+
+    def _judge_protection(self, session: Session) -> None:
+        protection = self.sessions.source(self.source).protection(session)
+        refuse_protected(self.sessions, session, set_aside=protection if self.override else ())
+        if self.override and not protection:
+            raise TargetError(
+                f"Session {session.id} is not protected. Nothing was closed. "
+                f"Ask without override: /kill-session {session.id}",
+                tenants=(session.tenant,),
+            )
+
+
+def _refuse_idle(session: Session) -> None:
+    if not session.running:
         idle = "is idle: it runs no query that could be closed."
         raise TargetError(
-            f"Session {wanted.id} {idle} To close the session itself: /kill-session {wanted.id}",
+            f"Session {session.id} {idle} To close the session itself: /kill-session {session.id}",
             why=idle,
             tenants=(session.tenant,),
         )
-    return session
 
 
 def _refuse_what_is_not_theirs(

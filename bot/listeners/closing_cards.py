@@ -13,10 +13,14 @@ from functools import partial
 import structlog
 
 from bot.closing.approval import Approvals
+from bot.closing.break_glass import BreakGlass
+from bot.closing.budget import BudgetExtensions
 from bot.closing.closer import Closer
 from bot.closing.disclosures import Disclosures
+from bot.closing.follow_up import FollowUps
 from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
+from bot.closing.store import Store
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, StoreError, TargetError
 from bot.sessions.model import Mode
 from bot.slack.arguments.normalization import normalize
@@ -59,9 +63,13 @@ class Messages:
 class ClosingCards:
     """What the buttons of a closing card and its dialogs do."""
 
+    store: Store
     requests: ClosingRequests
-    closer: Closer
     approvals: Approvals
+    break_glass: BreakGlass
+    budget: BudgetExtensions
+    closer: Closer
+    follow_ups: FollowUps
     disclosures: Disclosures
     messages: Messages
     writer: CardWriter
@@ -72,7 +80,7 @@ class ClosingCards:
 
     def show(self, request: ClosingRequest, reply: Reply, note: str = "") -> None:
         """Post the card of a new request; ``note`` is a sentence on why there is one."""
-        reply.post_card(self._open_card(request, note), lambda place: self.requests.place_card(request, place))
+        reply.post_card(self._open_card(request, note), lambda place: self.store.cards.place(request, place))
 
     def confirm(self, press: Press, mode: Mode) -> None:
         """Carry out what a card stands for."""
@@ -110,20 +118,20 @@ class ClosingCards:
 
     def approve(self, press: Press) -> None:
         """Open that dialog from the direct message that told of a break-glass; it counts in the request's channel."""
-        request = self.approvals.find(press.value)
+        request = self.store.requests.get(press.value)
         self.look(replace(press, channel=request.channel, message_ts=""), request.mode)
 
     def confirm_looked_at(self, submission: Submission) -> None:
         """Carry out what a card stands for, the dialog having been submitted."""
         request_id = submission.metadata.get("request", "")
-        card = _Card(request_id, submission.reply, self.approvals.find(request_id).card, self.messages.update)
+        card = _Card(request_id, submission.reply, self.store.requests.get(request_id).card, self.messages.update)
         if _from_call(submission):
             card.urls_left = 0  # the response URL is that of the direct message
         mode = Mode(submission.metadata["mode"])
         shown = [int(one) for one in submission.metadata[_SHOWN].split(",")] if _SHOWN in submission.metadata else None
         self._confirm(submission, request_id, mode, card, typed=_typed(submission), only=shown)
         if _from_call(submission):  # where the place of that message is not known
-            submission.reply.replace(closing_card.call_over(self.approvals.find(request_id)))
+            submission.reply.replace(closing_card.call_over(self.store.requests.get(request_id)))
 
     def ask_for_holder(self, press: Press) -> None:
         """Post a card for the server session that still has a closed client's locks."""
@@ -155,7 +163,7 @@ class ClosingCards:
     def lift(self, press: Press) -> None:
         """Let the Stops that hold for a request hold no more."""
         try:
-            request = self.approvals.lift(press.value, press.person)
+            request = self.break_glass.lift(press.value, press.person)
         except RequestError:
             self._show_as_it_is(press.value, self._card_of(press))
             raise
@@ -167,7 +175,7 @@ class ClosingCards:
         """Open the dialog that asks for the reason of a break-glass."""
         self._remember_place(press, press.value)
         try:
-            request, after = self.approvals.breakable(press.value, press.person, press.channel)
+            request, after = self.break_glass.breakable(press.value, press.person, press.channel)
         except SessionBotError as error:
             if self._says_other(press.value, error):
                 self._show_as_it_is(press.value, self._card_of(press))
@@ -177,7 +185,7 @@ class ClosingCards:
         if press.reply.open_modal(press.trigger_id, dialog) is None:
             raise TargetError("Slack did not open the window in time. Press Break glass once more.")
 
-    def break_glass(self, submission: Submission) -> None:
+    def start_break_glass(self, submission: Submission) -> None:
         """Let the requester confirm alone after a while, and say so on the card."""
         called: list[tuple[ClosingRequest, CardPlace]] = []
 
@@ -190,7 +198,7 @@ class ClosingCards:
             return place
 
         try:
-            request = self.approvals.break_glass(
+            request = self.break_glass.start(
                 submission.metadata.get("request", ""),
                 submission.person,
                 submission.channel,
@@ -208,7 +216,7 @@ class ClosingCards:
 
     def review(self, press: Press) -> None:
         """Sign a close that was confirmed alone."""
-        request = self.approvals.review(press.value, press.person)
+        request = self.break_glass.review(press.value, press.person)
         self._rewrite(request)
         if request.card is None or request.card.ts != press.message_ts:  # pressed in the list of the audit
             press.reply.private(notice(f"Signed: the close of {_ids(request)} is reviewed."))
@@ -216,7 +224,7 @@ class ClosingCards:
     def extend_budget(self, press: Press) -> None:
         """Allow as many closes again, once for each message; the message says by how many, and whose press it was."""
         try:
-            extension = self.approvals.extend_budget(press.value, press.person, press.channel)
+            extension = self.budget.extend(press.value, press.person, press.channel)
         except RequestError:
             press.reply.replace(closing_card.budget_call_over(), ts=press.message_ts)
             raise
@@ -230,26 +238,26 @@ class ClosingCards:
 
     def tidy(self) -> None:
         """Say on their cards what became of requests that ran out of time, and what Slack did not take before."""
-        for request in self.requests.expire(self.closer.carried_out):
+        for request in self.closer.expire():
             self._rewrite(request)
         # Whatever the process before this one was at may still come.
         in_doubt = time.monotonic() - self._since < AGAIN_AFTER[-1]
-        for request in self.requests.without_card():
+        for request in self.store.cards.missing():
             if request.id not in self._posted and not self.writer.has(request.id):
                 self._posted.add(request.id)  # once: where the bot is in no channel, Slack takes no second try either
                 self.writer.put(request.id, partial(self._post, request), self._as_it_stands(request, _REMAINDER))
-        for request in self.requests.unshown():
+        for request in self.store.cards.unshown():
             not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
             if time.monotonic() < not_before or request.card is None or self.writer.has(_key(request.card)):
                 continue
             self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
-            self._rewrite(request, in_doubt=in_doubt and self.requests.before_start(request))
+            self._rewrite(request, in_doubt=in_doubt and self.store.cards.before_start(request))
 
     def follow(self) -> None:
         """Rewrite the cards of presses that a stopped bot left, and of closes of which there is something new."""
         for request in self.closer.resume():
             self._rewrite(request)
-        for request in self.closer.look_again():
+        for request in self.follow_ups.verify():
             self._rewrite(request)
 
     def _rewrite(self, request: ClosingRequest, *, in_doubt: bool = False) -> None:
@@ -264,7 +272,7 @@ class ClosingCards:
 
     def _card_of(self, press: Press) -> _Card:
         if press.action_id in (closing_card.APPROVE, closing_card.STOP):  # the message is another one then
-            request = self.requests.find(press.value)
+            request = self.store.requests.find(press.value)
             return _Card(press.value, press.reply, request.card if request else None, self.messages.update, urls_left=0)
         return _Card(press.value, press.reply, CardPlace(press.channel, press.message_ts), self.messages.update)
 
@@ -273,7 +281,7 @@ class ClosingCards:
 
         def post(message: Message) -> Written:
             if not _from_call(event):
-                event.reply.post_card(message, lambda place: self.requests.place_card(request, place))
+                event.reply.post_card(message, lambda place: self.store.cards.place(request, place))
                 return Written.TAKEN
             return self._post(request, message)
 
@@ -284,7 +292,7 @@ class ClosingCards:
         place = self.messages.post(request.channel, message)
         if place is None:
             return Written.REFUSED
-        self.requests.place_card(request, place)
+        self.store.cards.place(request, place)
         return Written.TAKEN
 
     def _end_calls(self, request: ClosingRequest) -> None:
@@ -345,7 +353,7 @@ class ClosingCards:
         if not isinstance(error, NotAllowedError):
             return isinstance(error, RequestError)
         with contextlib.suppress(StoreError):
-            request = self.requests.find(request_id)
+            request = self.store.requests.find(request_id)
             return (
                 request is not None and request.state is State.OPEN and self.approvals.as_it_holds(request) != request
             )
@@ -370,9 +378,9 @@ class ClosingCards:
             if (
                 written is Written.TAKEN
             ):  # else the card of the first request is tried again, and says that nothing was closed
-                self.requests.mark_shown(request)
+                self.store.cards.mark_shown(request)
                 if request.card is not None:
-                    self.requests.place_card(again, request.card)
+                    self.store.cards.place(again, request.card)
 
         self.writer.put(card.key, card.write, self._as_it_stands(again, _AGAIN.format(what=what)), told=told)
 
@@ -386,7 +394,7 @@ class ClosingCards:
     def _call_for_budget(self, error: BudgetError, event: Press | Submission) -> None:
         """Call on those who may allow more; without its record the message would have nothing to answer."""
         with contextlib.suppress(StoreError):  # that it is too much is what the person is told
-            call, who = self.approvals.call_for_budget(error, event.person, event.channel)
+            call, who = self.budget.call(error, event.person, event.channel)
             message = notices.budget(error, call, who)
             if _from_call(event):
                 self.messages.post(event.channel, message)
@@ -396,7 +404,7 @@ class ClosingCards:
     def _show_as_it_is(self, request_id: str, card: _Card) -> None:
         """Rewrite a card whose buttons no longer fit what became of its request, or lack though it is open again."""
         with contextlib.suppress(StoreError):  # the first error is what the person is told
-            request = self.requests.find(request_id)
+            request = self.store.requests.find(request_id)
             if request is None or request.state is State.CLAIMED:
                 return
             if request.state is not State.OPEN:
@@ -410,7 +418,7 @@ class ClosingCards:
         """Show an open request as it is when the card is written: by then somebody may have decided it anywhere."""
 
         def render() -> Message | None:
-            newest = self.requests.find(request.id) or request
+            newest = self.store.requests.find(request.id) or request
             if newest.state is State.OPEN:
                 return self._open_card(newest, note)
             return None if newest.state is State.CLAIMED else self._result(newest)
@@ -433,7 +441,7 @@ class ClosingCards:
                 self._end_calls(shown)
             if written is Written.TAKEN:  # in doubt, the next process must write it as well
                 self._retries.pop(request.id, None)
-                self.requests.mark_shown(shown)
+                self.store.cards.mark_shown(shown)
             else:
                 card.or_privately(written)
 
@@ -441,21 +449,21 @@ class ClosingCards:
         self.writer.put(card.key, card.write, render, told=told_of, in_doubt=in_doubt)
 
     def _newest(self, request: ClosingRequest) -> ClosingRequest:
-        found = self.requests.find(request.id)
+        found = self.store.requests.find(request.id)
         # A file that was put in the place of the store may know less.
         return found if found is not None and found.state not in (State.CLAIMED, State.OPEN) else request
 
     def _remember_place(self, press: Press, request_id: str) -> None:
-        request = self.requests.find(request_id)
+        request = self.store.requests.find(request_id)
         if request is not None and request.card is None and press.message_ts and not press.ephemeral:
-            self.requests.place_card(request, CardPlace(press.channel, press.message_ts))
+            self.store.cards.place(request, CardPlace(press.channel, press.message_ts))
 
     def _open_card(self, request: ClosingRequest, note: str = "") -> Message:
         return closing_card.closing_card(
             self.approvals.as_it_holds(request),
             disclosure=self.disclosures.shown(request.source),
             approvers=self.approvals.approvers(request),
-            break_glass=self.approvals.break_glass_after(request) is not None,
+            break_glass=self.break_glass.after(request) is not None,
             note=note,
         )
 
@@ -574,7 +582,7 @@ def register(registrar: Registrar, cards: ClosingCards) -> None:
     registrar.press(closing_card.LIFT, cards.lift)
     registrar.press(closing_card.CLOSE_HOLDER, cards.ask_for_holder)
     registrar.press(closing_card.BREAK_GLASS, cards.ask_reason)
-    registrar.submission(closing_modal.GLASS_CALLBACK, check_reason, cards.break_glass)
+    registrar.submission(closing_modal.GLASS_CALLBACK, check_reason, cards.start_break_glass)
     registrar.press(closing_card.REVIEW, cards.review)
     registrar.press(notices.EXTEND_BUDGET, cards.extend_budget)
     registrar.periodically(TIDY_EVERY, cards.tidy)

@@ -10,8 +10,8 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
 from bot.access import EVERYBODY
-from bot.closing import audit_log
-from bot.closing.store import Store
+from bot.closing.store import audit_log
+from bot.closing.store.database import Database
 from bot.errors import DataSourceError, LoginRefusedError, StoreError
 from bot.operations.named_tenants import NamedTenants
 from bot.sessions.source import DataSource
@@ -153,7 +153,7 @@ def _without(told: audit_log.LetGo | None) -> str:
     return f"; records up to number {told.last} were deleted on purpose, as recorded on {recorded}"
 
 
-def _store_of(settings: Settings) -> Store:
-    store = Store(settings.store.url.get_secret_value(), settings.store.encryption)
+def _store_of(settings: Settings) -> Database:
+    store = Database(settings.store.url.get_secret_value(), settings.store.encryption)
     store.quiet_for = settings.longest_budget
     return store

@@ -40,7 +40,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from bot.closing.url import read as read_store_url
+from bot.closing.store.url import read as read_store_url
 from bot.errors import ConfigurationError, StoreError
 from bot.sessions.model import MAX_LIMIT
 from bot.sessions.tls import Tls, TlsMode
@@ -213,7 +213,7 @@ class ClosingSettings(_Strict):
 
 
 class StoreSettings(_Encrypted):
-    """Where requests and records are kept; ``bot.closing.url`` says which URLs there are."""
+    """Where requests and records are kept; ``bot.closing.store.url`` says which URLs there are."""
 
     url: Annotated[SecretStr, AfterValidator(_store_url)] = SecretStr("sqlite:///session-bot.db")
     keep: Annotated[Duration, Field(ge=timedelta(days=1))] | None = None  # older records are let go; None: never

@@ -18,9 +18,10 @@ import pymysql
 import pytest
 
 from bot.access import Access, Person, Right, Rule
-from bot.closing import audit_log
 from bot.closing.approval import Approvals
 from bot.closing.audit_query import AuditTrail
+from bot.closing.break_glass import BreakGlass
+from bot.closing.budget import BudgetExtensions
 from bot.closing.closer import Closer
 from bot.closing.disclosures import Disclosures
 from bot.closing.follow_up import FollowUps
@@ -28,7 +29,8 @@ from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, State
 from bot.closing.open_attempts import OpenAttempts
 from bot.closing.requests import ClosingRequests
 from bot.closing.rules import ClosingRules, SourceRules
-from bot.closing.store import Store
+from bot.closing.store import Store, audit_log
+from bot.closing.store.database import Database
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
@@ -93,8 +95,8 @@ class Desk:
         self.database = database
         self.clock = Clock()
         self.path = folder / "store.db"
-        self.store = Store(f"sqlite:///{self.path}")
-        self.store.create()
+        self.store = Store(Database(f"sqlite:///{self.path}"), clock=self.clock)
+        self.store.database.create()
         endpoint = Endpoint.of("demo", database.host, database.port, database.user, database.password)
         self.sessions = SessionService(
             [DataSource(endpoint, DataSourceOptions(None, Protected(frozenset({"guarded"}))))]
@@ -112,6 +114,8 @@ class Desk:
         self.rules = ClosingRules(timedelta(minutes=2), sources=self._of_sources)
         self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
         self.approvals = Approvals(access, self.store, self.rules, self.clock)
+        self.break_glass = BreakGlass(access, self.approvals, self.store, self.rules, self.clock)
+        self.budget = BudgetExtensions(access, self.store, self.rules, self.clock)
         self.closer = self.closer_of(self.store)
         self.disclosures = Disclosures(access, self.sessions, {})
         self.audit = AuditTrail(self.store, access, self.disclosures, self.clock)
@@ -151,16 +155,16 @@ class Desk:
         assert cancelled.remainder is None
         return cancelled.request
 
-    def break_glass(self, request_id: str, person: Person, channel: str, reason: str) -> ClosingRequest:
+    def breaks_glass(self, request_id: str, person: Person, channel: str, reason: str) -> ClosingRequest:
         """Break the glass; all who are called are told."""
-        return self.approvals.break_glass(
+        return self.break_glass.start(
             request_id, person, channel, reason, lambda _request, _after, told: CardPlace(f"D{told}", "1")
         )
 
     def restarted(self) -> Closer:
         """Make the closer of the process that comes after this one."""
-        store = Store(f"sqlite:///{self.path}")
-        store.create()
+        store = Store(Database(f"sqlite:///{self.path}"), clock=self.clock)
+        store.database.create()
         self._later.append(store)
         return self.closer_of(store)
 
@@ -176,7 +180,7 @@ class Desk:
 
     def state(self, request: ClosingRequest) -> State:
         """How the request stands in the store."""
-        kept = self.store.get(request.id)
+        kept = self.store.requests.find(request.id)
         assert kept is not None
         return kept.state
 
@@ -222,7 +226,7 @@ class Desk:
     def tidy(self) -> None:
         self.sessions.close()
         for store in (self.store, *self._later):
-            store.close()
+            store.database.close()
         running = {statement.connection for statement in self._statements}
         close(one for one in self._opened if one not in running)  # which gives the locks free that others wait for
         for statement in self._statements:
@@ -237,7 +241,7 @@ class Desk:
 
 def record_of(desk: Desk, request: ClosingRequest) -> list[tuple[str, Mapping[str, Any]]]:
     """The record of one request, oldest first: event and details."""
-    with desk.store.reading() as connection:
+    with desk.store.database.reading() as connection:
         return [(one.event, one.details) for one in audit_log.entries(connection, request_id=request.id)]
 
 

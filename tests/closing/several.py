@@ -8,14 +8,15 @@ import sqlalchemy as sa
 
 from bot.closing.model import ClosingRequest, Outcome
 from bot.closing.store import Store
+from bot.closing.store.database import Database
 from bot.closing.targets import Wanted
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, CHANNEL, Desk
 from tests.support.stage import session_id
 
 
-class SharedStore(Store):
-    """Stands for one on a MySQL-compatible server: other replicas may use it as well, and it has a clock of its own."""
+class SharedDatabase(Database):
+    """Stands for a MySQL-compatible server: other replicas may use it as well, and it has a clock of its own."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -28,7 +29,7 @@ class SharedStore(Store):
 
 def shared(desk: Desk) -> Store:
     """Open the desk's store as another replica does."""
-    store = SharedStore(f"sqlite:///{desk.path}")
+    store = Store(SharedDatabase(f"sqlite:///{desk.path}"), clock=desk.clock)
     desk._later.append(store)
     return store
 

@@ -31,13 +31,13 @@ def answer_of(desk: Desk, request: ClosingRequest) -> str:
 def test_a_session_that_ends_between_the_intent_and_the_look_was_already_gone(desk: Desk) -> None:
     (session,) = sleepers(desk, 1)
     request = ask(desk, session)
-    intend = desk.store.intend
+    intend = desk.store.intents.intend
 
     def intend_then_end(*arguments: Any) -> None:
         intend(*arguments)
         end(desk, session)
 
-    desk.store.intend = intend_then_end  # type: ignore[method-assign, assignment]  # its client disconnects right then
+    desk.store.intents.intend = intend_then_end  # type: ignore[method-assign, assignment]  # its client disconnects right then
     done = confirm(desk, request)
     assert outcomes(done) == [Outcome.ALREADY_GONE]
     assert done.targets[0].detail == "The session had ended before a KILL was sent."

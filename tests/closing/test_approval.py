@@ -196,7 +196,7 @@ def test_whose_press_is_wanted_is_named_without_the_requester(two_person_desk: D
 
 def test_who_presses_while_a_close_is_carried_out_is_told_that_and_by_whom(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 1))
-    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, desk.clock())
     with pytest.raises(RequestError, match="it is being carried out; its card will show what comes of it") as told:
         confirm(desk, request, person=BOB)
     assert told.value.first == ALICE.id
@@ -207,19 +207,19 @@ def test_a_press_that_was_thought_dead_sends_nothing_under_another_press(desk: D
     """A machine slept between its claim and its KILL; another replica has opened the request since, it was taken."""
     report = desk.runs("SELECT SLEEP(60)")
     request = ask(desk, report.id)
-    intend = desk.store.intend
+    intend = desk.store.intents.intend
 
     def late(*arguments: Any) -> None:
-        desk.store.intend = intend  # type: ignore[method-assign]  # from here on as it is
+        desk.store.intents.intend = intend  # type: ignore[method-assign]  # from here on as it is
         (left,) = desk.restarted().resume()
         assert left.state is State.OPEN
-        assert desk.store.claim(left, other, Mode.QUERY, desk.clock())
+        assert desk.store.decisions.claim(left, other, Mode.QUERY, desk.clock())
         intend(*arguments)
 
-    desk.store.intend = late  # type: ignore[method-assign, assignment]  # stands for the machine that slept
+    desk.store.intents.intend = late  # type: ignore[method-assign, assignment]  # stands for the machine that slept
     with pytest.raises(StoreError, match="taken over in the meantime"):
         confirm(desk, request, Mode.SESSION)
-    kept = desk.store.get(request.id)
+    kept = desk.store.requests.find(request.id)
     assert kept is not None
     assert (kept.state, kept.decided_by, kept.decided_mode) == (State.CLAIMED, other, Mode.QUERY), "untouched"
     assert desk.row(report.id)["COMMAND"] == "Query"
@@ -231,19 +231,19 @@ def test_a_press_that_loses_to_one_that_came_to_nothing_is_told_to_press_again(
 ) -> None:
     (session,) = sleepers(desk, 1)
     request = ask(desk, session)
-    claim = desk.store.claim
+    claim = desk.store.decisions.claim
 
     def after_bob(*arguments: Any, **more: Any) -> bool:
-        monkeypatch.setattr(desk.store, "claim", claim)
+        monkeypatch.setattr(desk.store.decisions, "claim", claim)
         now = desk.clock()
         assert claim(request, BOB, Mode.SESSION, now)
         late = claim(*arguments, **more)
-        taken = desk.store.get(request.id)
+        taken = desk.store.requests.find(request.id)
         assert taken is not None
-        assert desk.store.release(taken, now, "the data source cannot be reached")
+        assert desk.store.leases.release(taken, now, "the data source cannot be reached")
         return late
 
-    monkeypatch.setattr(desk.store, "claim", after_bob)  # Bob's press is quicker and finds the data source away
+    monkeypatch.setattr(desk.store.decisions, "claim", after_bob)  # Bob is quicker and finds the data source away
     with pytest.raises(RequestError, match="The request is open again"):
         confirm(desk, request)
     assert outcomes(confirm(desk, request)) == [Outcome.CLOSED]

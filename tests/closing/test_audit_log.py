@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.closing import audit_log
 from bot.closing.audit_query import AuditQuery
-from bot.closing.store import Store
+from bot.closing.store import Store, audit_log
+from bot.closing.store.database import Database
 from bot.closing.targets import Wanted
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, GUS, Desk, record_of
@@ -22,14 +22,14 @@ HOUR = AuditQuery(timedelta(hours=1))
 
 def acts(store: Store, count: int, at: datetime | None = None) -> None:
     for number in range(count):
-        with store.writing() as connection:
+        with store.database.writing() as connection:
             audit_log.append(
                 connection, at or datetime.now(UTC), "act", {"number": number}, person=ALICE, source="demo"
             )
 
 
 def problems(store: Store) -> list[str]:
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         return audit_log.problems(audit_log.whole(connection))
 
 
@@ -40,8 +40,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Store:
-    made = Store(f"sqlite:///{path}")
-    made.create()
+    made = Store(Database(f"sqlite:///{path}"))
+    made.database.create()
     return made
 
 
@@ -56,7 +56,7 @@ def test_a_record_that_nobody_has_touched_has_no_problems(store: Store) -> None:
     assert problems(store) == []
     acts(store, 5)
     assert problems(store) == []
-    store.close()
+    store.database.close()
 
 
 @pytest.mark.parametrize(
@@ -75,58 +75,58 @@ def test_a_record_that_nobody_has_touched_has_no_problems(store: Store) -> None:
 )
 def test_a_row_that_was_changed_or_removed_is_found(store: Store, path: Path, statement: str, found: list[str]) -> None:
     acts(store, 8)
-    store.close()
+    store.database.close()
     change(path, statement)
     assert problems(store) == found
-    store.close()
+    store.database.close()
 
 
 def test_a_row_that_was_changed_together_with_its_hash_is_found_by_the_next_one(store: Store, path: Path) -> None:
     acts(store, 3)
-    store.close()
+    store.database.close()
     change(path, "UPDATE audit SET person = 'U09EVE', hash = (SELECT hash FROM audit WHERE id = 1) WHERE id = 2")
     assert problems(store) == ["record 2 was changed", "record 3 was changed"]
-    store.close()
+    store.database.close()
 
 
 def test_rows_of_many_writers_at_once_make_one_chain_without_gaps(path: Path) -> None:
-    stores = [Store(f"sqlite:///{path}") for _ in range(4)]
-    stores[0].create()
+    stores = [Store(Database(f"sqlite:///{path}")) for _ in range(4)]
+    stores[0].database.create()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda one: acts(one, 10), stores))
-    with stores[0].reading() as connection:
+    with stores[0].database.reading() as connection:
         assert [one.number for one in audit_log.entries(connection)] == list(range(1, 41))
         assert audit_log.problems(audit_log.whole(connection)) == []
     for store in stores:
-        store.close()
+        store.database.close()
 
 
 def test_old_rows_are_let_go_and_the_chain_of_the_others_still_holds(store: Store, path: Path) -> None:
     now = datetime.now(UTC)
     acts(store, 3, now - timedelta(days=9))
     acts(store, 2, now)
-    assert store.forget(now - timedelta(days=8), now) == 3
-    assert store.forget(now - timedelta(days=8), now) == 0
+    assert store.old_records.forget(now - timedelta(days=8), now) == 3
+    assert store.old_records.forget(now - timedelta(days=8), now) == 0
     assert problems(store) == []
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         assert [(one.number, one.event) for one in audit_log.entries(connection)] == [
             (4, "act"),
             (5, "act"),
             (6, "forget"),
         ]
-    store.close()
+    store.database.close()
     change(path, "DELETE FROM audit WHERE id = 4")
     assert problems(store) == ["record 4 is missing"]
-    store.close()
+    store.database.close()
 
 
 def test_requests_go_with_their_records_but_not_those_that_are_open_or_to_be_reviewed(desk: Desk) -> None:
     old = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     desk.cancel(old.id, ALICE)
     open_ = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
-    desk.store.forget(desk.clock() + timedelta(days=1), desk.clock() + timedelta(days=1))
-    assert desk.requests.find(old.id) is None
-    assert desk.requests.find(open_.id) == open_
+    desk.store.old_records.forget(desk.clock() + timedelta(days=1), desk.clock() + timedelta(days=1))
+    assert desk.store.requests.find(old.id) is None
+    assert desk.store.requests.find(open_.id) == open_
 
 
 def test_the_record_of_a_close_holds_both_people_the_kill_and_the_servers_answer(two_person_desk: Desk) -> None:

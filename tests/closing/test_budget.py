@@ -12,11 +12,10 @@ from datetime import timedelta
 import pytest
 
 from bot.access import Person
-from bot.closing import budget
-from bot.closing.approval import Part
-from bot.closing.budget import Extension
-from bot.closing.model import Budget, ClosingRequest, Outcome, State, TargetOutcome
-from bot.closing.store import Store
+from bot.closing.model import Budget, ClosingRequest, Extension, Outcome, State, TargetOutcome
+from bot.closing.parts import Part
+from bot.closing.store import Store, budget
+from bot.closing.store.database import Database
 from bot.errors import BudgetError, NotAllowedError, RequestError
 from bot.sessions.model import Mode
 from bot.settings import Settings
@@ -44,7 +43,7 @@ def test_what_is_too_much_is_refused_and_nothing_is_closed(desk: Desk) -> None:
     with pytest.raises(BudgetError, match=f"{ENDED}, and this request would close 1 more. Nothing was") as told:
         confirm(desk, request)
     assert told.value.source == "demo"
-    assert desk.store.get(request.id) == request, "open, and as it was"
+    assert desk.store.requests.find(request.id) == request, "open, and as it was"
     assert desk.row(session)
     event, details = record_of(desk, request)[-1]
     assert event == "refused"
@@ -81,13 +80,13 @@ def test_of_close_query_only_those_that_run_one_count(desk: Desk) -> None:
 
 def test_while_a_press_is_carried_out_all_that_it_may_close_counts(desk: Desk) -> None:
     under_way = ask(desk, *sleepers(desk, 2))
-    assert desk.store.claim(under_way, BOB, Mode.SESSION, desk.clock(), THREE)
+    assert desk.store.decisions.claim(under_way, BOB, Mode.SESSION, desk.clock(), THREE)
     request = ask(desk, *sleepers(desk, 2))
     with pytest.raises(BudgetError, match=r"2 sessions or queries were closed .* would close 2 more"):
         confirm(desk, request)
-    taken = desk.store.get(under_way.id)
+    taken = desk.store.requests.find(under_way.id)
     assert taken is not None
-    assert desk.store.release(taken, desk.clock(), "the data source could not be reached")
+    assert desk.store.leases.release(taken, desk.clock(), "the data source could not be reached")
     assert outcomes(confirm(desk, request)) == [Outcome.CLOSED] * 2, "what was released counts nothing"
 
 
@@ -95,7 +94,7 @@ def test_what_was_cancelled_or_has_expired_counts_nothing(desk: Desk) -> None:
     desk.cancel(ask(desk, *sleepers(desk, 3)).id, ALICE)
     ask(desk, *sleepers(desk, 3))
     desk.clock.ahead += timedelta(minutes=3)
-    assert len(desk.requests.expire()) == 1
+    assert len(desk.closer.expire()) == 1
     assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 3)))) == [Outcome.CLOSED] * 3
 
 
@@ -120,13 +119,13 @@ def refused(desk: Desk, count: int = 1) -> tuple[ClosingRequest, str]:
 
 
 def call(desk: Desk, error: BudgetError, channel: str = CHANNEL) -> str:
-    return desk.approvals.call_for_budget(error, ALICE, channel)[0]
+    return desk.budget.call(error, ALICE, channel)[0]
 
 
 def allowed(desk: Desk) -> int:
     """How many closes the budget allows now, as a refusal says."""
     request, within = ask(desk, *sleepers(desk, 1)), desk.rules.of("demo").budget
-    with desk.store.writing() as connection, pytest.raises(BudgetError) as told:
+    with desk.store.database.writing() as connection, pytest.raises(BudgetError) as told:
         budget.require(connection, request, 10_000, within, desk.clock())
     found = re.search(r"; (\d+) are allowed there", str(told.value))
     assert found is not None
@@ -137,14 +136,14 @@ def allowed(desk: Desk) -> int:
 def test_more_is_allowed_by_nobody_who_may_not_approve(desk: Desk, person: Person) -> None:
     _, message = refused(desk, 4)
     with pytest.raises(NotAllowedError, match="You may not approve"):
-        desk.approvals.extend_budget(message, person, CHANNEL)
+        desk.budget.extend(message, person, CHANNEL)
     assert allowed(desk) == 3
 
 
 def test_who_may_approve_for_one_tenant_only_extends_no_budget_and_is_told_who_does(desk: Desk) -> None:
     _, message = refused(desk, 4)
     with pytest.raises(NotAllowedError, match=r"of sys on demo; its budget is one for all its tenants") as told:
-        desk.approvals.extend_budget(message, DORA, CHANNEL)
+        desk.budget.extend(message, DORA, CHANNEL)
     assert told.value.who == (BOB.id,)
     assert allowed(desk) == 3
 
@@ -160,7 +159,7 @@ def test_who_may_approve_for_every_tenant_that_the_bot_sees_there_extends_it(
     _, message = refused(desk, 4)
     desk.rule(tenants=tenants and frozenset(tenants))
     with contextlib.nullcontext() if may else pytest.raises(NotAllowedError):
-        desk.approvals.extend_budget(message, DORA, CHANNEL)
+        desk.budget.extend(message, DORA, CHANNEL)
     assert allowed(desk) == (6 if may else 3)
 
 
@@ -178,15 +177,15 @@ def test_the_tenants_that_a_budget_is_for_are_those_that_the_configuration_names
 
 def test_who_may_extend_it_is_named_with_the_call(desk: Desk) -> None:
     error = BudgetError("too much", source="demo")
-    assert desk.approvals.call_for_budget(error, ALICE, CHANNEL)[1] == (BOB.id,)
+    assert desk.budget.call(error, ALICE, CHANNEL)[1] == (BOB.id,)
     desk.rule(tenants=frozenset({"sys"}))
-    assert desk.approvals.call_for_budget(error, ALICE, CHANNEL)[1] == (BOB.id, DORA.id)
+    assert desk.budget.call(error, ALICE, CHANNEL)[1] == (BOB.id, DORA.id)
 
 
 def test_whoever_may_approve_allows_as_much_again_until_the_time_is_over(desk: Desk) -> None:
     confirm(desk, ask(desk, *sleepers(desk, 3)))
     request, message = refused(desk)
-    extension = desk.approvals.extend_budget(message, BOB, CHANNEL)
+    extension = desk.budget.extend(message, BOB, CHANNEL)
     assert extension == Extension("demo", BOB, 3, 6, "10 min", added=True)
     assert outcomes(confirm(desk, request)) == [Outcome.CLOSED]
     with pytest.raises(BudgetError, match=r"4 sessions or queries were closed .*; 6 are allowed there"):
@@ -199,7 +198,7 @@ def test_whoever_may_approve_allows_as_much_again_until_the_time_is_over(desk: D
 def test_a_message_allows_more_once_however_often_and_by_whomever_it_is_pressed(desk: Desk) -> None:
     desk.rule(tenants=frozenset({"sys"}))
     _, message = refused(desk, 4)
-    extensions = [desk.approvals.extend_budget(message, person, CHANNEL) for person in (DORA, BOB, DORA)]
+    extensions = [desk.budget.extend(message, person, CHANNEL) for person in (DORA, BOB, DORA)]
     assert extensions[0] == Extension("demo", DORA, 3, 6, "10 min", added=True)
     assert extensions[1:] == [replace(extensions[0], added=False)] * 2
     assert allowed(desk) == 6
@@ -207,28 +206,29 @@ def test_a_message_allows_more_once_however_often_and_by_whomever_it_is_pressed(
 
 def test_a_message_that_is_pressed_on_two_replicas_in_the_same_instant_allows_more_once(desk: Desk) -> None:
     _, message = refused(desk, 4)
-    stores = [Store(f"sqlite:///{desk.path}") for _ in range(2)]
+    stores = [Store(Database(f"sqlite:///{desk.path}")) for _ in range(2)]
     start = threading.Barrier(8)
 
     def press(number: int) -> bool:
         start.wait()
-        return stores[number % 2].extend_budget(int(message), BOB, THREE, desk.clock()).added
+        with stores[number % 2].database.writing() as connection:
+            return budget.extend(connection, int(message), BOB, THREE, desk.clock()).added
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(press, range(8))) == 1
     assert allowed(desk) == 6
     for store in stores:
-        store.close()
+        store.database.close()
 
 
 def test_two_messages_about_one_shortage_allow_more_once_and_a_later_one_allows_more_again(desk: Desk) -> None:
     (_, first), (_, second) = refused(desk, 4), refused(desk, 5)
-    assert desk.approvals.extend_budget(second, BOB, CHANNEL).added
-    assert not desk.approvals.extend_budget(first, BOB, CHANNEL).added, "what it says was so before Bob's first press"
+    assert desk.budget.extend(second, BOB, CHANNEL).added
+    assert not desk.budget.extend(first, BOB, CHANNEL).added, "what it says was so before Bob's first press"
     assert allowed(desk) == 6
     _, third = refused(desk, 7)
-    assert desk.approvals.extend_budget(third, BOB, CHANNEL) == Extension("demo", BOB, 3, 9, "10 min", added=True)
-    assert not desk.approvals.extend_budget(second, BOB, CHANNEL).added
+    assert desk.budget.extend(third, BOB, CHANNEL) == Extension("demo", BOB, 3, 9, "10 min", added=True)
+    assert not desk.budget.extend(second, BOB, CHANNEL).added
     assert allowed(desk) == 9
 
 
@@ -236,8 +236,8 @@ def test_a_refusal_from_before_an_extension_allows_nothing_more_though_its_messa
     _, message = refused(desk, 4)
     with pytest.raises(BudgetError) as told:
         confirm(desk, ask(desk, *sleepers(desk, 4)))
-    desk.approvals.extend_budget(message, BOB, CHANNEL)
-    assert not desk.approvals.extend_budget(call(desk, told.value), BOB, CHANNEL).added
+    desk.budget.extend(message, BOB, CHANNEL)
+    assert not desk.budget.extend(call(desk, told.value), BOB, CHANNEL).added
     assert allowed(desk) == 6
 
 
@@ -245,7 +245,7 @@ def test_an_old_message_allows_nothing_more(desk: Desk) -> None:
     _, message = refused(desk, 4)
     desk.clock.ahead += WINDOW
     with pytest.raises(RequestError, match=r"older than the 10 min that it is about. Your press allows nothing more"):
-        desk.approvals.extend_budget(message, BOB, CHANNEL)
+        desk.budget.extend(message, BOB, CHANNEL)
     assert allowed(desk) == 3
 
 
@@ -253,20 +253,20 @@ def test_an_old_message_allows_nothing_more(desk: Desk) -> None:
 def test_a_message_that_the_store_does_not_know_allows_nothing(desk: Desk, value: str) -> None:
     refused(desk, 4)
     with pytest.raises(RequestError, match="not known any more"):
-        desk.approvals.extend_budget(value, BOB, CHANNEL)
+        desk.budget.extend(value, BOB, CHANNEL)
     assert allowed(desk) == 3
 
 
 def test_a_message_in_another_channel_allows_nothing(desk: Desk) -> None:
     _, message = refused(desk, 4)
     with pytest.raises(NotAllowedError, match="belongs to another channel"):
-        desk.approvals.extend_budget(message, BOB, "C02OTHER")
+        desk.budget.extend(message, BOB, "C02OTHER")
     assert allowed(desk) == 3
 
 
 def test_what_somebody_agreed_to_counts_and_not_a_budget_that_is_larger_since(desk: Desk) -> None:
     _, message = refused(desk, 4)
-    desk.approvals.extend_budget(message, BOB, CHANNEL)
+    desk.budget.extend(message, BOB, CHANNEL)
     desk.rule(budget=replace(THREE, most=4))
     assert allowed(desk) == 4 + 3
 
@@ -281,9 +281,11 @@ def test_a_refusal_says_to_how_many_it_must_be_extended_and_whether_that_will_do
 
 def test_what_is_closed_or_allowed_on_another_data_source_is_not_counted(desk: Desk) -> None:
     elsewhere = replace(ask(desk, *sleepers(desk, 3)), id="elsewhere", source="other")
-    desk.store.add(elsewhere)
-    assert desk.store.claim(elsewhere, ALICE, Mode.SESSION, desk.clock(), THREE)
-    desk.store.extend_budget(int(call(desk, BudgetError("", source="other"))), BOB, THREE, desk.clock())
+    desk.store.requests.add(elsewhere)
+    assert desk.store.decisions.claim(elsewhere, ALICE, Mode.SESSION, desk.clock(), THREE)
+    message = int(call(desk, BudgetError("", source="other")))
+    with desk.store.database.writing() as connection:
+        budget.extend(connection, message, BOB, THREE, desk.clock())
     assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 3)))) == [Outcome.CLOSED] * 3
     with pytest.raises(BudgetError, match=ENDED):
         confirm(desk, ask(desk, *sleepers(desk, 1)))
@@ -293,7 +295,7 @@ def test_whoever_comes_too_late_is_told_that_and_not_that_it_is_too_much(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = ask(desk, *sleepers(desk, 3))
-    assert desk.store.claim(request, BOB, Mode.SESSION, desk.clock(), THREE)
+    assert desk.store.decisions.claim(request, BOB, Mode.SESSION, desk.clock(), THREE)
     desk.rule(budget=replace(THREE, most=2))  # for which this press would be too much as well
     before = Part(request, request, {}, None)  # as read before Bob's press
     monkeypatch.setattr(desk.approvals, "confirmable", lambda *_: before)
@@ -304,14 +306,14 @@ def test_whoever_comes_too_late_is_told_that_and_not_that_it_is_too_much(
 
 def test_presses_at_once_on_two_replicas_never_exceed_it(desk: Desk) -> None:
     requests = [ask(desk, *sleepers(desk, 1)) for _ in range(8)]
-    stores = [Store(f"sqlite:///{desk.path}") for _ in range(2)]
+    stores = [Store(Database(f"sqlite:///{desk.path}")) for _ in range(2)]
     start = threading.Barrier(8)
 
     def press(number: int) -> bool:
         store, request = stores[number % 2], requests[number]
         start.wait()
         try:
-            return store.claim(request, ALICE, Mode.SESSION, desk.clock(), THREE)
+            return store.decisions.claim(request, ALICE, Mode.SESSION, desk.clock(), THREE)
         except BudgetError:
             return False
 
@@ -320,14 +322,14 @@ def test_presses_at_once_on_two_replicas_never_exceed_it(desk: Desk) -> None:
     assert sum(claims) == 3
     assert [desk.state(one) is State.CLAIMED for one in requests] == claims
     for store in stores:
-        store.close()
+        store.database.close()
 
 
 def test_a_press_that_a_stopped_bot_left_counts_what_it_had_sent(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 3))
     now = desk.clock()
-    assert desk.store.claim(request, ALICE, Mode.SESSION, now, THREE)
-    desk.store.intend(request, request.targets[0], "KILL 5", now)
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, now, THREE)
+    desk.store.intents.intend(request, request.targets[0], "KILL 5", now)
     rest = TargetOutcome(Outcome.NOT_SENT, "", now)
-    desk.store.conclude(request, {1: TargetOutcome(Outcome.UNVERIFIED, "", now), 2: rest, 3: rest}, now)
+    desk.store.outcomes.conclude(request, {1: TargetOutcome(Outcome.UNVERIFIED, "", now), 2: rest, 3: rest}, now)
     assert outcomes(confirm(desk, ask(desk, *sleepers(desk, 2)))) == [Outcome.CLOSED] * 2

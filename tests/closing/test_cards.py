@@ -11,7 +11,7 @@ import pytest
 
 from bot.access import Person
 from bot.closing.model import ApprovalPolicy, Budget, CardPlace, ClosingRequest, Outcome, State
-from bot.closing.store import LEASE
+from bot.closing.store.leases import LEASE
 from bot.errors import BudgetError, DataSourceUnreachableError, RequestError, StoreError
 from bot.listeners.closing_cards import ClosingCards, Messages, _Card
 from bot.sessions.model import Mode
@@ -122,7 +122,16 @@ MakeCards = Callable[[Desk], ClosingCards]
 def cards_of(slack: Slack) -> MakeCards:
     messages = Messages(slack.update, slack.post, slack.tell)
     return lambda desk: ClosingCards(
-        desk.requests, desk.closer, desk.approvals, desk.disclosures, messages, slack.writer
+        desk.store,
+        desk.requests,
+        desk.approvals,
+        desk.break_glass,
+        desk.budget,
+        desk.closer,
+        desk.closer._follow_ups,
+        desk.disclosures,
+        messages,
+        slack.writer,
     )
 
 
@@ -133,7 +142,7 @@ def cards(desk: Desk, cards_of: MakeCards) -> ClosingCards:
 
 def placed(desk: Desk, *sessions: int) -> ClosingRequest:
     request = ask(desk, *sessions)
-    desk.requests.place_card(request, PLACE)
+    desk.store.cards.place(request, PLACE)
     return replace(request, card=PLACE)
 
 
@@ -155,7 +164,7 @@ def extends(message: Message) -> str:
 
 def unshown(desk: Desk) -> list[ClosingRequest]:
     desk.clock.ahead += timedelta(seconds=31)  # whoever decided is not at it any more
-    return desk.requests.unshown()
+    return desk.store.cards.unshown()
 
 
 def test_a_press_that_comes_to_nothing_after_it_was_shown_gives_the_buttons_back(
@@ -204,7 +213,7 @@ def test_a_store_that_fails_while_the_card_is_put_right_does_not_hide_what_went_
         raise StoreError("The store does not answer.")
 
     def cancelled(*_: object, **_more: object) -> None:
-        monkeypatch.setattr(desk.store, "get", gone)
+        monkeypatch.setattr(desk.store.requests, "find", gone)
         raise RequestError("This closing request was cancelled.")
 
     monkeypatch.setattr(desk.closer, "confirm", cancelled)
@@ -271,10 +280,10 @@ def test_a_request_of_a_data_source_that_is_configured_no_more_keeps_no_other_ca
         replace(ask(desk, *sleepers(desk, 1)), id=name, source="removed", card=None) for name in ("sent", "waiting")
     )
     for old in (sent, waiting):
-        desk.store.add(old)
-        desk.requests.place_card(old, CardPlace(CHANNEL, old.id))
-    assert desk.store.claim(sent, ALICE, Mode.SESSION, desk.clock())
-    desk.store.intend(sent, sent.targets[0], "KILL 5", desk.clock())
+        desk.store.requests.add(old)
+        desk.store.cards.place(old, CardPlace(CHANNEL, old.id))
+    assert desk.store.decisions.claim(sent, ALICE, Mode.SESSION, desk.clock())
+    desk.store.intents.intend(sent, sent.targets[0], "KILL 5", desk.clock())
     request = placed(desk, *sleepers(desk, 1))
     desk.clock.ahead += timedelta(minutes=3)
     replace(cards, closer=desk.restarted()).follow()
@@ -289,13 +298,13 @@ def test_a_press_that_goes_on_is_not_shown_as_one_that_was_left(
     desk: Desk, slack: Slack, cards: ClosingCards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = placed(desk, *sleepers(desk, 1))
-    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
-    stale = desk.store.get(request.id)
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, desk.clock())
+    stale = desk.store.requests.find(request.id)
     assert stale is not None
-    desk.store.intend(request, request.targets[0], "KILL 5", desk.clock())  # the press was only slow
+    desk.store.intents.intend(request, request.targets[0], "KILL 5", desk.clock())  # the press was only slow
     store = shared(desk)
     for one in (desk.store, store):
-        monkeypatch.setattr(one, "abandoned", lambda _carried_out: [stale])  # read right before
+        monkeypatch.setattr(one.leases, "abandoned", lambda _carried_out: [stale])  # read right before
     other = desk.closer_of(store)
     other._attempts._hears_since -= LEASE.total_seconds()  # it was there before
     replace(cards, closer=other).follow()
@@ -307,7 +316,7 @@ def test_a_press_that_goes_on_is_not_shown_as_one_that_was_left(
 
 def test_what_a_stopped_bot_left_gets_its_buttons_back(desk: Desk, slack: Slack, cards: ClosingCards) -> None:
     request = placed(desk, *sleepers(desk, 1))
-    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, desk.clock())
     replace(cards, closer=desk.restarted()).follow()
     assert "The bot was interrupted before anything was sent. Nothing was closed. Press again." in slack.card
     assert "'Close Session'" in slack.card
@@ -353,7 +362,7 @@ def test_without_its_record_nobody_is_called_to_allow_more_and_the_presser_is_to
 
     desk.rule(budget=Budget(1))
     request = placed(desk, *sleepers(desk, 2))
-    monkeypatch.setattr(desk.store, "call_for_budget", away)
+    monkeypatch.setattr(desk.budget, "call", away)
     with pytest.raises(BudgetError):
         cards.confirm(press(slack, request.id), Mode.SESSION)
     assert slack.said == []
@@ -364,7 +373,7 @@ def test_a_signature_that_the_card_did_not_take_is_shown_later(
 ) -> None:
     desk, cards = two_person_desk, cards_of(two_person_desk)
     request = placed(desk, *sleepers(desk, 1))
-    desk.break_glass(request.id, ALICE, CHANNEL, "nobody is there")
+    desk.breaks_glass(request.id, ALICE, CHANNEL, "nobody is there")
     desk.clock.ahead += BREAK_GLASS_AFTER
     cards.confirm(press(slack, request.id), Mode.SESSION)
     assert "['Sign review']" in slack.card
@@ -386,7 +395,7 @@ def test_the_dialog_of_a_second_person_shows_the_target_and_carries_the_press_ou
     cards.look(press(slack, request.id, BOB), Mode.SESSION)
     assert "None of this has changed since the request." in slack.said[-1][1].text
     cards.confirm_looked_at(submission(slack, request, BOB))
-    kept = desk.store.get(request.id)
+    kept = desk.store.requests.find(request.id)
     assert kept is not None
     assert outcomes(kept) == [Outcome.CLOSED]
     assert "✅ closed" in slack.card

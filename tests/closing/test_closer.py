@@ -140,7 +140,7 @@ def test_a_failure_before_anything_is_sent_leaves_the_request_open(desk: Desk) -
     with pytest.raises(DataSourceError):
         confirm(desk, request)
     source.console = whole  # type: ignore[method-assign]  # it is back
-    assert desk.requests.find(request.id) == request
+    assert desk.store.requests.find(request.id) == request
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 
 
@@ -175,8 +175,8 @@ def test_after_its_time_a_request_closes_nothing(desk: Desk) -> None:
     desk.clock.ahead += timedelta(minutes=2, seconds=1)
     with pytest.raises(RequestError, match="has expired"):
         confirm(desk, request)
-    assert [late.id for late in desk.requests.expire()] == [request.id]
-    assert desk.requests.expire() == []
+    assert [late.id for late in desk.closer.expire()] == [request.id]
+    assert desk.closer.expire() == []
     assert desk.row(session_id(sleeper))
 
 
@@ -270,10 +270,10 @@ def test_without_a_record_of_the_intent_nothing_is_sent(desk: Desk) -> None:
     def gone(*_: object) -> None:
         raise StoreError("The store does not answer.")
 
-    whole, desk.store.intend = desk.store.intend, gone  # type: ignore[method-assign, assignment]  # stands for a full disk
+    whole, desk.store.intents.intend = desk.store.intents.intend, gone  # type: ignore[method-assign, assignment]  # stands for a full disk
     with pytest.raises(StoreError):
         confirm(desk, request)
-    desk.store.intend = whole  # type: ignore[method-assign]  # it has room again
+    desk.store.intents.intend = whole  # type: ignore[method-assign]  # it has room again
     assert desk.row(session_id(sleeper))
 
 
@@ -284,13 +284,13 @@ def test_an_outcome_that_cannot_be_written_is_told_and_finished_later(desk: Desk
     def gone(*_: object) -> None:
         raise StoreError("The store does not answer.")
 
-    whole, desk.store.conclude = desk.store.conclude, gone  # type: ignore[method-assign, assignment]  # stands for a full disk
+    whole, desk.store.outcomes.conclude = desk.store.outcomes.conclude, gone  # type: ignore[method-assign, assignment]  # stands for a full disk
     told = confirm(desk, request)
     assert (outcome(told), told.unrecorded) == (Outcome.CLOSED, True)
     with pytest.raises(StoreError):
         desk.closer.resume()
     assert desk.state(request) is State.CLAIMED, "nothing of it is on record"
-    desk.store.conclude = whole  # type: ignore[method-assign]  # it has room again
+    desk.store.outcomes.conclude = whole  # type: ignore[method-assign]  # it has room again
     assert [(outcome(one), one.unrecorded) for one in desk.closer.resume()] == [(Outcome.CLOSED, False)]
     assert desk.closer.resume() == []
     assert [event for event, _ in record_of(desk, request)] == ["request", "confirm", "intent", "outcome"]
@@ -305,10 +305,10 @@ def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(d
         under_way.append(desk.closer.resume())
         raise SystemExit
 
-    intend, desk.store.intend = desk.store.intend, stop  # type: ignore[method-assign, assignment]  # the bot ends there
+    intend, desk.store.intents.intend = desk.store.intents.intend, stop  # type: ignore[method-assign, assignment]  # the bot ends there
     with pytest.raises(SystemExit):
         confirm(desk, request)
-    desk.store.intend = intend  # type: ignore[method-assign]  # as it is in the bot that comes after
+    desk.store.intents.intend = intend  # type: ignore[method-assign]  # as it is in the bot that comes after
     assert under_way == [[]], "the press was still under way"
     assert [left.state for left in desk.restarted().resume()] == [State.OPEN]
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
@@ -317,43 +317,43 @@ def test_a_claim_left_by_a_stopped_bot_before_it_sent_anything_is_opened_again(d
 def test_an_intent_of_which_the_store_took_the_record_but_lost_the_answer_came_to_nothing(desk: Desk) -> None:
     sleeper = desk.connect()
     request = ask(desk, session_id(sleeper))
-    intend = desk.store.intend
+    intend = desk.store.intents.intend
 
     def lost(*arguments: Any) -> None:
         intend(*arguments)
         raise StoreError("The store does not answer.")
 
-    desk.store.intend = lost  # type: ignore[method-assign, assignment]  # stands for a connection lost at COMMIT
+    desk.store.intents.intend = lost  # type: ignore[method-assign, assignment]  # stands for a connection lost at COMMIT
     with pytest.raises(StoreError):
         confirm(desk, request)
-    desk.store.intend = intend  # type: ignore[method-assign]  # it answers again
+    desk.store.intents.intend = intend  # type: ignore[method-assign]  # it answers again
     assert desk.state(request) is State.OPEN, "nothing was sent, and the press knows it"
     assert [event for event, _ in record_of(desk, request)][-3:] == ["intent", "withdraw", "release"]
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 
 
 def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(desk: Desk) -> None:
-    whole, intend = desk.store.get, desk.store.intend
+    whole, intend = desk.store.requests.find, desk.store.intents.intend
 
     def gone(_request_id: str) -> None:
         raise StoreError("The store does not answer.")
 
     def intend_then_fail(*arguments: Any) -> None:
         intend(*arguments)
-        desk.store.get = gone  # type: ignore[method-assign, assignment]  # stands for a disk that fills up right then
+        desk.store.requests.find = gone  # type: ignore[method-assign, assignment]  # stands for a disk that fills up right then
 
     def play(waiting: list[Statement]) -> ClosingRequest:
         request = ask(desk, waiting[0].id, mode=Mode.QUERY)
-        desk.store.intend = intend_then_fail  # type: ignore[method-assign, assignment]  # same
+        desk.store.intents.intend = intend_then_fail  # type: ignore[method-assign, assignment]  # same
         told = confirm(desk, request, Mode.QUERY)
-        desk.store.get = whole  # type: ignore[method-assign]  # it has room again
+        desk.store.requests.find = whole  # type: ignore[method-assign]  # it has room again
         return told
 
     request = before_a_look(desk, play)
     assert (outcome(request), request.unrecorded) == (Outcome.STILL_RUNNING, True)
     assert "The server has taken the KILL" in request.targets[0].detail
     desk.closer.resume()
-    kept = desk.requests.find(request.id)
+    kept = desk.store.requests.find(request.id)
     assert kept is not None
     assert kept.targets[0].outcome is Outcome.STILL_RUNNING
     events = [event for event, _ in record_of(desk, request)]

@@ -29,7 +29,7 @@ def works(desk: Desk, address: str = HERE) -> Statement:
 
 def news(desk: Desk) -> list[tuple[str, Outcome | None, int | None]]:
     """Look once more: which requests have something new, what became of the first target, and who does the same now."""
-    return [(one.id, one.targets[0].outcome, one.targets[0].newcomer) for one in desk.closer.look_again()]
+    return [(one.id, one.targets[0].outcome, one.targets[0].newcomer) for one in desk.closer._follow_ups.verify()]
 
 
 def newcomers(request: ClosingRequest) -> list[int | None]:
@@ -48,8 +48,8 @@ def left_by_a_stopped_bot(desk: Desk) -> ClosingRequest:
     """A request whose bot stopped between the intent and the KILL; the target is still there."""
     request = ask(desk, *sleepers(desk, 1))
     (target,) = request.targets
-    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
-    desk.store.intend(request, target, f"KILL {target.session.id}", desk.clock())
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, desk.clock())
+    desk.store.intents.intend(request, target, f"KILL {target.session.id}", desk.clock())
     (left,) = desk.restarted().resume()
     assert outcomes(left) == [Outcome.STILL_RUNNING]
     return left
@@ -75,7 +75,7 @@ def test_a_client_that_reconnects_and_does_the_same_is_told_with_its_new_id(desk
     assert news(desk) == []
     again = works(desk)
     assert news(desk) == [(done.id, Outcome.CLOSED, again.id)]
-    kept = desk.store.get(done.id)
+    kept = desk.store.requests.find(done.id)
     assert kept is not None
     assert newcomers(kept) == [again.id]
     closed_id = done.targets[0].session.id
@@ -116,9 +116,9 @@ def test_a_session_that_was_there_before_has_not_come_back(desk: Desk) -> None:
 def test_of_several_each_is_told_by_itself(desk: Desk) -> None:
     done = confirm(desk, ask(desk, works(desk).id, works(desk, "127.0.0.53").id))
     second = works(desk, "127.0.0.53")
-    assert [newcomers(one) for one in desk.closer.look_again()] == [[None, second.id]]
+    assert [newcomers(one) for one in desk.closer._follow_ups.verify()] == [[None, second.id]]
     first = works(desk)
-    (kept,) = desk.closer.look_again()
+    (kept,) = desk.closer._follow_ups.verify()
     assert (kept.id, newcomers(kept)) == (done.id, [first.id, second.id])
 
 
@@ -195,33 +195,33 @@ def test_what_could_not_be_written_is_found_again_by_the_next_look(desk: Desk, m
         raise StoreError("The store does not answer.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk.store, "came_back", full)  # stands for a full disk
+        patch.setattr(desk.store.outcomes, "came_back", full)  # stands for a full disk
         with pytest.raises(StoreError):
-            desk.closer.look_again()
-    (kept,) = desk.closer.look_again()
+            desk.closer._follow_ups.verify()
+    (kept,) = desk.closer._follow_ups.verify()
     assert (kept.id, set(newcomers(kept))) == (done.id, again)
 
 
 def test_what_another_replica_has_told_is_not_told_again(desk: Desk) -> None:
     done = closed(desk, works(desk))
     again = works(desk)
-    with desk.store.reading() as connection:
+    with desk.store.database.reading() as connection:
         before = connection.exec_driver_sql("SELECT COUNT(*) FROM audit").scalar_one()
-    assert desk.store.came_back(done, {1: again.id}, desk.clock())
+    assert desk.store.outcomes.came_back(done, {1: again.id}, desk.clock())
     assert news(desk) == []
-    with desk.store.reading() as connection:
+    with desk.store.database.reading() as connection:
         assert connection.exec_driver_sql("SELECT COUNT(*) FROM audit").scalar_one() == before + 1
 
 
 def test_a_card_that_slack_did_not_take_is_told_of_as_not_shown(desk: Desk) -> None:
     done = closed(desk, works(desk))
-    desk.requests.place_card(done, CardPlace("C1", "1.2"))
-    desk.requests.mark_shown(done)
+    desk.store.cards.place(done, CardPlace("C1", "1.2"))
+    desk.store.cards.mark_shown(done)
     desk.clock.ahead += COMES_BACK_WITHIN / 2
     again = works(desk)
     assert news(desk) == [(done.id, Outcome.CLOSED, again.id)]
     desk.clock.ahead += COMES_BACK_WITHIN
-    assert [(one.id, newcomers(one)) for one in desk.requests.unshown()] == [(done.id, [again.id])]
+    assert [(one.id, newcomers(one)) for one in desk.store.cards.unshown()] == [(done.id, [again.id])]
 
 
 def test_what_a_stopped_bot_left_is_followed_as_well(desk: Desk) -> None:
@@ -252,7 +252,7 @@ def test_a_list_that_cannot_be_had_keeps_no_session_from_being_closed(
 def test_where_there_are_too_many_alike_nobody_is_said_to_have_come_back(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.closing.follow_up._ALIKE", 3)
+    monkeypatch.setattr("bot.closing.reconnection._ALIKE", 3)
     for _ in range(3):
         works(desk)
     closed(desk, works(desk))
@@ -275,12 +275,12 @@ def test_one_newcomer_is_told_once_for_a_request_of_several_alike(desk: Desk) ->
     done = confirm(desk, ask(desk, *(works(desk).id for _ in range(5))))
     assert outcomes(done) == [Outcome.CLOSED] * 5
     first = works(desk)
-    (kept,) = desk.closer.look_again()
+    (kept,) = desk.closer._follow_ups.verify()
     assert [one.newcomer for one in kept.targets] == [first.id, None, None, None, None]
     assert outcomes(kept) == [Outcome.CLOSED] * 5, "they were closed, and still are"
-    assert desk.closer.look_again() == []
+    assert desk.closer._follow_ups.verify() == []
     second = works(desk)
-    (kept,) = desk.closer.look_again()
+    (kept,) = desk.closer._follow_ups.verify()
     assert [one.newcomer for one in kept.targets] == [first.id, second.id, None, None, None]
     told = [details["newcomers"] for event, details in record_of(desk, done) if event == "came back"]
     assert [list(one.values()) for one in told] == [[first.id], [second.id]]
@@ -313,5 +313,5 @@ def test_the_first_look_of_a_process_is_for_all_that_ended_while_there_was_none(
     request = left_by_a_stopped_bot(desk)
     desk.clock.ahead += 2 * ENDS_WITHIN
     kill(desk, request)
-    (found,) = desk.restarted().look_again()
+    (found,) = desk.restarted()._follow_ups.verify()
     assert (found.id, outcomes(found)) == (request.id, [Outcome.ALREADY_GONE])

@@ -16,9 +16,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from bot.closing import audit_log, database
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target, TargetOutcome
-from bot.closing.store import Store
+from bot.closing.store import Store, audit_log, database, shared_server
 from bot.errors import StoreError
 from bot.operations import preflight
 from bot.sessions.model import Mode
@@ -28,6 +27,7 @@ from sandbox.databases.mariadb import EmbeddedMariaDB
 from tests.closing.conftest import ALICE
 from tests.sessions.examples import EXAMPLE
 from tests.support.running_bot import ROOT
+from tests.support.stores import store_at
 
 SECONDS = 2  # after which the server drops what the frozen one holds; the product gives it more
 CLOSE_AGAIN_WITHIN = 30
@@ -78,8 +78,8 @@ def on_mariadb(mariadb: EmbeddedMariaDB) -> Iterator[Shared]:
 
 @contextlib.contextmanager
 def opened(shared: Shared) -> Iterator[Store]:
-    with contextlib.closing(Store(shared.url)) as store:
-        store.create()
+    with store_at(shared.url) as store:
+        store.database.create()
         yield store
 
 
@@ -117,24 +117,24 @@ def added(store: Store) -> ClosingRequest:
         now() + timedelta(minutes=2),
         (Target(1, EXAMPLE),),
     )
-    store.add(request)
+    store.requests.add(request)
     return request
 
 
 def closed(store: Store, request: ClosingRequest) -> None:
     """Write what a whole close writes."""
-    assert store.claim(request, ALICE, Mode.SESSION, now())
-    taken = store.get(request.id)
+    assert store.decisions.claim(request, ALICE, Mode.SESSION, now())
+    taken = store.requests.find(request.id)
     assert taken is not None
-    store.intend(taken, taken.targets[0], "KILL 1001", now())
-    store.conclude(taken, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
-    done = store.get(request.id)
+    store.intents.intend(taken, taken.targets[0], "KILL 1001", now())
+    store.outcomes.conclude(taken, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
+    done = store.requests.find(request.id)
     assert done is not None
     assert done.state is State.DONE
 
 
 def events(store: Store, request: ClosingRequest) -> list[str]:
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         return [one.event for one in audit_log.entries(connection, request_id=request.id)]
 
 
@@ -154,15 +154,17 @@ def test_while_one_replica_is_frozen_in_a_step_of_a_close_the_others_close_and_i
         assert told.splitlines()[:-1] == ["confirmed", "intended"][: len(DONE_BEFORE[step])]
         assert "StoreError: The store of requests and records does not answer" in told
         assert events(store, first) == ["request", *DONE_BEFORE[step]], "not half of it either"
-        with store.reading() as connection:
+        with store.database.reading() as connection:
             assert audit_log.problems(audit_log.whole(connection)) == []
         if step == "confirm":
             closed(store, first)
 
 
 def test_what_the_product_gives_a_frozen_replica_leaves_the_others_time_to_close_within_thirty_seconds() -> None:
-    assert database.DROPPED_AFTER < database._LOCK_TRIES * database._LOCK_WAIT < CLOSE_AGAIN_WITHIN
-    assert database._LOCK_WAIT < database.DROPPED_AFTER, "else the next writer of the frozen one gets the lock"
+    assert shared_server.DROPPED_AFTER < shared_server.LOCK_TRIES * shared_server._LOCK_WAIT < CLOSE_AGAIN_WITHIN
+    assert shared_server._LOCK_WAIT < shared_server.DROPPED_AFTER, (
+        "else the next writer of the frozen one gets the lock"
+    )
 
 
 def test_a_connection_is_told_how_long_it_may_hold_the_lock_and_wait_for_it(shared: Shared) -> None:
@@ -170,27 +172,27 @@ def test_a_connection_is_told_how_long_it_may_hold_the_lock_and_wait_for_it(shar
         "mariadb": ("autocommit", 0, "idle_transaction_timeout", 8, "innodb_lock_wait_timeout", 4),
         "oceanbase": ("autocommit", 0, "ob_trx_timeout", 8_000_000, "ob_trx_lock_timeout", 4_000_000),
     }["mariadb" if isinstance(shared.server, EmbeddedMariaDB) else "oceanbase"]
-    with opened(shared) as store, store.reading() as first, store.reading() as second:
+    with opened(shared) as store, store.database.reading() as first, store.database.reading() as second:
         for connection in (first, second):
             asked = ", ".join(f"@@SESSION.{name}" for name in wanted[::2])
             assert tuple(connection.exec_driver_sql(f"SELECT {asked}").one()) == wanted[1::2]
-    assert store.drops_frozen
+    assert store.database.drops_frozen
 
 
 def test_a_connection_that_the_server_dropped_while_it_was_idle_is_made_anew(
     on_mariadb: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_DROPPING", (*UNKNOWN, "wait_timeout = {0}"))
-    monkeypatch.setattr(database, "DROPPED_AFTER", 1)
+    monkeypatch.setattr(shared_server, "_DROPPING", (*UNKNOWN, "wait_timeout = {0}"))
+    monkeypatch.setattr(shared_server, "DROPPED_AFTER", 1)
     with opened(on_mariadb) as store, on_mariadb.server.connect() as admin, admin.cursor() as cursor:
         mine = "SELECT 1 FROM information_schema.PROCESSLIST WHERE db = %s"
-        store.check()
+        store.database.check()
         assert cursor.execute(mine, (on_mariadb.schema,))
         until = time.monotonic() + 20
         while cursor.execute(mine, (on_mariadb.schema,)):
             assert time.monotonic() < until, "it was not dropped"
             time.sleep(0.05)
-        store.check()
+        store.database.check()
         closed(store, added(store))
 
 
@@ -207,7 +209,7 @@ def test_check_says_where_a_server_drops_nothing(on_mariadb: Shared, monkeypatch
         return preflight.everything(loaded(on_mariadb.url), None, lambda *_: pytest.fail("there is no data source"))
 
     assert [ok for ok, _ in reports()] == [True, True]
-    monkeypatch.setattr(database, "_DROPPING", UNKNOWN)
+    monkeypatch.setattr(shared_server, "_DROPPING", UNKNOWN)
     *well, (ok, said) = reports()
     assert [ok for ok, _ in well] == [True, True]
     assert ok is False
@@ -227,7 +229,7 @@ def holding(shared: Shared) -> Iterator[Callable[[], None]]:
 def test_who_waits_longer_than_one_wait_for_the_lock_asks_for_it_again(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_LOCK_WAIT", 1)
+    monkeypatch.setattr(shared_server, "_LOCK_WAIT", 1)
     lock, asked = audit_log.lock, 0
 
     def ask(connection: sa.Connection) -> None:
@@ -241,20 +243,20 @@ def test_who_waits_longer_than_one_wait_for_the_lock_asks_for_it_again(
         request = added(store)
         monkeypatch.setattr(audit_log, "lock", ask)
         with holding(shared) as release:
-            assert store.claim(request, ALICE, Mode.SESSION, now())
+            assert store.decisions.claim(request, ALICE, Mode.SESSION, now())
     assert asked == 3
 
 
 def test_a_press_that_does_not_get_the_lock_in_time_says_why_and_can_be_pressed_again(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_LOCK_WAIT", 1)
-    monkeypatch.setattr(database, "_LOCK_TRIES", 1)
+    monkeypatch.setattr(shared_server, "_LOCK_WAIT", 1)
+    monkeypatch.setattr(database, "LOCK_TRIES", 1)
     with opened(shared) as store:
         request = added(store)
         with holding(shared), pytest.raises(StoreError, match=r"perhaps a replica that hangs.*Give it half a minute"):
-            store.claim(request, ALICE, Mode.SESSION, now())
-        assert store.get(request.id) == request
+            store.decisions.claim(request, ALICE, Mode.SESSION, now())
+        assert store.requests.find(request.id) == request
         closed(store, request)
 
 
@@ -262,13 +264,13 @@ def test_a_press_that_does_not_get_the_lock_in_time_says_why_and_can_be_pressed_
 FIVE_WRITERS = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from bot.closing import database
-from bot.closing.store import Store
+from bot.closing.store import Store, database, shared_server
+from bot.closing.store.database import Database
 
-database.DROPPED_AFTER, database._LOCK_WAIT, database._LOCK_TRIES = 4, 1, 60
-store = Store(sys.argv[1])
+shared_server.DROPPED_AFTER, shared_server._LOCK_WAIT, database.LOCK_TRIES = 4, 1, 60
+store = Store(Database(sys.argv[1]))
 with ThreadPoolExecutor(5) as pool:
-    list(pool.map(lambda request: store.mark_shown(request, shown=True), "abcde"))
+    list(pool.map(lambda _: store.leases.renew(), range(5)))
 """
 
 

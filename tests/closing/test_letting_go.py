@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot.closing import audit_log, tables
-from bot.closing.store import Store
+from bot.closing.store import Store, audit_log, tables
+from bot.closing.store.database import Database
 from sandbox.databases.embedded import EmbeddedServer
 from tests.closing.conftest import ALICE
 
@@ -49,8 +49,8 @@ class Kept:
 
     def start(self) -> Store:
         """Start a replica."""
-        self._stores.append(Store(self.url))
-        self._stores[-1].create()
+        self._stores.append(Store(Database(self.url)))
+        self._stores[-1].database.create()
         return self._stores[-1]
 
     def change(self, *statements: str, **values: object) -> None:
@@ -75,7 +75,7 @@ class Kept:
         """Close all connections."""
         self._thief.dispose()
         for store in self._stores:
-            store.close()
+            store.database.close()
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
@@ -99,17 +99,17 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
 
 def acts(store: Store, count: int, age: timedelta) -> None:
     for number in range(count):
-        with store.writing() as connection:
+        with store.database.writing() as connection:
             audit_log.append(connection, NOW - age, "act", {"number": number}, person=ALICE, source="demo")
 
 
 def problems(store: Store) -> list[str]:
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         return audit_log.problems(audit_log.whole(connection))
 
 
 def let_go(store: Store) -> audit_log.LetGo:
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         found = audit_log.let_go(audit_log.whole(connection))
     assert found is not None
     return found
@@ -120,7 +120,7 @@ def three_let_go(kept: Kept) -> Store:
     store = kept.start()
     acts(store, 3, 9 * DAY)
     acts(store, 2, 7 * DAY)
-    assert store.forget(NOW - 8 * DAY, NOW - 6 * DAY) == 3
+    assert store.old_records.forget(NOW - 8 * DAY, NOW - 6 * DAY) == 3
     assert problems(store) == []
     return store
 
@@ -129,7 +129,7 @@ def three_let_go(kept: Kept) -> Store:
 def test_letting_go_is_a_record_that_says_how_many_and_up_to_which(kept: Kept) -> None:
     store = three_let_go(kept)
     assert kept.rows() == [(4, "act"), (5, "act"), (6, "forget")]
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         (told,) = audit_log.entries(connection, event="forget")
     details = dict(told.details)
     assert len(details.pop("hash")) == 64
@@ -176,7 +176,7 @@ def test_a_record_of_letting_go_that_was_removed_alone_is_missing_with_all_that_
 )
 def test_a_record_of_letting_go_that_was_changed_vouches_for_nothing_more(kept: Kept, changes: dict[str, Any]) -> None:
     store = three_let_go(kept)
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         (told,) = audit_log.entries(connection, event="forget")
     kept.change("UPDATE audit SET details = :details WHERE id = 6", details=json.dumps({**told.details, **changes}))
     assert "record 6 was changed" in problems(store)
@@ -194,7 +194,7 @@ def test_a_record_of_letting_go_that_is_not_of_the_chain_is_told_itself(kept: Ke
     store = kept.start()
     acts(store, 4, DAY)
     kept.remove_up_to(2)
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         forged = json.dumps({"last": 2, "in_all": 2, "hash": audit_log.entries(connection)[0].hash})
     row = "INSERT INTO audit (id, at, event, details, hash) VALUES (5, 1, 'forget', :details, 'forged')"
     kept.change(row, "UPDATE audit_head SET count = 5, hash = 'forged'", details=forged)
@@ -205,7 +205,7 @@ def test_a_record_of_letting_go_that_is_not_of_the_chain_is_told_itself(kept: Ke
 def test_the_newest_record_of_letting_go_takes_the_place_of_the_one_before(kept: Kept) -> None:
     store = three_let_go(kept)
     acts(store, 1, DAY)
-    assert store.forget(NOW - 2 * DAY, NOW) == 3, "two acts, and the record of the first time"
+    assert store.old_records.forget(NOW - 2 * DAY, NOW) == 3, "two acts, and the record of the first time"
     assert kept.rows() == [(7, "act"), (8, "forget")]
     assert problems(store) == []
     told = let_go(store)
@@ -216,15 +216,15 @@ def test_the_newest_record_of_letting_go_takes_the_place_of_the_one_before(kept:
 
 def test_when_all_is_let_go_the_record_of_that_stays_until_there_is_more_to_let_go(kept: Kept) -> None:
     store = kept.start()
-    assert store.forget(NOW, NOW) == 0
+    assert store.old_records.forget(NOW, NOW) == 0
     acts(store, 3, 9 * DAY)
-    assert store.forget(NOW - 8 * DAY, NOW - 8 * DAY) == 3
+    assert store.old_records.forget(NOW - 8 * DAY, NOW - 8 * DAY) == 3
     for _ in range(2):
-        assert store.forget(NOW, NOW) == 0, "what vouches for the others is old as well, and stays"
+        assert store.old_records.forget(NOW, NOW) == 0, "what vouches for the others is old as well, and stays"
         assert kept.rows() == [(4, "forget")]
         assert problems(store) == []
     acts(store, 1, DAY)
-    assert store.forget(NOW, NOW) == 2
+    assert store.old_records.forget(NOW, NOW) == 2
     assert kept.rows() == [(6, "forget")]
     assert problems(store) == []
     kept.change("DELETE FROM audit")
@@ -237,11 +237,11 @@ def test_what_somebody_removed_is_still_told_when_the_rows_around_it_have_been_l
     acts(store, 5, 9 * DAY)
     kept.change(f"DELETE FROM audit WHERE {gone}")
     acts(store, 1, DAY)
-    assert store.forget(NOW - 8 * DAY, NOW) == 3
+    assert store.old_records.forget(NOW - 8 * DAY, NOW) == 3
     told = ["2 of the records up to number 5 are missing"]
     assert problems(store) == told
     acts(store, 1, timedelta())
-    assert store.forget(NOW - timedelta(hours=1), NOW) == 1
+    assert store.old_records.forget(NOW - timedelta(hours=1), NOW) == 1
     assert problems(kept.start()) == ["2 of the records up to number 6 are missing"]
 
 
@@ -250,7 +250,7 @@ def test_a_row_in_the_middle_and_one_that_was_put_back_are_told(kept: Kept) -> N
     acts(store, 3, 9 * DAY)
     kept.change("CREATE TABLE away AS SELECT * FROM audit WHERE id = 3")
     acts(store, 3, DAY)
-    store.forget(NOW - 8 * DAY, NOW)
+    store.old_records.forget(NOW - 8 * DAY, NOW)
     kept.change("INSERT INTO audit SELECT * FROM away", "DELETE FROM audit WHERE id = 5")
     assert problems(store) == ["record 3, which had been let go, was put back", "record 5 is missing"]
 
@@ -262,7 +262,7 @@ def test_a_check_beside_bots_that_write_and_let_go_finds_nothing_wrong(kept: Kep
     def busy() -> None:
         for _ in range(4):
             acts(stores[0], 3, 9 * DAY)
-            stores[0].forget(NOW - 8 * DAY, NOW - 9 * DAY)
+            stores[0].old_records.forget(NOW - 8 * DAY, NOW - 9 * DAY)
 
     found: list[list[str]] = []
     with ThreadPoolExecutor(1) as pool:
@@ -280,11 +280,11 @@ def older(kept: Kept) -> Callable[[int], None]:
 
     def make(gone: int) -> None:
         kept.change(*OLDER, "INSERT INTO audit_head VALUES (1, 0, '', 0, '')")
-        store = Store(kept.url)
-        with store._engine.begin() as connection:
+        store = Store(Database(kept.url))
+        with store.database.engine.begin() as connection:
             tables.clock.create(connection)  # an older version has none, and writes without it
         acts(store, 6, 2 * DAY)
-        store.close()
+        store.database.close()
         kept.change(f"DROP TABLE {tables.clock.name}")
         if gone:
             kept.remove_up_to(gone)  # which is what letting go was
@@ -309,7 +309,7 @@ def test_an_older_store_that_has_let_go_gets_one_record_of_it_however_many_repli
     assert [problems(store) for store in (*stores, kept.start())] == [[]] * 5
     told = let_go(stores[0])
     assert (told.last, told.records, told.by_older_version) == (4, 4, True)
-    assert stores[0].forget(NOW - DAY, NOW) == 2
+    assert stores[0].old_records.forget(NOW - DAY, NOW) == 2
     assert problems(stores[1]) == []
     assert not let_go(stores[0]).by_older_version
 
@@ -340,10 +340,10 @@ def test_a_bot_that_was_stopped_between_that_record_and_the_widening_does_not_wr
     kept: Kept, older: Callable[[int], None]
 ) -> None:
     older(2)
-    store = Store(kept.url)
-    with store._engine.begin() as connection:
+    store = Store(Database(kept.url))
+    with store.database.engine.begin() as connection:
         audit_log.acknowledge(connection)
-    store.close()
+    store.database.close()
     assert problems(kept.start()) == []
     assert [event for _, event in kept.rows()].count("forget") == 1
 

@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from bot.access import Access, Right, Rule
-from bot.closing.audit_log import Entry
 from bot.closing.audit_query import AuditQuery, AuditRecord, AuditTrail, tenants_of
 from bot.closing.disclosures import Disclosures
 from bot.closing.model import ClosingRequest, Target, Untouched
 from bot.closing.requests import ClosingRequests
+from bot.closing.store.audit_log import Entry
 from bot.closing.targets import Wanted
 from bot.errors import InputError
 from bot.sessions.model import Mode, SessionFilter, SessionQuery
@@ -37,9 +37,9 @@ def counted(desk: Desk) -> Iterator[list[str]]:
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
-    sa.event.listen(desk.store._engine, "before_cursor_execute", note)
+    sa.event.listen(desk.store.database.engine, "before_cursor_execute", note)
     yield statements
-    sa.event.remove(desk.store._engine, "before_cursor_execute", note)
+    sa.event.remove(desk.store.database.engine, "before_cursor_execute", note)
 
 
 def everything(_source: str, _tenant: str | None) -> bool:
@@ -49,7 +49,7 @@ def everything(_source: str, _tenant: str | None) -> bool:
 READS: list[Callable[[Desk], object]] = [
     lambda desk: desk.audit.read(ALICE, CHANNEL, HOUR),
     lambda desk: desk.requests.recent(5, everything),
-    lambda desk: desk.store.abandoned(()),
+    lambda desk: desk.store.leases.abandoned(()),
 ]
 
 
@@ -58,7 +58,7 @@ def test_many_requests_take_no_more_statements_than_one(desk: Desk, read: Callab
     def some(count: int) -> int:
         for session in sleepers(desk, count):
             ask(desk, session)
-            assert desk.store.claim(ask(desk, session), ALICE, Mode.SESSION, desk.clock())
+            assert desk.store.decisions.claim(ask(desk, session), ALICE, Mode.SESSION, desk.clock())
         with counted(desk) as statements:
             read(desk)
         return len(statements)
@@ -80,7 +80,7 @@ def test_of_more_than_one_answer_takes_the_newest_are_told_and_since_when(
 ) -> None:
     request = ask(desk, *sleepers(desk, 1))
     for number in range(5):
-        desk.store.note(desk.clock(), "refused", {"why": str(number)}, person=GUS, request=request)
+        desk.store.requests.note(desk.clock(), "refused", {"why": str(number)}, person=GUS, request=request)
     told, since = desk.audit.read(ALICE, CHANNEL, HOUR)
     assert (len(told), desk.clock() - since >= timedelta(hours=1)) == (6, True)
     monkeypatch.setattr("bot.closing.audit_query.MOST", 3)
@@ -149,7 +149,7 @@ def test_a_record_is_seen_by_who_sees_each_tenant_that_what_is_left_untouched_na
     desk: Desk, tenants: tuple[str | None, ...], seen: bool
 ) -> None:
     request = replace(ask(desk, *sleepers(desk, 1)), id="another")
-    desk.store.add(replace(request, untouched=(Untouched(5, None, "is protected.", tenants),)))
+    desk.store.requests.add(replace(request, untouched=(Untouched(5, None, "is protected.", tenants),)))
     assert told_to_carol(desk) == ["request", *(["request"] if seen else [])]
 
 
@@ -170,11 +170,11 @@ def test_an_older_record_does_not_say_which_tenants_that_were_and_is_seen_by_who
 
 def test_a_record_is_judged_by_what_it_named_when_it_was_written_too(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 2))
-    desk.store.note(desk.clock(), "refused", {"why": "You may not."}, person=GUS, request=request)
+    desk.store.requests.note(desk.clock(), "refused", {"why": "You may not."}, person=GUS, request=request)
     assert told_to_carol(desk) == ["request", "refused"]
     other = replace(request, id="another", targets=tuple(_of_billing(one) for one in request.targets))
-    desk.store.add(other)
-    desk.store.note(desk.clock(), "refused", {"why": "You may not."}, person=GUS, request=other)
+    desk.store.requests.add(other)
+    desk.store.requests.note(desk.clock(), "refused", {"why": "You may not."}, person=GUS, request=other)
     for number in (1, 2):
         tamper(desk, other, number, tenant="sys")  # as if those targets had gone to another request
     assert told_to_carol(desk) == ["request", "refused"]

@@ -183,7 +183,7 @@ def test_more_than_five_are_closed_only_with_their_number_typed(desk: Desk) -> N
     for typed in (None, 5, 66):
         with pytest.raises(InputError, match="6 sessions, and that number must be typed"):
             confirm(desk, request, typed=typed)
-    assert desk.requests.find(request.id) == request
+    assert desk.store.requests.find(request.id) == request
     assert outcomes(confirm(desk, request, typed=6)) == [Outcome.CLOSED] * 6
 
 
@@ -289,7 +289,7 @@ def test_targets_of_a_tenant_that_the_presser_may_not_close_in_are_left_and_the_
 
 def test_what_a_part_of_a_filters_request_decides_is_not_said_to_be_more_than_it_closes(desk: Desk) -> None:
     request = replace(ask(desk, *sleepers(desk, 2)), id="of-a-filter", question="user=teller", matching=5)
-    desk.store.add(request)
+    desk.store.requests.add(request)
     tamper(desk, request, 1, tenant="billing")
     cancelled = desk.approvals.cancel(request.id, CAROL)
     assert (len(cancelled.request.targets), cancelled.request.beyond) == (1, 3)
@@ -306,6 +306,6 @@ def test_who_may_close_none_of_them_closes_nothing_and_the_request_stays_open(de
         confirm(desk, request, person=CAROL)
     with pytest.raises(NotAllowedError, match="tenant billing"):
         desk.cancel(request.id, CAROL)
-    left = desk.requests.find(request.id)
+    left = desk.store.requests.find(request.id)
     assert left is not None
     assert left.state is State.OPEN

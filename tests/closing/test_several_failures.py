@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.closing.model import Outcome, State
-from bot.closing.store import LEASE
+from bot.closing.store.leases import LEASE
 from bot.errors import (
     DataSourceUnreachableError,
     StoreError,
@@ -25,14 +25,14 @@ def test_a_store_that_fails_in_the_middle_leaves_that_one_alone_and_closes_the_r
 ) -> None:
     ids = sleepers(desk, 3)
     request = ask(desk, *ids)
-    intend = desk.store.intend
+    intend = desk.store.intents.intend
 
     def failing(request: Any, target: Any, *more: Any) -> None:
         if target.number == 2:
             raise StoreError("The store does not answer.")
         intend(request, target, *more)
 
-    monkeypatch.setattr(desk.store, "intend", failing)  # stands for a disk that is full for a moment
+    monkeypatch.setattr(desk.store.intents, "intend", failing)  # stands for a disk that is full for a moment
     done = confirm(desk, request)
     assert outcomes(done) == [Outcome.CLOSED, Outcome.NOT_SENT, Outcome.CLOSED]
     assert "No KILL was sent for it: The store does not answer." in done.targets[1].detail
@@ -45,7 +45,7 @@ def test_a_data_source_that_goes_away_in_the_middle_is_tried_until_the_time_for_
     ids = sleepers(desk, 5)
     request = ask(desk, *ids)
     source = desk.sessions.source("demo")
-    console, intend = source.console, desk.store.intend
+    console, intend = source.console, desk.store.intents.intend
 
     def away() -> object:
         desk.clock.ahead += timedelta(seconds=9)  # what a server that hangs takes to be given up on
@@ -55,7 +55,7 @@ def test_a_data_source_that_goes_away_in_the_middle_is_tried_until_the_time_for_
         intend(*arguments)
         monkeypatch.setattr(source, "console", away)
 
-    monkeypatch.setattr(desk.store, "intend", intend_then_lose)  # the server goes away after the first KILL
+    monkeypatch.setattr(desk.store.intents, "intend", intend_then_lose)  # the server goes away after the first KILL
     desk.clock.at_wait = lambda: monkeypatch.setattr(source, "console", console)  # and is back for the looks
     done = confirm(desk, request)
     # The first look afterwards finds it away, too; by then its time is up.
@@ -77,16 +77,16 @@ def test_a_data_source_that_is_away_from_the_start_leaves_the_request_open(
         patch.setattr(desk.sessions.source("demo"), "console", away)
         with pytest.raises(DataSourceUnreachableError):
             confirm(desk, request)
-    assert desk.requests.find(request.id) == request
+    assert desk.store.requests.find(request.id) == request
     assert outcomes(confirm(desk, request)) == [Outcome.CLOSED] * 3
 
 
 def test_after_a_crash_each_target_with_an_intent_is_looked_at_and_the_others_are_untouched(desk: Desk) -> None:
     closed, running, waiting = sleepers(desk, 3)
     request = ask(desk, closed, running, waiting)
-    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, desk.clock())
     for target in request.targets[:2]:
-        desk.store.intend(request, target, f"KILL {target.session.id}", desk.clock())
+        desk.store.intents.intend(request, target, f"KILL {target.session.id}", desk.clock())
     with desk.database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"KILL {closed}")  # the bot was stopped right after this one
     desk.until(lambda: not desk.row(closed))
@@ -105,14 +105,14 @@ def test_after_a_crash_each_target_with_an_intent_is_looked_at_and_the_others_ar
 def test_a_press_thought_dead_sends_nothing_after_the_takeover_not_even_what_it_has_intended(desk: Desk) -> None:
     ids = sleepers(desk, 2)
     request = ask(desk, *ids)
-    intend = desk.store.intend
+    intend = desk.store.intents.intend
 
     def slow(*arguments: Any) -> None:
         intend(*arguments)
         desk.clock.ahead += timedelta(seconds=61)
         desk.restarted().resume()  # another replica takes it for a stopped bot's
 
-    desk.store.intend = slow  # type: ignore[method-assign, assignment]  # stands for a machine that slept
+    desk.store.intents.intend = slow  # type: ignore[method-assign, assignment]  # stands for a machine that slept
     done = confirm(desk, request)
     assert [bool(desk.row(one)) for one in ids] == [True, True]
     told = [(event, details["outcome"]) for event, details in record_of(desk, request) if "outcome" in details]
@@ -126,17 +126,17 @@ def test_a_takeover_that_read_too_early_does_not_say_that_nothing_was_sent(
 ) -> None:
     closed, waiting = sleepers(desk, 2)
     request = ask(desk, closed, waiting)
-    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
-    stale = desk.store.get(request.id)
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, desk.clock())
+    stale = desk.store.requests.find(request.id)
     assert stale is not None
     stale = replace(stale, targets=(replace(stale.targets[0], intent_at=desk.clock()), stale.targets[1]))
     for target in request.targets:
-        desk.store.intend(request, target, f"KILL {target.session.id}", desk.clock())
+        desk.store.intents.intend(request, target, f"KILL {target.session.id}", desk.clock())
     with desk.database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"KILL {closed}")
     desk.until(lambda: not desk.row(closed))
     later = desk.restarted()
-    monkeypatch.setattr(later._store, "abandoned", lambda _carried_out: [stale])  # read between the two intents
+    monkeypatch.setattr(later._store.leases, "abandoned", lambda _carried_out: [stale])  # read between the two intents
     (left,) = later.resume()
     assert outcomes(left) == [Outcome.ALREADY_GONE, Outcome.STILL_RUNNING]
     told = [details for event, details in record_of(desk, request) if event == "outcome"]
@@ -146,27 +146,27 @@ def test_a_takeover_that_read_too_early_does_not_say_that_nothing_was_sent(
 @pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(minutes=-5)], ids=["ahead", "behind"])
 def test_a_lease_is_judged_by_the_stores_clock_whatever_a_replicas_own_says(desk: Desk, ahead: timedelta) -> None:
     request = ask(desk, *sleepers(desk, 2))
-    assert desk.store.claim(request, ALICE, Mode.SESSION, desk.clock())
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, desk.clock())
     desk.clock.ahead += ahead  # the clock of the other replica
     store = shared(desk)
     other = desk.closer_of(store)
     other._attempts._hears_since -= LEASE.total_seconds()  # it was there before
     assert other.resume() == [], "the press may still be under way"
     first, second = request.targets
-    desk.store.intend(request, first, "KILL 5", desk.clock())
-    store.clock.tell(store.clock.seconds + LEASE.total_seconds())
+    desk.store.intents.intend(request, first, "KILL 5", desk.clock())
+    store.database.clock.tell(store.database.clock.seconds + LEASE.total_seconds())
     assert other.resume() == [], "its clock was set: whoever is there has not said so by that yet"
     other._attempts._hears_since -= LEASE.total_seconds()
     (left,) = other.resume()
     with pytest.raises(StoreError, match="taken over"):
-        desk.store.intend(request, second, "KILL 6", desk.clock())
+        desk.store.intents.intend(request, second, "KILL 6", desk.clock())
     assert outcomes(left) == [Outcome.STILL_RUNNING, Outcome.NOT_SENT]
 
 
 def test_a_lost_connection_in_the_middle_is_made_anew(desk: Desk) -> None:
     ids = sleepers(desk, 3)
     request = ask(desk, *ids)
-    intend = desk.store.intend
+    intend = desk.store.intents.intend
     cut: list[int] = []
 
     def intend_then_cut(claimed: Any, target: Any, *more: Any) -> None:
@@ -179,7 +179,7 @@ def test_a_lost_connection_in_the_middle_is_made_anew(desk: Desk) -> None:
             for (own,) in cursor.fetchall():
                 cursor.execute(f"KILL {own}")
 
-    desk.store.intend = intend_then_cut  # type: ignore[method-assign, assignment]  # between the intent and the KILL
+    desk.store.intents.intend = intend_then_cut  # type: ignore[method-assign, assignment]  # between the intent and the KILL
     done = confirm(desk, request)
     assert outcomes(done) == [Outcome.CLOSED] * 3
     assert not any(desk.row(target.session.id) for target in done.targets)
@@ -208,7 +208,7 @@ def test_an_intent_that_could_not_be_withdrawn_does_not_leave_the_request_withou
 
     with monkeypatch.context() as patch:
         patch.setattr("bot.closing.sender.kill.close", fails)
-        patch.setattr(desk.store, "withdraw", gone)
+        patch.setattr(desk.store.intents, "withdraw", gone)
         patch.setattr(Console, "look", looks_once)
         done = confirm(desk, request)
     assert outcomes(done) == [Outcome.NOT_SENT, Outcome.NOT_SENT]

@@ -11,25 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from bot.closing import audit_log
 from bot.closing.model import CardPlace, Outcome, State, TargetOutcome
-from bot.closing.store import Store
+from bot.closing.store import Store, audit_log
+from bot.closing.store.database import Database
 from bot.closing.targets import Wanted
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk
 from tests.closing.several import confirm
 from tests.support.stage import session_id
+from tests.support.stores import store_at
 
 
 def test_a_request_survives_the_store_being_closed_and_opened(desk: Desk) -> None:
     wanted = [Wanted(session_id(desk.connect())), Wanted(session_id(desk.connect())), Wanted(5, "10.0.0.3")]
     request = desk.ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, reason="why")
-    desk.requests.place_card(request, CardPlace("C1", "1.2"))
-    again = Store(f"sqlite:///{desk.path}")
-    again.create()
-    kept = again.get(request.id)
-    again.close()
+    desk.store.cards.place(request, CardPlace("C1", "1.2"))
+    again = Store(Database(f"sqlite:///{desk.path}"))
+    again.database.create()
+    kept = again.requests.find(request.id)
+    again.database.close()
     assert kept is not None
     assert kept == replace(request, card=CardPlace("C1", "1.2"))
     assert (len(kept.targets), [one.session_id for one in kept.untouched], kept.reason) == (2, [5], "why")
@@ -37,16 +38,16 @@ def test_a_request_survives_the_store_being_closed_and_opened(desk: Desk) -> Non
 
 def test_only_one_of_two_stores_on_one_database_gets_the_claim(desk: Desk) -> None:
     request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
-    other = Store(f"sqlite:///{desk.path}")
+    other = Store(Database(f"sqlite:///{desk.path}"))
     now = desk.clock()
     claims = [
-        desk.store.claim(request, ALICE, Mode.SESSION, now),
-        other.claim(request, BOB, Mode.SESSION, now),
-        desk.store.cancel(request, BOB, now),
+        desk.store.decisions.claim(request, ALICE, Mode.SESSION, now),
+        other.decisions.claim(request, BOB, Mode.SESSION, now),
+        desk.store.decisions.cancel(request, BOB, now),
     ]
-    other.close()
+    other.database.close()
     assert claims == [True, False, False]
-    kept = desk.store.get(request.id)
+    kept = desk.store.requests.find(request.id)
     assert kept is not None
     assert kept.decided_by == ALICE
 
@@ -55,23 +56,23 @@ def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twic
     request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     now = desk.clock()
     with pytest.raises(StoreError):
-        desk.store.intend(request, request.targets[0], "KILL 5", now)  # nobody has claimed it
-    assert desk.store.claim(request, ALICE, Mode.SESSION, now)
-    desk.store.intend(request, request.targets[0], "KILL 5", now)
+        desk.store.intents.intend(request, request.targets[0], "KILL 5", now)  # nobody has claimed it
+    assert desk.store.decisions.claim(request, ALICE, Mode.SESSION, now)
+    desk.store.intents.intend(request, request.targets[0], "KILL 5", now)
     with pytest.raises(StoreError):
-        desk.store.intend(request, request.targets[0], "KILL 5", now)
-    desk.store.release(request, now, "no reason")
-    kept = desk.store.get(request.id)
+        desk.store.intents.intend(request, request.targets[0], "KILL 5", now)
+    desk.store.leases.release(request, now, "no reason")
+    kept = desk.store.requests.find(request.id)
     assert kept is not None
     assert kept.state is State.CLAIMED
-    desk.store.conclude(request, {1: TargetOutcome(Outcome.CLOSED, "", now)}, now)
-    assert desk.store.abandoned(()) == []
+    desk.store.outcomes.conclude(request, {1: TargetOutcome(Outcome.CLOSED, "", now)}, now)
+    assert desk.store.leases.abandoned(()) == []
 
 
 def test_a_store_that_cannot_be_opened_is_told_without_its_password(tmp_path: Path) -> None:
     for url in (f"sqlite:///{tmp_path}/no/such/folder.db", "mysql+pymysql://u:hush-hush@127.0.0.1:1/x", "nonsense"):
         with pytest.raises(StoreError) as told:
-            Store(url).create()
+            Database(url).create()
         assert "hush-hush" not in str(told.value)
         assert "[store] url" in str(told.value)
 
@@ -96,21 +97,20 @@ def test_a_store_that_lacks_newer_columns_gets_them_and_keeps_its_requests(desk:
         for column in newer:
             old.execute(f"ALTER TABLE closing_requests DROP COLUMN {column}")
     old.close()
-    again = Store(f"sqlite:///{desk.path}")
     for _ in range(2):
-        again.create()
-    assert again.get(request.id) == request
-    again.close()
+        with store_at(f"sqlite:///{desk.path}") as again:
+            again.database.create()
+            assert again.requests.find(request.id) == request
 
 
 def test_two_replicas_that_start_at_once_on_an_empty_store_both_find_it_made(tmp_path: Path) -> None:
-    stores = [Store(f"sqlite:///{tmp_path / 'new.db'}") for _ in range(8)]
+    stores = [Store(Database(f"sqlite:///{tmp_path / 'new.db'}")) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(Store.create, stores))
-    with stores[0].reading() as connection:
+        list(pool.map(lambda store: store.database.create(), stores))
+    with stores[0].database.reading() as connection:
         assert audit_log.newest(connection) == (0, "")
     for store in stores:
-        store.close()
+        store.database.close()
 
 
 def test_a_new_file_that_another_process_is_at_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,41 +123,42 @@ def test_a_new_file_that_another_process_is_at_is_waited_for(tmp_path: Path, mon
             if len(waits) == 3:
                 other.execute("COMMIT")
 
-        monkeypatch.setattr("bot.closing.database.time.sleep", wait)  # the other process is done after a while
-        store = Store(f"sqlite:///{tmp_path / 'new.db'}")
-        store.create()
+        monkeypatch.setattr("bot.closing.store.sqlite_file.time.sleep", wait)  # the other process is done after a while
+        store = Store(Database(f"sqlite:///{tmp_path / 'new.db'}"))
+        store.database.create()
     assert len(waits) == 3
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         assert audit_log.newest(connection) == (0, "")
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL: it outlives a power cut"
-    store.close()
+    store.database.close()
 
 
 def test_an_index_that_a_store_lacks_is_made_at_the_next_start(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'older.db'}")
-    store.create()
+    with store_at(f"sqlite:///{tmp_path / 'older.db'}") as store:
+        store.database.create()
     listed = "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'ix_%' ORDER BY name"
     with contextlib.closing(sqlite3.connect(tmp_path / "older.db")) as inside:
         made = inside.execute(listed).fetchall()
         for (name,) in made:
             inside.execute(f"DROP INDEX {name}")
-        store.create()
         assert made
+        assert inside.execute(listed).fetchall() == []
+        with store_at(f"sqlite:///{tmp_path / 'older.db'}") as again:
+            again.database.create()
         assert inside.execute(listed).fetchall() == made
-    store.close()
 
 
 def test_a_file_that_was_taken_away_is_found_at_the_next_check(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'kept.db'}")
-    store.create()
-    store.check()
+    store = Store(Database(f"sqlite:///{tmp_path / 'kept.db'}"))
+    store.database.create()
+    store.database.check()
     (tmp_path / "kept.db").unlink()
     with pytest.raises(StoreError, match="The store's file is gone"):
-        store.check()
-    store.close()
+        store.database.check()
+    store.database.close()
     for url in ("sqlite://", "sqlite:///:memory:"):
-        in_memory = Store(url)
+        in_memory = Database(url)
         in_memory.create()
         in_memory.check()
         in_memory.close()

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from bot.closing import audit_log
 from bot.closing.model import (
     ApprovalPolicy,
     Budget,
@@ -25,7 +24,9 @@ from bot.closing.model import (
     TargetOutcome,
     Untouched,
 )
-from bot.closing.store import Store
+from bot.closing.store import Store, audit_log, budget
+from bot.closing.store.cards import Cards
+from bot.closing.store.database import Database
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode
@@ -59,21 +60,21 @@ def new_store(server: EmbeddedServer) -> Iterator[NewStore]:
     stores: list[Store] = []
 
     def make() -> Store:
-        stores.append(Store(url.render_as_string(hide_password=False)))
+        stores.append(Store(Database(url.render_as_string(hide_password=False))))
         return stores[-1]
 
     with server.connect() as admin, admin.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {schema}")
         yield make
         for one in stores:
-            one.close()
+            one.database.close()
         cursor.execute(f"DROP DATABASE {schema}")
 
 
 @pytest.fixture
 def stores(new_store: NewStore) -> tuple[Store, Store]:
     first, second = new_store(), new_store()
-    first.create()
+    first.database.create()
     return first, second
 
 
@@ -104,46 +105,46 @@ def added(store: Store, count: int = 1, at: datetime | None = None, **more: obje
         targets=tuple(Target(number, replace(EXAMPLE, id=1000 + number)) for number in range(1, count + 1)),
     )
     request = replace(request, **more)  # type: ignore[arg-type]  # as a test names them
-    store.add(request)
+    store.requests.add(request)
     return request
 
 
 def taken(store: Store, request: ClosingRequest) -> ClosingRequest:
     """Claim it for Alice and return it as it stands then."""
-    assert store.claim(request, ALICE, Mode.SESSION, now())
+    assert store.decisions.claim(request, ALICE, Mode.SESSION, now())
     return kept(store, request)
 
 
 def kept(store: Store, request: ClosingRequest) -> ClosingRequest:
-    found = store.get(request.id)
+    found = store.requests.find(request.id)
     assert found is not None
     return found
 
 
 def events(store: Store, request: ClosingRequest | None = None) -> list[str]:
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         return [one.event for one in audit_log.entries(connection, request_id=request.id if request else None)]
 
 
 def lapse(store: Store) -> None:
     """Let all leases end."""
-    with store.writing() as connection:
+    with store.database.writing() as connection:
         connection.exec_driver_sql("UPDATE closing_requests SET lease_until = 0 WHERE state = 'claimed'")
 
 
 def abandoned(store: Store) -> list[ClosingRequest]:
     """What this replica would take over once all leases have ended."""
     lapse(store)
-    return store.abandoned(())
+    return store.leases.abandoned(())
 
 
 def problems(store: Store) -> list[str]:
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         return audit_log.problems(audit_log.whole(connection))
 
 
 def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, Store]) -> None:
-    session = like(EXAMPLE, user=HOSTILE, statement=Statement.of(HOSTILE * 100), client_info=HOSTILE)
+    session = like(EXAMPLE, user=HOSTILE, statement=Statement.of(HOSTILE * 10), client_info=HOSTILE)
     request = added(
         stores[0],
         reason=HOSTILE,
@@ -153,13 +154,13 @@ def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, 
         untouched=(Untouched(5, None, HOSTILE), Untouched(2**32 - 1, HOSTILE, "x")),
         matching=7,
     )
-    stores[0].place_card(request.id, CardPlace("C1", "1718.0001"))
+    stores[0].cards.place(request, CardPlace("C1", "1718.0001"))
     assert kept(stores[1], request) == replace(request, card=CardPlace("C1", "1718.0001"))
     target_outcome = TargetOutcome(Outcome.CLOSED, HOSTILE, now(), Answer.ERROR.value, HOSTILE)
     claim = taken(stores[1], request)
-    stores[1].conclude(claim, {1: target_outcome}, now())
+    stores[1].outcomes.conclude(claim, {1: target_outcome}, now())
     assert kept(stores[0], request).targets[0].detail == HOSTILE
-    with stores[1].reading() as connection:
+    with stores[1].database.reading() as connection:
         first, *_, last = audit_log.entries(connection)
     assert (first.details["reason"], last.details["detail"], last.details["answer"]) == (HOSTILE,) * 3
     assert problems(stores[0]) == []
@@ -168,9 +169,12 @@ def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, 
 def test_ids_differ_by_case_and_by_blanks(store: Store) -> None:
     added(store, id="AbC")
     added(store, id="abc", reason="another")
-    assert [found.reason for found in (store.get("AbC"), store.get("abc")) if found] == ["why", "another"]
-    assert store.get("ABC") is None
-    assert set(store.those(["abc", "AbC", "ABC"])) == {"abc", "AbC"}
+    assert [found.reason for found in (store.requests.find("AbC"), store.requests.find("abc")) if found] == [
+        "why",
+        "another",
+    ]
+    assert store.requests.find("ABC") is None
+    assert set(store.requests.those(["abc", "AbC", "ABC"])) == {"abc", "AbC"}
 
 
 def test_times_are_kept_to_the_microsecond(store: Store) -> None:
@@ -186,8 +190,8 @@ def test_of_twenty_presses_on_two_replicas_one_gets_the_claim(stores: tuple[Stor
     def press(number: int) -> bool:
         start.wait()
         if number % 5 == 4:
-            return stores[number % 2].cancel(request, BOB, now())
-        return stores[number % 2].claim(request, (ALICE, BOB)[number % 3 % 2], Mode.SESSION, now(), Budget(1))
+            return stores[number % 2].decisions.cancel(request, BOB, now())
+        return stores[number % 2].decisions.claim(request, (ALICE, BOB)[number % 3 % 2], Mode.SESSION, now(), Budget(1))
 
     with ThreadPoolExecutor(20) as pool:
         claims = list(pool.map(press, range(20)))
@@ -200,21 +204,21 @@ def test_no_kill_is_intended_without_the_claim_and_none_twice(stores: tuple[Stor
     first = stores[0]
     request = added(first, 2)
     with pytest.raises(StoreError, match="taken over"):
-        first.intend(request, request.targets[0], "KILL 1001", now())
+        first.intents.intend(request, request.targets[0], "KILL 1001", now())
     claim = taken(first, request)
     start = threading.Barrier(8)
 
     def intend(number: int) -> bool:
         start.wait()
         try:
-            stores[number % 2].intend(claim, claim.targets[0], "KILL 1001", now())
+            stores[number % 2].intents.intend(claim, claim.targets[0], "KILL 1001", now())
         except StoreError:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(intend, range(8))) == 1
-    released = [one.release(claim, now(), "nothing was sent") for one in stores]
+    released = [one.leases.release(claim, now(), "nothing was sent") for one in stores]
     assert released == [False, False], "after an intent it is never opened again"
     assert events(first, request) == ["request", "confirm", "intent"]
 
@@ -223,30 +227,30 @@ def test_a_claim_that_was_released_and_taken_by_somebody_else_is_not_ones_own(st
     first, second = stores
     request = added(first)
     mine = taken(first, request)
-    assert not second.take_over(mine)
+    assert not second.leases.take_over(mine)
     lapse(second)
-    assert second.take_over(mine)
-    assert second.release(mine, now(), "the bot stopped")
-    assert second.claim(request, BOB, Mode.QUERY, now())
+    assert second.leases.take_over(mine)
+    assert second.leases.release(mine, now(), "the bot stopped")
+    assert second.decisions.claim(request, BOB, Mode.QUERY, now())
     with pytest.raises(StoreError, match="taken over"):
-        first.intend(mine, mine.targets[0], "KILL 1001", now())
-    assert not first.release(mine, now(), "it came to nothing")
-    first.conclude(mine, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
+        first.intents.intend(mine, mine.targets[0], "KILL 1001", now())
+    assert not first.leases.release(mine, now(), "it came to nothing")
+    first.outcomes.conclude(mine, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
     theirs = kept(second, request)
     assert (theirs.state, theirs.decided_by, theirs.targets[0].outcome) == (State.CLAIMED, BOB, None)
-    second.intend(theirs, theirs.targets[0], "KILL QUERY 1001", now())
+    second.intents.intend(theirs, theirs.targets[0], "KILL QUERY 1001", now())
 
 
 def test_a_request_ends_with_the_last_of_its_outcomes_each_written_once(stores: tuple[Store, Store]) -> None:
     store, other = stores
     claim = taken(store, added(store, 3))
-    store.intend(claim, claim.targets[0], "KILL 1001", now())
+    store.intents.intend(claim, claim.targets[0], "KILL 1001", now())
     found = {number: TargetOutcome(Outcome.CLOSED, f"{number}", now()) for number in (1, 2)}
     for _ in range(2):
-        store.conclude(claim, found, now())
+        store.outcomes.conclude(claim, found, now())
     assert kept(store, claim).state is State.CLAIMED
     assert [one.id for one in abandoned(other)] == [claim.id]
-    store.conclude(claim, {3: TargetOutcome(Outcome.NOT_SENT, "", now())}, now())
+    store.outcomes.conclude(claim, {3: TargetOutcome(Outcome.NOT_SENT, "", now())}, now())
     done = kept(store, claim)
     assert done.state is State.DONE
     assert [one.outcome for one in done.targets] == [Outcome.CLOSED, Outcome.CLOSED, Outcome.NOT_SENT]
@@ -257,16 +261,16 @@ def test_a_request_ends_with_the_last_of_its_outcomes_each_written_once(stores: 
 def test_a_later_outcome_is_written_once_and_its_card_is_to_be_shown_anew(stores: tuple[Store, Store]) -> None:
     first, second = stores
     request = added(first, at=now() - MINUTE)
-    first.place_card(request.id, CardPlace("C1", "1.2"))
+    first.cards.place(request, CardPlace("C1", "1.2"))
     claim = taken(first, request)
-    first.conclude(claim, {1: TargetOutcome(Outcome.ROLLING_BACK, "", now())}, now())
-    first.mark_shown(request.id, shown=True)
-    times = (now() - 60 * MINUTE, now() + MINUTE)
-    assert second.unshown(*times) == []
+    first.outcomes.conclude(claim, {1: TargetOutcome(Outcome.ROLLING_BACK, "", now())}, now())
+    first.cards.mark_shown(kept(first, request))
+    a_minute_later = Cards(second.database, second.requests, lambda: now() + MINUTE)
+    assert a_minute_later.unshown() == []
     later = TargetOutcome(Outcome.CLOSED, "It took longer.", now())
-    amended = [one.amend(claim, claim.targets[0], Outcome.ROLLING_BACK, later, now()) for one in stores]
+    amended = [one.outcomes.amend(claim, claim.targets[0], Outcome.ROLLING_BACK, later, now()) for one in stores]
     assert amended == [True, False]
-    assert [one.targets[0].outcome for one in second.unshown(*times)] == [Outcome.CLOSED]
+    assert [one.targets[0].outcome for one in a_minute_later.unshown()] == [Outcome.CLOSED]
     assert events(first, request)[-2:] == ["outcome", "later"]
 
 
@@ -277,12 +281,12 @@ def test_requests_that_run_out_of_time_are_marked_by_one_replica(stores: tuple[S
 
     def expire(store: Store) -> list[str]:
         start.wait()
-        return [one.id for one in store.expire(now())]
+        return [one.id for one in store.requests.expire(now())]
 
     with ThreadPoolExecutor(2) as pool:
         marked = list(itertools.chain(*pool.map(expire, stores)))
     assert sorted(marked) == sorted(one.id for one in late)
-    assert not stores[0].claim(late[0], ALICE, Mode.SESSION, now())
+    assert not stores[0].decisions.claim(late[0], ALICE, Mode.SESSION, now())
 
 
 def test_break_glass_and_its_review_are_taken_once(stores: tuple[Store, Store]) -> None:
@@ -291,21 +295,23 @@ def test_break_glass_and_its_review_are_taken_once(stores: tuple[Store, Store]) 
     asked = replace(request, reason=HOSTILE)
     calls = [Call(BOB.id, CardPlace("D02BOB", "1.2"))]
     allowed = [
-        one.allow_alone(asked, ALICE, now(), alone_from=now(), expires_at=until, called_at=now(), calls=calls)
+        one.break_glass.allow(asked, ALICE, now(), alone_from=now(), expires_at=until, called_at=now(), calls=calls)
         for one in stores
     ]
     assert allowed == [True, False]
     assert (kept(stores[1], request).reason, kept(stores[1], request).calls) == (HOSTILE, tuple(calls))
     claim = taken(stores[1], request)
-    assert not stores[0].review(claim, BOB, now())
-    stores[1].conclude(claim, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
-    assert [one.id for one in stores[0].to_review()] == [request.id]
-    assert [one.review(request, person, now()) for one, person in zip(stores, (BOB, DORA), strict=True)] == [
+    assert not stores[0].break_glass.review(claim, BOB, now())
+    stores[1].outcomes.conclude(claim, {1: TargetOutcome(Outcome.CLOSED, "", now())}, now())
+    assert [one.id for one in stores[0].break_glass.to_review()] == [request.id]
+    assert [
+        one.break_glass.review(request, person, now()) for one, person in zip(stores, (BOB, DORA), strict=True)
+    ] == [
         True,
         False,
     ]
     assert kept(stores[0], request).reviewed_by == BOB
-    assert stores[1].to_review() == []
+    assert stores[1].break_glass.to_review() == []
 
 
 def test_presses_at_once_on_two_replicas_stay_within_the_budget(stores: tuple[Store, Store]) -> None:
@@ -315,7 +321,7 @@ def test_presses_at_once_on_two_replicas_stay_within_the_budget(stores: tuple[St
     def press(number: int) -> bool:
         start.wait()
         try:
-            return stores[number % 2].claim(requests[number], ALICE, Mode.SESSION, now(), Budget(3))
+            return stores[number % 2].decisions.claim(requests[number], ALICE, Mode.SESSION, now(), Budget(3))
         except BudgetError:
             return False
 
@@ -325,19 +331,21 @@ def test_presses_at_once_on_two_replicas_stay_within_the_budget(stores: tuple[St
 
 def test_a_call_for_more_that_is_pressed_on_two_replicas_at_once_allows_more_once(stores: tuple[Store, Store]) -> None:
     with pytest.raises(BudgetError) as told:
-        stores[0].claim(added(stores[0], 4), ALICE, Mode.SESSION, now(), Budget(3))
-    call = stores[0].call_for_budget(told.value, ALICE, "C01INC", now())
+        stores[0].decisions.claim(added(stores[0], 4), ALICE, Mode.SESSION, now(), Budget(3))
+    with stores[0].database.writing() as connection:
+        call = budget.call(connection, told.value, ALICE, "C01INC", now())
     start = threading.Barrier(8)
 
     def press(number: int) -> bool:
         start.wait()
-        return stores[number % 2].extend_budget(call, (BOB, DORA)[number // 2 % 2], Budget(3), now()).added
+        with stores[number % 2].database.writing() as connection:
+            return budget.extend(connection, call, (BOB, DORA)[number // 2 % 2], Budget(3), now()).added
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(press, range(8))) == 1
     assert events(stores[1]) == ["request", "call for budget", "extend budget"]
     with pytest.raises(BudgetError, match="; 6 are allowed there"):
-        stores[1].claim(added(stores[1], 7), ALICE, Mode.SESSION, now(), Budget(3))
+        stores[1].decisions.claim(added(stores[1], 7), ALICE, Mode.SESSION, now(), Budget(3))
 
 
 def test_writers_of_two_replicas_at_once_make_one_chain_and_none_waits_for_ever(stores: tuple[Store, Store]) -> None:
@@ -349,27 +357,27 @@ def test_writers_of_two_replicas_at_once_make_one_chain_and_none_waits_for_ever(
         start.wait()
         for step in range(5):
             if number % 2:
-                mine.note(now(), "refused", {"why": HOSTILE, "step": step}, person=BOB, request=request)
+                mine.requests.note(now(), "refused", {"why": HOSTILE, "step": step}, person=BOB, request=request)
             else:
                 added(mine)
-        if mine.claim(request, ALICE, Mode.SESSION, now()):
+        if mine.decisions.claim(request, ALICE, Mode.SESSION, now()):
             claim = kept(mine, request)
-            mine.intend(claim, claim.targets[1], "KILL 1002", now())
-            mine.conclude(claim, {one: TargetOutcome(Outcome.CLOSED, "", now()) for one in (2, 1)}, now())
+            mine.intents.intend(claim, claim.targets[1], "KILL 1002", now())
+            mine.outcomes.conclude(claim, {one: TargetOutcome(Outcome.CLOSED, "", now()) for one in (2, 1)}, now())
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(writes, range(12)))
-    with stores[1].reading() as connection:
+    with stores[1].database.reading() as connection:
         numbers = [one.number for one in audit_log.entries(connection)]
     assert numbers == list(range(1, 6 + 60 + 6 * 4 + 1))
     assert problems(stores[0]) == []
-    assert {one.state for one in stores[1].those([one.id for one in requests]).values()} == {State.DONE}
+    assert {one.state for one in stores[1].requests.those([one.id for one in requests]).values()} == {State.DONE}
 
 
 def test_a_row_that_was_changed_behind_the_bots_back_is_found(store: Store) -> None:
     for _ in range(4):
         added(store)
-    with store.reading() as connection:
+    with store.database.reading() as connection:
         connection.exec_driver_sql("UPDATE audit SET person = 'u01alice' WHERE id = 2")
         connection.exec_driver_sql("DELETE FROM audit WHERE id = 4")
         connection.commit()
@@ -378,11 +386,11 @@ def test_a_row_that_was_changed_behind_the_bots_back_is_found(store: Store) -> N
 
 def test_old_records_and_requests_go_and_the_chain_of_the_others_holds(store: Store) -> None:
     old, waiting = added(store, at=now() - 100 * MINUTE), added(store, at=now() - 100 * MINUTE)
-    assert [one.id for one in store.expire(now())]
-    assert not store.cancel(waiting, ALICE, now() - 99 * MINUTE)
+    assert [one.id for one in store.requests.expire(now())]
+    assert not store.decisions.cancel(waiting, ALICE, now() - 99 * MINUTE)
     new = added(store)
-    assert store.forget(now() - 50 * MINUTE, now()) == 2
-    assert (store.get(old.id), kept(store, new)) == (None, new)
+    assert store.old_records.forget(now() - 50 * MINUTE, now()) == 2
+    assert (store.requests.find(old.id), kept(store, new)) == (None, new)
     assert events(store) == ["expire", "expire", "request", "forget"]
     assert problems(store) == []
 
@@ -393,13 +401,13 @@ def test_four_replicas_that_start_at_once_on_an_empty_schema_all_find_it_made(ne
 
     def create(store: Store) -> None:
         start.wait()
-        store.create()
+        store.database.create()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(create, stores))
     request = added(stores[3])
     assert kept(stores[0], request) == request
-    with stores[1].reading() as connection:
+    with stores[1].database.reading() as connection:
         assert audit_log.newest(connection)[0] == 1
         made = {row[2] for row in connection.exec_driver_sql("SHOW INDEX FROM audit")}
     assert made >= {"ix_audit_at", "ix_audit_request_id"}
@@ -407,9 +415,9 @@ def test_four_replicas_that_start_at_once_on_an_empty_schema_all_find_it_made(ne
 
 def test_a_schema_of_an_older_version_is_widened_and_keeps_its_requests(stores: tuple[Store, Store]) -> None:
     request = added(stores[0])
-    with stores[0].reading() as connection:
+    with stores[0].database.reading() as connection:
         for column in ("planned", "override", "alone_from", "reviewed_by", "reviewed_team", "reviewed_at"):
             connection.exec_driver_sql(f"ALTER TABLE closing_requests DROP COLUMN `{column}`")
     for _ in range(2):
-        stores[1].create()
+        stores[1].database.create()
     assert kept(stores[1], request) == request

@@ -47,14 +47,14 @@ def test_a_transaction_that_began_after_the_card_is_not_rolled_back_but_asked_ab
 def test_a_transaction_that_begins_right_before_the_kill_is_not_rolled_back(desk: Desk) -> None:
     client = desk.connect()
     request = ask(desk, session_id(client))
-    intend = desk.store.intend
+    intend = desk.store.intents.intend
 
     def intend_then_begin(*arguments: Any) -> None:
         intend(*arguments)
         client.begin()
         write(client)
 
-    desk.store.intend = intend_then_begin  # type: ignore[method-assign, assignment]  # its client goes on right then
+    desk.store.intents.intend = intend_then_begin  # type: ignore[method-assign, assignment]  # its client goes on right then
     assert outcomes(confirm(desk, request)) == [Outcome.CHANGED]
     client.commit()
     assert [event for event, _ in record_of(desk, request)][-2:] == ["withdraw", "outcome"]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.closing.url import read
+from bot.closing.store.url import read
 from bot.errors import StoreError
 
 SECRET = "Geheim77"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import itertools
@@ -17,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.closing.store import Store
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.approving import ACCESS, ASKS, card_of
 from tests.support.slack_person import table_of, text_of
 from tests.support.slack_text import Json
 from tests.support.stage import Stage, session_id, staged
+from tests.support.stores import store_at
 
 HOSTILE = '=HYPERLINK("http://evil") **bold** <!channel> `code` [x](http://evil) ~no~ #1'
 
@@ -312,8 +311,8 @@ def test_check_says_what_was_let_go_and_since_when_that_is_on_record(
     with staged(oceanbase, tmp_path, access=ACCESS) as stage:
         cancels(stage)
         now = datetime.now(UTC)
-        with contextlib.closing(Store(f"sqlite:///{tmp_path / 'store.db'}")) as store:
-            assert store.forget(now, now) == 2
+        with store_at(f"sqlite:///{tmp_path / 'store.db'}") as store:
+            assert store.old_records.forget(now, now) == 2
         told = checked(stage, tmp_path)
         assert told.returncode == 0, told.stdout
         assert (

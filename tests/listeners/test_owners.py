@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.closing.lock import StoreLock
+from bot.closing.store.lock import StoreLock
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from sandbox.slack.server import SlackSandbox
 from tests.support.odp import Odp

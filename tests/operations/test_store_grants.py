@@ -16,6 +16,7 @@ from bot.sessions.model import Mode
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.examples import EXAMPLE
 from tests.support.documents import grants
+from tests.support.stores import store_at
 
 GRANTS = grants("Two replicas on one store")
 ALICE = Person("U01ALICE", "T1")
@@ -43,7 +44,7 @@ def give(server: EmbeddedServer) -> Iterator[Give]:
             for grant in given:
                 cursor.execute(f"{grant} TO store_test")
             url = f"mysql+pymysql://store_test:secret-of-store@{server.host}:{server.port}/session_bot"
-            return opened.enter_context(contextlib.closing(Store(url)))
+            return opened.enter_context(store_at(url))
 
         yield make
         opened.close()
@@ -65,24 +66,24 @@ def whole_life(store: Store, number: str) -> None:
         NOW + timedelta(minutes=2),
         (Target(1, EXAMPLE),),
     )
-    store.add(request)
-    store.place_card(number, CardPlace("C01INC", "1.2"))
-    assert store.claim(request, ALICE, Mode.SESSION, NOW, Budget(50, timedelta(minutes=10)))
-    store.intend(request, request.targets[0], "KILL 5", NOW)
-    store.conclude(request, {1: TargetOutcome(Outcome.CLOSED, "", NOW)}, NOW)
-    assert store.expire(NOW) == []
-    assert [one.id for one in store.recent(State.DONE, 5)] == [number]
+    store.requests.add(request)
+    store.cards.place(request, CardPlace("C01INC", "1.2"))
+    assert store.decisions.claim(request, ALICE, Mode.SESSION, NOW, Budget(50, timedelta(minutes=10)))
+    store.intents.intend(request, request.targets[0], "KILL 5", NOW)
+    store.outcomes.conclude(request, {1: TargetOutcome(Outcome.CLOSED, "", NOW)}, NOW)
+    assert store.requests.expire(NOW) == []
+    assert [one.id for one in store.requests.recent(State.DONE, 5)] == [number]
 
 
 def first_start(store: Store) -> None:
-    store.create()
+    store.database.create()
     whole_life(store, "first")
 
 
 def test_they_are_enough_from_the_first_start_on(give: Give) -> None:
     store = give(*GRANTS)
     first_start(store)
-    store.create()
+    store.database.create()
 
 
 @pytest.mark.parametrize("missing", GRANTS, ids=lambda grant: grant.split()[1].lower())
@@ -94,18 +95,18 @@ def test_without_one_of_them_it_says_so_before_anything_could_be_closed(give: Gi
 
 
 def test_once_the_tables_are_there_the_rights_to_make_them_may_be_taken_away(give: Give) -> None:
-    give(*GRANTS).create()
+    give(*GRANTS).database.create()
     store = give(*(grant for grant in GRANTS if not grant.startswith(("GRANT CREATE", "GRANT INDEX"))))
-    store.create()
+    store.database.create()
     whole_life(store, "second")
 
 
 def test_the_record_can_be_kept_from_being_changed_by_the_bots_own_account(give: Give) -> None:
-    give(*GRANTS).create()
+    give(*GRANTS).database.create()
     tables = ("closing_requests", "closing_targets", "audit_head")
     store = give(
         "GRANT SELECT, INSERT ON session_bot.audit",
         *(f"GRANT SELECT, INSERT, UPDATE ON session_bot.{name}" for name in tables),
     )
-    store.create()
+    store.database.create()
     whole_life(store, "third")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.closing.store import Store
 from bot.errors import DataSourceUnreachableError, LoginRefusedError, StoreError, UnsafeConnectionError
 from bot.sessions.database import connected, try_login
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.tls import Tls, TlsMode
 from tests.support.certificates import Authority, server_context
 from tests.support.forged import Forged
+from tests.support.stores import store_at
 
 PASSWORD = "geheim-€-hunter2"
 ASKING = ["mysql_clear_password", "dialog", "sha256_password"]
@@ -37,9 +36,9 @@ def past_a_proxy(server: Forged, tls: Tls) -> None:
 
 def as_store(server: Forged, tls: Tls) -> None:
     url = f"mysql+pymysql://session_bot:geheim-%E2%82%AC-hunter2@{server.host}:{server.port}/session_bot"
-    with contextlib.closing(Store(url, tls)) as store:
+    with store_at(url, tls) as store:
         try:
-            store.check()
+            store.database.check()
         except StoreError as error:
             if "does not answer" not in str(error):  # it does once it has let the store in: it has no tables
                 raise

@@ -12,8 +12,8 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.closing.follow_up import alike
 from bot.closing.model import Outcome
+from bot.closing.reconnection import sessions_alike
 from bot.closing.verification import verify
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, NotSessionOwnerError, TargetError
 from bot.sessions import kill
@@ -240,11 +240,11 @@ def test_a_client_that_goes_on_on_another_server_has_not_come_back(cluster: Clus
     row(78, "10.0.0.8")
     with cluster_source().console() as console:
         (victim,) = console.find(77)
-        known = alike(console, victim)
+        known = sessions_alike(console, victim)
         assert known is not None
         cluster.run("DELETE FROM oceanbase.extra_sessions WHERE ID = 77")
         row(78, "10.0.0.9")
-        now = alike(console, victim)
+        now = sessions_alike(console, victim)
         assert now is not None
         assert now < known
 

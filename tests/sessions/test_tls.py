@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from bot.closing.store import Store
 from bot.errors import StoreError, UnsafeConnectionError
 from bot.sessions.database import connected, safety
 from bot.sessions.endpoint import Endpoint
@@ -26,6 +25,7 @@ from tests.conftest import leave_out
 from tests.support.certificates import Authority
 from tests.support.forged import Between
 from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.stores import store_at
 from tests.test_main import bot
 
 HOST = "127.0.0.1"
@@ -115,9 +115,9 @@ def look_at(request: pytest.FixtureRequest, encrypting: Encrypting, plain: Embed
 
     def store(host: str, port: int, tls: Tls) -> str:
         url = sa.URL.create("mysql+pymysql", "root", password_of(port), host, port, SCHEMA)
-        with contextlib.closing(Store(url.render_as_string(hide_password=False), tls)) as opened:
-            opened.create()
-            return opened.safety()
+        with store_at(url.render_as_string(hide_password=False), tls) as opened:
+            opened.database.create()
+            return opened.database.safety()
 
     return {"data source": data_source, "past a proxy": past_a_proxy, "store": store}[request.param]
 
@@ -228,8 +228,8 @@ def test_a_password_that_is_no_ascii_logs_in_and_is_never_quoted(server: Encrypt
     with connected(endpoint, ()) as connection:
         assert connection.rows("SELECT 1") == [(1,)]
     url = f"mysql+pymysql://tls_test:größe-%E2%82%AC-😀@{HOST}:{server.database.port}/{SCHEMA}"
-    with contextlib.closing(Store(url)) as store, pytest.raises(StoreError, match="OperationalError"):
-        store.check()  # it is let in, and may not read that schema
+    with store_at(url) as store, pytest.raises(StoreError, match="OperationalError"):
+        store.database.check()  # it is let in, and may not read that schema
 
 
 def test_check_says_of_each_server_how_it_is_encrypted_and_what_is_wrong(server: Encrypting, tmp_path: Path) -> None:

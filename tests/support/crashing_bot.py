@@ -12,17 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 from bot.__main__ import main
-from bot.closing.requests import ClosingRequests
-from bot.closing.store import Store
+from bot.closing.store.cards import Cards
+from bot.closing.store.decisions import Decisions
+from bot.closing.store.intents import Intents
+from bot.closing.store.outcomes import Outcomes
 from bot.sessions.console import Console
 
 # Each step is the end of one call: what comes after it never happens.
 STEPS: dict[str, tuple[type, str]] = {
-    "claimed": (Store, "claim"),
-    "intended": (Store, "intend"),
+    "claimed": (Decisions, "claim"),
+    "intended": (Intents, "intend"),
     "sent": (Console, "kill"),
-    "concluded": (Store, "conclude"),
-    "shown": (ClosingRequests, "mark_shown"),  # which the writer of cards calls once Slack has taken one
+    "concluded": (Outcomes, "conclude"),
+    "shown": (Cards, "mark_shown"),  # which the writer of cards calls once Slack has taken one
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from bot.closing import store
+from bot.closing.store import leases
 from tests.support.frozen_writer import freeze, freeze_after
 
 STEPS = ("confirm", "intent", "kill", "outcome")
@@ -31,7 +31,7 @@ def freezing(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    store.LEASE = timedelta(seconds=6)  # as that of tests.support.hasty_bot
+    leases.LEASE = timedelta(seconds=6)  # as that of tests.support.hasty_bot
     # From here on, as it is imported from there.
     from bot.__main__ import main
     from tests.support import crashing_bot

@@ -16,9 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.access import Person
-from bot.closing import audit_log, database
 from bot.closing.model import Outcome, TargetOutcome
-from bot.closing.store import Store
+from bot.closing.store import Store, audit_log, shared_server
+from bot.closing.store.database import Database
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 
@@ -43,26 +43,26 @@ def freeze_after(step: str) -> None:
 
 def press(store: Store, request_id: str) -> None:
     """Confirm, intend and conclude a request of one target, as a close does."""
-    request, bob = store.get(request_id), Person("U02BOB", "T1")
+    request, bob = store.requests.find(request_id), Person("U02BOB", "T1")
     assert request is not None
-    assert store.claim(request, bob, Mode.SESSION, datetime.now(UTC))
+    assert store.decisions.claim(request, bob, Mode.SESSION, datetime.now(UTC))
     sys.stdout.write("confirmed\n")
-    taken = store.get(request_id)
+    taken = store.requests.find(request_id)
     assert taken is not None
-    store.intend(taken, taken.targets[0], "KILL 1001", datetime.now(UTC))
+    store.intents.intend(taken, taken.targets[0], "KILL 1001", datetime.now(UTC))
     sys.stdout.write("intended\n")
-    store.conclude(taken, {1: TargetOutcome(Outcome.CLOSED, "", datetime.now(UTC))}, datetime.now(UTC))
+    store.outcomes.conclude(taken, {1: TargetOutcome(Outcome.CLOSED, "", datetime.now(UTC))}, datetime.now(UTC))
     sys.stdout.write("concluded\n")
 
 
 def main(url: str, request_id: str, step: str, seconds: str, variable: str = "") -> None:
     """Run it; what the store refuses is said."""
-    database.DROPPED_AFTER = int(seconds)
+    shared_server.DROPPED_AFTER = int(seconds)
     if variable:
-        database._DROPPING = (variable,)
+        shared_server._DROPPING = (variable,)
     freeze_after(step)
     try:
-        press(Store(url), request_id)
+        press(Store(Database(url)), request_id)
     except StoreError as error:
         sys.stdout.write(f"StoreError: {error}\n")
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 
-from bot.closing import store
+from bot.closing.store import leases
 
 if __name__ == "__main__":
-    store.LEASE = timedelta(seconds=6)
+    leases.LEASE = timedelta(seconds=6)
     from bot.__main__ import main  # from here on, as it is imported from there
 
     sys.exit(main(["run"]))

@@ -11,10 +11,9 @@ from itertools import cycle, islice
 from typing import Any
 
 from bot.access import Person, Right, Rule, Scope
-from bot.closing.audit_log import Entry
 from bot.closing.audit_query import AuditRecord
-from bot.closing.budget import Extension
-from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome, State, Target, Untouched
+from bot.closing.store.audit_log import Entry
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SourceOpenError, TargetError
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.details import LockHolder, Reach, SessionDetails

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bot.__main__ import main
-from bot.closing.store import Store
+from bot.closing.store.decisions import Decisions
+from bot.closing.store.intents import Intents
+from bot.closing.store.outcomes import Outcomes
 
-STEPS = ("claim", "intend", "answered", "conclude")
+STEPS: dict[str, type] = {"claim": Decisions, "intend": Intents, "answered": Intents, "conclude": Outcomes}
 LOCKED, AGAIN = Path("locked"), Path("again")
 
 
@@ -48,5 +50,6 @@ def locking(step: Any) -> Any:
 
 
 if __name__ == "__main__":
-    setattr(Store, sys.argv[1], locking(getattr(Store, sys.argv[1])))
+    owner = STEPS[sys.argv[1]]
+    setattr(owner, sys.argv[1], locking(getattr(owner, sys.argv[1])))
     sys.exit(main(["run"]))

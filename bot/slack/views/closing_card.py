@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from bot.closing.budget import Extension
-from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Stop
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome, State, Stop
 from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import Disclosure

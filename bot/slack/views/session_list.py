@@ -103,8 +103,9 @@ def _counts(page: SessionPage) -> str:
 def _in_words(page: SessionPage) -> str:
     """Say the counts and the first rows, for screen readers and notifications; no SQL."""
     rows = [
-        f"{one.id}: {components.name(one.client.user)} from {components.name(one.client.origin)}, {components.name(one.state)} for "
-        f"{components.seconds(one.time)}{', waits for a row lock' if one.waits else ''}"
+        f"{one.id}: {components.name(one.client.user)} from {components.name(one.client.origin)}, "
+        f"{components.name(one.state)} for {components.seconds(one.time)}"
+        f"{', waits for a row lock' if one.waits else ''}"
         for one in page.sessions[:_FIRST]
     ]
     more = [f"and {len(page.sessions) - _FIRST} more below"] if len(page.sessions) > _FIRST else []

@@ -10,7 +10,7 @@ import pytest
 from bot.access import Person
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Target
 from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
-from bot.sessions.statement import Disclosure
+from bot.sessions.statement import Disclosure, Statement
 from bot.slack.views import closing_card, notices, session_list
 from tests.sessions.examples import EXAMPLE
 from tests.support.sessions import like
@@ -51,7 +51,7 @@ def test_the_text_of_a_waiting_card_says_what_closing_means_and_when_it_expires(
 
 
 def test_the_text_of_an_idle_sessions_card_offers_no_query_to_close() -> None:
-    idle = like(EXAMPLE, command="Sleep", state="SLEEP", sql=None)
+    idle = like(EXAMPLE, command="Sleep", state="SLEEP", statement=None)
     assert (
         "Close Query"
         not in closing_card.closing_card(waiting(idle, idle), disclosure=Disclosure.ALL_BUT_PASSWORDS).text
@@ -89,7 +89,11 @@ def test_the_text_of_a_protected_sessions_card_says_so() -> None:
 
 
 def test_the_text_of_a_list_says_its_first_rows_and_no_sql() -> None:
-    sessions = [like(EXAMPLE, id=5001 + number, sql=f"SELECT {number} FROM secrets") for number in range(5)]
+    sessions = [
+        like(EXAMPLE, id=5001 + number, statement=Statement.of(f"SELECT {number} FROM secrets")) for number in range(5)
+    ]
+        like(EXAMPLE, id=5001 + number, statement=Statement.of(f"SELECT {number} FROM secrets")) for number in range(5)
+    ]
     assert listed(*sessions) == (
         "Sessions on demo: 5 shown of 100 matching · page 1 of 5 · 100 in all, 5 active · as of 03:00:00 UTC. "
         "5001: app from 10.0.3.7:51234, ACTIVE for 75 s; 5002: app from 10.0.3.7:51234, ACTIVE for 75 s; "

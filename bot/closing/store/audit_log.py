@@ -12,7 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from bot.access import Person
-from bot.closing import tables
+from bot.closing.model import ClosingRequest
+from bot.closing.store import tables
 
 _audit, _head = tables.audit, tables.audit_head
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,6 +89,19 @@ def append(
     connection.execute(_audit.insert().values(**row, hash=chained))
     connection.execute(_head.update().values(count=row["id"], hash=chained))
     return count + 1
+
+
+def append_for(
+    connection: sa.Connection,
+    request: ClosingRequest,
+    at: datetime,
+    event: str,
+    details: Mapping[str, Any],
+    person: Person | None = None,
+) -> None:
+    """Write one act about a request. The caller holds the ``lock``."""
+    about = {"channel": request.channel, "source": request.source, "request_id": request.id}
+    append(connection, at, event, details, person=person, **about)
 
 
 def entry(connection: sa.Connection, number: int) -> Entry | None:

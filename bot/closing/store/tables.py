@@ -13,8 +13,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 
 from bot.access import Person
-from bot.closing import session_json
 from bot.closing.model import ApprovalPolicy, Call, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
+from bot.closing.store import session_json
 from bot.sessions.model import Mode
 
 metadata = sa.MetaData()

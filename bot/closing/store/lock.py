@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from bot.closing import url
+from bot.closing.store import url
 from bot.errors import ConfigurationError
 
 WAIT = 25.0  # seconds; a bot that is being stopped takes up to 20

@@ -21,7 +21,7 @@ def boot() -> str:
     return ""
 
 
-class Clock:
+class StoreClock:
     """Gives the store's time: what it was told last, and the time that has passed on this machine since.
 
     Until it is told anything it has ``ask``, which tells it or raises: a machine's own clock may say anything.

@@ -1,0 +1,53 @@
+"""A close as it is asked for, before it is told apart by those who may approve it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.access import Person
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Target, Untouched
+from bot.closing.store import session_json
+from bot.sessions.model import Mode, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What somebody asks for. See ``ClosingRequest`` for what these mean."""
+
+    person: Person
+    channel: str
+    source: str
+    mode: Mode
+    sessions: Sequence[Session]
+    reason: str
+    untouched: Sequence[Untouched] = ()
+    question: str = ""
+    matching: int = 0
+    override: tuple[str, ...] = ()
+    follows: ClosingRequest | None = None  # whose targets these were, before they changed
+
+    def request(
+        self, group: Sequence[Session], approval: ApprovalPolicy, now: datetime, expires_at: datetime, *, first: bool
+    ) -> ClosingRequest:
+        """Make the request for some of the sessions; the ``first`` one tells what was left out."""
+        untouched = tuple(self.untouched) if first else ()
+        beyond = max(0, self.matching - len(self.sessions) - len(self.untouched)) if first else 0
+        return ClosingRequest(
+            id=secrets.token_urlsafe(16),
+            source=self.source,
+            mode=self.mode,
+            requester=self.person,
+            channel=self.channel,
+            reason=self.reason,
+            approval=approval,
+            created_at=now,
+            expires_at=expires_at,
+            targets=tuple(Target(number, session_json.as_kept(session)) for number, session in enumerate(group, 1)),
+            untouched=untouched,
+            question=self.question,
+            matching=len(group) + len(untouched) + beyond if self.matching else 0,
+            override=self.override,
+        )

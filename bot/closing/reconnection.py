@@ -1,0 +1,54 @@
+"""Telling a client that comes back: which sessions it had before a close, and which new one does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from bot.sessions.console import Console
+from bot.sessions.model import Session
+from bot.sessions.statement import Disclosure
+
+SessionKey = tuple[str | None, int]  # server and id; no server for a client behind a proxy
+
+_ALIKE = 200  # sessions of one user and client; where there are more, a new one cannot be told from an old one
+_SQL_CHARACTERS = 200
+
+
+def sessions_alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
+    """Name the sessions of the same user and client before a close; None where there are too many to tell."""
+    found = console.alike(session, _ALIKE)
+    return frozenset(map(key_of, found)) if len(found) < _ALIKE else None
+
+
+def newcomers_of(console: Console, closed: Mapping[int, Session], known: Collection[SessionKey]) -> dict[int, Session]:
+    """Return the sessions not ``known`` that do what closed targets did, each once, by the number of the target."""
+    newcomers: dict[int, Session] = {}
+    taken = set(known)
+    for number, before in closed.items():
+        new = (one for one in console.alike(before, _ALIKE) if key_of(one) not in taken and _same_work(before, one))
+        newcomer = next(new, None)
+        if newcomer is not None:
+            taken.add(key_of(newcomer))
+            newcomers[number] = newcomer
+    return newcomers
+
+
+def key_of(session: Session) -> SessionKey:
+    """Name a session; a client behind a proxy by its number there, whichever server it touches next."""
+    return (None if session.client_session else session.server, session.id)
+
+
+def _same_work(before: Session, now: Session) -> bool:
+    """Whether a session runs the same statement on the same database.
+
+    An idle one does nothing that could be told from what any other new session of an application does.
+    """
+    if before.database != now.database or not now.running:
+        return False
+    one, other = before.statement, now.statement
+    if one is None or other is None:
+        return one is other
+    if one.inner is None and other.inner is None and one.raw_sql_id and one.raw_sql_id == other.raw_sql_id:
+        return True
+    # In a routine the id is an inner statement's, and of what has no parameters none is kept.
+    return one.shown(Disclosure.DIGEST, _SQL_CHARACTERS) == other.shown(Disclosure.DIGEST, _SQL_CHARACTERS)

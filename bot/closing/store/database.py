@@ -1,0 +1,213 @@
+"""The database of the store: its transactions, its time, and what it says when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from bot.closing.model import State
+from bot.closing.store import audit_log, tables, url
+from bot.closing.store.clock import Kept, StoreClock, boot
+from bot.closing.store.lock import StoreLock
+from bot.closing.store.shared_server import LOCK_TRIES, SharedServer, is_held
+from bot.closing.store.sqlite_file import SqliteFile
+from bot.errors import StoreError
+from bot.sessions.database import safety
+from bot.sessions.tls import PREFERRED, Tls
+from bot.sessions.uptime import since_boot
+
+_STEADY = 5.0  # seconds by which a server's clock may go on otherwise than this machine's uptime
+_WRONG_BY = 1.0  # seconds that a machine's clock may be beside the store's
+
+
+class Database:
+    """SQLite, or a MySQL-compatible server. Every method raises ``StoreError`` when it does not answer.
+
+    ``tls`` is how a server is logged in to. A file needs none of it, and is one process's, which can keep nobody else
+    from closing: that one holds its ``lock``.
+    """
+
+    def __init__(self, address: str, tls: Tls = PREFERRED, lock: StoreLock | None = None) -> None:
+        parsed = url.read(address)
+        self.clock = StoreClock(self.keep_time)
+        self.owner = secrets.token_hex(8)  # names this process in what it has claimed
+        self.quiet_for = timedelta(hours=1)  # how long what was asked or decided counts, for a budget for example
+        self.opened = datetime.fromtimestamp(self.clock.seconds, UTC)
+        self.newest_at_start: float | None = None  # when the newest record was written, seconds since the epoch
+        self._ahead: float | None = None  # of this machine's uptime, the server's clock when it was asked last
+        self.jumped = False  # whether it was seen to have been set then, since it was asked before
+        self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
+        self._place = SharedServer(tls) if self.shared else SqliteFile(url.file_of(parsed), lock)
+        self.engine = sa.create_engine(parsed, **self._place.options)
+        self._place.listen(self.engine)
+        self._created = False
+        self._creating = threading.Lock()
+
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        """The store's own clock, in seconds since the epoch: the only one that all replicas share."""
+        if self.shared:
+            return sa.literal_column("UNIX_TIMESTAMP(NOW(6))", sa.Double)
+        return sa.literal(self.clock.seconds, sa.Double)
+
+    @property
+    def drops_frozen(self) -> bool:
+        """Whether what a frozen replica holds is dropped after seconds, as far as is known yet."""
+        return not isinstance(self._place, SharedServer) or self._place.drops_frozen
+
+    def create(self) -> None:
+        """Make the tables, and what an older store lacks of them, unless that is done.
+
+        Two replicas may start at once. One that was away is tried again by whoever calls again.
+        """
+        with self._creating:
+            if self._created:
+                return
+            try:
+                tables.create(self.engine, audit_log.acknowledge)
+            except SQLAlchemyError as error:
+                raise _failed(error) from error
+            self._start_time()
+            self.opened = self.clock()
+            with self.reading() as connection:
+                newest = connection.execute(sa.select(sa.func.max(tables.audit.c.at))).scalar()
+            self.newest_at_start = newest / 1e6 if newest is not None else None
+            self._created = True
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def check(self) -> None:
+        """Read something: a store is not well before all its tables are there.
+
+        An SQLite file that was taken away would else be written to unseen until the bot ends.
+        """
+        self.create()
+        with self.reading() as connection:
+            connection.execute(sa.select(tables.requests.c.id).limit(1))
+            self._refuse_other_file(connection)
+
+    def safety(self) -> str:
+        """Connect and say how the connection is encrypted; '' for a file."""
+        if not self.shared:
+            return ""
+        with self.reading() as connection:
+            return safety(connection.connection.dbapi_connection)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Give a connection to read with."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise _failed(error) from error
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """Give a transaction that may write; it ends with the block, and nothing of it stays where that fails.
+
+        Only one writes at a time, replicas included: what it reads nobody changes before it ends. A server lets it wait
+        some seconds, several times, for those who write before.
+        """
+        try:
+            with self.engine.connect() as connection:
+                _lock(connection)
+                self._refuse_other_file(connection)
+                yield connection
+                if not self.shared:
+                    connection.execute(tables.clock.update().values(last=self.clock.seconds))
+                connection.commit()
+        except SQLAlchemyError as error:
+            raise _failed(error) from error
+
+    def _refuse_other_file(self, connection: sa.Connection) -> None:
+        if isinstance(self._place, SqliteFile):
+            self._place.refuse_other_file(connection, self._replaced)
+
+    def _replaced(self) -> None:
+        """Use the new file, which may be of an older version: its tables are made before anything else."""
+        self.engine.dispose()
+        self._created = False
+
+    def keep_time(self) -> None:
+        """Tell the clock the server's time, which somebody may set; while somebody waits it goes on by itself.
+
+        That of a file goes on by itself and is set right by the machine's, as nobody waits for it.
+        """
+        if self.shared:
+            with self.reading() as connection:
+                now = float(connection.execute(sa.select(self.now)).scalar_one())
+                before, self._ahead = self._ahead, now - since_boot()
+                self.jumped = before is not None and abs(self._ahead - before) > _STEADY
+                right = abs(now - self.clock.seconds) <= _STEADY
+                if right or not self.clock.told or not self._waited_for(connection):
+                    self.clock.tell(now)
+        elif not self.clock.told:
+            self._start_time()
+        elif abs(time.time() - self.clock.seconds) > _WRONG_BY:
+            with self.writing() as connection:
+                self._set_right(connection)
+
+    def _start_time(self) -> None:
+        """Go on from where the process before this one was, or from the server's time."""
+        if self.shared:
+            self.keep_time()
+            return
+        with self.writing() as connection:
+            row = connection.execute(sa.select(tables.clock)).mappings().first()
+            if row is None:
+                connection.execute(tables.clock.insert().values(id=1, boot="", ahead=0.0, last=0.0))
+                self.clock.tell(time.time())
+            else:
+                self.clock.tell(Kept(row["boot"], row["ahead"], row["last"]).now())
+            self._set_right(connection)
+
+    def _set_right(self, connection: sa.Connection) -> None:
+        """Take the machine's time unless somebody waits, and keep what the next process needs to go on."""
+        if not self._waited_for(connection):
+            self.clock.tell(time.time())
+        connection.execute(tables.clock.update().values(boot=boot(), ahead=self.clock.seconds - since_boot()))
+
+    def _waited_for(self, connection: sa.Connection) -> bool:
+        """Whether somebody waits, or may come to be told to, by the clock as it is."""
+        # What is of a time long after this one is of a clock that was wrong, and has nothing to do with it.
+        since, until = (self.clock.seconds + side * self.quiet_for.total_seconds() for side in (-1, 1))
+        requests = tables.requests.c
+        counts = sa.or_(
+            requests.state.in_((State.OPEN.value, State.CLAIMED.value)),
+            requests.created_at.between(since, until),
+            requests.decided_at.between(since, until),
+        )
+        return connection.execute(sa.select(requests.id).where(counts).limit(1)).first() is not None
+
+
+def _lock(connection: sa.Connection) -> None:
+    for last_try in (*[False] * (LOCK_TRIES - 1), True):
+        try:
+            return audit_log.lock(connection)
+        except DBAPIError as error:
+            if last_try or not is_held(error):
+                raise
+            connection.rollback()
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _failed(error: SQLAlchemyError) -> StoreError:
+    if is_held(error):
+        return StoreError(
+            "Somebody else, perhaps a replica that hangs, is writing to the store of requests and records and does not "
+            "finish. Nothing is closed without a record. Give it half a minute, then try again."
+        )
+    return StoreError(
+        f"The store of requests and records does not answer ({type(error).__name__}). "
+        "Nothing is closed without a record. Check [store] url, its disk or its database."
+    )
