@@ -65,9 +65,7 @@ KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connecti
 
 def data_source(name: str, source: DataSourceSettings, visited: Visited | None = None) -> DataSource:
     """Make a data source; ``visited`` is told of each use of its connections."""
-    endpoint = Endpoint.of(
-        name, source.host, source.port, source.user, source.password.get_secret_value(), source.encryption
-    )
+    endpoint = Endpoint(name, source.host, source.port, source.user, source.password, source.encryption)
     networks = tuple(sorted(source.protected_sources, key=str))
     protected = Protected(source.protected_users, source.protected_modules, networks)
     return DataSource(endpoint, DataSourceOptions(source.tenants, protected, source.kind), visited)

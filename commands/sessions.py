@@ -93,7 +93,7 @@ class SessionsCommand:
 
     def _page(self, query: SessionQuery, scope: Scope, asker: Asker | None, notes: tuple[str, ...]) -> Message:
         source = query.source or ""
-        page = self.sessions.page(source, query, scope.tenants)
+        page = self.sessions.source(source).page(query, scope.tenants)
         structlog.contextvars.bind_contextvars(rows=len(page.sessions))  # for the line that the log gets of it
         return session_list.session_list(page, notes, full_sql=self.full_sql[source], asker=asker)
 

@@ -107,7 +107,7 @@ class Sender:
             return press.lapsed and not self._still_ours(press)
 
         try:
-            sent = kill.close(console, Pin.of(target.session), press.mode, forbid, expired)
+            sent = kill.close(console, kill.Order(Pin.of(target.session), press.mode, forbid, expired))
         except TargetError as error:
             sent = NotSent(Why.PROTECTED, f"It {error.why}")
         except DataSourceError as error:

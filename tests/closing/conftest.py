@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pymysql
 import pytest
+from pydantic import SecretStr
 
 from bot.access import Access, Person, Right, Rule
 from bot.closing import audit_log
@@ -92,7 +93,7 @@ class Desk:
         self.path = folder / "store.db"
         self.store = Store(f"sqlite:///{self.path}")
         self.store.create()
-        endpoint = Endpoint.of("demo", database.host, database.port, database.user, database.password)
+        endpoint = Endpoint("demo", database.host, database.port, database.user, SecretStr(database.password))
         self.sessions = SessionService(
             [DataSource(endpoint, DataSourceOptions(None, Protected(frozenset({"guarded"}))))]
         )
