@@ -137,7 +137,7 @@ def _share(database: EmbeddedServer, answers: subprocess.Popen[str], port: int) 
     service = SessionService([DataSource(endpoint, DataSourceOptions())])
     access = Access([Rule(frozenset({PERSON}), frozenset({Right.VIEW}))], Nobody(), [])
     bot = SessionBot(WebClient("xoxb-nobody"), Identity(TEAM, "B01", "U01BOT"))
-    command = sessions.SessionsCommand(service, access, Defaults("demo", {}), {"demo": False})
+    command = sessions.SessionsCommand(sessions.SessionList(service, access, Defaults("demo", {}), {"demo": False}))
     registers: Sequence[Any] = [lambda to: sessions.register(to, command)]
     bot.register(registers)
     return OwnShare(bot, service, answers, port)

@@ -20,11 +20,11 @@ MAY = {
     "bot.slack": MODELS - {"bot.slack"},
     "bot.listeners": MODELS,
     "commands": MODELS,
-    "bot.workers": MODELS,
+    "bot.workers": {"bot.errors"},
     "bot.settings": MODELS,
     "bot.operations": MODELS | {"bot.settings"},
     "bot.recorded": {"bot.sessions", "bot.closing"},
-    "bot.app": MODELS | {"bot.workers", "bot.operations"},
+    "bot.app": MODELS | {"bot.workers"},
     "sandbox": set(),
 }
 EVERYTHING = ("bot.wiring", "bot.__main__")

@@ -227,7 +227,9 @@ def test_an_exception_is_logged_with_its_place_and_kind_and_without_its_text(wri
     assert CARD not in written.getvalue()
     assert len(written.getvalue().splitlines()) == 3
     for line in map(json.loads, written.getvalue().splitlines()):
-        assert re.search(r"ValueError at .*test_logs.py:\d+ fail; raised from KeyError at ", line["exception"])
+        assert re.search(
+            r"ValueError at .*test_logs_of_a_running_bot.py:\d+ fail; raised from KeyError at ", line["exception"]
+        )
 
 
 @pytest.mark.parametrize(
