@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import SecretStr
 from slack_bolt import BoltRequest
 from slack_sdk import WebClient
 
@@ -133,11 +134,13 @@ def own_share(database: EmbeddedServer) -> Iterator[OwnShare]:
 
 
 def _share(database: EmbeddedServer, answers: subprocess.Popen[str], port: int) -> OwnShare:
-    endpoint = Endpoint.of("demo", database.host, database.port, "session_bot", LOGIN_PASSWORD)
+    endpoint = Endpoint("demo", database.host, database.port, "session_bot", SecretStr(LOGIN_PASSWORD))
     service = SessionService([DataSource(endpoint, DataSourceOptions())])
     access = Access([Rule(frozenset({PERSON}), frozenset({Right.VIEW}))], Nobody(), [])
     bot = SessionBot(WebClient("xoxb-nobody"), Identity(TEAM, "B01", "U01BOT"))
-    command = sessions.SessionsCommand(service, access, Defaults("demo", {}), Disclosures(access, service, {}))
+    command = sessions.SessionsCommand(
+        sessions.SessionList(service, access, Defaults("demo", {}), Disclosures(access, service, {}))
+    )
     registers: Sequence[Any] = [lambda to: sessions.register(to, command)]
     bot.register(registers)
     return OwnShare(bot, service, answers, port)

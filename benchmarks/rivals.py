@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from pydantic import SecretStr
 
 from benchmarks.bots import LOGIN_PASSWORD
 from benchmarks.measure import milliseconds
@@ -30,7 +31,7 @@ class BareQueries:
     """The statements of the bot's list on one warm connection of PyMySQL, set up as the bot's own are."""
 
     def __init__(self, database: EmbeddedServer) -> None:
-        endpoint = Endpoint.of("bench", database.host, database.port, "session_bot", LOGIN_PASSWORD)
+        endpoint = Endpoint("bench", database.host, database.port, "session_bot", SecretStr(LOGIN_PASSWORD))
         self._raw: pymysql.Connection[Any] = connect(endpoint)
         with self._raw.cursor() as cursor:
             for statement in probing.PREPARE["auto"]:

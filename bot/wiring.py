@@ -6,8 +6,9 @@ import contextlib
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -37,11 +38,11 @@ from bot.closing.store.lock import WAIT, StoreLock, taken
 from bot.errors import BusyError, DataSourceError, SessionBotError, StoreError
 from bot.listeners import closing_cards, home
 from bot.operations import preflight
-from bot.operations.health import Health, SlackSeen
+from bot.operations.health import Health, SlackHealth
 from bot.operations.lifecycle import Grace, Signals, until_slack_answers
 from bot.operations.metrics import Metrics
 from bot.operations.named_tenants import NamedTenants
-from bot.operations.telemetry import ObservedClient
+from bot.operations.telemetry import BotTelemetry
 from bot.operations.web_server import Pages, Server
 from bot.sessions.database import PoolUse, Visited
 from bot.sessions.endpoint import Endpoint
@@ -56,6 +57,7 @@ from bot.slack.delivery.replies import post, tell, update
 from bot.slack.delivery.retries import RetryWithinDeadline
 from bot.slack.directory import SlackDirectory
 from bot.slack.events import Verb
+from bot.slack.telemetry import MeasuredClient
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
@@ -66,12 +68,19 @@ STORE_AGAIN = 5.0  # seconds between two tries to set up a store that was away a
 RETENTION_EVERY = 3600.0  # seconds
 KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connections that are idle for minutes
 
+# What help shows.
+TOPICS = {
+    module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, audit, kill_session)
+}
+
+_SHOWN = {"digest": Disclosure.DIGEST, "full": Disclosure.ALL_BUT_PASSWORDS}
+
+Register = Callable[[SessionBot], None]  # announces what something answers to
+
 
 def data_source(name: str, source: DataSourceSettings, visited: Visited | None = None) -> DataSource:
     """Make a data source; ``visited`` is told of each use of its connections."""
-    endpoint = Endpoint.of(
-        name, source.host, source.port, source.user, source.password.get_secret_value(), source.encryption
-    )
+    endpoint = Endpoint(name, source.host, source.port, source.user, source.password, source.encryption)
     networks = tuple(sorted(source.protected_sources, key=str))
     protected = Protected(source.protected_users, source.protected_modules, networks)
     return DataSource(endpoint, DataSourceOptions(source.tenants, protected, source.kind), visited)
@@ -109,9 +118,15 @@ def access_rules(settings: Settings) -> list[Rule]:
     ]
 
 
-def slack_client(slack: SlackSettings) -> ObservedClient:
+def channel_defaults(settings: Settings) -> Defaults:
+    """Say what is meant where nothing is named."""
+    channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
+    return Defaults(settings.default_source, channels)
+
+
+def slack_client(slack: SlackSettings) -> MeasuredClient:
     """Make the client of Slack's Web API."""
-    return ObservedClient(
+    return MeasuredClient(
         token=slack.bot_token.get_secret_value(),
         base_url=slack.api_url,
         timeout=10,
@@ -120,57 +135,25 @@ def slack_client(slack: SlackSettings) -> ObservedClient:
     )
 
 
-def serve(client: ObservedClient, slack: SlackSettings, settings: Settings) -> int:
+def serve(client: MeasuredClient, slack: SlackSettings, settings: Settings) -> int:
     """Run the bot until a signal ends it; returns the exit status. Raises ``ConfigurationError``."""
-    signals, grace, seen = Signals(), Grace(), SlackSeen()
-    client.observer = metrics = Metrics(__version__, seen.called)
-    health = Health(seen.report, __version__)
-    server = _server(slack, health, metrics)
+    signals, telemetry = Signals(), BotTelemetry(Metrics(__version__), SlackHealth())
+    client.telemetry = telemetry
+    health = Health(telemetry.slack.report, __version__)
+    pages = Pages(health.report, telemetry.metrics.page)
+    server = Server(slack.listens_on, pages, takes_events=slack.app_token is None)
+    server.start()
     lock = StoreLock(settings.store.url.get_secret_value())
-    identity = until_slack_answers(lambda: Identity.read(client), signals) if _alone(lock, signals) else None
-    if identity is None:
-        server.stop()
-        lock.release()
-        return 0
-    database = Database(settings.store.url.get_secret_value(), settings.store.encryption, lock)
-    database.quiet_for = settings.longest_budget
-    store = Store(database, metrics.concluded)
-    secret = slack.signing_secret.get_secret_value() if slack.signing_secret else ""
-    bot = SessionBot(client, identity, secret, metrics)
-    running = _Running(bot, client, identity, slack, store, grace, metrics, health, seen)
     try:
-        database.create()
-    except StoreError as error:
-        log.warning("store not ready, trying again", error=error.sentence)
-    running.use(settings)
-    metrics.read_out(lambda: bot.waiting, running.pools)
-    bot.periodically(STORE_AGAIN, database.create)
-    bot.periodically(LEASE.total_seconds() / 4, running.attempts.renew, to_the_end=True)
-    socket = SocketModeHandler(bot.bolt, slack.app_token.get_secret_value()) if slack.app_token else None
-    try:
-        if socket is None:
-            server.take_events(bot.bolt)
-        else:
-            seen.connected = socket.client.is_connected
-            until_slack_answers(socket.connect, signals)
-        log.info("ready", version=__version__, sources=list(running.service.names))
-        signals.wait(running.reload)
-        log.info("stopping")
-        grace.end_in_time()
+        identity = until_slack_answers(partial(Identity.read, client), signals) if _alone(lock, signals) else None
+        if identity is not None:
+            bot = SessionBot(client, identity, slack.signing_secret, telemetry)
+            store = _store(settings, lock, telemetry.metrics)
+            running = _Running(_Parts(client, slack, identity, bot, store, telemetry, health, Grace()))
+            running.run(settings, server, signals)
     finally:
-        close_link = server.stop if socket is None else socket.close
-
-        def last_cards() -> None:
-            running.attempts.settle_within(LAST_RECORDS)
-            running.cards.close(LAST_CARDS)
-            close_link()
-
-        bot.stop(last_cards)
         server.stop()
-        running.service.close()
-        database.close()
         lock.release()
-    log.info("stopped")
     return 0
 
 
@@ -186,44 +169,85 @@ def _alone(lock: StoreLock, signals: Signals) -> bool:
     return True
 
 
-def _server(slack: SlackSettings, health: Health, metrics: Metrics) -> Server:
-    server = Server(slack.listens_on, Pages(health.report, metrics.page), takes_events=slack.app_token is None)
-    server.start()
-    return server
+def _store(settings: Settings, lock: StoreLock, metrics: Metrics) -> Store:
+    database = Database(settings.store.url.get_secret_value(), settings.store.encryption, lock)
+    database.quiet_for = settings.longest_budget
+    try:
+        database.create()
+    except StoreError as error:
+        log.warning("store not ready, trying again", error=error.sentence)
+    return Store(database, metrics.concluded)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is made once, whatever the configuration becomes."""
+
+    client: WebClient
+    slack: SlackSettings
+    identity: Identity
+    bot: SessionBot
+    store: Store
+    telemetry: BotTelemetry
+    health: Health
+    grace: Grace
 
 
 class _Running:
-    """The parts that stay, and the configuration that they work with now; another may take its place."""
+    """The bot at work, and the configuration that it works with now; another may take its place."""
 
-    def __init__(
-        self,
-        bot: SessionBot,
-        client: WebClient,
-        identity: Identity,
-        slack: SlackSettings,
-        store: Store,
-        grace: Grace,
-        metrics: Metrics,
-        health: Health,
-        seen: SlackSeen,
-    ) -> None:
+    def __init__(self, parts: _Parts) -> None:
         self.service = SessionService([])
-        self._bot = bot
-        self._client = client
-        self._slack = slack
-        self._store = store
-        self._grace = grace
-        self._metrics = metrics
-        self._health = health
-        self._seen = seen
-        self._directory = SlackDirectory(client, identity.team)
+        self._parts = parts
+        self._bot = parts.bot
+        self._store = parts.store
         self._settings: Settings | None = None
+        self._tenants: NamedTenants | None = None
         self._reloading = threading.Lock()
         # What these know outlives a reload.
-        self._follow_ups = FollowUps(lambda: self.service, store, store.database.clock)
-        self.attempts = OpenAttempts(store)
-        self.cards = CardWriter()
-        self._retention = Retention(store)
+        self._directory = SlackDirectory(parts.client, parts.identity.team)
+        self._follow_ups = FollowUps(lambda: self.service, parts.store, parts.store.database.clock)
+        self._attempts = OpenAttempts(parts.store)
+        self._cards = CardWriter()
+        self._retention = Retention(parts.store)
+
+    def run(self, settings: Settings, server: Server, signals: Signals) -> None:
+        """Answer Slack until a signal comes, then finish what is under way."""
+        self.use(settings)
+        self._parts.telemetry.metrics.read_out(lambda: self._bot.waiting, self.pools)
+        self._bot.periodically(STORE_AGAIN, self._store.database.create)
+        self._bot.periodically(RETENTION_EVERY, self._let_go)
+        self._bot.periodically(KEEP_WARM_EVERY, self._keep_warm)
+        self._bot.periodically(LEASE.total_seconds() / 4, self._attempts.renew, to_the_end=True)
+        close_link: Callable[[], object] = server.stop
+        try:
+            close_link = self._connect(server, signals)
+            log.info("ready", version=__version__, sources=list(self.service.names))
+            signals.wait(self.reload)
+            log.info("stopping")
+            self._parts.grace.end_in_time()
+        finally:
+            self._bot.stop(partial(self._last_cards, close_link))
+            server.stop()
+            self.service.close()
+            self._store.database.close()
+        log.info("stopped")
+
+    def _connect(self, server: Server, signals: Signals) -> Callable[[], object]:
+        """Take what Slack delivers from now on; returns what ends that."""
+        app_token = self._parts.slack.app_token
+        if app_token is None:
+            server.take_events(self._bot.bolt)
+            return server.stop
+        socket = SocketModeHandler(self._bot.bolt, app_token.get_secret_value())
+        self._parts.telemetry.slack.connected = socket.client.is_connected
+        until_slack_answers(socket.connect, signals)
+        return socket.close
+
+    def _last_cards(self, close_link: Callable[[], object]) -> None:
+        self._attempts.settle_within(LAST_RECORDS)
+        self._cards.close(LAST_CARDS)
+        close_link()
 
     def pools(self) -> dict[str, PoolUse]:
         """How busy the connections of each data source are."""
@@ -233,45 +257,69 @@ class _Running:
     def use(self, settings: Settings) -> None:
         """Work with these settings from now on; what is under way ends with those before."""
         before = {name: self.service.source(name) for name in self.service.names}
-        wanted = [data_source(name, source, self._metrics.visited) for name, source in settings.data_sources.items()]
-        sources = [before[one.name] if one.name in before and before[one.name].is_like(one) else one for one in wanted]
+        sources = self._sources(settings, before)
         self.service = service = SessionService(sources)
-        access = Access(access_rules(settings), self._directory, read_only(settings))
-        _register(
-            self._bot,
-            self._client,
-            settings,
-            service,
-            self._store,
-            access,
-            self._directory,
-            self._follow_ups,
-            self.attempts,
-            self.cards,
-            self._grace.wait,
-        )
+        self._bot.register(self._registers(settings, service))
         self._store.database.quiet_for = settings.longest_budget
-        keep = settings.store.keep
-        if keep is not None:
-
-            def let_go() -> None:
-                self._retention.let_go(keep)
-
-            self._bot.periodically(RETENTION_EVERY, let_go)
         looks = {source.name: source.check for source in sources}
-        self._health.watch(self._store.database.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
-        self._settings = settings
+        self._parts.health.watch(self._store.database.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
+        self._settings, self._tenants = settings, NamedTenants(settings)
         for name, source in before.items():
             if source not in sources:
                 source.close()
                 log.info("data source closed", source=name)
-        tenants = NamedTenants(settings)
+        threading.Thread(target=self._keep_warm, name="warm-up", daemon=True).start()
 
-        def keep_warm() -> None:
-            _warm_up(service, tenants)
+    def _sources(self, settings: Settings, before: Mapping[str, DataSource]) -> list[DataSource]:
+        """Make the data sources; one that has not changed keeps its connections."""
+        visited = self._parts.telemetry.metrics.visited
+        wanted = [data_source(name, source, visited) for name, source in settings.data_sources.items()]
+        return [before[one.name] if one.name in before and before[one.name].is_like(one) else one for one in wanted]
 
-        threading.Thread(target=keep_warm, name="warm-up", daemon=True).start()
-        self._bot.periodically(KEEP_WARM_EVERY, keep_warm)
+    def _registers(self, settings: Settings, service: SessionService) -> list[Register]:
+        """Make everything that answers people, as functions that announce what it answers to."""
+        parts, store, now = self._parts, self._store, self._store.database.clock
+        access = Access(access_rules(settings), self._directory, read_only(settings))
+        rules, defaults = closing_rules(settings), channel_defaults(settings)
+        shown = {name: _SHOWN[one.show_sql] for name, one in settings.data_sources.items()}
+        disclosures = Disclosures(access, service, shown)
+        requests = ClosingRequests(service, access, store, rules, now)
+        approvals = Approvals(access, store, rules, now)
+        wait = parts.grace.wait
+        closer = Closer(service, approvals, store, rules, self._attempts, self._follow_ups, now, wait)
+        record = AuditTrail(store, access, disclosures, now)
+        cards = closing_cards.ClosingCards(
+            store,
+            requests,
+            approvals,
+            BreakGlass(access, approvals, store, rules, now),
+            BudgetExtensions(access, store, rules, now),
+            closer,
+            self._follow_ups,
+            disclosures,
+            _messages(parts.client),
+            self._cards,
+        )
+        lists = sessions.SessionList(service, access, defaults, disclosures)
+        show_command = show.ShowCommand(service, record, access, defaults, disclosures)
+        statistics_command = statistics.StatisticsCommand(service, access, defaults, disclosures, lists.answer)
+        verbs: dict[str, Verb] = {
+            show.NAME: show_command.answer,
+            statistics.NAME: statistics_command.answer,
+            variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
+            deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, disclosures).answer,
+            audit.NAME: audit.AuditCommand(service, record, access, defaults, self._directory.name_of).answer,
+            sources.NAME: sources.SourcesCommand(service, access).answer,
+        }
+        kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
+        return [
+            partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, TOPICS)),
+            partial(show.register, command=show_command),
+            partial(statistics.register, command=statistics_command),
+            partial(home.register, command=home.HomeCommand(service, requests, access, now)),
+            partial(kill_session.register, command=kill_command),
+            partial(closing_cards.register, cards=cards),
+        ]
 
     def reload(self) -> None:
         """Read the configuration again, in a thread of its own; what is wrong is refused whole."""
@@ -292,107 +340,46 @@ class _Running:
         if before is None or loaded.settings is None:
             return problems
         at_start = "is read at the start only; restart the bot to change it"
-        if loaded.slack != self._slack:
+        if loaded.slack != self._parts.slack:
             problems.append(f"SLACK_…, PORT, HEALTH_PORT: what reaches Slack {at_start}")
         changed = [key for key, value in before.store if getattr(loaded.settings.store, key) != value]
         problems += [f"store.{key}: {at_start}" for key in changed]
         others = {name: one for name, one in loaded.data_sources.items() if one != before.data_sources.get(name)}
         return problems + preflight.refused_logins(others, data_source)
 
+    def _let_go(self) -> None:
+        """Let go of records that are old enough."""
+        if self._settings is not None and self._settings.store.keep is not None:
+            self._retention.let_go(self._settings.store.keep)
+
+    def _keep_warm(self) -> None:
+        """Make the first connection of each data source before somebody needs it; keep servers from closing it."""
+        service, tenants = self.service, self._tenants
+        if tenants is None:
+            return
+        with ThreadPoolExecutor(preflight.SOURCES_AT_ONCE) as pool:
+            problems = pool.map(partial(_warm, tenants), map(service.source, service.names))
+            for name, problem in zip(service.names, problems, strict=True):
+                if problem:
+                    log.warning("data source not ready", source=name, error=str(problem))
+        for told in tenants.problems():
+            log.warning("tenant name not confirmed", problem=told)
+
     def _ask_slack_again(self) -> None:
-        if self._seen.unreachable:
+        if self._parts.telemetry.slack.unreachable:
             with contextlib.suppress(SlackClientError, OSError):
-                self._client.auth_test()
+                self._parts.client.auth_test()
 
 
-# What ``show_sql`` says.
-_SHOWN = {"digest": Disclosure.DIGEST, "full": Disclosure.ALL_BUT_PASSWORDS}
+def _messages(client: WebClient) -> closing_cards.Messages:
+    return closing_cards.Messages(partial(update, client), partial(post, client), partial(tell, client))
 
 
-def _register(
-    bot: SessionBot,
-    client: WebClient,
-    settings: Settings,
-    service: SessionService,
-    store: Store,
-    access: Access,
-    directory: SlackDirectory,
-    follow_ups: FollowUps,
-    attempts: OpenAttempts,
-    writer: CardWriter,
-    wait: Callable[[float], object],
-) -> None:
-    rules, now = closing_rules(settings), store.database.clock
-    requests = ClosingRequests(service, access, store, rules, now)
-    approvals = Approvals(access, store, rules, now)
-    closer = Closer(service, approvals, store, rules, attempts, follow_ups, now, wait)
-    channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
-    defaults = Defaults(settings.default_source, channels)
-    disclosures = Disclosures(
-        access, service, {name: _SHOWN[one.show_sql] for name, one in settings.data_sources.items()}
-    )
-    record = AuditTrail(store, access, disclosures, now)
-    show_command = show.ShowCommand(service, record, access, defaults, disclosures)
-    messages = closing_cards.Messages(partial(update, client), partial(post, client), partial(tell, client))
-    cards = closing_cards.ClosingCards(
-        store,
-        requests,
-        approvals,
-        BreakGlass(access, approvals, store, rules, now),
-        BudgetExtensions(access, store, rules, now),
-        closer,
-        follow_ups,
-        disclosures,
-        messages,
-        writer,
-    )
-    kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
-    verbs: dict[str, Verb] = {}
-    topics = {
-        module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, audit, kill_session)
-    }
-    list_command = sessions.SessionsCommand(service, access, defaults, disclosures, verbs, topics)
-    statistics_command = statistics.StatisticsCommand(service, access, defaults, disclosures, list_command.answer)
-    verbs |= {
-        show.NAME: show_command.answer,
-        statistics.NAME: statistics_command.answer,
-        variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
-        deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, disclosures).answer,
-        audit.NAME: audit.AuditCommand(service, record, access, defaults, directory.name_of).answer,
-        sources.NAME: sources.SourcesCommand(service, access).answer,
-    }
-    registers: list[Callable[[SessionBot], None]] = [
-        lambda to: sessions.register(to, list_command),
-        lambda to: show.register(to, show_command),
-        lambda to: statistics.register(to, statistics_command),
-        lambda to: home.register(to, home.HomeCommand(service, requests, access, now)),
-        lambda to: kill_session.register(to, kill_command),
-        lambda to: closing_cards.register(to, cards),
-    ]
-    bot.register(registers)
-
-
-def _warm_up(service: SessionService, tenants: NamedTenants) -> None:
-    """Make the first connection of each data source before somebody needs it, and keep servers from closing it."""
-
-    def warm(name: str) -> SessionBotError | None:
-        source = service.source(name)
-        problem = _failure(source)
-        if problem is None:
-            tenants.ask(source)
-        return problem
-
-    with ThreadPoolExecutor(preflight.SOURCES_AT_ONCE) as pool:
-        for name, problem in zip(service.names, pool.map(warm, service.names), strict=True):
-            if problem:
-                log.warning("data source not ready", source=name, error=str(problem))
-    for told in tenants.problems():
-        log.warning("tenant name not confirmed", problem=told)
-
-
-def _failure(source: DataSource) -> SessionBotError | None:
+def _warm(tenants: NamedTenants, source: DataSource) -> SessionBotError | None:
+    """Try a data source, and where it answers ask it for its tenants; return why it does not answer."""
     try:
         source.check()
     except (DataSourceError, BusyError) as error:
         return error
+    tenants.ask(source)
     return None

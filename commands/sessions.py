@@ -39,13 +39,43 @@ TOPIC = Topic(f"{NAME} {USAGE}", DESCRIPTION, EXAMPLES)
 
 
 @dataclass(frozen=True, slots=True)
-class SessionsCommand:
-    """What /sessions and the buttons under its answer do."""
+class SessionList:
+    """Answers with a list, and works the buttons under it."""
 
     sessions: SessionService
     access: Access
     defaults: Defaults
     disclosures: Disclosures
+
+    def answer(self, command: Command, text: str) -> None:
+        """Answer with the first page of what was asked for; ``text`` is normalized."""
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        parsed = parse(text)
+        query = self.defaults.completed(parsed.query, command.channel, allowed)
+        scope = self.access.scope(command.person, Right.VIEW, query.source or "", command.channel)
+        asker = None if query.private else Asker.of(command.person, scope)
+        message = self._page(query, scope, asker, parsed.notes)
+        (command.reply.private if query.private else command.reply.public)(message)
+
+    def browse(self, press: Press) -> None:
+        """Refresh, turn the page or toggle: the same query again with its asker's rights, edited in place."""
+        query = parse("" if press.value == "list" else press.value).query
+        scope = kept_view(press, self.access, self.sessions, query.source or "", query.filter.tenants)
+        message = self._page(query, scope, Asker.read(press.block_id), ())
+        press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
+
+    def _page(self, query: SessionQuery, scope: Scope, asker: Asker | None, notes: tuple[str, ...]) -> Message:
+        source = query.source or ""
+        page = self.sessions.source(source).page(query, scope.tenants)
+        structlog.contextvars.bind_contextvars(rows=len(page.sessions))  # for the line that the log gets of it
+        return session_list.session_list(page, notes, disclosure=self.disclosures.shown(source), asker=asker)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsCommand:
+    """What /sessions does: a list, unless a verb or help is asked for."""
+
+    list: SessionList
     verbs: Mapping[str, Verb] = field(default_factory=dict)  # /sessions VERB …: each a file of its own
     topics: Mapping[str, Topic] = field(default_factory=dict)  # what help shows of each verb, and of other commands
 
@@ -63,46 +93,26 @@ class SessionsCommand:
 
     def _answer(self, command: Command) -> None:
         text = normalize(command.text)
+        first, _, rest = text.partition(" ")
+        verb, rest = self.verbs.get(first.lower()), rest.strip()
         if text.lower() in HELP_WORDS:
             self._help([TOPIC, *self.topics.values()], command)
-            return
-        first, _, rest = text.partition(" ")
-        verb = self.verbs.get(first.lower())
-        if verb is not None and rest.strip().lower() in HELP_WORDS:
+        elif verb is not None and rest.lower() in HELP_WORDS:
             self._help([self.topics[first.lower()]], command)
-            return
-        if verb is not None:
-            verb(command, rest.strip())
-            return
-        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
-        parsed = parse(rest if first.lower() == "list" else text)
-        query = self.defaults.completed(parsed.query, command.channel, allowed)
-        scope = self.access.scope(command.person, Right.VIEW, query.source or "", command.channel)
-        asker = None if query.private else Asker.of(command.person, scope)
-        message = self._page(query, scope, asker, parsed.notes)
-        (command.reply.private if query.private else command.reply.public)(message)
-
-    def browse(self, press: Press) -> None:
-        """Refresh, turn the page or toggle: the same question again with its asker's rights, edited in place."""
-        query = parse("" if press.value == "list" else press.value).query
-        scope = kept_view(press, self.access, self.sessions, query.source or "", query.filter.tenants)
-        message = self._page(query, scope, Asker.read(press.block_id), ())
-        press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
+        elif verb is not None:
+            verb(command, rest)
+        else:
+            self.list.answer(command, rest if first.lower() == "list" else text)
 
     def _help(self, topics: Sequence[Topic], command: Command) -> None:
-        command.reply.private(help_for(topics, self.access, self.sessions.names, command.person, command.channel))
-
-    def _page(self, query: SessionQuery, scope: Scope, asker: Asker | None, notes: tuple[str, ...]) -> Message:
-        source = query.source or ""
-        page = self.sessions.page(source, query, scope.tenants)
-        structlog.contextvars.bind_contextvars(rows=len(page.sessions))  # for the line that the log gets of it
-        return session_list.session_list(page, notes, disclosure=self.disclosures.shown(source), asker=asker)
+        lists = self.list
+        command.reply.private(help_for(topics, lists.access, lists.sessions.names, command.person, command.channel))
 
 
 def register(registrar: Registrar, command: SessionsCommand) -> None:
     """Announce the command and the buttons of its answer."""
     registrar.command(NAME, command.answer)
     for action_id in (session_list.REFRESH, session_list.PREVIOUS, session_list.NEXT, session_list.TOGGLE_ACTIVE):
-        registrar.press(action_id, command.browse)
+        registrar.press(action_id, command.list.browse)
     registrar.press(CHOOSE_SOURCE, command.answer_on)
     registrar.press(PICK, lambda _press: None)

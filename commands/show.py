@@ -93,7 +93,7 @@ class ShowCommand:
         arguments = replace(arguments, query=self.defaults.completed(arguments.query, command.channel, allowed))
         source = arguments.query.source or ""
         scope = self.access.scope(command.person, Right.VIEW, source, command.channel)
-        found = self.sessions.find(source, arguments.id, scope.tenants)
+        found = self.sessions.source(source).find(arguments.id, scope.tenants)
         here = [one for one in found if arguments.fits(one)]
         if not here:
             raise TargetError(_not_found(arguments, found))

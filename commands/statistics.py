@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bot.access import Access, Right, Scope
@@ -16,7 +15,7 @@ from bot.slack.arguments.tokens import KeyToken, Token, slips, tokenize, unjoine
 from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
-from bot.slack.events import Command, Press, Registrar
+from bot.slack.events import Command, Press, Registrar, Verb
 from bot.slack.session_reference import Asker, kept_view, own_view
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
@@ -88,7 +87,7 @@ class StatisticsCommand:
     access: Access
     defaults: Defaults
     disclosures: Disclosures
-    open_list: Callable[[Command], None]  # answers /sessions
+    open_list: Verb  # answers with a list
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
@@ -116,7 +115,8 @@ class StatisticsCommand:
             own = own_view(press, self.access, self.sessions, query.source or "")
             if own.narrowed(query.filter.tenants).tenants == frozenset():  # an empty list would say that none is there
                 raise NotAllowedError("You may not see these sessions. /sessions lists those that you may see.")
-            self.open_list(Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply))
+            command = Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply)
+            self.open_list(command, command.text)
 
     def _statistics(self, arguments: StatisticsArguments, scope: Scope, asker: Asker | None) -> Message:
         source = arguments.query.source or ""

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from slack_bolt import BoltRequest
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 
 from bot.app import Identity, SessionBot
 from bot.errors import DataSourceError, InputError
-from bot.slack.delivery.deduplication import REMEMBER, Deliveries
-from bot.slack.events import Command, HomeOpened
+from bot.slack.delivery.deduplication import AT_MOST, REMEMBER, Deduplication
+from bot.slack.events import Command
 from bot.slack.views.notices import notice
 from sandbox.slack.server import SlackSandbox
 from tests.support.patience import PATIENCE
@@ -133,8 +134,8 @@ def test_somebody_who_waits_for_more_than_two_seconds_hears_that_it_goes_on(run:
 
 
 def test_a_command_that_finds_no_place_in_the_queue_is_told_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.app.WORKERS", 1)
-    monkeypatch.setattr("bot.app.QUEUE", 1)
+    monkeypatch.setattr("bot.workers.THREADS", 1)
+    monkeypatch.setattr("bot.workers.QUEUE", 1)
     release = threading.Event()
 
     def stuck(_command: Command) -> None:
@@ -150,8 +151,8 @@ def test_a_command_that_finds_no_place_in_the_queue_is_told_so(run: Run, monkeyp
 def test_a_dialog_that_finds_no_place_in_the_queue_stays_open_and_says_so(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app.WORKERS", 1)
-    monkeypatch.setattr("bot.app.QUEUE", 0)
+    monkeypatch.setattr("bot.workers.THREADS", 1)
+    monkeypatch.setattr("bot.workers.QUEUE", 0)
     release = threading.Event()
 
     def opens_and_sticks(command: Command) -> None:
@@ -176,33 +177,41 @@ def test_a_command_nobody_registered_is_answered(run: Run) -> None:
     alice.wait_for_message("does not know that command")
 
 
-def test_a_look_at_the_tab_of_messages_is_no_look_at_the_home_tab(connect: Connect) -> None:
-    looks: list[HomeOpened] = []
-    seen = threading.Event()
-
-    def opened(event: HomeOpened) -> None:
-        looks.append(event)
-        seen.set()
-
-    alice = connect(lambda to: to.home(opened))
-    alice.opens_messages()
-    assert not seen.wait(0.5)
-    alice.looks_at_home()
-    assert seen.wait(PATIENCE)
-    assert len(looks) == 1
+def test_only_the_home_tab_counts_as_opened_and_not_the_conversation_with_the_bot(slack: SlackSandbox) -> None:
+    client = WebClient(token=slack.world.bot_token, base_url=slack.api_url)
+    bot = SessionBot(client, Identity.read(client))
+    opened: list[str] = []
+    bot.register([lambda to: to.home(lambda home: opened.append(home.person.id))])
+    for number, tab in enumerate(("messages", "home")):
+        event = {"type": "app_home_opened", "user": "U01ALICE", "channel": "D01", "tab": tab}
+        body = {"type": "event_callback", "team_id": "T01", "event_id": f"Ev{number}", "event": event}
+        assert bot.bolt.dispatch(BoltRequest(mode="socket_mode", body=body)).status == 200
+    slack.wait_for(lambda: opened)
+    bot.stop()
+    assert opened == ["U01ALICE"]
 
 
 def test_one_delivery_of_many_is_the_first_and_is_forgotten_after_ten_minutes() -> None:
     now = [0.0]
-    deliveries = Deliveries(lambda: now[0])
+    deduplication = Deduplication(lambda: now[0])
     with ThreadPoolExecutor(16) as threads:
-        firsts = list(threads.map(lambda _: deliveries.first("trigger 1"), range(100)))
+        firsts = list(threads.map(lambda _: deduplication.first("trigger 1"), range(100)))
     assert firsts.count(True) == 1
-    assert deliveries.first("trigger 2")
+    assert deduplication.first("trigger 2")
     now[0] = REMEMBER - 1
-    assert not deliveries.first("trigger 1")
+    assert not deduplication.first("trigger 1")
     now[0] = REMEMBER + 1
-    assert deliveries.first("trigger 1")
+    assert deduplication.first("trigger 1")
+
+
+def test_what_is_remembered_of_deliveries_is_bounded() -> None:
+    now = [0.0]
+    deduplication = Deduplication(lambda: now[0])
+    for number in range(AT_MOST + 1):
+        deduplication.first(f"trigger {number}")
+    assert len(deduplication._seen) == AT_MOST
+    assert not deduplication.first(f"trigger {AT_MOST}")
+    assert deduplication.first("trigger 0"), "the oldest is forgotten first"
 
 
 def _dialog(channel: str) -> dict[str, object]:

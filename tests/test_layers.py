@@ -20,10 +20,10 @@ MAY = {
     "bot.slack": MODELS - {"bot.slack"},
     "bot.listeners": MODELS,
     "commands": MODELS,
-    "bot.workers": MODELS,
+    "bot.workers": {"bot.errors"},
     "bot.settings": MODELS,
     "bot.operations": MODELS | {"bot.settings"},
-    "bot.app": MODELS | {"bot.workers", "bot.operations"},
+    "bot.app": MODELS | {"bot.workers"},
     "sandbox": set(),
 }
 EVERYTHING = ("bot.wiring", "bot.__main__")

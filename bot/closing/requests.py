@@ -77,7 +77,7 @@ class ClosingRequests:
         if mode is Mode.QUERY:
             filter_ = SessionFilter((*filter_.conditions, _RUNNING), filter_.flags)
         asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
-        page = self._sessions.page(source, asked, scope.tenants, pinned=True)
+        page = self._sessions.source(source).page(asked, scope.tenants, pinned=True)
         if not page.sessions:
             running = " that runs a query" if mode is Mode.QUERY else ""
             raise TargetError(

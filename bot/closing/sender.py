@@ -109,7 +109,7 @@ class Sender:
             return attempt.lapsed and not self._still_ours(attempt)
 
         try:
-            sent = kill.close(console, Pin.of(target.session), attempt.mode, forbid, expired)
+            sent = kill.close(console, kill.Order(Pin.of(target.session), attempt.mode, forbid, expired))
         except TargetError as error:
             sent = NotSent(Why.PROTECTED, f"It {error.why}")
         except DataSourceError as error:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bot.errors import InputError, TargetError
+from bot.sessions.address import same_server
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
-
-_BRACKETED = re.compile(r"\[([^\]]*)\](?::(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Search:
     def _the_one(self, wanted: Wanted) -> Session:
         if not 1 < wanted.id < 2**32:
             raise InputError(id_out_of_range(wanted.id))
-        found = self.sessions.find(self.source, wanted.id, self.allowed)
+        found = self.sessions.source(self.source).find(wanted.id, self.allowed)
         in_tenant = [one for one in found if self.tenant in (None, one.tenant)]
         here = [one for one in in_tenant if wanted.server is None or is_on(one, wanted.server)]
         if len(here) == 1:
@@ -108,16 +105,6 @@ def is_on(session: Session, named: str) -> bool:
     """Whether a session, or the client that it stands for, is on the server that somebody named."""
     servers = session.servers or ((session.server,) if session.server is not None else ())
     return any(same_server(named, server) for server in servers)
-
-
-def same_server(named: str, server: str) -> bool:
-    """Whether a server that somebody named is that one: with or without its port, IPv6 with or without brackets.
-
-    >>> same_server("10.0.0.3", "10.0.0.3:2881"), same_server("10.0.0.3:2882", "10.0.0.3:2881")
-    (True, False)
-    """
-    (named_host, named_port), (host, port) = _parts(named), _parts(server)
-    return named_host == host and named_port in (None, port)
 
 
 def refuse_unpinned(session: Session) -> None:
@@ -209,18 +196,3 @@ def _ambiguous(session_id: int, here: list[Session]) -> TargetError:
         why=f"is the id of {len(here)} sessions: {them}. {how}",
         tenants=[one.tenant for one in here],
     )
-
-
-def _parts(server: str) -> tuple[str, str | None]:
-    """Split an address into its host, in one way of writing it, and its port."""
-    bracketed = _BRACKETED.fullmatch(server)
-    if bracketed is not None:
-        host, port = bracketed[1], bracketed[2]
-    elif server.count(":") == 1:
-        host, _, port = server.partition(":")
-    else:
-        host, port = server, None
-    try:
-        return str(ipaddress.ip_address(host)), port
-    except ValueError:
-        return host.lower(), port

@@ -91,8 +91,8 @@ class Part:
             future.set_result(None)
 
 
-class SlackSeen:
-    """When Slack last answered and how, as an observer of the client tells."""
+class SlackHealth:
+    """When Slack last answered and how, as telemetry tells."""
 
     def __init__(self, monotonic: Monotonic = time.monotonic) -> None:
         self._monotonic = monotonic

@@ -1,9 +1,8 @@
-"""What /metrics shows, in a registry of its own. The layers below know nothing of it: they tell an observer."""
+"""What /metrics shows, in a registry of its own. The layers below know nothing of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -19,18 +18,10 @@ ACK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0)  # Slack
 SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0)
 
 
-class SlackCalled(Protocol):
-    """Who else is told of calls of Slack."""
-
-    def __call__(self, error: str, *, reached: bool) -> None:
-        """A call came to that."""
-
-
 class Metrics:
     """Counts what it is told, and reads queue and pools when somebody looks."""
 
-    def __init__(self, version: str, seen: SlackCalled) -> None:
-        self._seen = seen
+    def __init__(self, version: str) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Gauge("session_bot_info", "Which version runs.", ["version"], registry=registry).labels(version).set(1)
@@ -91,9 +82,8 @@ class Metrics:
         """A command, press or submission was carried out, refused or turned away."""
         self._commands.labels(what, outcome).observe(seconds)
 
-    def called(self, method: str, error: str, *, reached: bool = True) -> None:
+    def called(self, method: str, error: str) -> None:
         """Slack was called."""
-        self._seen(error, reached=reached)
         if error:
             self._slack_errors.labels(method, error).inc()
         else:

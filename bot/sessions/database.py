@@ -283,7 +283,7 @@ def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
             host=endpoint.host,
             port=endpoint.port,
             user=endpoint.user,
-            password=str.__str__(endpoint.password),
+            password=endpoint.password.get_secret_value(),
             charset="utf8mb4",
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, replace
 
+from pydantic import SecretStr
+
+from bot.sessions.address import to_connect
 from bot.sessions.tls import PREFERRED, Tls
 
 # Seconds. The server is asked to give up first, so that its own message arrives; reading gives up
@@ -16,19 +18,14 @@ READ_TIMEOUT = 6
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a data source is and how to log in; ``password`` never shows in a repr."""
+    """Where a data source is and how to log in."""
 
     name: str
     host: str
     port: int
     user: str
-    password: _Secret
+    password: SecretStr
     tls: Tls = PREFERRED
-
-    @classmethod
-    def of(cls, name: str, host: str, port: int, user: str, password: str, tls: Tls = PREFERRED) -> Endpoint:
-        """Wrap a plain password."""
-        return cls(name, host, port, user, _Secret(password), tls)
 
     def at(self, server: str | None) -> Endpoint | None:
         """The same login, as safe, on one server of the cluster, ``ip:port`` or ``[ip]:port``, past any proxy.
@@ -40,20 +37,7 @@ class Endpoint:
         >>> past.host, past.port, past.user
         ('10.0.0.2', 2881, 'bot@sys')
         """
-        host, _, port = (server or "").rpartition(":")
-        try:
-            host = str(ipaddress.ip_address(host.strip("[]")))
-        except ValueError:
+        there = to_connect(server or "")
+        if there is None or there == (self.host, self.port):
             return None
-        if not port.isdecimal() or (host, int(port)) == (self.host, self.port):
-            return None
-        return replace(self, host=host, port=int(port), user=self.user.partition("#")[0])
-
-
-class _Secret(str):
-    """A text whose repr says nothing, for tracebacks and dataclass reprs."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'**'"
+        return replace(self, host=there[0], port=there[1], user=self.user.partition("#")[0])

@@ -58,6 +58,19 @@ class Why(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """What was confirmed to be closed, and what may still keep it from that.
+
+    ``forbid`` raises for a session that is never closed; once the time for sending has ``expired``, nothing is sent.
+    """
+
+    pin: Pin
+    mode: Mode
+    forbid: Forbid
+    expired: Expired
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """A KILL that was sent: the session as it was looked at right before, and what the server said."""
 
@@ -105,27 +118,26 @@ def _moved_on(pin: Pin, now: Session, mode: Mode) -> Why | None:
     return None
 
 
-def close(console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired) -> Sent | NotSent:
+def close(console: Console, order: Order) -> Sent | NotSent:
     """Close what was pinned, if that is what is there, on its own server where its id alone does not name it.
 
-    ``forbid`` raises for a session that is never closed; that, and a ``DataSourceError``, leave this function only
-    while nothing was sent. Once the time for sending has ``expired``, nothing is sent any more.
+    What ``forbid`` raises, and a ``DataSourceError``, leave this function only while nothing was sent.
     """
     for _ in range(LOOKS):
-        look = console.look(pin, fresh=mode is Mode.SESSION)
+        look = console.look(order.pin, fresh=order.mode is Mode.SESSION)
         if look.unseen and console.dialect.one_of_several:
-            return _on_its_own_server(console, pin, mode, forbid, expired, pin.session)
-        refused = refusal(console, look, pin, mode)
+            return _on_its_own_server(console, order, order.pin.session)
+        refused = refusal(console, look, order.pin, order.mode)
         if refused is not None:
             return refused
         assert look.session is not None  # noqa: S101  # else it was refused
-        forbid(look.session)
+        order.forbid(look.session)
         if not _reaches_only_it(console, look):
-            return _on_its_own_server(console, pin, mode, forbid, expired, look.session)
-        if expired():
+            return _on_its_own_server(console, order, look.session)
+        if order.expired():
             return NotSent(Why.LATE, "Time ran out.", look.session)
         if since_boot() - look.answered <= FRESH and console.recent(look):
-            return _send(console, pin, mode, forbid, expired, look.session)
+            return _send(console, order, look.session)
     said = f"The bot was too slow: in {LOOKS} tries its last look was never recent enough to KILL safely."
     return NotSent(Why.LATE, said, look.session)
 
@@ -148,29 +160,28 @@ def _reaches_only_it(console: Console, look: Look) -> bool:
     return len(look.rows) == 1 and not blind and not silent
 
 
-def _on_its_own_server(
-    console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired, session: Session
-) -> Sent | NotSent:
+def _on_its_own_server(console: Console, order: Order, session: Session) -> Sent | NotSent:
     try:
         with console.on(session.server) as direct:
-            return close(direct, pin, mode, forbid, expired)
+            return close(direct, order)
     except SessionOutOfReachError as error:
         said = f"Other servers may have a session with this id; only its own server can close just this one. {error}"
         return NotSent(Why.OUT_OF_REACH, said, session)
 
 
-def _send(console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired, session: Session) -> Sent | NotSent:
+def _send(console: Console, order: Order, session: Session) -> Sent | NotSent:
     """Send the KILL once. What fails in a way that may have worked all the same is left to the looks afterwards."""
-    by_number = mode is Mode.QUERY and console.dialect.kills_by_query_id and session.trace_id == pin.session.trace_id
+    same_statement = session.trace_id == order.pin.session.trace_id
+    by_number = order.mode is Mode.QUERY and console.dialect.kills_by_query_id and same_statement
     try:
-        console.kill(session, mode, pin.session)
+        console.kill(session, order.mode, order.pin.session)
         sent = Sent(session, Answer.OK)
     except DataSourceError as error:
         sent = Sent(session, _answer(error), str(error))
         if sent.answer is Answer.UNKNOWN and not by_number:
-            return _where_it_is_known(console, pin, mode, forbid, expired, sent)
+            return _where_it_is_known(console, order, sent)
     if by_number and sent.answer in (Answer.OK, Answer.UNKNOWN):
-        return _the_whole_call(console, pin, forbid, expired, sent)
+        return _the_whole_call(console, order, sent)
     return sent
 
 
@@ -182,36 +193,34 @@ def _answer(error: DataSourceError) -> Answer:
     return Answer.NONE if isinstance(error, ConnectionLostError | DataSourceTimeoutError) else Answer.ERROR
 
 
-def _the_whole_call(console: Console, pin: Pin, forbid: Forbid, expired: Expired, sent: Sent) -> Sent | NotSent:
+def _the_whole_call(console: Console, order: Order, sent: Sent) -> Sent | NotSent:
     """Close the call of a routine where ``KILL QUERY ID`` hit one of its statements that had just ended.
 
     MariaDB answers OK to that, or 1957, and the call goes on with its next statement under another number.
     """
     try:
-        now = console.look(pin).session
-        if now is None or not pin.same_request(now) or now.trace_id == sent.session.trace_id:
+        now = console.look(order.pin).session
+        if now is None or not order.pin.same_request(now) or now.trace_id == sent.session.trace_id:
             return sent
-        again = close(console, pin, Mode.QUERY, forbid, expired)
+        again = close(console, order)
     except (DataSourceError, TargetError):
         return sent
     return again if isinstance(again, Sent) else sent
 
 
-def _where_it_is_known(
-    console: Console, pin: Pin, mode: Mode, forbid: Forbid, expired: Expired, sent: Sent
-) -> Sent | NotSent:
+def _where_it_is_known(console: Console, order: Order, sent: Sent) -> Sent | NotSent:
     """Close on its own server what a proxy, or another server, does not know though it is still listed.
 
     docs/oceanbase.md 2.5: a proxy may keep a KILL to itself, and knows only the sessions that went through it.
     """
     try:
-        look = console.look(pin)
-        if look.session is None or (mode is Mode.QUERY and not pin.same_request(look.session)):
+        look = console.look(order.pin)
+        if look.session is None or (order.mode is Mode.QUERY and not order.pin.same_request(look.session)):
             return sent
         if not console.way_past(look.session.server):
             return replace(sent, said=f"{sent.said} It was still listed then.")
         with console.on(look.session.server) as direct:
-            again = close(direct, pin, mode, forbid, expired)
+            again = close(direct, order)
         return again if isinstance(again, Sent) else replace(sent, said=f"{sent.said} {again.said}".strip())
     except SessionOutOfReachError as error:
         said = f"{sent.said} It is still listed, and its own server could not be asked. {error}"

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from bot.sessions.address import host_of
+from bot.sessions.address import ip_of
 from bot.sessions.dialect import Dialect
 from bot.sessions.model import Session
 
@@ -53,7 +53,7 @@ class Protected:
         return []
 
     def _by_source(self, session: Session, source: str) -> list[str]:
-        addresses = dict.fromkeys(map(_address, (session.client.origin, session.client.peer)))
+        addresses = dict.fromkeys(map(ip_of, (session.client.origin, session.client.peer)))
         return [
             f"comes from {address}, a protected source of {source}"
             for address in addresses
@@ -70,13 +70,3 @@ def is_thread(session: Session, dialect: Dialect | None) -> bool:
 
 def _among(tag: str, names: Collection[str]) -> bool:
     return tag.casefold() in {name.casefold() for name in names}
-
-
-def _address(place: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(host_of(place))
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        return address.ipv4_mapped or address  # ::ffff:10.1.0.1: what a server that listens to both shows of IPv4
-    return address

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bot.errors import InputError
-from bot.sessions.model import Session, SessionPage, SessionQuery
-from bot.sessions.source import DataSource, Tenants
+from bot.sessions.source import DataSource
 
 
 class SessionService:
@@ -33,14 +32,6 @@ class SessionService:
                 spot=name,
                 example="/sessions sources",
             ) from None
-
-    def page(self, name: str, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:
-        """List one page of the sessions of those tenants on that data source, ``pinned`` with all that pins compare."""
-        return self.source(name).page(query, tenants, pinned=pinned)
-
-    def find(self, name: str, session_id: int, tenants: Tenants) -> list[Session]:
-        """Find the sessions of that id."""
-        return self.source(name).find(session_id, tenants)
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pymysql
 import pytest
+from pydantic import SecretStr
 
 from bot.access import Access, Person, Right, Rule
 from bot.closing.approval import Approvals
@@ -97,7 +98,7 @@ class Desk:
         self.path = folder / "store.db"
         self.store = Store(Database(f"sqlite:///{self.path}"), clock=self.clock)
         self.store.database.create()
-        endpoint = Endpoint.of("demo", database.host, database.port, database.user, database.password)
+        endpoint = Endpoint("demo", database.host, database.port, database.user, SecretStr(database.password))
         self.sessions = SessionService(
             [DataSource(endpoint, DataSourceOptions(None, Protected(frozenset({"guarded"}))))]
         )

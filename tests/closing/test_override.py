@@ -25,7 +25,7 @@ def ask(desk: Desk, *sessions: int, reason: str = "it blocks everybody") -> Clos
 
 def seen_as(desk: Desk, **changes: Any) -> Session:
     """A session that the server shows so: one machine has no other tenants, replicas or parts of sessions."""
-    (found,) = desk.sessions.find("demo", session_id(desk.connect()), None)
+    (found,) = desk.sessions.source("demo").find(session_id(desk.connect()), None)
     changed = like(found, **changes)
     desk.sessions.source("demo").find = lambda *_: [changed]  # type: ignore[method-assign]  # same
     return changed

@@ -99,7 +99,7 @@ def test_what_is_older_than_was_asked_for_is_not_told(desk: Desk) -> None:
 
 def test_a_look_at_a_whole_sql_is_on_record_for_those_who_may_see_its_tenant(desk: Desk) -> None:
     (session,) = sleepers(desk, 1)
-    (found,) = desk.sessions.find("demo", session, None)
+    (found,) = desk.sessions.source("demo").find(session, None)
     desk.audit.note_sql_view(BOB, CHANNEL, found)
     told, _since = desk.audit.read(ALICE, CHANNEL, replace(HOUR, by=BOB.id, tenant="sys", source="demo"))
     (entry,) = (one.entry for one in told)

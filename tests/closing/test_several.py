@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.closing.model import ClosingRequest, Outcome, State
-from bot.closing.targets import Wanted, same_server
+from bot.closing.targets import Wanted
 from bot.errors import (
     InputError,
     NotAllowedError,
@@ -117,14 +117,14 @@ def test_when_none_of_several_can_be_closed_every_reason_is_told(desk: Desk) -> 
 
 def test_one_session_named_in_two_ways_is_one_target(desk: Desk) -> None:
     one = sleepers(desk, 1)[0]
-    server = desk.sessions.find("demo", one, None)[0].server
+    server = desk.sessions.source("demo").find(one, None)[0].server
     request = ask(desk, one, one, Wanted(one, server), Wanted(one, "127.0.0.1"))
     assert [target.session.id for target in request.targets] == [one]
 
 
 def test_a_session_that_was_named_with_its_tenant_is_of_that_tenant_or_none(desk: Desk) -> None:
     (session,) = sleepers(desk, 1)
-    (found,) = desk.sessions.find("demo", session, None)
+    (found,) = desk.sessions.source("demo").find(session, None)
     with pytest.raises(TargetError) as told:
         desk.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, tenant="shop")
     assert str(told.value) == (
@@ -139,26 +139,6 @@ def test_more_than_one_request_may_close_are_refused(desk: Desk) -> None:
     with pytest.raises(InputError, match=f"9 sessions; one request closes at most {MAX_TARGETS} on demo"):
         ask(desk, *range(5000, 5009))
     assert len(ask(desk, *sleepers(desk, MAX_TARGETS)).targets) == MAX_TARGETS
-
-
-@pytest.mark.parametrize(
-    ("named", "server", "same"),
-    [
-        ("10.0.0.3", "10.0.0.3:2881", True),
-        ("10.0.0.3:2881", "10.0.0.3:2881", True),
-        ("10.0.0.3:2882", "10.0.0.3:2881", False),
-        ("10.0.0.30", "10.0.0.3:2881", False),
-        ("fe80::1", "[fe80::1]:2881", True),
-        ("[fe80::1]", "[fe80::1]:2881", True),
-        ("[FE80:0::1]:2881", "[fe80::1]:2881", True),
-        ("[fe80::1]:2882", "[fe80::1]:2881", False),
-        ("fe80::2", "[fe80::1]:2881", False),
-        ("OB1", "ob1:2881", True),
-        ("", "10.0.0.3:2881", False),
-    ],
-)
-def test_a_server_is_named_with_or_without_port_and_brackets(named: str, server: str, same: bool) -> None:
-    assert same_server(named, server) is same
 
 
 def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: Desk) -> None:

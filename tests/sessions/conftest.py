@@ -9,6 +9,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from pydantic import SecretStr
 from pymysql.cursors import Cursor
 
 from bot.sessions.endpoint import Endpoint
@@ -63,7 +64,8 @@ def source(database: EmbeddedOceanBase) -> Iterator[Make]:
 
     def make(options: DataSourceOptions | None = None, **more: Any) -> DataSource:
         login = {"host": database.host, "port": database.port, "user": "root", "password": database.password, **more}
-        made.append(DataSource(Endpoint.of("prod", **login), options or DataSourceOptions()))
+        login["password"] = SecretStr(login["password"])
+        made.append(DataSource(Endpoint("prod", **login), options or DataSourceOptions()))
         return made[-1]
 
     yield make
@@ -101,7 +103,7 @@ def cluster_source(cluster: Cluster) -> Iterator[Make]:
     made: list[DataSource] = []
 
     def make(user: str = BOT, port: int = 0, **options: Any) -> DataSource:
-        endpoint = Endpoint.of("prod", cluster.database.host, port or cluster.database.port, user, APP_PASSWORD)
+        endpoint = Endpoint("prod", cluster.database.host, port or cluster.database.port, user, SecretStr(APP_PASSWORD))
         made.append(DataSource(endpoint, DataSourceOptions(**options)))
         return made[-1]
 
@@ -148,7 +150,7 @@ def crm_source(server: EmbeddedServer, logins: str) -> Iterator[Callable[..., Da
     made: list[DataSource] = []
 
     def make(options: DataSourceOptions | None = None, user: str = "mysql_bot") -> DataSource:
-        endpoint = Endpoint.of("crm", server.host, server.port, user, MARIA_PASSWORD)
+        endpoint = Endpoint("crm", server.host, server.port, user, SecretStr(MARIA_PASSWORD))
         made.append(DataSource(endpoint, options or DataSourceOptions()))
         return made[-1]
 

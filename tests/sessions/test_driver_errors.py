@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
 from bot.errors import (
     ConnectionLostError,
@@ -17,7 +18,7 @@ from bot.errors import (
 from bot.sessions.driver_errors import failure
 from bot.sessions.endpoint import Endpoint
 
-ENDPOINT = Endpoint.of("prod", "10.0.0.1", 2881, "bot@ora", "hunter2")
+ENDPOINT = Endpoint("prod", "10.0.0.1", 2881, "bot@ora", SecretStr("hunter2"))
 
 
 @pytest.mark.parametrize(

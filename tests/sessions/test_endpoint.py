@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
 from bot.sessions.endpoint import Endpoint
 
-PROXY = Endpoint.of("prod", "10.0.0.9", 2883, "root@sys#prod_cluster", "hunter2")
+PROXY = Endpoint("prod", "10.0.0.9", 2883, "root@sys#prod_cluster", SecretStr("hunter2"))
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,8 @@ def test_the_same_login_is_used_on_the_server_without_the_name_of_the_cluster(
     direct = PROXY.at(server)
     assert direct is not None
     assert (direct.name, direct.host, direct.port, direct.user) == ("prod", host, port, "root@sys")
-    assert str(direct.password) == "hunter2"
-    assert "hunter2" not in repr(direct)
+    assert direct.password.get_secret_value() == "hunter2"
+    assert "hunter2" not in f"{direct!r} {direct.password}"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bot.errors import DataSourceUnreachableError, LoginRefusedError, StoreError, UnsafeConnectionError
 from bot.sessions.database import connected, try_login
@@ -23,11 +24,11 @@ LogIn = Callable[[Forged, Tls], None]
 
 
 def as_data_source(server: Forged, tls: Tls) -> None:
-    try_login(Endpoint.of("prod", server.host, server.port, "session_bot@sys", PASSWORD, tls))
+    try_login(Endpoint("prod", server.host, server.port, "session_bot@sys", SecretStr(PASSWORD), tls))
 
 
 def past_a_proxy(server: Forged, tls: Tls) -> None:
-    proxy = Endpoint.of("prod", "10.0.0.9", 2883, "session_bot@sys#prod", PASSWORD, tls)
+    proxy = Endpoint("prod", "10.0.0.9", 2883, "session_bot@sys#prod", SecretStr(PASSWORD), tls)
     direct = proxy.at(f"{server.host}:{server.port}")
     assert direct is not None
     with connected(direct, ()):

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 import pytest
+from pydantic import SecretStr
 
 from bot.errors import InputError, NotSessionOwnerError, PrivilegeMissingError
 from bot.sessions.details import Reach
@@ -53,7 +54,7 @@ def log_in(server: EmbeddedServer, logins: str) -> Iterator[Log]:
             cursor.execute(f"CREATE USER {LOGIN} IDENTIFIED BY '{MARIA_PASSWORD}'")
             for grant in given:
                 cursor.execute(f"{grant} TO {LOGIN}")
-            endpoint = Endpoint.of("crm", server.host, server.port, LOGIN, MARIA_PASSWORD)
+            endpoint = Endpoint("crm", server.host, server.port, LOGIN, SecretStr(MARIA_PASSWORD))
             return opened.enter_context(contextlib.closing(DataSource(endpoint, DataSourceOptions())))
 
         yield make
@@ -250,7 +251,7 @@ def prod(cluster: Cluster) -> Iterator[Log]:
         def make(*given: str, user: str = BOT) -> DataSource:
             for grant in given:
                 cluster.run(f"{grant} TO '{user}'@'%'")
-            endpoint = Endpoint.of("prod", database.host, database.port, user, APP_PASSWORD)
+            endpoint = Endpoint("prod", database.host, database.port, user, SecretStr(APP_PASSWORD))
             return opened.enter_context(contextlib.closing(DataSource(endpoint, DataSourceOptions())))
 
         yield make

@@ -44,7 +44,7 @@ def never() -> bool:
 
 
 def close(console: Console, session: Session, mode: Mode = Mode.SESSION) -> Sent | NotSent:
-    return kill.close(console, Pin.of(session), mode, allowed, never)
+    return kill.close(console, kill.Order(Pin.of(session), mode, allowed, never))
 
 
 def kills(console: Console, session: Session, mode: Mode = Mode.SESSION) -> Sent:
@@ -408,7 +408,7 @@ def test_a_look_that_is_too_old_is_taken_again_and_after_three_nothing_is_sent(
 
     with cluster_source().console() as console:
         (session,) = console.find(session_id(victim))
-        sent = kill.close(console, Pin.of(session), Mode.SESSION, slow_bot, never)
+        sent = kill.close(console, kill.Order(Pin.of(session), Mode.SESSION, slow_bot, never))
         assert isinstance(sent, NotSent)
         assert (sent.why, len(looks)) == (Why.LATE, 3)
         assert alive(victim)
@@ -417,7 +417,7 @@ def test_a_look_that_is_too_old_is_taken_again_and_after_three_nothing_is_sent(
             if len(looks) == 3:
                 slow_bot(_session)
 
-        assert isinstance(kill.close(console, Pin.of(session), Mode.SESSION, slow_once, never), Sent)
+        assert isinstance(kill.close(console, kill.Order(Pin.of(session), Mode.SESSION, slow_once, never)), Sent)
     gone(victim)
 
 
@@ -443,13 +443,13 @@ def test_a_look_whose_answer_lay_around_justifies_no_kill_and_one_of_a_slow_serv
         until(lambda: any(one.running for one in console.find(report.id)))
         (session,) = console.find(report.id)
         monkeypatch.setattr(Connection, "rows", slowly)
-        sent = kill.close(console, Pin.of(session), mode, allowed, never)
+        sent = kill.close(console, kill.Order(Pin.of(session), mode, allowed, never))
         if late == "read late":
             assert isinstance(sent, NotSent)
             assert sent.why is Why.LATE
             monkeypatch.undo()
             assert console.find(report.id)[0].running
-            kill.close(console, Pin.of(session), mode, allowed, never)
+            kill.close(console, kill.Order(Pin.of(session), mode, allowed, never))
         else:
             assert isinstance(sent, Sent)
     assert report.ended()
@@ -459,7 +459,7 @@ def test_once_its_time_is_over_a_press_sends_nothing(cluster: Cluster, cluster_s
     victim = cluster.connect("app@shop")
     with cluster_source().console() as console:
         (session,) = console.find(session_id(victim))
-        sent = kill.close(console, Pin.of(session), Mode.SESSION, allowed, lambda: True)
+        sent = kill.close(console, kill.Order(Pin.of(session), Mode.SESSION, allowed, lambda: True))
         assert isinstance(sent, NotSent)
         assert sent.why is Why.LATE
     assert alive(victim)
@@ -472,7 +472,7 @@ def test_what_is_protected_by_then_is_not_closed(cluster: Cluster, cluster_sourc
         raise TargetError("It is protected.")
 
     with cluster_source().console() as console, pytest.raises(TargetError):
-        kill.close(console, Pin.of(console.find(session_id(victim))[0]), Mode.SESSION, forbid, never)
+        kill.close(console, kill.Order(Pin.of(console.find(session_id(victim))[0]), Mode.SESSION, forbid, never))
     assert alive(victim)
 
 

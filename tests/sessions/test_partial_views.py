@@ -52,7 +52,7 @@ def test_a_clients_id_is_not_closed_where_the_list_of_one_server_is_all_there_is
         console.dialect = replace(console.dialect, own_address=here)
         (session,) = console.find(session_id(client))
         assert session.client_session
-        sent = kill.close(console, Pin.of(session), Mode.SESSION, lambda _session: None, lambda: False)
+        sent = kill.close(console, kill.Order(Pin.of(session), Mode.SESSION, lambda _session: None, lambda: False))
         assert isinstance(sent, kill.NotSent)
         assert "may not see all servers and their sessions" in sent.said
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Pin, Session, SessionQuery
@@ -32,7 +33,7 @@ def login() -> Iterator[Login]:
     with contextlib.ExitStack() as opened:
 
         def log_in(database: EmbeddedOceanBase | EmbeddedMariaDB, user: str, password: str) -> DataSource:
-            endpoint = Endpoint.of("prod", database.host, database.port, user, password)
+            endpoint = Endpoint("prod", database.host, database.port, user, SecretStr(password))
             return opened.enter_context(contextlib.closing(DataSource(endpoint, DataSourceOptions())))
 
         yield log_in

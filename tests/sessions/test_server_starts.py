@@ -9,6 +9,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from pydantic import SecretStr
 
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Pin, SessionQuery
@@ -32,7 +33,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.fixture
 def source(server: EmbeddedServer) -> Iterator[DataSource]:
     """Watch it as root."""
-    endpoint = Endpoint.of("crm", server.host, server.port, server.user, server.password)
+    endpoint = Endpoint("crm", server.host, server.port, server.user, SecretStr(server.password))
     with contextlib.closing(DataSource(endpoint, DataSourceOptions())) as made:
         yield made
 

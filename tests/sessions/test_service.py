@@ -10,6 +10,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from pydantic import SecretStr
 
 from bot.errors import (
     BusyError,
@@ -20,7 +21,7 @@ from bot.errors import (
 )
 from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.kill import Answer, Sent, close
+from bot.sessions.kill import Answer, Order, Sent, close
 from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, Pin, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase.dialect import _expressions
 from bot.sessions.source import DataSourceOptions
@@ -196,7 +197,7 @@ def test_a_list_that_was_long_on_its_way_says_so(source: Make, monkeypatch: pyte
 
 
 def test_a_password_is_in_no_repr() -> None:
-    assert "hunter2" not in repr(Endpoint.of("prod", "10.0.0.1", 2881, "root", "hunter2"))
+    assert "hunter2" not in repr(Endpoint("prod", "10.0.0.1", 2881, "root", SecretStr("hunter2")))
 
 
 def test_reading_goes_on_silently_after_the_bots_own_session_was_closed(
@@ -255,7 +256,7 @@ def test_a_session_that_a_proxy_does_not_know_is_closed_on_its_own_server(
         with source(port=odp.port).console() as console:
             while not (session := console.find(victim.id)[0]).running:
                 pass  # each look takes some milliseconds
-            sent = close(console, Pin.of(session), mode, lambda _session: None, lambda: False)
+            sent = close(console, Order(Pin.of(session), mode, lambda _session: None, lambda: False))
         assert isinstance(sent, Sent)
         assert sent.answer is Answer.OK
         assert victim.ended() in ((1317,) if mode is Mode.QUERY else (2013, 5066, 1317))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from bot.errors import StoreError, UnsafeConnectionError
 from bot.sessions.database import connected, safety
@@ -101,12 +102,14 @@ def look_at(request: pytest.FixtureRequest, encrypting: Encrypting, plain: Embed
         return plain.password if port == plain.port else encrypting.database.password
 
     def data_source(host: str, port: int, tls: Tls) -> str:
-        source = DataSource(Endpoint.of("prod", host, port, "root", password_of(port), tls), DataSourceOptions())
+        source = DataSource(
+            Endpoint("prod", host, port, "root", SecretStr(password_of(port)), tls), DataSourceOptions()
+        )
         with contextlib.closing(source):
             return source.description().partition("PROCESSLIST, ")[2].partition(" (")[0]
 
     def past_a_proxy(host: str, port: int, tls: Tls) -> str:
-        direct = Endpoint.of("prod", "10.0.0.9", 2883, "root#prod", password_of(port), tls).at(f"{HOST}:{port}")
+        direct = Endpoint("prod", "10.0.0.9", 2883, "root#prod", SecretStr(password_of(port)), tls).at(f"{HOST}:{port}")
         assert direct is not None
         with connected(direct, ()) as connection:
             (cipher,) = connection.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
@@ -171,8 +174,8 @@ def test_a_certificate_that_does_not_hold_is_refused_where_it_is_verified_and_th
 
 def test_a_host_name_is_looked_for_in_the_certificate_as_it_is_configured(server: Encrypting) -> None:
     server.shows(server.ours.signs("named", "localhost"))
-    endpoint = Endpoint.of(
-        "prod", "localhost", server.database.port, "root", server.database.password, trusting(server)
+    endpoint = Endpoint(
+        "prod", "localhost", server.database.port, "root", SecretStr(server.database.password), trusting(server)
     )
     with connected(endpoint, ()) as connection:
         assert connection.safety == "TLSv1.3, certificate verified"
@@ -224,7 +227,7 @@ def test_who_takes_tls_out_of_the_greeting_on_the_way_is_sent_nothing(
 def test_a_password_that_is_no_ascii_logs_in_and_is_never_quoted(server: Encrypting) -> None:
     with server.database.connect() as admin, admin.cursor() as cursor:
         cursor.execute("CREATE OR REPLACE USER tls_test IDENTIFIED BY %s", ("größe-€-😀",))
-    endpoint = Endpoint.of("prod", HOST, server.database.port, "tls_test", "größe-€-😀")
+    endpoint = Endpoint("prod", HOST, server.database.port, "tls_test", SecretStr("größe-€-😀"))
     with connected(endpoint, ()) as connection:
         assert connection.rows("SELECT 1") == [(1,)]
     url = f"mysql+pymysql://tls_test:größe-%E2%82%AC-😀@{HOST}:{server.database.port}/{SCHEMA}"

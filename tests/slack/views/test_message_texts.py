@@ -92,8 +92,6 @@ def test_the_text_of_a_list_says_its_first_rows_and_no_sql() -> None:
     sessions = [
         like(EXAMPLE, id=5001 + number, statement=Statement.of(f"SELECT {number} FROM secrets")) for number in range(5)
     ]
-        like(EXAMPLE, id=5001 + number, statement=Statement.of(f"SELECT {number} FROM secrets")) for number in range(5)
-    ]
     assert listed(*sessions) == (
         "Sessions on demo: 5 shown of 100 matching · page 1 of 5 · 100 in all, 5 active · as of 03:00:00 UTC. "
         "5001: app from 10.0.3.7:51234, ACTIVE for 75 s; 5002: app from 10.0.3.7:51234, ACTIVE for 75 s; "

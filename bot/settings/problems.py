@@ -1,0 +1,122 @@
+"""What is said of mistakes: a sentence for each, with its key, and never with what stands there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from bot.settings.sections import Settings
+from bot.settings.sources import dicts, is_dict
+from bot.settings.values import web_address
+
+_SLACK_HINTS = {
+    "SLACK_BOT_TOKEN": "set it to the app's Bot User OAuth Token, which starts with xoxb- and has no blank",
+    "SLACK_APP_TOKEN": "set it to an app-level token with connections:write, which starts with xapp- and has no blank",
+    "SLACK_SIGNING_SECRET": "set it to the app's Signing Secret, from its Basic Information",
+    "SLACK_API_URL": "it must start with http:// or https:// and end in /api/, with a host between and no login",
+    "PORT": "it is the port that Slack's requests come to in HTTP mode, a number from 1 to 65535",
+    "HEALTH_PORT": "it is the port of /healthz and /metrics in Socket Mode, a number from 1 to 65535",
+}
+_MODE_HINTS = {
+    "no_mode": "SLACK_APP_TOKEN: set it for Socket Mode, to an app-level token with connections:write, which starts "
+    "with xapp-; or set SLACK_SIGNING_SECRET for HTTP mode",
+    "two_modes": "SLACK_SIGNING_SECRET: SLACK_APP_TOKEN is set as well; leave this one out for Socket Mode, "
+    "or that one for HTTP mode",
+}
+
+
+def of_slack(error: ValidationError) -> list[str]:
+    """Say what is wrong with what reaches Slack."""
+    return [_slack_sentence(problem) for problem in _errors(error)]
+
+
+def _slack_sentence(problem: ErrorDetails) -> str:
+    name = str(problem["loc"][0]).upper()
+    name = name if name in _SLACK_HINTS else f"SLACK_{name}"
+    return _MODE_HINTS.get(problem["type"]) or f"{name}: {_SLACK_HINTS[name]}"
+
+
+_NO_RULE = "there is no access rule, so nobody could use the bot; add an [[access]] section with who and may"
+_NO_SOURCE = "there is no data source; add a [data_sources.NAME] section with host, port, user and password"
+_WORDS = {
+    ("access", "missing"): _NO_RULE,
+    ("access", "too_short"): _NO_RULE,
+    ("data_sources", "missing"): _NO_SOURCE,
+    ("data_sources", "too_short"): _NO_SOURCE,
+}
+
+
+def of_settings(error: ValidationError) -> list[str]:
+    """Say what is wrong with the settings, each by its key."""
+    return [_settings_sentence(problem) for problem in _errors(error)]
+
+
+def _settings_sentence(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    said = _WORDS.get((where, problem["type"])) or _PLAIN.get(problem["type"])
+    return f"{where}: {said or problem['msg'].removeprefix('Value error, ')}"
+
+
+_PLAIN = {
+    "extra_forbidden": "there is no such setting",
+    "missing": "is missing",
+    "string_type": "is no text; put it in quotes",
+}
+
+
+def _errors(error: ValidationError) -> list[ErrorDetails]:
+    """Return what is wrong, and nothing of what was given: a password may stand there."""
+    return error.errors(include_url=False, include_input=False, include_context=False)
+
+
+_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")  # slack_sdk takes the first that is set
+
+
+def unusable_proxy() -> list[str]:
+    """Find out whether Slack's client can make out the proxy, in whose URL a password may stand."""
+    name = next((one for one in _PROXY_VARIABLES if os.environ.get(one)), None)
+    if name is None or not os.environ[name].strip():
+        return []
+    try:
+        web_address(os.environ[name] if "://" in os.environ[name] else f"http://{os.environ[name]}")
+    except ValueError:
+        return [f"{name}: it is no address of a proxy, such as http://USER:PASSWORD@HOST:PORT"]
+    return []
+
+
+def contradictions(raw: Mapping[str, Any]) -> list[str]:
+    """Find names that stand for nothing, in whatever part of the configuration is readable."""
+    known = set(raw.get("data_sources") or ()) if is_dict(raw.get("data_sources")) else set()
+    there = f"there is no such data source; there is {', '.join(sorted(map(str, known))) or 'none'}"
+    named: list[tuple[str, object]] = [("default_source", raw.get("default_source"))]
+    for number, rule in enumerate(dicts(raw.get("access"))):
+        names = rule.get("data_sources")
+        names = names if isinstance(names, list) else ()
+        named += [(f"access.{number}.data_sources: {name}", name) for name in names]
+    channels = raw.get("channels")
+    for channel, meant in channels.items() if is_dict(channels) else ():
+        if is_dict(meant):
+            named.append((f"channels.{channel}.data_source", meant.get("data_source")))
+    # What is no name at all has been told as such.
+    return [f"{key}: {there}" for key, name in named if isinstance(name, str) and name not in known]
+
+
+def without_approvers(settings: Settings) -> list[str]:
+    """Find data sources where a second person is wanted and no rule makes anybody one."""
+    problems = []
+    for name, source in settings.data_sources.items():
+        wanted = "second-person" in (source.approval, *source.tenant_approval.values())
+        approvers = any(
+            "approve" in rule.may and (rule.data_sources is None or name in rule.data_sources)
+            for rule in settings.access
+        )
+        if wanted and not approvers and not source.read_only:
+            problems.append(
+                f"data_sources.{name}.approval: second-person, yet no access rule lets anybody approve there; "
+                'add one with may = ["approve"]'
+            )
+    return problems

@@ -1,0 +1,69 @@
+"""Bolt's app and Slack's client, telling what they do: for metrics and health, which know nothing of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from slack_bolt import App, BoltRequest, BoltResponse
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web import SlackResponse
+
+
+class Telemetry(Protocol):
+    """Who is told what the bot does in Slack. Must be quick and never raise."""
+
+    def acknowledged(self, status: int, seconds: float) -> None:
+        """A delivery was answered; 200 is an acknowledgement, 401 a wrong signature."""
+
+    def answered(self, what: str, outcome: str, seconds: float) -> None:
+        """A command, press or submission was carried out, refused or turned away."""
+
+    def called(self, method: str, error: str, *, reached: bool = True) -> None:
+        """Slack was called; ``error`` is its code, or the kind of failure where it was not ``reached``, '' for none."""
+
+
+class NoTelemetry:
+    """Telemetry that keeps nothing."""
+
+    def acknowledged(self, status: int, seconds: float) -> None:
+        """See ``Telemetry``."""
+
+    def answered(self, what: str, outcome: str, seconds: float) -> None:
+        """See ``Telemetry``."""
+
+    def called(self, method: str, error: str, *, reached: bool = True) -> None:
+        """See ``Telemetry``."""
+
+
+class MeasuredApp(App):
+    """Bolt's App, telling how long each delivery waits for its answer, in Socket Mode and HTTP mode alike."""
+
+    telemetry: Telemetry = NoTelemetry()
+
+    def dispatch(self, req: BoltRequest) -> BoltResponse:
+        """Answer one delivery."""
+        started = time.monotonic()
+        response = super().dispatch(req)
+        self.telemetry.acknowledged(response.status, time.monotonic() - started)
+        return response
+
+
+class MeasuredClient(WebClient):
+    """Slack's client, telling what each call came to."""
+
+    telemetry: Telemetry = NoTelemetry()
+
+    def api_call(self, api_method: str, **arguments: Any) -> SlackResponse:
+        """Call a method; every call of the SDK goes through here."""
+        try:
+            answer = super().api_call(api_method, **arguments)
+        except SlackApiError as error:
+            self.telemetry.called(api_method, str(error.response.get("error") or "unknown"))
+            raise
+        except (SlackClientError, OSError) as error:
+            self.telemetry.called(api_method, type(error).__name__, reached=False)
+            raise
+        self.telemetry.called(api_method, "")
+        return answer
