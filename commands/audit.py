@@ -93,7 +93,7 @@ class AuditCommand:
         asked = read(text)
         source = self.defaults.source_for(asked.source, command.channel, allowed) if asked.source else None
         question = AuditQuestion(asked.since, None, source, asked.tenant, asked.here)
-        told, since = self.audit.read(command.person, command.channel, question)
+        told, since = self.audit.read(command.person, command.channel, question, literals=asked.csv)
         told = [one for one in told if self._by(one, asked.by, command)]
         if asked.csv:
             what = f"{len(told):,} acts since {since:%Y-%m-%d %H:%M:%S} UTC"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from bot.access import Access, Person, Right
-from bot.closing import audit_log
+from bot.closing import audit_log, audit_masking
 from bot.closing.attempt import Clock
 from bot.closing.audit_log import Entry
 from bot.closing.disclosures import Disclosures
@@ -52,13 +53,21 @@ class Audit:
         """Write down that a person looked at a whole SQL text."""
         sql_id = session.statement.sql_id(Disclosure.DIGEST) if session.statement is not None else None
         details = {"server": session.server, "id": session.id, "tenant": session.tenant, "sql_id": sql_id}
+        self._note(person, channel, session.source, details)
+
+    def _note(self, person: Person, channel: str, source: str | None, details: Mapping[str, Any]) -> None:
         with self._store.writing() as connection:
             audit_log.append(
-                connection, self._clock(), "view sql", details, person=person, channel=channel, source=session.source
+                connection, self._clock(), "view sql", details, person=person, channel=channel, source=source
             )
 
-    def read(self, person: Person, channel: str, question: AuditQuestion) -> tuple[list[Told], datetime]:
-        """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
+    def read(
+        self, person: Person, channel: str, question: AuditQuestion, *, literals: bool = False
+    ) -> tuple[list[Told], datetime]:
+        """Return what fits, oldest first, and since when: later than asked for where that would be too much.
+
+        ``literals`` shows those of statements of sessions that the person may close, and puts that on record.
+        """
         since = self._clock() - question.since
         with self._store.reading() as connection:
             found = audit_log.entries(connection, since=since, channel=channel if question.here else None, newest=MOST)
@@ -71,7 +80,25 @@ class Audit:
             one = Told(entry, requests.get(entry.request_id or ""))
             if _fits(one, question) and all(sees(entry.source or "", tenant) for tenant in tenants_of(one)):
                 told.append(one)
-        return told, since
+        if not literals:
+            return [_shown(one, Disclosure.DIGEST) for one in told], since
+        return self._with_literals(told, person, channel), since
+
+    def _with_literals(self, told: list[Told], person: Person, channel: str) -> list[Told]:
+        answer = []
+        seen: dict[str | None, list[Told]] = {}
+        for one in told:
+            source = one.entry.source
+            digests = whole = _shown(one, Disclosure.DIGEST)
+            if source is not None:
+                whole = _shown(one, self._disclosures.of(person, source, channel, tenants_of(one)))
+            if whole.entry.details != digests.entry.details:
+                seen.setdefault(source, []).append(one)
+            answer.append(whole)
+        for source, those in seen.items():
+            tenants = list({tenant: None for one in those for tenant in tenants_of(one)})
+            self._note(person, channel, source, {"records": len(those), "tenants": tenants})
+        return answer
 
     def to_review(self, person: Person, channel: str) -> list[ClosingRequest]:
         """Return the closes that were confirmed alone and wait for a signature, of what this person may see."""
@@ -108,6 +135,11 @@ def tenants_of(told: Told) -> set[str | None]:
     for one in details.get("untouched", ()):
         found.update(one.get("tenants", (None,)))
     return found or {None}
+
+
+def _shown(told: Told, disclosure: Disclosure) -> Told:
+    details = audit_masking.shown(told.entry.details, disclosure)
+    return replace(told, entry=replace(told.entry, details=details, hash=""))
 
 
 def _fits(told: Told, question: AuditQuestion) -> bool:
