@@ -93,7 +93,7 @@ class AuditCommand:
         arguments = parse(text)
         source = self.defaults.source_for(arguments.source, command.channel, allowed) if arguments.source else None
         question = AuditQuery(arguments.since, None, source, arguments.tenant, arguments.here)
-        told, since = self.audit.read(command.person, command.channel, question)
+        told, since = self.audit.read(command.person, command.channel, question, literals=arguments.csv)
         told = [one for one in told if self._by(one, arguments.by, command)]
         if arguments.csv:
             what = f"{len(told):,} acts since {since:%Y-%m-%d %H:%M:%S} UTC"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from bot.access import Access, Person, Right
+from bot.closing import audit_masking
 from bot.closing.disclosures import Disclosures
 from bot.closing.model import Clock, ClosingRequest
 from bot.closing.store import Store, audit_log
@@ -50,13 +52,21 @@ class AuditTrail:
         """Write down that a person looked at a whole SQL text."""
         sql_id = session.statement.sql_id(Disclosure.DIGEST) if session.statement is not None else None
         details = {"server": session.server, "id": session.id, "tenant": session.tenant, "sql_id": sql_id}
+        self._note(person, channel, session.source, details)
+
+    def _note(self, person: Person, channel: str, source: str | None, details: Mapping[str, Any]) -> None:
         with self._store.database.writing() as connection:
             audit_log.append(
-                connection, self._clock(), "view sql", details, person=person, channel=channel, source=session.source
+                connection, self._clock(), "view sql", details, person=person, channel=channel, source=source
             )
 
-    def read(self, person: Person, channel: str, query: AuditQuery) -> tuple[list[AuditRecord], datetime]:
-        """Return what fits, oldest first, and since when: later than asked for where that would be too much."""
+    def read(
+        self, person: Person, channel: str, query: AuditQuery, *, literals: bool = False
+    ) -> tuple[list[AuditRecord], datetime]:
+        """Return what fits, oldest first, and since when: later than asked for where that would be too much.
+
+        ``literals`` shows those of statements of sessions that the person may close, and puts that on record.
+        """
         since = self._clock() - query.since
         with self._store.database.reading() as connection:
             found = audit_log.entries(connection, since=since, channel=channel if query.here else None, newest=MOST)
@@ -69,7 +79,25 @@ class AuditTrail:
             one = AuditRecord(entry, requests.get(entry.request_id or ""))
             if _fits(one, query) and all(sees(entry.source or "", tenant) for tenant in tenants_of(one)):
                 records.append(one)
-        return records, since
+        if not literals:
+            return [_shown(one, Disclosure.DIGEST) for one in records], since
+        return self._with_literals(records, person, channel), since
+
+    def _with_literals(self, records: list[AuditRecord], person: Person, channel: str) -> list[AuditRecord]:
+        answer = []
+        seen: dict[str | None, list[AuditRecord]] = {}
+        for one in records:
+            source = one.entry.source
+            digests = whole = _shown(one, Disclosure.DIGEST)
+            if source is not None:
+                whole = _shown(one, self._disclosures.of(person, source, channel, tenants_of(one)))
+            if whole.entry.details != digests.entry.details:
+                seen.setdefault(source, []).append(one)
+            answer.append(whole)
+        for source, those in seen.items():
+            tenants = list({tenant: None for one in those for tenant in tenants_of(one)})
+            self._note(person, channel, source, {"records": len(those), "tenants": tenants})
+        return answer
 
     def to_review(self, person: Person, channel: str) -> list[ClosingRequest]:
         """Return the closes that were confirmed alone and wait for a signature, of what this person may see."""
@@ -106,6 +134,11 @@ def tenants_of(record: AuditRecord) -> set[str | None]:
     for one in details.get("untouched", ()):
         found.update(one.get("tenants", (None,)))
     return found or {None}
+
+
+def _shown(record: AuditRecord, disclosure: Disclosure) -> AuditRecord:
+    details = audit_masking.shown(record.entry.details, disclosure)
+    return replace(record, entry=replace(record.entry, details=details, hash=""))
 
 
 def _fits(record: AuditRecord, query: AuditQuery) -> bool:

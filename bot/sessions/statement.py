@@ -62,6 +62,10 @@ class RawSql:
         """Return all of what is shown, laid out for reading."""
         return "" if disclosure is Disclosure.NOTHING else formatted(self.__text, literals=disclosure.literals)
 
+    def wholly_shown(self, disclosure: Disclosure) -> bool:
+        """Whether nothing of it is hidden."""
+        return disclosure.literals and without_passwords(self.__text) == self.__text
+
     @property
     def cut_by_server(self) -> bool:
         """Whether it is as long as OceanBase makes one that is longer; MySQL and MariaDB do not cut."""
@@ -114,12 +118,12 @@ class Statement:
         return self.raw_sql.laid_out(disclosure)
 
     def sql_id(self, disclosure: Disclosure) -> str | None:
-        """Return its SQL ID; None from whoever sees no literals where it would tell them, being the text's own hash."""
+        """Return its SQL ID; None where it would tell what is not shown, being the hash of the text itself."""
         if self.raw_sql_id is None or disclosure is Disclosure.NOTHING:
             return None
         texts = (self.raw_sql, *((self.inner.raw_sql,) if self.inner is not None else ()))
-        guessable = not disclosure.literals and any(one.named_by(self.raw_sql_id) for one in texts)
-        return None if guessable else self.raw_sql_id
+        hidden = (one for one in texts if not one.wholly_shown(disclosure))
+        return None if any(one.named_by(self.raw_sql_id) for one in hidden) else self.raw_sql_id
 
     @property
     def cut_by_server(self) -> bool:

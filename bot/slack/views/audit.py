@@ -73,7 +73,7 @@ def as_csv(told: Sequence[AuditRecord], name_of: NameOf) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["number", "time_utc", "event", "person", "name", "team", "channel", "source", "request", "details", "hash"]
+        ["number", "time_utc", "event", "person", "name", "team", "channel", "source", "request", "details"]
     )
     for one in told:
         entry, person = one.entry, one.entry.person
@@ -88,7 +88,6 @@ def as_csv(told: Sequence[AuditRecord], name_of: NameOf) -> str:
             entry.source or "",
             entry.request_id or "",
             json.dumps(dict(entry.details), ensure_ascii=False),
-            entry.hash,
         ]
         writer.writerow([_harmless(cell) for cell in cells])
     return out.getvalue()
@@ -144,8 +143,14 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], AuditRecord], str]] = {
     "call for budget": lambda _details, told: f"called for a larger budget of {told.entry.source}",
     "extend budget": lambda details, told: f"extended the budget of {told.entry.source} by {details.get('closes')}",
     "forget": lambda details, _told: f"let go of {details.get('records')} records{_up_to(details)}",
-    "view sql": lambda details, told: f"looked at the whole SQL of {details.get('id')} on {told.entry.source}",
+    "view sql": lambda details, told: f"looked at the {_looked_at(details)} {told.entry.source}",
 }
+
+
+def _looked_at(details: Mapping[str, Any]) -> str:
+    if "records" in details:
+        return f"SQL in {details['records']} records of"
+    return f"whole SQL of {details.get('id')} on"
 
 
 def _up_to(details: Mapping[str, Any]) -> str:
