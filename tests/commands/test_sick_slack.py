@@ -67,6 +67,15 @@ def card_of(stage: Stage, session: int, timeout: float = 10) -> Json:
     return stage.asks(stage.alice, f"/kill-session {session}", WAITS, timeout=timeout)
 
 
+def test_a_list_that_slack_finds_too_long_comes_as_text_where_it_was_asked_for(stage: Stage) -> None:
+    sleeper, posted = stage.connect(), len(stage.slack.calls.of("chat.postMessage"))
+    stage.slack.faults.fail_next("response_url", status=400, error="msg_blocks_too_long")
+    answer = stage.asks(stage.alice, f"/sessions id={session_id(sleeper)}", "Sessions on demo")
+    assert not [block for block in answer["blocks"] if block["type"] == "table"]
+    assert "Session ID" in text_of(answer)
+    assert len(stage.slack.calls.of("chat.postMessage")) == posted
+
+
 def test_slack_is_called_again_when_it_says_and_not_before(stage: Stage) -> None:
     stage.asks(stage.alice, "/sessions user=first", "user=first")  # the first answer of a kernel takes a while
     for method in ("response_url", "chat.postMessage"):

@@ -35,6 +35,17 @@ def test_refresh_shows_what_has_changed_since(stage: Stage) -> None:
     stage.alice.wait_for_home(f"Close session {session_id(sleeper)} on demo")
 
 
+def test_where_slack_takes_no_table_the_tab_says_the_same_as_text(stage: Stage) -> None:
+    stage.slack.faults.refuse_blocks.add("table")
+    try:
+        tab = stage.bob.opens_home("---------")
+    finally:
+        stage.slack.faults.refuse_blocks.clear()
+    assert not [block for block in tab["blocks"] if block["type"] == "table"]
+    assert "demo" in text_of(tab)
+    assert buttons_of(tab) == ["Refresh"]
+
+
 def test_somebody_whom_no_rule_names_sees_that_and_nothing_else(stage: Stage) -> None:
     said = text_of(stage.gus.opens_home("No access rule names you"))
     assert "demo" not in said

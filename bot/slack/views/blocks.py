@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 # Slack's limits (docs/slack.md 2.1 and 2.2)
-MESSAGE_BLOCKS, VIEW_BLOCKS = 50, 100
+_MESSAGE_BLOCKS, _VIEW_BLOCKS = 50, 100
 _TEXT, _HEADER, _LABEL = 3000, 150, 2000
 _ID, _VALUE, _METADATA = 255, 2000, 3000
 _BUTTON, _OPTION, _OPTION_VALUE, _PLACEHOLDER, _VIEW_TITLE = 75, 75, 150, 150, 24
@@ -17,8 +17,6 @@ _OPTIONS, _ACTIONS, _CONTEXT = 100, 25, 10
 _CONFIRM_TITLE, _CONFIRM, _CONFIRM_BUTTON = 100, 300, 30
 _ROWS, _CELLS, _CELL_CHARACTERS = 100, 20, 10_000
 _CHART_TITLE, _CHART_LABEL, _CHART_SERIES, _CHART_POINTS = 50, 20, 12, 20
-
-_IN_MESSAGES_ALONE = ("table", "data_visualization")  # of what is built here; a Home tab takes a table too
 
 Style = Literal["primary", "danger"]
 View = dict[str, Any]
@@ -444,7 +442,7 @@ def bar_chart(
 
 def message(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     """The blocks of a message, for the API."""
-    _check("blocks of a message", len(blocks), MESSAGE_BLOCKS)
+    _check("blocks of a message", len(blocks), _MESSAGE_BLOCKS)
     if sum(block["type"] == "table" for block in blocks) > 1:
         raise ValueError("Slack takes one table in a message.")
     return cast("list[dict[str, Any]]", list(blocks))
@@ -460,13 +458,10 @@ def modal(
     private_metadata: str | None = None,
 ) -> View:
     """A window. Without ``submit`` there is nothing in it to fill in."""
-    _check("blocks of a view", len(blocks), VIEW_BLOCKS)
-    if any(block["type"] in _IN_MESSAGES_ALONE for block in blocks):
-        raise ValueError("A modal takes neither a table nor a chart.")
     view: View = {
         "type": "modal",
         "title": plain_text(title, _VIEW_TITLE),
-        "blocks": list(blocks),
+        "blocks": _blocks_of_view(blocks, without=("table", "data_visualization")),
         "close": plain_text(close, _VIEW_TITLE),
     }
     if submit is not None:
@@ -481,8 +476,14 @@ def modal(
 
 def home(blocks: Sequence[Block]) -> View:
     """A Home tab."""
-    _check("blocks of a view", len(blocks), VIEW_BLOCKS)
-    return {"type": "home", "blocks": list(blocks)}
+    return {"type": "home", "blocks": _blocks_of_view(blocks, without=("data_visualization",))}
+
+
+def _blocks_of_view(blocks: Sequence[Block], without: Sequence[str]) -> list[Block]:
+    _check("blocks of a view", len(blocks), _VIEW_BLOCKS)
+    if any(block["type"] in without for block in blocks):
+        raise ValueError(f"Slack takes none of these in such a view: {', '.join(without)}.")
+    return list(blocks)
 
 
 def _rich_text(element: RichTextSection | Preformatted, block_id: str | None) -> RichTextBlock:

@@ -70,7 +70,9 @@ def closing_card(
     ]
     what = "waits for a second person" if request.approval is ApprovalPolicy.SECOND_PERSON else "waits for a press"
     message = _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
-    return replace(message, text=f"{message.text}. {_in_words(request, approvers)}")
+    # A mobile notification, which calls them, is made of the text.
+    called = map(components.called, approvers) if request.approval is ApprovalPolicy.SECOND_PERSON else ()
+    return replace(message, text=f"{' '.join((message.text, *called))}. {_in_words(request)}")
 
 
 def closing_progress(request: ClosingRequest, note: str, *, disclosure: Disclosure) -> Message:
@@ -280,7 +282,7 @@ def _meaning(request: ClosingRequest, modes: Collection[Mode] = tuple(Mode)) -> 
     )
 
 
-def _in_words(request: ClosingRequest, approvers: Sequence[str]) -> str:
+def _in_words(request: ClosingRequest) -> str:
     """Say all that decides in the text, which is the whole card to a screen reader and on a phone's lock screen."""
     meanings = [f"{mode.value} {means}" for mode, means in closing_text.meanings(request) if request.affected(mode)]
     sentences = [top_level(" ".join(meanings))]
@@ -292,8 +294,6 @@ def _in_words(request: ClosingRequest, approvers: Sequence[str]) -> str:
             f"{components.utc(request.alone_from)} on, unless somebody presses Stop."
         )
     sentences.append(f"Expires at {components.utc(request.expires_at)}. Nothing is closed without a press.")
-    if request.approval is ApprovalPolicy.SECOND_PERSON:  # a mobile notification, which calls them, is made of the text
-        sentences += map(components.called, approvers)
     return " ".join(sentences)
 
 
