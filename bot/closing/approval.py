@@ -21,6 +21,19 @@ from bot.sessions.model import Mode
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A press that confirms a request."""
+
+    request_id: str
+    person: Person
+    channel: str
+    mode: Mode
+    only: Collection[int] | None = None  # numbers of the targets that a window has shown; None: a card shows them all
+    typed: int | None = None  # the number of sessions as the person typed it, where the request wants that
+    delivery: str = ""  # names the press, so that one delivered again after the bot was stopped closes nothing
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """What came of a cancel."""
 
@@ -63,21 +76,20 @@ class Approvals:
             stops=held,
         )
 
-    def confirmable(
-        self, request_id: str, person: Person, channel: str, mode: Mode, only: Collection[int] | None = None
-    ) -> Part:
-        """Return what of the request this person may confirm; ``only`` are the targets that a window has shown.
+    def confirmable(self, press: Confirmation) -> Part:
+        """Return what of the request this person may confirm.
 
         Raises ``RequestError``, ``TargetError`` where nothing of it runs, or ``NotAllowedError`` where that is nothing,
         which is on record.
         """
-        if only is not None:
-            self._refuse_what_moved_on(self._store.requests.get(request_id), only)
-        request = self.open_request(request_id)
+        if press.only is not None:
+            self._refuse_what_moved_on(self._store.requests.get(press.request_id), press.only)
+        request = self.open_request(press.request_id)
         try:
-            return self._part(request, person, channel, mode, only)
+            return self._part(request, press)
         except NotAllowedError as error:
-            self._store.requests.note(self._clock(), "refused", {"why": str(error)}, person=person, request=request)
+            refused = {"why": str(error)}
+            self._store.requests.note(self._clock(), "refused", refused, person=press.person, request=request)
             raise
 
     def cancel(self, request_id: str, person: Person, *, called: bool = False) -> Cancelled:
@@ -113,9 +125,8 @@ class Approvals:
         named = self._access.named(Right.APPROVE, request.source, tenants, request.channel)
         return tuple(one for one in named if one != request.requester.id)
 
-    def _part(
-        self, request: ClosingRequest, person: Person, channel: str, mode: Mode, only: Collection[int] | None
-    ) -> Part:
+    def _part(self, request: ClosingRequest, press: Confirmation) -> Part:
+        person, channel, mode, only = press.person, press.channel, press.mode, press.only
         require_here(request, channel)
         right = self._right_needed(request, person, mode)
         scope = self._access.scope(person, right, request.source, channel)

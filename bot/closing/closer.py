@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
 
-from bot.access import Person
-from bot.closing.approval import Approvals
+from bot.closing.approval import Approvals, Confirmation
 from bot.closing.attempt import CloseAttempt, Progress, Timer
 from bot.closing.follow_up import FollowUps
 from bot.closing.model import ApprovalPolicy, Clock, ClosingRequest, Outcome, State, TargetOutcome
@@ -21,7 +20,6 @@ from bot.closing.store import Store
 from bot.closing.verification import Present, present, verify_all
 from bot.errors import BudgetError, InputError, SessionBotError, StoppedError
 from bot.sessions.kill import Answer, Sent
-from bot.sessions.model import Mode
 from bot.sessions.service import SessionService
 from bot.sessions.uptime import since_boot
 
@@ -64,57 +62,41 @@ class Closer:
 
     def confirm(
         self,
-        request_id: str,
-        person: Person,
-        channel: str,
-        mode: Mode,
+        press: Confirmation,
         progress: Progress,
-        *,
-        typed: int | None = None,
-        delivery: str = "",
         leave: Callable[[ClosingRequest], object] = lambda _left: None,
-        only: Collection[int] | None = None,
     ) -> ClosingRequest:
         """Close what the request names, as far as it is still what it was, and return it with its outcomes.
 
         Where this person may decide only some of its targets, the others stay open in a request of their own, of which
         ``leave`` is told as soon as it is there.
-        ``only`` are the numbers of the targets that a window has shown, None where the card shows them all.
-        ``typed`` is the number of sessions as the person typed it, where the request wants that; ``delivery``
-        names the attempt, so that one that is delivered again after the bot was stopped closes nothing.
         ``progress`` is told as soon as the request is taken, then about every three seconds, and what came of it
         before that is on record: a store that fails keeps nobody waiting.
         Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
-        part = self._approvals.confirmable(request_id, person, channel, mode, only)
-        request = part.taken
-        if self._attempts.carries(request.id) and self._store.requests.get(request.id).state is State.OPEN:
+        part = self._approvals.confirmable(press)
+        if self._attempts.carries(press.request_id) and self._store.requests.get(press.request_id).state is State.OPEN:
             # In a file that was put in the place of the one that had the claim.
-            raise too_late(replace(request, state=State.CLAIMED), self._clock())
-        number = part.shown.number_to_type(mode)
-        if number is not None and typed != number:
-            raise InputError(
-                f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
-                f"Press {mode.value} on the card and type {number}."
-            )
-        with self._attempts.taking(request.id):
+            raise too_late(replace(part.taken, state=State.CLAIMED), self._clock())
+        _require_number(part, press)
+        with self._attempts.taking(press.request_id):
             asked = self._timer()
-            claimed = self._claim(part, person, mode, delivery)
+            claimed = self._claim(part, press)
             if claimed is None:
-                self._approvals.confirmable(request_id, person, channel, mode, only)  # which says why not
-                raise too_late(self._store.requests.get(request_id), self._clock())
-            attempt = CloseAttempt(claimed, mode, self._clock, self._timer, asked, progress)
+                self._approvals.confirmable(press)  # which says why not
+                raise too_late(self._store.requests.get(press.request_id), self._clock())
+            attempt = CloseAttempt(claimed, press.mode, self._clock, self._timer, asked, progress)
             if part.remainder is not None:
                 leave(part.remainder)
             return self._carry_out(attempt, part.lost)
 
-    def present(self, request_id: str, person: Person, channel: str, mode: Mode) -> tuple[Part, Present]:
+    def present(self, press: Confirmation) -> tuple[Part, Present]:
         """Return what of a request this person could confirm, and that as it is now, as far as it is there.
 
         Raises what ``confirm`` would raise at once, or a ``DataSourceError``.
         """
-        part = self._approvals.confirmable(request_id, person, channel, mode)
+        part = self._approvals.confirmable(press)
         return part, present(self._sessions, part.shown)
 
     def resume(self) -> list[ClosingRequest]:
@@ -148,12 +130,12 @@ class Closer:
         """Mark the requests that nobody decided in time; return them so that their cards can say so."""
         return self._store.requests.expire(self._clock(), self._attempts.requests)
 
-    def _claim(self, part: Part, person: Person, mode: Mode, delivery: str) -> ClosingRequest | None:
+    def _claim(self, part: Part, press: Confirmation) -> ClosingRequest | None:
         """Take what this person decides, and return it as taken: nobody else's claim will do for what follows.
 
         None where it is not to be had any more: somebody was quicker, or a Stop holds by now.
         """
-        now, request = self._clock(), part.taken
+        now, request, person, mode = self._clock(), part.taken, press.person, press.mode
         second_person = request.approval is ApprovalPolicy.SECOND_PERSON and person.id != request.requester.id
         try:
             claimed = self._store.decisions.claim(
@@ -162,7 +144,7 @@ class Closer:
                 mode,
                 now,
                 self._rules.of(request.source).budget,
-                delivery=delivery,
+                delivery=press.delivery,
                 planned=part.shown.affected(mode),
                 left=part.remainder,
                 approved=second_person,
@@ -245,3 +227,12 @@ class Closer:
                     verdict.outcome, detail, self._clock(), answer, holder=verdict.holder
                 )
         return outcomes
+
+
+def _require_number(part: Part, press: Confirmation) -> None:
+    number = part.shown.number_to_type(press.mode)
+    if number is not None and press.typed != number:
+        raise InputError(
+            f"{press.mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
+            f"Press {press.mode.value} on the card and type {number}."
+        )

@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from bot.closing.approval import Approvals
+from bot.closing.approval import Approvals, Confirmation
 from bot.closing.break_glass import BreakGlass
 from bot.closing.budget import BudgetExtensions
 from bot.closing.closer import Closer
@@ -95,7 +95,7 @@ class ClosingCards:
             raise TargetError(f"Slack did not open the window in time. Press {button} once more.")
         try:
             self._remember_place(press, press.value)
-            part, present = self.closer.present(press.value, press.person, press.channel, mode)
+            part, present = self.closer.present(Confirmation(press.value, press.person, press.channel, mode))
         except SessionBotError as error:
             press.reply.update_modal(view_id, closing_modal.problem(mode, error.sentence))
             if self._says_other(press.value, error):
@@ -329,17 +329,8 @@ class ClosingCards:
             self.writer.put(card.key, card.write_news, lambda: message, after=after)
 
         try:
-            request = self.closer.confirm(
-                request_id,
-                event.person,
-                event.channel,
-                mode,
-                progress,
-                typed=typed,
-                delivery=event.delivery,
-                only=only,
-                leave=lambda left: self._show_there(left, event, _REMAINDER),
-            )
+            press = Confirmation(request_id, event.person, event.channel, mode, only, typed, event.delivery)
+            request = self.closer.confirm(press, progress, leave=lambda left: self._show_there(left, event, _REMAINDER))
         except SessionBotError as error:
             if isinstance(error, BudgetError):
                 self._call_for_budget(error, event)

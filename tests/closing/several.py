@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bot.closing.approval import Confirmation
 from bot.closing.model import ClosingRequest, Outcome
 from bot.closing.store import Store
 from bot.closing.store.database import Database
@@ -41,7 +42,8 @@ def ask(desk: Desk, *sessions: int | Wanted, mode: Mode = Mode.SESSION) -> Closi
 
 def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION, **more: Any) -> ClosingRequest:
     person = more.pop("person", ALICE)
-    return desk.closer.confirm(request.id, person, CHANNEL, mode, lambda *_: None, **more)
+    leave = more.pop("leave", lambda _left: None)
+    return desk.closer.confirm(Confirmation(request.id, person, CHANNEL, mode, **more), lambda *_: None, leave)
 
 
 def outcomes(request: ClosingRequest) -> list[Outcome | None]:

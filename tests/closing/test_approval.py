@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.access import Person
+from bot.closing.approval import Confirmation
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State
 from bot.closing.rules import SourceRules
 from bot.closing.targets import Wanted
@@ -169,7 +170,7 @@ def test_before_the_second_press_the_targets_are_shown_as_they_are_now(two_perso
     desk.until(lambda: not desk.row(gone_id))
     desk.stops(worker)
     desk.starts(worker.connection, "SELECT SLEEP(60), 'later'")
-    shown, present = desk.closer.present(request.id, BOB, CHANNEL, Mode.SESSION)
+    shown, present = desk.closer.present(Confirmation(request.id, BOB, CHANNEL, Mode.SESSION))
     assert sql_of(shown.shown.targets[0].session) == "SELECT SLEEP(60)", "as it was"
     assert {number: sql_of(session) for number, session in present.sessions.items()} == {1: "SELECT SLEEP(60), 'later'"}
 
@@ -179,10 +180,10 @@ def test_what_is_shown_is_shown_only_to_whoever_could_confirm(two_person_desk: D
     request = ask(desk, *sleepers(desk, 1))
     for person in (ALICE, CAROL, GUS):
         with pytest.raises(NotAllowedError):
-            desk.closer.present(request.id, person, CHANNEL, Mode.SESSION)
+            desk.closer.present(Confirmation(request.id, person, CHANNEL, Mode.SESSION))
     desk.cancel(request.id, ALICE)
     with pytest.raises(RequestError, match="was cancelled") as told:
-        desk.closer.present(request.id, BOB, CHANNEL, Mode.SESSION)
+        desk.closer.present(Confirmation(request.id, BOB, CHANNEL, Mode.SESSION))
     assert told.value.first == ALICE.id
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.closing.approval import Confirmation
 from bot.closing.audit_query import AuditQuery
 from bot.closing.store import Store, audit_log
 from bot.closing.store.database import Database
@@ -133,7 +134,7 @@ def test_the_record_of_a_close_holds_both_people_the_kill_and_the_servers_answer
     desk = two_person_desk
     session = session_id(desk.connect())
     request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="stuck")
-    desk.closer.confirm(request.id, BOB, CHANNEL, Mode.SESSION, lambda *_: None)
+    desk.closer.confirm(Confirmation(request.id, BOB, CHANNEL, Mode.SESSION), lambda *_: None)
     told, _since = desk.audit.read(ALICE, CHANNEL, HOUR)
     acts_of = {one.entry.event: one.entry for one in told if one.entry.request_id == request.id}
     assert list(acts_of) == ["request", "confirm", "intent", "outcome"]
@@ -148,7 +149,7 @@ def test_the_record_of_a_close_holds_both_people_the_kill_and_the_servers_answer
 def test_a_press_that_was_refused_is_on_record_with_its_reason(desk: Desk) -> None:
     request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     with pytest.raises(Exception, match="You may not close"):
-        desk.closer.confirm(request.id, GUS, CHANNEL, Mode.SESSION, lambda *_: None)
+        desk.closer.confirm(Confirmation(request.id, GUS, CHANNEL, Mode.SESSION), lambda *_: None)
     event, details = record_of(desk, request)[-1]
     assert event == "refused"
     assert "You may not close" in details["why"]

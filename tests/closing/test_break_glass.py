@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.access import Person, Right, Rule
+from bot.closing.approval import Confirmation
 from bot.closing.audit_query import AuditQuery
 from bot.closing.break_glass import MOST_CALLED
 from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, Outcome, State
@@ -416,6 +417,6 @@ def test_no_more_than_twenty_are_called(desk: Desk) -> None:
     request = broken(desk, *sleepers(desk, 1))
     assert len({one.person for one in request.calls}) == len(request.calls) == MOST_CALLED
     for extra in many - {one.person for one in request.calls}:
-        assert desk.approvals.confirmable(request.id, Person(extra, "T1"), CHANNEL, Mode.SESSION), (
+        assert desk.approvals.confirmable(Confirmation(request.id, Person(extra, "T1"), CHANNEL, Mode.SESSION)), (
             "by right all the same"
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot.closing.approval import Confirmation
 from bot.closing.model import ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import (
@@ -31,7 +32,7 @@ def ask(desk: Desk, *sessions: int, mode: Mode = Mode.SESSION) -> ClosingRequest
 
 
 def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION) -> ClosingRequest:
-    return desk.closer.confirm(request.id, ALICE, CHANNEL, mode, lambda _request, _note: None)
+    return desk.closer.confirm(Confirmation(request.id, ALICE, CHANNEL, mode), lambda _request, _note: None)
 
 
 def outcome(request: ClosingRequest) -> Outcome | None:
@@ -99,7 +100,9 @@ def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_pr
     def play(waiting: list[Statement]) -> ClosingRequest:
         told.clear()
         request = ask(desk, waiting[0].id)
-        return desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.QUERY, lambda *progress: told.append(progress))
+        return desk.closer.confirm(
+            Confirmation(request.id, ALICE, CHANNEL, Mode.QUERY), lambda *progress: told.append(progress)
+        )
 
     done = before_a_look(desk, play)
     assert outcome(done) is Outcome.STILL_RUNNING
@@ -154,7 +157,9 @@ def test_twenty_presses_at_once_close_once(desk: Desk) -> None:
         start.wait()
         try:
             person = ALICE if number % 2 else BOB
-            results.append(desk.closer.confirm(request.id, person, CHANNEL, Mode.SESSION, lambda *_: None))
+            results.append(
+                desk.closer.confirm(Confirmation(request.id, person, CHANNEL, Mode.SESSION), lambda *_: None)
+            )
         except SessionBotError as error:
             results.append(error)
 
@@ -197,7 +202,7 @@ def test_somebody_without_the_right_can_neither_ask_nor_confirm_nor_cancel(desk:
         desk.ask(GUS, CHANNEL, "demo", [Wanted(session_id(sleeper))], Mode.SESSION)
     request = ask(desk, session_id(sleeper))
     with pytest.raises(NotAllowedError):
-        desk.closer.confirm(request.id, GUS, CHANNEL, Mode.SESSION, lambda *_: None)
+        desk.closer.confirm(Confirmation(request.id, GUS, CHANNEL, Mode.SESSION), lambda *_: None)
     with pytest.raises(NotAllowedError):
         desk.cancel(request.id, GUS)
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
@@ -206,12 +211,12 @@ def test_somebody_without_the_right_can_neither_ask_nor_confirm_nor_cancel(desk:
 def test_a_press_from_another_channel_is_refused(desk: Desk) -> None:
     request = ask(desk, session_id(desk.connect()))
     with pytest.raises(NotAllowedError, match="another channel"):
-        desk.closer.confirm(request.id, ALICE, "C02DBA", Mode.SESSION, lambda *_: None)
+        desk.closer.confirm(Confirmation(request.id, ALICE, "C02DBA", Mode.SESSION), lambda *_: None)
 
 
 def test_an_unknown_request_is_told(desk: Desk) -> None:
     with pytest.raises(RequestError, match="is unknown"):
-        desk.closer.confirm("forged", ALICE, CHANNEL, Mode.SESSION, lambda *_: None)
+        desk.closer.confirm(Confirmation("forged", ALICE, CHANNEL, Mode.SESSION), lambda *_: None)
 
 
 def test_with_a_second_person_the_requester_alone_closes_nothing(two_person_desk: Desk) -> None:
@@ -219,7 +224,7 @@ def test_with_a_second_person_the_requester_alone_closes_nothing(two_person_desk
     request = ask(desk, session_id(desk.connect()))
     with pytest.raises(NotAllowedError):
         confirm(desk, request)
-    done = desk.closer.confirm(request.id, BOB, CHANNEL, Mode.SESSION, lambda *_: None)
+    done = desk.closer.confirm(Confirmation(request.id, BOB, CHANNEL, Mode.SESSION), lambda *_: None)
     assert outcome(done) is Outcome.CLOSED
     assert (done.requester, done.decided_by) == (ALICE, BOB)
 
@@ -228,7 +233,7 @@ def test_an_approver_cannot_approve_what_he_asked_for(two_person_desk: Desk) -> 
     desk = two_person_desk
     request = desk.ask(BOB, CHANNEL, "demo", [Wanted(session_id(desk.connect()))], Mode.SESSION)
     with pytest.raises(NotAllowedError, match="needs a second person"):
-        desk.closer.confirm(request.id, BOB, CHANNEL, Mode.SESSION, lambda *_: None)
+        desk.closer.confirm(Confirmation(request.id, BOB, CHANNEL, Mode.SESSION), lambda *_: None)
 
 
 def test_a_user_who_became_protected_since_the_card_is_not_closed(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bot.closing.approval import Confirmation
 from bot.closing.model import ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import (
@@ -147,7 +148,9 @@ def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: D
     def play(waiting: list[Statement]) -> ClosingRequest:
         notes.clear()
         request = ask(desk, *sleepers(desk, 1), *(waiter.id for waiter in waiting))
-        return desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, note: notes.append(note))
+        return desk.closer.confirm(
+            Confirmation(request.id, ALICE, CHANNEL, Mode.SESSION), lambda _request, note: notes.append(note)
+        )
 
     done = before_a_look(desk, play, waiters=3)
     assert outcomes(done) == [Outcome.CLOSED, *[Outcome.ROLLING_BACK] * 3]

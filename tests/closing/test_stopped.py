@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.closing.approval import Confirmation
 from bot.closing.model import Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import StoppedError
@@ -24,7 +25,7 @@ def test_a_close_that_is_cut_short_stays_claimed_with_its_intent_and_is_finished
     request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(waiter.id)], Mode.SESSION)
     patience.end_in_time()
     with pytest.raises(StoppedError, match="What was sent is on record"):
-        desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, _note: None)
+        desk.closer.confirm(Confirmation(request.id, ALICE, CHANNEL, Mode.SESSION), lambda _request, _note: None)
     stored = desk.store.requests.find(request.id)
     assert stored is not None
     assert stored.state is State.CLAIMED
@@ -49,7 +50,7 @@ def test_what_a_press_knew_when_it_was_cut_short_is_on_record(desk: Desk, monkey
     desk.until(lambda: not desk.row(number))
     patience.end_in_time()
     with pytest.raises(StoppedError):
-        desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda _request, _note: None)
+        desk.closer.confirm(Confirmation(request.id, ALICE, CHANNEL, Mode.SESSION), lambda _request, _note: None)
     stored = desk.store.requests.find(request.id)
     assert stored is not None
     assert [one.outcome for one in stored.targets] == [Outcome.ALREADY_GONE, None]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.closing.approval import Confirmation
 from bot.closing.model import CardPlace, Outcome, State, TargetOutcome
 from bot.closing.store import Store, audit_log
 from bot.closing.store.database import Database
@@ -85,7 +86,7 @@ def test_what_another_version_kept_of_a_session_is_read_and_what_is_missing_matc
         del kept["retry_count"], kept["peer"]
         store.execute("UPDATE closing_targets SET session = ?", (json.dumps({**kept, "colour": "red"}),))
     store.close()
-    done = desk.closer.confirm(request.id, ALICE, CHANNEL, Mode.SESSION, lambda *_: None)
+    done = desk.closer.confirm(Confirmation(request.id, ALICE, CHANNEL, Mode.SESSION), lambda *_: None)
     assert done.targets[0].outcome is Outcome.CHANGED
     assert desk.row(session)
 

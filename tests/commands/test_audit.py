@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from tests.support.approving import ACCESS, ASKS, card_of
+from tests.support.approving import ACCESS
 from tests.support.slack_person import table_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import Stage, session_id, staged
+from tests.support.stage import ASKS, Stage, session_id, staged
 from tests.support.stores import store_at
 
 HOSTILE = '=HYPERLINK("http://evil") **bold** <!channel> `code` [x](http://evil) ~no~ #1'
@@ -162,7 +162,7 @@ def test_the_timeline_of_a_channel_is_markdown_that_no_reason_can_break(stage: S
 
 def test_a_long_timeline_goes_as_a_file_by_direct_message(stage: Stage) -> None:
     for _ in range(12):
-        card_of(stage, f"{own_session(stage)} reason='{'long ' * 100}'")
+        stage.card_of(f"{own_session(stage)} reason='{'long ' * 100}'")
     stage.asks(stage.alice, "/sessions audit here", "it has come to you as a file, by direct message")
     [message] = stage.alice.direct_messages()
     assert message["files"][0]["text"].startswith("## Sessions closed, ")

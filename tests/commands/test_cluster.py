@@ -8,12 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.databases.mariadb import EmbeddedMariaDB
-from sandbox.slack.server import SlackSandbox
 from tests.support.cluster import BOT, Cluster
 from tests.support.odp import Odp
-from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import buttons_of, options_of, table_of, text_of
-from tests.support.stage import APP_PASSWORD, MariaDBStage, session_id
+from tests.support.stage import APP_PASSWORD, MariaDBStage, session_id, staged_as
 
 ACCESS = """
 [[access]]
@@ -42,13 +40,18 @@ def standing(
     with (
         Cluster(mariadb, transactions=True) as cluster,
         Odp(mariadb.host, mariadb.port) as odp,
-        SlackSandbox(commands=COMMANDS) as slack,
-        RunningBot(
-            slack, mariadb, folder, access=ACCESS, user=BOT, password=APP_PASSWORD, port=odp.port, more=SHOPS_CHANNEL
-        ) as bot,
+        staged_as(
+            MariaDBStage,
+            mariadb,
+            folder,
+            access=ACCESS,
+            user=BOT,
+            password=APP_PASSWORD,
+            port=odp.port,
+            more=SHOPS_CHANNEL,
+        ) as stage,
     ):
-        slack.limits.rates.clear()
-        yield cluster, MariaDBStage(mariadb, slack, bot), odp
+        yield cluster, stage, odp
 
 
 @pytest.fixture

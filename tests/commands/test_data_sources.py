@@ -7,10 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from sandbox.slack.server import SlackSandbox
-from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import buttons_of, options_of, table_of, text_of
-from tests.support.stage import Stage, accounts, session_id
+from tests.support.stage import Stage, session_id, staged
 
 ACCESS = """
 [[access]]
@@ -57,12 +55,9 @@ read_only = true
 
 @pytest.fixture(scope="module")
 def standing(oceanbase: EmbeddedOceanBase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    accounts(oceanbase)
     spare = SPARE.format(host=oceanbase.host, port=oceanbase.port, password=oceanbase.password)
-    with SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()
-        with RunningBot(slack, oceanbase, tmp_path_factory.mktemp("bot"), access=ACCESS, more=spare) as bot:
-            yield Stage(oceanbase, slack, bot)
+    with staged(oceanbase, tmp_path_factory.mktemp("bot"), access=ACCESS, more=spare) as stage:
+        yield stage
 
 
 @pytest.fixture

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from sandbox.slack.server import SlackSandbox
-from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import buttons_of, options_of, text_of
-from tests.support.slack_text import Json
-from tests.support.stage import Stage, accounts, session_id
+from tests.support.stage import Stage, accounts, session_id, staged
 
 READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
 
@@ -24,17 +20,6 @@ def shaky_database(restartable: EmbeddedOceanBase) -> EmbeddedOceanBase:
     """Give a database that tests may stop, start and suspend."""
     accounts(restartable)
     return restartable
-
-
-@contextmanager
-def staged(database: EmbeddedOceanBase, folder: Path) -> Iterator[Stage]:
-    """Set up a stage of its own."""
-    with SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()
-        with RunningBot(slack, database, folder) as bot:
-            stage = Stage(database, slack, bot)
-            yield stage
-            stage.tidy()
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +53,6 @@ def stored(stage: Stage, query: str) -> object:
     return row[0] if row else None
 
 
-def card_of(stage: Stage, session: int) -> Json:
-    return stage.asks(stage.alice, f"/kill-session {session}", "Nothing is closed without a press")
-
-
 def test_a_stopped_database_earns_a_sentence_and_the_next_command_after_its_return_works(shaky_stage: Stage) -> None:
     stage = shaky_stage
     listed = stage.asks(stage.alice, "/sessions", "Sessions on demo")
@@ -91,7 +72,7 @@ def test_a_stopped_database_earns_a_sentence_and_the_next_command_after_its_retu
 def test_a_press_while_the_database_is_down_closes_nothing_and_can_be_repeated(shaky_stage: Stage) -> None:
     stage = shaky_stage
     sleeper = stage.connect()
-    card = card_of(stage, session_id(sleeper))
+    card = stage.card_of(session_id(sleeper))
     stage.database.halt()
     try:
         stage.presses(stage.alice, card, "Close Session", "cannot be reached")
@@ -125,7 +106,7 @@ def test_a_hung_database_is_told_within_the_time_out_and_acknowledged_at_once(sh
 def test_a_card_that_nobody_presses_says_by_itself_that_it_has_expired(own_stage: Stage) -> None:
     stage = own_stage
     sleeper = stage.connect()
-    card = card_of(stage, session_id(sleeper))
+    card = stage.card_of(session_id(sleeper))
     stage.passes(card, 121)
     result = stage.alice.wait_for_change(card, "expired")
     assert buttons_of(result) == []
@@ -139,7 +120,7 @@ def test_a_command_whose_acknowledgement_is_lost_is_carried_out_once(shaky_stage
     stage = shaky_stage
     sleeper = stage.connect()
     stage.slack.faults.lose_acks = 1
-    card = card_of(stage, session_id(sleeper))
+    card = stage.card_of(session_id(sleeper))
     stage.asks(stage.alice, "/sessions", "Sessions on demo")
     cards = [m for m in stage.alice.messages() if str(session_id(sleeper)) in text_of(m)]
     assert [m["key"] for m in cards if "Nothing is closed without a press" in text_of(m)] == [card["key"]]
@@ -185,7 +166,7 @@ def test_an_unusable_response_url_falls_back_to_posting(shaky_stage: Stage) -> N
 def test_without_its_store_the_bot_closes_nothing_and_says_so(shaky_stage: Stage) -> None:
     stage = shaky_stage
     sleeper = stage.connect()
-    card = card_of(stage, session_id(sleeper))
+    card = stage.card_of(session_id(sleeper))
     with sqlite3.connect(stage.bot.log.parent / "store.db", isolation_level=None) as store:
         store.execute("ALTER TABLE audit RENAME TO audit_away")
         try:
@@ -200,7 +181,7 @@ def test_without_its_store_the_bot_closes_nothing_and_says_so(shaky_stage: Stage
 def test_a_bot_killed_between_intent_and_outcome_finishes_the_record_without_closing(own_stage: Stage) -> None:
     stage = own_stage
     sleeper = stage.connect()
-    card = card_of(stage, session_id(sleeper))
+    card = stage.card_of(session_id(sleeper))
     stage.slack.wait_for(lambda: stored(stage, "SELECT card_ts FROM closing_requests") == card["ts"])
     stage.bot.kill()
     # The state a crash leaves right after the intent was written, longer ago than any press takes.

@@ -9,13 +9,7 @@ import sqlite3
 import pytest
 
 from tests.support.slack_person import NotPossible, buttons_of, options_of, text_of
-from tests.support.slack_text import Json
 from tests.support.stage import Stage, session_id
-
-
-def card_of(stage: Stage, typed: str) -> Json:
-    """Ask for a close and return the card."""
-    return stage.asks(stage.alice, f"/kill-session {typed}", "Nothing is closed without a press")
 
 
 def events_of(stage: Stage) -> list[tuple[str, str | None]]:
@@ -28,7 +22,7 @@ def events_of(stage: Stage) -> list[tuple[str, str | None]]:
 
 def test_closing_a_query_ends_it_and_leaves_the_session_alive(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60)")
-    card = card_of(stage, f"{report.id} query")
+    card = stage.card_of(f"{report.id} query")
     assert buttons_of(card)[0] == "Close Query"
     stage.alice.press(card, "Close Query")
     result = stage.alice.wait_for_change(card, "query closed")
@@ -43,7 +37,7 @@ def test_closing_a_query_ends_it_and_leaves_the_session_alive(stage: Stage) -> N
 def test_closing_a_session_disconnects_its_client(stage: Stage) -> None:
     sleeper = stage.connect()
     number = session_id(sleeper)
-    card = card_of(stage, str(number))
+    card = stage.card_of(str(number))
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
     assert stage.row(number) == {}
@@ -51,7 +45,7 @@ def test_closing_a_session_disconnects_its_client(stage: Stage) -> None:
 
 def test_nothing_is_closed_before_the_press(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60)")
-    card = card_of(stage, str(report.id))
+    card = stage.card_of(str(report.id))
     stage.alice.press(card, "Cancel")
     result = stage.alice.wait_for_change(card, "cancelled")
     assert "Nothing was closed" in text_of(result)
@@ -64,7 +58,7 @@ def test_the_card_says_what_is_to_be_closed_and_what_that_means(stage: Stage) ->
     holder.begin()
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 5 WHERE sku = 1")
-    text = text_of(card_of(stage, f'{session_id(holder)} reason="blocks *the* <shop>"'))
+    text = text_of(stage.card_of(f'{session_id(holder)} reason="blocks *the* <shop>"'))
     for said in (
         "Asked by <@U01ALICE>",
         "Data source demo",
@@ -81,7 +75,7 @@ def test_the_card_says_what_is_to_be_closed_and_what_that_means(stage: Stage) ->
         "Expires",
     ):
         assert said in text
-    assert "Close Query" not in buttons_of(card_of(stage, str(session_id(holder))))
+    assert "Close Query" not in buttons_of(stage.card_of(str(session_id(holder))))
 
 
 def test_closing_an_idle_transaction_frees_those_who_wait_for_its_locks(stage: Stage) -> None:
@@ -90,7 +84,7 @@ def test_closing_an_idle_transaction_frees_those_who_wait_for_its_locks(stage: S
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 7 WHERE sku = 3")
     writers = [stage.runs("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3", database="depot") for _ in range(2)]
-    card = card_of(stage, str(session_id(holder)))
+    card = stage.card_of(str(session_id(holder)))
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
     assert [writer.ended() for writer in writers] == [0, 0]
@@ -103,7 +97,7 @@ def test_closing_the_query_of_a_lock_waiter_shows_progress_and_then_the_truth(st
         cursor.execute("UPDATE stock SET quantity = 8 WHERE sku = 2")
     waiter = stage.runs("UPDATE stock SET quantity = 9 WHERE sku = 2", database="depot")
     stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the lock wait")
-    card = card_of(stage, f"{waiter.id} query")
+    card = stage.card_of(f"{waiter.id} query")
     assert "waits for a row lock" in text_of(card)
     stage.alice.press(card, "Close Query")
     stage.alice.wait_for_change(card, lambda message: "Closing …" in text_of(message) or "✅" in text_of(message))
@@ -113,7 +107,7 @@ def test_closing_the_query_of_a_lock_waiter_shows_progress_and_then_the_truth(st
 
 def test_a_second_press_by_anybody_changes_nothing(stage: Stage) -> None:
     sleeper = stage.connect()
-    card = card_of(stage, str(session_id(sleeper)))
+    card = stage.card_of(str(session_id(sleeper)))
     stage.alice.press(card, "Close Session")
     result = stage.alice.wait_for_change(card, "✅ closed")
     for person in (stage.alice, stage.bob):
@@ -124,7 +118,7 @@ def test_a_second_press_by_anybody_changes_nothing(stage: Stage) -> None:
 
 def test_two_people_pressing_at_once_close_once(stage: Stage) -> None:
     sleeper = stage.connect()
-    card = card_of(stage, str(session_id(sleeper)))
+    card = stage.card_of(str(session_id(sleeper)))
     before = events_of(stage)
     stage.slack.faults.deliver_twice = True
     try:
@@ -141,7 +135,7 @@ def test_two_people_pressing_at_once_close_once(stage: Stage) -> None:
 def test_the_record_holds_request_confirmation_intent_and_outcome(stage: Stage) -> None:
     sleeper = stage.connect()
     before = len(events_of(stage))
-    card = card_of(stage, str(session_id(sleeper)))
+    card = stage.card_of(str(session_id(sleeper)))
     stage.bob.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
     assert events_of(stage)[before:] == [
@@ -161,7 +155,7 @@ def test_a_guest_gets_a_sentence_and_not_a_card(stage: Stage) -> None:
 
 def test_a_guest_who_presses_somebody_elses_card_closes_nothing(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60)")
-    card = card_of(stage, str(report.id))
+    card = stage.card_of(str(report.id))
     assert stage.presses(stage.gus, card, "Close Session", "You may not")["ephemeral"]
     assert stage.presses(stage.gus, card, "Cancel", "You may not")["ephemeral"]
     assert report.is_alive()
@@ -171,7 +165,7 @@ def test_a_guest_who_presses_somebody_elses_card_closes_nothing(stage: Stage) ->
 def test_a_session_that_ended_before_the_press_is_already_gone(stage: Stage) -> None:
     sleeper = stage.connect()
     number = session_id(sleeper)
-    card = card_of(stage, str(number))
+    card = stage.card_of(str(number))
     sleeper.close()
     stage.wait_until(lambda: not stage.row(number), "the session's end")
     stage.alice.press(card, "Close Session")
@@ -180,7 +174,7 @@ def test_a_session_that_ended_before_the_press_is_already_gone(stage: Stage) -> 
 
 def test_a_query_that_has_changed_since_the_card_is_not_closed(stage: Stage) -> None:
     first = stage.runs("SELECT SLEEP(60)")
-    card = card_of(stage, f"{first.id} query")
+    card = stage.card_of(f"{first.id} query")
     stage.stops(first)
     stage.alice.press(card, "Close Query")
     result = stage.alice.wait_for_change(card, "changed, not closed")
@@ -191,7 +185,7 @@ def test_a_query_that_has_changed_since_the_card_is_not_closed(stage: Stage) -> 
 def test_a_transaction_that_began_after_the_card_is_shown_in_bold_and_pressed_again(stage: Stage) -> None:
     client = stage.connect(database="depot")
     number = session_id(client)
-    card = card_of(stage, str(number))
+    card = stage.card_of(str(number))
     assert "Transaction none" in text_of(card)
     client.begin()
     with client.cursor() as cursor:
@@ -218,7 +212,7 @@ def test_a_transaction_that_began_after_the_card_is_shown_in_bold_and_pressed_ag
 
 def test_the_card_that_was_replaced_can_be_pressed_no_more(stage: Stage) -> None:
     client = stage.connect()
-    card = card_of(stage, str(session_id(client)))
+    card = stage.card_of(str(session_id(client)))
     client.begin()
     stage.alice.press(card, "Close Session")
     again = stage.alice.wait_for_change(card, "A transaction has begun")
@@ -273,7 +267,7 @@ def test_words_typed_wrong_close_nothing_and_earn_a_sentence(stage: Stage, typed
 
 def test_a_pasted_kill_statement_is_understood(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60)")
-    card = card_of(stage, f"KILL QUERY {report.id};")
+    card = stage.card_of(f"KILL QUERY {report.id};")
     assert f"Close the query of session {report.id}?" in text_of(card)
 
 
@@ -304,7 +298,7 @@ def test_a_card_works_where_the_bot_is_no_member(stage: Stage) -> None:
 
 def test_the_record_keeps_no_password_of_a_statement(stage: Stage) -> None:
     report = stage.runs("SELECT SLEEP(60), PASSWORD('hunter2')")
-    card_of(stage, str(report.id))
+    stage.card_of(str(report.id))
     with sqlite3.connect(stage.bot.log.parent / "store.db") as store:
         kept = json.dumps(store.execute("SELECT session FROM closing_targets").fetchall())
         kept += json.dumps(store.execute("SELECT details FROM audit").fetchall())
@@ -314,4 +308,4 @@ def test_the_record_keeps_no_password_of_a_statement(stage: Stage) -> None:
 
 def test_half_a_character_in_a_reason_is_no_failure_of_the_bot(stage: Stage) -> None:
     number = session_id(stage.connect())
-    assert "Reason half ?" in text_of(card_of(stage, f'{number} reason="half \ud800"'))
+    assert "Reason half ?" in text_of(stage.card_of(f'{number} reason="half \ud800"'))

@@ -7,18 +7,11 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.slack_person import NotPossible, buttons_of, options_of, table_of, text_of
-from tests.support.slack_text import Json
-from tests.support.stage import Stage, session_id
-
-ASKS = "Nothing is closed without a press"
+from tests.support.stage import ASKS, Stage, session_id
 
 
 def sleepers(stage: Stage, count: int, address: str = "127.0.0.1") -> list[int]:
     return [session_id(stage.connect(bind_address=address)) for _ in range(count)]
-
-
-def card_of(stage: Stage, typed: str) -> Json:
-    return stage.asks(stage.alice, f"/kill-session {typed}", ASKS)
 
 
 def joined(ids: list[int]) -> str:
@@ -27,7 +20,7 @@ def joined(ids: list[int]) -> str:
 
 def test_three_named_sessions_are_closed_with_one_press(stage: Stage) -> None:
     ids = sleepers(stage, 3)
-    card = card_of(stage, f'{joined(ids)} reason="a leak"')
+    card = stage.card_of(f'{joined(ids)} reason="a leak"')
     for number in ids:
         assert f"Session ID {number}" in text_of(card)
     assert "disconnects 3 clients" in text_of(card)
@@ -40,7 +33,7 @@ def test_three_named_sessions_are_closed_with_one_press(stage: Stage) -> None:
 
 def test_pasted_kill_statements_close_the_queries_they_name(stage: Stage) -> None:
     reports = [stage.runs("SELECT SLEEP(60)") for _ in range(2)]
-    card = card_of(stage, " ".join(f"KILL QUERY {report.id};" for report in reports))
+    card = stage.card_of(" ".join(f"KILL QUERY {report.id};" for report in reports))
     assert buttons_of(card)[0] == "Close Query"
     stage.alice.press(card, "Close Query")
     stage.alice.wait_for_change(card, "2 query closed")
@@ -50,7 +43,7 @@ def test_pasted_kill_statements_close_the_queries_they_name(stage: Stage) -> Non
 def test_of_named_sessions_those_that_cannot_be_closed_are_said_and_the_others_closed(stage: Stage) -> None:
     guarded, gone = session_id(stage.connect(user="guarded")), stage.connect()
     ids = [*sleepers(stage, 1), session_id(gone)]
-    card = card_of(stage, joined([*ids, guarded, 2999999999]))
+    card = stage.card_of(joined([*ids, guarded, 2999999999]))
     assert f"Not touched: {guarded} belongs to guarded, a protected user of demo" in text_of(card)
     assert "Not touched: 2999999999 is no session on demo" in text_of(card)
     gone.close()
@@ -64,7 +57,7 @@ def test_of_named_sessions_those_that_cannot_be_closed_are_said_and_the_others_c
 def test_a_session_is_named_by_its_server_with_or_without_the_port(stage: Stage) -> None:
     number = sleepers(stage, 1)[0]
     for server in ("127.0.0.1", f"127.0.0.1:{stage.database.port}"):
-        assert f"Close session {number}?" in text_of(card_of(stage, f"{number}@{server}"))
+        assert f"Close session {number}?" in text_of(stage.card_of(f"{number}@{server}"))
     stage.asks(stage.alice, f"/kill-session {number}@127.0.0.2", f"no session {number} on server 127.0.0.2")
 
 
@@ -96,7 +89,7 @@ def test_a_status_that_there_is_not_closes_nothing_and_earns_the_nearest_one(sta
 def test_a_filter_closes_what_fits_and_only_with_the_number_typed(stage: Stage) -> None:
     ids = sleepers(stage, 7, "127.0.0.41")
     other = sleepers(stage, 1, "127.0.0.42")
-    card = card_of(stage, 'where host=127.0.0.41 user=teller reason="a leak"')
+    card = stage.card_of('where host=127.0.0.41 user=teller reason="a leak"')
     assert sorted(row[0] for row in table_of(card)[1:]) == sorted(map(str, ids))
     assert "Where source=demo host=127.0.0.41 user=teller" in text_of(card)
     stage.alice.press(card, "Close Session")
@@ -116,7 +109,7 @@ def test_a_filter_closes_what_fits_and_only_with_the_number_typed(stage: Stage) 
 
 def test_more_than_one_request_may_close_are_counted_and_left(stage: Stage) -> None:
     ids = sleepers(stage, 23, "127.0.0.43")
-    card = card_of(stage, "where host=127.0.0.43 idle")
+    card = stage.card_of("where host=127.0.0.43 idle")
     assert "Not touched: 3 also fit the filter. One request closes at most 20; ask again for the rest." in text_of(card)
     stage.alice.press(card, "Close Session")
     stage.alice.fill_in(stage.alice.wait_for_modal("Close 20 sessions"), "closing.number", "20")
@@ -127,7 +120,7 @@ def test_more_than_one_request_may_close_are_counted_and_left(stage: Stage) -> N
 
 def test_a_guest_who_opens_the_dialog_is_told_there_and_closes_nothing(stage: Stage) -> None:
     ids = sleepers(stage, 6)
-    card = card_of(stage, joined(ids))
+    card = stage.card_of(joined(ids))
     assert stage.presses(stage.gus, card, "Close Session", "You may not")["ephemeral"]
     stage.gus.wait_for_modal("You may not")
     stage.gus.closes_modal()
@@ -136,7 +129,7 @@ def test_a_guest_who_opens_the_dialog_is_told_there_and_closes_nothing(stage: St
 
 def test_a_dialog_that_is_submitted_after_the_card_was_cancelled_closes_nothing(stage: Stage) -> None:
     ids = sleepers(stage, 6)
-    card = card_of(stage, joined(ids))
+    card = stage.card_of(joined(ids))
     stage.alice.press(card, "Close Session")
     modal = stage.alice.wait_for_modal("Close 6 sessions")
     stage.bob.press(card, "Cancel")
@@ -151,7 +144,7 @@ def test_a_dialog_that_is_submitted_after_the_card_was_cancelled_closes_nothing(
 
 def test_a_dialog_delivered_twice_and_submitted_by_two_people_closes_each_session_once(stage: Stage) -> None:
     ids = sleepers(stage, 6)
-    card = card_of(stage, joined(ids))
+    card = stage.card_of(joined(ids))
     people = (stage.alice, stage.bob)
     for person in people:
         person.press(card, "Close Session")
@@ -173,7 +166,7 @@ def test_a_dialog_delivered_twice_and_submitted_by_two_people_closes_each_sessio
 
 def test_two_people_pressing_the_card_of_three_close_them_once(stage: Stage) -> None:
     ids = sleepers(stage, 3)
-    card = card_of(stage, joined(ids))
+    card = stage.card_of(joined(ids))
     stage.alice.press(card, "Close Session")
     with contextlib.suppress(NotPossible, AssertionError):  # the card may be rewritten before he comes
         stage.bob.press(card, "Close Session")
@@ -223,7 +216,7 @@ def test_a_lock_waiter_among_several_does_not_keep_the_outcome_of_the_others_fro
         cursor.execute("UPDATE stock SET quantity = 8 WHERE sku IN (1, 2)")
     waiters = [stage.runs(f"UPDATE stock SET quantity = 9 WHERE sku = {sku}", database="depot") for sku in (1, 2)]
     stage.wait_until(lambda: {stage.row(one.id).get("RETRY_INFO") for one in waiters} == {-6005}, "the lock waits")
-    card = card_of(stage, joined([*sleepers(stage, 1), *(waiter.id for waiter in waiters)]))
+    card = stage.card_of(joined([*sleepers(stage, 1), *(waiter.id for waiter in waiters)]))
     assert text_of(card).count("waits for a row lock") == 2
     stage.alice.press(card, "Close Session")
     # How soon a lock waiter notices is up to the kernel, 0-11 s; until then the card counts who is waited for.

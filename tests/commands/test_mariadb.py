@@ -8,13 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.databases.embedded import EmbeddedServer
-from sandbox.slack.server import SlackSandbox
 from tests.support.documents import grants
-from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.servers import EmbeddedMySQL
 from tests.support.slack_person import buttons_of, options_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import MariaDBStage, MySQLStage, Statement, accounts, session_id
+from tests.support.stage import MariaDBStage, MySQLStage, Statement, session_id, staged_as
 
 BOT = "session_bot"
 
@@ -24,18 +22,15 @@ def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Give a stage whose bot has a login of its own, as the README wants it."""
     server = request.getfixturevalue(request.param)
     assert isinstance(server, EmbeddedServer)
-    accounts(server)
     on_mysql = isinstance(server, EmbeddedMySQL)
     with server.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP USER IF EXISTS {BOT}")
         cursor.execute(f"CREATE USER {BOT} IDENTIFIED BY '{server.password}'")
         for grant in grants("MySQL" if on_mysql else "MariaDB"):
             cursor.execute(f"{grant} TO {BOT}")
-    with SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()
-        folder = tmp_path_factory.mktemp("bot")
-        with RunningBot(slack, server, folder, user=BOT, source='kind = "mysql"') as bot:
-            yield (MySQLStage if on_mysql else MariaDBStage)(server, slack, bot)
+    kind = MySQLStage if on_mysql else MariaDBStage
+    with staged_as(kind, server, tmp_path_factory.mktemp("bot"), user=BOT, source='kind = "mysql"') as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -43,10 +38,6 @@ def stage(standing: MariaDBStage) -> Iterator[MariaDBStage]:
     """Give the standing stage and close afterwards what the test opened on it."""
     yield standing
     standing.tidy()
-
-
-def card_of(stage: MariaDBStage, typed: str) -> Json:
-    return stage.asks(stage.alice, f"/kill-session {typed}", "Nothing is closed without a press")
 
 
 def cells_of(message: Json) -> dict[str, list[str]]:
@@ -87,7 +78,7 @@ def test_a_list_shows_times_with_fractions_and_dashes_for_what_mariadb_has_not(s
 
 def test_closing_a_query_stops_it_and_leaves_the_session(stage: MariaDBStage) -> None:
     report = stage.runs("SELECT SLEEP(60) FROM depot.stock")
-    card = card_of(stage, f"{report.id} query")
+    card = stage.card_of(f"{report.id} query")
     assert "Tenant -" in text_of(card)
     stage.alice.press(card, "Close Query")
     stage.alice.wait_for_change(card, "✅ query closed")
@@ -97,7 +88,7 @@ def test_closing_a_query_stops_it_and_leaves_the_session(stage: MariaDBStage) ->
 
 def test_the_same_text_run_again_is_another_query_and_is_not_closed(stage: MariaDBStage) -> None:
     first = stage.runs("SELECT SLEEP(60)")
-    card = card_of(stage, f"{first.id} query")
+    card = stage.card_of(f"{first.id} query")
     stage.stops(first)
     again = stage.starts(first.connection, "SELECT SLEEP(60)")
     stage.alice.press(card, "Close Query")
@@ -141,7 +132,7 @@ def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> No
     details = text_of(stage.asks(stage.alice, f"/sessions show {waiter.id}", f"Session {waiter.id} on demo"))
     assert "Waits for a row lock; who holds it cannot be read here." in details
     until_innodb_shows(stage, waiter)
-    card = card_of(stage, f"{waiter.id} query")
+    card = stage.card_of(f"{waiter.id} query")
     assert "open (LOCK WAIT), waits for a row lock" in text_of(card)
     assert "A transaction that began before it stays open, with its locks." in text_of(card)
     stage.alice.press(card, "Close Query")

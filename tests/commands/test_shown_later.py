@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from tests.support.approving import ACCESS, ASKS, dialog_of
+from tests.support.approving import ACCESS, dialog_of
 from tests.support.slack_person import buttons_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import Stage, session_id, staged
+from tests.support.stage import ASKS, Stage, session_id, staged
 
 NOT_A_MEMBER = "C03GENERAL"  # the bot's place there is only where somebody types a command
 FREE = """
@@ -46,10 +46,10 @@ def stage(standing: Stage) -> Iterator[Stage]:
     standing.tidy()
 
 
-def card_of(stage: Stage, source: str, channel: str | None = None) -> tuple[int, Json]:
+def asked_on(stage: Stage, source: str, channel: str | None = None) -> tuple[int, Json]:
     """Ask for the close of a session on that data source."""
     number = session_id(stage.connect())
-    return number, stage.asks(stage.alice, f"/kill-session {number} source={source}", ASKS, channel)
+    return number, stage.card_of(f"{number} source={source}", channel)
 
 
 def refuse_the_result(stage: Stage) -> None:
@@ -77,7 +77,7 @@ def let_it_through(stage: Stage, card: Json, number: int) -> Json:
 
 
 def test_a_result_that_slack_did_not_take_is_shown_by_itself_later(stage: Stage) -> None:
-    number, card = card_of(stage, "free")
+    number, card = asked_on(stage, "free")
     refuse_the_result(stage)
     stage.alice.press(card, "Close Session")
     result = let_it_through(stage, card, number)
@@ -86,7 +86,7 @@ def test_a_result_that_slack_did_not_take_is_shown_by_itself_later(stage: Stage)
 
 
 def test_so_is_one_that_was_confirmed_in_a_dialog_and_whoever_did_is_told_at_once(stage: Stage) -> None:
-    number, card = card_of(stage, "demo")
+    number, card = asked_on(stage, "demo")
     dialog_of(stage.bob, card, "Close Session")
     refuse_the_result(stage)
     assert stage.bob.submit() == {}
@@ -112,7 +112,7 @@ def test_a_client_that_comes_back_and_does_the_same_is_told_on_the_card(stage: S
 
 
 def test_a_dialog_reaches_its_card_where_the_bot_is_no_member(stage: Stage) -> None:
-    number, card = card_of(stage, "demo", NOT_A_MEMBER)
+    number, card = asked_on(stage, "demo", NOT_A_MEMBER)
     dialog_of(stage.bob, card, "Close Session")
     assert stage.bob.submit() == {}
     result = stage.alice.wait_for_change(card, "✅ closed")
@@ -121,7 +121,7 @@ def test_a_dialog_reaches_its_card_where_the_bot_is_no_member(stage: Stage) -> N
 
 
 def test_break_glass_calls_the_channel_where_the_bot_is_no_member(stage: Stage) -> None:
-    _, card = card_of(stage, "demo", NOT_A_MEMBER)
+    _, card = asked_on(stage, "demo", NOT_A_MEMBER)
     dialog = dialog_of(stage.alice, card, "Break glass", "alone")
     stage.alice.fill_in(dialog, "Reason", "nobody is there")
     assert stage.alice.submit() == {}

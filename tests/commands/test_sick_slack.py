@@ -12,29 +12,23 @@ import pytest
 
 from sandbox.slack.calls import Call
 from sandbox.slack.faults import Failure
-from sandbox.slack.server import SlackSandbox
-from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import buttons_of, table_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import Stage, accounts, full_text, session_id
+from tests.support.stage import ASKS, Stage, full_text, session_id, staged
 
 LIMITED = Failure("", 429, "ratelimited", retry_after=1)
 LIMITED_IN_WORDS = Failure("", 200, "ratelimited")
 FAILED = Failure("", 500, "server_error")
 AWAY = Failure("", 503, "service_unavailable")
-WAITS = "Nothing is closed without a press"
 
 
 @pytest.fixture(scope="module", params=["oceanbase"], ids=["oceanbase-4.3.5"])
 def standing_sick_stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Give a stage of its own, since its Slack is not well."""
     database = request.getfixturevalue(request.param)
-    accounts(database)
-    with SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()
-        more = '[closing]\nconfirm_within = "5m"'
-        with RunningBot(slack, database, tmp_path_factory.mktemp("bot"), more=more) as bot:
-            yield Stage(database, slack, bot)
+    more = '[closing]\nconfirm_within = "5m"'
+    with staged(database, tmp_path_factory.mktemp("bot"), more=more) as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -63,10 +57,6 @@ def asked_for(stage: Stage, name: str) -> list[Json]:
     return [m for m in stage.alice.messages() if f"user={name}" in text_of(m) and "Sessions on demo" in text_of(m)]
 
 
-def card_of(stage: Stage, session: int, timeout: float = 10) -> Json:
-    return stage.asks(stage.alice, f"/kill-session {session}", WAITS, timeout=timeout)
-
-
 def test_a_list_that_slack_finds_too_long_comes_as_text_where_it_was_asked_for(stage: Stage) -> None:
     sleeper, posted = stage.connect(), len(stage.slack.calls.of("chat.postMessage"))
     stage.slack.faults.fail_next("response_url", status=400, error="msg_blocks_too_long")
@@ -83,7 +73,7 @@ def test_slack_is_called_again_when_it_says_and_not_before(stage: Stage) -> None
     stage.asks(stage.alice, "/sessions user=limited", "user=limited")
     assert _between(stage, "response_url") >= 2
     assert len(asked_for(stage, "limited")) == 1
-    card_of(stage, session_id(stage.connect()))
+    stage.card_of(session_id(stage.connect()))
     assert _between(stage, "chat.postMessage") >= 2
 
 
@@ -114,7 +104,7 @@ def test_an_error_of_slack_itself_is_tried_again(stage: Stage, failure: Failure)
     assert len(asked_for(stage, name)) == 1
     sleeper = session_id(stage.connect())
     stage.slack.faults.fail_next("chat.postMessage", failure.status, failure.error)
-    card = card_of(stage, sleeper)
+    card = stage.card_of(sleeper)
     for method in ("chat.update", "response_url"):
         for _ in range(3):
             stage.slack.faults.fail_next(method, failure.status, failure.error)
@@ -134,7 +124,7 @@ def test_a_refused_table_is_shown_as_text_while_slack_fails_now_and_then(stage: 
 def test_a_response_url_that_is_used_up_is_gone_around(stage: Stage) -> None:
     listed = stage.asks(stage.alice, "/sessions user=used", "user=used")
     sleeper = session_id(stage.connect())
-    card = card_of(stage, sleeper)
+    card = stage.card_of(sleeper)
     stage.slack.faults.fall_ill(Failure("", 404, "used_url"), share=1.0, methods=["response_url"])
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
@@ -145,7 +135,7 @@ def test_a_response_url_that_is_used_up_is_gone_around(stage: Stage) -> None:
 
 def test_what_was_pressed_while_the_socket_was_lost_is_carried_out_once(stage: Stage) -> None:
     sleeper = session_id(stage.connect())
-    card = card_of(stage, sleeper)
+    card = stage.card_of(sleeper)
     stage.slack.faults.fall_ill(AWAY, share=1.0, methods=["apps.connections.open"])
     pressing = threading.Thread(target=_press, args=(stage, card), daemon=True)
     stage.slack.faults.drop_connections(abruptly=True)
@@ -165,7 +155,7 @@ def test_what_was_pressed_while_the_socket_was_lost_is_carried_out_once(stage: S
 
 def test_a_press_of_which_the_acknowledgement_is_lost_is_delivered_again_and_carried_out_once(stage: Stage) -> None:
     sleeper = session_id(stage.connect())
-    card = card_of(stage, sleeper)
+    card = stage.card_of(sleeper)
     stage.slack.faults.lose_acks = 2
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")
@@ -191,7 +181,7 @@ def test_an_answer_that_slack_takes_nowhere_comes_when_it_does(stage: Stage) -> 
     stage.slack.wait_for(lambda: log.read_text().count("kept for later") >= 3, what="three answers to be kept")
     assert not asked_for(stage, "later")
     stage.slack.faults.recover()
-    card = stage.alice.wait_for_message(WAITS)
+    card = stage.alice.wait_for_message(ASKS)
     stage.alice.wait_for_message("There is no key “colour”")
     stage.slack.wait_for(lambda: len(asked_for(stage, "later")) == 1, what="the list")
     stage.alice.press(card, "Close Session")
@@ -200,7 +190,7 @@ def test_an_answer_that_slack_takes_nowhere_comes_when_it_does(stage: Stage) -> 
 
 def test_an_outcome_that_slack_does_not_take_is_shown_later_and_nothing_is_closed_twice(stage: Stage) -> None:
     sleeper = session_id(stage.connect())
-    card = card_of(stage, sleeper)
+    card = stage.card_of(sleeper)
     # No error that is tried again at once: what is shown later comes from the record.
     refused = Failure("", 404, "used_url")
     stage.slack.faults.fall_ill(refused, share=1.0, methods=["chat.update", "response_url"])
@@ -210,7 +200,7 @@ def test_an_outcome_that_slack_does_not_take_is_shown_later_and_nothing_is_close
     stage.slack.wait_for(lambda: len(stage.slack.calls.of("chat.update")) > before, what="the last try at once")
     now = stage.alice.now(card)
     assert now is not None
-    assert "closed" not in full_text(now).replace(WAITS, "")
+    assert "closed" not in full_text(now).replace(ASKS, "")
     stage.slack.faults.recover()
     stage.alice.wait_for_change(card, "✅ closed")
     assert acts(stage, sleeper, "intent") == 1
@@ -219,7 +209,7 @@ def test_an_outcome_that_slack_does_not_take_is_shown_later_and_nothing_is_close
 def test_a_card_that_slack_has_posted_twice_acts_once(stage: Stage) -> None:
     sleeper = session_id(stage.connect())
     stage.slack.faults.fail_next("chat.postMessage", 500, carried_out=True)
-    stage.asks(stage.alice, f"/kill-session {sleeper}", WAITS)
+    stage.asks(stage.alice, f"/kill-session {sleeper}", ASKS)
     stage.slack.wait_for(lambda: len(_cards(stage, sleeper)) == 2, what="the second card")
     first, second = _cards(stage, sleeper)
     stage.alice.press(first, "Close Session")
@@ -231,7 +221,7 @@ def test_a_card_that_slack_has_posted_twice_acts_once(stage: Stage) -> None:
 
 
 def _cards(stage: Stage, session: int) -> list[Json]:
-    return [m for m in stage.alice.messages() if str(session) in text_of(m) and WAITS in text_of(m)]
+    return [m for m in stage.alice.messages() if str(session) in text_of(m) and ASKS in text_of(m)]
 
 
 def test_with_slack_failing_half_the_time_everybody_is_answered_and_each_close_happens_once(stage: Stage) -> None:

@@ -8,13 +8,11 @@ import pytest
 from slack_sdk import WebClient
 
 from sandbox.databases.mariadb import EmbeddedMariaDB
-from sandbox.slack.server import SlackSandbox
 from tests.operations.test_reload import reload
 from tests.support.cluster import BOT, Cluster
-from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import Person, options_of, table_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import APP_PASSWORD, MariaDBStage, session_id
+from tests.support.stage import APP_PASSWORD, MariaDBStage, session_id, staged_as
 
 # Alice sees every tenant, Gus two of them, Bob one.
 ACCESS = """
@@ -43,11 +41,9 @@ def standing(
     folder = tmp_path_factory.mktemp("bot")
     with (
         Cluster(mariadb) as cluster,
-        SlackSandbox(commands=COMMANDS) as slack,
-        RunningBot(slack, mariadb, folder, access=ACCESS, user=BOT, password=APP_PASSWORD) as bot,
+        staged_as(MariaDBStage, mariadb, folder, access=ACCESS, user=BOT, password=APP_PASSWORD) as stage,
     ):
-        slack.limits.rates.clear()
-        yield cluster, MariaDBStage(mariadb, slack, bot)
+        yield cluster, stage
 
 
 @pytest.fixture

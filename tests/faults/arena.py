@@ -25,9 +25,8 @@ from tests.support.patience import PATIENCE
 from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import NotPossible, Person, buttons_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import MariaDBStage, Stage, accounts, full_text, session_id
+from tests.support.stage import ASKS, MariaDBStage, Stage, accounts, full_text, session_id
 
-ASKS = "Nothing is closed without a press"
 LONG = '[closing]\nconfirm_within = "10m"\n'
 BYSTANDERS = 5  # sessions of the same user and source that nobody ever asks to close
 

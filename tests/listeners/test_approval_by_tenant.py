@@ -11,13 +11,11 @@ import pytest
 
 from sandbox.databases.mariadb import EmbeddedMariaDB
 from sandbox.slack.faults import Failure
-from sandbox.slack.server import SlackSandbox
-from tests.support.approving import ASKS, dialog_of
+from tests.support.approving import dialog_of
 from tests.support.cluster import BOT, Cluster
-from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import buttons_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import APP_PASSWORD, MariaDBStage, Statement, session_id
+from tests.support.stage import APP_PASSWORD, ASKS, MariaDBStage, Statement, session_id, staged_as
 
 ALICE = """
 [[access]]
@@ -50,14 +48,12 @@ def cluster(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
 @pytest.fixture
 def stage(cluster: Cluster, tmp_path: Path) -> Iterator[MariaDBStage]:
     """Give a stage of its own: its rules are changed."""
-    with SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()
-        access = ALICE + OF_SHOP + OF_BILLING
-        database = cluster.database
-        with RunningBot(
-            slack, database, tmp_path, access=access, source=SOURCE, user=BOT, password=APP_PASSWORD
-        ) as bot:
-            yield MariaDBStage(database, slack, bot)
+    access = ALICE + OF_SHOP + OF_BILLING
+    database = cluster.database
+    with staged_as(
+        MariaDBStage, database, tmp_path, access=access, source=SOURCE, user=BOT, password=APP_PASSWORD
+    ) as stage:
+        yield stage
 
 
 def changes(stage: MariaDBStage, *pairs: tuple[str, str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from tests.support.approving import ACCESS, card_of, dialog_of
+from tests.support.approving import ACCESS, dialog_of
 from tests.support.slack_person import buttons_of, text_of
 from tests.support.slack_text import Json
 from tests.support.stage import Stage, session_id, staged
@@ -33,7 +33,7 @@ def stage(standing: Stage) -> Iterator[Stage]:
 
 def broken(stage: Stage, session: int) -> Json:
     """Ask for a close, break the glass, and return the card as it stands then."""
-    card = card_of(stage, session)
+    card = stage.card_of(session)
     dialog = dialog_of(stage.alice, card, "Break glass", "alone")
     stage.alice.fill_in(dialog, "Reason", REASON)
     assert stage.alice.submit() == {}
@@ -50,7 +50,7 @@ def confirmed_alone(stage: Stage, session: int) -> Json:
 
 
 def test_the_dialog_says_what_will_happen_and_wants_a_reason(stage: Stage) -> None:
-    card = card_of(stage, session_id(stage.connect()))
+    card = stage.card_of(session_id(stage.connect()))
     dialog = dialog_of(stage.alice, card, "Break glass", "alone")
     assert "300 s from now you may confirm Close Session alone, unless somebody presses Stop." in text_of(dialog)
     stage.alice.fill_in(dialog, "Reason", "   ")
@@ -61,7 +61,7 @@ def test_the_dialog_says_what_will_happen_and_wants_a_reason(stage: Stage) -> No
 
 
 def test_only_who_asked_can_break_the_glass_and_others_are_told_before_they_write_a_reason(stage: Stage) -> None:
-    card = card_of(stage, session_id(stage.connect()))
+    card = stage.card_of(session_id(stage.connect()))
     for person in (stage.bob, stage.gus):
         assert stage.presses(person, card, "Break glass", "Only who asked for the close can use")["ephemeral"]
         assert person.modal() is None
@@ -182,7 +182,7 @@ def test_a_stop_holds_for_the_session_until_who_may_approve_lifts_it_and_the_nex
     result = stage.alice.wait_for_change(card, "cancelled")
     assert "Break-glass stays off for this session. To close it, ask again" in text_of(result)
     assert buttons_of(stage.bob.wait_for_change(call, "cancelled")) == []
-    again = card_of(stage, number)
+    again = stage.card_of(number)
     assert "🛑 <@U02BOB> pressed *Stop* at <!date^" in text_of(again)
     assert f"when session {number} was to be closed by break-glass" in text_of(again)
     assert buttons_of(again) == ["Close Session", "Cancel", "Lift Stop"]
@@ -199,7 +199,7 @@ def test_after_a_stop_an_approver_can_still_confirm(stage: Stage) -> None:
     card = broken(stage, number)
     stage.bob.press(card, "Stop")
     stage.alice.wait_for_change(card, "cancelled")
-    again = card_of(stage, number)
+    again = stage.card_of(number)
     dialog_of(stage.bob, again, "Close Session")
     assert stage.bob.submit() == {}
     stage.alice.wait_for_change(again, "✅ closed")
@@ -207,7 +207,7 @@ def test_after_a_stop_an_approver_can_still_confirm(stage: Stage) -> None:
 
 def test_only_what_was_called_may_be_confirmed_alone(stage: Stage) -> None:
     statement = stage.runs("SELECT SLEEP(60)")
-    card = card_of(stage, f"{statement.id} query")
+    card = stage.card_of(f"{statement.id} query")
     dialog = dialog_of(stage.alice, card, "Break glass", "you may confirm Close Query alone")
     stage.alice.fill_in(dialog, "Reason", "stuck")
     assert stage.alice.submit() == {}
@@ -241,7 +241,7 @@ def test_a_break_glass_of_which_nobody_could_be_told_does_not_count(
     source = 'approval = "second-person"\nbreak_glass_after = "1s"'
     with staged(oceanbase, tmp_path, source=source, access=GONE) as stage:
         number = session_id(stage.connect())
-        card = card_of(stage, number)
+        card = stage.card_of(number)
         stage.alice.fill_in(dialog_of(stage.alice, card, "Break glass", "alone"), "Reason", "stuck")
         assert stage.alice.submit() == {}
         stage.alice.wait_for_message("No approver could be reached by direct message")
@@ -297,7 +297,7 @@ def test_in_a_direct_message_everybody_is_nobody_who_could_confirm(
         own = "D01ALICE"
         told = stage.asks(stage.alice, f"/kill-session {number}", "needs a second person", own)
         assert "Ask in a channel where others can confirm it." in text_of(told)
-        card = card_of(stage, number)
+        card = stage.card_of(number)
         stage.presses(stage.alice, card, "Break glass", "No approver could be reached by direct message")
         assert stage.alice.modal() is None, "nobody writes a reason for nothing"
         assert stage.row(number)
@@ -330,7 +330,7 @@ def test_a_review_is_signed_by_rights_in_the_requests_channel_wherever_it_is_pre
 
 def test_a_stop_counts_also_where_slack_did_not_say_that_the_call_had_come(stage: Stage) -> None:
     number = session_id(stage.connect())
-    card = card_of(stage, number)
+    card = stage.card_of(number)
     dialog = dialog_of(stage.alice, card, "Break glass", "alone")
     stage.alice.fill_in(dialog, "Reason", REASON)
     stage.slack.faults.fail_next("chat.postMessage", 500, carried_out=True)
@@ -340,7 +340,7 @@ def test_a_stop_counts_also_where_slack_did_not_say_that_the_call_had_come(stage
     stage.bob.press(call, "Stop")
     assert buttons_of(stage.bob.wait_for_change(call, "cancelled by Stop")) == []
     stage.alice.wait_for_change(card, "cancelled by Stop")
-    assert "🛑 <@U02BOB> pressed *Stop*" in text_of(card_of(stage, number))
+    assert "🛑 <@U02BOB> pressed *Stop*" in text_of(stage.card_of(number))
 
 
 def test_a_call_for_a_larger_budget_stands_where_it_can_be_answered(
@@ -349,7 +349,7 @@ def test_a_call_for_a_larger_budget_stands_where_it_can_be_answered(
     source = 'approval = "second-person"\nbreak_glass_after = "5m"\nbudget = 1'
     with staged(oceanbase, tmp_path, source=source, access=ACCESS) as stage:
         first, second = (session_id(stage.connect()) for _ in range(2))
-        card = card_of(stage, first)
+        card = stage.card_of(first)
         dialog_of(stage.bob, card, "Close Session")
         assert stage.bob.submit() == {}
         stage.alice.wait_for_change(card, "✅ closed")

@@ -10,10 +10,10 @@ import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.faults.arena import at_once
-from tests.support.approving import ACCESS, ASKS, card_of
+from tests.support.approving import ACCESS
 from tests.support.slack_person import buttons_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import Stage, session_id, staged
+from tests.support.stage import ASKS, Stage, session_id, staged
 
 OF_ONE_TENANT = """
 [[access]]
@@ -69,7 +69,7 @@ def test_a_protected_session_is_refused_with_the_way_in_and_closed_by_an_approve
     refusal = text_of(stage.asks(stage.alice, f"/kill-session {number}", "could harm the cluster"))
     assert why in refusal
     assert f'somebody who may approve can confirm it: /kill-session {number} override reason="…"' in refusal
-    card = card_of(stage, f"{number} override {BY_OWNER}")
+    card = stage.card_of(f"{number} override {BY_OWNER}")
     assert "⛔ Protected. This session " in text_of(card)
     assert why in text_of(card)
     assert "Somebody who may approve can set that aside for this one close." in text_of(card)
@@ -91,7 +91,7 @@ def test_all_that_protects_a_session_stands_on_the_card_and_what_comes_later_is_
     number = session_id(connection)
     both = "belongs to guarded, a protected user of demo, and comes from 127.0.6.7, a protected source of demo"
     assert both in text_of(stage.asks(stage.alice, f"/kill-session {number}", "could harm the cluster"))
-    card = card_of(stage, f"{number} override {BY_OWNER}")
+    card = stage.card_of(f"{number} override {BY_OWNER}")
     assert f"This session {both}." in text_of(card)
     with connection.cursor() as cursor:
         cursor.execute("CALL dbms_application_info.set_module('ledger-writer', '')")
@@ -137,10 +137,10 @@ def test_closes_beyond_the_budget_wait_until_an_approver_extends_it(
     with staged(oceanbase, tmp_path, source=source, access=ACCESS + OF_ONE_TENANT) as stage:
         ids = [session_id(stage.connect(bind_address=f"127.0.5.{number}")) for number in range(1, 6)]
         for number in ids[:2]:
-            card = card_of(stage, number)
+            card = stage.card_of(number)
             stage.alice.press(card, "Close Session")
             stage.alice.wait_for_change(card, "✅ closed")
-        third = card_of(stage, ids[2])
+        third = stage.card_of(ids[2])
         wanted = "Somebody who may approve for all of demo must extend the budget by 2, to 4; then press again."
         call = stage.presses(stage.alice, third, "Close Session", wanted)
         if call["ephemeral"]:  # Alice is told herself as well; which of the two comes first is open
@@ -164,7 +164,7 @@ def test_closes_beyond_the_budget_wait_until_an_approver_extends_it(
         stage.alice.press(third, "Close Session")
         stage.alice.wait_for_change(third, "✅ closed")
         assert "extended the budget of demo by 2" in text_of(stage.asks(stage.bob, "/sessions audit", "Record of"))
-        more = card_of(stage, f"{ids[3]},{ids[4]}")
+        more = stage.card_of(f"{ids[3]},{ids[4]}")
         told = stage.presses(stage.alice, more, "Close Session", "this request would close 2 more")
         assert "3 sessions or queries were closed on demo within 10 min; 4 are allowed there" in text_of(told)
         [(extensions,)] = stage.stored("SELECT COUNT(*) FROM audit WHERE event = 'extend budget'")

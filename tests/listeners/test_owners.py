@@ -17,28 +17,12 @@ import pytest
 
 from bot.closing.store.lock import StoreLock
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from sandbox.slack.server import SlackSandbox
 from tests.support.odp import Odp
-from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import buttons_of
 from tests.support.slack_text import Json, text_of
-from tests.support.stage import Stage, accounts, session_id
+from tests.support.stage import ASKS, Stage, session_id, staged
 
-ASKS = "Nothing is closed without a press"
 JUMPING = "tests.support.jumping_bot"
-
-
-@contextlib.contextmanager
-def staged(database: EmbeddedOceanBase, folder: Path, **more: object) -> Iterator[Stage]:
-    accounts(database)
-    with SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()
-        with RunningBot(slack, database, folder, **more) as bot:  # type: ignore[arg-type]  # only what it takes
-            stage = Stage(database, slack, bot)
-            try:
-                yield stage
-            finally:
-                stage.tidy()
 
 
 @contextlib.contextmanager
@@ -50,8 +34,8 @@ def store_locked(stage: Stage) -> Iterator[None]:
         store.execute("ROLLBACK")
 
 
-def card_of(stage: Stage, typed: object) -> Json:
-    card = stage.asks(stage.alice, f"/kill-session {typed}", ASKS)
+def placed_card(stage: Stage, typed: object) -> Json:
+    card = stage.card_of(typed)
     stage.slack.wait_for(lambda: stage.stored("SELECT 1 FROM closing_requests WHERE card_ts = ?", card["ts"]))
     return card
 
@@ -68,7 +52,7 @@ def test_a_kill_that_was_lost_on_its_way_is_not_said_to_have_worked_when_the_que
         staged(oceanbase, tmp_path, port=wire.port) as stage,
     ):
         report = stage.runs("SELECT SLEEP(600)")
-        card = card_of(stage, f"{report.id} query")
+        card = placed_card(stage, f"{report.id} query")
         stage.alice.press(card, "Close Query")
         told = stage.alice.wait_for_change(
             card, "No answer to the KILL is known, so it may not have arrived", timeout=40
@@ -87,7 +71,7 @@ def test_a_second_bot_on_the_same_file_waits_and_starts_only_when_the_first_has_
     oceanbase: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
     with staged(oceanbase, tmp_path) as stage:
-        card = card_of(stage, session_id(stage.connect()))
+        card = placed_card(stage, session_id(stage.connect()))
         log = tmp_path / "second.log"
         with log.open("wb") as out:
             second = subprocess.Popen(
@@ -123,7 +107,7 @@ def test_with_a_slack_that_takes_no_rewritten_card_for_long_all_that_was_confirm
 ) -> None:
     with staged(oceanbase, tmp_path) as stage:
         victims = [session_id(stage.connect()) for _ in range(12)]
-        card = card_of(stage, ",".join(map(str, victims)))
+        card = placed_card(stage, ",".join(map(str, victims)))
         stage.alice.press(card, "Close Session")
         modal = stage.alice.wait_for_modal("Close 12 sessions")
         stage.alice.fill_in(modal, "How many sessions do you want to close?", "12")
@@ -140,7 +124,7 @@ def test_a_rewrite_that_slack_carries_out_late_does_not_stand_on_the_card_for_go
     oceanbase: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
     with staged(oceanbase, tmp_path, command=("-m", "tests.support.locking_bot", "intend")) as stage:
-        card = card_of(stage, session_id(stage.connect()))
+        card = placed_card(stage, session_id(stage.connect()))
         stage.slack.faults.carry_out_late("chat.update", 12, times=1)  # the client gives up after 10 s
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for(lambda: stage.slack.faults.late_calls_left("chat.update") == 0, what="the progress")
@@ -156,7 +140,7 @@ def test_while_the_store_does_not_answer_after_the_kill_the_card_says_what_came_
     with staged(oceanbase, tmp_path) as stage:
         report = stage.runs("SELECT SLEEP(600)", bind_address="127.0.0.61")
         waiter = stage.waits_for_lock().id
-        card = card_of(stage, f"{waiter},{report.id}")
+        card = placed_card(stage, f"{waiter},{report.id}")
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for(
             lambda: stage.stored("SELECT count(*) FROM closing_targets WHERE answer = 'OK'") == [(2,)], what="the KILLs"
@@ -179,7 +163,7 @@ def test_a_press_that_a_locked_store_keeps_from_sending_is_open_again_seconds_af
     claim = ("-m", "tests.support.locking_bot", "claim")
     with staged(oceanbase, tmp_path, command=claim) as stage:
         victim = session_id(stage.connect())
-        card = card_of(stage, victim)
+        card = placed_card(stage, victim)
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for((tmp_path / "locked").exists, what="the claim")
         told = stage.alice.wait_for_change(card, "Closing …")
@@ -201,7 +185,7 @@ def test_a_clock_that_jumps_during_a_close_delays_and_hides_nothing(
     file = tmp_path / "jump"
     with staged(oceanbase, tmp_path, command=("-m", JUMPING, str(file))) as stage:
         waiter = stage.waits_for_lock().id
-        card, waits = card_of(stage, waiter), card_of(stage, session_id(stage.connect()))
+        card, waits = placed_card(stage, waiter), placed_card(stage, session_id(stage.connect()))
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for(lambda: stage.stored("SELECT max(answer) FROM closing_targets") == [("OK",)])
         file.write_text(str(by.total_seconds()), encoding="ascii")
@@ -215,7 +199,7 @@ def test_a_jump_of_the_clock_opens_no_budget_also_after_a_restart(oceanbase: Emb
     file = tmp_path / "jump"
     command = ("-m", JUMPING, str(file))
     with staged(oceanbase, tmp_path, command=command, source='budget = 1\nbudget_window = "6h"') as stage:
-        first = card_of(stage, session_id(stage.connect()))
+        first = placed_card(stage, session_id(stage.connect()))
         stage.alice.press(first, "Close Session")
         stage.alice.wait_for_change(first, "✅ closed")
         stage.bot.stop()
@@ -224,7 +208,7 @@ def test_a_jump_of_the_clock_opens_no_budget_also_after_a_restart(oceanbase: Emb
         file.write_text(str(200 * 86400), encoding="ascii")
         stage.slack.wait_for(lambda: stage.slack.connections == 0)
         stage.bot.start()
-        second = card_of(stage, session_id(stage.connect()))
+        second = placed_card(stage, session_id(stage.connect()))
         stage.alice.press(second, "Close Session")
         stage.alice.wait_for_message(lambda m: "within 360 min; 1 are allowed" in text_of(m))
 
@@ -234,7 +218,7 @@ def test_a_store_that_was_replaced_by_a_backup_closes_nothing_by_itself_and_says
 ) -> None:
     with staged(oceanbase, tmp_path) as stage:
         victim = session_id(stage.connect())
-        card = card_of(stage, victim)
+        card = placed_card(stage, victim)
         store = tmp_path / "store.db"
         with (
             contextlib.closing(sqlite3.connect(store)) as source,
@@ -271,7 +255,7 @@ def test_a_backup_that_replaces_the_store_during_a_close_does_not_make_it_undone
         if early:
             _backup(tmp_path)
         waiter = stage.waits_for_lock().id
-        card = card_of(stage, waiter)
+        card = placed_card(stage, waiter)
         if not early:
             _backup(tmp_path)
         stage.alice.press(card, "Close Session")
@@ -309,7 +293,7 @@ def test_a_bot_that_ends_while_the_record_is_pending_writes_it_as_soon_as_the_st
     oceanbase: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
     with staged(oceanbase, tmp_path, command=("-m", "tests.support.locking_bot", "intend")) as stage:
-        card = card_of(stage, session_id(stage.connect()))
+        card = placed_card(stage, session_id(stage.connect()))
         stage.alice.press(card, "Close Session")
         stage.alice.wait_for_change(card, "Record pending", timeout=40)
         stage.bot.signal(signal.SIGTERM)

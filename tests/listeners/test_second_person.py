@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from tests.support.approving import ACCESS, ASKS, card_of, dialog_of
+from tests.support.approving import ACCESS, dialog_of
 from tests.support.slack_person import buttons_of, text_of
-from tests.support.stage import Stage, session_id, staged
+from tests.support.stage import ASKS, Stage, session_id, staged
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def stage(standing: Stage) -> Iterator[Stage]:
 
 
 def test_the_card_calls_those_who_may_approve_and_not_who_asked(stage: Stage) -> None:
-    card = card_of(stage, session_id(stage.connect()))
+    card = stage.card_of(session_id(stage.connect()))
     said = text_of(card)
     assert "A second person must confirm: <!subteam^S0DBATEAM>, <@U02BOB>. Who asked may cancel." in said
     assert "waits for a second person <!subteam^S0DBATEAM> <@U02BOB>. " in card["text"], "for notifications"
@@ -46,7 +46,7 @@ def test_an_approver_who_asks_is_not_called_and_cannot_confirm_it_himself(stage:
 
 def test_the_requesters_press_closes_nothing_and_says_whose_press_is_wanted(stage: Stage) -> None:
     number = session_id(stage.connect())
-    card = card_of(stage, number)
+    card = stage.card_of(number)
     told = stage.presses(stage.alice, card, "Close Session", "Closing on demo needs a second person")
     assert told["ephemeral"]
     dialog = stage.alice.wait_for_modal("somebody else who may approve must press")
@@ -57,7 +57,7 @@ def test_the_requesters_press_closes_nothing_and_says_whose_press_is_wanted(stag
 
 def test_the_approvers_press_shows_the_session_first_and_submitting_closes_it(stage: Stage) -> None:
     number = session_id(stage.connect(database="depot"))
-    card = card_of(stage, f'{number} reason="a <leak> of *connections*"')
+    card = stage.card_of(f'{number} reason="a <leak> of *connections*"')
     said = text_of(dialog_of(stage.bob, card, "Close Session"))
     for fact in (
         "Asked by <@U01ALICE>",
@@ -81,7 +81,7 @@ def test_the_approvers_press_shows_the_session_first_and_submitting_closes_it(st
 
 def test_the_dialog_shows_the_session_as_it_is_now_and_what_has_changed(stage: Stage) -> None:
     connection = stage.connect(database="depot")
-    card = card_of(stage, session_id(connection))
+    card = stage.card_of(session_id(connection))
     stage.starts(connection, "SELECT SLEEP(60), sku, 'pin 4711' FROM stock")
     said = text_of(dialog_of(stage.bob, card, "Close Session"))
     assert "Changed since it was asked for: it was idle, now it runs a query" in said
@@ -93,7 +93,7 @@ def test_the_dialog_shows_the_session_as_it_is_now_and_what_has_changed(stage: S
 def test_a_transaction_that_has_begun_is_told_in_the_dialog_and_asked_about_anew(stage: Stage) -> None:
     connection = stage.connect(database="depot")
     number = session_id(connection)
-    card = card_of(stage, number)
+    card = stage.card_of(number)
     connection.begin()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 3")
@@ -113,7 +113,7 @@ def test_a_transaction_that_has_begun_is_told_in_the_dialog_and_asked_about_anew
 
 def test_a_query_that_was_asked_for_and_has_moved_on_is_told_in_the_dialog_and_not_closed(stage: Stage) -> None:
     first = stage.runs("SELECT SLEEP(60), 'first'")
-    card = card_of(stage, f"{first.id} query")
+    card = stage.card_of(f"{first.id} query")
     stage.stops(first)
     second = stage.starts(first.connection, "SELECT SLEEP(60)")
     said = text_of(dialog_of(stage.bob, card, "Close Query"))
@@ -127,7 +127,7 @@ def test_a_query_that_was_asked_for_and_has_moved_on_is_told_in_the_dialog_and_n
 def test_a_session_that_has_ended_is_told_in_the_dialog(stage: Stage) -> None:
     connection = stage.connect()
     number = session_id(connection)
-    card = card_of(stage, number)
+    card = stage.card_of(number)
     connection.close()
     stage.wait_until(lambda: not stage.row(number), "the session's end")
     said = text_of(dialog_of(stage.bob, card, "Close Session"))
@@ -140,7 +140,7 @@ def test_a_session_that_has_ended_is_told_in_the_dialog(stage: Stage) -> None:
 def test_who_asked_can_cancel_and_an_approver_can_stop_it(stage: Stage) -> None:
     number = session_id(stage.connect())
     for person in (stage.alice, stage.bob):
-        card = card_of(stage, number)
+        card = stage.card_of(number)
         person.press(card, "Cancel")
         result = stage.alice.wait_for_change(card, "cancelled")
         assert f"Cancelled by <@{person.id}>" in text_of(result)
@@ -150,7 +150,7 @@ def test_who_asked_can_cancel_and_an_approver_can_stop_it(stage: Stage) -> None:
 
 def test_a_guest_can_neither_confirm_nor_cancel(stage: Stage) -> None:
     number = session_id(stage.connect())
-    card = card_of(stage, number)
+    card = stage.card_of(number)
     for button in ("Close Session", "Cancel"):
         assert stage.presses(stage.gus, card, button, "You may not")["ephemeral"]
     assert stage.row(number)
@@ -159,7 +159,7 @@ def test_a_guest_can_neither_confirm_nor_cancel(stage: Stage) -> None:
 
 def test_a_dialog_left_open_while_another_approver_decides_changes_nothing(stage: Stage) -> None:
     number = session_id(stage.connect())
-    card = card_of(stage, number)
+    card = stage.card_of(number)
     dialog_of(stage.bob, card, "Close Session")
     stage.alice.press(card, "Cancel")
     stage.alice.wait_for_change(card, "cancelled")
@@ -172,7 +172,7 @@ def test_a_dialog_left_open_while_another_approver_decides_changes_nothing(stage
 def test_many_want_their_number_typed_in_the_same_dialog(stage: Stage) -> None:
     ended, *stay = [stage.connect(bind_address="127.0.0.51") for _ in range(6)]
     ids = [session_id(connection) for connection in (ended, *stay)]
-    card = card_of(stage, "where host=127.0.0.51 user=teller")
+    card = stage.card_of("where host=127.0.0.51 user=teller")
     ended.close()
     stage.wait_until(lambda: not stage.row(ids[0]), "the session's end")
     dialog = dialog_of(stage.bob, card, "Close Session")
@@ -199,7 +199,7 @@ def test_a_tenant_can_want_another_approval_than_its_data_source_and_an_unanswer
     source = f'approval = "{approval}"\ntenant_approval.sys = "{sys}"'
     with staged(oceanbase, tmp_path, source=source, access=ACCESS) as stage:
         number = session_id(stage.connect())
-        card = card_of(stage, number)
+        card = stage.card_of(number)
         assert ("A second person must confirm" in text_of(card)) is second
         if second:
             stage.passes(card, 121)

@@ -14,7 +14,7 @@ from sandbox.slack.server import SlackSandbox
 from tests.support.http_bot import HttpBot, SocketBot, Web, free_port, request_url
 from tests.support.running_bot import COMMANDS
 from tests.support.slack_person import buttons_of, text_of
-from tests.support.stage import Stage, accounts, session_id
+from tests.support.stage import Stage, session_id, staged
 
 Wait = Callable[[str, int], dict[str, Any]]
 
@@ -29,11 +29,9 @@ def standing_stage(
     restartable: EmbeddedOceanBase, web: Web, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     """Give a stage in HTTP mode on a database that tests may play with."""
-    accounts(restartable)
-    with SlackSandbox(commands=COMMANDS, request_url=request_url(web)) as slack:
-        slack.limits.rates.clear()
-        with HttpBot(slack, restartable, tmp_path_factory.mktemp("health"), web) as bot:
-            yield Stage(restartable, slack, bot)
+    folder = tmp_path_factory.mktemp("health")
+    with staged(restartable, folder, bot=HttpBot, request_url=request_url(web), web=web) as stage:
+        yield stage
 
 
 @pytest.fixture

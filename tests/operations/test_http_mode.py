@@ -12,12 +12,10 @@ import pytest
 
 from bot.operations.web_server import MAX_BODY
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from sandbox.slack.server import SlackSandbox
 from tests.support.http_bot import HttpBot, Web, free_port, request_url, signed
-from tests.support.running_bot import COMMANDS
 from tests.support.slack_person import buttons_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import Stage, accounts, session_id
+from tests.support.stage import Stage, session_id, staged
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +28,11 @@ def standing_http_stage(
     oceanbase: EmbeddedOceanBase, web: Web, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     """Give a stage whose bot is reached over HTTP."""
-    accounts(oceanbase)
-    with SlackSandbox(commands=COMMANDS, request_url=request_url(web)) as slack:
-        slack.limits.rates.clear()
-        with HttpBot(slack, oceanbase, tmp_path_factory.mktemp("http-bot"), web) as bot:
-            yield Stage(oceanbase, slack, bot)
-            assert bot.stop() == 0
-            assert not web.reachable()
+    folder = tmp_path_factory.mktemp("http-bot")
+    with staged(oceanbase, folder, bot=HttpBot, request_url=request_url(web), web=web) as stage:
+        yield stage
+        assert stage.bot.stop() == 0
+        assert not web.reachable()
 
 
 @pytest.fixture

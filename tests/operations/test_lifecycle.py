@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,27 +20,16 @@ from tests.support.patience import PATIENCE
 from tests.support.running_bot import COMMANDS
 from tests.support.slack_person import Person, buttons_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import Stage, Statement, accounts
+from tests.support.stage import Stage, Statement, accounts, staged
 
 
-@contextmanager
-def staged(
+def staged_in(
     database: EmbeddedOceanBase, folder: Path, *, http: bool = True, web: Web | None = None, store: str = ""
-) -> Iterator[Stage]:
+) -> AbstractContextManager[Stage]:
     """Set up a stage of its own in one of the two modes."""
-    accounts(database)
     web = web or Web(free_port())
-    kind = HttpBot if http else SocketBot
-    with SlackSandbox(commands=COMMANDS, request_url=request_url(web) if http else None) as slack:
-        slack.limits.rates.clear()
-        bot = kind(slack, database, folder, web)
-        if store:
-            text = bot.config.read_text(encoding="utf-8")
-            bot.config.write_text(re.sub('url = ".*"', f'url = "{store}"', text), encoding="utf-8")
-        with bot:
-            stage = Stage(database, slack, bot)
-            yield stage
-            stage.tidy()
+    bot, url = (HttpBot, request_url(web)) if http else (SocketBot, None)
+    return staged(database, folder, bot=bot, request_url=url, web=web, store=store)
 
 
 @contextmanager
@@ -67,7 +55,7 @@ def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_
     restartable: EmbeddedOceanBase, tmp_path: Path, http: bool
 ) -> None:
     web = Web(free_port())
-    with staged(restartable, tmp_path, http=http, web=web) as stage:
+    with staged_in(restartable, tmp_path, http=http, web=web) as stage:
         listed = stage.asks(stage.bob, "/sessions private", "Sessions on demo")
         waiter = stage.waits_for_lock()
         card = pressed(stage, waiter)
@@ -93,7 +81,7 @@ def test_a_close_under_way_is_finished_and_recorded_and_whoever_comes_meanwhile_
 def test_a_close_that_takes_longer_is_cut_short_and_the_next_start_finishes_its_record(
     restartable: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
-    with staged(restartable, tmp_path) as stage:
+    with staged_in(restartable, tmp_path) as stage:
         waiter = stage.waits_for_lock()
         card = pressed(stage, waiter)
         stage.database.suspend()  # no look is answered
@@ -112,7 +100,7 @@ def test_a_close_that_takes_longer_is_cut_short_and_the_next_start_finishes_its_
 
 
 def test_an_idle_bot_ends_by_itself(restartable: EmbeddedOceanBase, tmp_path: Path) -> None:
-    with staged(restartable, tmp_path) as stage:
+    with staged_in(restartable, tmp_path) as stage:
         stage.asks(stage.alice, "/sessions", "Sessions on demo")
         assert stage.bot.stop() == 0
         said = stage.bot.log.read_text()
@@ -127,7 +115,7 @@ def test_a_bot_started_while_its_database_is_away_needs_no_restart(
     web = Web(free_port())
     restartable.halt()
     try:
-        with staged(restartable, tmp_path, web=web) as stage:
+        with staged_in(restartable, tmp_path, web=web) as stage:
             stage.slack.wait_for(lambda: web.health() == (200, web.health()[1]))
             assert web.health()[1]["data_sources"]["demo"]["problem"] == "unreachable"
             stage.asks(stage.alice, "/sessions", "cannot be reached")
@@ -171,7 +159,7 @@ def test_a_bot_started_while_its_store_is_away_says_so_and_needs_no_restart(
     url = f"mysql+pymysql://root:{restartable.password}@127.0.0.1:{restartable.port}/records"
     restartable.halt()
     try:
-        with staged(restartable, tmp_path, web=web, store=url) as stage:
+        with staged_in(restartable, tmp_path, web=web, store=url) as stage:
             stage.slack.wait_for(lambda: web.health()[1].get("store", {}).get("status") == "failing")
             assert web.health()[0] == 503
             restartable.start()

@@ -17,11 +17,9 @@ import structlog
 
 from bot.operations import logs
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from sandbox.slack.server import SlackSandbox
 from tests.support.http_bot import HttpBot, Web, free_port, request_url, signed
-from tests.support.running_bot import COMMANDS
 from tests.support.slack_person import buttons_of, options_of, text_of
-from tests.support.stage import Stage, accounts, session_id
+from tests.support.stage import Stage, session_id, staged
 
 CARD = "4111-1111-2222"  # what nobody may find in a log
 AWAY = """
@@ -41,12 +39,10 @@ def web() -> Web:
 @pytest.fixture(scope="module")
 def standing_stage(oceanbase: EmbeddedOceanBase, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Give a stage in HTTP mode: there is a signing secret to keep as well."""
-    accounts(oceanbase)
-    with SlackSandbox(commands=COMMANDS, request_url=request_url(web)) as slack:
-        slack.limits.rates.clear()
-        first = 'default_source = "demo"'
-        with HttpBot(slack, oceanbase, tmp_path_factory.mktemp("logs"), web, first=first, more=AWAY) as bot:
-            yield Stage(oceanbase, slack, bot)
+    more = {"web": web, "first": 'default_source = "demo"', "more": AWAY}
+    folder = tmp_path_factory.mktemp("logs")
+    with staged(oceanbase, folder, bot=HttpBot, request_url=request_url(web), **more) as stage:
+        yield stage
 
 
 @pytest.fixture

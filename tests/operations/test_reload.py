@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from sandbox.slack.server import SlackSandbox
 from tests.support.http_bot import SocketBot, Web, free_port, value
-from tests.support.running_bot import COMMANDS
 from tests.support.slack_person import buttons_of, text_of
-from tests.support.stage import APP_PASSWORD, Stage, accounts, session_id
+from tests.support.stage import APP_PASSWORD, Stage, session_id, staged
 
 ALICE_ALONE = """
 [[access]]
@@ -45,14 +43,9 @@ def web() -> Web:
 @pytest.fixture
 def stage(oceanbase: EmbeddedOceanBase, tmp_path: Path, web: Web) -> Iterator[Stage]:
     """Give a stage where Alice alone may do something."""
-    accounts(oceanbase)
-    with SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()
-        first = 'default_source = "demo"'
-        with SocketBot(slack, oceanbase, tmp_path, web, access=ALICE_ALONE, first=first) as bot:
-            stage = Stage(oceanbase, slack, bot)
-            yield stage
-            stage.tidy()
+    first = 'default_source = "demo"'
+    with staged(oceanbase, tmp_path, bot=SocketBot, web=web, access=ALICE_ALONE, first=first) as stage:
+        yield stage
 
 
 def lines(stage: Stage, event: str) -> list[dict[str, Any]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from tests.support.slack_person import Person
 from tests.support.slack_text import Json
-from tests.support.stage import Stage
 
-ASKS = "Nothing is closed without a press"
 ACCESS = """
 [[access]]
 who = ["U01ALICE"]
@@ -16,11 +14,6 @@ may = ["view", "close"]
 who = ["U02BOB", "S0DBATEAM"]
 may = ["view", "close", "approve"]
 """
-
-
-def card_of(stage: Stage, typed: str | int) -> Json:
-    """Ask for a close and return the card."""
-    return stage.asks(stage.alice, f"/kill-session {typed}", ASKS)
 
 
 def dialog_of(person: Person, card: Json, button: str, says: str = "Asked by") -> Json:

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 
@@ -20,6 +20,7 @@ from tests.support.slack_person import Person
 from tests.support.slack_text import Json, text_of
 
 APP_PASSWORD = "app-password"
+ASKS = "Nothing is closed without a press"  # what every card says that asks for a close
 
 
 class Statement(threading.Thread):
@@ -132,6 +133,12 @@ class Stage:
             lambda message: message["key"] not in before and answer in full_text(message), channel, timeout
         )
 
+    def card_of(
+        self, typed: object, channel: str | None = None, person: Person | None = None, timeout: float = PATIENCE
+    ) -> Json:
+        """Ask for a close, as Alice where nobody else is named, and return its card."""
+        return self.asks(person or self.alice, f"/kill-session {typed}", ASKS, channel, timeout)
+
     def presses(self, person: Person, place: Json, button: str, answer: str) -> Json:
         """Press something and return the new message it brings."""
         before = [message["key"] for message in person.messages(place["channel"])]
@@ -189,14 +196,39 @@ class MySQLStage(MariaDBStage):
     without_timeout = "SET max_execution_time = 0"
 
 
+S = TypeVar("S", bound=Stage)
+
+
 @contextlib.contextmanager
-def staged(database: EmbeddedServer, folder: Path, **bot: str) -> Iterator[Stage]:
-    """Set up a stage of its own; ``bot`` is what its configuration says besides (see `RunningBot`)."""
+def staged_as(
+    kind: type[S],
+    database: EmbeddedServer,
+    folder: Path,
+    *,
+    bot: Callable[..., RunningBot] = RunningBot,
+    request_url: str | None = None,
+    **more: Any,
+) -> Iterator[S]:
+    """Set up a stage of its own, and close in the end what was opened on it.
+
+    ``request_url`` is where Slack posts to in HTTP mode; ``more`` is what the ``bot`` takes besides.
+    """
     accounts(database)
-    with SlackSandbox(commands=COMMANDS) as slack:
+    with SlackSandbox(commands=COMMANDS, request_url=request_url) as slack:
         slack.limits.rates.clear()  # rate limits have tests of their own
-        with RunningBot(slack, database, folder, **bot) as running:  # type: ignore[arg-type]  # port is not among them
-            yield Stage(database, slack, running)
+        with bot(slack, database, folder, **more) as running:
+            stage = kind(database, slack, running)
+            try:
+                yield stage
+            finally:
+                stage.tidy()
+
+
+@contextlib.contextmanager
+def staged(database: EmbeddedServer, folder: Path, **more: Any) -> Iterator[Stage]:
+    """Set up a stage of its own on an OceanBase; see ``staged_as``."""
+    with staged_as(Stage, database, folder, **more) as stage:
+        yield stage
 
 
 def full_text(message: Json) -> str:

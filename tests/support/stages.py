@@ -7,20 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.slack.server import SlackSandbox
-from tests.support.running_bot import COMMANDS, RunningBot
-from tests.support.stage import APP_PASSWORD, Stage, accounts
+from tests.support.stage import APP_PASSWORD, Stage, staged
 
 
 @pytest.fixture(scope="session", params=["oceanbase", "seekdb14"], ids=["oceanbase-4.3.5", "seekdb-1.4"])
 def standing_stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Give a stage that stands for all tests of one kernel."""
     database = request.getfixturevalue(request.param)
-    accounts(database)
-    with SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()  # rate limits have tests of their own
-        with RunningBot(slack, database, tmp_path_factory.mktemp("bot")) as bot:
-            yield Stage(database, slack, bot)
+    with staged(database, tmp_path_factory.mktemp("bot")) as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -76,16 +71,14 @@ def standing_wide_stage(
 ) -> Iterator[Stage]:
     """Give a stage with several data sources and somebody who may only look."""
     database = request.getfixturevalue(request.param)
-    accounts(database)
-    with socket.socket() as away, SlackSandbox(commands=COMMANDS) as slack:
-        slack.limits.rates.clear()
+    with socket.socket() as away:
         away.bind(("127.0.0.1", 0))
         ports = {"port": database.port, "away": away.getsockname()[1], "silent": silent.getsockname()[1]}
         more = SOURCES.format(password=APP_PASSWORD, **ports)
         folder = tmp_path_factory.mktemp("wide-bot")
         default = 'default_source = "demo"'
-        with RunningBot(slack, database, folder, access=VIEWER, more=more, first=default) as bot:
-            yield Stage(database, slack, bot)
+        with staged(database, folder, access=VIEWER, more=more, first=default) as stage:
+            yield stage
 
 
 @pytest.fixture
