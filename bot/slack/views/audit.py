@@ -18,7 +18,7 @@ from bot.sessions.masking import cut
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import closing_card, closing_text, components
+from bot.slack.views import closing_card, closing_text, components, wording
 
 ROWS = 40  # acts in one table; the file has all of them
 _REVIEWS = 5  # closes to review that are shown at once
@@ -208,7 +208,7 @@ def _reviews(reviews: Sequence[ClosingRequest]) -> list[kit.Block]:
     for request in reviews[:_REVIEWS]:
         ids = cut(", ".join(str(target.session.id) for target in request.targets), _NAME)
         said = f"{request.source}: {ids}, {closing_text.result(request)}. Reason: {cut(request.reason, _REASON)}"
-        by = f"by {components.mention(request.requester.id)} at {components.moment(request.created_at)}"
+        by = f"by {wording.mention(request.requester.id)} at {wording.moment(request.created_at)}"
         button = kit.button("Sign review", action_id=closing_card.REVIEW, value=request.id)
         blocks += [components.lines([components.plain(said)]), components.context(by), kit.actions([button])]
     return blocks

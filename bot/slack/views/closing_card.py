@@ -14,7 +14,7 @@ from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, unformatted, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import closing_targets, closing_text, components
+from bot.slack.views import closing_targets, closing_text, components, wording
 
 # action ids
 CLOSE_SESSION = "closing.close_session"
@@ -64,14 +64,14 @@ def closing_card(
         components.context(
             *_approvals(request, approvers),
             *map(_stop, request.stops[:_STOPS]),
-            f"Expires {components.moment(request.expires_at)}. Nothing is closed without a press.",
+            f"Expires {wording.moment(request.expires_at)}. Nothing is closed without a press.",
         ),
         _buttons(request, break_glass=break_glass),
     ]
     what = "waits for a second person" if request.approval is ApprovalPolicy.SECOND_PERSON else "waits for a press"
     message = _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
     # A mobile notification, which calls them, is made of the text.
-    called = map(components.called, approvers) if request.approval is ApprovalPolicy.SECOND_PERSON else ()
+    called = map(wording.called, approvers) if request.approval is ApprovalPolicy.SECOND_PERSON else ()
     return replace(message, text=f"{' '.join((message.text, *called))}. {_in_words(request)}")
 
 
@@ -97,8 +97,8 @@ def closing_result(request: ClosingRequest, *, disclosure: Disclosure) -> Messag
 
 def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     """Call those who may approve, in a message of its own: a card that is rewritten notifies nobody."""
-    called = " ".join(map(components.called, approvers)) or "Whoever may approve"
-    who, what = components.mention(request.requester.id), closing_text.title(request).rstrip("?")
+    called = " ".join(map(wording.called, approvers)) or "Whoever may approve"
+    who, what = wording.mention(request.requester.id), closing_text.title(request).rstrip("?")
     alone_from = request.alone_from or request.created_at
 
     def told(since: str, source: str, stop: str) -> str:
@@ -107,8 +107,8 @@ def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
             f"Look at its card above: confirm it, or press {stop}."
         )
 
-    shown = told(components.moment(alone_from), unformatted(request.source), "*Stop*")
-    text = told(components.utc(alone_from), top_level(request.source), "Stop")
+    shown = told(wording.moment(alone_from), unformatted(request.source), "*Stop*")
+    text = told(wording.utc(alone_from), top_level(request.source), "Stop")
     return Message(text, [components.context(shown), components.lines(components.facts([("Reason", request.reason)]))])
 
 
@@ -117,9 +117,9 @@ def call(request: ClosingRequest, due: datetime, *, disclosure: Disclosure) -> M
 
     ``due`` is from when on the requester may confirm alone, but for the moment that the messages take.
     """
-    who = components.mention(request.requester.id)
+    who = wording.mention(request.requester.id)
     told = (
-        f"🚨 {who} has broken the glass in <#{request.channel}>: from {components.moment(due)} on, {who} may confirm "
+        f"🚨 {who} has broken the glass in <#{request.channel}>: from {wording.moment(due)} on, {who} may confirm "
         "this alone. *Approve* shows the session as it is now and asks once more; *Stop* prevents it."
     )
     buttons: list[kit.Element] = [
@@ -127,7 +127,7 @@ def call(request: ClosingRequest, due: datetime, *, disclosure: Disclosure) -> M
         kit.button("Stop", action_id=STOP, value=request.id),
     ]
     below: list[kit.Block] = [_meaning(request, [request.mode]), components.context(told), kit.actions(buttons)]
-    what = f"by break-glass, from {components.utc(due)} on it may be confirmed without you: approve or stop it"
+    what = f"by break-glass, from {wording.utc(due)} on it may be confirmed without you: approve or stop it"
     return _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
 
 
@@ -136,7 +136,7 @@ def call_over(request: ClosingRequest) -> Message:
     title = closing_text.title(request).rstrip("?")
     over = request.state not in (State.OPEN, State.CLAIMED)
     result = closing_text.result(request) if over else "this message is out of date; see the card"
-    by = f" by {components.mention(request.decided_by.id)}" if over and request.decided_by is not None else ""
+    by = f" by {wording.mention(request.decided_by.id)}" if over and request.decided_by is not None else ""
     said = f"{title} on {request.source}: {result}"
     where = f"{by} · <#{request.channel}>"
     return Message(top_level(said) + where, [components.context(unformatted(said) + where)])
@@ -144,7 +144,7 @@ def call_over(request: ClosingRequest) -> Message:
 
 def budget_extended(extension: Extension) -> Message:
     """Say who agreed to more closes, and how many that makes."""
-    who = f"{components.mention(extension.by.id)} extended the budget of "
+    who = f"{wording.mention(extension.by.id)} extended the budget of "
     more = f" by {extension.closes} closes, to {extension.allowed} within {extension.within}. Press again."
     text, shown = (f"{who}{escape(extension.source)}{more}" for escape in (top_level, unformatted))
     return Message(text, [components.context(shown)])
@@ -168,9 +168,7 @@ def _card(
     """Put together what every card has: what is to be closed stands above what is said of it, as far as it is short."""
     head: list[kit.Block] = [
         components.header(title),
-        components.context(
-            f"Asked by {components.mention(request.requester.id)} at {components.moment(request.created_at)}"
-        ),
+        components.context(f"Asked by {wording.mention(request.requester.id)} at {wording.moment(request.created_at)}"),
     ]
     text = _summary(request, what)
     facts = components.lines(*_facts(request))
@@ -200,7 +198,7 @@ def _facts(request: ClosingRequest) -> list[components.Line]:
 
 
 def _session_facts(session: Session, before: list[tuple[str, str]]) -> list[components.Line]:
-    state = f"{session.state}, {session.command}, for {components.seconds(session.time)}"
+    state = f"{session.state}, {session.command}, for {wording.seconds(session.time)}"
     rows = (
         [*before, ("Tenant", session.tenant or "-"), ("observer", session.observer)],
         [
@@ -242,7 +240,7 @@ def _result(request: ClosingRequest, text: str) -> list[components.Line]:
 
 
 def _summary(request: ClosingRequest, what: str) -> str:
-    of = f" of {components.name(request.targets[0].session.client.user)}" if len(request.targets) == 1 else ""
+    of = f" of {wording.name(request.targets[0].session.client.user)}" if len(request.targets) == 1 else ""
     return top_level(f"{closing_text.title(request).rstrip('?')}{of} on {request.source}: {what}")
 
 
@@ -253,11 +251,11 @@ def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
     took = ""
     known = [target.outcome_at for target in request.targets if target.outcome_at is not None]
     if len(known) == len(request.targets):
-        took = f", known after {components.seconds((max(known) - request.decided_at).total_seconds())}"
+        took = f", known after {wording.seconds((max(known) - request.decided_at).total_seconds())}"
     what = f"{request.decided_mode.value} {verb}" if request.decided_mode else verb.capitalize()
     return [
         components.context(
-            f"{what} by {components.mention(request.decided_by.id)} at {components.moment(request.decided_at)}{took}."
+            f"{what} by {wording.mention(request.decided_by.id)} at {wording.moment(request.decided_at)}{took}."
         )
     ]
 
@@ -290,10 +288,10 @@ def _in_words(request: ClosingRequest) -> str:
         sentences.append(top_level(cut(visible(f"Protected: this session {request.protection}."), 500)))
     if request.alone_from is not None:
         sentences.append(
-            f"Break-glass: {components.mention(request.requester.id)} may confirm alone from "
-            f"{components.utc(request.alone_from)} on, unless somebody presses Stop."
+            f"Break-glass: {wording.mention(request.requester.id)} may confirm alone from "
+            f"{wording.utc(request.alone_from)} on, unless somebody presses Stop."
         )
-    sentences.append(f"Expires at {components.utc(request.expires_at)}. Nothing is closed without a press.")
+    sentences.append(f"Expires at {wording.utc(request.expires_at)}. Nothing is closed without a press.")
     return " ".join(sentences)
 
 
@@ -308,19 +306,19 @@ def _approvals(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
     """Say whose press is wanted, as mrkdwn; the ids are those of the access rules."""
     if request.approval is not ApprovalPolicy.SECOND_PERSON:
         return []
-    called = ", ".join(map(components.called, approvers)) or "somebody who may approve"
+    called = ", ".join(map(wording.called, approvers)) or "somebody who may approve"
     if request.alone_from is None:
         return [f"👥 A second person must confirm: {called}. Who asked may cancel."]
-    who = components.mention(request.requester.id)
+    who = wording.mention(request.requester.id)
     return [
         f"🚨 *Break-glass*: nobody who may approve was there. {who} may confirm alone from "
-        f"{components.moment(request.alone_from)} on, unless somebody presses *Stop*. Called: {called}."
+        f"{wording.moment(request.alone_from)} on, unless somebody presses *Stop*. Called: {called}."
     ]
 
 
 def _stop(stop: Stop) -> str:
     """Say that a Stop holds, as mrkdwn; the ids come from Slack."""
-    by, at = components.mention(stop.by.id), components.moment(stop.at)
+    by, at = wording.mention(stop.by.id), wording.moment(stop.at)
     return (
         f"🛑 {by} pressed *Stop* at {at}, when session {stop.session_id} was to be closed by break-glass. "
         "Break-glass stays off until somebody who may approve presses *Lift Stop*."
@@ -330,7 +328,7 @@ def _stop(stop: Stop) -> str:
 def _reviewed(request: ClosingRequest) -> list[kit.Block]:
     """Ask for the signature under a close that was confirmed alone, or show it."""
     if request.reviewed_by is not None and request.reviewed_at is not None:
-        by, at = components.mention(request.reviewed_by.id), components.moment(request.reviewed_at)
+        by, at = wording.mention(request.reviewed_by.id), wording.moment(request.reviewed_at)
         return [components.context(f"Confirmed alone, by break-glass. Reviewed by {by} at {at}.")]
     if not request.to_review:
         return []
@@ -377,7 +375,7 @@ def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] 
         return kit.button(mode.value, action_id=action, value=request.id, style=style)
     means = dict(closing_text.meanings(request))[mode]
     session = request.targets[0].session
-    of = f"{session.client.user} from {session.client.origin}, {session.state} for {components.seconds(session.time)}."
+    of = f"{session.client.user} from {session.client.origin}, {session.state} for {wording.seconds(session.time)}."
     which = f"{request.affected(mode)} sessions"
     tenants = {one.session.tenant for one in request.targets}
     theirs = " Those that are not yours to close stay open." if len(tenants) > 1 else ""

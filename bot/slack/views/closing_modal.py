@@ -12,7 +12,7 @@ from bot.sessions.model import Mode, Session
 from bot.sessions.statement import Disclosure
 from bot.slack.escaping import visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import closing_text, components
+from bot.slack.views import closing_text, components, wording
 
 CALLBACK = "closing.typed"
 TYPED = "closing.number"  # action id
@@ -58,7 +58,7 @@ def as_it_is_now(
     number = request.number_to_type(mode)
     several = len(request.targets) > 1
     first = request.targets[0].number
-    asked = f"Asked by {components.mention(request.requester.id)} at {components.moment(request.created_at)}."
+    asked = f"Asked by {wording.mention(request.requester.id)} at {wording.moment(request.created_at)}."
     facts = [("Data source", request.source), *([("Reason", request.reason)] if request.reason else [])]
     blocks: list[kit.Block] = [
         components.context(asked),
@@ -106,7 +106,7 @@ def as_it_is_now(
 def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]) -> kit.View:
     """Ask why a second person cannot be waited for; ``wait`` is in seconds."""
     told = (
-        f"{components.seconds(wait)} from now you may confirm {request.mode.value} alone, unless somebody presses "
+        f"{wording.seconds(wait)} from now you may confirm {request.mode.value} alone, unless somebody presses "
         "Stop. Those who may approve are called, here and by direct message, and one of them must review the close "
         "afterwards."
     )
@@ -155,7 +155,7 @@ def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:
         return components.lines(
             [components.bold(f"Session {before.id} is gone"), components.plain(": there is nothing to close.")]
         )
-    state = f"{now.state}, {now.command}, for {components.seconds(now.time)}"
+    state = f"{now.state}, {now.command}, for {wording.seconds(now.time)}"
     rows = [
         components.facts(
             [("Session ID", str(now.id)), ("User", now.client.user or "-"), ("Source", now.client.origin)]
@@ -178,7 +178,7 @@ def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen
         if now is None:
             said = f"cannot be seen. {unseen[target.number]}" if target.number in unseen else "is gone"
         else:
-            said = f"{now.client.user or '-'} from {now.client.origin}, {now.state} for {components.seconds(now.time)}"
+            said = f"{now.client.user or '-'} from {now.client.origin}, {now.state} for {wording.seconds(now.time)}"
             changes = closing_text.changes(target.session, now)
             said += f"; changed: {changes}" if changes else ""
         rows.append([components.bold(f"{target.session.id}  "), components.plain(cut(visible(said), _ONE_LINE))])

@@ -11,7 +11,7 @@ from bot.sessions.masking import cut
 from bot.sessions.statement import Disclosure
 from bot.slack.escaping import visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import closing_text, components, session_list
+from bot.slack.views import closing_text, components, session_list, wording
 
 AS_LINES = 5  # more are shown as a table
 
@@ -56,10 +56,10 @@ def as_lines(request: ClosingRequest, *, disclosure: Disclosure) -> kit.Block:
         rows.append(
             components.facts([("Session ID", str(session.id)), *((label, _name(text)) for label, text in names)])
         )
-        state = f"{_name(session.state)}, {_name(session.command)}, for {components.seconds(session.time)}"
+        state = f"{_name(session.state)}, {_name(session.command)}, for {wording.seconds(session.time)}"
         rows.append(components.facts([("Status", state), ("Transaction", _name(closing_text.transaction(session)))]))
         if session.statement is not None:
-            line = components.sql_line(session.statement, _SQL_CHARACTERS, disclosure)
+            line = wording.sql_line(session.statement, _SQL_CHARACTERS, disclosure)
             rows.append([components.code(line)])
     return components.lines(*rows)
 

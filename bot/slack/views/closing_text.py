@@ -10,7 +10,7 @@ from bot.closing.model import ClosingRequest, Outcome, State, Target
 from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Pin, Session
 from bot.slack.escaping import visible
-from bot.slack.views.components import transaction_state
+from bot.slack.views.wording import transaction_state
 
 DONE = {
     Outcome.CLOSED: "✅ closed",

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from bot.sessions.masking import cut
-from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure, Statement
 from bot.slack.escaping import visible
 from bot.slack.session_reference import Asker
 from bot.slack.views import blocks as kit
+from bot.slack.views import wording
 
 _MAX_TEXT = 3000  # characters of one text element
 _CAVEATS, _CAVEAT = 5, 300  # sentences, and characters of each
 _NOTES, _NOTE = 8, 200
-_NAME = 60
 _FACT = 200
 
 
@@ -59,16 +57,6 @@ def facts(pairs: Sequence[tuple[str, str]], most: int = _FACT) -> Line:
     return line
 
 
-def mention(user_id: str) -> str:
-    """A person as mrkdwn, by an id that came from Slack."""
-    return f"<@{user_id}>"
-
-
-def called(slack_id: str) -> str:
-    """A person or a user group (S…) as mrkdwn, by an id of the configuration, which is checked there."""
-    return f"<!subteam^{slack_id}>" if slack_id.startswith("S") else mention(slack_id)
-
-
 def preformatted(text: str, *, sql: bool = False, block_id: str | None = None) -> list[kit.Block]:
     """Preformatted text, whole, in as many blocks as Slack's limit per text wants."""
     pieces = _pieces(visible(text, lines=True) or " ")
@@ -83,11 +71,6 @@ def sql(statement: Statement, most: int, disclosure: Disclosure) -> list[kit.Blo
     return preformatted(statement.shown(disclosure, most), sql=True)
 
 
-def sql_line(statement: Statement | None, most: int, disclosure: Disclosure) -> str:
-    """The same in one line, for a cell or a sentence; '' for none."""
-    return cut(visible(statement.line(disclosure)), most) if statement is not None else ""
-
-
 def context(*texts: str | kit.PlainText) -> kit.Block:
     """Small print; a text is mrkdwn and must be free of data that is not escaped."""
     return kit.context([kit.mrkdwn(one) if isinstance(one, str) else one for one in texts])
@@ -100,61 +83,14 @@ def notes(sentences: Sequence[str]) -> list[Line]:
     return [*shown, *([[plain(f"… and {left} more like that.")]] if left > 0 else [])]
 
 
-def name(text: str | None) -> str:
-    """A name from a database, for a sentence: one line, and no longer than a name is."""
-    return cut(visible(text or "").strip(), _NAME) or "-"
-
-
 def seen_by(asker: Asker | None) -> list[str]:
     """Say for ``context`` whose view a public message shows; nothing for a private one, which is its reader's."""
-    return [f"Seen with the rights of {mention(asker.person.id)}"] if asker is not None else []
+    return [f"Seen with the rights of {wording.mention(asker.person.id)}"] if asker is not None else []
 
 
 def caveats(sentences: Sequence[str]) -> list[kit.PlainText]:
     """Sentences on what is not seen, as small print for ``context``: no more than fit beside a list."""
     return [kit.plain_text(f"⚠️ {visible(cut(sentence, _CAVEAT))}") for sentence in sentences[:_CAVEATS]]
-
-
-def moment(at: datetime, style: str = "{time_secs}") -> str:
-    """A time as mrkdwn, in each reader's own zone, UTC where that does not work."""
-    return f"<!date^{int(at.timestamp())}^{style}|{utc(at)}>"
-
-
-def utc(at: datetime) -> str:
-    """A time as plain text, for readers that know no markup."""
-    return f"{at:%H:%M:%S} UTC"
-
-
-def sql_id_label(session: Session) -> str:
-    """Say whose the SQL ID is: in a routine the server has that of the innermost statement only."""
-    inside = session.statement is not None and session.statement.inner is not None
-    return "SQL ID of its current statement" if inside else "SQL ID"
-
-
-def transaction_state(session: Session) -> str:
-    """The state of its transaction in the server's words, or that there is none, or that the server does not say."""
-    if session.transaction is None:
-        return "none" if session.transaction_known else "not known"
-    return session.transaction.state or "state unknown"
-
-
-def seconds(value: float) -> str:
-    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h, 4.0 days.
-
-    >>> [seconds(value) for value in (0.04, 1.44, 75, 720, 12_600, 345_600)]
-    ['40 ms', '1.4 s', '75 s', '12 min', '3.5 h', '4.0 days']
-    """
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    if value < 10:
-        return f"{value:.1f} s"
-    if value < 600:
-        return f"{value:.0f} s"
-    if value < 7200:
-        return f"{value / 60:.0f} min"
-    if value < 172_800:
-        return f"{value / 3600:.1f} h"
-    return f"{value / 86_400:.1f} days"
 
 
 def _pieces(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import components
+from bot.slack.views import components, wording
 
 _OFF = (
     "Deadlock detection is switched off on this cluster: deadlocks end by their time-outs only, and none is recorded. "
@@ -51,7 +51,7 @@ def _words(seconds: int) -> str:
 
 
 def _heading(event: Deadlock) -> str:
-    return f"*{components.moment(event.at, '{date_short_pretty} {time_secs}')}* · {len(event.members)} transactions"
+    return f"*{wording.moment(event.at, '{date_short_pretty} {time_secs}')}* · {len(event.members)} transactions"
 
 
 def _event(event: Deadlock, *, disclosure: Disclosure) -> list[components.Line]:
@@ -66,7 +66,7 @@ def _member(member: Member, *, disclosure: Disclosure) -> components.Line:
         components.plain(f"transaction {cut(member.transaction, 40)}, {done}  "),
     ]
     if member.statement is not None:
-        line.append(components.code(components.sql_line(member.statement, _SQL, disclosure)))
+        line.append(components.code(wording.sql_line(member.statement, _SQL, disclosure)))
     if disclosure.literals and member.resource:  # it holds the values of the row's key
         line.append(components.plain(f"  asked for {cut(visible(without_secrets(member.resource)), _RESOURCE)}"))
     return line
@@ -74,4 +74,4 @@ def _member(member: Member, *, disclosure: Disclosure) -> components.Line:
 
 def _footer(found: Deadlocks, shown: int, since: str) -> str:
     lacking = f" · {found.incomplete} left out, since the history lacks a part of them" if found.incomplete else ""
-    return f"{shown} shown, newest first · last {since}{lacking} · as of {components.moment(found.as_of)}"
+    return f"{shown} shown, newest first · last {since}{lacking} · as of {wording.moment(found.as_of)}"

@@ -12,7 +12,7 @@ from bot.sessions.source_health import SourceHealth
 from bot.slack.delivery.message import HomeTab
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import closing_text, components, sources
+from bot.slack.views import closing_text, components, sources, wording
 
 REFRESH = "home.refresh"  # action id
 
@@ -119,12 +119,10 @@ def _requests(requests: Sequence[ClosingRequest], none: str) -> list[kit.Block]:
 def _line(request: ClosingRequest) -> str:
     what = unformatted(f"{closing_text.title(request).rstrip('?')} on {request.source}")
     if request.decided_by is None or request.decided_at is None:
-        asked = f"asked by {components.mention(request.requester.id)} in <#{request.channel}>"
-        return f"{what}: {asked}, expires {components.moment(request.expires_at)}"
+        asked = f"asked by {wording.mention(request.requester.id)} in <#{request.channel}>"
+        return f"{what}: {asked}, expires {wording.moment(request.expires_at)}"
     done = unformatted(closing_text.result(request))
-    return (
-        f"{done} · {what}, by {components.mention(request.decided_by.id)} {components.moment(request.decided_at, _DAY)}"
-    )
+    return f"{done} · {what}, by {wording.mention(request.decided_by.id)} {wording.moment(request.decided_at, _DAY)}"
 
 
 _DAY = "{date_short_pretty} {time}"

@@ -12,7 +12,7 @@ from bot.slack.arguments.normalization import normalize
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import components
+from bot.slack.views import components, wording
 
 CHOOSE_SOURCE = "sessions.choose_source"  # action id
 EXTEND_BUDGET = "closing.extend_budget"  # same
@@ -37,7 +37,7 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
         )
         if example:
             rows.append([components.plain("For example: "), components.code(cut(visible(example), 2000))])
-    first = f"{components.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
+    first = f"{wording.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
     who = where = ""
     if isinstance(error, NotAllowedError):
         who = f"{_who(error.who)} " if error.who else ""
@@ -86,7 +86,7 @@ def unexpected(error_id: str) -> Message:
 
 
 def _who(ids: Sequence[str]) -> str:
-    return f"You can ask: {' '.join(map(components.called, ids))}."
+    return f"You can ask: {' '.join(map(wording.called, ids))}."
 
 
 def _text(sentence: str) -> str:

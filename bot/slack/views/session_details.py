@@ -13,7 +13,7 @@ from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level
 from bot.slack.session_reference import Asker, CardReference, SessionReference
 from bot.slack.views import blocks as kit
-from bot.slack.views import components
+from bot.slack.views import components, wording
 from bot.slack.views.session_list import CLOSE_QUERY, CLOSE_SESSION, VIEW_SQL
 
 REFRESH = "session.refresh"  # action id
@@ -37,9 +37,9 @@ def session_details(
     """
     session = details.session
     title = f"Session {session.id} on {session.source}"
-    doing = f"{components.name(session.state)}, {components.seconds(session.time)}"
+    doing = f"{wording.name(session.state)}, {wording.seconds(session.time)}"
     since = (
-        f"Idle since {components.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · "
+        f"Idle since {wording.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · "
         if not session.running
         else ""
     )
@@ -49,11 +49,11 @@ def session_details(
         components.lines(*_locks(details), *(components.facts(row) for row in _facts(session, details, disclosure))),
         *_sql(session, disclosure=disclosure),
         components.context(
-            f"{since}As of {components.moment(as_of)}", *components.seen_by(asker), *components.caveats(details.caveats)
+            f"{since}As of {wording.moment(as_of)}", *components.seen_by(asker), *components.caveats(details.caveats)
         ),
         _buttons(session, asker),
     ]
-    return Message(top_level(f"{title}: {components.name(session.client.user)}, {doing}"), blocks)
+    return Message(top_level(f"{title}: {wording.name(session.client.user)}, {doing}"), blocks)
 
 
 def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Message:
@@ -67,7 +67,7 @@ def gone(reference: SessionReference, as_of: datetime, *, reused: bool) -> Messa
         [
             components.header(title),
             components.lines([components.plain(text)]),
-            components.context(f"As of {components.moment(as_of)}"),
+            components.context(f"As of {wording.moment(as_of)}"),
         ],
     )
 
@@ -79,8 +79,8 @@ def several(found: Sequence[Session]) -> Message:
         [
             components.code(f"/sessions show {one.id}@{one.server or '-'} source={one.source}"),
             components.plain(
-                f"  {components.name(one.client.user)} from {components.name(one.client.origin)}, "
-                f"tenant {components.name(one.tenant)}, {components.name(one.state)}"
+                f"  {wording.name(one.client.user)} from {wording.name(one.client.origin)}, "
+                f"tenant {wording.name(one.tenant)}, {wording.name(one.state)}"
             ),
         ]
         for one in found
@@ -100,7 +100,7 @@ def _facts(session: Session, details: SessionDetails, disclosure: Disclosure) ->
         rows.append([("Retries", _retries(session))])
     sql_id = session.statement.sql_id(disclosure) if session.statement is not None else None
     more: list[list[tuple[str, object]]] = [
-        [(components.sql_id_label(session), sql_id), ("Trace ID", session.trace_id)],
+        [(wording.sql_id_label(session), sql_id), ("Trace ID", session.trace_id)],
         [("Plan ID", details.plan_id), ("Memory", _bytes(session.memory))],
         [("observer", session.observer), ("OBProxy", session.client.proxy)],
         [("Proxy Session ID", session.client.proxy_session_id), ("Master Session ID", session.master_session_id)],
@@ -122,19 +122,19 @@ def _says(row: Sequence[tuple[str, object]]) -> bool:
 def _status(session: Session) -> str:
     if session.running:
         return session.state
-    return f"{session.state}, idle for {components.seconds(session.time)}"
+    return f"{session.state}, idle for {wording.seconds(session.time)}"
 
 
 def _execution_time(session: Session) -> str:
     retried = ", retries included" if session.running and session.retry_count else ""
-    return components.seconds(session.time) + retried
+    return wording.seconds(session.time) + retried
 
 
 def _transaction(session: Session, details: SessionDetails) -> str:
-    state = components.transaction_state(session)
+    state = wording.transaction_state(session)
     if session.transaction is None:
         return state
-    age = f", open for {components.seconds(details.transaction_age)}" if details.transaction_age is not None else ""
+    age = f", open for {wording.seconds(details.transaction_age)}" if details.transaction_age is not None else ""
     return f"{session.transaction.id or '-'}, {state}{age}"
 
 
@@ -169,11 +169,11 @@ def _holder(holder: LockHolder) -> components.Line:
     age = (
         ""
         if holder.transaction_age is None
-        else f", its transaction open for {components.seconds(holder.transaction_age)}"
+        else f", its transaction open for {wording.seconds(holder.transaction_age)}"
     )
     held = [
         components.bold("Waits for a row lock"),
-        components.plain(f" for {components.seconds(holder.waited)}, held by "),
+        components.plain(f" for {wording.seconds(holder.waited)}, held by "),
     ]
     if holder.id is None:
         return [*held, components.plain(f"a session that this server does not name{age}")]
@@ -182,8 +182,8 @@ def _holder(holder: LockHolder) -> components.Line:
         who = "not in the process list: it has just ended, or it is the database's own"
     else:
         doing = "running" if session.running else "idle"
-        of = f"{components.name(session.client.user)} from {components.name(session.client.origin)}"
-        who = f"{of}, {doing} for {components.seconds(session.time)}{age}"
+        of = f"{wording.name(session.client.user)} from {wording.name(session.client.origin)}"
+        who = f"{of}, {doing} for {wording.seconds(session.time)}{age}"
     return [*held, components.plain("session "), components.code(str(holder.id)), components.plain(f" ({who})")]
 
 
@@ -192,7 +192,7 @@ def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
         return [components.lines([components.bold("SQL"), components.plain(" -")])]
     blocks = components.sql(session.statement, _SQL_CHARACTERS, disclosure)
     if session.statement.inner is not None:
-        since = components.plain(f", for {components.seconds(session.total_time)}:")
+        since = components.plain(f", for {wording.seconds(session.total_time)}:")
         blocks += [
             components.lines([components.bold("Its current statement"), since]),
             *components.sql(session.statement.inner, _SQL_CHARACTERS, disclosure),

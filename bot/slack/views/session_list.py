@@ -15,7 +15,7 @@ from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import PICK, Asker, SessionReference
 from bot.slack.views import blocks as kit
-from bot.slack.views import components
+from bot.slack.views import components, wording
 
 # action ids
 VIEW_SQL = "sessions.view_sql"
@@ -50,7 +50,7 @@ class Column:
 
 COLUMNS = (
     Column("Session ID", lambda s, _d, _w: str(s.id), number=True, cuttable=False),
-    Column("SQL", lambda s, d, w: components.sql_line(s.statement, w, d) or "-"),
+    Column("SQL", lambda s, d, w: wording.sql_line(s.statement, w, d) or "-"),
     Column("User", lambda s, _d, _w: s.client.user),
     Column("Source", lambda s, _d, _w: s.client.origin),
     Column("Database Name", lambda s, _d, _w: s.database or "-"),
@@ -91,7 +91,7 @@ def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
 
 
 def _totals(page: SessionPage) -> str:
-    return f"{_counts(page)} · as of {components.moment(page.as_of)}"
+    return f"{_counts(page)} · as of {wording.moment(page.as_of)}"
 
 
 def _counts(page: SessionPage) -> str:
@@ -103,13 +103,13 @@ def _counts(page: SessionPage) -> str:
 def _in_words(page: SessionPage) -> str:
     """Say the counts and the first rows, for screen readers and notifications; no SQL."""
     rows = [
-        f"{one.id}: {components.name(one.client.user)} from {components.name(one.client.origin)}, "
-        f"{components.name(one.state)} for {components.seconds(one.time)}"
+        f"{one.id}: {wording.name(one.client.user)} from {wording.name(one.client.origin)}, "
+        f"{wording.name(one.state)} for {wording.seconds(one.time)}"
         f"{', waits for a row lock' if one.waits else ''}"
         for one in page.sessions[:_FIRST]
     ]
     more = [f"and {len(page.sessions) - _FIRST} more below"] if len(page.sessions) > _FIRST else []
-    return ". ".join(filter(None, (f"{_counts(page)} · as of {components.utc(page.as_of)}", "; ".join([*rows, *more]))))
+    return ". ".join(filter(None, (f"{_counts(page)} · as of {wording.utc(page.as_of)}", "; ".join([*rows, *more]))))
 
 
 def _waiters(page: SessionPage) -> list[str]:
@@ -117,7 +117,7 @@ def _waiters(page: SessionPage) -> list[str]:
     waits = [session.time for session in page.sessions if session.waits]
     if not waits:
         return []
-    longest = components.seconds(max(waits))
+    longest = wording.seconds(max(waits))
     who = ": Details says who holds it" if page.names_holders else ""
     if len(waits) == 1:
         return [f"🔒 1 of these waits for a row lock, for {longest}{who}"]
@@ -197,8 +197,8 @@ def _pick(page: SessionPage) -> kit.Block:
 
 
 def _option_text(session: Session, width: int) -> str:
-    doing = components.sql_line(session.statement, 40, Disclosure.DIGEST) or session.state
-    return cut(visible(f"{session.id} · {session.client.user} · {components.seconds(session.time)} · {doing}"), width)
+    doing = wording.sql_line(session.statement, 40, Disclosure.DIGEST) or session.state
+    return cut(visible(f"{session.id} · {session.client.user} · {wording.seconds(session.time)} · {doing}"), width)
 
 
 def _browse(page: SessionPage, asker: Asker | None) -> kit.Block:

@@ -13,7 +13,7 @@ from bot.sessions.source_health import SourceHealth
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import components
+from bot.slack.views import components, wording
 
 _HEADER = ("Data source", "Answers", "Sessions", "Active", "Kind", "View", "Sees", "May close")
 _NUMBERS = (2, 3)  # columns that are aligned to the right
@@ -31,7 +31,7 @@ def sources(found: Sequence[SourceHealth], as_of: datetime) -> Message:
     under = [
         *_sentences(found),
         components.context(
-            f"{summary} · as of {components.moment(as_of)} · sessions are those that you may see",
+            f"{summary} · as of {wording.moment(as_of)} · sessions are those that you may see",
             *([f"Only the first {_SHOWN} are shown."] if len(found) > _SHOWN else []),
         ),
     ]

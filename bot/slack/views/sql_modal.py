@@ -9,7 +9,7 @@ from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure, Statement
 from bot.slack.escaping import unformatted, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import components
+from bot.slack.views import components, wording
 
 # Slack refuses a view of more than about 250 kB (docs/slack.md 2.2), escapes counted.
 _MODAL_BYTES = 200_000
@@ -45,7 +45,7 @@ class SqlText:
         texts = [session.statement.laid_out(disclosure)] if session.statement is not None else []
         if session.statement is not None and session.statement.inner is not None:
             texts += [
-                _INNER.format(components.seconds(session.total_time)),
+                _INNER.format(wording.seconds(session.total_time)),
                 session.statement.inner.laid_out(disclosure),
             ]
         text = visible("\n".join(texts), lines=True)
@@ -63,7 +63,7 @@ class SqlText:
 def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> kit.View:
     """The modal with the statement and the session's other facts; ``file_sent``: the person has the rest."""
     if session.statement is None:
-        idle = f"This session is running nothing: it has been {session.state} for {components.seconds(session.time)}."
+        idle = f"This session is running nothing: it has been {session.state} for {wording.seconds(session.time)}."
         return _modal(session.id, [components.lines([components.plain(idle)]), kit.divider(), _facts(session)])
     notes = []
     if not sql.disclosure.literals:
@@ -89,9 +89,9 @@ def _facts(
         ("Database Name", session.database or "-"),
         ("observer", session.observer),
         ("OBProxy", session.client.proxy or "-"),
-        ("Status", f"{session.state}, {session.command}, {components.seconds(session.time)}"),
-        ("Transaction", components.transaction_state(session)),
-        (components.sql_id_label(session), sql_id or "-"),
+        ("Status", f"{session.state}, {session.command}, {wording.seconds(session.time)}"),
+        ("Transaction", wording.transaction_state(session)),
+        (wording.sql_id_label(session), sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),
     )
     return components.lines(*(components.facts([fact]) for fact in facts))

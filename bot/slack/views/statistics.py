@@ -16,7 +16,7 @@ from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import Asker
 from bot.slack.views import blocks as kit
-from bot.slack.views import components
+from bot.slack.views import components, wording
 
 # action ids
 REFRESH = "statistics.refresh"
@@ -74,7 +74,7 @@ def _numbers(found: Statistics) -> list[tuple[str, str]]:
     return [
         ("Total Sessions", f"{found.total:,}"),
         ("Active Sessions", f"{found.active:,}"),
-        ("Longest active", components.seconds(found.longest_active) if found.active else "-"),
+        ("Longest active", wording.seconds(found.longest_active) if found.active else "-"),
     ]
 
 
@@ -83,7 +83,7 @@ def _footer(found: Statistics) -> str:
     calls = ""
     if any(group.in_routines for group in found.groups):
         calls = " · for a statement in a routine the times are the whole call's"
-    return f"{shown}as of {components.moment(found.as_of)}{calls}"
+    return f"{shown}as of {wording.moment(found.as_of)}{calls}"
 
 
 def _rows(found: Statistics, *, disclosure: Disclosure) -> tuple[list[str], list[list[str]]]:
@@ -95,7 +95,7 @@ def _rows(found: Statistics, *, disclosure: Disclosure) -> tuple[list[str], list
     columns = ["SQL", "Active", "Total", "Shortest (s)", "Average (s)", "Longest (s)", name]
     return columns, [
         [
-            components.sql_line(group.statement, _SQL, disclosure) or "-",
+            wording.sql_line(group.statement, _SQL, disclosure) or "-",
             f"{group.active:,}",
             f"{group.total:,}",
             *(f"{seconds:.1f}" for seconds in (group.shortest, group.average, group.longest)),
@@ -145,7 +145,7 @@ def _open(found: Statistics) -> kit.Block | None:
     for group in found.groups:
         question = describe(_of_group(found, group))
         if len(question) <= _OPTION_VALUE and question not in (option["value"] for option in options):
-            name = components.sql_line(group.statement, 40, Disclosure.DIGEST) or _name(group)
+            name = wording.sql_line(group.statement, 40, Disclosure.DIGEST) or _name(group)
             label = cut(visible(f"{name} · {group.total:,}, {group.active:,} active"), 75)
             options.append(kit.option(label, question))
     if not options:

@@ -11,7 +11,7 @@ from bot.sessions.variables import Variable, Variables
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import components
+from bot.slack.views import components, wording
 
 _COLUMNS = ("Variable", "Value", "Meaning")
 _VALUE = 60
@@ -21,13 +21,13 @@ _PER_SECOND = {"µs": 1_000_000, "ms": 1_000, "s": 1}
 def variables(found: Variables, notes: Sequence[str]) -> Message:
     """Show them in a table; ``notes`` are sentences on how the input was understood."""
     which = "Global variables" if found.everywhere else "Variables"
-    title = f"{which} of {found.source}" + (f", tenant {components.name(found.tenant)}" if found.tenant else "")
+    title = f"{which} of {found.source}" + (f", tenant {wording.name(found.tenant)}" if found.tenant else "")
     whose = _whose(found)
     above: list[kit.Block] = [
         components.header(title),
         components.lines([components.plain(whose)], *components.notes(notes)),
     ]
-    footer = components.context(f"{_count(found)} · read only · as of {components.moment(found.as_of)}")
+    footer = components.context(f"{_count(found)} · read only · as of {wording.moment(found.as_of)}")
     text = top_level(f"{title}. {whose}")
     if not found.variables:
         return Message(
@@ -43,7 +43,7 @@ def variables(found: Variables, notes: Sequence[str]) -> Message:
 
 
 def _whose(found: Variables) -> str:
-    of = f" of tenant {components.name(found.tenant)}" if found.tenant else ""
+    of = f" of tenant {wording.name(found.tenant)}" if found.tenant else ""
     if not found.everywhere:
         within = f", which is{of}" if of else ""
         return f"These are the variables of the bot's own session{within}; no server shows another session's."
@@ -81,5 +81,5 @@ def _with_unit(value: str, unit: str) -> str:
     if unit == "bytes":
         return f"{value} bytes ({number / 2**20:.4g} MiB)" if number >= 2**20 else f"{value} bytes"
     seconds = number / _PER_SECOND[unit]
-    readable = components.seconds(seconds)
+    readable = wording.seconds(seconds)
     return f"{value} {unit}" if unit == "s" and seconds < 600 else f"{value} {unit} ({readable})"

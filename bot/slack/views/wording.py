@@ -1,0 +1,74 @@
+"""Words that several views say: people, times, spans, names, what a session runs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bot.sessions.masking import cut
+from bot.sessions.model import Session
+from bot.sessions.statement import Disclosure, Statement
+from bot.slack.escaping import visible
+
+_NAME = 60
+
+
+def mention(user_id: str) -> str:
+    """A person as mrkdwn, by an id that came from Slack."""
+    return f"<@{user_id}>"
+
+
+def called(slack_id: str) -> str:
+    """A person or a user group (S…) as mrkdwn, by an id of the configuration, which is checked there."""
+    return f"<!subteam^{slack_id}>" if slack_id.startswith("S") else mention(slack_id)
+
+
+def moment(at: datetime, style: str = "{time_secs}") -> str:
+    """A time as mrkdwn, in each reader's own zone, UTC where that does not work."""
+    return f"<!date^{int(at.timestamp())}^{style}|{utc(at)}>"
+
+
+def utc(at: datetime) -> str:
+    """A time as plain text, for readers that know no markup."""
+    return f"{at:%H:%M:%S} UTC"
+
+
+def seconds(value: float) -> str:
+    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h, 4.0 days.
+
+    >>> [seconds(value) for value in (0.04, 1.44, 75, 720, 12_600, 345_600)]
+    ['40 ms', '1.4 s', '75 s', '12 min', '3.5 h', '4.0 days']
+    """
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 600:
+        return f"{value:.0f} s"
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    if value < 172_800:
+        return f"{value / 3600:.1f} h"
+    return f"{value / 86_400:.1f} days"
+
+
+def name(text: str | None) -> str:
+    """A name from a database, for a sentence: one line, and no longer than a name is."""
+    return cut(visible(text or "").strip(), _NAME) or "-"
+
+
+def transaction_state(session: Session) -> str:
+    """The state of its transaction in the server's words, or that there is none, or that the server does not say."""
+    if session.transaction is None:
+        return "none" if session.transaction_known else "not known"
+    return session.transaction.state or "state unknown"
+
+
+def sql_id_label(session: Session) -> str:
+    """Say whose the SQL ID is: in a routine the server has that of the innermost statement only."""
+    inside = session.statement is not None and session.statement.inner is not None
+    return "SQL ID of its current statement" if inside else "SQL ID"
+
+
+def sql_line(statement: Statement | None, most: int, disclosure: Disclosure) -> str:
+    """The same in one line, for a cell or a sentence; '' for none."""
+    return cut(visible(statement.line(disclosure)), most) if statement is not None else ""
