@@ -14,7 +14,7 @@ from bot.errors import DataSourceError
 from bot.sessions import kill
 from bot.sessions.kill import Answer, NotSent, Sent, Why
 from bot.sessions.model import Mode, Pin
-from bot.slack.views.closing_text import changes
+from bot.slack.views.closing_meaning import changes
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD, sql_of

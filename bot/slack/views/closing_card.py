@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome, State, Stop
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome, State
 from bot.sessions.masking import cut
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode
 from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, unformatted, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_targets, closing_text, components, wording
+from bot.slack.views.closing_text import CardText, Told
 
 # action ids
 CLOSE_SESSION = "closing.close_session"
@@ -29,17 +29,10 @@ STOP = "closing.stop"  # in a direct message: the same as CANCEL on the card
 LIFT = "closing.lift"  # lets the Stop of an earlier request hold no more
 CLOSE_HOLDER = "closing.close_holder"  # asks for the server session that still has a closed client's locks
 
-_UNRECORDED = "The store does not answer: the bot writes this down as soon as it does."
-
-_STOPPED = (
-    " Break-glass stays off for this session. To close it, ask again and have somebody who may approve confirm it or "
-    "press Lift Stop."
-)
-_STOPS = 3  # Stops that a card tells one by one
-
 _SQL_CHARACTERS = 600
 _QUESTION_CHARACTERS = 400
 _REASON_CHARACTERS = 500
+_HOLDERS = "The server sessions that still have these locks can be closed by their own ids, each on a card of its own."
 
 
 def closing_card(
@@ -53,46 +46,21 @@ def closing_card(
     """Show a request that waits for its confirmation.
 
     ``approvers`` are Slack ids of those who are called where a second person must confirm, ``break_glass`` says
-    whether the requester may come to confirm alone,
-    ``note`` is a sentence on what has happened to the request.
+    whether the requester may come to confirm alone, ``note`` is a sentence on what has happened to the request.
     """
-    below = [
-        *([components.lines([components.bold(f"⚠️ {note}")])] if note else []),
-        *_untouched(request),
-        *_override(request),
-        _meaning(request),
-        components.context(
-            *_approvals(request, approvers),
-            *map(_stop, request.stops[:_STOPS]),
-            f"Expires {wording.moment(request.expires_at)}. Nothing is closed without a press.",
-        ),
-        _buttons(request, break_glass=break_glass),
-    ]
-    what = "waits for a second person" if request.approval is ApprovalPolicy.SECOND_PERSON else "waits for a press"
-    message = _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
-    # A mobile notification, which calls them, is made of the text.
-    called = map(wording.called, approvers) if request.approval is ApprovalPolicy.SECOND_PERSON else ()
-    return replace(message, text=f"{' '.join((message.text, *called))}. {_in_words(request)}")
+    card = closing_text.waiting(request, approvers, note)
+    return _laid_out(card, _buttons(request, card, break_glass=break_glass), disclosure)
 
 
 def closing_progress(request: ClosingRequest, note: str, *, disclosure: Disclosure) -> Message:
     """Show a request that is being carried out and takes longer than a moment."""
-    lines = components.lines([components.bold("⏳ Closing … "), components.plain(cut(visible(note), 1000))])
-    below = [*_untouched(request), *_decided(request, "pressed")]
-    return _card(request, closing_text.title(request), "is being closed", [lines], below, disclosure=disclosure)
+    return _laid_out(closing_text.carried_out(request, note), [], disclosure)
 
 
 def closing_result(request: ClosingRequest, *, disclosure: Disclosure) -> Message:
     """Show what became of a request: done, cancelled or expired. What is left to press is a review, if any."""
-    text = closing_text.result(request)
-    title = f"{closing_text.title(request).rstrip('?')}: {text}"
-    verb = "cancelled" if request.state is State.CANCELLED else "pressed"
-    told = _result(request, text)
-    if request.unrecorded:
-        told.append([components.bold("⏳ Record pending. "), components.plain(_UNRECORDED)])
-    lines = components.lines(*told)
-    below = [*_untouched(request), *_decided(request, verb), *_holders(request), *_reviewed(request)]
-    return _card(request, title, text, [lines], below, disclosure=disclosure)
+    card = closing_text.concluded(request)
+    return _laid_out(card, [*_holders(request), *_review(request, card)], disclosure)
 
 
 def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
@@ -118,17 +86,17 @@ def call(request: ClosingRequest, due: datetime, *, disclosure: Disclosure) -> M
     ``due`` is from when on the requester may confirm alone, but for the moment that the messages take.
     """
     who = wording.mention(request.requester.id)
-    told = (
+    card = closing_text.called_for(
+        request,
+        f"by break-glass, from {wording.utc(due)} on it may be confirmed without you: approve or stop it",
         f"🚨 {who} has broken the glass in <#{request.channel}>: from {wording.moment(due)} on, {who} may confirm "
-        "this alone. *Approve* shows the session as it is now and asks once more; *Stop* prevents it."
+        "this alone. *Approve* shows the session as it is now and asks once more; *Stop* prevents it.",
     )
-    buttons: list[kit.Element] = [
+    buttons = [
         kit.button("Approve", action_id=APPROVE, value=request.id, style="danger"),
         kit.button("Stop", action_id=STOP, value=request.id),
     ]
-    below: list[kit.Block] = [_meaning(request, [request.mode]), components.context(told), kit.actions(buttons)]
-    what = f"by break-glass, from {wording.utc(due)} on it may be confirmed without you: approve or stop it"
-    return _card(request, closing_text.title(request), what, [], below, disclosure=disclosure)
+    return _laid_out(card, [kit.actions(buttons)], disclosure)
 
 
 def call_over(request: ClosingRequest) -> Message:
@@ -156,185 +124,46 @@ def budget_call_over() -> Message:
     return Message(text, [components.context(text)])
 
 
-def _card(
-    request: ClosingRequest,
-    title: str,
-    what: str,
-    state: list[kit.Block],
-    below: list[kit.Block],
-    *,
-    disclosure: Disclosure,
-) -> Message:
-    """Put together what every card has: what is to be closed stands above what is said of it, as far as it is short."""
-    head: list[kit.Block] = [
-        components.header(title),
-        components.context(f"Asked by {wording.mention(request.requester.id)} at {wording.moment(request.created_at)}"),
+def _laid_out(card: CardText, buttons: Sequence[kit.Block], disclosure: Disclosure) -> Message:
+    """Lay a card out: what is to be closed stands above what is said of it, as far as it is short."""
+    head = [components.header(card.title), components.context(card.asked), components.lines(*map(_facts, card.facts))]
+    state = [_paragraph(card.state)] if card.state else []
+    below = [
+        *(_paragraph(one) for one in card.told if one),
+        *([components.context(*card.small)] if card.small else []),
+        *buttons,
     ]
-    text = _summary(request, what)
-    facts = components.lines(*_facts(request))
-    if len(request.targets) == 1:
-        sql = _sql(request.targets[0].session, disclosure=disclosure)
-        return Message(text, [*head, facts, *sql, *state, *below])
-    if len(request.targets) <= closing_targets.AS_LINES:
-        lines = closing_targets.as_lines(request, disclosure=disclosure)
-        return Message(text, [*head, facts, lines, *state, *below])
-    above = [*head, facts, *state]
+    if len(card.targets) == 1:
+        statement = card.targets[0].session.statement
+        sql = components.sql(statement, _SQL_CHARACTERS, disclosure) if statement is not None else []
+        return Message(card.text, [*head, *sql, *state, *below])
+    if len(card.targets) <= closing_text.AS_LINES:
+        return Message(card.text, [*head, closing_targets.as_lines(card.targets, disclosure), *state, *below])
+    above = [*head, *state]
     return Message(
-        text,
-        [*above, closing_targets.as_table(request, disclosure=disclosure), *below],
-        fallback=[*above, *closing_targets.as_text_table(request, disclosure=disclosure), *below],
+        card.text,
+        [*above, closing_targets.as_table(card.targets, disclosure), *below],
+        fallback=[*above, *closing_targets.as_text_table(card.targets, disclosure), *below],
     )
 
 
-def _facts(request: ClosingRequest) -> list[components.Line]:
-    facts = [("Data source", request.source)]
-    rows = _session_facts(request.targets[0].session, facts) if len(request.targets) == 1 else [components.facts(facts)]
-    if request.question:
-        question = cut(visible(request.question), _QUESTION_CHARACTERS)
-        rows.append([components.bold("Where"), components.plain(" "), components.code(question)])
-    if request.reason:
-        rows.append(components.facts([("Reason", request.reason)], _REASON_CHARACTERS))
-    return rows
+def _facts(facts: Sequence[closing_text.Fact]) -> components.Line:
+    (label, value), *_ = facts
+    if label == "Where":
+        question = cut(visible(value), _QUESTION_CHARACTERS)
+        return [components.bold(label), components.plain(" "), components.code(question)]
+    return components.facts(facts, _REASON_CHARACTERS) if label == "Reason" else components.facts(facts)
 
 
-def _session_facts(session: Session, before: list[tuple[str, str]]) -> list[components.Line]:
-    state = f"{session.state}, {session.command}, for {wording.seconds(session.time)}"
-    rows = (
-        [*before, ("Tenant", session.tenant or "-"), ("observer", session.observer)],
-        [
-            ("User", session.client.user or "-"),
-            ("Source", session.client.origin),
-            ("OBProxy", session.client.proxy or "-"),
-        ],
-        [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
-        [("Status", state)],
-        [("Transaction", closing_text.transaction(session))],
-    )
-    return [components.facts(row) for row in rows]
+def _paragraph(told: Sequence[Told]) -> kit.Block:
+    return components.lines(*([components.bold(which), components.plain(said)] for which, said in told))
 
 
-def _result(request: ClosingRequest, text: str) -> list[components.Line]:
-    if request.state is State.CANCELLED:
-        return [[components.plain(f"Nothing was closed.{_STOPPED if request.stopped else ''}")]]
-    if all(target.outcome is None for target in request.targets):
-        return [[components.plain("Nobody confirmed in time. This card closed nothing.")]]
-    if 1 < len(request.targets) <= closing_targets.AS_LINES:  # each line tells its own outcome
-        return [[components.bold(text + ".")]]
-    told = closing_text.outcomes(request.targets)
-    if len(request.targets) > 1:
-        return [
-            [components.bold(text + ".")],
-            *([components.bold(which), components.plain(f" {why}")] for which, why in told),
-        ]
-    target = request.targets[0]
-    if target.outcome is None:
-        return []
-    done = closing_text.DONE[target.outcome]
-    rows: list[components.Line] = [
-        [components.bold(done), components.plain(f". {target.detail}")]
-        if target.detail
-        else [components.bold(done + ".")]
-    ]
-    steps = (closing_text.next_step(target.outcome, [target.session.id]), closing_text.came_back(target))
-    return [*rows, *([components.plain(step)] for step in steps if step)]
-
-
-def _summary(request: ClosingRequest, what: str) -> str:
-    of = f" of {wording.name(request.targets[0].session.client.user)}" if len(request.targets) == 1 else ""
-    return top_level(f"{closing_text.title(request).rstrip('?')}{of} on {request.source}: {what}")
-
-
-def _decided(request: ClosingRequest, verb: str) -> list[kit.Block]:
-    """Who decided and when; ids come from Slack, so that they may stand in mrkdwn."""
-    if request.decided_by is None or request.decided_at is None:
-        return []
-    took = ""
-    known = [target.outcome_at for target in request.targets if target.outcome_at is not None]
-    if len(known) == len(request.targets):
-        took = f", known after {wording.seconds((max(known) - request.decided_at).total_seconds())}"
-    what = f"{request.decided_mode.value} {verb}" if request.decided_mode else verb.capitalize()
-    return [
-        components.context(
-            f"{what} by {wording.mention(request.decided_by.id)} at {wording.moment(request.decided_at)}{took}."
-        )
-    ]
-
-
-def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
-    if session.statement is None:
-        return []
-    return components.sql(session.statement, _SQL_CHARACTERS, disclosure)
-
-
-def _untouched(request: ClosingRequest) -> list[kit.Block]:
-    told = closing_text.untouched(request)
-    if not told:
-        return []
-    return [components.lines(*([components.bold(which), components.plain(f" {why}")] for which, why in told))]
-
-
-def _meaning(request: ClosingRequest, modes: Collection[Mode] = tuple(Mode)) -> kit.Block:
-    meanings = [(mode, means) for mode, means in closing_text.meanings(request) if mode in modes]
-    return components.lines(
-        *([components.bold(mode.value), components.plain("  " + means)] for mode, means in meanings)
-    )
-
-
-def _in_words(request: ClosingRequest) -> str:
-    """Say all that decides in the text, which is the whole card to a screen reader and on a phone's lock screen."""
-    meanings = [f"{mode.value} {means}" for mode, means in closing_text.meanings(request) if request.affected(mode)]
-    sentences = [top_level(" ".join(meanings))]
-    if request.override:
-        sentences.append(top_level(cut(visible(f"Protected: this session {request.protection}."), 500)))
-    if request.alone_from is not None:
-        sentences.append(
-            f"Break-glass: {wording.mention(request.requester.id)} may confirm alone from "
-            f"{wording.utc(request.alone_from)} on, unless somebody presses Stop."
-        )
-    sentences.append(f"Expires at {wording.utc(request.expires_at)}. Nothing is closed without a press.")
-    return " ".join(sentences)
-
-
-def _override(request: ClosingRequest) -> list[kit.Block]:
-    if not request.override:
-        return []
-    why = f" This session {request.protection}. Somebody who may approve can set that aside for this one close."
-    return [components.lines([components.bold("⛔ Protected."), components.plain(cut(visible(why), 1000))])]
-
-
-def _approvals(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
-    """Say whose press is wanted, as mrkdwn; the ids are those of the access rules."""
-    if request.approval is not ApprovalPolicy.SECOND_PERSON:
-        return []
-    called = ", ".join(map(wording.called, approvers)) or "somebody who may approve"
-    if request.alone_from is None:
-        return [f"👥 A second person must confirm: {called}. Who asked may cancel."]
-    who = wording.mention(request.requester.id)
-    return [
-        f"🚨 *Break-glass*: nobody who may approve was there. {who} may confirm alone from "
-        f"{wording.moment(request.alone_from)} on, unless somebody presses *Stop*. Called: {called}."
-    ]
-
-
-def _stop(stop: Stop) -> str:
-    """Say that a Stop holds, as mrkdwn; the ids come from Slack."""
-    by, at = wording.mention(stop.by.id), wording.moment(stop.at)
-    return (
-        f"🛑 {by} pressed *Stop* at {at}, when session {stop.session_id} was to be closed by break-glass. "
-        "Break-glass stays off until somebody who may approve presses *Lift Stop*."
-    )
-
-
-def _reviewed(request: ClosingRequest) -> list[kit.Block]:
-    """Ask for the signature under a close that was confirmed alone, or show it."""
-    if request.reviewed_by is not None and request.reviewed_at is not None:
-        by, at = wording.mention(request.reviewed_by.id), wording.moment(request.reviewed_at)
-        return [components.context(f"Confirmed alone, by break-glass. Reviewed by {by} at {at}.")]
-    if not request.to_review:
+def _review(request: ClosingRequest, card: CardText) -> list[kit.Block]:
+    if not card.review:
         return []
     button = kit.button("Sign review", action_id=REVIEW, value=request.id)
-    told = "🚨 Confirmed alone, by break-glass. *To be reviewed* by somebody else who may approve."
-    return [components.context(told), kit.actions([button])]
+    return [components.context(card.review), *([kit.actions([button])] if request.to_review else [])]
 
 
 def _holders(request: ClosingRequest) -> list[kit.Block]:
@@ -345,18 +174,16 @@ def _holders(request: ClosingRequest) -> list[kit.Block]:
         for one in left[:5]
         if one.holder is not None
     ]
-    if not buttons:
-        return []
-    told = "The server sessions that still have these locks can be closed by their own ids, each on a card of its own."
-    return [components.context(told), kit.actions(buttons)]
+    return [components.context(_HOLDERS), kit.actions(buttons)] if buttons else []
 
 
-def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
+def _buttons(request: ClosingRequest, card: CardText, *, break_glass: bool) -> list[kit.Block]:
     offered = [mode for mode in Mode if request.affected(mode)]
     # What was asked for stands first and is the coloured one.
     offered.sort(key=lambda mode: mode is not request.mode)
     buttons: list[kit.Element] = [
-        _close_button(request, mode, "danger" if mode is request.mode else None) for mode in offered
+        _close_button(request, mode, card.meanings[mode], "danger" if mode is request.mode else None)
+        for mode in offered
     ]
     stop = "Cancel" if request.alone_from is None else "Stop"
     buttons.append(kit.button(stop, action_id=CANCEL, value=request.id))
@@ -365,15 +192,14 @@ def _buttons(request: ClosingRequest, *, break_glass: bool) -> kit.Block:
         buttons.append(kit.button("Break glass", action_id=BREAK_GLASS, value=request.id))
     if request.stops:
         buttons.append(kit.button("Lift Stop", action_id=LIFT, value=request.id))
-    return kit.actions(buttons)
+    return [kit.actions(buttons)]
 
 
-def _close_button(request: ClosingRequest, mode: Mode, style: Literal["danger"] | None) -> kit.Element:
+def _close_button(request: ClosingRequest, mode: Mode, means: str, style: Literal["danger"] | None) -> kit.Element:
     if request.number_to_type(mode) is not None or request.approval is ApprovalPolicy.SECOND_PERSON:
         # The dialog that it opens shows and asks more than a confirmation would.
         action = LOOK_SESSION if mode is Mode.SESSION else LOOK_QUERY
         return kit.button(mode.value, action_id=action, value=request.id, style=style)
-    means = dict(closing_text.meanings(request))[mode]
     session = request.targets[0].session
     of = f"{session.client.user} from {session.client.origin}, {session.state} for {wording.seconds(session.time)}."
     which = f"{request.affected(mode)} sessions"

@@ -12,7 +12,7 @@ from bot.sessions.model import Mode, Session
 from bot.sessions.statement import Disclosure
 from bot.slack.escaping import visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import closing_text, components, wording
+from bot.slack.views import closing_meaning, components, wording
 
 CALLBACK = "closing.typed"
 TYPED = "closing.number"  # action id
@@ -80,7 +80,7 @@ def as_it_is_now(
         )
     if not several and first in present and (statement := present[first].statement):
         blocks += components.sql(statement, _SQL_CHARACTERS, disclosure)
-    meaning = closing_text.meaning_now(request, present, mode)
+    meaning = closing_meaning.meaning_now(request, present, mode)
     blocks.append(components.lines([components.bold(mode.value), components.plain("  " + meaning)]))
     if number is not None:
         blocks.append(
@@ -164,9 +164,9 @@ def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:
             [("Tenant", now.tenant or "-"), ("Database Name", now.database or "-"), ("observer", now.observer)]
         ),
         components.facts([("Status", state)]),
-        components.facts([("Transaction", closing_text.transaction(now))]),
+        components.facts([("Transaction", closing_meaning.transaction(now))]),
     ]
-    changes = closing_text.changes(before, now)
+    changes = closing_meaning.changes(before, now)
     said = [components.bold("Changed since it was asked for: "), components.plain(changes)] if changes else []
     return components.lines(*rows, said or [components.plain("None of this has changed since the request.")])
 
@@ -179,7 +179,7 @@ def _all_targets(request: ClosingRequest, present: Mapping[int, Session], unseen
             said = f"cannot be seen. {unseen[target.number]}" if target.number in unseen else "is gone"
         else:
             said = f"{now.client.user or '-'} from {now.client.origin}, {now.state} for {wording.seconds(now.time)}"
-            changes = closing_text.changes(target.session, now)
+            changes = closing_meaning.changes(target.session, now)
             said += f"; changed: {changes}" if changes else ""
         rows.append([components.bold(f"{target.session.id}  "), components.plain(cut(visible(said), _ONE_LINE))])
     return components.lines(*rows)

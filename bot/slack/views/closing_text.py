@@ -1,16 +1,18 @@
-"""What the cards of closing requests say: titles, meanings, outcomes."""
+"""What the card of a closing request says, whole: ``closing_card`` lays it out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from bot.closing.attempt import counted
-from bot.closing.model import ClosingRequest, Outcome, State, Target
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Stop, Target
 from bot.sessions.masking import cut
-from bot.sessions.model import Mode, Pin, Session
-from bot.slack.escaping import visible
-from bot.slack.views.wording import transaction_state
+from bot.sessions.model import Mode, Session
+from bot.slack.escaping import top_level, visible
+from bot.slack.views.closing_meaning import meanings, number, transaction
+from bot.slack.views.wording import called, mention, moment, name, seconds, utc
 
 DONE = {
     Outcome.CLOSED: "✅ closed",
@@ -35,12 +37,106 @@ _BACK = (
     "🔁 came back as {}: a new session of the same user and source does the same. Closing again will not help: the "
     "client, probably a connection pool, reconnects."
 )
-_ANOTHER_TRANSACTION = (
-    "a transaction has begun or ended since the request was made. A new card will show it as it is now."
+_UNRECORDED = "The store does not answer: the bot writes this down as soon as it does."
+_STOPPED = (
+    " Break-glass stays off for this session. To close it, ask again and have somebody who may approve confirm it or "
+    "press Lift Stop."
 )
+AS_LINES = 5  # targets that a card shows as lines, each with its own outcome; more are a table
+
 _GROUPS = 8  # different reasons that one card tells; more are counted
 _GROUP_CHARACTERS = 190
 _IDS = 8  # ids that are named together; more are counted
+_STOPS = 3  # Stops that a card tells one by one
+
+Told = tuple[str, str]  # what stands in bold, and what is said of it
+Fact = tuple[str, str]  # a label and its value
+
+
+@dataclass(frozen=True, slots=True)
+class TargetText:
+    """What a card of several says of one of them."""
+
+    session: Session
+    transaction: str
+    outcome: str = ""
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CardText:
+    """What a card says, from top to bottom. Small print and ``text`` are mrkdwn, everything else is literal."""
+
+    text: str  # all of it, for notifications and screen readers
+    title: str
+    asked: str
+    facts: Sequence[Sequence[Fact]]
+    targets: Sequence[TargetText]
+    state: Sequence[Told] = ()  # what is known of the close
+    told: Sequence[Sequence[Told]] = ()  # paragraphs
+    small: Sequence[str] = ()
+    meanings: Mapping[Mode, str] = field(default_factory=dict)  # of each way of closing
+    review: str = ""  # small print above the signature that is asked for, or in its place
+
+
+def waiting(request: ClosingRequest, approvers: Sequence[str], note: str) -> CardText:
+    """Write the card of a request that waits for its confirmation; the ids are those of the access rules."""
+    second = request.approval is ApprovalPolicy.SECOND_PERSON
+    means = dict(meanings(request))
+    protected = f" This session {request.protection}. Somebody who may approve can set that aside for this one close."
+    # A mobile notification, which calls them, is made of the text.
+    calls = " ".join(("", *map(called, approvers))) if second else ""
+    text = _summary(request, "waits for a second person" if second else "waits for a press")
+    return replace(
+        _card(request),
+        text=f"{text}{calls}. {_in_words(request, means)}",
+        told=(
+            *([[(f"⚠️ {note}", "")]] if note else []),
+            _untouched(request),
+            *([[("⛔ Protected.", cut(visible(protected), 1000))]] if request.override else []),
+            _means(means),
+        ),
+        small=(
+            *_approval(request, approvers),
+            *map(_stop, request.stops[:_STOPS]),
+            f"Expires {moment(request.expires_at)}. Nothing is closed without a press.",
+        ),
+        meanings=means,
+    )
+
+
+def carried_out(request: ClosingRequest, note: str) -> CardText:
+    """Write the card of a request that is being carried out."""
+    return replace(
+        _card(request),
+        text=_summary(request, "is being closed"),
+        state=[("⏳ Closing … ", cut(visible(note), 1000))],
+        told=[_untouched(request)],
+        small=_decided(request, "pressed"),
+    )
+
+
+def concluded(request: ClosingRequest) -> CardText:
+    """Write the card of a request that is done, cancelled or expired."""
+    what = result(request)
+    state = _state(request, what)
+    if request.unrecorded:
+        state.append(("⏳ Record pending. ", _UNRECORDED))
+    return replace(
+        _card(request),
+        text=_summary(request, what),
+        title=f"{title(request).rstrip('?')}: {what}",
+        state=state,
+        told=[_untouched(request)],
+        small=_decided(request, "cancelled" if request.state is State.CANCELLED else "pressed"),
+        review=_review(request),
+    )
+
+
+def called_for(request: ClosingRequest, what: str, small: str) -> CardText:
+    """Write what somebody who may approve is told of a break-glass."""
+    means = {mode: said for mode, said in meanings(request) if mode is request.mode}
+    return replace(_card(request), text=_summary(request, what), told=[_means(means)], small=[small])
 
 
 def title(request: ClosingRequest) -> str:
@@ -50,7 +146,7 @@ def title(request: ClosingRequest) -> str:
         what = "Close the query of session" if mode is Mode.QUERY else "Close session"
         return f"{what} {request.targets[0].session.id}?"
     what = "Close the queries of" if mode is Mode.QUERY else "Close"
-    return f"{what} {_number(request.affected(mode), 'session', 'sessions')}?"
+    return f"{what} {number(request.affected(mode), 'session', 'sessions')}?"
 
 
 def result(request: ClosingRequest) -> str:
@@ -67,17 +163,142 @@ def result(request: ClosingRequest) -> str:
     return "; ".join(part for part in (told, more if back else "", f"{left} not touched" if left else "") if part)
 
 
-def came_back(target: Target) -> str:
+def _card(request: ClosingRequest) -> CardText:
+    """Write what every card says: what is to be closed, for whom and why."""
+    several = len(request.targets) > 1
+    session = request.targets[0].session
+    facts = [[("Data source", request.source)]] if several else _session_facts(session, request.source)
+    if request.question:
+        facts.append([("Where", request.question)])
+    if request.reason:
+        facts.append([("Reason", request.reason)])
+    return CardText(
+        text="",
+        title=title(request),
+        asked=f"Asked by {mention(request.requester.id)} at {moment(request.created_at)}",
+        facts=facts,
+        targets=[_target(one) for one in request.targets],
+    )
+
+
+def _session_facts(session: Session, source: str) -> list[list[Fact]]:
+    client = session.client
+    return [
+        [("Data source", source), ("Tenant", session.tenant or "-"), ("observer", session.observer)],
+        [("User", client.user or "-"), ("Source", client.origin), ("OBProxy", client.proxy or "-")],
+        [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
+        [("Status", f"{session.state}, {session.command}, for {seconds(session.time)}")],
+        [("Transaction", transaction(session))],
+    ]
+
+
+def _target(target: Target) -> TargetText:
+    session = target.session
+    if target.outcome is None:
+        return TargetText(session, transaction(session))
+    step = _next_step(target.outcome, [session.id]) or _came_back(target)
+    said = cut(visible(f" {target.detail} {step}"), 400)
+    return TargetText(session, transaction(session), DONE[target.outcome], said)
+
+
+def _state(request: ClosingRequest, what: str) -> list[Told]:
+    """Say what is known of a close that is over."""
+    if request.state is State.CANCELLED:
+        return [("", f"Nothing was closed.{_STOPPED if request.stopped else ''}")]
+    if all(target.outcome is None for target in request.targets):
+        return [("", "Nobody confirmed in time. This card closed nothing.")]
+    if len(request.targets) > AS_LINES:
+        return [(f"{what}.", ""), *_outcomes(request.targets)]
+    if len(request.targets) > 1:  # each line tells its own outcome
+        return [(f"{what}.", "")]
+    target = request.targets[0]
+    if target.outcome is None:
+        return []
+    done = DONE[target.outcome]
+    steps = (_next_step(target.outcome, [target.session.id]), _came_back(target))
+    return [
+        (done, f". {target.detail}") if target.detail else (f"{done}.", ""),
+        *(("", step) for step in steps if step),
+    ]
+
+
+def _means(means: Mapping[Mode, str]) -> list[Told]:
+    return [(mode.value, f"  {said}") for mode, said in means.items()]
+
+
+def _summary(request: ClosingRequest, what: str) -> str:
+    of = f" of {name(request.targets[0].session.client.user)}" if len(request.targets) == 1 else ""
+    return top_level(f"{title(request).rstrip('?')}{of} on {request.source}: {what}")
+
+
+def _in_words(request: ClosingRequest, means: Mapping[Mode, str]) -> str:
+    """Say all that decides in the text, which is the whole card to a screen reader and on a phone's lock screen."""
+    said = [f"{mode.value} {meaning}" for mode, meaning in means.items() if request.affected(mode)]
+    sentences = [top_level(" ".join(said))]
+    if request.override:
+        sentences.append(top_level(cut(visible(f"Protected: this session {request.protection}."), 500)))
+    if request.alone_from is not None:
+        sentences.append(
+            f"Break-glass: {mention(request.requester.id)} may confirm alone from {utc(request.alone_from)} on, "
+            "unless somebody presses Stop."
+        )
+    sentences.append(f"Expires at {utc(request.expires_at)}. Nothing is closed without a press.")
+    return " ".join(sentences)
+
+
+def _approval(request: ClosingRequest, approvers: Sequence[str]) -> list[str]:
+    """Say whose press is wanted."""
+    if request.approval is not ApprovalPolicy.SECOND_PERSON:
+        return []
+    them = ", ".join(map(called, approvers)) or "somebody who may approve"
+    if request.alone_from is None:
+        return [f"👥 A second person must confirm: {them}. Who asked may cancel."]
+    return [
+        f"🚨 *Break-glass*: nobody who may approve was there. {mention(request.requester.id)} may confirm alone from "
+        f"{moment(request.alone_from)} on, unless somebody presses *Stop*. Called: {them}."
+    ]
+
+
+def _stop(stop: Stop) -> str:
+    """Say that a Stop holds; the ids come from Slack."""
+    return (
+        f"🛑 {mention(stop.by.id)} pressed *Stop* at {moment(stop.at)}, when session {stop.session_id} was to be "
+        "closed by break-glass. Break-glass stays off until somebody who may approve presses *Lift Stop*."
+    )
+
+
+def _decided(request: ClosingRequest, verb: str) -> list[str]:
+    """Say who decided and when; ids come from Slack, so that they may stand in mrkdwn."""
+    if request.decided_by is None or request.decided_at is None:
+        return []
+    took = ""
+    known = [target.outcome_at for target in request.targets if target.outcome_at is not None]
+    if len(known) == len(request.targets):
+        took = f", known after {seconds((max(known) - request.decided_at).total_seconds())}"
+    what = f"{request.decided_mode.value} {verb}" if request.decided_mode else verb.capitalize()
+    return [f"{what} by {mention(request.decided_by.id)} at {moment(request.decided_at)}{took}."]
+
+
+def _review(request: ClosingRequest) -> str:
+    """Ask for the signature under a close that was confirmed alone, or show it."""
+    if request.reviewed_by is not None and request.reviewed_at is not None:
+        by, at = mention(request.reviewed_by.id), moment(request.reviewed_at)
+        return f"Confirmed alone, by break-glass. Reviewed by {by} at {at}."
+    asked = "🚨 Confirmed alone, by break-glass. *To be reviewed* by somebody else who may approve."
+    return asked if request.to_review else ""
+
+
+def _came_back(target: Target) -> str:
     """Say which new session does what a closed one did; '' where none does."""
     return _BACK.format(f"session {target.newcomer}") if target.newcomer is not None else ""
 
 
-def next_step(outcome: Outcome, ids: Iterable[int]) -> str:
+def _next_step(outcome: Outcome, ids: Iterable[int]) -> str:
     """Say what to do after such an outcome; '' where nothing is to be done."""
     return _NEXT.get(outcome, "").format(id=",".join(map(str, list(ids)[:_IDS])))
 
 
-def outcomes(targets: Iterable[Target]) -> list[tuple[str, str]]:
+def _outcomes(targets: Iterable[Target]) -> list[Told]:
     """Say what there is to say of the outcomes, those with the same words together: which ones, what."""
     targets = list(targets)
     told = [(one.outcome, one.detail, one) for one in targets if one.outcome is not None]
@@ -86,14 +307,14 @@ def outcomes(targets: Iterable[Target]) -> list[tuple[str, str]]:
     groups = []
     for (outcome, detail), members in groupby(sorted(told, key=_by_words), key=lambda one: one[:2]):
         ids = [target.session.id for _, _, target in members]
-        groups.append((f"{DONE[outcome]}: {_ids(ids)}.", f"{detail} {next_step(outcome, ids)}".strip()))
+        groups.append((f"{DONE[outcome]}: {_ids(ids)}.", f"{detail} {_next_step(outcome, ids)}".strip()))
     if back:
         what, why = _BACK.format(_ids([one.newcomer for one in back if one.newcomer is not None])).split(": ", 1)
         groups.append((f"{what}:", why[0].upper() + why[1:]))
     return _few(groups)
 
 
-def untouched(request: ClosingRequest) -> list[tuple[str, str]]:
+def _untouched(request: ClosingRequest) -> list[Told]:
     """Say what was asked for and is not closed by this request, and why: which ones, why."""
     groups = []
     for why, members in groupby(sorted(request.untouched, key=lambda one: one.why), key=lambda one: one.why):
@@ -102,122 +323,9 @@ def untouched(request: ClosingRequest) -> list[tuple[str, str]]:
     if request.beyond:
         most = len(request.targets) + len(request.untouched)
         fit = "fits" if request.beyond == 1 else "fit"
-        why = f"also {fit} the filter. One request closes at most {most}; ask again for the rest."
+        why = f" also {fit} the filter. One request closes at most {most}; ask again for the rest."
         beyond.append((f"Not touched: {request.beyond:,}", why))
     return [*beyond, *_few(groups)]
-
-
-def meanings(request: ClosingRequest) -> list[tuple[Mode, str]]:
-    """Say what each way of closing would do to exactly these sessions."""
-    if len(request.targets) == 1:
-        session = request.targets[0].session
-        return [(Mode.SESSION, session_meaning(session)), (Mode.QUERY, query_meaning(session))]
-    sessions = [target.session for target in request.targets]
-    return [(Mode.SESSION, _sessions_meaning(sessions)), (Mode.QUERY, _queries_meaning(sessions))]
-
-
-def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: Mode) -> str:
-    """Say what pressing would do to the targets as they are now; ``present`` has those that are still there."""
-    pinned = [(target.session, present[target.number]) for target in request.targets if target.number in present]
-    if mode is Mode.QUERY:
-        pinned = [(before, now) for before, now in pinned if Pin.of(before).same_request(now)]
-    else:
-        same = [(before, now) for before, now in pinned if Pin.of(before).same_transaction(now)]
-        if pinned and not same:
-            return f"closes nothing: {_ANOTHER_TRANSACTION}"
-        pinned = same
-    if len(request.targets) > 1:
-        them = [now for _, now in pinned]
-        if not them:
-            what = "the queries that were asked for have ended" if mode is Mode.QUERY else "all of them have ended"
-            return f"closes nothing: {what}. The card will say so."
-        return _sessions_meaning(them) if mode is Mode.SESSION else _queries_meaning(them)
-    if pinned:
-        now = pinned[0][1]
-        return session_meaning(now) if mode is Mode.SESSION else query_meaning(now)
-    what = "query that was asked for" if mode is Mode.QUERY else "session"
-    return f"closes nothing: the {what} has ended. The card will say so."
-
-
-def session_meaning(session: Session) -> str:
-    """Say what Close Session would do to exactly this session."""
-    parts = ["disconnects the client; it must connect again."]
-    if session.running:
-        parts.append("Its running query is stopped.")
-    if session.in_transaction:
-        parts.append("Its open transaction is rolled back and the locks are released.")
-    return " ".join(parts)
-
-
-def query_meaning(session: Session) -> str:
-    """Say what Close Query would do to exactly this session."""
-    if not session.running:
-        keeps = " Its open transaction and its locks would stay." if session.in_transaction else ""
-        return f"does nothing: this session is idle, no query runs.{keeps}"
-    if session.transaction is not None and session.transaction.state in ("RUNNING", "LOCK WAIT"):
-        # InnoDB does not say whether a transaction is the statement's own.
-        return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
-    if session.lasting_transaction:
-        return "stops this query; the session stays. Its open transaction and the locks it holds stay, too."
-    return "stops this query; the session stays usable."
-
-
-def transaction(session: Session) -> str:
-    """Say whether a transaction is open and what it waits for."""
-    state = transaction_state(session)
-    waits = f", waits for a {session.waits.value}" if session.waits is not None else ""
-    return f"open ({state}){waits}" if session.in_transaction else state
-
-
-def changes(before: Session, now: Session) -> str:
-    """Say what is different from when the close was asked for; '' where nothing is that matters for it."""
-    told = []
-    if before.running and not now.running:
-        told.append("its query has ended, it is idle")
-    elif now.running and not before.running:
-        told.append("it was idle, now it runs a query")
-    elif now.running and not Pin.of(before).same_request(now):
-        told.append("it runs another query")
-    elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
-        told.append("it ran something in between and is idle again")
-    if before.in_transaction and not now.in_transaction:
-        told.append("its transaction has ended")
-    elif now.in_transaction and not before.in_transaction:
-        told.append("it has a transaction open")
-    elif not Pin.of(before).same_transaction(now):
-        told.append("it is in another transaction")
-    if now.waits and not before.waits:
-        told.append("it waits for a row lock")
-    return ", ".join(told)
-
-
-def _sessions_meaning(sessions: list[Session]) -> str:
-    running = sum(session.running for session in sessions)
-    open_ = sum(session.in_transaction for session in sessions)
-    parts = [f"disconnects {len(sessions)} clients; they must connect again."]
-    if running:
-        parts.append(f"{_number(running, 'runs', 'run')} a query, which is stopped.")
-    if open_:
-        parts.append(f"{_number(open_, 'has', 'have')} an open transaction, which is rolled back; its locks are freed.")
-    return " ".join(parts)
-
-
-def _queries_meaning(sessions: list[Session]) -> str:
-    running = [session for session in sessions if session.running]
-    if not running:
-        return "does nothing: all of them are idle, no query runs."
-    keep, idle = sum(session.lasting_transaction for session in running), len(sessions) - len(running)
-    parts = [f"stops the {_number(len(running), 'query that runs', 'queries that run')}; the sessions stay."]
-    if keep:
-        stay = ("keeps its open transaction and its locks", "keep their open transactions and their locks")
-        parts.append(f"{_number(keep, *stay)}.")
-    if idle:
-        parts.append(f"{_number(idle, 'is', 'are')} idle and not touched by it.")
-    return " ".join(parts)
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
 
 
 def _by_words(told: tuple[Outcome, str, Target]) -> tuple[str, str, int]:
@@ -229,7 +337,7 @@ def _ids(ids: list[int]) -> str:
     return ", ".join(map(str, ids[:_IDS])) + more
 
 
-def _few(groups: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    few = [(which, cut(visible(why), _GROUP_CHARACTERS)) for which, why in groups[:_GROUPS]]
+def _few(groups: list[Told]) -> list[Told]:
+    few = [(which, f" {cut(visible(why), _GROUP_CHARACTERS)}") for which, why in groups[:_GROUPS]]
     left = len(groups) - _GROUPS
-    return [*few, ("And", f"{left} more reasons, all in the record.")] if left > 0 else few
+    return [*few, ("And", f" {left} more reasons, all in the record.")] if left > 0 else few

@@ -8,7 +8,7 @@ import pytest
 
 from bot.sessions.model import Mode, Session
 from bot.sessions.statement import Statement
-from bot.slack.views import closing_text
+from bot.slack.views import closing_meaning
 from tests.sessions.examples import EXAMPLE
 from tests.slack.views.test_closing_views import request
 from tests.support.sessions import like
@@ -50,7 +50,7 @@ OPEN = like(IDLE, transaction_id=7, transaction_state="ACTIVE")
     ],
 )
 def test_what_has_changed_since_a_close_was_asked_for_is_told(before: Session, now: Session, told: str) -> None:
-    assert closing_text.changes(before, now) == told
+    assert closing_meaning.changes(before, now) == told
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_a_press_that_would_close_nothing_is_announced_as_such(
     before: Session, now: Session | None, mode: Mode, meaning: str
 ) -> None:
     present = {1: now} if now is not None else {}
-    assert meaning in closing_text.meaning_now(request(before), present, mode)
+    assert meaning in closing_meaning.meaning_now(request(before), present, mode)
 
 
 def test_of_several_only_those_that_a_press_would_close_are_counted() -> None:
     moved_on = replace(RUNNING, id=RUNNING.id + 1)
     asked = request(RUNNING, moved_on, replace(IDLE, id=RUNNING.id + 2))
     present = {1: RUNNING, 2: replace(moved_on, trace_id="Y1-9")}
-    assert closing_text.meaning_now(asked, present, Mode.QUERY).startswith("stops the 1 query that runs; ")
-    assert closing_text.meaning_now(asked, present, Mode.SESSION).startswith("disconnects 2 clients")
+    assert closing_meaning.meaning_now(asked, present, Mode.QUERY).startswith("stops the 1 query that runs; ")
+    assert closing_meaning.meaning_now(asked, present, Mode.SESSION).startswith("disconnects 2 clients")
     for mode, what in ((Mode.QUERY, "the queries that were asked for have"), (Mode.SESSION, "all of them have")):
-        assert closing_text.meaning_now(asked, {}, mode) == f"closes nothing: {what} ended. The card will say so."
+        assert closing_meaning.meaning_now(asked, {}, mode) == f"closes nothing: {what} ended. The card will say so."

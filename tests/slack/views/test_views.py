@@ -21,7 +21,15 @@ from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
 from bot.slack.delivery.message import Message
 from bot.slack.session_reference import SessionReference
-from bot.slack.views import closing_card, closing_text, notices, session_details, session_list, sources, sql_modal
+from bot.slack.views import (
+    closing_card,
+    closing_meaning,
+    notices,
+    session_details,
+    session_list,
+    sources,
+    sql_modal,
+)
 from sandbox.slack.rules import check_message, check_view
 from tests.sessions.examples import EXAMPLE
 from tests.support.sessions import like
@@ -242,5 +250,5 @@ def test_a_tenant_column_appears_when_more_than_one_is_shown() -> None:
 def test_the_card_says_what_closing_means_for_exactly_this_session(
     session: Session, means_session: str, means_query: str
 ) -> None:
-    assert means_session in closing_text.session_meaning(session)
-    assert means_query in closing_text.query_meaning(session)
+    assert means_session in closing_meaning.session_meaning(session)
+    assert means_query in closing_meaning.query_meaning(session)

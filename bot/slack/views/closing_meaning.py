@@ -1,0 +1,127 @@
+"""What closing would do to sessions, in words, and what has changed since it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bot.closing.model import ClosingRequest
+from bot.sessions.model import Mode, Pin, Session
+from bot.slack.views.wording import transaction_state
+
+_ANOTHER_TRANSACTION = (
+    "a transaction has begun or ended since the request was made. A new card will show it as it is now."
+)
+
+
+def meanings(request: ClosingRequest) -> list[tuple[Mode, str]]:
+    """Say what each way of closing would do to exactly these sessions."""
+    if len(request.targets) == 1:
+        session = request.targets[0].session
+        return [(Mode.SESSION, session_meaning(session)), (Mode.QUERY, query_meaning(session))]
+    sessions = [target.session for target in request.targets]
+    return [(Mode.SESSION, _sessions_meaning(sessions)), (Mode.QUERY, _queries_meaning(sessions))]
+
+
+def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: Mode) -> str:
+    """Say what pressing would do to the targets as they are now; ``present`` has those that are still there."""
+    pinned = [(target.session, present[target.number]) for target in request.targets if target.number in present]
+    if mode is Mode.QUERY:
+        pinned = [(before, now) for before, now in pinned if Pin.of(before).same_request(now)]
+    else:
+        same = [(before, now) for before, now in pinned if Pin.of(before).same_transaction(now)]
+        if pinned and not same:
+            return f"closes nothing: {_ANOTHER_TRANSACTION}"
+        pinned = same
+    if len(request.targets) > 1:
+        them = [now for _, now in pinned]
+        if not them:
+            what = "the queries that were asked for have ended" if mode is Mode.QUERY else "all of them have ended"
+            return f"closes nothing: {what}. The card will say so."
+        return _sessions_meaning(them) if mode is Mode.SESSION else _queries_meaning(them)
+    if pinned:
+        now = pinned[0][1]
+        return session_meaning(now) if mode is Mode.SESSION else query_meaning(now)
+    what = "query that was asked for" if mode is Mode.QUERY else "session"
+    return f"closes nothing: the {what} has ended. The card will say so."
+
+
+def session_meaning(session: Session) -> str:
+    """Say what Close Session would do to exactly this session."""
+    parts = ["disconnects the client; it must connect again."]
+    if session.running:
+        parts.append("Its running query is stopped.")
+    if session.in_transaction:
+        parts.append("Its open transaction is rolled back and the locks are released.")
+    return " ".join(parts)
+
+
+def query_meaning(session: Session) -> str:
+    """Say what Close Query would do to exactly this session."""
+    if not session.running:
+        keeps = " Its open transaction and its locks would stay." if session.in_transaction else ""
+        return f"does nothing: this session is idle, no query runs.{keeps}"
+    if session.transaction is not None and session.transaction.state in ("RUNNING", "LOCK WAIT"):
+        # InnoDB does not say whether a transaction is the statement's own.
+        return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
+    if session.lasting_transaction:
+        return "stops this query; the session stays. Its open transaction and the locks it holds stay, too."
+    return "stops this query; the session stays usable."
+
+
+def transaction(session: Session) -> str:
+    """Say whether a transaction is open and what it waits for."""
+    state = transaction_state(session)
+    waits = f", waits for a {session.waits.value}" if session.waits is not None else ""
+    return f"open ({state}){waits}" if session.in_transaction else state
+
+
+def changes(before: Session, now: Session) -> str:
+    """Say what is different from when the close was asked for; '' where nothing is that matters for it."""
+    told = []
+    if before.running and not now.running:
+        told.append("its query has ended, it is idle")
+    elif now.running and not before.running:
+        told.append("it was idle, now it runs a query")
+    elif now.running and not Pin.of(before).same_request(now):
+        told.append("it runs another query")
+    elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
+        told.append("it ran something in between and is idle again")
+    if before.in_transaction and not now.in_transaction:
+        told.append("its transaction has ended")
+    elif now.in_transaction and not before.in_transaction:
+        told.append("it has a transaction open")
+    elif not Pin.of(before).same_transaction(now):
+        told.append("it is in another transaction")
+    if now.waits and not before.waits:
+        told.append("it waits for a row lock")
+    return ", ".join(told)
+
+
+def _sessions_meaning(sessions: list[Session]) -> str:
+    running = sum(session.running for session in sessions)
+    open_ = sum(session.in_transaction for session in sessions)
+    parts = [f"disconnects {len(sessions)} clients; they must connect again."]
+    if running:
+        parts.append(f"{number(running, 'runs', 'run')} a query, which is stopped.")
+    if open_:
+        parts.append(f"{number(open_, 'has', 'have')} an open transaction, which is rolled back; its locks are freed.")
+    return " ".join(parts)
+
+
+def _queries_meaning(sessions: list[Session]) -> str:
+    running = [session for session in sessions if session.running]
+    if not running:
+        return "does nothing: all of them are idle, no query runs."
+    keep, idle = sum(session.lasting_transaction for session in running), len(sessions) - len(running)
+    parts = [f"stops the {number(len(running), 'query that runs', 'queries that run')}; the sessions stay."]
+    if keep:
+        stay = ("keeps its open transaction and its locks", "keep their open transactions and their locks")
+        parts.append(f"{number(keep, *stay)}.")
+    if idle:
+        parts.append(f"{number(idle, 'is', 'are')} idle and not touched by it.")
+    return " ".join(parts)
+
+
+def number(count: int, one: str, many: str) -> str:
+    """Count something in words."""
+    return f"{count} {one if count == 1 else many}"
