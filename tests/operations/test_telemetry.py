@@ -15,7 +15,8 @@ from bot.slack.telemetry import MeasuredClient, Telemetry
 
 
 def test_a_call_is_counted_and_tells_how_slack_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: list[Any] = [{"ok": True}, SlackApiError("no", {"error": "ratelimited"}), ConnectionRefusedError()]  # type: ignore[no-untyped-call]  # so in the SDK
+    limited = SlackApiError("no", {"error": "ratelimited"})  # type: ignore[no-untyped-call]  # so in the SDK
+    answers: list[Any] = [{"ok": True}, limited, ConnectionRefusedError()]
 
     def call(_client: WebClient, _method: str, **_arguments: Any) -> Any:
         answer = answers.pop(0)
