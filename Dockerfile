@@ -10,6 +10,7 @@ RUN python -m pip install --only-binary :all: --require-hashes -r requirements-b
 RUN python -m venv --without-pip /opt/session-bot
 RUN python -m pip --python /opt/session-bot install --only-binary :all: --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
+# Without sandbox/: the demo's databases and Slack stay out of where the bot runs.
 COPY bot bot
 COPY commands commands
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .

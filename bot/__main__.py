@@ -67,6 +67,13 @@ def run() -> int:
 
 def demo() -> int:
     """Start the demo; it starts this bot unchanged as a process of its own."""
+    if importlib.util.find_spec("sandbox") is None:
+        print(
+            "The demo is left out of this image: it runs on a machine of your own, after "
+            'pip install "session-bot[demo]" there.',
+            file=sys.stderr,
+        )
+        return 1
     missing = [name for name in ("starlette", "uvicorn", "websockets") if importlib.util.find_spec(name) is None]
     if missing:
         print(f'The demo needs {", ".join(missing)}. Install it with: pip install "session-bot[demo]"', file=sys.stderr)

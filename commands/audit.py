@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from bot.access import Access, Right
 from bot.closing.audit_query import AuditQuery, AuditRecord, AuditTrail
-from bot.errors import InputError, SessionBotError
-from bot.sessions.model import Operator
+from bot.errors import SessionBotError
 from bot.sessions.service import SessionService
-from bot.slack.arguments.tokens import KeyToken, known_key, slips, tokenize
+from bot.slack.arguments import keys_and_flags
 from bot.slack.arguments.value_parsers import span
 from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
@@ -32,9 +31,7 @@ EXAMPLES = (
 TOPIC = Topic(USAGE, "Show the record: every request, look at SQL, press, KILL and outcome", EXAMPLES)
 
 LONGEST = timedelta(days=3650)
-_KEYS = ("since", "by", "tenant", "source")
-_WORDS = ("here", "csv", "private")
-_VOCABULARY = Vocabulary.of(_KEYS, _WORDS)
+_VOCABULARY = Vocabulary.of(("since", "by", "tenant", "source"), ("here", "csv", "private"))
 _MENTION = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>")  # what Slack makes of @name
 _ID = re.compile(r"[UW][A-Z0-9]{4,}")
 _BLOCK = 6000  # characters of a timeline that a message shows well; longer ones go as a file
@@ -55,25 +52,19 @@ class AuditArguments:
 
 def parse(text: str) -> AuditArguments:
     """Read the normalized text after ``audit``. Raises ``InputError``."""
-    keys: dict[str, str] = {}
-    flags: set[str] = set()
-    example = EXAMPLES[1][0]
-    tokens = tokenize(_MENTION.sub(r"\1", text), _VOCABULARY)  # its < would be taken for a sign of comparison
-    notes = slips(tokens)
-    for token in tokens:
-        if isinstance(token, KeyToken):
-            key = known_key(token, _KEYS, notes, example)
-            if key in keys or token.operator is not Operator.CONTAINS or len(token.values) != 1:
-                raise InputError(f"{key} takes one value after =, once.", spot=token.text, example=example)
-            keys[key] = token.values[0]
-        elif token.word in _WORDS:
-            flags.add(token.word)
-        else:
-            raise InputError(f"“{token.text[:60]}” is not understood here.", spot=token.text, example=example)
-    usual = timedelta(days=1) if "here" in flags else timedelta(hours=1)
-    since = span(keys["since"], LONGEST, example) if "since" in keys else usual
+    # The < of a mention would be taken for a sign of comparison.
+    typed = keys_and_flags.read(_MENTION.sub(r"\1", text), _VOCABULARY, EXAMPLES[1][0])
+    given, here = typed.values, "here" in typed.flags
+    usual = timedelta(days=1) if here else timedelta(hours=1)
+    since = span(given["since"], LONGEST, EXAMPLES[1][0]) if "since" in given else usual
     return AuditArguments(
-        since, keys.get("by", ""), keys.get("tenant"), keys.get("source"), "here" in flags, "csv" in flags, tuple(notes)
+        since,
+        given.get("by", ""),
+        given.get("tenant"),
+        given.get("source"),
+        here=here,
+        csv="csv" in typed.flags,
+        notes=typed.notes,
     )
 
 

@@ -7,10 +7,8 @@ from datetime import timedelta
 
 from bot.access import Access, Right
 from bot.closing.disclosures import Disclosures
-from bot.errors import InputError
-from bot.sessions.model import Operator
 from bot.sessions.service import SessionService
-from bot.slack.arguments.tokens import KeyToken, known_key, slips, tokenize
+from bot.slack.arguments import keys_and_flags
 from bot.slack.arguments.value_parsers import span
 from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
@@ -27,8 +25,7 @@ EXAMPLES = (
 TOPIC = Topic(USAGE, "Show which transactions deadlocked, and which of them was interrupted", EXAMPLES)
 
 LONGEST = timedelta(days=30)
-_KEYS = ("since", "tenant", "source")
-_VOCABULARY = Vocabulary.of(_KEYS, ("private",))
+_VOCABULARY = Vocabulary.of(("since", "tenant", "source"), ("private",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +41,11 @@ class DeadlocksArguments:
 
 def parse(text: str) -> DeadlocksArguments:
     """Read the normalized text after ``deadlocks``. Raises ``InputError``."""
-    keys: dict[str, str] = {}
-    private = False
-    tokens = tokenize(text, _VOCABULARY)
-    notes = slips(tokens)
-    for token in tokens:
-        if isinstance(token, KeyToken):
-            key = known_key(token, _KEYS, notes, EXAMPLES[1][0])
-            if key in keys or token.operator is not Operator.CONTAINS or len(token.values) != 1:
-                raise InputError(f"{key} takes one value after =, once.", spot=token.text, example=EXAMPLES[1][0])
-            keys[key] = token.values[0]
-        elif token.word == "private":
-            private = True
-        else:
-            raise InputError(f"“{token.text[:60]}” is not understood here.", spot=token.text, example=EXAMPLES[1][0])
-    since = span(keys["since"], LONGEST, EXAMPLES[1][0]) if "since" in keys else timedelta(days=7)
-    return DeadlocksArguments(since, keys.get("tenant"), keys.get("source"), private, tuple(notes))
+    typed = keys_and_flags.read(text, _VOCABULARY, EXAMPLES[1][0])
+    given = typed.values
+    since = span(given["since"], LONGEST, EXAMPLES[1][0]) if "since" in given else timedelta(days=7)
+    private = "private" in typed.flags
+    return DeadlocksArguments(since, given.get("tenant"), given.get("source"), private, typed.notes)
 
 
 @dataclass(frozen=True, slots=True)

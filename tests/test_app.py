@@ -1,4 +1,4 @@
-"""The app with a real socket to the strict sandbox: acknowledgements, once-only, the last net."""
+"""The app with a real socket to the strict sandbox: acknowledgements, places in the queue, the last net."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from slack_sdk import WebClient
 
 from bot.app import Identity, SessionBot
 from bot.errors import DataSourceError, InputError
-from bot.slack.delivery.deduplication import AT_MOST, REMEMBER, Deduplication
 from bot.slack.events import Command
 from bot.slack.views.notices import notice
 from sandbox.slack.server import SlackSandbox
@@ -189,29 +188,6 @@ def test_only_the_home_tab_counts_as_opened_and_not_the_conversation_with_the_bo
     slack.wait_for(lambda: opened)
     bot.stop()
     assert opened == ["U01ALICE"]
-
-
-def test_one_delivery_of_many_is_the_first_and_is_forgotten_after_ten_minutes() -> None:
-    now = [0.0]
-    deduplication = Deduplication(lambda: now[0])
-    with ThreadPoolExecutor(16) as threads:
-        firsts = list(threads.map(lambda _: deduplication.first("trigger 1"), range(100)))
-    assert firsts.count(True) == 1
-    assert deduplication.first("trigger 2")
-    now[0] = REMEMBER - 1
-    assert not deduplication.first("trigger 1")
-    now[0] = REMEMBER + 1
-    assert deduplication.first("trigger 1")
-
-
-def test_what_is_remembered_of_deliveries_is_bounded() -> None:
-    now = [0.0]
-    deduplication = Deduplication(lambda: now[0])
-    for number in range(AT_MOST + 1):
-        deduplication.first(f"trigger {number}")
-    assert len(deduplication._seen) == AT_MOST
-    assert not deduplication.first(f"trigger {AT_MOST}")
-    assert deduplication.first("trigger 0"), "the oldest is forgotten first"
 
 
 def _dialog(channel: str) -> dict[str, object]:

@@ -66,6 +66,13 @@ def test_a_layer_imports_only_what_it_may(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_wiring_alone_imports_commands_and_listeners(path: Path) -> None:
+    layers = {layer_of(name) for name in imported_by(path)}
+    if module_of(path) != "bot.wiring":
+        assert not (layers & {"commands", "bot.listeners"}) - {layer_of(module_of(path))}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_drivers_and_platforms_are_known_in_one_place_each(path: Path) -> None:
     module, roots = module_of(path), {name.split(".")[0] for name in imported_by(path)}
     if not module.startswith("sandbox"):

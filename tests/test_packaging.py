@@ -16,7 +16,7 @@ from bot import __version__
 from sandbox.processes import stop_leftover
 from tests.conftest import installed_server
 from tests.support.http_bot import free_port
-from tests.support.image import Built, build, clean
+from tests.support.image import PACKAGES, Built, build, build_wheel, clean, in_context
 from tests.support.lock import pinned
 from tests.support.patience import PATIENCE
 from tests.support.running_bot import ROOT
@@ -28,17 +28,38 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return build(tmp_path_factory.mktemp("image"))
 
 
-def test_the_wheel_holds_every_file_of_the_bot_and_nothing_else(built: Built) -> None:
-    ours = {
+@pytest.fixture(scope="module")
+def wheel(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the wheel of the whole checkout, which has the demo in it."""
+    return build_wheel(built, tmp_path_factory.mktemp("wheel"))
+
+
+def files_of(*folders: str) -> set[str]:
+    """Every file below these folders."""
+    return {
         str(file.relative_to(ROOT))
-        for folder in ("bot", "commands")
+        for folder in folders
         for file in (ROOT / folder).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
-    with zipfile.ZipFile(built.wheel) as wheel:
-        inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert inside == ours
-    assert "sandbox/slack/static/index.html" in inside
+
+
+def files_in(wheel: Path) -> set[str]:
+    """Every file of a wheel but what describes it."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def test_the_wheel_holds_every_file_of_the_bot_and_of_the_demo_and_nothing_else(wheel: Path) -> None:
+    assert files_in(wheel) == files_of(*PACKAGES)
+    assert "sandbox/slack/static/index.html" in files_in(wheel)
+
+
+def test_the_images_package_holds_every_file_of_the_bot_and_no_sandbox(built: Built) -> None:
+    assert files_in(built.wheel) == files_of("bot", "commands")
+    assert not in_context("sandbox")
+    (library,) = (built.venv / "lib").glob("python3*/site-packages")
+    assert not (library / "sandbox").exists()
 
 
 def test_the_image_holds_exactly_what_is_pinned_and_no_pip(built: Built, tmp_path: Path) -> None:
@@ -63,18 +84,32 @@ def test_without_any_configuration_it_says_what_to_set_and_does_not_start(built:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_demos_extra_the_demo_says_what_to_install(built: Built, tmp_path: Path) -> None:
+def test_in_the_image_the_demo_says_in_a_sentence_that_it_is_left_out(built: Built, tmp_path: Path) -> None:
     result = built.run("session-bot", "demo", folder=tmp_path)
     assert result.returncode == 1
-    assert 'pip install "session-bot[demo]"' in result.stderr
+    assert result.stderr == (
+        "The demo is left out of this image: it runs on a machine of your own, after "
+        'pip install "session-bot[demo]" there.\n'
+    )
 
 
-def test_the_demo_runs_from_the_wheel_in_an_environment_without_this_checkout(built: Built, tmp_path: Path) -> None:
+def test_without_the_demos_extra_the_demo_says_what_to_install(built: Built, wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "wheel")
+    # What the bot runs on is the image's, which has nothing that the demo wants.
+    result = built.run("python", "-m", "bot", "demo", folder=tmp_path / "wheel")
+    assert result.returncode == 1
+    assert 'The demo needs starlette, uvicorn, websockets. Install it with: pip install "session-bot[demo]"' in (
+        result.stderr
+    )
+
+
+def test_the_demo_runs_from_the_wheel_in_an_environment_without_this_checkout(wheel: Path, tmp_path: Path) -> None:
     installed_server()
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=PATIENCE)
     here = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(venv), "install", "-q"]
-    subprocess.run([*here, "--no-deps", "--no-index", str(built.wheel)], check=True, timeout=PATIENCE)
+    subprocess.run([*here, "--no-deps", "--no-index", str(wheel)], check=True, timeout=PATIENCE)
     (library,) = (venv / "lib").glob("python3*/site-packages")
     # The demo's dependencies are those of the tests' own environment; its editable install is not followed there.
     (library / "borrowed.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")

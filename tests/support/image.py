@@ -18,6 +18,7 @@ import pip
 from tests.support.patience import PATIENCE
 from tests.support.running_bot import ROOT
 
+PACKAGES = ("bot", "commands", "sandbox")
 KNOWN = {
     "ARG",
     "FROM",
@@ -83,8 +84,9 @@ def in_context(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Built:
-    """What the build stage left behind."""
+    """What the build stage left behind; ``base`` is the environment that it builds in."""
 
+    base: Path
     venv: Path
     wheel: Path
 
@@ -143,7 +145,29 @@ def build(folder: Path) -> Built:
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     (wheel,) = (folder / "wheels").glob("*.whl")
-    return Built(folder / "opt", wheel)
+    return Built(base, folder / "opt", wheel)
+
+
+def build_wheel(built: Built, folder: Path) -> Path:
+    """Build the wheel of this whole checkout, with what the image's is built with."""
+    context = folder / "checkout"
+    context.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", *PACKAGES):
+        _copy(ROOT / name, context / name)
+    command = [
+        str(built.base / "bin" / "python"),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "wheel",
+        "-q",
+        "--no-deps",
+    ]
+    command += ["--no-build-isolation", "--no-index", "--wheel-dir", str(folder), str(context)]
+    done = subprocess.run(command, env=clean(), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    (wheel,) = folder.glob("*.whl")
+    return wheel
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -191,24 +191,29 @@ class _Tokenizer:
         return match.group()
 
     def _plain(self, *, comma: bool) -> WordToken:
-        at, flags = self._at, self._vocabulary.flag
-        whole = _JOINT.match(self._text, at) or _BARE_WORD.match(self._text, at)
+        whole = _JOINT.match(self._text, self._at) or _BARE_WORD.match(self._text, self._at)
         assert whole is not None  # noqa: S101  # the character at that place is neither a space nor a semicolon
         text = whole.group()
         self._at = whole.end()
-        if text[0] not in "&|":
-            for sign in _SEPARATOR.finditer(self._text, at, whole.end()):
-                head = self._text[at : sign.start()]
-                after = sign.end() if sign.group()[0] in "&|" else _end(_COMMA, self._text, sign.start())
-                last = sign.end() == whole.end() and sign.group() in _COMMAS
-                if head and (last or flags(_name(head), near=comma) or self._own(after)):
-                    text = head
-                    self._at = sign.start() if sign.group()[0] in "&|" else after
-                    self._after_comma = sign.group()[0] in _COMMAS
-                    break
+        cut = None if text[0] in "&|" else self._cut(whole, comma=comma)
+        if cut is not None:
+            sign, self._at = cut
+            text = self._text[whole.start() : sign.start()]
+            self._after_comma = sign.group()[0] in _COMMAS
         name = _name(text)
-        meant = flags(name, near=comma) if comma else None
+        meant = self._vocabulary.flag(name, near=comma) if comma else None
         return WordToken(meant or name, text, slip=Slip.COMMA if meant else None)
+
+    def _cut(self, whole: re.Match[str], *, comma: bool) -> tuple[re.Match[str], int] | None:
+        """Find the sign within a word that parts it from a word of its own, and where to go on; None for none."""
+        for sign in _SEPARATOR.finditer(self._text, *whole.span()):
+            joint = sign.group()[0] in "&|"
+            head = self._text[whole.start() : sign.start()]
+            after = sign.end() if joint else _end(_COMMA, self._text, sign.start())
+            last = sign.end() == whole.end() and not joint
+            if head and (last or self._vocabulary.flag(_name(head), near=comma) or self._own(after)):
+                return sign, sign.start() if joint else after
+        return None
 
     def _condition(self, at: int) -> bool:
         """Whether a condition or a flag begins there, spelt as it should be."""

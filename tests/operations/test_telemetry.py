@@ -1,0 +1,55 @@
+"""What the bot does in Slack reaches metrics and health, by one way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+
+from bot.operations.health import SlackHealth
+from bot.operations.metrics import Metrics
+from bot.operations.telemetry import BotTelemetry
+from bot.slack.telemetry import MeasuredClient, Telemetry
+
+
+def test_a_call_is_counted_and_tells_how_slack_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    limited = SlackApiError("no", {"error": "ratelimited"})  # type: ignore[no-untyped-call]  # so in the SDK
+    answers: list[Any] = [{"ok": True}, limited, ConnectionRefusedError()]
+
+    def call(_client: WebClient, _method: str, **_arguments: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(WebClient, "api_call", call)
+    telemetry = BotTelemetry(Metrics("1"), SlackHealth())
+    client = MeasuredClient("xoxb-nobody")
+    client.telemetry = telemetry
+
+    def page() -> str:
+        return telemetry.metrics.page()[1].decode()
+
+    assert telemetry.slack.report() == {"status": "degraded", "last_success_seconds_ago": None}
+    client.auth_test()
+    assert telemetry.slack.report()["status"] == "ok"
+    assert 'session_bot_slack_calls_total{method="auth.test"} 1.0' in page()
+    with pytest.raises(SlackApiError):
+        client.auth_test()
+    assert telemetry.slack.report()["status"] == "ok", "it answered, be it with an error"
+    assert 'session_bot_slack_errors_total{error="ratelimited",method="auth.test"} 1.0' in page()
+    with pytest.raises(ConnectionRefusedError):
+        client.auth_test()
+    assert telemetry.slack.unreachable
+    assert 'session_bot_slack_errors_total{error="ConnectionRefusedError",method="auth.test"} 1.0' in page()
+
+
+def test_deliveries_and_what_became_of_them_are_metrics() -> None:
+    telemetry: Telemetry = BotTelemetry(metrics := Metrics("1"), SlackHealth())
+    telemetry.acknowledged(200, 0.001)
+    telemetry.answered("/sessions", "done", 0.2)
+    page = metrics.page()[1].decode()
+    assert 'session_bot_ack_seconds_count{status="200"} 1.0' in page
+    assert 'session_bot_command_seconds_count{outcome="done",what="/sessions"} 1.0' in page
