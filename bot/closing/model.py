@@ -20,7 +20,7 @@ class State(enum.Enum):
     """Where a closing request stands. Only OPEN can still lead to a close."""
 
     OPEN = "open"
-    CLAIMED = "claimed"  # confirmed; somebody's press is being carried out
+    CLAIMED = "claimed"  # confirmed; an attempt is under way
     DONE = "done"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
@@ -91,9 +91,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TargetOutcome:
-    """What became of one target, as the press that closes it found out.
+    """What became of one target, as the attempt that closes it found out.
 
-    ``sent`` tells whether a KILL was sent, as far as whoever found out can know: the press itself knows, who looks
+    ``sent`` tells whether a KILL was sent, as far as whoever found out can know: the attempt itself knows, who looks
     after it was stopped does not.
     """
 
@@ -168,7 +168,7 @@ class ClosingRequest:
     reviewed_by: Person | None = None  # who signed a close that was confirmed alone
     reviewed_at: datetime | None = None
     owner: str = ""  # the process that carries it out, or did last; '' for none
-    unrecorded: bool = False  # whether the outcomes are those that its press knows, and the store has not taken yet
+    unrecorded: bool = False  # whether the outcomes are those that its attempt knows, and the store has not taken yet
 
     @property
     def to_review(self) -> bool:

@@ -39,7 +39,7 @@ class Intents:
     def answered(self, request: ClosingRequest, target: Target, answer: str, session: Session) -> None:
         """Keep what the server answered to the KILL, and the session as it was looked at right before.
 
-        That is for whoever must finish what this press cannot, and for all who look later.
+        That is for whoever must finish what this attempt cannot, and for all who look later.
         """
         still = sa.and_(is_target(request, target), _targets.c.outcome.is_(None), self._is_own(request))
         with self._database.writing() as connection:
@@ -47,7 +47,7 @@ class Intents:
             connection.execute(_targets.update().where(still).values(kept))
 
     def withdraw(self, request: ClosingRequest, target: Target, why: str, now: datetime) -> None:
-        """Write that an intent came to nothing: its press knows that no KILL was sent, and it counts as none."""
+        """Write that an intent came to nothing: its attempt knows that no KILL was sent, and it counts as none."""
         with self._database.writing() as connection:
             withdraw(connection, self._database, request, target, why, now)
 
@@ -72,13 +72,13 @@ def withdraw(
 def is_own(database: Database, request: ClosingRequest) -> sa.ColumnElement[bool]:
     """Whether the request is this process's own: by this very claim, where it was read with one.
 
-    A press that was thought dead must not send under the press of somebody else who took the request since.
+    An attempt that was thought dead must not send under the attempt of somebody else who took the request since.
     """
     return sa.and_(is_claimed(request), _requests.c.owner == database.owner)
 
 
 def is_claimed(request: ClosingRequest) -> sa.ColumnElement[bool]:
-    """Whether it is claimed, by the press that it was read with where there was one."""
+    """Whether it is claimed, by the attempt that it was read with where there was one."""
     claimed = [_requests.c.id == request.id, _requests.c.state == State.CLAIMED.value]
     if request.decided_by is not None and request.decided_at is not None:
         claimed += [

@@ -14,7 +14,7 @@ from bot.closing.store.database import Database
 from bot.closing.store.intents import is_claimed, is_own, withdraw
 from bot.closing.store.requests import StoredRequests
 
-# Whoever carries out a press renews its lease, by the store's clock: replicas' own may differ. After this time of
+# Whoever carries out an attempt renews its lease, by the store's clock: replicas' own may differ. After this time of
 # silence another replica takes over.
 LEASE = timedelta(seconds=20)
 
@@ -57,7 +57,7 @@ class Leases:
     def release(self, request: ClosingRequest, now: datetime, why: str, *, nothing_sent: bool = False) -> bool:
         """Open a claimed request again because nothing was sent to the database; never after an intent.
 
-        ``nothing_sent`` is for the press itself, which knows that none of its intents came to anything.
+        ``nothing_sent`` is for the attempt itself, which knows that none of its intents came to anything.
         """
         intended = sa.exists().where(_targets.c.request_id == request.id, _targets.c.intent_at.is_not(None))
         which = sa.and_(is_own(self._database, request), ~intended)
@@ -77,7 +77,7 @@ class Leases:
         if not self._database.shared:
             return others
         now = self._database.now
-        # A version that knew no leases gave its presses a minute.
+        # A version that knew no leases gave its attempts a minute.
         until = sa.func.coalesce(_requests.c.lease_until, _requests.c.decided_at + 60.0)
         # One that ends long after any that is given out now is of before the server's clock was set back.
         stale = _requests.c.lease_until > now + 6 * LEASE.total_seconds()

@@ -1,4 +1,4 @@
-"""What became of each target, written once by its press; and what whoever looks later knows better."""
+"""What became of each target, written once by its attempt; and what whoever looks later knows better."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Outcomes:
         return changed == 1
 
     def correct(self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime) -> None:
-        """Write what a press knows of targets that were taken over from it, where that is more than a look showed.
+        """Write what an attempt knows of targets that were taken over from it, where that is more than a look showed.
 
         Whoever took over does not know what the server answered, nor whether anything was sent.
         """
@@ -92,7 +92,7 @@ class Outcomes:
                 _write_later(connection, request, target, target_outcome, now, still, intended)
 
     def put_back(self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime) -> bool:
-        """Write what came of a press into a store that does not know of it: another file, or an older state of it.
+        """Write what came of an attempt into a store that does not know of it: another file, or an older state of it.
 
         True where that was so. Its first records are gone with the file that held them; the card is in Slack.
         """
