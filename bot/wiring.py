@@ -52,6 +52,8 @@ from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statement import Disclosure
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.defaults import ChannelDefault, Defaults
+from bot.slack.delivery.card_keeper import CardKeeper
+from bot.slack.delivery.card_message import Messages
 from bot.slack.delivery.card_writer import CardWriter
 from bot.slack.delivery.replies import post, tell, update
 from bot.slack.delivery.retries import RetryWithinDeadline
@@ -288,17 +290,19 @@ class _Running:
         wait = parts.grace.wait
         closer = Closer(service, approvals, store, rules, self._attempts, self._follow_ups, now, wait)
         record = AuditTrail(store, access, disclosures, now)
+        break_glass = BreakGlass(access, approvals, store, rules, now)
+        messages = Messages(partial(update, parts.client), partial(post, parts.client), partial(tell, parts.client))
+        keeper = CardKeeper(store, approvals, break_glass, disclosures, messages, self._cards)
         cards = closing_cards.ClosingCards(
             store,
             requests,
             approvals,
-            BreakGlass(access, approvals, store, rules, now),
+            break_glass,
             BudgetExtensions(access, store, rules, now),
             closer,
             self._follow_ups,
             disclosures,
-            _messages(parts.client),
-            self._cards,
+            keeper,
         )
         lists = sessions.SessionList(service, access, defaults, disclosures)
         show_command = show.ShowCommand(service, record, access, defaults, disclosures)
@@ -311,7 +315,7 @@ class _Running:
             audit.NAME: audit.AuditCommand(service, record, access, defaults, self._directory.name_of).answer,
             sources.NAME: sources.SourcesCommand(service, access).answer,
         }
-        kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, cards.show)
+        kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, keeper.post)
         return [
             partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, TOPICS)),
             partial(show.register, command=show_command),
@@ -369,10 +373,6 @@ class _Running:
         if self._parts.telemetry.slack.unreachable:
             with contextlib.suppress(SlackClientError, OSError):
                 self._parts.client.auth_test()
-
-
-def _messages(client: WebClient) -> closing_cards.Messages:
-    return closing_cards.Messages(partial(update, client), partial(post, client), partial(tell, client))
 
 
 def _warm(tenants: NamedTenants, source: DataSource) -> SessionBotError | None:

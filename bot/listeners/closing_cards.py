@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
 import structlog
 
@@ -24,39 +22,22 @@ from bot.closing.store import Store
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, StoreError, TargetError
 from bot.sessions.model import Mode
 from bot.slack.arguments.normalization import normalize
-from bot.slack.delivery.card_writer import AGAIN_AFTER, CardWriter, Rewrite, Written
-from bot.slack.delivery.message import Message
+from bot.slack.delivery.card_keeper import REMAINDER, CardKeeper
+from bot.slack.delivery.card_message import CardMessage
 from bot.slack.delivery.replies import Reply
-from bot.slack.delivery.retries import one_try
 from bot.slack.events import RESPONSE_URL, Press, Registrar, Submission
 from bot.slack.views import closing_card, closing_modal, notices
 from bot.slack.views.notices import notice
 
 TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired, or what came of it afterwards
 
-# Slack takes five messages for one press (docs/slack.md 1.3): an error must get through.
-_BY_PRESS = 4
-_FIRST_RETRY, _LAST_RETRY = 4.0, 300.0  # seconds between two tries to show an outcome; each is twice the one before
-
 _AGAIN = "Nothing was closed: {what}. Below it is as it is now. Press again if it is to be closed."
 
-_REMAINDER = "Part of this request has been decided. What is below still waits."
 _SHOWN = "shown"  # in the metadata of a dialog: the numbers of the targets that it shows
 _CALLED = "called"  # in the metadata of a dialog: that it was opened from a direct message
 
-_UNRECORDED_AFTER = 1.0  # seconds that the store has to take an outcome before that is shown without a record
-_NO_BUTTONS_AFTER = 1.0  # seconds that a close has before its card says that it is under way
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Messages:
-    """The ways to Slack that begin with no press."""
-
-    update: Callable[[CardPlace, Message], Written]  # rewrites a message by its place
-    post: Callable[[str, Message], CardPlace | None]  # posts a message into a channel
-    tell: Callable[[str, Message], CardPlace | None]  # sends somebody a direct message
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +52,7 @@ class ClosingCards:
     closer: Closer
     follow_ups: FollowUps
     disclosures: Disclosures
-    messages: Messages
-    writer: CardWriter
-    _since: float = field(default_factory=time.monotonic)
-    _retries: dict[str, tuple[float, float]] = field(default_factory=dict)  # request: not before, pause after that
-    _posted: set[str] = field(default_factory=set)  # requests whose cards this process has posted after all
-    _called_off: set[str] = field(default_factory=set)  # requests whose direct messages say that they are over
-
-    def show(self, request: ClosingRequest, reply: Reply, note: str = "") -> None:
-        """Post the card of a new request; ``note`` is a sentence on why there is one."""
-        reply.post_card(self._open_card(request, note), lambda place: self.store.cards.place(request, place))
+    keeper: CardKeeper
 
     def confirm(self, press: Press, mode: Mode) -> None:
         """Carry out what a card stands for."""
@@ -99,7 +71,7 @@ class ClosingCards:
         except SessionBotError as error:
             press.reply.update_modal(view_id, closing_modal.problem(mode, error.sentence))
             if self._says_other(press.value, error):
-                self._show_as_it_is(press.value, self._card_of(press))
+                self.keeper.show_as_it_is(press.value, self._card_of(press))
             raise
         numbers = ",".join(str(target.number) for target in part.shown.targets)
         metadata = {**_back_to(press, part.taken), "mode": mode.value, _SHOWN: numbers}
@@ -124,7 +96,7 @@ class ClosingCards:
     def confirm_looked_at(self, submission: Submission) -> None:
         """Carry out what a card stands for, the dialog having been submitted."""
         request_id = submission.metadata.get("request", "")
-        card = _Card(request_id, submission.reply, self.store.requests.get(request_id).card, self.messages.update)
+        card = self.keeper.message_of(request_id, submission.reply, self.store.requests.get(request_id).card)
         if _from_call(submission):
             card.urls_left = 0  # the response URL is that of the direct message
         mode = Mode(submission.metadata["mode"])
@@ -139,7 +111,7 @@ class ClosingCards:
         asked = self.requests.ask_for_holder(
             press.person, press.channel, request_id, int(number) if number.isdecimal() else 0
         )
-        self.show(asked, press.reply)
+        self.keeper.post(asked, press.reply)
 
     def cancel(self, press: Press) -> None:
         """End a request without a close."""
@@ -147,29 +119,26 @@ class ClosingCards:
         try:
             cancelled = self.approvals.cancel(press.value, press.person, called=_from_call(press))
         except RequestError:
-            self._show_as_it_is(press.value, self._card_of(press))
+            self.keeper.show_as_it_is(press.value, self._card_of(press))
             raise
-        self._show_result(cancelled.request, self._card_of(press))
+        self.keeper.show_result(cancelled.request, self._card_of(press))
         if _from_call(press):  # where the place of that message is not known
             press.reply.replace(closing_card.call_over(cancelled.request), ts=press.message_ts)
         if cancelled.remainder is not None:
-            self._show_there(cancelled.remainder, press, _REMAINDER)
+            self.keeper.post_later(cancelled.remainder, _reply_there(press), REMAINDER)
         for other in cancelled.others:
-            self._end_calls(other)
+            self.keeper.end_calls(other)
             if other.card is not None:
-                card = _Card(other.id, None, other.card, self.messages.update)
-                self.writer.put(card.key, card.write, self._as_it_stands(other))
+                self.keeper.show_open(other, self.keeper.message_of(other.id, None, other.card))
 
     def lift(self, press: Press) -> None:
         """Let the Stops that hold for a request hold no more."""
         try:
             request = self.break_glass.lift(press.value, press.person)
         except RequestError:
-            self._show_as_it_is(press.value, self._card_of(press))
+            self.keeper.show_as_it_is(press.value, self._card_of(press))
             raise
-        card = self._card_of(press)
-        note = "Somebody who may approve has lifted the Stop."
-        self.writer.put(card.key, card.write, self._as_it_stands(request, note))
+        self.keeper.show_open(request, self._card_of(press), "Somebody who may approve has lifted the Stop.")
 
     def ask_reason(self, press: Press) -> None:
         """Open the dialog that asks for the reason of a break-glass."""
@@ -178,7 +147,7 @@ class ClosingCards:
             request, after = self.break_glass.breakable(press.value, press.person, press.channel)
         except SessionBotError as error:
             if self._says_other(press.value, error):
-                self._show_as_it_is(press.value, self._card_of(press))
+                self.keeper.show_as_it_is(press.value, self._card_of(press))
             raise
         metadata = _back_to(press, request)
         dialog = closing_modal.ask_reason(request, after.total_seconds(), metadata)
@@ -190,9 +159,7 @@ class ClosingCards:
         called: list[tuple[ClosingRequest, CardPlace]] = []
 
         def tell(request: ClosingRequest, due: datetime, person: str) -> CardPlace | None:
-            message = closing_card.call(request, due, disclosure=self.disclosures.shown(request.source))
-            with one_try():  # there are others to be told
-                place = self.messages.tell(person, message)
+            place = self.keeper.call(request, due, person)
             if place is not None:
                 called.append((request, place))
             return place
@@ -207,17 +174,17 @@ class ClosingCards:
             )
         except SessionBotError:
             for asked, place in called:
-                self._call_off(asked, place)
+                self.keeper.call_off(asked, place)
             raise
-        card = _Card(request.id, submission.reply, request.card, self.messages.update)
-        self.writer.put(card.key, card.write, self._as_it_stands(request), told=card.or_privately)
+        card = self.keeper.message_of(request.id, submission.reply, request.card)
+        self.keeper.show_open(request, card, told=card.or_privately)
         approvers = self.approvals.approvers(request)
         submission.reply.public(closing_card.broken_glass(request, approvers))
 
     def review(self, press: Press) -> None:
         """Sign a close that was confirmed alone."""
         request = self.break_glass.review(press.value, press.person)
-        self._rewrite(request)
+        self.keeper.rewrite(request)
         if request.card is None or request.card.ts != press.message_ts:  # pressed in the list of the audit
             press.reply.private(notice(f"Signed: the close of {_ids(request)} is reviewed."))
 
@@ -239,76 +206,30 @@ class ClosingCards:
     def tidy(self) -> None:
         """Say on their cards what became of requests that ran out of time, and what Slack did not take before."""
         for request in self.closer.expire():
-            self._rewrite(request)
-        # Whatever the process before this one was at may still come.
-        in_doubt = time.monotonic() - self._since < AGAIN_AFTER[-1]
-        for request in self.store.cards.missing():
-            if request.id not in self._posted and not self.writer.has(request.id):
-                self._posted.add(request.id)  # once: where the bot is in no channel, Slack takes no second try either
-                self.writer.put(request.id, partial(self._post, request), self._as_it_stands(request, _REMAINDER))
-        for request in self.store.cards.unshown():
-            not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
-            if time.monotonic() < not_before or request.card is None or self.writer.has(_key(request.card)):
-                continue
-            self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
-            self._rewrite(request, in_doubt=in_doubt and self.store.cards.before_start(request))
+            self.keeper.rewrite(request)
+        self.keeper.catch_up()
 
     def follow(self) -> None:
         """Rewrite the cards of presses that a stopped bot left, and of closes of which there is something new."""
         for request in self.closer.resume():
-            self._rewrite(request)
+            self.keeper.rewrite(request)
         for request in self.follow_ups.verify():
-            self._rewrite(request)
+            self.keeper.rewrite(request)
 
-    def _rewrite(self, request: ClosingRequest, *, in_doubt: bool = False) -> None:
-        if request.card is None:
-            return
-        card = _Card(request.id, None, request.card, self.messages.update)
-        if request.state is State.OPEN:
-            note = "The bot was interrupted before anything was sent. Nothing was closed. Press again."
-            self.writer.put(card.key, card.write, self._as_it_stands(request, note))
-        else:
-            self._show_result(request, card, in_doubt=in_doubt)
-
-    def _card_of(self, press: Press) -> _Card:
-        if press.action_id in (closing_card.APPROVE, closing_card.STOP):  # the message is another one then
-            request = self.store.requests.find(press.value)
-            return _Card(press.value, press.reply, request.card if request else None, self.messages.update, urls_left=0)
-        return _Card(press.value, press.reply, CardPlace(press.channel, press.message_ts), self.messages.update)
-
-    def _show_there(self, request: ClosingRequest, event: Press | Submission, note: str) -> None:
-        """Post the card of a request that came of somebody's press, where it belongs; nobody waits for that."""
-
-        def post(message: Message) -> Written:
-            if not _from_call(event):
-                event.reply.post_card(message, lambda place: self.store.cards.place(request, place))
-                return Written.TAKEN
-            return self._post(request, message)
-
-        self.writer.put(request.id, post, lambda: self._open_card(request, note))
-
-    def _post(self, request: ClosingRequest, message: Message) -> Written:
-        """Post a card of which no press gives the place."""
-        place = self.messages.post(request.channel, message)
-        if place is None:
-            return Written.REFUSED
-        self.store.cards.place(request, place)
-        return Written.TAKEN
-
-    def _end_calls(self, request: ClosingRequest) -> None:
-        for one in request.calls:
-            self._call_off(request, one.place)
-
-    def _call_off(self, request: ClosingRequest, place: CardPlace) -> None:
-        message = closing_card.call_over(request)
-        self.writer.put(_key(place), lambda over: self.messages.update(place, over), lambda: message)
+    def _card_of(self, press: Press) -> CardMessage:
+        if not _from_call(press):
+            return self.keeper.message_of(press.value, press.reply, CardPlace(press.channel, press.message_ts))
+        request = self.store.requests.find(press.value)  # the message that was pressed is another one
+        card = self.keeper.message_of(press.value, press.reply, request.card if request else None)
+        card.urls_left = 0
+        return card
 
     def _confirm(
         self,
         event: Press | Submission,
         request_id: str,
         mode: Mode,
-        card: _Card,
+        card: CardMessage,
         *,
         typed: int | None = None,
         only: Sequence[int] | None = None,
@@ -318,24 +239,18 @@ class ClosingCards:
         def progress(request: ClosingRequest, note: str) -> None:
             nonlocal told
             told = True
-            known = all(one.outcome is not None for one in request.targets)
-            disclosure = self.disclosures.shown(request.source)
-            message = (
-                closing_card.closing_result(request, disclosure=disclosure)
-                if known
-                else closing_card.closing_progress(request, note, disclosure=disclosure)
-            )
-            after = _UNRECORDED_AFTER if known else 0.0 if note else _NO_BUTTONS_AFTER
-            self.writer.put(card.key, card.write_news, lambda: message, after=after)
+            self.keeper.show_progress(request, note, card)
 
         try:
             press = Confirmation(request_id, event.person, event.channel, mode, only, typed, event.delivery)
-            request = self.closer.confirm(press, progress, leave=lambda left: self._show_there(left, event, _REMAINDER))
+            request = self.closer.confirm(
+                press, progress, leave=lambda left: self.keeper.post_later(left, _reply_there(event), REMAINDER)
+            )
         except SessionBotError as error:
             if isinstance(error, BudgetError):
                 self._call_for_budget(error, event)
-            if (told and not self.writer.withdraw(card.key)) or self._says_other(request_id, error):
-                self._show_as_it_is(request_id, card)
+            if (told and not self.keeper.withdraw(card)) or self._says_other(request_id, error):
+                self.keeper.show_as_it_is(request_id, card)
             raise
         self._show_done(event, request, card)
 
@@ -350,30 +265,22 @@ class ClosingCards:
             )
         return False
 
-    def _show_done(self, event: Press | Submission, request: ClosingRequest, card: _Card) -> None:
+    def _show_done(self, event: Press | Submission, request: ClosingRequest, card: CardMessage) -> None:
         """Show what came of a press, and ask again for what is other than the card said."""
         asked: list[ClosingRequest] = []
         if not request.unrecorded:
-            message = self._result(request)  # in the place of what says that it is not on record yet
-            self.writer.put(card.key, card.write_news, lambda: message, after=_UNRECORDED_AFTER)
+            self.keeper.show_recorded(request, card)
             asked = self._ask_again(request)
         if len(request.targets) > 1 or len(asked) != 1:
-            self._show_result(request, card)
+            self.keeper.show_result(request, card)
             for one in asked:
-                self._show_there(one, event, _AGAIN.format(what="These have changed since the card was shown"))
+                self.keeper.post_later(
+                    one, _reply_there(event), _AGAIN.format(what="These have changed since the card was shown")
+                )
             return
         (again,) = asked
         what = (request.targets[0].detail or "It has changed since the card was shown").rstrip(".")
-
-        def told(written: Written) -> None:
-            if (
-                written is Written.TAKEN
-            ):  # else the card of the first request is tried again, and says that nothing was closed
-                self.store.cards.mark_shown(request)
-                if request.card is not None:
-                    self.store.cards.place(again, request.card)
-
-        self.writer.put(card.key, card.write, self._as_it_stands(again, _AGAIN.format(what=what)), told=told)
+        self.keeper.show_again(request, again, card, _AGAIN.format(what=what))
 
     def _ask_again(self, request: ClosingRequest) -> list[ClosingRequest]:
         try:
@@ -388,137 +295,13 @@ class ClosingCards:
             call, who = self.budget.call(error, event.person, event.channel)
             message = notices.budget(error, call, who)
             if _from_call(event):
-                self.messages.post(event.channel, message)
+                self.keeper.messages.post(event.channel, message)
             else:
                 event.reply.public(message)
 
-    def _show_as_it_is(self, request_id: str, card: _Card) -> None:
-        """Rewrite a card whose buttons no longer fit what became of its request, or lack though it is open again."""
-        with contextlib.suppress(StoreError):  # the first error is what the person is told
-            request = self.store.requests.find(request_id)
-            if request is None or request.state is State.CLAIMED:
-                return
-            if request.state is not State.OPEN:
-                self._show_result(request, card)
-                return
-            with contextlib.suppress(RequestError):  # one that has run out of time follows by itself
-                self.approvals.open_request(request_id)
-                self.writer.put(card.key, card.write, self._as_it_stands(request))
-
-    def _as_it_stands(self, request: ClosingRequest, note: str = "") -> Callable[[], Message | None]:
-        """Show an open request as it is when the card is written: by then somebody may have decided it anywhere."""
-
-        def render() -> Message | None:
-            newest = self.store.requests.find(request.id) or request
-            if newest.state is State.OPEN:
-                return self._open_card(newest, note)
-            return None if newest.state is State.CLAIMED else self._result(newest)
-
-        return render
-
-    def _show_result(self, request: ClosingRequest, card: _Card, *, in_doubt: bool = False) -> None:
-        """Show what came of a request, as it is known when the card is written."""
-        shown = request
-
-        def render() -> Message:
-            nonlocal shown
-            with contextlib.suppress(StoreError):  # then as it is known here
-                shown = self._newest(request)
-            return self._result(shown)
-
-        def told(written: Written) -> None:
-            if shown.calls and request.id not in self._called_off:
-                self._called_off.add(request.id)
-                self._end_calls(shown)
-            if written is Written.TAKEN:  # in doubt, the next process must write it as well
-                self._retries.pop(request.id, None)
-                self.store.cards.mark_shown(shown)
-            else:
-                card.or_privately(written)
-
-        told_of = None if request.unrecorded else told
-        self.writer.put(card.key, card.write, render, told=told_of, in_doubt=in_doubt)
-
-    def _newest(self, request: ClosingRequest) -> ClosingRequest:
-        found = self.store.requests.find(request.id)
-        # A file that was put in the place of the store may know less.
-        return found if found is not None and found.state not in (State.CLAIMED, State.OPEN) else request
-
     def _remember_place(self, press: Press, request_id: str) -> None:
-        request = self.store.requests.find(request_id)
-        if request is not None and request.card is None and press.message_ts and not press.ephemeral:
-            self.store.cards.place(request, CardPlace(press.channel, press.message_ts))
-
-    def _open_card(self, request: ClosingRequest, note: str = "") -> Message:
-        return closing_card.closing_card(
-            self.approvals.as_it_holds(request),
-            disclosure=self.disclosures.shown(request.source),
-            approvers=self.approvals.approvers(request),
-            break_glass=self.break_glass.after(request) is not None,
-            note=note,
-        )
-
-    def _result(self, request: ClosingRequest) -> Message:
-        return closing_card.closing_result(request, disclosure=self.disclosures.shown(request.source))
-
-
-@dataclass(slots=True)
-class _Card:
-    """One card, and the ways to rewrite it: by its place, and by the response URL of a press, five times at most."""
-
-    request_id: str
-    reply: Reply | None
-    place: CardPlace | None
-    update: Callable[[CardPlace, Message], Written]
-    urls_left: int = _BY_PRESS
-    _last: Message | None = None
-
-    def __post_init__(self) -> None:
-        if self.place is not None and not self.place.ts:
-            self.place = None
-
-    @property
-    def key(self) -> str:
-        """What names the message."""
-        return _key(self.place) if self.place is not None else self.request_id
-
-    def write(self, message: Message) -> Written:
-        """Rewrite it: by the response URL first, which works in channels that the bot is not in, too."""
-        self._last = message
-        return self._by((self._by_url, self._by_place), message)
-
-    def write_news(self, message: Message) -> Written:
-        """Rewrite it with what the next news make old: by the place first, and once only."""
-        with one_try():
-            return self._by((self._by_place, self._by_url), message)
-
-    def or_privately(self, written: Written) -> None:
-        """Tell at least the person who pressed, once, where the card does not show it."""
-        if self.reply is not None and self._last is not None and not written.taken:
-            self.reply.private(notice(self._last.text))
-            self.reply = None  # from now on by the place alone
-
-    def _by(self, ways: Sequence[Rewrite], message: Message) -> Written:
-        doubt = False
-        for way in ways:
-            written = way(message)
-            if written.taken:
-                return Written.IN_DOUBT if doubt else Written.TAKEN
-            doubt = doubt or written.in_doubt
-        return Written.UNKNOWN if doubt else Written.REFUSED
-
-    def _by_place(self, message: Message) -> Written:
-        return Written.REFUSED if self.place is None else self.update(self.place, message)
-
-    def _by_url(self, message: Message) -> Written:
-        if self.reply is None or self.urls_left == 0:
-            return Written.REFUSED
-        self.urls_left -= 1
-        return self.reply.rewrite(message)
-
-
-def _key(place: CardPlace) -> str:
-    return f"{place.channel}/{place.ts}"
+        if press.message_ts and not press.ephemeral:
+            self.keeper.place(request_id, CardPlace(press.channel, press.message_ts))
 
 
 def check_number(submission: Submission) -> dict[str, str]:
@@ -547,6 +330,11 @@ def _back_to(press: Press, request: ClosingRequest) -> dict[str, str]:
     """What a dialog must know to find its request, its channel and its card again."""
     called = {_CALLED: "yes"} if _from_call(press) else {}
     return {"request": request.id, "channel": press.channel, RESPONSE_URL: press.reply.response_url, **called}
+
+
+def _reply_there(event: Press | Submission) -> Reply | None:
+    """Return the reply to who decides in the request's channel; None for a direct message."""
+    return None if _from_call(event) else event.reply
 
 
 def _from_call(event: Press | Submission) -> bool:

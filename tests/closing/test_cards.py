@@ -13,8 +13,10 @@ from bot.access import Person
 from bot.closing.model import ApprovalPolicy, Budget, CardPlace, ClosingRequest, Outcome, State
 from bot.closing.store.leases import LEASE
 from bot.errors import BudgetError, DataSourceUnreachableError, RequestError, StoreError
-from bot.listeners.closing_cards import ClosingCards, Messages, _Card
+from bot.listeners.closing_cards import ClosingCards
 from bot.sessions.model import Mode
+from bot.slack.delivery.card_keeper import CardKeeper
+from bot.slack.delivery.card_message import Messages
 from bot.slack.delivery.card_writer import CardWriter, Written
 from bot.slack.delivery.message import Message
 from bot.slack.delivery.replies import Reply
@@ -130,8 +132,7 @@ def cards_of(slack: Slack) -> MakeCards:
         desk.closer,
         desk.closer._follow_ups,
         desk.disclosures,
-        messages,
-        slack.writer,
+        CardKeeper(desk.store, desk.approvals, desk.break_glass, desk.disclosures, messages, slack.writer),
     )
 
 
@@ -264,8 +265,8 @@ def test_an_old_result_that_is_shown_late_is_not_taken_for_the_newest(
     cards.follow()
     slack.takes = True
     with monkeypatch.context() as patch:
-        patch.setattr(ClosingCards, "_newest", lambda _cards, request: request)  # the store fails when it is written
-        cards._show_result(replace(done, card=PLACE), _Card(done.id, None, PLACE, slack.update))
+        patch.setattr(CardKeeper, "_newest", lambda _cards, request: request)  # the store fails when it is written
+        cards.keeper.show_result(replace(done, card=PLACE), cards.keeper.message_of(done.id, None, PLACE))
         assert "✅ closed" in slack.card
         assert f"{again.id}" not in slack.card
     desk.clock.ahead += timedelta(seconds=31)
