@@ -10,6 +10,7 @@ from bot.closing.disclosures import Disclosures
 from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
 from bot.sessions.service import SessionService
+from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Grouping
 from bot.slack.arguments import session_query
 from bot.slack.arguments.tokens import KeyWord, Word, slips, unjoined, words
@@ -17,7 +18,7 @@ from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
 from bot.slack.events import Command, Press, Registrar
-from bot.slack.session_reference import Asker, kept_view, own_view
+from bot.slack.session_reference import Asker, kept_disclosure, kept_view, own_view
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
 
@@ -96,8 +97,10 @@ class StatisticsCommand:
         question = read(text)
         question = replace(question, query=self.defaults.completed(question.query, command.channel, allowed))
         scope = self.access.scope(command.person, Right.VIEW, question.query.source or "", command.channel)
-        asker = None if question.query.private else Asker.of(command.person, scope)
-        message = self._statistics(question, scope, asker)
+        source, view = question.query.source or "", scope.narrowed(question.query.filter.tenants)
+        disclosure = self.disclosures.covering(command.person, source, command.channel, view)
+        asker = None if question.query.private else Asker.of(command.person, scope, disclosure)
+        message = self._statistics(question, scope, disclosure, asker)
         (command.reply.private if question.query.private else command.reply.public)(message)
 
     def browse(self, press: Press) -> None:
@@ -105,7 +108,8 @@ class StatisticsCommand:
         question = read(press.value)
         query = question.query
         scope = kept_view(press, self.access, self.sessions, query.source or "", query.filter.tenants)
-        message = self._statistics(question, scope, Asker.read(press.block_id))
+        disclosure = kept_disclosure(press, self.disclosures, query.source or "", scope.narrowed(query.filter.tenants))
+        message = self._statistics(question, scope, disclosure, Asker.read(press.block_id))
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def open(self, press: Press) -> None:
@@ -118,10 +122,11 @@ class StatisticsCommand:
                 raise NotAllowedError("You may not see these sessions. /sessions lists those that you may see.")
             self.open_list(Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply))
 
-    def _statistics(self, question: Question, scope: Scope, asker: Asker | None) -> Message:
+    def _statistics(self, question: Question, scope: Scope, disclosure: Disclosure, asker: Asker | None) -> Message:
         source = question.query.source or ""
-        found = self.sessions.source(source).statistics(question.query, question.by, scope.tenants)
-        return view.statistics(found, question.notes, disclosure=self.disclosures.shown(source), asker=asker)
+        shown = self.disclosures.shown(source)
+        found = self.sessions.source(source).statistics(question.query, question.by, scope.tenants, disclosure, shown)
+        return view.statistics(found, question.notes, disclosure=shown, asker=asker)
 
 
 def register(registrar: Registrar, command: StatisticsCommand) -> None:

@@ -15,6 +15,7 @@ from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, TargetError
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
+from bot.sessions.statement import Disclosure
 
 _SHOWN_LATER = timedelta(days=1)  # how long it is tried to show an outcome that Slack did not take
 _BEING_SHOWN = timedelta(seconds=5)  # whoever decided it is still at it; shown twice it is the same
@@ -102,7 +103,8 @@ class ClosingRequests:
         if mode is Mode.QUERY:
             filter_ = SessionFilter((*filter_.conditions, _RUNNING), filter_.flags)
         asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
-        page = self._sessions.page(source, asked, scope.tenants, pinned=True)
+        # Whoever may close all of these sees their literals.
+        page = self._sessions.page(source, asked, scope.tenants, Disclosure.ALL_BUT_PASSWORDS, pinned=True)
         closable, untouched = [], []
         for session in page.sessions:
             try:

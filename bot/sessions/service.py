@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from bot.errors import InputError
 from bot.sessions.model import Session, SessionPage, SessionQuery
 from bot.sessions.source import DataSource, Tenants
+from bot.sessions.statement import Disclosure
 
 
 class SessionService:
@@ -34,9 +35,11 @@ class SessionService:
                 example="/sessions sources",
             ) from None
 
-    def page(self, name: str, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:
+    def page(
+        self, name: str, query: SessionQuery, tenants: Tenants, disclosure: Disclosure, *, pinned: bool = False
+    ) -> SessionPage:
         """List one page of the sessions of those tenants on that data source, ``pinned`` with all that pins compare."""
-        return self.source(name).page(query, tenants, pinned=pinned)
+        return self.source(name).page(query, tenants, disclosure, pinned=pinned)
 
     def find(self, name: str, session_id: int, tenants: Tenants) -> list[Session]:
         """Find the sessions of that id."""
