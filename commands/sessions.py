@@ -12,12 +12,13 @@ from bot.closing.disclosures import Disclosures
 from bot.errors import SourceOpenError
 from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
+from bot.sessions.statement import Disclosure
 from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import parse
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
 from bot.slack.events import Command, Press, Registrar, Verb
-from bot.slack.session_reference import PICK, Asker, kept_view
+from bot.slack.session_reference import PICK, Asker, kept_disclosure, kept_view
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
 from bot.slack.views.notices import CHOOSE_SOURCE, notice, question
@@ -53,20 +54,30 @@ class SessionList:
         parsed = parse(text)
         query = self.defaults.completed(parsed.query, command.channel, allowed)
         scope = self.access.scope(command.person, Right.VIEW, query.source or "", command.channel)
-        asker = None if query.private else Asker.of(command.person, scope)
-        message = self._page(query, scope, asker, parsed.notes)
+        view = scope.narrowed(query.filter.tenants)
+        disclosure = self.disclosures.covering(command.person, query.source or "", command.channel, view)
+        asker = None if query.private else Asker.of(command.person, scope, disclosure)
+        message = self._page(query, scope, disclosure, asker, parsed.notes)
         (command.reply.private if query.private else command.reply.public)(message)
 
     def browse(self, press: Press) -> None:
         """Refresh, turn the page or toggle: the same query again with its asker's rights, edited in place."""
         query = parse("" if press.value == "list" else press.value).query
         scope = kept_view(press, self.access, self.sessions, query.source or "", query.filter.tenants)
-        message = self._page(query, scope, Asker.read(press.block_id), ())
+        disclosure = kept_disclosure(press, self.disclosures, query.source or "", scope.narrowed(query.filter.tenants))
+        message = self._page(query, scope, disclosure, Asker.read(press.block_id), ())
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
-    def _page(self, query: SessionQuery, scope: Scope, asker: Asker | None, notes: tuple[str, ...]) -> Message:
+    def _page(
+        self,
+        query: SessionQuery,
+        scope: Scope,
+        disclosure: Disclosure,
+        asker: Asker | None,
+        notes: tuple[str, ...],
+    ) -> Message:
         source = query.source or ""
-        page = self.sessions.source(source).page(query, scope.tenants)
+        page = self.sessions.source(source).page(query, scope.tenants, disclosure)
         structlog.contextvars.bind_contextvars(rows=len(page.sessions))  # for the line that the log gets of it
         return session_list.session_list(page, notes, disclosure=self.disclosures.shown(source), asker=asker)
 

@@ -9,6 +9,7 @@ from bot.closing.disclosures import Disclosures
 from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import DEFAULT_LIMIT, Operator, SessionQuery
 from bot.sessions.service import SessionService
+from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Grouping
 from bot.slack.arguments import session_query
 from bot.slack.arguments.tokens import KeyToken, Token, slips, tokenize, unjoined
@@ -16,7 +17,7 @@ from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
 from bot.slack.events import Command, Press, Registrar, Verb
-from bot.slack.session_reference import Asker, kept_view, own_view
+from bot.slack.session_reference import Asker, kept_disclosure, kept_view, own_view
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
 
@@ -95,8 +96,10 @@ class StatisticsCommand:
         arguments = parse(text)
         arguments = replace(arguments, query=self.defaults.completed(arguments.query, command.channel, allowed))
         scope = self.access.scope(command.person, Right.VIEW, arguments.query.source or "", command.channel)
-        asker = None if arguments.query.private else Asker.of(command.person, scope)
-        message = self._statistics(arguments, scope, asker)
+        source, view = arguments.query.source or "", scope.narrowed(arguments.query.filter.tenants)
+        disclosure = self.disclosures.covering(command.person, source, command.channel, view)
+        asker = None if arguments.query.private else Asker.of(command.person, scope, disclosure)
+        message = self._statistics(arguments, scope, disclosure, asker)
         (command.reply.private if arguments.query.private else command.reply.public)(message)
 
     def browse(self, press: Press) -> None:
@@ -104,7 +107,8 @@ class StatisticsCommand:
         arguments = parse(press.value)
         query = arguments.query
         scope = kept_view(press, self.access, self.sessions, query.source or "", query.filter.tenants)
-        message = self._statistics(arguments, scope, Asker.read(press.block_id))
+        disclosure = kept_disclosure(press, self.disclosures, query.source or "", scope.narrowed(query.filter.tenants))
+        message = self._statistics(arguments, scope, disclosure, Asker.read(press.block_id))
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def open(self, press: Press) -> None:
@@ -118,10 +122,14 @@ class StatisticsCommand:
             command = Command("/sessions", chosen[0], press.person, press.channel, press.trigger_id, press.reply)
             self.open_list(command, command.text)
 
-    def _statistics(self, arguments: StatisticsArguments, scope: Scope, asker: Asker | None) -> Message:
+    def _statistics(
+        self, arguments: StatisticsArguments, scope: Scope, disclosure: Disclosure, asker: Asker | None
+    ) -> Message:
         source = arguments.query.source or ""
-        found = self.sessions.source(source).statistics(arguments.query, arguments.by, scope.tenants)
-        return view.statistics(found, arguments.notes, disclosure=self.disclosures.shown(source), asker=asker)
+        shown = self.disclosures.shown(source)
+        data_source, by = self.sessions.source(source), arguments.by
+        found = data_source.statistics(arguments.query, by, scope.tenants, disclosure, shown)
+        return view.statistics(found, arguments.notes, disclosure=shown, asker=asker)
 
 
 def register(registrar: Registrar, command: StatisticsCommand) -> None:

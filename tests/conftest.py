@@ -96,6 +96,7 @@ USING_MARIADB = (
     "closing/test_letting_go.py",
     "closing/test_frozen_replica.py",
     "sessions/test_requests_mysql.py",
+    "sessions/test_disclosed.py",
     "sessions/test_definers.py",
     "sessions/test_mysql_clients.py",
     "sessions/test_server_starts.py",

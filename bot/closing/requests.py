@@ -14,6 +14,7 @@ from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, TargetError
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
+from bot.sessions.statement import Disclosure
 
 _LOOKED_AT = 50  # requests among which those that somebody may see are sought
 _RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))
@@ -77,7 +78,8 @@ class ClosingRequests:
         if mode is Mode.QUERY:
             filter_ = SessionFilter((*filter_.conditions, _RUNNING), filter_.flags)
         asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
-        page = self._sessions.source(source).page(asked, scope.tenants, pinned=True)
+        # Whoever may close all of these sees their literals.
+        page = self._sessions.source(source).page(asked, scope.tenants, Disclosure.ALL_BUT_PASSWORDS, pinned=True)
         if not page.sessions:
             running = " that runs a query" if mode is Mode.QUERY else ""
             raise TargetError(

@@ -10,6 +10,7 @@ from typing import Any
 from bot.sessions import statement
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
+from bot.sessions.masking import SIGNS_OF_SECRETS
 from bot.sessions.model import (
     READ_ONLY,
     Client,
@@ -22,7 +23,9 @@ from bot.sessions.model import (
     SessionFilter,
     Sort,
     Transaction,
+    Tried,
 )
+from bot.sessions.statement import Disclosure
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
@@ -127,6 +130,9 @@ class Dialect:
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
     pinned_expressions: dict[str, str] = field(default_factory=dict)  # where what a pin compares is read, instead
     own_tag: str | None = None  # None: ``own`` has no such part
+    telling_sql_id: str | None = None  # whether the SQL ID is the hash of the text itself; None: it is never that
+    left_out_ids: str | None = None  # whose SQL IDs are left out
+    makes_sql_ids: bool = False  # the server has no id of statements: the bot makes one of what is shown of each
 
     @property
     def one_of_several(self) -> bool:
@@ -152,6 +158,14 @@ class Dialect:
         """
         known = self.expressions["transaction_id"] != "NULL"
         return known and self.details is not None and self.lock_view is not None
+
+    def disclosing(self, disclosure: Disclosure) -> Dialect:
+        """The same, with nothing but statements themselves that would tell what is not disclosed of them."""
+        if self.telling_sql_id is None:
+            return self
+        telling = f"{self.telling_sql_id} AND {self._secret}" if disclosure.literals else self.telling_sql_id
+        guarded = f"CASE WHEN {telling} THEN NULL ELSE {self.expressions['sql_id']} END"
+        return replace(self, expressions=self.expressions | {"sql_id": guarded}, left_out_ids=telling)
 
     def itself(self) -> Query:
         """Select as what the sessions are listed that have the id of the connection that asks."""
@@ -205,10 +219,45 @@ class Dialect:
                 f"ORDER BY {state} = 'ACTIVE' DESC, {command} = 'Sleep', {time}) AS row_of_client "
                 f"FROM {self.view} listed WHERE {where}) clients WHERE row_of_client = 1"
             )
+        order, places = self._order(sort)
         return Query(
-            f"SELECT {columns} FROM {rows} ORDER BY {self._order(sort)} LIMIT %s OFFSET %s",
-            (*self.own_values, *values, limit, offset),
+            f"SELECT {columns} FROM {rows} ORDER BY {order} LIMIT %s OFFSET %s",
+            (*self.own_values, *values, *places, limit, offset),
         )
+
+    def statements(
+        self,
+        scope: Sequence[str] | None,
+        filter_: SessionFilter,
+        most: int,
+        *,
+        unnamed: bool = False,
+        secret: bool = False,
+    ) -> Query:
+        """Select place, id, statements and what they do of sessions that run one, no more than so many.
+
+        ``unnamed`` takes those whose SQL IDs are left out, ``secret`` those that may hold a secret.
+        """
+        where, values = self.where(scope, filter_)
+        where += f" AND ({self.left_out_ids})" if unnamed else ""
+        where += f" AND {self._secret}" if secret else ""
+        text, inner = (self.expressions[name] for name in _SQL_COLUMNS)
+        return Query(
+            f"SELECT {self.place}, {self.expressions['id']}, LEFT({text}, {LIST_SQL_CHARACTERS}), "
+            f"LEFT({inner}, {LIST_SQL_CHARACTERS}), {', '.join(self.expressions[name] for name in _DOING)} "
+            f"FROM {self.view} WHERE {where} AND COALESCE({text}, '') <> '' LIMIT %s",
+            (*values, most),
+        )
+
+    @property
+    def _secret(self) -> str:
+        """Whether what a session runs may hold a secret: that is found by nobody."""
+        return f"({' OR '.join(_signs(self.expressions[name]) for name in _SQL_COLUMNS)})"
+
+    @property
+    def place(self) -> str:
+        """What names a row among all others of the view."""
+        return f"CONCAT(COALESCE({self.expressions['server']}, ''), '/', {self.expressions['id']})"
 
     def of_clients(self, ids: Sequence[int]) -> Query:
         """Select every row of those ids, to know all servers of their clients."""
@@ -415,7 +464,8 @@ class Dialect:
         text, length, inner = cell["sql_text"], int(cell["sql_length"] or 0), cell["inner_sql"] or None
         if not text:
             return None
-        return statement.Statement.of(text, length=length, sql_id=cell["sql_id"] or None, inner=inner)
+        sql_id = statement.RawSql(text).id_of_digest if self.makes_sql_ids else cell["sql_id"] or None
+        return statement.Statement.of(text, length=length, sql_id=sql_id, inner=inner)
 
     def client_ip(self) -> str:
         """The source without its port, as OCP counts by it; IPv6 addresses stand in brackets before a port."""
@@ -448,6 +498,10 @@ class Dialect:
         parts, values = [], []
         for condition in filter_.conditions:
             text, more = self._condition(condition)
+            parts.append(text)
+            values += more
+        for one in filter_.tried:
+            text, more = self._tried(one)
             parts.append(text)
             values += more
         parts += [self._flag(flag) for flag in sorted(filter_.flags, key=lambda flag: flag.value)]
@@ -489,12 +543,34 @@ class Dialect:
 
     def _anywhere(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
         """Look for a text in every column that people see, as ODC's "All" does."""
-        columns = [f"LOWER(COALESCE({self.expressions[name]}, ''))" for name in _ANY_COLUMNS]
-        text = " OR ".join(f"{column} LIKE %s ESCAPE '|'" for _ in condition.values for column in columns)
-        values: list[Value | Sequence[Value]] = [
-            f"%{_literal_like(str(value).lower())}%" for value in condition.values for _ in columns
-        ]
+        text, values = self._in_columns(condition, _ANY_COLUMNS)
         return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
+
+    def _in_columns(self, condition: Condition, names: Sequence[str]) -> tuple[str, list[Value | Sequence[Value]]]:
+        columns = [f"LOWER(COALESCE({self.expressions[name]}, ''))" for name in names]
+        text = " OR ".join(f"{column} LIKE %s ESCAPE '|'" for _ in condition.values for column in columns)
+        return text, [f"%{_literal_like(str(value).lower())}%" for value in condition.values for _ in columns]
+
+    def _tried(self, one: Tried) -> tuple[str, list[Value | Sequence[Value]]]:
+        """Take the sessions that were found to fit, and of a word anywhere those that have it elsewhere."""
+        text = f"{self.place} IN %s"
+        values: list[Value | Sequence[Value]] = [tuple(sorted(one.fitting)) or ("",)]
+        if one.without:
+            text += f" OR COALESCE({self.expressions['sql_text']}, '') = ''"
+        if one.condition.field is Field.ANY:
+            elsewhere, more = self._in_columns(
+                one.condition, [name for name in _ANY_COLUMNS if name not in _SQL_COLUMNS]
+            )
+            text, values = f"{text} OR {elsewhere}", [*values, *more]
+        if one.texts_too and one.condition.field is Field.ANY:
+            within, more = self._in_columns(one.condition, _SQL_COLUMNS)
+            text, values = f"{text} OR NOT {self._secret} AND ({within})", [*values, *more]
+        elif one.texts_too and one.condition.field is Field.SQL:
+            exactly = one.condition.operator is Operator.EXACTLY
+            operator = Operator.EXACTLY if exactly else Operator.CONTAINS
+            within, more = self._condition(replace(one.condition, operator=operator))
+            text, values = f"{text} OR NOT {self._secret} AND {within}", [*values, *more]
+        return (f"NOT ({text})" if one.condition.operator is Operator.NOT else f"({text})"), values
 
     def _searched(self, field: Field, *, exactly: bool) -> tuple[str, ...]:
         """In what a value is looked for, each by itself: in a routine also in the statement that runs there."""
@@ -511,15 +587,22 @@ class Dialect:
         with_case = _with_case(field, exactly=exactly)
         return (f"BINARY COALESCE({column}, '')" if with_case else f"LOWER(COALESCE({column}, ''))",)
 
-    def _order(self, sort: Sort) -> str:
+    def _order(self, sort: Sort) -> tuple[str, tuple[Value, ...]]:
         # Each row's time is read at its own instant. Sessions as old as each other to what a list shows go by their
         # ids, else two that began together could change places from page to page: one is shown twice, one never.
         expression = self.expressions | {"time": f"ROUND({self.expressions['time']}, 1)"}
+        for name in _SQL_COLUMNS:
+            expression[name] = f"CASE WHEN {self._secret} THEN '' ELSE {self.expressions[name]} END"
         first = f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC"
         if sort.field is not None:
             names = _SQL_COLUMNS if sort.field is Field.SQL else (_COLUMN_OF[sort.field],)
             first = ", ".join(f"{expression[name]} {'DESC' if sort.descending else 'ASC'}" for name in names)
-        return f"{first}, {expression['id']} ASC, {expression['server']} ASC"
+        if sort.places is None:
+            return f"{first}, {expression['id']} ASC, {expression['server']} ASC", ()
+        # Any other session has nothing to sort by: it stands where nothing does.
+        places = sort.places or ("",)
+        first = f"FIELD({self.place}, {', '.join(['%s'] * len(places))}) {'DESC' if sort.descending else 'ASC'}"
+        return f"{first}, {expression['id']} ASC, {expression['server']} ASC", places
 
 
 # When the server reads a row, in seconds: unlike NOW, which is when the statement arrived there.
@@ -557,6 +640,8 @@ _ITSELF = ("server", "user", "id", "proxy_session_id")  # in the order of ``OwnS
 
 _SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine
 
+_DOING = ("state", "command", "time")
+
 _ANY_COLUMNS = (
     "id",
     *_SQL_COLUMNS,
@@ -571,6 +656,10 @@ _ANY_COLUMNS = (
     "sql_id",
     "trace_id",
 )
+
+
+def _signs(text: str) -> str:
+    return " OR ".join(f"COALESCE(LOCATE('{sign}', LOWER({text})), 0) > 0" for sign in SIGNS_OF_SECRETS)
 
 
 def own_sessions(rows: Sequence[Sequence[Any]], login: str) -> tuple[OwnSession, ...]:

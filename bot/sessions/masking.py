@@ -58,6 +58,8 @@ _AFTER_STRING = re.compile(
     r"(?i)(?:and|asc?|between|collate|desc|div|else|end|escape|for|from|group|having|in|into|is|like|limit|mod|not|on|or"
     r"|order|regexp|replace|require|rlike|separator|then|union|using|when|where|with|xor)(?![\w$@])|[^\w$]"
 )
+# In small letters: a text without any of these has nothing that is hidden as a secret.
+SIGNS_OF_SECRETS = ("identified", "passw", "pw", "secret", "token", "access", "encrypt", "keyid", "key_id", "://")
 _NO_PASSWORD = ("PASSWORD", "VALUES", "RANDOM")  # what else may follow IDENTIFIED BY without quotes
 
 

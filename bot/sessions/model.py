@@ -66,6 +66,8 @@ class Sort:
 
     field: Field | None = None
     descending: bool = False
+    # Of what the database cannot sort by: the places of the sessions that have it, in its order.
+    places: tuple[str, ...] | None = None
 
 
 SORTABLE = tuple(field for field in Field if field is not Field.ANY)
@@ -81,11 +83,22 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """A condition on statements that has been tried here, on what is shown of them."""
+
+    condition: Condition
+    fitting: frozenset[str]  # the places of the sessions whose statements have one of its values
+    without: bool  # whether a session without a statement counts as such
+    texts_too: bool  # whether the database looks at statements as well, but for those that may hold a secret
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFilter:
     """Which sessions are meant: all conditions and flags hold at once."""
 
     conditions: tuple[Condition, ...] = ()
     flags: frozenset[Flag] = frozenset()
+    tried: tuple[Tried, ...] = ()
 
     @property
     def tenants(self) -> frozenset[str] | None:

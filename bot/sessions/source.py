@@ -11,16 +11,17 @@ from time import monotonic
 from typing import TypeVar
 
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
-from bot.sessions import deadlocks, probing, states, statistics, variables
+from bot.sessions import deadlocks, disclosed, probing, states, statistics, variables
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, OwnSession, Pool, PoolUse, Visited, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Session, SessionFilter, SessionPage, SessionQuery, Sort, Transaction
+from bot.sessions.model import Field, Session, SessionFilter, SessionPage, SessionQuery, Sort, Transaction
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.source_health import SourceHealth
+from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
 
@@ -71,10 +72,18 @@ class DataSource:
     def _console(self, connection: Connection, dialect: Dialect) -> Console:
         return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect, self._fresh_looks)
 
-    def page(self, query: SessionQuery, tenants: Tenants, *, pinned: bool = False) -> SessionPage:
+    def page(
+        self,
+        query: SessionQuery,
+        tenants: Tenants,
+        disclosure: Disclosure = Disclosure.DIGEST,
+        *,
+        pinned: bool = False,
+    ) -> SessionPage:
         """List one page, ``pinned`` with all that a pin compares.
 
-        Raises ``UnknownStatusError``, ``DataSourceError`` or ``BusyError``.
+        What of statements is disclosed to whoever asks is searched and sorted by, nothing else of them.
+        Raises ``InputError``, ``UnknownStatusError``, ``DataSourceError`` or ``BusyError``.
         """
         scope = self._scope(tenants)
         started = monotonic()
@@ -82,14 +91,15 @@ class DataSource:
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
             self._refuse_tenants(dialect, scope)
             states.judge(connection, dialect, scope, query.filter)
-            totals = dialect.totals(scope, query.filter)
+            reader = disclosed.Reader(connection, dialect.disclosing(disclosure), self.name, scope, disclosure)
+            dialect, filter_ = reader.dialect, reader.filter(query.filter)
+            totals = dialect.totals(scope, filter_)
             total, active, matching, spread = map(int, connection.rows(totals.sql, totals.values)[0])
             # A page that has emptied since it was asked for is no answer: show the last one.
             page = min(query.page, max(1, -(-matching // query.limit)))
             offset = (page - 1) * query.limit
-            listing = dialect.page(
-                scope, query.filter, query.sort, query.limit, offset, pinned=pinned, spread=spread > 0
-            )
+            sort = reader.sort(query.sort, filter_)
+            listing = dialect.page(scope, filter_, sort, query.limit, offset, pinned=pinned, spread=spread > 0)
             rows = connection.rows(listing.sql, listing.values)
             sessions = [dialect.to_session(self.name, row) for row in rows]
             if spread:
@@ -103,21 +113,36 @@ class DataSource:
                 matching=max(matching, (page - 1) * query.limit + len(rows)),
                 as_of=datetime.now(UTC),
                 query=replace(query, page=page),
-                caveats=(*self._caveats(connection, dialect), *_slow(monotonic() - started)),
+                caveats=(
+                    *reader.caveats(query.filter),
+                    *self._caveats(connection, dialect),
+                    *_slow(monotonic() - started),
+                ),
                 names_holders=dialect.names_holders,
             )
 
         return self._read(ask)
 
-    def statistics(self, query: SessionQuery, by: Grouping, tenants: Tenants) -> Statistics:
-        """Count the sessions that fit the filter, and group them; raises as ``page``."""
+    def statistics(
+        self,
+        query: SessionQuery,
+        by: Grouping,
+        tenants: Tenants,
+        disclosure: Disclosure = Disclosure.DIGEST,
+        shown: Disclosure = Disclosure.DIGEST,
+    ) -> Statistics:
+        """Count the sessions that fit the filter, and group them; raises as ``page``.
+
+        ``disclosure`` is whoever asks's, by which is searched; ``shown`` what the answer may name groups by.
+        """
         scope = self._scope(tenants)
 
         def ask(connection: Connection, dialect: Dialect) -> Statistics:
             self._refuse_tenants(dialect, scope)
             states.judge(connection, dialect, scope, query.filter)
-            found = statistics.read(connection, dialect, self.name, scope, query, by)
-            return replace(found, caveats=self._caveats(connection, dialect))
+            reader = disclosed.Reader(connection, dialect.disclosing(shown), self.name, scope, disclosure)
+            found = statistics.read(reader, query, by)
+            return replace(found, caveats=(*reader.caveats(query.filter), *self._caveats(connection, dialect)))
 
         return self._read(ask)
 
@@ -282,7 +307,7 @@ class DataSource:
         scope = self._scope(None)
         for query in (
             dialect.totals(scope, SessionFilter()),
-            dialect.page(scope, SessionFilter(), Sort(), 1, 0),
+            dialect.disclosing(Disclosure.DIGEST).page(scope, SessionFilter(), Sort(Field.SQL_ID), 1, 0),
             dialect.look(connection.id),
         ):
             connection.rows(query.sql, query.values)

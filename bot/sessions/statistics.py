@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.sessions import statement
-from bot.sessions.database import Connection
 from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
+from bot.sessions.disclosed import Reader, Running
 from bot.sessions.model import Field, SessionFilter, SessionQuery
 
 ROWS = 15  # groups that an answer shows
@@ -43,9 +43,7 @@ class Group:
     shortest: float
     average: float
     longest: float
-    statement: (
-        statement.Statement | None
-    )  # what has that SQL ID, for groups by it: in a routine its statement, not the call
+    statement: statement.Statement | None  # what has that SQL ID: in a routine its statement, not the call
     in_routines: int = 0  # for groups by SQL ID: how many run it in a routine, so that their times are the calls'
 
 
@@ -65,21 +63,49 @@ class Statistics:
     caveats: tuple[str, ...] = ()
 
 
-def read(
-    connection: Connection,
-    dialect: Dialect,
-    source: str,
-    scope: Sequence[str] | None,
-    query: SessionQuery,
-    by: Grouping,
-) -> Statistics:
-    """Ask for the numbers; ``scope`` names the tenants, None is all. Raises ``DataSourceError``."""
-    asked = totals(dialect, scope, query.filter, by)
+def read(reader: Reader, query: SessionQuery, by: Grouping) -> Statistics:
+    """Ask for the numbers. Raises ``InputError`` or ``DataSourceError``."""
+    connection, dialect, scope = reader.connection, reader.dialect, reader.scope
+    filter_ = reader.filter(query.filter)
+    asked = totals(dialect, scope, filter_, by)
     total, active, longest, names = connection.rows(asked.sql, asked.values)[0]
-    grouped = groups(dialect, scope, query.filter, by)
-    found = tuple(map(to_group, connection.rows(grouped.sql, grouped.values)))
+    found = []
+    if by is not Grouping.SQL_ID or not dialect.makes_sql_ids:
+        of_groups = groups(dialect, scope, filter_, by)
+        found = list(map(to_group, connection.rows(of_groups.sql, of_groups.values)))
+    if by is Grouping.SQL_ID and (dialect.makes_sql_ids or dialect.left_out_ids):
+        made = _by_digest(reader.running(filter_, unnamed=bool(dialect.left_out_ids)), named=dialect.makes_sql_ids)
+        names = int(names) + len(made)
+        found = sorted([*found, *made], key=lambda one: (-one.active, -one.total, one.name))[:ROWS]
     as_of = datetime.now(UTC)
-    return Statistics(source, query, by, int(total), int(active), float(longest), found, int(names), as_of)
+    numbers = int(total), int(active), float(longest), tuple(found), int(names)
+    return Statistics(reader.source, query, by, *numbers, as_of)
+
+
+def _by_digest(running: Sequence[Running], *, named: bool) -> list[Group]:
+    """Count by what is shown of statements whose IDs the server does not have, or that are left out."""
+    alike: dict[str, list[Running]] = {}
+    for one in running:
+        text = one.statement if named else one.statement.inner or one.statement
+        if one.running:
+            alike.setdefault(text.raw_sql.id_of_digest, []).append(one)
+    found = []
+    for sql_id, those in alike.items():
+        times = [one.time for one in those]
+        first = min(those, key=lambda one: one.id).statement
+        found.append(
+            Group(
+                sql_id if named else "",
+                sum(one.active for one in those),
+                len(those),
+                min(times),
+                sum(times) / len(times),
+                max(times),
+                first if named else first.inner or first,
+                0 if named else sum(one.statement.inner is not None for one in those),
+            )
+        )
+    return found
 
 
 def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Query:

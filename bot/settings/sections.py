@@ -60,7 +60,7 @@ class _Encrypted(_Strict):
 
 
 class DataSourceSettings(_Encrypted):
-    """One endpoint; see DESIGN.md section 5 for the meaning of each key."""
+    """One endpoint; docs/install.md says what each key means."""
 
     kind: Literal["auto", "oceanbase", "seekdb", "mysql"] = "auto"  # "mysql" is MariaDB as well
     host: Host

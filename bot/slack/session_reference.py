@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass
 
 from bot.access import Access, Person, Right, Scope
+from bot.closing.disclosures import Disclosures
 from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import Session
 from bot.sessions.service import SessionService
+from bot.sessions.statement import Disclosure
 from bot.slack.events import Press
 
 PICK = "sessions.pick"  # the menu under a list
@@ -84,27 +86,37 @@ class Asker:
 
     person: Person
     scope_digest: str
+    disclosure: Disclosure = Disclosure.DIGEST  # of statements, by which they were searched
 
     @classmethod
-    def of(cls, person: Person, scope: Scope) -> Asker:
+    def of(cls, person: Person, scope: Scope, disclosure: Disclosure = Disclosure.DIGEST) -> Asker:
         """Remember who asks, and what they may see."""
-        return cls(person, scope.digest)
+        return cls(person, scope.digest, disclosure)
 
     @classmethod
     def read(cls, block_id: str) -> Asker | None:
         """Read what ``block`` has written; None where nobody's name stands there, as in older messages."""
         found = _ASKER.fullmatch(block_id)
-        return cls(Person(found["person"], found["team"]), found["digest"]) if found is not None else None
+        if found is None:
+            return None
+        disclosure = Disclosure.ALL_BUT_PASSWORDS if found["literals"] else Disclosure.DIGEST
+        return cls(Person(found["person"], found["team"]), found["digest"], disclosure)
 
     @staticmethod
     def block(name: str, asker: Asker | None) -> str:
         """Return the id of a block of buttons with the asker in it, of a private message without."""
         if asker is None:
             return name
-        return _SEPARATOR.join((name, asker.person.id, asker.person.team, asker.scope_digest))
+        seen = (_LITERALS,) if asker.disclosure.literals else ()
+        return _SEPARATOR.join((name, asker.person.id, asker.person.team, asker.scope_digest, *seen))
 
 
-_ASKER = re.compile(r"[^|]*\|(?P<person>[A-Z0-9]+)\|(?P<team>[A-Z0-9]*)\|(?P<digest>all|[0-9a-f]{12})", re.ASCII)
+_LITERALS = "literals"
+_ASKER = re.compile(
+    r"[^|]*\|(?P<person>[A-Z0-9]+)\|(?P<team>[A-Z0-9]*)\|(?P<digest>all|[0-9a-f]{12})"
+    rf"(?:\|(?P<literals>{_LITERALS}))?",
+    re.ASCII,
+)
 
 
 def own_view(press: Press, access: Access, sessions: SessionService, source: str) -> Scope:
@@ -137,6 +149,17 @@ def kept_view(
         )
     about = sessions.source(source).configured(tenants)
     return access.kept_view(asker.person, asker.scope_digest, press.person, source, press.channel, about)
+
+
+def kept_disclosure(press: Press, disclosures: Disclosures, source: str, view: Scope) -> Disclosure:
+    """Return by what of statements a press may search in the place of its message, which covers ``view``.
+
+    Of a private one it is its presser's; of a public one its asker's by the rules of then and of now, the stricter.
+    """
+    asker = None if press.ephemeral else Asker.read(press.block_id)
+    if asker is not None and not asker.disclosure.literals:
+        return Disclosure.DIGEST
+    return disclosures.covering(press.person if asker is None else asker.person, source, press.channel, view)
 
 
 def picked(press: Press) -> SessionReference:

@@ -12,6 +12,7 @@ import pytest
 from bot.sessions.model import Condition, Field, Operator, Pin, SessionFilter, SessionQuery
 from bot.sessions.protection import Protected
 from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Grouping
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, end, one, until
@@ -263,8 +264,8 @@ def test_an_event_is_nobodys_login_and_not_hidden_even_when_it_is_the_bots_own(
     crm = crm_source(GUARDED)
     nightly = SessionQuery(filter=SessionFilter((Condition(Field.SQL, Operator.CONTAINS, ("'nightly'",)),)))
     try:
-        until(lambda: crm.page(nightly, None).matching)
-        (session,) = crm.page(nightly, None).sessions
+        until(lambda: crm.page(nightly, None, Disclosure.ALL_BUT_PASSWORDS).matching)
+        (session,) = crm.page(nightly, None, Disclosure.ALL_BUT_PASSWORDS).sessions
         assert not session.own
         if isinstance(server, EmbeddedMySQL):
             assert crm.is_thread(session)

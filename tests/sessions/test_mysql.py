@@ -34,6 +34,7 @@ from bot.sessions.model import (
     Sort,
 )
 from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Grouping
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
@@ -50,7 +51,7 @@ def query(*conditions: Condition, flags: frozenset[Flag] = frozenset(), **more: 
 
 
 def listed(source: DataSource, *conditions: Condition, **more: Any) -> list[Session]:
-    return list(source.page(query(*conditions, **more), None).sessions)
+    return list(source.page(query(*conditions, **more), None, Disclosure.ALL_BUT_PASSWORDS).sessions)
 
 
 @contextlib.contextmanager
@@ -307,8 +308,8 @@ def test_the_servers_own_threads_are_listed_and_protected(server: EmbeddedServer
         try:
             scheduler = Condition(Field.USER, Operator.EXACTLY, ("event_scheduler",))
             found = SessionQuery(filter=SessionFilter((scheduler,)))
-            until(lambda: crm.page(found, None).matching)
-            (session,) = crm.page(found, None).sessions
+            until(lambda: crm.page(found, None, Disclosure.ALL_BUT_PASSWORDS).matching)
+            (session,) = crm.page(found, None, Disclosure.ALL_BUT_PASSWORDS).sessions
         finally:
             cursor.execute("SET GLOBAL event_scheduler = OFF")
     assert (session.command, session.state, session.active) == ("Daemon", "BACKGROUND", False)

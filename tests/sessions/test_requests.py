@@ -14,6 +14,7 @@ from pymysql.constants import CLIENT
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase.dialect import _expressions
 from bot.sessions.source import DataSource
+from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Grouping
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
@@ -143,7 +144,7 @@ def one(prod: DataSource, session: int) -> Session:
 def listed(prod: DataSource, *conditions: Condition, **more: Any) -> list[int]:
     of_tellers = Condition(Field.USER, Operator.EXACTLY, ("teller",))
     query = SessionQuery(filter=SessionFilter((of_tellers, *conditions)), limit=50, **more)
-    return [session.id for session in prod.page(query, None).sessions]
+    return [session.id for session in prod.page(query, None, Disclosure.ALL_BUT_PASSWORDS).sessions]
 
 
 def longer_than(seconds: float) -> Condition:

@@ -126,9 +126,6 @@ class ProcessList:
             ),
             "sql_text": self._text,
             "sql_length": f"CHAR_LENGTH({self._text})",
-            # These servers have no id of the text in their process lists: this one tells one text from another.
-            # MySQL 9.6 and later have no MD5(); half of a SHA-256 is as narrow.
-            "sql_id": f"LEFT(SHA2({self._text}, 256), 32)",
             # MariaDB: a number for each statement, so that it names this very run. It stays there when that has ended.
             "trace_id": f"CASE WHEN NOT ({idle}) THEN CAST(QUERY_ID AS CHAR) END" if self.shows_definer else "NULL",
             "transaction_id": "trx_id" if self.transactions else "NULL",

@@ -119,6 +119,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         transaction_view=TRANSACTIONS if transactions else None,
         transaction_column="trx_id",
         own_transaction=_OWN_TRANSACTION if transactions else None,
+        makes_sql_ids=True,
         kills_by_query_id="QUERY_ID" in columns,
         request_started_within=found.request_started_within,
         caveats=(f"The sessions of {user}, this bot's own login, are left out.", *lacks),

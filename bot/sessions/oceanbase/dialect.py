@@ -13,6 +13,7 @@ from bot.sessions.details import Reach, granted
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.oceanbase.details import TENANTS, OceanBaseDetails, readable
+from bot.sessions.statement import LONGEST_INFO
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE = (
@@ -98,6 +99,8 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     return Dialect(
         name=name,
         view=found.view,
+        telling_sql_id=_telling_sql_id(found.columns),
+        makes_sql_ids=not tagged,
         expressions=_expressions(found.columns)
         | ({} if tagged else _untagged(tenant, seekdb=seekdb))
         | {"server_started": _server_started(connection, found, servers, seekdb=seekdb)}
@@ -260,10 +263,30 @@ def _untagged(tenant: str, *, seekdb: bool) -> dict[str, str]:
         where = {"tenant": "CAST(NULL AS CHAR)" if tenant == _SYS else "effective_tenant()", "server": "NULL"}
     return {
         **where,
-        # No id of the statement: this one tells one text from another, so that what was confirmed is closed.
-        "sql_id": "MD5(INFO)",
         "own": f"(ID = connection_id() OR {_LOGIN})",
     }
+
+
+# Around what the client has sent the kernel takes these away before it hashes that.
+_SPACES = ("\t", "\n", "\r", "\v", "\f")
+
+
+def _telling_sql_id(columns: frozenset[str]) -> str | None:
+    """Whether the SQL ID is the plain hash of the text, or may be: what is cut is not known whole.
+
+    So it is where nothing of the text is a parameter: SET, CREATE USER, DO, and whatever a text PREPARE has.
+    """
+    if "SQL_ID" not in columns:
+        return None
+    hidden = []
+    for text in ("INFO", *(("TOP_INFO",) if "TOP_INFO" in columns else ())):
+        plain = f"BINARY {text}"
+        for space in _SPACES:
+            plain = f"REPLACE({plain}, '{space}', ' ')"
+        start = f"LENGTH({plain}) - LENGTH(LTRIM({plain})) + 1"
+        sent = f"SUBSTRING(BINARY {text}, {start}, LENGTH(TRIM({plain})))"
+        hidden.append(f"LENGTH({text}) > {LONGEST_INFO - 4} OR LOWER(SQL_ID) = LOWER(MD5({sent}))")
+    return f"COALESCE(SQL_ID, '') <> '' AND ({' OR '.join(hidden)})"
 
 
 def _expressions(columns: frozenset[str]) -> dict[str, str]:
