@@ -106,7 +106,7 @@ class ClosingSettings(_Strict):
 
 
 class StoreSettings(_Encrypted):
-    """Where requests and records are kept; ``bot.closing.url`` says which URLs there are."""
+    """Where requests and records are kept; ``bot.closing.store.url`` says which URLs there are."""
 
     url: StoreUrl = SecretStr("sqlite:///session-bot.db")
     keep: Annotated[Duration, Field(ge=timedelta(days=1))] | None = None  # older records are let go; None: never

@@ -12,7 +12,7 @@ from bot.slack.delivery.replies import Reply
 from bot.slack.delivery.retries import one_try
 from bot.slack.views.notices import notice
 
-# Slack takes five messages for one press (docs/slack.md 1.4): an error must get through.
+# Slack takes five messages for one press (docs/slack.md 1.3): an error must get through.
 _BY_PRESS = 4
 
 
