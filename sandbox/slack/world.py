@@ -42,7 +42,7 @@ class Bot:
     app_id: str = "A0SESSIONBOT"
     bot_id: str = "B0SESSIONBOT"
     user_id: str = "U0SESSIONBOT"
-    name: str = "Session Bot"
+    name: str = "session-bot"
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,7 @@ def test_an_account_whose_host_can_be_no_clients_is_told_from_a_login(
         else:
             assert session.client.user.startswith("in a routine of owner")
             assert session.client.definer is not None
-        assert session.peer_port == str(call.connection._sock.getsockname()[1])  # type: ignore[attr-defined]  # the driver's own socket
+        assert session.client.port == str(call.connection._sock.getsockname()[1])  # type: ignore[attr-defined]  # the driver's own socket
 
 
 def test_an_account_bound_to_an_address_is_taken_for_a_login_where_the_server_does_not_say(

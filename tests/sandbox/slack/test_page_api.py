@@ -50,7 +50,7 @@ def test_the_world_is_described(sandbox: SlackSandbox) -> None:
         "description": "List sessions",
         "usage_hint": "[filter]",
     }
-    assert world["bot"] == {"id": "B0SESSIONBOT", "user_id": "U0SESSIONBOT", "name": "Session Bot"}
+    assert world["bot"] == {"id": "B0SESSIONBOT", "user_id": "U0SESSIONBOT", "name": "session-bot"}
 
 
 def test_a_person_sees_their_own_channels(sandbox: SlackSandbox) -> None:

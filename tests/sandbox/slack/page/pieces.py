@@ -100,7 +100,7 @@ def show_instead(page: Page, *blocks: Json) -> None:
         "ts": "1",
         "channel": "C01INC",
         "user": "U0SESSIONBOT",
-        "name": "Session Bot",
+        "name": "session-bot",
         "is_bot": True,
         "text": "",
         "blocks": list(blocks),

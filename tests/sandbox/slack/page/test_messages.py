@@ -16,7 +16,7 @@ from tests.support.slack_person import Person
 
 def test_a_message_shows_its_author_the_app_badge_and_the_time_and_is_named_by_them(page: Page, say: Say) -> None:
     say(text="hello from the bot")
-    message = page.get_by_role("log").get_by_role("article", name=re.compile(r"^Session Bot, \d+:\d\d [AP]M$"))
+    message = page.get_by_role("log").get_by_role("article", name=re.compile(r"^session-bot, \d+:\d\d [AP]M$"))
     message = message.filter(has_text="hello from the bot")
     expect(message.get_by_text("APP", exact=True)).to_be_visible()
     expect(message.get_by_role("time").first).to_be_visible()

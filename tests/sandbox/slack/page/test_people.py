@@ -173,8 +173,8 @@ def test_a_direct_message_with_a_file_appears_for_that_person_and_opens_to_its_w
 ) -> None:
     channel = client.conversations_open(users="U01ALICE")["channel"]["id"]
     client.files_upload_v2(channel=channel, content="SELECT 1\n-- the end", filename="s.sql", title="SQL of 17")
-    page.get_by_role("navigation").get_by_role("button", name="Session Bot (new messages)").click()
-    expect(page.get_by_role("heading", name="Session Bot", exact=True)).to_be_visible()
+    page.get_by_role("navigation").get_by_role("button", name="session-bot (new messages)").click()
+    expect(page.get_by_role("heading", name="session-bot", exact=True)).to_be_visible()
     page.get_by_text("SQL of 17").click()
     expect(page.get_by_text("-- the end")).to_be_visible()
     page.get_by_role("button", name="incident").click()
@@ -183,7 +183,7 @@ def test_a_direct_message_with_a_file_appears_for_that_person_and_opens_to_its_w
 def test_the_home_tab_shows_what_the_app_publishes_and_tells_the_app_of_the_look_and_of_presses(
     page: Page, client: WebClient, bot: StandIn
 ) -> None:
-    page.locator("#apps").get_by_role("button", name="Session Bot").click()
+    page.locator("#apps").get_by_role("button", name="session-bot").click()
     opened = bot.next()
     assert (opened["event"]["type"], opened["event"]["user"], opened["event"]["tab"]) == (
         "app_home_opened",
