@@ -33,7 +33,7 @@ class Endpoint:
         None for what is no such address, and for this endpoint itself. A server takes no
         ``#cluster`` behind the user name, a proxy wants it (docs/oceanbase.md 4.2).
 
-        >>> past = Endpoint.of("prod", "10.0.0.1", 2883, "bot@sys#main", "…").at("10.0.0.2:2881")
+        >>> past = Endpoint("prod", "10.0.0.1", 2883, "bot@sys#main", SecretStr("…")).at("10.0.0.2:2881")
         >>> past.host, past.port, past.user
         ('10.0.0.2', 2881, 'bot@sys')
         """
