@@ -11,7 +11,7 @@ import pymysql
 
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from tests.support.stage import Statement
+from tests.support.stage import RunningStatement
 
 PASSWORD = "app-password"  # noqa: S105 # opens nothing but a throw-away server
 USERS = ("shop_app", "billing_app", "report", "crm_sync")
@@ -29,7 +29,7 @@ class Crowd:
 
     def __init__(self, database: EmbeddedServer) -> None:
         self._database = database
-        self._statements: list[Statement] = []
+        self._statements: list[RunningStatement] = []
         self._idle: list[pymysql.Connection[Any]] = []
         self._prepared = False
 
@@ -44,7 +44,7 @@ class Crowd:
             while len(self) < count:
                 connection = self._open(len(self))
                 if len(self._statements) < ACTIVE:
-                    self._statements.append(Statement(connection, RUNS.format(number=len(self))))
+                    self._statements.append(RunningStatement(connection, RUNS.format(number=len(self))))
                 else:
                     self._idle.append(connection)
         return len(self)

@@ -177,7 +177,7 @@ class Access:
 
         A message keeps its asker's view, whoever presses: by the rules of when it was asked for, of which
         ``scope_digest`` tells what the asker could see then, and of now, the stricter wins. ``tenants`` are those that
-        it is about, None where its question names none. Where the presser sees fewer than the asker, the answer is no
+        it is about, None where its query names none. Where the presser sees fewer than the asker, the answer is no
         wider than that: neither rows nor the totals around them tell of others.
 
         Raises ``NotAllowedError``, which names no tenant, no data source and no session.

@@ -223,9 +223,14 @@ class SessionBot:
 
     def _reply(self, payload: Payload) -> Reply:
         person = events.person_of(payload)
-        url = events.response_url_of(payload)
-        called = self._telemetry.called
-        return Reply(self._client, url, events.channel_of(payload), person.id, called, outbox=self._outbox)
+        return Reply(
+            self._client,
+            events.response_url_of(payload),
+            events.channel_of(payload),
+            person.id,
+            telemetry=self._telemetry,
+            outbox=self._outbox,
+        )
 
 
 def _bolt(client: WebClient, identity: Identity, signing_secret: SecretStr | None, telemetry: Telemetry) -> MeasuredApp:

@@ -366,8 +366,8 @@ class _Running:
             for name, problem in zip(service.names, problems, strict=True):
                 if problem:
                     log.warning("data source not ready", source=name, error=str(problem))
-        for told in tenants.problems():
-            log.warning("tenant name not confirmed", problem=told)
+        for unconfirmed in tenants.problems():
+            log.warning("tenant name not confirmed", problem=unconfirmed)
 
     def _ask_slack_again(self) -> None:
         if self._parts.telemetry.slack.unreachable:

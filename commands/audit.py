@@ -83,21 +83,21 @@ class AuditCommand:
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         arguments = parse(text)
         source = self.defaults.source_for(arguments.source, command.channel, allowed) if arguments.source else None
-        question = AuditQuery(arguments.since, None, source, arguments.tenant, arguments.here)
-        told, since = self.audit.read(command.person, command.channel, question, literals=arguments.csv)
-        told = [one for one in told if self._by(one, arguments.by, command)]
+        query = AuditQuery(arguments.since, None, source, arguments.tenant, arguments.here)
+        records, since = self.audit.read(command.person, command.channel, query, literals=arguments.csv)
+        records = [one for one in records if self._by(one, arguments.by, command)]
         if arguments.csv:
-            what = f"{len(told):,} acts since {since:%Y-%m-%d %H:%M:%S} UTC"
-            self._send(command, "audit.csv", view.as_csv(told, self.name_of), what)
+            what = f"{len(records):,} acts since {since:%Y-%m-%d %H:%M:%S} UTC"
+            self._send(command, "audit.csv", view.as_csv(records, self.name_of), what)
         elif arguments.here:
-            self._timeline(command, told, since)
+            self._timeline(command, records, since)
         else:
             reviews = self.audit.to_review(command.person, command.channel)
             heading = " ".join((*arguments.notes, f"/sessions audit {text}".strip()))
-            command.reply.private(view.audit(told, heading, since, reviews))
+            command.reply.private(view.audit(records, heading, since, reviews))
 
-    def _timeline(self, command: Command, told: list[AuditRecord], since: datetime) -> None:
-        text = view.timeline(told, since, datetime.now(UTC), self.name_of)
+    def _timeline(self, command: Command, records: list[AuditRecord], since: datetime) -> None:
+        text = view.timeline(records, since, datetime.now(UTC), self.name_of)
         sent = len(text) > _BLOCK and command.reply.send_file("timeline.md", "Timeline", text, kind="markdown")
         command.reply.private(view.timeline_message(text, sent=sent))
 
@@ -106,10 +106,10 @@ class AuditCommand:
             raise SessionBotError("Slack did not take the file. Try again, or ask for less with since= or by=.")
         command.reply.private(notice(f"{what} have come to you as a file, by direct message."))
 
-    def _by(self, told: AuditRecord, by: str, command: Command) -> bool:
+    def _by(self, record: AuditRecord, by: str, command: Command) -> bool:
         if not by:
             return True
-        person = told.entry.person
+        person = record.entry.person
         if person is None:
             return False
         if _ID.fullmatch(by):

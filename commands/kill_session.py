@@ -108,7 +108,7 @@ class KillSessionCommand:
                 command.channel,
                 query,
                 arguments.mode,
-                question=describe(query),
+                filter_text=describe(query),
                 reason=arguments.reason,
             )
         except UnknownStatusError as error:

@@ -21,7 +21,7 @@ from bot.slack.events import Command, Press, Registrar, Verb
 from bot.slack.session_reference import PICK, Asker, kept_disclosure, kept_view
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
-from bot.slack.views.notices import CHOOSE_SOURCE, notice, question
+from bot.slack.views.notices import CHOOSE_SOURCE, notice, which_source
 
 NAME = "/sessions"
 USAGE = "[filter…] [active-only|idle] [private] | show ID | stats | vars | deadlocks | audit | sources | help"
@@ -95,7 +95,7 @@ class SessionsCommand:
         try:
             self._answer(command)
         except SourceOpenError as error:
-            command.reply.private(question(error, command.text))
+            command.reply.private(which_source(error, command.text))
 
     def answer_on(self, press: Press) -> None:
         """Run what was typed again, on the data source whose button was pressed."""

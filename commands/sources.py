@@ -34,11 +34,11 @@ class SourcesCommand:
         """Answer with all data sources that this person may view in this channel."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         private = parse(text)
-        questions = {}
+        checks = {}
         for name in allowed:
             scope = self.access.scope(command.person, Right.VIEW, name, command.channel)
-            questions[name] = partial(self.sessions.source(name).health, scope.tenants)
-        message = sources.sources(ask_all(questions), datetime.now(UTC))
+            checks[name] = partial(self.sessions.source(name).health, scope.tenants)
+        message = sources.sources(ask_all(checks), datetime.now(UTC))
         (command.reply.private if private else command.reply.public)(message)
 
 

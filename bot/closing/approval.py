@@ -76,20 +76,20 @@ class Approvals:
             stops=held,
         )
 
-    def confirmable(self, press: Confirmation) -> Part:
+    def confirmable(self, confirmation: Confirmation) -> Part:
         """Return what of the request this person may confirm.
 
         Raises ``RequestError``, ``TargetError`` where nothing of it runs, or ``NotAllowedError`` where that is nothing,
         which is on record.
         """
-        if press.only is not None:
-            self._refuse_what_moved_on(self._store.requests.get(press.request_id), press.only)
-        request = self.open_request(press.request_id)
+        if confirmation.only is not None:
+            self._refuse_what_moved_on(self._store.requests.get(confirmation.request_id), confirmation.only)
+        request = self.open_request(confirmation.request_id)
         try:
-            return self._part(request, press)
+            return self._part(request, confirmation)
         except NotAllowedError as error:
             refused = {"why": str(error)}
-            self._store.requests.note(self._clock(), "refused", refused, person=press.person, request=request)
+            self._store.requests.note(self._clock(), "refused", refused, person=confirmation.person, request=request)
             raise
 
     def cancel(self, request_id: str, person: Person, *, called: bool = False) -> Cancelled:
@@ -125,8 +125,8 @@ class Approvals:
         named = self._access.named(Right.APPROVE, request.source, tenants, request.channel)
         return tuple(one for one in named if one != request.requester.id)
 
-    def _part(self, request: ClosingRequest, press: Confirmation) -> Part:
-        person, channel, mode, only = press.person, press.channel, press.mode, press.only
+    def _part(self, request: ClosingRequest, confirmation: Confirmation) -> Part:
+        person, channel, mode, only = confirmation.person, confirmation.channel, confirmation.mode, confirmation.only
         require_here(request, channel)
         right = self._right_needed(request, person, mode)
         scope = self._access.scope(person, right, request.source, channel)

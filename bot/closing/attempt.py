@@ -66,11 +66,11 @@ class CloseAttempt:
 
     def settle(self, number: int, outcome: Outcome, detail: str, holder: Session | None = None) -> None:
         """Note what became of a target."""
-        target_outcome = TargetOutcome(outcome, detail, self.clock(), sent=number in self.sent, holder=holder)
+        result = TargetOutcome(outcome, detail, self.clock(), sent=number in self.sent, holder=holder)
         if number in self.sent:
             sent = self.sent[number].sent
-            target_outcome = replace(target_outcome, answer=sent.answer.value, said=sent.said, session=sent.session)
-        self.outcomes[number] = target_outcome
+            result = replace(result, answer=sent.answer.value, said=sent.said, session=sent.session)
+        self.outcomes[number] = result
 
     def renewed(self, asked: float) -> None:
         """Note that the store has put off the end of its lease; ``asked`` is when it was asked to."""
@@ -107,18 +107,16 @@ class CloseAttempt:
             return next(iter(self.seen.values()), "")
         waiting = len(self.waiting)
         left = len(self.request.targets) - len(self.outcomes) - waiting
-        counts = [counted(target_outcome.outcome for target_outcome in self.outcomes.values())] if self.outcomes else []
+        counts = [counted(one.outcome for one in self.outcomes.values())] if self.outcomes else []
         counts += [f"{waiting} waiting"] if waiting else []
         counts += [f"{left} to go"] if left else []
         return ", ".join(counts)
 
     def _known(self, target: Target) -> Target:
-        target_outcome = self.outcomes.get(target.number)
-        if target_outcome is None:
+        known = self.outcomes.get(target.number)
+        if known is None:
             return target
-        return replace(
-            target, outcome=target_outcome.outcome, detail=target_outcome.detail, outcome_at=target_outcome.at
-        )
+        return replace(target, outcome=known.outcome, detail=known.detail, outcome_at=known.at)
 
 
 def counted(outcomes: Iterable[Outcome]) -> str:

@@ -24,30 +24,30 @@ def shown(details: Mapping[str, Any], disclosure: Disclosure) -> dict[str, Any]:
 
     No hash of the chain: with any two of them a guess at what is hidden between could be tried.
     """
-    told = _texts(details, disclosure)
-    told.pop("hash", None)
-    if "targets" in told:
-        told["targets"] = [_texts(one, disclosure) for one in told["targets"]]
-    if told.get("question") and not disclosure.literals:
-        told["question"] = digest(_SEARCHED.sub(r"\1?", told["question"]))
-    return told
+    shown = _texts(details, disclosure)
+    shown.pop("hash", None)
+    if "targets" in shown:
+        shown["targets"] = [_texts(one, disclosure) for one in shown["targets"]]
+    if shown.get("question") and not disclosure.literals:
+        shown["question"] = digest(_SEARCHED.sub(r"\1?", shown["question"]))
+    return shown
 
 
 def _texts(details: Mapping[str, Any], disclosure: Disclosure) -> dict[str, Any]:
-    told = dict(details)
+    shown = dict(details)
     for name in _CLIENT_TEXTS:
-        if told.get(name):
-            told[name] = without_secrets(str(told[name]))
-    sql, inner = told.get("sql"), told.get("inner_sql")
+        if shown.get(name):
+            shown[name] = without_secrets(str(shown[name]))
+    sql, inner = shown.get("sql"), shown.get("inner_sql")
     statement = None
     if sql and not _OWN.fullmatch(sql):
-        statement = Statement.of(sql, length=told.get("sql_length"), sql_id=told.get("sql_id"), inner=inner)
-        told["sql"] = statement.shown(disclosure)
+        statement = Statement.of(sql, length=shown.get("sql_length"), sql_id=shown.get("sql_id"), inner=inner)
+        shown["sql"] = statement.shown(disclosure)
     if statement is not None and statement.inner is not None:
-        told["inner_sql"] = statement.inner.shown(disclosure)
-    if told.get("sql_id"):
-        told["sql_id"] = _sql_id(told["sql_id"], statement)
-    return told
+        shown["inner_sql"] = statement.inner.shown(disclosure)
+    if shown.get("sql_id"):
+        shown["sql_id"] = _sql_id(shown["sql_id"], statement)
+    return shown
 
 
 def _sql_id(sql_id: str, statement: Statement | None) -> str | None:

@@ -62,7 +62,7 @@ class Closer:
 
     def confirm(
         self,
-        press: Confirmation,
+        confirmation: Confirmation,
         progress: Progress,
         leave: Callable[[ClosingRequest], object] = lambda _left: None,
     ) -> ClosingRequest:
@@ -75,28 +75,28 @@ class Closer:
         Raises ``RequestError`` when the request is over, ``NotAllowedError``, ``InputError``, ``BudgetError``,
         ``StoreError``, or a ``DataSourceError`` before anything was sent; the request is open again then.
         """
-        part = self._approvals.confirmable(press)
-        if self._attempts.carries(press.request_id) and self._store.requests.get(press.request_id).state is State.OPEN:
+        part, request_id = self._approvals.confirmable(confirmation), confirmation.request_id
+        if self._attempts.carries(request_id) and self._store.requests.get(request_id).state is State.OPEN:
             # In a file that was put in the place of the one that had the claim.
             raise too_late(replace(part.taken, state=State.CLAIMED), self._clock())
-        _require_number(part, press)
-        with self._attempts.taking(press.request_id):
+        _require_number(part, confirmation)
+        with self._attempts.taking(request_id):
             asked = self._timer()
-            claimed = self._claim(part, press)
+            claimed = self._claim(part, confirmation)
             if claimed is None:
-                self._approvals.confirmable(press)  # which says why not
-                raise too_late(self._store.requests.get(press.request_id), self._clock())
-            attempt = CloseAttempt(claimed, press.mode, self._clock, self._timer, asked, progress)
+                self._approvals.confirmable(confirmation)  # which says why not
+                raise too_late(self._store.requests.get(request_id), self._clock())
+            attempt = CloseAttempt(claimed, confirmation.mode, self._clock, self._timer, asked, progress)
             if part.remainder is not None:
                 leave(part.remainder)
             return self._carry_out(attempt, part.lost)
 
-    def present(self, press: Confirmation) -> tuple[Part, Present]:
+    def present(self, confirmation: Confirmation) -> tuple[Part, Present]:
         """Return what of a request this person could confirm, and that as it is now, as far as it is there.
 
         Raises what ``confirm`` would raise at once, or a ``DataSourceError``.
         """
-        part = self._approvals.confirmable(press)
+        part = self._approvals.confirmable(confirmation)
         return part, present(self._sessions, part.shown)
 
     def resume(self) -> list[ClosingRequest]:
@@ -130,12 +130,12 @@ class Closer:
         """Mark the requests that nobody decided in time; return them so that their cards can say so."""
         return self._store.requests.expire(self._clock(), self._attempts.requests)
 
-    def _claim(self, part: Part, press: Confirmation) -> ClosingRequest | None:
+    def _claim(self, part: Part, confirmation: Confirmation) -> ClosingRequest | None:
         """Take what this person decides, and return it as taken: nobody else's claim will do for what follows.
 
         None where it is not to be had any more: somebody was quicker, or a Stop holds by now.
         """
-        now, request, person, mode = self._clock(), part.taken, press.person, press.mode
+        now, request, person, mode = self._clock(), part.taken, confirmation.person, confirmation.mode
         second_person = request.approval is ApprovalPolicy.SECOND_PERSON and person.id != request.requester.id
         try:
             claimed = self._store.decisions.claim(
@@ -144,7 +144,7 @@ class Closer:
                 mode,
                 now,
                 self._rules.of(request.source).budget,
-                delivery=press.delivery,
+                delivery=confirmation.delivery,
                 planned=part.shown.affected(mode),
                 left=part.remainder,
                 approved=second_person,
@@ -229,10 +229,11 @@ class Closer:
         return outcomes
 
 
-def _require_number(part: Part, press: Confirmation) -> None:
-    number = part.shown.number_to_type(press.mode)
-    if number is not None and press.typed != number:
+def _require_number(part: Part, confirmation: Confirmation) -> None:
+    mode = confirmation.mode
+    number = part.shown.number_to_type(mode)
+    if number is not None and confirmation.typed != number:
         raise InputError(
-            f"{press.mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
-            f"Press {press.mode.value} on the card and type {number}."
+            f"{mode.value} here stands for {number} sessions, and that number must be typed. Nothing was closed. "
+            f"Press {mode.value} on the card and type {number}."
         )

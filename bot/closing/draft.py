@@ -24,7 +24,7 @@ class Draft:
     sessions: Sequence[Session]
     reason: str
     untouched: Sequence[Untouched] = ()
-    question: str = ""
+    filter_text: str = ""
     matching: int = 0
     override: tuple[str, ...] = ()
     follows: ClosingRequest | None = None  # whose targets these were, before they changed
@@ -47,7 +47,7 @@ class Draft:
             expires_at=expires_at,
             targets=tuple(Target(number, session_json.as_kept(session)) for number, session in enumerate(group, 1)),
             untouched=untouched,
-            question=self.question,
+            filter_text=self.filter_text,
             matching=len(group) + len(untouched) + beyond if self.matching else 0,
             override=self.override,
         )

@@ -113,9 +113,9 @@ class FollowUps:
                 verdict = self._asked(request.source, away, partial(verify, sent=sent, mode=mode))
                 if verdict is None or not verdict.final or verdict.outcome in _UNFINISHED:
                     continue
-                told = f"It took longer; at first it was {target.outcome.value}. {verdict.detail}".strip()
-                target_outcome = TargetOutcome(verdict.outcome, told, self._clock(), sent.answer.value)
-                if self._store.outcomes.amend(request, target, target.outcome, target_outcome, self._clock()):
+                detail = f"It took longer; at first it was {target.outcome.value}. {verdict.detail}".strip()
+                outcome = TargetOutcome(verdict.outcome, detail, self._clock(), sent.answer.value)
+                if self._store.outcomes.amend(request, target, target.outcome, outcome, self._clock()):
                     news[request.id] = None
         self._verified_once = not away
 

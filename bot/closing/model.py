@@ -152,7 +152,7 @@ class ClosingRequest:
     expires_at: datetime
     targets: tuple[Target, ...]  # never empty
     untouched: tuple[Untouched, ...] = ()
-    question: str = ""  # the filter as typed; '' where ids were named or picked
+    filter_text: str = ""  # the filter as typed; '' where ids were named or picked
     matching: int = 0  # how many sessions the filter found, more than one request may close included
     state: State = State.OPEN
     decided_by: Person | None = None  # who confirmed or cancelled

@@ -46,4 +46,4 @@ def again(request: ClosingRequest) -> str:
     """Return the command that asks for the same once more."""
     ids = ",".join(str(target.session.id) for target in request.targets)
     query = " query" if request.mode is Mode.QUERY else ""
-    return f"/kill-session {f'where {request.question}' if request.question else ids}{query}"
+    return f"/kill-session {f'where {request.filter_text}' if request.filter_text else ids}{query}"

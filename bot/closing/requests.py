@@ -64,16 +64,16 @@ class ClosingRequests:
         return self._write(Draft(person, channel, source, mode, found, reason, untouched, override=protection))
 
     def ask_where(
-        self, person: Person, channel: str, query: SessionQuery, mode: Mode, *, question: str, reason: str = ""
+        self, person: Person, channel: str, query: SessionQuery, mode: Mode, *, filter_text: str, reason: str = ""
     ) -> list[ClosingRequest]:
         """Write requests to close what fits a filter: ACTIVE and longest first, no more than one request may.
 
-        ``query`` names its data source; ``question`` is the filter in words, for the card. Raises as ``ask``, and
+        ``query`` names its data source; ``filter_text`` is the filter in words, for the card. Raises as ``ask``, and
         ``UnknownStatusError``.
         """
         source = query.source or ""
         scope = self._access.scope(person, Right.CLOSE, source, channel)
-        self._require_reason(reason, f"/kill-session where {question}")
+        self._require_reason(reason, f"/kill-session where {filter_text}")
         filter_ = query.filter
         if mode is Mode.QUERY:
             filter_ = SessionFilter((*filter_.conditions, _RUNNING), filter_.flags)
@@ -84,12 +84,14 @@ class ClosingRequests:
             running = " that runs a query" if mode is Mode.QUERY else ""
             raise TargetError(
                 f"No session{running} on {source} fits that; there are {page.total} in all. Nothing was closed. "
-                f"Look again: /sessions {question}"
+                f"Look again: /sessions {filter_text}"
             )
         closable, untouched = self._told_apart(page.sessions)
         if not closable:
             raise _none_of(page.matching, untouched)
-        return self._write(Draft(person, channel, source, mode, closable, reason, untouched, question, page.matching))
+        return self._write(
+            Draft(person, channel, source, mode, closable, reason, untouched, filter_text, page.matching)
+        )
 
     def _told_apart(self, sessions: Sequence[Session]) -> tuple[list[Session], list[Untouched]]:
         """Return those that may be closed at all, and why the others are not."""

@@ -85,8 +85,9 @@ class Sender:
     def _look_and_kill(self, attempt: CloseAttempt, target: Target, *, listed: bool = True) -> None:
         pin = Pin.of(target.session)
         with self._sessions.source(attempt.request.source).console() as console:
-            told = listed and attempt.mode is Mode.SESSION and target.session.running  # an idle one does not come back
-            known = _alike(console, target.session) if told else None
+            # An idle one does not come back.
+            runs = listed and attempt.mode is Mode.SESSION and target.session.running
+            known = _alike(console, target.session) if runs else None
             # What is seen now to be another one needs no intent. What is sent is looked at again after it.
             look = console.look(pin)
             refused = kill.refusal(console, look, pin, attempt.mode) or self._protected(attempt, look.session)

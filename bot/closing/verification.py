@@ -63,8 +63,8 @@ def verify(console: Console, sent: Sent, mode: Mode) -> Verdict:
     if seen.unseen:
         return _unseen(sent, seen.unseen)
     if seen.session is not None and pin.cannot_tell(seen.session):
-        told = "Whether it is still the same query cannot be told: this list counts its time anew while it waits."
-        return Verdict(Outcome.UNVERIFIED, f"{_taken(sent)} {told}".strip())
+        why = "Whether it is still the same query cannot be told: this list counts its time anew while it waits."
+        return Verdict(Outcome.UNVERIFIED, f"{_taken(sent)} {why}".strip())
     ended = _ended(sent, seen, mode)
     if mode is Mode.SESSION and console.prepared(sent.session):
         stays = "Its prepared XA transaction and its locks stay; XA RECOVER lists it."
@@ -124,10 +124,10 @@ def _locks_live_on(console: Console, sent: Sent) -> Verdict:
     back, and the server session that has the transaction can be closed by its own id.
     """
     if not sent.session.client_session:
-        told = "The session is gone; its transaction is still being rolled back."
-        return Verdict(Outcome.ROLLING_BACK, f"{_taken(sent)} {told}")
-    told = "The client is off the list, but its locks stay until the client's next request."
-    return Verdict(Outcome.STILL_RUNNING, told, holder=console.server_session(sent.session))
+        why = "The session is gone; its transaction is still being rolled back."
+        return Verdict(Outcome.ROLLING_BACK, f"{_taken(sent)} {why}")
+    why = "The client is off the list, but its locks stay until the client's next request."
+    return Verdict(Outcome.STILL_RUNNING, why, holder=console.server_session(sent.session))
 
 
 def _aborted(session: Session) -> bool:

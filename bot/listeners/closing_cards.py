@@ -177,7 +177,7 @@ class ClosingCards:
                 self.keeper.call_off(asked, place)
             raise
         card = self.keeper.message_of(request.id, submission.reply, request.card)
-        self.keeper.show_open(request, card, told=card.or_privately)
+        self.keeper.show_open(request, card, on_written=card.or_privately)
         approvers = self.approvals.approvers(request)
         submission.reply.public(closing_card.broken_glass(request, approvers))
 
@@ -234,22 +234,22 @@ class ClosingCards:
         typed: int | None = None,
         only: Sequence[int] | None = None,
     ) -> None:
-        told = False
+        shown = False
 
         def progress(request: ClosingRequest, note: str) -> None:
-            nonlocal told
-            told = True
+            nonlocal shown
+            shown = True
             self.keeper.show_progress(request, note, card)
 
         try:
-            press = Confirmation(request_id, event.person, event.channel, mode, only, typed, event.delivery)
+            confirmation = Confirmation(request_id, event.person, event.channel, mode, only, typed, event.delivery)
             request = self.closer.confirm(
-                press, progress, leave=lambda left: self.keeper.post_later(left, _reply_there(event), REMAINDER)
+                confirmation, progress, leave=lambda left: self.keeper.post_later(left, _reply_there(event), REMAINDER)
             )
         except SessionBotError as error:
             if isinstance(error, BudgetError):
                 self._call_for_budget(error, event)
-            if (told and not self.keeper.withdraw(card)) or self._says_other(request_id, error):
+            if (shown and not self.keeper.withdraw(card)) or self._says_other(request_id, error):
                 self.keeper.show_as_it_is(request_id, card)
             raise
         self._show_done(event, request, card)

@@ -43,13 +43,13 @@ class HomeCommand:
     def _view(self, rules: list[Rule]) -> HomeTab:
         # Who looks here is in no channel: what a rule allows in some is for those who are in them.
         everywhere = [rule for rule in rules if rule.channels is None]
-        questions = {}
+        checks = {}
         for name in self.sessions.names:
             tenants = _tenants(everywhere, name)
             if tenants is None or tenants:
-                questions[name] = partial(self.sessions.source(name).health, tenants)
+                checks[name] = partial(self.sessions.source(name).health, tenants)
         open_, last = self.requests.recent(LAST, lambda source, tenant: _sees(everywhere, source, tenant))
-        return home.home(rules, ask_all(questions), open_, last, self.clock())
+        return home.home(rules, ask_all(checks), open_, last, self.clock())
 
 
 def register(registrar: Registrar, command: HomeCommand) -> None:

@@ -87,15 +87,15 @@ def _where(_logger: object, _method: str, event: Event) -> Event:
 
 
 def _told(error: BaseException | None) -> str:
-    told = []
+    causes = []
     while error is not None:
         frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
-        told.append(
+        causes.append(
             f"{type(error).__qualname__} at "
             + " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
         )
         error = error.__cause__ or error.__context__
-    return "; raised from ".join(told)
+    return "; raised from ".join(causes)
 
 
 def _without_empty(_logger: object, _method: str, event: Event) -> Event:

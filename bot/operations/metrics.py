@@ -97,8 +97,8 @@ class Metrics:
 
     def concluded(self, outcomes: Iterable[TargetOutcome]) -> None:
         """The outcomes of a closing request are on record."""
-        for target_outcome in outcomes:
-            self._closes.labels(target_outcome.outcome.value).inc()
+        for one in outcomes:
+            self._closes.labels(one.outcome.value).inc()
 
 
 class _ReadOut(Collector):

@@ -144,13 +144,13 @@ _HOLDS = (
 )
 
 
-def _without(told: audit_log.LetGo | None) -> str:
+def _without(let_go: audit_log.LetGo | None) -> str:
     """Say what is not there because it was let go, for whoever knows whether that was meant."""
-    if told is None:
+    if let_go is None:
         return ""
-    by = ", at the word of a store of an older version" if told.by_older_version else ""
-    recorded = f"{told.at:%Y-%m-%d %H:%M} UTC{by}"
-    return f"; records up to number {told.last} were deleted on purpose, as recorded on {recorded}"
+    by = ", at the word of a store of an older version" if let_go.by_older_version else ""
+    when = f"{let_go.at:%Y-%m-%d %H:%M} UTC{by}"
+    return f"; records up to number {let_go.last} were deleted on purpose, as recorded on {when}"
 
 
 def _store_of(settings: Settings) -> Database:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMissingError
-from bot.sessions import statement
 from bot.sessions.database import Connection
 from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
+from bot.sessions.statement import Statement
 
 EVENTS = 10  # events in one answer
 _ROWS = 60  # rows that are read for them: most deadlocks have two members
@@ -32,7 +32,7 @@ class Member:
     transaction: str
     interrupted: bool  # the one that was given up so that the others could go on
     resource: str  # what it asked for; holds values of keys
-    statement: statement.Statement | None
+    statement: Statement | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,5 +150,5 @@ def _member(row: Sequence[object]) -> Member:
         transaction[1] if transaction else str(visitor),
         str(role).lower() == "victim",
         str(resource or ""),
-        statement.Statement.of(str(sql)) if sql else None,
+        Statement.of(str(sql)) if sql else None,
     )

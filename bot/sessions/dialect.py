@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from bot.sessions import statement
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
 from bot.sessions.masking import SIGNS_OF_SECRETS
@@ -25,7 +24,7 @@ from bot.sessions.model import (
     Transaction,
     Tried,
 )
-from bot.sessions.statement import Disclosure
+from bot.sessions.statement import Disclosure, RawSql, Statement
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
@@ -460,12 +459,12 @@ class Dialect:
             transaction_known=self.expressions["transaction_state"] != "NULL",
         )
 
-    def _statement(self, cell: Mapping[str, Any]) -> statement.Statement | None:
+    def _statement(self, cell: Mapping[str, Any]) -> Statement | None:
         text, length, inner = cell["sql_text"], int(cell["sql_length"] or 0), cell["inner_sql"] or None
         if not text:
             return None
-        sql_id = statement.RawSql(text).id_of_digest if self.makes_sql_ids else cell["sql_id"] or None
-        return statement.Statement.of(text, length=length, sql_id=sql_id, inner=inner)
+        sql_id = RawSql(text).id_of_digest if self.makes_sql_ids else cell["sql_id"] or None
+        return Statement.of(text, length=length, sql_id=sql_id, inner=inner)
 
     def client_ip(self) -> str:
         """The source without its port, as OCP counts by it; IPv6 addresses stand in brackets before a port."""

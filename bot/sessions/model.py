@@ -110,7 +110,7 @@ class SessionFilter:
 
 @dataclass(frozen=True, slots=True)
 class SessionQuery:
-    """A question for one page of sessions; ``page`` counts from 1."""
+    """What is asked for of sessions: one page; ``page`` counts from 1."""
 
     source: str | None = None
     filter: SessionFilter = field(default_factory=SessionFilter)
@@ -121,7 +121,7 @@ class SessionQuery:
     text: bool = False
 
     def toggled(self, flag: Flag) -> SessionQuery:
-        """Return the same question from its first page with one flag turned over."""
+        """Return the same query from its first page with one flag turned over."""
         flags = self.filter.flags ^ {flag}
         return replace(self, page=1, filter=replace(self.filter, flags=flags))
 

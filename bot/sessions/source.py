@@ -266,8 +266,8 @@ class DataSource:
             # Whether a KILL is allowed is known from the grants: trying one could hit somebody.
             closes = ("This login may close its own sessions only.",) if dialect.closes is Reach.OWN else ()
             view = dialect.view.split()[0].split(".")[-1]
-            told = map("({})".format, (*dialect.caveats, *closes))
-            return " ".join((f"{dialect.name}, {view}, {connection.safety}", *told))
+            limits = map("({})".format, (*dialect.caveats, *closes))
+            return " ".join((f"{dialect.name}, {view}, {connection.safety}", *limits))
 
         return self._read(describe)
 

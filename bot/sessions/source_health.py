@@ -28,12 +28,12 @@ class SourceHealth:
     caveats: tuple[str, ...] = ()
 
 
-def ask_all(questions: Mapping[str, Callable[[], SourceHealth]], patience: float = PATIENCE) -> list[SourceHealth]:
+def ask_all(checks: Mapping[str, Callable[[], SourceHealth]], patience: float = PATIENCE) -> list[SourceHealth]:
     """Ask every data source at once; return their answers in the order given, after ``patience`` seconds at most."""
-    if not questions:
+    if not checks:
         return []
-    pool = ThreadPoolExecutor(len(questions), thread_name_prefix="health")
-    asked = {name: pool.submit(question) for name, question in questions.items()}
+    pool = ThreadPoolExecutor(len(checks), thread_name_prefix="health")
+    asked = {name: pool.submit(check) for name, check in checks.items()}
     answered, _late = wait(asked.values(), timeout=patience)
     pool.shutdown(wait=False)
     return [

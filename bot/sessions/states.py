@@ -57,7 +57,7 @@ def nearest_state(asked: str, states: Sequence[str] = STATES) -> str:
 
 
 def mended(query: SessionQuery, unknown: UnknownStatusError) -> SessionQuery:
-    """Return the same question with the status that was probably meant."""
+    """Return the same query with the status that was probably meant."""
     conditions = tuple(
         replace(one, values=tuple(unknown.meant if value == unknown.spot else value for value in one.values))
         if one.field is Field.STATUS

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bot.sessions import statement
 from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
 from bot.sessions.disclosed import Reader, Running
 from bot.sessions.model import Field, SessionFilter, SessionQuery
+from bot.sessions.statement import Statement
 
 ROWS = 15  # groups that an answer shows
 
@@ -43,7 +43,7 @@ class Group:
     shortest: float
     average: float
     longest: float
-    statement: statement.Statement | None  # what has that SQL ID: in a routine its statement, not the call
+    statement: Statement | None  # what has that SQL ID: in a routine its statement, not the call
     in_routines: int = 0  # for groups by SQL ID: how many run it in a routine, so that their times are the calls'
 
 
@@ -148,7 +148,7 @@ def to_group(row: Sequence[object]) -> Group:
         float(str(shortest or 0)),
         float(str(average or 0)),
         float(str(longest or 0)),
-        statement.Statement.of(str(sql)) if sql else None,
+        Statement.of(str(sql)) if sql else None,
         int(str(in_routines)),
     )
 

@@ -81,7 +81,7 @@ class CardReference:
 class Asker:
     """Who asked for a public message, and the digest of what they could see then.
 
-    It stands in the id of the block of buttons: the longest questions fill the value of a button.
+    It stands in the id of the block of buttons: the longest queries fill the value of a button.
     """
 
     person: Person

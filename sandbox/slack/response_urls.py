@@ -50,8 +50,8 @@ class ResponseUrls:
             if failure.retry_after is not None:
                 headers["Retry-After"] = str(failure.retry_after)
             # Whatever has gone wrong with a status of 200 is told in JSON there.
-            told = json.dumps({"ok": False, "error": failure.error}) if failure.status == 200 else failure.error
-            return told, failure.status
+            answer = json.dumps({"ok": False, "error": failure.error}) if failure.status == 200 else failure.error
+            return answer, failure.status
         channel = self._tickets.channel_of(path)
         wait = self._limits.retry_after("response_url", {"channel": channel})
         if wait is not None:

@@ -38,7 +38,7 @@ from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.patience import PATIENCE
-from tests.support.stage import APP_PASSWORD, Statement, accounts, close, session_id, still_there
+from tests.support.stage import APP_PASSWORD, RunningStatement, accounts, close, session_id, still_there
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class Desk:
         self.disclosures = Disclosures(access, self.sessions, {})
         self.audit = AuditTrail(self.store, access, self.disclosures, self.clock)
         self._opened: list[pymysql.Connection[Any]] = []
-        self._statements: list[Statement] = []
+        self._statements: list[RunningStatement] = []
 
     def closer_of(self, store: Store) -> Closer:
         """Make a closer that is the owner of what it claims, as that of another process is."""
@@ -193,20 +193,20 @@ class Desk:
         self.until(lambda: self.row(number).get("COMMAND") == "Sleep")  # a moment after its client has its answer
         return connection
 
-    def runs(self, sql: str, **more: Any) -> Statement:
+    def runs(self, sql: str, **more: Any) -> RunningStatement:
         """Start a statement on a session of its own and return once the server shows it."""
         return self.starts(self.connect(**more), sql)
 
-    def starts(self, connection: pymysql.Connection[Any], sql: str) -> Statement:
+    def starts(self, connection: pymysql.Connection[Any], sql: str) -> RunningStatement:
         """Start a statement on a session that is there already and return once the server shows it."""
         with connection.cursor() as cursor:
             cursor.execute("SET ob_query_timeout = 600000000")
-        statement = Statement(connection, sql)
+        statement = RunningStatement(connection, sql)
         self._statements.append(statement)
         self.until(lambda: self.row(statement.id).get("COMMAND") == "Query")
         return statement
 
-    def stops(self, statement: Statement) -> None:
+    def stops(self, statement: RunningStatement) -> None:
         """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
         with self.database.connect() as connection, connection.cursor() as cursor:
             cursor.execute(f"KILL QUERY {statement.id}")
@@ -246,7 +246,7 @@ def record_of(desk: Desk, request: ClosingRequest) -> list[tuple[str, Mapping[st
         return [(one.event, one.details) for one in audit_log.entries(connection, request_id=request.id)]
 
 
-def lock_waiter(desk: Desk, sku: int = 1) -> Statement:
+def lock_waiter(desk: Desk, sku: int = 1) -> RunningStatement:
     """Give a statement that waits for a row lock; the kernel looks after killed ones only every 10 s."""
     holder = desk.connect(database="depot")
     holder.begin()
@@ -275,7 +275,7 @@ def after_a_look(desk: Desk) -> None:
         time.sleep(10.2 - since)  # until it has looked, which nothing shows
 
 
-def before_a_look(desk: Desk, play: Callable[[list[Statement]], T], waiters: int = 1) -> T:
+def before_a_look(desk: Desk, play: Callable[[list[RunningStatement]], T], waiters: int = 1) -> T:
     """Play something with killed lock waiters that must be over before the kernel looks for them.
 
     It is played anew where the kernel has looked meanwhile, as on a machine that is too busy to be in time: what was

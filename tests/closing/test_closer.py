@@ -24,7 +24,7 @@ from bot.errors import (
 from bot.sessions.model import Mode, Session
 from bot.sessions.protection import Protected
 from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, before_a_look, record_of, tamper
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 
 def ask(desk: Desk, *sessions: int, mode: Mode = Mode.SESSION) -> ClosingRequest:
@@ -97,7 +97,7 @@ def test_a_lock_waiters_session_that_is_not_gone_in_time_is_rolling_back(desk: D
 def test_a_lock_waiters_query_that_does_not_stop_in_time_is_still_running_and_progress_was_told(desk: Desk) -> None:
     told: list[tuple[ClosingRequest, str]] = []
 
-    def play(waiting: list[Statement]) -> ClosingRequest:
+    def play(waiting: list[RunningStatement]) -> ClosingRequest:
         told.clear()
         request = ask(desk, waiting[0].id)
         return desk.closer.confirm(
@@ -119,7 +119,7 @@ def test_a_database_that_goes_away_after_the_kill_leaves_the_outcome_unverified(
     source = desk.sessions.source("demo")
     whole = source.console
 
-    def play(waiting: list[Statement]) -> ClosingRequest:
+    def play(waiting: list[RunningStatement]) -> ClosingRequest:
         source.console = whole  # type: ignore[method-assign]  # stands for a dead server
         request = ask(desk, waiting[0].id)
         # A data source that is gone answers every look with an error from then on.
@@ -347,7 +347,7 @@ def test_a_store_that_fails_while_looking_does_not_hide_that_the_kill_was_sent(d
         intend(*arguments)
         desk.store.requests.find = gone  # type: ignore[method-assign, assignment]  # stands for a disk that fills up right then
 
-    def play(waiting: list[Statement]) -> ClosingRequest:
+    def play(waiting: list[RunningStatement]) -> ClosingRequest:
         request = ask(desk, waiting[0].id, mode=Mode.QUERY)
         desk.store.intents.intend = intend_then_fail  # type: ignore[method-assign, assignment]  # same
         told = confirm(desk, request, Mode.QUERY)

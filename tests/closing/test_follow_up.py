@@ -17,12 +17,12 @@ from bot.sessions.model import Mode, Session
 from tests.closing.conftest import ALICE, Desk, before_a_look, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.support.patience import PATIENCE
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 HERE = "127.0.0.51"  # nobody else's clients come from there
 
 
-def works(desk: Desk, address: str = HERE) -> Statement:
+def works(desk: Desk, address: str = HERE) -> RunningStatement:
     """Start what one client does again and again."""
     return desk.runs("SELECT SLEEP(60)", bind_address=address)
 
@@ -37,8 +37,8 @@ def newcomers(request: ClosingRequest) -> list[int | None]:
     return [target.newcomer for target in request.targets]
 
 
-def closed(desk: Desk, client: pymysql.Connection[Any] | Statement) -> ClosingRequest:
-    number = client.id if isinstance(client, Statement) else session_id(client)
+def closed(desk: Desk, client: pymysql.Connection[Any] | RunningStatement) -> ClosingRequest:
+    number = client.id if isinstance(client, RunningStatement) else session_id(client)
     done = confirm(desk, ask(desk, number))
     assert outcomes(done) == [Outcome.CLOSED]
     return done
@@ -63,7 +63,7 @@ def kill(desk: Desk, request: ClosingRequest) -> None:
     desk.until(lambda: not desk.row(number))
 
 
-def rolling_back(desk: Desk) -> tuple[ClosingRequest, Statement]:
+def rolling_back(desk: Desk) -> tuple[ClosingRequest, RunningStatement]:
     """A request whose target, a lock waiter, has not ended when the outcome must be told."""
     done, waiter = before_a_look(desk, lambda waiting: (confirm(desk, ask(desk, waiting[0].id)), waiting[0]))
     assert outcomes(done) == [Outcome.ROLLING_BACK]
@@ -151,7 +151,7 @@ def test_a_session_that_ends_after_its_outcome_was_told_is_told_anew(desk: Desk)
 
 def test_a_query_that_stops_late_is_told_anew(desk: Desk) -> None:
 
-    def play(waiting: list[Statement]) -> tuple[ClosingRequest, Statement]:
+    def play(waiting: list[RunningStatement]) -> tuple[ClosingRequest, RunningStatement]:
         return confirm(desk, ask(desk, waiting[0].id, mode=Mode.QUERY), Mode.QUERY), waiting[0]
 
     request, waiter = before_a_look(desk, play)

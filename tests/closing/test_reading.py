@@ -128,7 +128,7 @@ def test_where_a_reason_is_required_blanks_are_none(desk: Desk) -> None:
             requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason=reason)
         assert told.value.example == f'/kill-session {session} reason="blocks the payments"'
         with pytest.raises(InputError, match="A reason is required"):
-            requests.ask_where(ALICE, CHANNEL, query, Mode.SESSION, question="user=app", reason=reason)
+            requests.ask_where(ALICE, CHANNEL, query, Mode.SESSION, filter_text="user=app", reason=reason)
     (made,) = requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason="it blocks everybody")
     assert made.reason == "it blocks everybody"
 

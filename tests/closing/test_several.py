@@ -34,7 +34,7 @@ from tests.closing.conftest import (
 )
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.support.patience import PATIENCE
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 NO_SESSION = (
     "is no session on demo that you may close. "
@@ -46,7 +46,7 @@ def where(desk: Desk, address: str, mode: Mode = Mode.SESSION) -> ClosingRequest
     """Ask for the sessions that come from this address; each test has one of its own."""
     filter_ = SessionFilter((Condition(Field.HOST, Operator.CONTAINS, (f"{address}:",)),))
     query = SessionQuery(source="demo", filter=filter_)
-    return desk.ask_where(ALICE, CHANNEL, query, mode, question=f"host={address}:")
+    return desk.ask_where(ALICE, CHANNEL, query, mode, filter_text=f"host={address}:")
 
 
 def test_three_are_closed_with_one_press_and_each_has_its_record(desk: Desk) -> None:
@@ -145,7 +145,7 @@ def test_more_than_one_request_may_close_are_refused(desk: Desk) -> None:
 def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: Desk) -> None:
     notes: list[str] = []
 
-    def play(waiting: list[Statement]) -> ClosingRequest:
+    def play(waiting: list[RunningStatement]) -> ClosingRequest:
         notes.clear()
         request = ask(desk, *sleepers(desk, 1), *(waiter.id for waiter in waiting))
         return desk.closer.confirm(
@@ -271,7 +271,7 @@ def test_targets_of_a_tenant_that_the_presser_may_not_close_in_are_left_and_the_
 
 
 def test_what_a_part_of_a_filters_request_decides_is_not_said_to_be_more_than_it_closes(desk: Desk) -> None:
-    request = replace(ask(desk, *sleepers(desk, 2)), id="of-a-filter", question="user=teller", matching=5)
+    request = replace(ask(desk, *sleepers(desk, 2)), id="of-a-filter", filter_text="user=teller", matching=5)
     desk.store.requests.add(request)
     tamper(desk, request, 1, tenant="billing")
     cancelled = desk.approvals.cancel(request.id, CAROL)

@@ -11,7 +11,7 @@ from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 
 def write(connection: pymysql.Connection[Any], sku: int = 1) -> None:
@@ -111,7 +111,7 @@ def test_a_session_that_has_only_run_statements_in_autocommit_since_is_closed(de
     client = desk.connect()
     request = ask(desk, session_id(client))
     write(client)
-    running = Statement(client, "SELECT SLEEP(60)")
+    running = RunningStatement(client, "SELECT SLEEP(60)")
     desk.until(lambda: desk.row(running.id).get("COMMAND") == "Query")
     assert outcomes(confirm(desk, request)) == [Outcome.CLOSED]
 
@@ -122,7 +122,7 @@ def test_an_update_in_autocommit_is_the_statements_own_transaction(desk: Desk) -
     request = ask(desk, session_id(client))
     holder.begin()
     write(holder)
-    waiter = Statement(client, "UPDATE depot.stock SET quantity = 0 WHERE sku = 1")
+    waiter = RunningStatement(client, "UPDATE depot.stock SET quantity = 0 WHERE sku = 1")
     desk.until(lambda: desk.row(waiter.id).get("TRANS_STATE") == "IMPLICIT_ACTIVE")
     done = confirm(desk, request)
     assert outcomes(done)[0] in (Outcome.CLOSED, Outcome.ROLLING_BACK)
@@ -139,7 +139,7 @@ def test_without_autocommit_the_transaction_outlives_its_statement_and_is_asked_
 
 def test_close_query_asks_nothing_of_transactions(desk: Desk) -> None:
     client = desk.connect()
-    running = Statement(client, "SELECT SLEEP(60)")
+    running = RunningStatement(client, "SELECT SLEEP(60)")
     desk.until(lambda: desk.row(running.id).get("COMMAND") == "Query")
     request = ask(desk, running.id, mode=Mode.QUERY)
     assert desk.requests.ask_again(request) == []

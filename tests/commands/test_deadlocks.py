@@ -9,14 +9,13 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.sessions import statement
 from bot.sessions.deadlocks import EVENTS, Deadlock, Deadlocks, Member, complete
-from bot.sessions.statement import Disclosure
+from bot.sessions.statement import Disclosure, Statement
 from bot.slack.views.deadlocks import deadlocks
 from sandbox.slack.rules import check_message
 from tests.sessions.examples import sql_of
 from tests.support.slack_person import text_of
-from tests.support.stage import Stage, Statement
+from tests.support.stage import RunningStatement, Stage
 
 
 @pytest.fixture
@@ -41,8 +40,8 @@ def test_a_deadlock_is_shown_with_its_transactions_and_the_one_that_was_interrup
     stage = quick_detection
     first, second = hold(stage, 1), hold(stage, 2)
     crossing = [
-        Statement(first, "UPDATE stock SET quantity = 424242 WHERE sku = 2"),
-        Statement(second, "UPDATE stock SET quantity = 424242 WHERE sku = 1"),
+        RunningStatement(first, "UPDATE stock SET quantity = 424242 WHERE sku = 2"),
+        RunningStatement(second, "UPDATE stock SET quantity = 424242 WHERE sku = 1"),
     ]
     ended = sorted(statement.ended() for statement in crossing)
     assert ended == [0, 1213]
@@ -116,7 +115,7 @@ def test_an_event_that_lacks_a_member_is_counted_and_not_shown() -> None:
 
 @pytest.mark.parametrize("disclosure", Disclosure)
 def test_the_longest_history_fits_into_one_message_and_lets_no_markup_out(disclosure: Disclosure) -> None:
-    member = Member(1, "9" * 90, False, "<!channel>" * 50, statement.Statement.of("SELECT '<!channel>' " * 90))
+    member = Member(1, "9" * 90, False, "<!channel>" * 50, Statement.of("SELECT '<!channel>' " * 90))
     events = tuple(Deadlock("1" * 20, datetime.now(UTC), "t" * 60, (member,) * 6) for _ in range(EVENTS))
     found = Deadlocks("prod", timedelta(days=7), events, 3, False, datetime.now(UTC))
     message = deadlocks(found, ["n" * 100], disclosure=disclosure)

@@ -12,7 +12,7 @@ from tests.support.documents import grants
 from tests.support.servers import EmbeddedMySQL
 from tests.support.slack_person import buttons_of, options_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import MariaDBStage, MySQLStage, Statement, session_id, staged_as
+from tests.support.stage import MariaDBStage, MySQLStage, RunningStatement, session_id, staged_as
 
 BOT = "session_bot"
 
@@ -46,7 +46,7 @@ def cells_of(message: Json) -> dict[str, list[str]]:
     return {label: [row[number] for row in rows] for number, label in enumerate(head)}
 
 
-def until_innodb_shows(stage: MariaDBStage, waiter: Statement) -> None:
+def until_innodb_shows(stage: MariaDBStage, waiter: RunningStatement) -> None:
     """Wait until InnoDB shows that this one waits for a lock, and so whatever was begun before.
 
     Whoever reads its transactions within 0.1 s of another reader is shown the same as that one.

@@ -6,7 +6,7 @@ import weakref
 
 from sandbox.databases.embedded import EmbeddedServer
 from tests.support.slack_person import table_of, text_of
-from tests.support.stage import Stage, Statement
+from tests.support.stage import RunningStatement, Stage
 
 # The statement that runs in it is made of literals, as are the call and a login that it makes.
 NIGHTLY = """CREATE PROCEDURE nightly(card VARCHAR(20)) BEGIN
@@ -15,7 +15,7 @@ CALL = "CALL nightly('card 471147114711')"
 SECRETS = ("471147114711", "847384738473", "hunter2")
 
 
-def nightly(stage: Stage) -> Statement:
+def nightly(stage: Stage) -> RunningStatement:
     """Start the call and return once the server shows what runs in it."""
     if stage.database not in _WITH_ROUTINE:
         with stage.database.connect(database="depot") as admin, admin.cursor() as cursor:

@@ -8,10 +8,10 @@ import pymysql
 import pytest
 
 from tests.support.slack_person import buttons_of, options_of, text_of
-from tests.support.stage import Stage, Statement, session_id
+from tests.support.stage import RunningStatement, Stage, session_id
 
 
-def blocked(stage: Stage) -> tuple[pymysql.Connection[Any], Statement]:
+def blocked(stage: Stage) -> tuple[pymysql.Connection[Any], RunningStatement]:
     """Return a session that holds a row idly, and a statement that waits for it."""
     holder = stage.connect(database="depot")
     holder.begin()
@@ -22,7 +22,7 @@ def blocked(stage: Stage) -> tuple[pymysql.Connection[Any], Statement]:
     return holder, waiter
 
 
-def closes(stage: Stage, statement: Statement) -> None:
+def closes(stage: Stage, statement: RunningStatement) -> None:
     """Close the session of a statement, and wait for its client to hear of it."""
     with stage.database.connect() as admin, admin.cursor() as cursor:
         cursor.execute(f"KILL {statement.id}")
@@ -34,7 +34,7 @@ def test_a_running_session_shows_all_that_the_server_says_of_it(stage: Stage) ->
     with client.cursor() as cursor:
         cursor.execute("CALL dbms_application_info.set_module('billing', 'nightly run')")
         cursor.execute("CALL dbms_application_info.set_client_info('job 12')")
-    report = Statement(client, "SELECT SLEEP(60), 'a secret' FROM stock")
+    report = RunningStatement(client, "SELECT SLEEP(60), 'a secret' FROM stock")
     stage.wait_until(lambda: stage.row(report.id).get("COMMAND") == "Query", "the statement to run")
     row = stage.row(report.id)
     card = stage.asks(stage.alice, f"/sessions show {report.id}", f"Session {report.id} on demo")

@@ -15,7 +15,7 @@ from tests.support.approving import dialog_of
 from tests.support.cluster import BOT, Cluster
 from tests.support.slack_person import buttons_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import APP_PASSWORD, ASKS, MariaDBStage, Statement, session_id, staged_as
+from tests.support.stage import APP_PASSWORD, ASKS, MariaDBStage, RunningStatement, session_id, staged_as
 
 ALICE = """
 [[access]]
@@ -282,7 +282,7 @@ def test_close_query_takes_nothing_of_a_request_where_what_is_theirs_runs_none(
     cluster: Cluster, stage: MariaDBStage
 ) -> None:
     shop = session_id(cluster.connect("app@shop"))
-    running = Statement(cluster.connect("report@billing"), "SELECT SLEEP(60)")
+    running = RunningStatement(cluster.connect("report@billing"), "SELECT SLEEP(60)")
     stage.wait_until(lambda: stage.row(running.id).get("COMMAND") == "Query", "the statement to run")
     (card,) = cards(stage, shop, running.id)
     stage.presses(stage.bob, card, "Close Query", "Close Query has nothing to close among what you may decide here.")

@@ -20,7 +20,7 @@ from tests.support.patience import PATIENCE
 from tests.support.running_bot import COMMANDS
 from tests.support.slack_person import Person, buttons_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import Stage, Statement, accounts, staged
+from tests.support.stage import RunningStatement, Stage, accounts, staged
 
 
 def staged_in(
@@ -41,7 +41,7 @@ def store_taken(folder: Path) -> Iterator[None]:
         store.execute("ROLLBACK")
 
 
-def pressed(stage: Stage, waiter: Statement) -> Json:
+def pressed(stage: Stage, waiter: RunningStatement) -> Json:
     """Press Close Session for that statement and return the card once the KILL is on record."""
     card = stage.asks(stage.alice, f"/kill-session {waiter.id}", "Nothing is closed without a press")
     stage.alice.press(card, "Close Session")

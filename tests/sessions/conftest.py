@@ -23,7 +23,7 @@ from tests.support.cluster import BOT, Cluster
 from tests.support.documents import grants
 from tests.support.patience import PATIENCE
 from tests.support.servers import EmbeddedMySQL
-from tests.support.stage import APP_PASSWORD, Statement
+from tests.support.stage import APP_PASSWORD, RunningStatement
 
 PASSWORD = "service-password"
 Make = Callable[..., DataSource]
@@ -50,7 +50,7 @@ def one(source: DataSource, number: int) -> Session:
     return session
 
 
-def end(server: EmbeddedServer, statement: Statement) -> None:
+def end(server: EmbeddedServer, statement: RunningStatement) -> None:
     """Close the session of a statement, which may have ended."""
     with server.connect() as root, root.cursor() as cursor, contextlib.suppress(pymysql.Error):
         cursor.execute(f"KILL {statement.id}")

@@ -19,7 +19,7 @@ from tests.sessions.conftest import Make, end, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.sessions.examples import inner_of, sql_of
 from tests.support.servers import EmbeddedMySQL, WatchedMariaDB, WatchedUnpackedMariaDB
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 Admin = Callable[..., None]
 
@@ -68,10 +68,10 @@ def admin(server: EmbeddedServer, logins: str) -> Iterator[Admin]:
 @contextlib.contextmanager
 def calling(
     server: EmbeddedServer, source: DataSource, sql: str = "CALL work()", user: str = "vip", **more: Any
-) -> Iterator[Statement]:
+) -> Iterator[RunningStatement]:
     """Let a user run something that runs a routine of somebody else's; the server shows what runs in it."""
     with server.connect(user=user, password=PASSWORD, database="mysql_test", **more) as client:
-        statement = Statement(client, sql)
+        statement = RunningStatement(client, sql)
         until(lambda: "SLEEP" in running(source, statement.id))
         try:
             yield statement
@@ -132,7 +132,7 @@ def test_the_connection_stays_the_same_session_before_a_call_in_it_and_after_it(
     with server.connect(user="vip", password=PASSWORD, database="mysql_test") as client:
         number = session_id(client)
         before = one(crm, number)
-        call = Statement(client, "CALL work()")
+        call = RunningStatement(client, "CALL work()")
         until(lambda: "SLEEP" in running(crm, number))
         inside = one(crm, number)
         assert call.ended() == 0
@@ -181,7 +181,7 @@ def test_functions_triggers_and_loops_of_another_account_are_told_as_well(
     admin(f"CREATE DEFINER = owner {made}")
     crm = crm_source(GUARDED)
     with server.connect(user="vip", password=PASSWORD, database="mysql_test") as client:
-        statement = Statement(client, runs)
+        statement = RunningStatement(client, runs)
         expected = "vip" if is_known(server) else "in a routine of owner"
         until(lambda: one(crm, statement.id).client.user == expected and one(crm, statement.id).running)
         assert any("crm" in why for why in crm.protection(one(crm, statement.id)))
@@ -224,7 +224,7 @@ def test_an_account_bound_to_an_address_is_taken_for_a_login_where_the_server_do
     crm = crm_source()
     with server.connect(user="vip", password=PASSWORD, database="mysql_test") as client:
         before = one(crm, session_id(client))
-        call = Statement(client, "CALL work()")
+        call = RunningStatement(client, "CALL work()")
         until(lambda: "SLEEP" in running(crm, call.id))
         inside = one(crm, call.id)
         assert call.ended() == 0
@@ -244,7 +244,7 @@ def test_over_a_socket_nothing_names_the_connection_but_who_logged_in(
     ) as client:
         before = one(crm, session_id(client))
         assert (before.client.peer, before.client.port) == ("localhost", None)
-        call = Statement(client, "CALL work()")
+        call = RunningStatement(client, "CALL work()")
         until(lambda: "SLEEP" in running(crm, call.id))
         session = one(crm, call.id)
         assert session.client.user == ("vip" if is_known(server) else "in a routine of owner")

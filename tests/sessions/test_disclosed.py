@@ -16,7 +16,7 @@ from bot.sessions.statistics import Grouping
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import end, until
 from tests.sessions.examples import MARIA_PASSWORD, sql_id_of
-from tests.support.stage import Statement
+from tests.support.stage import RunningStatement
 
 LITERALS, DIGEST = Disclosure.ALL_BUT_PASSWORDS, Disclosure.DIGEST
 ORDERS = 12
@@ -35,7 +35,7 @@ def orders(server: EmbeddedServer, logins: str) -> Iterator[list[int]]:
     running = []
     for number in range(ORDERS):
         client = pymysql.connect(host=server.host, port=server.port, user=logins, password=MARIA_PASSWORD)
-        running.append(Statement(client, f"SELECT SLEEP(90), 'order {number:02}'"))
+        running.append(RunningStatement(client, f"SELECT SLEEP(90), 'order {number:02}'"))
     with server.connect() as root, root.cursor() as cursor:
         until(lambda: cursor.execute(f"{RUNNING} AND USER = '{logins}' AND INFO LIKE '%order%'") == ORDERS)
     yield [one.id for one in running]

@@ -19,7 +19,7 @@ from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import sql_id_of
 from tests.support.documents import grants
-from tests.support.stage import APP_PASSWORD, Statement, accounts, session_id
+from tests.support.stage import APP_PASSWORD, RunningStatement, accounts, session_id
 
 # Views of a cluster that seekdb has not, or has for no other tenant; docs/install.md says so.
 ABSENT = ("DBA_OB_TENANTS", "DBA_OB_SERVERS", "CDB_OB_SYS_VARIABLES")
@@ -35,7 +35,7 @@ class Scene:
 
     database: EmbeddedOceanBase
     holder: pymysql.Connection[Any]
-    waiter: Statement
+    waiter: RunningStatement
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def scene(database: EmbeddedOceanBase) -> Iterator[Scene]:
         holder.begin()
         with holder.cursor() as cursor:
             cursor.execute("UPDATE stock SET quantity = 1 WHERE sku = 3")
-        waiter = Statement(waiting, "UPDATE stock SET quantity = 2 WHERE sku = 3")
+        waiter = RunningStatement(waiting, "UPDATE stock SET quantity = 2 WHERE sku = 3")
         yield Scene(database, holder, waiter)
         with contextlib.suppress(pymysql.Error):  # the test may have closed it
             holder.rollback()

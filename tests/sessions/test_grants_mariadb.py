@@ -23,7 +23,7 @@ from tests.sessions.examples import MARIA_PASSWORD
 from tests.support.cluster import BOT, Cluster
 from tests.support.documents import grants
 from tests.support.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
-from tests.support.stage import APP_PASSWORD, Statement, session_id
+from tests.support.stage import APP_PASSWORD, RunningStatement, session_id
 
 LOGIN = "granted_bot"
 Log = Callable[..., DataSource]
@@ -87,7 +87,7 @@ def test_with_all_of_them_everything_is_listed_looked_at_and_closed(
         health = crm.health(None)
         assert (health.problem, health.sees, health.closes) == ("", Reach.ALL, Reach.ALL)
         client.rollback()
-        statement = Statement(client, "SELECT SLEEP(60)")
+        statement = RunningStatement(client, "SELECT SLEEP(60)")
         with crm.console() as console:
             while not (running := console.find(statement.id)[0]).running:
                 assert statement.is_alive()
@@ -162,13 +162,13 @@ def test_without_the_performance_schema_a_query_is_told_by_its_start_and_that_is
     crm = log_in(*(line for line in astuple(lines) if line != refused))
     view = refused.rpartition(" ")[2]
     with server.connect(user=logins, password=MARIA_PASSWORD, database="mysql_test") as client:
-        first = Statement(client, "SELECT SLEEP(3) FROM stock")
+        first = RunningStatement(client, "SELECT SLEEP(3) FROM stock")
         seen = told_by_its_start(crm, first)
         assert seen.request_id is None
         again = told_by_its_start(crm, first, after=seen)
         assert Pin.of(seen).same_request(again)
         assert first.ended() == 0
-        second = Statement(client, "SELECT SLEEP(60) FROM stock")
+        second = RunningStatement(client, "SELECT SLEEP(60) FROM stock")
         while not (other := crm.find(second.id, None)[0]).running:
             assert second.is_alive()
         assert not Pin.of(seen).same_request(other)
@@ -182,7 +182,7 @@ def test_without_the_performance_schema_a_query_is_told_by_its_start_and_that_is
         assert len(caveats) == 1
 
 
-def told_by_its_start(crm: DataSource, statement: Statement, after: Session | None = None) -> Session:
+def told_by_its_start(crm: DataSource, statement: RunningStatement, after: Session | None = None) -> Session:
     """Look until it has run for longer than its start may be off, 1.05 s on MySQL."""
     while True:
         assert statement.is_alive()

@@ -32,7 +32,7 @@ from tests.sessions.examples import MARIA_PASSWORD
 from tests.support.cluster import BOT, Cluster
 from tests.support.odp import Odp
 from tests.support.sessions import like
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 
 def allowed(_session: Session) -> None:
@@ -197,12 +197,12 @@ def test_of_a_query_beyond_the_proxy_only_the_run_that_was_looked_at_is_closed(
 ) -> None:
     client = cluster.connect("app@shop")
     with Odp(cluster.database.host, cluster.database.port) as odp, cluster_source(port=odp.port).console() as console:
-        first = Statement(client, "SELECT SLEEP(60)")
+        first = RunningStatement(client, "SELECT SLEEP(60)")
         until(lambda: console.find(first.id)[0].running)
         seen = console.find(first.id)[0]
         kills(console, seen, Mode.QUERY)
         assert first.ended() == 1317
-        again = Statement(client, "SELECT SLEEP(60)")
+        again = RunningStatement(client, "SELECT SLEEP(60)")
         until(lambda: console.find(first.id)[0].running)
         assert spares(console, seen, Mode.QUERY).why is Why.ANOTHER_REQUEST
         assert again.is_alive()
@@ -427,7 +427,7 @@ def test_a_look_whose_answer_lay_around_justifies_no_kill_and_one_of_a_slow_serv
     cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch, mode: Mode, late: str
 ) -> None:
     """As after SIGSTOP, or behind a network that delays: what the server showed may have changed since."""
-    report = Statement(cluster.connect("app@shop"), "SELECT SLEEP(60)")
+    report = RunningStatement(cluster.connect("app@shop"), "SELECT SLEEP(60)")
     rows = Connection.rows
 
     def slowly(self: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -632,7 +632,7 @@ def test_a_call_that_runs_one_short_statement_after_the_other_is_stopped(
     server: EmbeddedServer, crm_source: Make, churn: str
 ) -> None:
     with server.connect(user=churn, password=MARIA_PASSWORD, database="mysql_test") as client:
-        call = Statement(client, "CALL churn()")
+        call = RunningStatement(client, "CALL churn()")
         with crm_source().console() as console:
             until(lambda: console.find(call.id)[0].running and console.find(call.id)[0].time > 0.5)
             pinned = console.find(call.id)[0]
@@ -645,7 +645,7 @@ def test_a_call_is_stopped_where_the_number_of_its_statement_has_just_gone_by(
     server: EmbeddedServer, crm_source: Make, churn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with server.connect(user=churn, password=MARIA_PASSWORD, database="mysql_test") as client:
-        call = Statement(client, "CALL churn()")
+        call = RunningStatement(client, "CALL churn()")
         with crm_source().console() as console:
             until(lambda: console.find(call.id)[0].running and console.find(call.id)[0].time > 0.5)
             kill_ = Console.kill

@@ -42,7 +42,7 @@ from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.sessions.examples import length_of, sql_id_of, sql_of
 from tests.support.servers import EmbeddedMySQL
 from tests.support.sessions import like, transaction_state
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 
 def query(*conditions: Condition, flags: frozenset[Flag] = frozenset(), **more: Any) -> SessionQuery:
@@ -55,10 +55,10 @@ def listed(source: DataSource, *conditions: Condition, **more: Any) -> list[Sess
 
 
 @contextlib.contextmanager
-def running(server: EmbeddedServer, source: DataSource, sql: str, **more: Any) -> Iterator[Statement]:
+def running(server: EmbeddedServer, source: DataSource, sql: str, **more: Any) -> Iterator[RunningStatement]:
     """Run a statement on a session of its own; the server shows it."""
     with server.connect(user="mysql_app", password=PASSWORD, **more) as client:
-        statement = Statement(client, sql)
+        statement = RunningStatement(client, sql)
         until(lambda: one(source, statement.id).running)
         yield statement
         with server.connect() as admin, admin.cursor() as cursor, contextlib.suppress(pymysql.Error):
@@ -154,12 +154,12 @@ def test_filters_orders_and_counts_work_as_on_oceanbase(server: EmbeddedServer, 
 def test_a_query_is_another_one_when_the_very_same_text_runs_again(server: EmbeddedServer, crm_source: Make) -> None:
     crm = crm_source()
     with server.connect(user="mysql_app", password=PASSWORD, database="mysql_test") as client:
-        first = Statement(client, "SELECT SLEEP(0.5) FROM stock")
+        first = RunningStatement(client, "SELECT SLEEP(0.5) FROM stock")
         until(lambda: one(crm, first.id).running)
         seen = one(crm, first.id)
         assert Pin.of(seen).same_request(one(crm, first.id))
         assert first.ended() == 0
-        second = Statement(client, "SELECT SLEEP(60) FROM stock")
+        second = RunningStatement(client, "SELECT SLEEP(60) FROM stock")
         until(lambda: one(crm, second.id).running)
         again = one(crm, second.id)
         assert not Pin.of(replace(seen, statement=again.statement)).same_request(again)

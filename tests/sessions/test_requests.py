@@ -20,7 +20,7 @@ from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import inner_of, length_of, sql_id_of, sql_of
 from tests.support.sessions import transaction_state
-from tests.support.stage import APP_PASSWORD, Statement, accounts, session_id
+from tests.support.stage import APP_PASSWORD, RunningStatement, accounts, session_id
 
 ROUTINES = (
     "PROCEDURE settle(card VARCHAR(20)) BEGIN SELECT SLEEP(0.4); SELECT SLEEP(60), 'pin 8473'; END",
@@ -41,7 +41,7 @@ class Floor:
     def __init__(self, database: EmbeddedOceanBase) -> None:
         self.database = database
         self._opened: list[pymysql.Connection[Any]] = []
-        self._statements: list[Statement] = []
+        self._statements: list[RunningStatement] = []
 
     def connect(self, **more: Any) -> pymysql.Connection[Any]:
         client = pymysql.connect(
@@ -59,20 +59,20 @@ class Floor:
         self._opened.append(client)
         return client
 
-    def starts(self, sql: str, client: pymysql.Connection[Any] | None = None) -> Statement:
+    def starts(self, sql: str, client: pymysql.Connection[Any] | None = None) -> RunningStatement:
         """Start a statement, by default on a session of its own, and return once the server shows it."""
-        statement = Statement(client or self.connect(), sql)
+        statement = RunningStatement(client or self.connect(), sql)
         self._statements.append(statement)
         until(lambda: self.row(statement.id).get("COMMAND") == "Query")
         return statement
 
-    def calls(self, sql: str = CALL) -> Statement:
+    def calls(self, sql: str = CALL) -> RunningStatement:
         """Start a call and return once it has been longer in the routine than in the statement that runs there."""
         call = self.starts(sql)
         until(lambda: self.row(call.id)["TOP_INFO"] is not None and self._ahead(call.id) > 0.3)
         return call
 
-    def reaches(self, statement: Statement, inner: str) -> None:
+    def reaches(self, statement: RunningStatement, inner: str) -> None:
         """Wait until what runs of a statement begins so, for longer than it would be prepared for."""
 
         def runs() -> bool:
@@ -155,7 +155,7 @@ def by_sql(*texts: str, operator: Operator = Operator.CONTAINS) -> Condition:
     return Condition(Field.SQL, operator, texts)
 
 
-def retried(floor: Floor) -> tuple[Statement, Statement]:
+def retried(floor: Floor) -> tuple[RunningStatement, RunningStatement]:
     """Return a statement that waits for a row for more than a second, its TIME started anew since, and a younger one.
 
     The server runs a waiter anew when the row has gone to another one that waited before it.

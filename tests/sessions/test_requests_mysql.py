@@ -19,7 +19,7 @@ from tests.sessions.conftest import Make, end, one, until
 from tests.sessions.examples import EXAMPLE, inner_of, length_of, sql_id_of, sql_of
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.support.servers import EmbeddedMySQL, WatchedUnpackedMariaDB
-from tests.support.stage import Statement
+from tests.support.stage import RunningStatement
 
 # A statement that is closed while it sleeps fails; SELECT SLEEP() alone ends well on MySQL.
 SHORT = "SELECT SLEEP(0.02) INTO @slept FROM mysql_test.stock"
@@ -40,10 +40,10 @@ def crm(server: EmbeddedServer, crm_source: Make) -> DataSource:
 
 
 @contextlib.contextmanager
-def running(server: EmbeddedServer, source: DataSource, sql: str, **more: Any) -> Iterator[Statement]:
+def running(server: EmbeddedServer, source: DataSource, sql: str, **more: Any) -> Iterator[RunningStatement]:
     """Run something on a session of its own until the end of the block; the server shows it."""
     with server.connect(user="mysql_app", password=PASSWORD, database="mysql_test", **more) as client:
-        statement = Statement(client, sql)
+        statement = RunningStatement(client, sql)
         until(lambda: one(source, statement.id).running)
         try:
             yield statement
@@ -106,7 +106,7 @@ def test_the_text_is_the_clients_and_what_runs_inside_it_stands_beside(server: E
 def test_the_next_statement_of_the_same_packet_is_another_request(server: EmbeddedServer, crm: DataSource) -> None:
     login: dict[str, Any] = {"user": "mysql_app", "password": PASSWORD, "database": "mysql_test"}
     with pymysql.connect(host=server.host, port=server.port, client_flag=CLIENT.MULTI_STATEMENTS, **login) as client:
-        packet = Statement(client, "SELECT SLEEP(0.5) FROM stock; SELECT SLEEP(60) FROM stock")
+        packet = RunningStatement(client, "SELECT SLEEP(0.5) FROM stock; SELECT SLEEP(60) FROM stock")
         until(lambda: one(crm, packet.id).running)
         first = one(crm, packet.id)
         until(lambda: sql_of(one(crm, packet.id)) != sql_of(first))
@@ -161,7 +161,7 @@ def test_a_statement_in_another_character_set_is_shown_to_its_end(server: Embedd
     text = f"SELECT SLEEP(60), '{'é' * 10}' FROM stock"
     with server.connect(user="mysql_app", password=PASSWORD, database="mysql_test") as client:
         client.set_character_set("latin1")
-        statement = Statement(client, text)
+        statement = RunningStatement(client, text)
         until(lambda: one(crm, statement.id).running)
         session = one(crm, statement.id)
         # MariaDB has question marks there.

@@ -30,7 +30,7 @@ from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import EXAMPLE, sql_of
 from tests.support.odp import Odp
 from tests.support.sessions import like
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 
 def by_user(name: str, **more: Any) -> SessionQuery:
@@ -252,7 +252,7 @@ def test_a_session_that_a_proxy_does_not_know_is_closed_on_its_own_server(
     database: EmbeddedOceanBase, source: Make, user: str, mode: Mode
 ) -> None:
     with Odp(database.host, database.port) as odp, database.connect(user=user, password=PASSWORD) as client:
-        victim = Statement(client, "SELECT SLEEP(60)")
+        victim = RunningStatement(client, "SELECT SLEEP(60)")
         with source(port=odp.port).console() as console:
             while not (session := console.find(victim.id)[0]).running:
                 pass  # each look takes some milliseconds

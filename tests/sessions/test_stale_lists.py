@@ -21,7 +21,7 @@ from tests.sessions.examples import MARIA_PASSWORD, sql_of
 from tests.sessions.test_kill import close
 from tests.support.patience import PATIENCE
 from tests.support.servers import EmbeddedMySQL
-from tests.support.stage import Statement, session_id
+from tests.support.stage import RunningStatement, session_id
 
 
 @contextlib.contextmanager
@@ -168,13 +168,13 @@ def test_a_client_that_has_set_its_clock_does_not_have_its_next_statement_closed
     plain = crm_source(user="mysql_plain")
     with client_of(server) as client:
         run(client, "SET timestamp = 1700000000")
-        first = Statement(client, "SELECT SLEEP(60) FROM stock")
+        first = RunningStatement(client, "SELECT SLEEP(60) FROM stock")
         until(lambda: one(plain, first.id).running)
         card = one(plain, first.id)
         with server.connect() as root:
             run(root, f"KILL QUERY {first.id}")
         first.join(PATIENCE)
-        second = Statement(client, "UPDATE stock SET quantity = SLEEP(60)")
+        second = RunningStatement(client, "UPDATE stock SET quantity = SLEEP(60)")
         until(lambda: "UPDATE" in (sql_of(one(plain, first.id)) or ""))
         with plain.console() as console:
             assert isinstance(close(console, card, Mode.QUERY), NotSent)

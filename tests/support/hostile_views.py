@@ -94,7 +94,7 @@ class Views:
             10**6,
             10**6,
             NOW,
-            self._question(text=self._random.random() < 0.3),
+            self._query(text=self._random.random() < 0.3),
             self._several(3),
         )
         yield session_list.session_list(page, self._notes(), disclosure=next(self._full), asker=_ASKER)
@@ -144,8 +144,8 @@ class Views:
             )
             for _ in range(self._random.choice((0, 1, 15)))
         )
-        question = self._question(text=self._random.random() < 0.3)
-        found = Statistics(self._source(), question, by, 9, 3, 75.4, groups, 99, NOW, self._several(3))
+        query = self._query(text=self._random.random() < 0.3)
+        found = Statistics(self._source(), query, by, 9, 3, 75.4, groups, 99, NOW, self._several(3))
         yield statistics.statistics(found, self._notes(), disclosure=next(self._full), asker=_ASKER)
 
     def variables(self) -> Iterator[Shown]:
@@ -217,7 +217,7 @@ class Views:
         yield notices.budget(BudgetError(f"Because of {text()}", source=self._source()), "17", [DECIDER, GROUP])
         choices = [self._source() for _ in range(30)]
         unclear = SourceOpenError(f"Which of {text()}?", choices=choices, example=text())
-        yield notices.question(unclear, self._texts.some(1_000))
+        yield notices.which_source(unclear, self._texts.some(1_000))
         topic = help.Topic("/sessions", "List sessions", [("/sessions", "all")])
         scopes = {right: Scope(frozenset(self._several(3))) for right in Right}
         yield help.help_page([topic], [help.Allowance(name, scopes) for name in choices])
@@ -304,7 +304,7 @@ class Views:
             memory=2**40,
         )
 
-    def _question(self, *, text: bool) -> SessionQuery:
+    def _query(self, *, text: bool) -> SessionQuery:
         """Ask for what somebody typed, where it can be understood."""
         key = self._random.choice(("user", "db", "sql", "tenant", "host", "sql-id", "any"))
         said = self._texts.some(900)
@@ -328,7 +328,7 @@ class Views:
             NOW + timedelta(minutes=2),
             targets,
             left,
-            describe(self._question(text=False)),
+            describe(self._query(text=False)),
             999,
             override=(self._texts.some(300),) if count == 1 else (),
         )

@@ -23,7 +23,7 @@ APP_PASSWORD = "app-password"
 ASKS = "Nothing is closed without a press"  # what every card says that asks for a close
 
 
-class Statement(threading.Thread):
+class RunningStatement(threading.Thread):
     """A statement that runs on a connection of its own until it ends; `error` is what the client got."""
 
     def __init__(self, connection: pymysql.Connection[Any], sql: str) -> None:
@@ -63,7 +63,7 @@ class Stage:
         self.bob = Person(slack, "U02BOB")
         self.gus = Person(slack, "U03GUS")
         self._opened: list[pymysql.Connection[Any]] = []
-        self._statements: list[Statement] = []
+        self._statements: list[RunningStatement] = []
         self._holder: pymysql.Connection[Any] | None = None  # of the row lock that is waited for
 
     def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
@@ -81,20 +81,20 @@ class Stage:
         """Close a connection with those that were opened here."""
         self._opened.append(connection)
 
-    def runs(self, sql: str, user: str = "teller", **more: Any) -> Statement:
+    def runs(self, sql: str, user: str = "teller", **more: Any) -> RunningStatement:
         """Start a statement on a session of its own and return once the server shows it."""
         return self.starts(self.connect(user, **more), sql)
 
-    def starts(self, connection: pymysql.Connection[Any], sql: str) -> Statement:
+    def starts(self, connection: pymysql.Connection[Any], sql: str) -> RunningStatement:
         """Start a statement on a session that is there already and return once the server shows it."""
         with connection.cursor() as cursor:
             cursor.execute(self.without_timeout)
-        statement = Statement(connection, sql)
+        statement = RunningStatement(connection, sql)
         self._statements.append(statement)
         self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
         return statement
 
-    def waits_for_lock(self) -> Statement:
+    def waits_for_lock(self) -> RunningStatement:
         """Give a statement that waits for a row lock, which the kernel takes 3 to 11 s to end; one at a time."""
         if self._holder is not None:
             self._holder.rollback()
@@ -106,7 +106,7 @@ class Stage:
         self.wait_until(lambda: self.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
         return waiter
 
-    def stops(self, statement: Statement) -> None:
+    def stops(self, statement: RunningStatement) -> None:
         """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
         with self.database.connect() as connection, connection.cursor() as cursor:
             cursor.execute(f"KILL QUERY {statement.id}")

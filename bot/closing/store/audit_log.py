@@ -175,8 +175,8 @@ def problems(rows: Sequence[sa.RowMapping]) -> list[str]:
 
 def let_go(rows: Sequence[sa.RowMapping]) -> LetGo | None:
     """Return the newest record of letting go among rows in their order; None where nothing was let go."""
-    told = (_let_go_of(row) for row in reversed(rows) if row["event"] == FORGET)
-    return next((one for one in told if one is not None), None)
+    found = (_let_go_of(row) for row in reversed(rows) if row["event"] == FORGET)
+    return next((one for one in found if one is not None), None)
 
 
 def newest(connection: sa.Connection) -> tuple[int, str]:
@@ -232,10 +232,10 @@ def _newest_let_go(connection: sa.Connection) -> LetGo | None:
 def _let_go_of(row: sa.RowMapping) -> LetGo | None:
     """Read a record of letting go; None for one of an older version, which did not say up to where."""
     try:
-        told = json.loads(row["details"])
+        details = json.loads(row["details"])
         at = _EPOCH + row["at"] * _MICROSECOND
-        by_older = bool(told.get("older_version"))
-        return LetGo(at, int(told["last"]), str(told["hash"]), int(told["in_all"]), by_older_version=by_older)
+        by_older = bool(details.get("older_version"))
+        return LetGo(at, int(details["last"]), str(details["hash"]), int(details["in_all"]), by_older_version=by_older)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):  # its own hash tells what was changed
         return None
 

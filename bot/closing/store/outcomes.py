@@ -43,9 +43,9 @@ class Outcomes:
         over = {"state": State.DONE.value, "planned": sent.scalar_subquery()}
         with self._database.writing() as connection:
             written = [
-                target_outcome
-                for target, target_outcome in _known(request, outcomes)
-                if self._write(connection, request, target, target_outcome, now)
+                outcome
+                for target, outcome in _known(request, outcomes)
+                if self._write(connection, request, target, outcome, now)
             ]
             own = is_own(self._database, request)
             connection.execute(_requests.update().where(own, ~waiting).values(over))
@@ -57,7 +57,7 @@ class Outcomes:
         connection: sa.Connection,
         request: ClosingRequest,
         target: Target,
-        target_outcome: TargetOutcome,
+        outcome: TargetOutcome,
         now: datetime,
     ) -> bool:
         """Write one outcome, unless there is one.
@@ -65,15 +65,15 @@ class Outcomes:
         That nothing was sent is written only where, in that same transaction, no intent stands: who finishes what a
         stopped bot left may have read it before that bot's last intent.
         """
-        if target_outcome.sent is False:
-            withdraw(connection, self._database, request, target, target_outcome.detail, now)
+        if outcome.sent is False:
+            withdraw(connection, self._database, request, target, outcome.detail, now)
         still = [is_target(request, target), _targets.c.outcome.is_(None)]
         still.append(sa.exists().where(is_own(self._database, request)))
-        if target_outcome.outcome is Outcome.NOT_SENT or target_outcome.sent is False:
+        if outcome.outcome is Outcome.NOT_SENT or outcome.sent is False:
             still.append(_targets.c.intent_at.is_(None))
-        changed = connection.execute(_targets.update().where(*still).values(_values(target_outcome))).rowcount
+        changed = connection.execute(_targets.update().where(*still).values(_values(outcome))).rowcount
         if changed == 1:
-            audit_log.append_for(connection, request, now, "outcome", _details(target, target_outcome))
+            audit_log.append_for(connection, request, now, "outcome", _details(target, outcome))
         return changed == 1
 
     def correct(self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime) -> None:
@@ -85,11 +85,11 @@ class Outcomes:
         over = sa.exists().where(_requests.c.id == request.id, _requests.c.state == State.DONE.value)
         still = sa.and_(unknown, _targets.c.intent_at.is_not(None), over)
         with self._database.writing() as connection:
-            for target, target_outcome in _known(request, outcomes):
-                if target_outcome.sent and target_outcome.answer == Answer.NONE.value:
+            for target, outcome in _known(request, outcomes):
+                if outcome.sent and outcome.answer == Answer.NONE.value:
                     continue
-                intended = {} if target_outcome.sent else {"intent_at": None}
-                _write_later(connection, request, target, target_outcome, now, still, intended)
+                intended = {} if outcome.sent else {"intent_at": None}
+                _write_later(connection, request, target, outcome, now, still, intended)
 
     def put_back(self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime) -> bool:
         """Write what came of an attempt into a store that does not know of it: another file, or an older state of it.
@@ -104,11 +104,11 @@ class Outcomes:
             connection.execute(_requests.delete().where(_requests.c.id == request.id))
             connection.execute(_requests.insert().values(tables.request_values(request) | _decided(request)))
             connection.execute(_targets.insert(), tables.target_values(request))
-            for target, target_outcome in _known(request, outcomes):
-                intended = {"intent_at": target_outcome.at.timestamp()} if target_outcome.sent else {}
-                values = _values(target_outcome) | intended
+            for target, outcome in _known(request, outcomes):
+                intended = {"intent_at": outcome.at.timestamp()} if outcome.sent else {}
+                values = _values(outcome) | intended
                 connection.execute(_targets.update().where(is_target(request, target)).values(values))
-                details = _details(target, target_outcome)
+                details = _details(target, outcome)
                 audit_log.append_for(connection, request, now, "outcome", details, request.decided_by)
         return True
 
@@ -121,12 +121,12 @@ class Outcomes:
         return self._stored.where(sa.and_(_requests.c.state == State.DONE.value, _requests.c.id.in_(ids)))
 
     def amend(
-        self, request: ClosingRequest, target: Target, before: Outcome, target_outcome: TargetOutcome, now: datetime
+        self, request: ClosingRequest, target: Target, before: Outcome, outcome: TargetOutcome, now: datetime
     ) -> bool:
         """Write what became of a target later than its first outcome; True where that still stood ``before``."""
         with self._database.writing() as connection:
             still = _targets.c.outcome == before.value
-            return _write_later(connection, request, target, target_outcome, now, still, {})
+            return _write_later(connection, request, target, outcome, now, still, {})
 
     def came_back(self, request: ClosingRequest, newcomers: Mapping[int, int], now: datetime) -> bool:
         """Write which new sessions do what closed targets, by number, did; True where one of it is new."""
@@ -153,17 +153,17 @@ def _write_later(
     connection: sa.Connection,
     request: ClosingRequest,
     target: Target,
-    target_outcome: TargetOutcome,
+    outcome: TargetOutcome,
     now: datetime,
     still: sa.ColumnElement[bool],
     more: Mapping[str, Any],
 ) -> bool:
     """Write over an outcome while that is so ``still``, and let the card tell it."""
     which = sa.and_(is_target(request, target), still)
-    values = {**_values(target_outcome), **more}
+    values = {**_values(outcome), **more}
     changed = connection.execute(_targets.update().where(which).values(values)).rowcount
     if changed == 1:
-        audit_log.append_for(connection, request, now, "later", _details(target, target_outcome))
+        audit_log.append_for(connection, request, now, "later", _details(target, outcome))
         show_anew(connection, request)
     return changed == 1
 
@@ -182,19 +182,19 @@ def _decided(request: ClosingRequest) -> dict[str, Any]:
     }
 
 
-def _values(target_outcome: TargetOutcome) -> dict[str, Any]:
-    sent, holder = target_outcome.session, target_outcome.holder
+def _values(outcome: TargetOutcome) -> dict[str, Any]:
+    sent, holder = outcome.session, outcome.holder
     return {
-        "outcome": _AS_OLDER_VERSIONS.get(target_outcome.outcome, target_outcome.outcome.value),
-        "detail": target_outcome.detail,
-        "outcome_at": target_outcome.at.timestamp(),
-        **({"answer": target_outcome.answer} if target_outcome.answer else {}),
+        "outcome": _AS_OLDER_VERSIONS.get(outcome.outcome, outcome.outcome.value),
+        "detail": outcome.detail,
+        "outcome_at": outcome.at.timestamp(),
+        **({"answer": outcome.answer} if outcome.answer else {}),
         **({"sent": session_json.written(sent)} if sent is not None else {}),
         "holder": session_json.written(holder) if holder is not None else None,
     }
 
 
-def _details(target: Target, target_outcome: TargetOutcome) -> dict[str, Any]:
-    answer = target_outcome.said or target_outcome.answer
-    details = {"outcome": target_outcome.outcome.value, "detail": target_outcome.detail, "answer": answer}
+def _details(target: Target, outcome: TargetOutcome) -> dict[str, Any]:
+    answer = outcome.said or outcome.answer
+    details = {"outcome": outcome.outcome.value, "detail": outcome.detail, "answer": answer}
     return {**named(target), **details}

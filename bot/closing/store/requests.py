@@ -94,7 +94,7 @@ def write(connection: sa.Connection, request: ClosingRequest, follows: ClosingRe
     details = {
         "mode": request.mode.value,
         "reason": request.reason,
-        "question": request.question,
+        "question": request.filter_text,
         "approval": request.approval.value,
         "override": request.protection,
         "targets": [_recorded(target, _RECORDED_SQL // len(request.targets)) for target in request.targets],

@@ -209,7 +209,7 @@ _TELLS = {
 
 
 def _without(view: str) -> str:
-    what = next(told for name, told in _TELLS.items() if view.endswith(name))
+    what = next(tells for name, tells in _TELLS.items() if view.endswith(name))
     return f"The bot's login may not read {view}, so {what} (GRANT SELECT ON it)."
 
 

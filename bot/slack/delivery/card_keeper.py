@@ -15,7 +15,7 @@ from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.store import Store
 from bot.errors import RequestError, StoreError
 from bot.slack.delivery.card_message import CardMessage, Messages, key_of
-from bot.slack.delivery.card_writer import AGAIN_AFTER, CardWriter, Told, Written
+from bot.slack.delivery.card_writer import AGAIN_AFTER, CardWriter, OnWritten, Written
 from bot.slack.delivery.message import Message
 from bot.slack.delivery.replies import Reply
 from bot.slack.delivery.retries import one_try
@@ -71,9 +71,11 @@ class CardKeeper:
         if request is not None and request.card is None:
             self.store.cards.place(request, place)
 
-    def show_open(self, request: ClosingRequest, card: CardMessage, note: str = "", told: Told | None = None) -> None:
+    def show_open(
+        self, request: ClosingRequest, card: CardMessage, note: str = "", on_written: OnWritten | None = None
+    ) -> None:
         """Show an open request as it is when the card is written: by then somebody may have decided it anywhere."""
-        self.writer.put(card.key, card.write, partial(self._as_it_stands, request, note), told=told)
+        self.writer.put(card.key, card.write, partial(self._as_it_stands, request, note), on_written=on_written)
 
     def show_progress(self, request: ClosingRequest, note: str, card: CardMessage) -> None:
         """Show what is known of a close that is under way."""
@@ -102,7 +104,7 @@ class CardKeeper:
                 shown = self._newest(request)
             return self._result(shown)
 
-        def told(written: Written) -> None:
+        def on_written(written: Written) -> None:
             if shown.calls and request.id not in self._called_off:
                 self._called_off.add(request.id)
                 self.end_calls(shown)
@@ -112,20 +114,21 @@ class CardKeeper:
             else:
                 card.or_privately(written)
 
-        told_of = None if request.unrecorded else told
-        self.writer.put(card.key, card.write, render, told=told_of, in_doubt=in_doubt)
+        self.writer.put(
+            card.key, card.write, render, on_written=None if request.unrecorded else on_written, in_doubt=in_doubt
+        )
 
     def show_again(self, request: ClosingRequest, again: ClosingRequest, card: CardMessage, note: str) -> None:
         """Show on the card of a request that closed nothing the one that was asked for in its place."""
 
-        def told(written: Written) -> None:
+        def on_written(written: Written) -> None:
             # Else the card of the first request is tried again, and says that nothing was closed.
             if written is Written.TAKEN:
                 self.store.cards.mark_shown(request)
                 if request.card is not None:
                     self.store.cards.place(again, request.card)
 
-        self.show_open(again, card, note, told)
+        self.show_open(again, card, note, on_written)
 
     def show_as_it_is(self, request_id: str, card: CardMessage) -> None:
         """Rewrite a card whose buttons no longer fit what became of its request, or lack though it is open again."""

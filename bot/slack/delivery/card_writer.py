@@ -45,14 +45,14 @@ class Written(enum.Enum):
 
 Rewrite = Callable[[Message], Written]
 Render = Callable[[], Message | None]  # None where there is nothing to show
-Told = Callable[[Written], object]
+OnWritten = Callable[[Written], object]
 
 
 @dataclass(slots=True)
 class _Card:
     rewrite: Rewrite
     render: Render
-    told: Told | None
+    on_written: OnWritten | None
     due: float | None  # when the newest state is to be written, None once it has been
     version: int = 0
     again: list[float] = field(default_factory=list)  # when it is written once more though it has been
@@ -89,21 +89,21 @@ class CardWriter:
         render: Render,
         *,
         after: float = 0.0,
-        told: Told | None = None,
+        on_written: OnWritten | None = None,
         in_doubt: bool = False,
     ) -> None:
         """Write a new state of a card, in ``after`` seconds at the latest and unless there is a newer one by then.
 
-        ``render`` is asked for it at that moment; ``told`` hears what came of it. ``in_doubt`` says that a call of an
-        earlier process may still be carried out.
+        ``render`` is asked for it at that moment; ``on_written`` hears what came of it. ``in_doubt`` says that a call
+        of an earlier process may still be carried out.
         """
         due = self._monotonic() + after
         with self._changed:
             card = self._cards.get(key)
             if card is None:
-                self._cards[key] = _Card(rewrite, render, told, due)
+                self._cards[key] = _Card(rewrite, render, on_written, due)
             else:
-                card.rewrite, card.render, card.told = rewrite, render, told
+                card.rewrite, card.render, card.on_written = rewrite, render, on_written
                 card.due = due if card.due is None else min(card.due, due)
                 card.version += 1
             if in_doubt:
@@ -174,9 +174,9 @@ class CardWriter:
                 card.doubtful_until = now + AGAIN_AFTER[-1]
             if written is Written.TAKEN and card.again:
                 written = Written.IN_DOUBT
-            told = card.told if card.version == version else None  # of an older state nobody needs to hear
-        if told is not None and written is not None:
-            _tell(told, written)  # while it still counts as being written: a bot that ends waits for it
+            on_written = card.on_written if card.version == version else None  # of an older state nobody needs to hear
+        if on_written is not None and written is not None:
+            _tell(on_written, written)  # while it still counts as being written: a bot that ends waits for it
         with self._changed:
             card.writing = False
             self._changed.notify_all()
@@ -193,9 +193,9 @@ def _tried(rewrite: Rewrite, render: Render) -> Written | None:
     return Written.REFUSED
 
 
-def _tell(told: Told, written: Written) -> None:
+def _tell(on_written: OnWritten, written: Written) -> None:
     try:
-        told(written)
+        on_written(written)
     except SessionBotError as error:  # the card is shown all the same
         log.warning("card written, but not noted", error=error.sentence)
     except Exception:

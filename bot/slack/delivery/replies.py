@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import structlog
 from slack_sdk import WebClient
@@ -16,6 +16,7 @@ from bot.slack.delivery.card_writer import Written
 from bot.slack.delivery.message import HomeTab, Message
 from bot.slack.delivery.outbox import Outbox
 from bot.slack.delivery.retries import FAILED, RetryWithinDeadline, may_retry
+from bot.slack.telemetry import NoTelemetry, Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +32,6 @@ _LITERAL: Mapping[str, Any] = {"parse": "none", "link_names": False}
 _NO_PREVIEWS: Mapping[str, Any] = {"unfurl_links": False, "unfurl_media": False}
 
 
-class Called(Protocol):
-    """Who is told of calls that do not go through the client; ``error`` is '' for none."""
-
-    def __call__(self, method: str, error: str, *, reached: bool = True) -> None:
-        """A call came to that."""
-
-
 class Reply:
     """Answers one command or press. No method raises: what cannot be shown is logged and returned as False.
 
@@ -50,12 +44,12 @@ class Reply:
         response_url: str,
         channel: str,
         user: str,
-        called: Called | None = None,
         *,
+        telemetry: Telemetry | None = None,
         outbox: Outbox | None = None,
     ) -> None:
         self._client = client
-        self._called = called
+        self._telemetry = telemetry or NoTelemetry()
         self._outbox = outbox
         self._channel = channel
         self._user = user
@@ -185,9 +179,9 @@ class Reply:
                 )
             except (SlackClientError, OSError) as error:
                 log.warning("response url failed", error=_reason(error))
-                self._tell(_reason(error), reached=False)
+                self._telemetry.called("response_url", _reason(error), reached=False)
                 return Written.UNKNOWN
-            self._tell("" if answer.status_code == 200 else f"status_{answer.status_code}")
+            self._telemetry.called("response_url", "" if answer.status_code == 200 else f"status_{answer.status_code}")
             if answer.status_code == 200 and '"ok":false' not in str(answer.body).replace(" ", ""):
                 return Written.TAKEN
             log.warning("response url refused", status=answer.status_code, answer=str(answer.body)[:200])
@@ -196,10 +190,6 @@ class Reply:
             if not any(code in str(answer.body) for code in _BLOCKS_REFUSED):
                 return Written.REFUSED
         return Written.REFUSED
-
-    def _tell(self, error: str, *, reached: bool = True) -> None:
-        if self._called is not None:
-            self._called("response_url", error, reached=reached)
 
     def _post(self, message: Message) -> bool:
         return self._post_somewhere(message) is not None

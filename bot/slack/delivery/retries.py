@@ -117,5 +117,5 @@ def _error_in(response: HttpResponse) -> str:
 
 def _asked_to_wait(response: HttpResponse | None) -> float:
     headers = {name.lower(): values for name, values in (response.headers if response is not None else {}).items()}
-    told = str((headers.get("retry-after") or ["1"])[0])
-    return float(told) if told.isdecimal() else 1.0
+    seconds = str((headers.get("retry-after") or ["1"])[0])
+    return float(seconds) if seconds.isdecimal() else 1.0

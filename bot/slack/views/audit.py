@@ -29,15 +29,15 @@ _TABLE_CHARACTERS = 7_000
 NameOf = Callable[[str], str]  # what a Slack id is called; the id where Slack does not say
 
 
-def audit(told: Sequence[AuditRecord], question: str, since: datetime, reviews: Sequence[ClosingRequest]) -> Message:
+def audit(records: Sequence[AuditRecord], query: str, since: datetime, reviews: Sequence[ClosingRequest]) -> Message:
     """Show the newest acts, the newest first, and what waits for a signature."""
-    shown = list(reversed(told))[:ROWS]
+    shown = list(reversed(records))[:ROWS]
     start = f"since {since:%Y-%m-%d %H:%M:%S}"
     head: list[kit.Block] = [components.header("Record of closes")]
     head.append(
         components.context(
-            kit.plain_text(f"{len(shown)} shown of {len(told):,} {start}, the newest first. Times are UTC."),
-            kit.plain_text(cut(visible(question), 300).strip() or "-"),
+            kit.plain_text(f"{len(shown)} shown of {len(records):,} {start}, the newest first. Times are UTC."),
+            kit.plain_text(cut(visible(query), 300).strip() or "-"),
         )
     )
     below = _reviews(reviews)
@@ -45,37 +45,37 @@ def audit(told: Sequence[AuditRecord], question: str, since: datetime, reviews: 
         return Message("Nothing is on record in that time.", [*head, _nothing(), *below])
     while _length(shown) > _TABLE_CHARACTERS:
         shown.pop()
-    text = top_level(f"Record of closes: {len(told):,} acts since {since:%Y-%m-%d %H:%M} UTC")
+    text = top_level(f"Record of closes: {len(records):,} acts since {since:%Y-%m-%d %H:%M} UTC")
     return Message(text, [*head, _table(shown), *below], fallback=[*head, *_text(shown), *below])
 
 
-def timeline(told: Sequence[AuditRecord], since: datetime, until: datetime, name_of: NameOf) -> str:
+def timeline(records: Sequence[AuditRecord], since: datetime, until: datetime, name_of: NameOf) -> str:
     """Write what was done, oldest first, as Markdown for a post-mortem."""
     lines = [f"## Sessions closed, {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC", ""]
-    for one in told:
+    for one in records:
         person = one.entry.person
         who = f"**{_markdown(name_of(person.id))}** " if person is not None else ""
         lines.append(f"- {one.entry.at:%Y-%m-%d %H:%M:%S} {who}{_markdown(what(one))}")
-    return "\n".join([*lines, *([] if told else ["Nothing was done."])])
+    return "\n".join([*lines, *([] if records else ["Nothing was done."])])
 
 
 def timeline_message(text: str, *, sent: bool) -> Message:
     """Show a timeline to copy; ``sent`` says that it went as a file because it is long."""
     if sent:
-        told = "The timeline is long: it has come to you as a file, by direct message."
-        return Message(told, [components.lines([components.plain(told)])])
-    told = "The timeline of this channel, to copy:"
-    return Message(told, [components.lines([components.plain(told)]), *components.preformatted(text)])
+        where = "The timeline is long: it has come to you as a file, by direct message."
+        return Message(where, [components.lines([components.plain(where)])])
+    where = "The timeline of this channel, to copy:"
+    return Message(where, [components.lines([components.plain(where)]), *components.preformatted(text)])
 
 
-def as_csv(told: Sequence[AuditRecord], name_of: NameOf) -> str:
+def as_csv(records: Sequence[AuditRecord], name_of: NameOf) -> str:
     """Write everything, oldest first; no cell is read as a formula by a spreadsheet."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["number", "time_utc", "event", "person", "name", "team", "channel", "source", "request", "details"]
     )
-    for one in told:
+    for one in records:
         entry, person = one.entry, one.entry.person
         cells = [
             str(entry.number),
@@ -93,14 +93,14 @@ def as_csv(told: Sequence[AuditRecord], name_of: NameOf) -> str:
     return out.getvalue()
 
 
-def what(told: AuditRecord) -> str:
+def what(record: AuditRecord) -> str:
     """Say what an act was, in one line."""
-    details = told.entry.details
-    say = _WORDS.get(told.entry.event)
-    return visible(say(details, told) if say is not None else told.entry.event)
+    details = record.entry.details
+    say = _WORDS.get(record.entry.event)
+    return visible(say(details, record) if say is not None else record.entry.event)
 
 
-def _requested(details: Mapping[str, Any], _told: AuditRecord) -> str:
+def _requested(details: Mapping[str, Any], _record: AuditRecord) -> str:
     targets = details.get("targets", [])
     named = ", ".join(_session(one) for one in targets[:8])
     more = f" and {len(targets) - 8} more" if len(targets) > 8 else ""
@@ -115,35 +115,37 @@ def _session(one: Mapping[str, Any]) -> str:
     return f"{one.get('id')} ({one.get('user') or '-'} from {one.get('origin') or '-'}{tenant})"
 
 
-def _outcome(details: Mapping[str, Any], _told: AuditRecord) -> str:
+def _outcome(details: Mapping[str, Any], _record: AuditRecord) -> str:
     detail = f". {details['detail']}" if details.get("detail") else ""
     return f"{details.get('id')}: {details.get('outcome')}{detail}"
 
 
-def _came_back(details: Mapping[str, Any], _told: AuditRecord) -> str:
+def _came_back(details: Mapping[str, Any], _record: AuditRecord) -> str:
     pairs = ", ".join(f"{before} as {now}" for before, now in details.get("newcomers", {}).items())
     return f"came back: {pairs}"
 
 
 _WORDS: Mapping[str, Callable[[Mapping[str, Any], AuditRecord], str]] = {
     "request": _requested,
-    "confirm": lambda details, told: f"confirmed {details.get('mode')}{_alone(told)}",
-    "cancel": lambda details, told: f"{'stopped' if details.get('stopped') else 'cancelled'} the close of {_ids(told)}",
-    "end break glass": lambda _details, told: f"ended the break-glass for {_ids(told)}, having stopped another",
-    "expire": lambda _details, told: f"the close of {_ids(told)} expired",
-    "release": lambda details, _told: f"nothing was sent: {details.get('why')}",
-    "intent": lambda details, told: f"sends to {told.entry.source}: {details.get('sql')}",
+    "confirm": lambda details, record: f"confirmed {details.get('mode')}{_alone(record)}",
+    "cancel": lambda details, record: (
+        f"{'stopped' if details.get('stopped') else 'cancelled'} the close of {_ids(record)}"
+    ),
+    "end break glass": lambda _details, record: f"ended the break-glass for {_ids(record)}, having stopped another",
+    "expire": lambda _details, record: f"the close of {_ids(record)} expired",
+    "release": lambda details, _record: f"nothing was sent: {details.get('why')}",
+    "intent": lambda details, record: f"sends to {record.entry.source}: {details.get('sql')}",
     "outcome": _outcome,
     "later": _outcome,
     "came back": _came_back,
-    "refused": lambda details, _told: f"pressed and was refused: {details.get('why')}",
-    "break glass": lambda details, _told: f"used break-glass, because: {details.get('reason')}",
-    "lift stop": lambda _details, told: f"lifted the Stop of the close of {_ids(told)}",
-    "review": lambda _details, told: f"reviewed the close of {_ids(told)}",
-    "call for budget": lambda _details, told: f"called for a larger budget of {told.entry.source}",
-    "extend budget": lambda details, told: f"extended the budget of {told.entry.source} by {details.get('closes')}",
-    "forget": lambda details, _told: f"let go of {details.get('records')} records{_up_to(details)}",
-    "view sql": lambda details, told: f"looked at the {_looked_at(details)} {told.entry.source}",
+    "refused": lambda details, _record: f"pressed and was refused: {details.get('why')}",
+    "break glass": lambda details, _record: f"used break-glass, because: {details.get('reason')}",
+    "lift stop": lambda _details, record: f"lifted the Stop of the close of {_ids(record)}",
+    "review": lambda _details, record: f"reviewed the close of {_ids(record)}",
+    "call for budget": lambda _details, record: f"called for a larger budget of {record.entry.source}",
+    "extend budget": lambda details, record: f"extended the budget of {record.entry.source} by {details.get('closes')}",
+    "forget": lambda details, _record: f"let go of {details.get('records')} records{_up_to(details)}",
+    "view sql": lambda details, record: f"looked at the {_looked_at(details)} {record.entry.source}",
 }
 
 
@@ -157,14 +159,14 @@ def _up_to(details: Mapping[str, Any]) -> str:
     return f", up to number {details['last']}" if "last" in details else ""
 
 
-def _alone(told: AuditRecord) -> str:
-    return " alone, by break-glass" if told.request is not None and told.request.confirmed_alone else ""
+def _alone(record: AuditRecord) -> str:
+    return " alone, by break-glass" if record.request is not None and record.request.confirmed_alone else ""
 
 
-def _ids(told: AuditRecord) -> str:
-    if told.request is None:
+def _ids(record: AuditRecord) -> str:
+    if record.request is None:
         return "-"
-    return ", ".join(str(target.session.id) for target in told.request.targets)
+    return ", ".join(str(target.session.id) for target in record.request.targets)
 
 
 def _nothing() -> kit.Block:
@@ -189,14 +191,14 @@ def _length(shown: Sequence[AuditRecord]) -> int:
     return sum(len(_short(one)) + 40 for one in shown)
 
 
-def _short(told: AuditRecord) -> str:
-    return cut(what(told), _WHAT).strip() or "-"
+def _short(record: AuditRecord) -> str:
+    return cut(what(record), _WHAT).strip() or "-"
 
 
-def _time(told: AuditRecord, shown: Sequence[AuditRecord]) -> str:
+def _time(record: AuditRecord, shown: Sequence[AuditRecord]) -> str:
     """Leave out the day where it is the same for all: phones are narrow."""
     one_day = len({one.entry.at.date() for one in shown}) == 1
-    return f"{told.entry.at:%H:%M:%S}" if one_day else f"{told.entry.at:%m-%d %H:%M:%S}"
+    return f"{record.entry.at:%H:%M:%S}" if one_day else f"{record.entry.at:%m-%d %H:%M:%S}"
 
 
 def _reviews(reviews: Sequence[ClosingRequest]) -> list[kit.Block]:

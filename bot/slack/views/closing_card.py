@@ -14,7 +14,7 @@ from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, unformatted, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_targets, closing_text, components, wording
-from bot.slack.views.closing_text import CardText, Told
+from bot.slack.views.closing_text import CardText, Sentence
 
 # action ids
 CLOSE_SESSION = "closing.close_session"
@@ -30,7 +30,7 @@ LIFT = "closing.lift"  # lets the Stop of an earlier request hold no more
 CLOSE_HOLDER = "closing.close_holder"  # asks for the server session that still has a closed client's locks
 
 _SQL_CHARACTERS = 600
-_QUESTION_CHARACTERS = 400
+_FILTER_CHARACTERS = 400
 _REASON_CHARACTERS = 500
 _HOLDERS = "The server sessions that still have these locks can be closed by their own ids, each on a card of its own."
 
@@ -69,14 +69,14 @@ def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     who, what = wording.mention(request.requester.id), closing_text.title(request).rstrip("?")
     alone_from = request.alone_from or request.created_at
 
-    def told(since: str, source: str, stop: str) -> str:
+    def said(since: str, source: str, stop: str) -> str:
         return (
             f"🚨 {called}: from {since} on {who} may confirm alone, by break-glass: {what} on {source}. "
             f"Look at its card above: confirm it, or press {stop}."
         )
 
-    shown = told(wording.moment(alone_from), unformatted(request.source), "*Stop*")
-    text = told(wording.utc(alone_from), top_level(request.source), "Stop")
+    shown = said(wording.moment(alone_from), unformatted(request.source), "*Stop*")
+    text = said(wording.utc(alone_from), top_level(request.source), "Stop")
     return Message(text, [components.context(shown), components.lines(components.facts([("Reason", request.reason)]))])
 
 
@@ -129,7 +129,7 @@ def _laid_out(card: CardText, buttons: Sequence[kit.Block], disclosure: Disclosu
     head = [components.header(card.title), components.context(card.asked), components.lines(*map(_facts, card.facts))]
     state = [_paragraph(card.state)] if card.state else []
     below = [
-        *(_paragraph(one) for one in card.told if one),
+        *(_paragraph(one) for one in card.paragraphs if one),
         *([components.context(*card.small)] if card.small else []),
         *buttons,
     ]
@@ -150,13 +150,13 @@ def _laid_out(card: CardText, buttons: Sequence[kit.Block], disclosure: Disclosu
 def _facts(facts: Sequence[closing_text.Fact]) -> components.Line:
     (label, value), *_ = facts
     if label == "Where":
-        question = cut(visible(value), _QUESTION_CHARACTERS)
-        return [components.bold(label), components.plain(" "), components.code(question)]
+        filter_ = cut(visible(value), _FILTER_CHARACTERS)
+        return [components.bold(label), components.plain(" "), components.code(filter_)]
     return components.facts(facts, _REASON_CHARACTERS) if label == "Reason" else components.facts(facts)
 
 
-def _paragraph(told: Sequence[Told]) -> kit.Block:
-    return components.lines(*([components.bold(which), components.plain(said)] for which, said in told))
+def _paragraph(sentences: Sequence[Sentence]) -> kit.Block:
+    return components.lines(*([components.bold(which), components.plain(said)] for which, said in sentences))
 
 
 def _review(request: ClosingRequest, card: CardText) -> list[kit.Block]:

@@ -77,24 +77,24 @@ def transaction(session: Session) -> str:
 
 def changes(before: Session, now: Session) -> str:
     """Say what is different from when the close was asked for; '' where nothing is that matters for it."""
-    told = []
+    different = []
     if before.running and not now.running:
-        told.append("its query has ended, it is idle")
+        different.append("its query has ended, it is idle")
     elif now.running and not before.running:
-        told.append("it was idle, now it runs a query")
+        different.append("it was idle, now it runs a query")
     elif now.running and not Pin.of(before).same_request(now):
-        told.append("it runs another query")
+        different.append("it runs another query")
     elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
-        told.append("it ran something in between and is idle again")
+        different.append("it ran something in between and is idle again")
     if before.in_transaction and not now.in_transaction:
-        told.append("its transaction has ended")
+        different.append("its transaction has ended")
     elif now.in_transaction and not before.in_transaction:
-        told.append("it has a transaction open")
+        different.append("it has a transaction open")
     elif not Pin.of(before).same_transaction(now):
-        told.append("it is in another transaction")
+        different.append("it is in another transaction")
     if now.waits and not before.waits:
-        told.append("it waits for a row lock")
-    return ", ".join(told)
+        different.append("it waits for a row lock")
+    return ", ".join(different)
 
 
 def _sessions_meaning(sessions: list[Session]) -> str:

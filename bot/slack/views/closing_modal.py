@@ -105,7 +105,7 @@ def as_it_is_now(
 
 def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]) -> kit.View:
     """Ask why a second person cannot be waited for; ``wait`` is in seconds."""
-    told = (
+    warning = (
         f"{wording.seconds(wait)} from now you may confirm {request.mode.value} alone, unless somebody presses "
         "Stop. Those who may approve are called, here and by direct message, and one of them must review the close "
         "afterwards."
@@ -118,7 +118,7 @@ def ask_reason(request: ClosingRequest, wait: float, metadata: Mapping[str, str]
         initial_value=request.reason[:REASON_CHARACTERS],
     )
     blocks: list[kit.Block] = [
-        components.lines([components.plain(told)]),
+        components.lines([components.plain(warning)]),
         kit.input_block("Reason", reason, REASON_BLOCK),
     ]
     return _modal(

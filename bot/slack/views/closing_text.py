@@ -49,7 +49,7 @@ _GROUP_CHARACTERS = 190
 _IDS = 8  # ids that are named together; more are counted
 _STOPS = 3  # Stops that a card tells one by one
 
-Told = tuple[str, str]  # what stands in bold, and what is said of it
+Sentence = tuple[str, str]  # what stands in bold, and what is said of it
 Fact = tuple[str, str]  # a label and its value
 
 
@@ -72,8 +72,8 @@ class CardText:
     asked: str
     facts: Sequence[Sequence[Fact]]
     targets: Sequence[TargetText]
-    state: Sequence[Told] = ()  # what is known of the close
-    told: Sequence[Sequence[Told]] = ()  # paragraphs
+    state: Sequence[Sentence] = ()  # what is known of the close
+    paragraphs: Sequence[Sequence[Sentence]] = ()
     small: Sequence[str] = ()
     meanings: Mapping[Mode, str] = field(default_factory=dict)  # of each way of closing
     review: str = ""  # small print above the signature that is asked for, or in its place
@@ -90,7 +90,7 @@ def waiting(request: ClosingRequest, approvers: Sequence[str], note: str) -> Car
     return replace(
         _card(request),
         text=f"{text}{calls}. {_in_words(request, means)}",
-        told=(
+        paragraphs=(
             *([[(f"⚠️ {note}", "")]] if note else []),
             _untouched(request),
             *([[("⛔ Protected.", cut(visible(protected), 1000))]] if request.override else []),
@@ -111,7 +111,7 @@ def carried_out(request: ClosingRequest, note: str) -> CardText:
         _card(request),
         text=_summary(request, "is being closed"),
         state=[("⏳ Closing … ", cut(visible(note), 1000))],
-        told=[_untouched(request)],
+        paragraphs=[_untouched(request)],
         small=_decided(request, "pressed"),
     )
 
@@ -127,7 +127,7 @@ def concluded(request: ClosingRequest) -> CardText:
         text=_summary(request, what),
         title=f"{title(request).rstrip('?')}: {what}",
         state=state,
-        told=[_untouched(request)],
+        paragraphs=[_untouched(request)],
         small=_decided(request, "cancelled" if request.state is State.CANCELLED else "pressed"),
         review=_review(request),
     )
@@ -136,7 +136,7 @@ def concluded(request: ClosingRequest) -> CardText:
 def called_for(request: ClosingRequest, what: str, small: str) -> CardText:
     """Write what somebody who may approve is told of a break-glass."""
     means = {mode: said for mode, said in meanings(request) if mode is request.mode}
-    return replace(_card(request), text=_summary(request, what), told=[_means(means)], small=[small])
+    return replace(_card(request), text=_summary(request, what), paragraphs=[_means(means)], small=[small])
 
 
 def title(request: ClosingRequest) -> str:
@@ -158,9 +158,9 @@ def result(request: ClosingRequest) -> str:
         return "expired"
     left = len(request.untouched) + request.beyond
     back = sum(target.newcomer is not None for target in request.targets)
-    told = DONE[outcomes[0]] if len(request.targets) == 1 and not left else counted(outcomes)
+    done = DONE[outcomes[0]] if len(request.targets) == 1 and not left else counted(outcomes)
     more = f"🔁 {back} came back" if len(request.targets) > 1 else "🔁 came back"
-    return "; ".join(part for part in (told, more if back else "", f"{left} not touched" if left else "") if part)
+    return "; ".join(part for part in (done, more if back else "", f"{left} not touched" if left else "") if part)
 
 
 def _card(request: ClosingRequest) -> CardText:
@@ -168,8 +168,8 @@ def _card(request: ClosingRequest) -> CardText:
     several = len(request.targets) > 1
     session = request.targets[0].session
     facts = [[("Data source", request.source)]] if several else _session_facts(session, request.source)
-    if request.question:
-        facts.append([("Where", request.question)])
+    if request.filter_text:
+        facts.append([("Where", request.filter_text)])
     if request.reason:
         facts.append([("Reason", request.reason)])
     return CardText(
@@ -201,7 +201,7 @@ def _target(target: Target) -> TargetText:
     return TargetText(session, transaction(session), DONE[target.outcome], said)
 
 
-def _state(request: ClosingRequest, what: str) -> list[Told]:
+def _state(request: ClosingRequest, what: str) -> list[Sentence]:
     """Say what is known of a close that is over."""
     if request.state is State.CANCELLED:
         return [("", f"Nothing was closed.{_STOPPED if request.stopped else ''}")]
@@ -222,7 +222,7 @@ def _state(request: ClosingRequest, what: str) -> list[Told]:
     ]
 
 
-def _means(means: Mapping[Mode, str]) -> list[Told]:
+def _means(means: Mapping[Mode, str]) -> list[Sentence]:
     return [(mode.value, f"  {said}") for mode, said in means.items()]
 
 
@@ -298,14 +298,14 @@ def _next_step(outcome: Outcome, ids: Iterable[int]) -> str:
     return _NEXT.get(outcome, "").format(id=",".join(map(str, list(ids)[:_IDS])))
 
 
-def _outcomes(targets: Iterable[Target]) -> list[Told]:
+def _outcomes(targets: Iterable[Target]) -> list[Sentence]:
     """Say what there is to say of the outcomes, those with the same words together: which ones, what."""
     targets = list(targets)
-    told = [(one.outcome, one.detail, one) for one in targets if one.outcome is not None]
-    told = [one for one in told if one[1] or one[0] in _NEXT]
+    over = [(one.outcome, one.detail, one) for one in targets if one.outcome is not None]
+    over = [one for one in over if one[1] or one[0] in _NEXT]
     back = [one for one in targets if one.newcomer is not None]
     groups = []
-    for (outcome, detail), members in groupby(sorted(told, key=_by_words), key=lambda one: one[:2]):
+    for (outcome, detail), members in groupby(sorted(over, key=_by_words), key=lambda one: one[:2]):
         ids = [target.session.id for _, _, target in members]
         groups.append((f"{DONE[outcome]}: {_ids(ids)}.", f"{detail} {_next_step(outcome, ids)}".strip()))
     if back:
@@ -314,7 +314,7 @@ def _outcomes(targets: Iterable[Target]) -> list[Told]:
     return _few(groups)
 
 
-def _untouched(request: ClosingRequest) -> list[Told]:
+def _untouched(request: ClosingRequest) -> list[Sentence]:
     """Say what was asked for and is not closed by this request, and why: which ones, why."""
     groups = []
     for why, members in groupby(sorted(request.untouched, key=lambda one: one.why), key=lambda one: one.why):
@@ -328,8 +328,8 @@ def _untouched(request: ClosingRequest) -> list[Told]:
     return [*beyond, *_few(groups)]
 
 
-def _by_words(told: tuple[Outcome, str, Target]) -> tuple[str, str, int]:
-    return told[0].value, told[1], told[2].number
+def _by_words(over: tuple[Outcome, str, Target]) -> tuple[str, str, int]:
+    return over[0].value, over[1], over[2].number
 
 
 def _ids(ids: list[int]) -> str:
@@ -337,7 +337,7 @@ def _ids(ids: list[int]) -> str:
     return ", ".join(map(str, ids[:_IDS])) + more
 
 
-def _few(groups: list[Told]) -> list[Told]:
+def _few(groups: list[Sentence]) -> list[Sentence]:
     few = [(which, f" {cut(visible(why), _GROUP_CHARACTERS)}") for which, why in groups[:_GROUPS]]
     left = len(groups) - _GROUPS
     return [*few, ("And", f" {left} more reasons, all in the record.")] if left > 0 else few

@@ -56,7 +56,7 @@ def budget(error: BudgetError, call: str, who: Sequence[str]) -> Message:
     return Message("⚠️ " + _text(error.sentence), [text, *named, kit.actions([button])])
 
 
-def question(error: SourceOpenError, typed: str) -> Message:
+def which_source(error: SourceOpenError, typed: str) -> Message:
     """Ask which data source is meant; each button runs what was ``typed`` after the command on one."""
     # One button a block: an action id may stand only once in each.
     buttons = [

@@ -67,7 +67,7 @@ def session_list(
     page: SessionPage, notes: Sequence[str], *, disclosure: Disclosure, asker: Asker | None = None
 ) -> Message:
     """Show one page; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
-    above: list[kit.Block] = [components.header(f"Sessions on {page.source}"), _question(page.query, notes)]
+    above: list[kit.Block] = [components.header(f"Sessions on {page.source}"), _query(page.query, notes)]
     said = [_totals(page), *_waiters(page), *components.seen_by(asker)]
     below: list[kit.Block] = [components.context(*said, *components.caveats(page.caveats))]
     if page.sessions:
@@ -85,7 +85,7 @@ def session_list(
     return Message(text, [*above, _table(page, disclosure=disclosure), *below], fallback=as_text)
 
 
-def _question(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
+def _query(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
     command = f"/sessions {describe(query)}".strip()
     return components.lines([components.code(cut(visible(command), _COMMAND_CHARACTERS))], *components.notes(notes))
 

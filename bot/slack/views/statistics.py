@@ -66,7 +66,7 @@ def _command(found: Statistics) -> str:
 
 
 def value(query: SessionQuery, by: Grouping) -> str:
-    """Write the question as its command and its buttons carry it."""
+    """Write the query as its command and its buttons carry it."""
     return f"{describe(query)} by={by.value}".strip()
 
 
@@ -140,14 +140,14 @@ def _chart(found: Statistics, names: Sequence[str]) -> kit.Block:
 
 
 def _open(found: Statistics) -> kit.Block | None:
-    """A menu whose entries open the list of a group; an entry holds the whole question, so that it must be short."""
+    """A menu whose entries open the list of a group; an entry holds the whole query, so that it must be short."""
     options: list[kit.Option] = []
     for group in found.groups:
-        question = describe(_of_group(found, group))
-        if len(question) <= _OPTION_VALUE and question not in (option["value"] for option in options):
+        query = describe(_of_group(found, group))
+        if len(query) <= _OPTION_VALUE and query not in (option["value"] for option in options):
             name = wording.sql_line(group.statement, 40, Disclosure.DIGEST) or _name(group)
             label = cut(visible(f"{name} · {group.total:,}, {group.active:,} active"), 75)
-            options.append(kit.option(label, question))
+            options.append(kit.option(label, query))
     if not options:
         return None
     menu = kit.static_select(OPEN, options, f"Open the list of one {_LABELS[found.by]}")

@@ -1,4 +1,4 @@
-"""From what people type to a question, and back."""
+"""From what people type to a query, and back."""
 
 from __future__ import annotations
 

@@ -116,16 +116,16 @@ def test_a_card_that_is_in_doubt_is_written_three_times_more_with_its_newest_sta
 ) -> None:
     monkeypatch.setattr(card_writer, "AGAIN_AFTER", (0.05, 0.1, 0.15))
     slack.ends = [end]
-    told: list[Written] = []
+    heard: list[Written] = []
     writer.put("card", slack.rewrite, state("under way"))
     writer.settle(PATIENCE)
-    writer.put("card", slack.rewrite, state("done"), told=told.append)
+    writer.put("card", slack.rewrite, state("done"), on_written=heard.append)
     until(lambda: not writer.has("card"))
     assert slack.shown[0] == "under way"
     assert set(slack.shown[1:]) == {"done"}
     assert 4 <= len(slack.shown) <= 5
-    assert set(told[:-1]) == {Written.IN_DOUBT}, "until the last of them"
-    assert told[-1] is Written.TAKEN
+    assert set(heard[:-1]) == {Written.IN_DOUBT}, "until the last of them"
+    assert heard[-1] is Written.TAKEN
 
 
 def test_a_call_that_was_in_doubt_itself_makes_what_is_put_later_written_again(
@@ -149,10 +149,10 @@ def test_what_an_earlier_process_has_left_in_doubt_is_written_again(
 
 
 def test_where_there_is_nothing_to_show_any_more_nothing_is_written(writer: CardWriter, slack: Slack) -> None:
-    told: list[Written] = []
-    writer.put("card", slack.rewrite, lambda: None, told=told.append)
+    heard: list[Written] = []
+    writer.put("card", slack.rewrite, lambda: None, on_written=heard.append)
     writer.settle(PATIENCE)
-    assert (slack.shown, told) == ([], [])
+    assert (slack.shown, heard) == ([], [])
 
 
 def test_a_card_that_stays_in_doubt_is_left_after_three_more_tries(
@@ -160,21 +160,21 @@ def test_a_card_that_stays_in_doubt_is_left_after_three_more_tries(
 ) -> None:
     monkeypatch.setattr(card_writer, "AGAIN_AFTER", (0.02, 0.04, 0.06))
     slack.ends = [Written.UNKNOWN] * 20
-    told: list[Written] = []
-    writer.put("card", slack.rewrite, state("done"), told=told.append)
+    heard: list[Written] = []
+    writer.put("card", slack.rewrite, state("done"), on_written=heard.append)
     until(lambda: not writer.has("card"))
-    assert told == [Written.UNKNOWN] * 4
+    assert heard == [Written.UNKNOWN] * 4
 
 
 def test_what_came_of_an_older_state_is_told_to_nobody(writer: CardWriter, slack: Slack) -> None:
-    told: list[str] = []
+    heard: list[str] = []
     slack.free.clear()
-    writer.put("card", slack.rewrite, state("old"), told=lambda _: told.append("old"))
+    writer.put("card", slack.rewrite, state("old"), on_written=lambda _: heard.append("old"))
     assert slack.called.acquire(timeout=PATIENCE)
-    writer.put("card", slack.rewrite, state("new"), told=lambda _: told.append("new"))
+    writer.put("card", slack.rewrite, state("new"), on_written=lambda _: heard.append("new"))
     slack.free.set()
     writer.settle(PATIENCE)
-    assert told == ["new"]
+    assert heard == ["new"]
 
 
 @pytest.mark.parametrize("error", [StoreError("The store does not answer."), RuntimeError("a bug")])
@@ -184,11 +184,11 @@ def test_a_state_that_cannot_be_read_and_a_note_that_cannot_be_written_stop_no_l
     def fails(*_: object) -> Message:
         raise error
 
-    told: list[Written] = []
-    writer.put("card", slack.rewrite, fails, told=told.append)
+    heard: list[Written] = []
+    writer.put("card", slack.rewrite, fails, on_written=heard.append)
     writer.settle(PATIENCE)
-    assert told == [Written.REFUSED]
-    writer.put("card", slack.rewrite, state("done"), told=fails)
+    assert heard == [Written.REFUSED]
+    writer.put("card", slack.rewrite, state("done"), on_written=fails)
     writer.settle(PATIENCE)
     writer.put("card", slack.rewrite, state("and more"))
     writer.settle(PATIENCE)

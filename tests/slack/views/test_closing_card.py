@@ -102,7 +102,7 @@ def test_the_widest_sessions_with_the_longest_reasons_fit_into_one_message(count
     left = tuple(Untouched(4_294_967_000 + number, None, f"{number} {wide}") for number in range(MAX_LIMIT - count))
     asked = replace(
         request(*sessions, untouched=left, matching=999_999),
-        question=sign * 1000,
+        filter_text=sign * 1000,
         reason=sign * 1000,
         approval=ApprovalPolicy.SECOND_PERSON,
     )

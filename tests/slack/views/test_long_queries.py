@@ -1,4 +1,4 @@
-"""The longest questions that can be typed are still echoed and carried by buttons."""
+"""The longest queries that can be typed are still echoed and carried by buttons."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.sessions import like
     ],
     ids=["signs in a list", "pairs of signs in a list", "control characters", "quotation marks"],
 )
-def test_a_question_of_signs_fits_its_buttons_and_one_message(typed: str) -> None:
+def test_a_query_of_signs_fits_its_buttons_and_one_message(typed: str) -> None:
     query = parse(normalize(f"{typed} limit={MAX_LIMIT} page=2")).query
     assert parse(describe(query)).query == query
     wide = "W" * 300

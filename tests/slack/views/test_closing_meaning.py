@@ -10,7 +10,7 @@ from bot.sessions.model import Mode, Session
 from bot.sessions.statement import Statement
 from bot.slack.views import closing_meaning
 from tests.sessions.examples import EXAMPLE
-from tests.slack.views.test_closing_views import request
+from tests.slack.views.test_closing_card import request
 from tests.support.sessions import like
 
 IDLE = like(

@@ -148,7 +148,7 @@ def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, 
     request = added(
         stores[0],
         reason=HOSTILE,
-        question=HOSTILE,
+        filter_text=HOSTILE,
         override=(HOSTILE, "x"),
         targets=(Target(1, session),),
         untouched=(Untouched(5, None, HOSTILE), Untouched(2**32 - 1, HOSTILE, "x")),
@@ -156,9 +156,9 @@ def test_a_request_comes_back_as_it_was_whatever_its_texts(stores: tuple[Store, 
     )
     stores[0].cards.place(request, CardPlace("C1", "1718.0001"))
     assert kept(stores[1], request) == replace(request, card=CardPlace("C1", "1718.0001"))
-    target_outcome = TargetOutcome(Outcome.CLOSED, HOSTILE, now(), Answer.ERROR.value, HOSTILE)
+    outcome = TargetOutcome(Outcome.CLOSED, HOSTILE, now(), Answer.ERROR.value, HOSTILE)
     claim = taken(stores[1], request)
-    stores[1].outcomes.conclude(claim, {1: target_outcome}, now())
+    stores[1].outcomes.conclude(claim, {1: outcome}, now())
     assert kept(stores[0], request).targets[0].detail == HOSTILE
     with stores[1].database.reading() as connection:
         first, *_, last = audit_log.entries(connection)
