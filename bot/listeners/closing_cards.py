@@ -1,4 +1,4 @@
-"""The buttons of closing cards: confirming, looking, cancelling, break-glass, review; and cards kept up to date."""
+"""The buttons of closing cards and their dialogs: confirming, looking, cancelling, break-glass, review, budget."""
 
 from __future__ import annotations
 

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any
 
+from bot.sessions.conditions import SQL_COLUMNS, Conditions
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
-from bot.sessions.masking import SIGNS_OF_SECRETS
 from bot.sessions.model import (
     READ_ONLY,
     Client,
-    Condition,
-    Field,
-    Flag,
     Mode,
-    Operator,
     Session,
     SessionFilter,
     Sort,
     Transaction,
-    Tried,
 )
 from bot.sessions.statement import Disclosure, RawSql, Statement
 
@@ -134,6 +128,11 @@ class Dialect:
     makes_sql_ids: bool = False  # the server has no id of statements: the bot makes one of what is shown of each
 
     @property
+    def conditions(self) -> Conditions:
+        """How its sessions are searched and sorted."""
+        return Conditions(self.expressions)
+
+    @property
     def one_of_several(self) -> bool:
         """Whether the view lists the sessions of one server, and there are others."""
         return not self.cluster and not self.single
@@ -162,7 +161,7 @@ class Dialect:
         """The same, with nothing but statements themselves that would tell what is not disclosed of them."""
         if self.telling_sql_id is None:
             return self
-        telling = f"{self.telling_sql_id} AND {self._secret}" if disclosure.literals else self.telling_sql_id
+        telling = f"{self.telling_sql_id} AND {self.conditions.secret}" if disclosure.literals else self.telling_sql_id
         guarded = f"CASE WHEN {telling} THEN NULL ELSE {self.expressions['sql_id']} END"
         return replace(self, expressions=self.expressions | {"sql_id": guarded}, left_out_ids=telling)
 
@@ -218,7 +217,7 @@ class Dialect:
                 f"ORDER BY {state} = 'ACTIVE' DESC, {command} = 'Sleep', {time}) AS row_of_client "
                 f"FROM {self.view} listed WHERE {where}) clients WHERE row_of_client = 1"
             )
-        order, places = self._order(sort)
+        order, places = self.conditions.order(sort)
         return Query(
             f"SELECT {columns} FROM {rows} ORDER BY {order} LIMIT %s OFFSET %s",
             (*self.own_values, *values, *places, limit, offset),
@@ -239,24 +238,14 @@ class Dialect:
         """
         where, values = self.where(scope, filter_)
         where += f" AND ({self.left_out_ids})" if unnamed else ""
-        where += f" AND {self._secret}" if secret else ""
-        text, inner = (self.expressions[name] for name in _SQL_COLUMNS)
+        where += f" AND {self.conditions.secret}" if secret else ""
+        text, inner = (self.expressions[name] for name in SQL_COLUMNS)
         return Query(
-            f"SELECT {self.place}, {self.expressions['id']}, LEFT({text}, {LIST_SQL_CHARACTERS}), "
+            f"SELECT {self.conditions.place}, {self.expressions['id']}, LEFT({text}, {LIST_SQL_CHARACTERS}), "
             f"LEFT({inner}, {LIST_SQL_CHARACTERS}), {', '.join(self.expressions[name] for name in _DOING)} "
             f"FROM {self.view} WHERE {where} AND COALESCE({text}, '') <> '' LIMIT %s",
             (*values, most),
         )
-
-    @property
-    def _secret(self) -> str:
-        """Whether what a session runs may hold a secret: that is found by nobody."""
-        return f"({' OR '.join(_signs(self.expressions[name]) for name in _SQL_COLUMNS)})"
-
-    @property
-    def place(self) -> str:
-        """What names a row among all others of the view."""
-        return f"CONCAT(COALESCE({self.expressions['server']}, ''), '/', {self.expressions['id']})"
 
     def of_clients(self, ids: Sequence[int]) -> Query:
         """Select every row of those ids, to know all servers of their clients."""
@@ -279,7 +268,7 @@ class Dialect:
         both took 14-16 ms instead of 6 + 3 ms with 1,000 sessions on OceanBase 4.3.5.
         """
         where, values = self.where(scope, SessionFilter())
-        matching, matching_values = self._conditions(filter_)
+        matching, matching_values = self.conditions.of(filter_)
         active = f"{self.expressions['state']} = 'ACTIVE'"
         # Of a client's rows only one is running; whether some client has several is the last number.
         several = "0" if self.client is None else f"COUNT({self.client}) - COUNT(DISTINCT {self.client})"
@@ -466,19 +455,10 @@ class Dialect:
         sql_id = RawSql(text).id_of_digest if self.makes_sql_ids else cell["sql_id"] or None
         return Statement.of(text, length=length, sql_id=sql_id, inner=inner)
 
-    def client_ip(self) -> str:
-        """The source without its port, as OCP counts by it; IPv6 addresses stand in brackets before a port."""
-        origin = self.expressions["origin"]
-        return (
-            f"CASE WHEN {origin} LIKE '[%%' THEN SUBSTRING_INDEX(SUBSTRING({origin}, 2), ']', 1) "
-            f"WHEN LENGTH({origin}) - LENGTH(REPLACE({origin}, ':', '')) = 1 THEN SUBSTRING_INDEX({origin}, ':', 1) "
-            f"ELSE {origin} END"
-        )
-
     def _columns(self, sql_characters: int | None, *, pinned: bool) -> list[str]:
         texts = self.expressions | (self.pinned_expressions if pinned else dict.fromkeys(_PINNED_ONLY, "NULL"))
         if sql_characters is not None:
-            for name in _SQL_COLUMNS:
+            for name in SQL_COLUMNS:
                 texts[name] = f"LEFT({texts[name]}, {sql_characters})"
         return [texts[name] for name in COLUMNS]
 
@@ -490,175 +470,16 @@ class Dialect:
             # The views compare without regard to case; tenants are different when their case is.
             parts.append(f"BINARY {self.expressions['tenant']} IN %s")
             values.append(tuple(scope) or ("",))
-        text, more = self._conditions(filter_)
+        text, more = self.conditions.of(filter_)
         return " AND ".join([*parts, text]), [*values, *more]
-
-    def _conditions(self, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
-        parts, values = [], []
-        for condition in filter_.conditions:
-            text, more = self._condition(condition)
-            parts.append(text)
-            values += more
-        for one in filter_.tried:
-            text, more = self._tried(one)
-            parts.append(text)
-            values += more
-        parts += [self._flag(flag) for flag in sorted(filter_.flags, key=lambda flag: flag.value)]
-        return " AND ".join(parts) or "1 = 1", values
-
-    def _flag(self, flag: Flag) -> str:
-        state, command = self.expressions["state"], self.expressions["command"]
-        return {
-            Flag.ACTIVE_ONLY: f"{state} = 'ACTIVE'",
-            Flag.IDLE: f"{command} = 'Sleep'",
-            Flag.IN_TRANSACTION: f"(COALESCE({self.expressions['transaction_id']}, 0) <> 0 "
-            f"OR COALESCE({self.expressions['transaction_state']}, '') <> '')",
-        }[flag]
-
-    def _condition(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
-        if condition.field is Field.ANY:
-            return self._anywhere(condition)
-        exactly = condition.operator is Operator.EXACTLY
-        columns = self._searched(condition.field, exactly=exactly)
-        with_case = _with_case(condition.field, exactly=exactly)
-        parts: list[str] = []
-        values: list[Value | Sequence[Value]] = []
-        for typed, column in product(condition.values, columns):
-            value = typed.lower() if isinstance(typed, str) and not with_case else typed
-            if condition.operator in _COMPARISONS:
-                parts.append(f"{column} {_COMPARISONS[condition.operator]} %s")
-                values.append(value)
-            elif condition.field is Field.HOST and condition.operator is Operator.EXACTLY:
-                parts.append(f"({column} = %s OR LOWER({self.client_ip()}) = %s)")  # with or without its port
-                values += [value, value]
-            elif condition.field in EXACT_FIELDS or condition.operator is Operator.EXACTLY:
-                parts.append(f"{column} = %s")
-                values.append("" if value == "-" else value)  # none, as it is shown
-            else:
-                parts.append(f"{column} LIKE %s ESCAPE '|'")
-                values.append(f"%{_literal_like(str(value))}%")
-        text = " OR ".join(parts)
-        return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
-
-    def _anywhere(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
-        """Look for a text in every column that people see, as ODC's "All" does."""
-        text, values = self._in_columns(condition, _ANY_COLUMNS)
-        return (f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"), values
-
-    def _in_columns(self, condition: Condition, names: Sequence[str]) -> tuple[str, list[Value | Sequence[Value]]]:
-        columns = [f"LOWER(COALESCE({self.expressions[name]}, ''))" for name in names]
-        text = " OR ".join(f"{column} LIKE %s ESCAPE '|'" for _ in condition.values for column in columns)
-        return text, [f"%{_literal_like(str(value).lower())}%" for value in condition.values for _ in columns]
-
-    def _tried(self, one: Tried) -> tuple[str, list[Value | Sequence[Value]]]:
-        """Take the sessions that were found to fit, and of a word anywhere those that have it elsewhere."""
-        text = f"{self.place} IN %s"
-        values: list[Value | Sequence[Value]] = [tuple(sorted(one.fitting)) or ("",)]
-        if one.without:
-            text += f" OR COALESCE({self.expressions['sql_text']}, '') = ''"
-        if one.condition.field is Field.ANY:
-            elsewhere, more = self._in_columns(
-                one.condition, [name for name in _ANY_COLUMNS if name not in _SQL_COLUMNS]
-            )
-            text, values = f"{text} OR {elsewhere}", [*values, *more]
-        if one.texts_too and one.condition.field is Field.ANY:
-            within, more = self._in_columns(one.condition, _SQL_COLUMNS)
-            text, values = f"{text} OR NOT {self._secret} AND ({within})", [*values, *more]
-        elif one.texts_too and one.condition.field is Field.SQL:
-            exactly = one.condition.operator is Operator.EXACTLY
-            operator = Operator.EXACTLY if exactly else Operator.CONTAINS
-            within, more = self._condition(replace(one.condition, operator=operator))
-            text, values = f"{text} OR NOT {self._secret} AND {within}", [*values, *more]
-        return (f"NOT ({text})" if one.condition.operator is Operator.NOT else f"({text})"), values
-
-    def _searched(self, field: Field, *, exactly: bool) -> tuple[str, ...]:
-        """In what a value is looked for, each by itself: in a routine also in the statement that runs there."""
-        column = self.expressions[_COLUMN_OF[field]]
-        if field in (Field.ID, Field.TIME):
-            return (column,)
-        if field is Field.SQL:
-            inner = self.expressions["inner_sql"]
-            # A session that is in no routine has one text, not an empty one besides.
-            texts = [column] if inner == "NULL" else [column, f"{inner}, {column}"]
-            return tuple(f"LOWER(COALESCE({text}, ''))" for text in texts)
-        if field is Field.PROXY and not exactly:  # its address or the session's number there
-            column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
-        with_case = _with_case(field, exactly=exactly)
-        return (f"BINARY COALESCE({column}, '')" if with_case else f"LOWER(COALESCE({column}, ''))",)
-
-    def _order(self, sort: Sort) -> tuple[str, tuple[Value, ...]]:
-        # Each row's time is read at its own instant. Sessions as old as each other to what a list shows go by their
-        # ids, else two that began together could change places from page to page: one is shown twice, one never.
-        expression = self.expressions | {"time": f"ROUND({self.expressions['time']}, 1)"}
-        for name in _SQL_COLUMNS:
-            expression[name] = f"CASE WHEN {self._secret} THEN '' ELSE {self.expressions[name]} END"
-        first = f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC"
-        if sort.field is not None:
-            names = _SQL_COLUMNS if sort.field is Field.SQL else (_COLUMN_OF[sort.field],)
-            first = ", ".join(f"{expression[name]} {'DESC' if sort.descending else 'ASC'}" for name in names)
-        if sort.places is None:
-            return f"{first}, {expression['id']} ASC, {expression['server']} ASC", ()
-        # Any other session has nothing to sort by: it stands where nothing does.
-        places = sort.places or ("",)
-        first = f"FIELD({self.place}, {', '.join(['%s'] * len(places))}) {'DESC' if sort.descending else 'ASC'}"
-        return f"{first}, {expression['id']} ASC, {expression['server']} ASC", places
 
 
 # When the server reads a row, in seconds: unlike NOW, which is when the statement arrived there.
 NOW = "UNIX_TIMESTAMP(SYSDATE(6))"
 
-# '=' means these exactly; tenants are case-sensitive in OceanBase (docs/oceanbase.md 1.5).
-EXACT_FIELDS = frozenset({Field.ID, Field.TENANT, Field.STATUS, Field.SQL_ID})
-CASE_FIELDS = frozenset({Field.TENANT})
-NAMES = frozenset({Field.USER, Field.DATABASE})  # '==' tells App from app, as the server does
-
-_COMPARISONS = {
-    Operator.ABOVE: ">",
-    Operator.AT_LEAST: ">=",
-    Operator.BELOW: "<",
-    Operator.AT_MOST: "<=",
-}
-
-_COLUMN_OF = {
-    Field.TENANT: "tenant",
-    Field.USER: "user",
-    Field.HOST: "origin",
-    Field.DATABASE: "database_name",
-    Field.ID: "id",
-    Field.SQL: "sql_text",
-    Field.SQL_ID: "sql_id",
-    Field.TRACE_ID: "trace_id",
-    Field.COMMAND: "command",
-    Field.STATUS: "state",
-    Field.TIME: "time",
-    Field.SERVER: "server",
-    Field.PROXY: "proxy",
-}
-
 _ITSELF = ("server", "user", "id", "proxy_session_id")  # in the order of ``OwnSession``
 
-_SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine
-
 _DOING = ("state", "command", "time")
-
-_ANY_COLUMNS = (
-    "id",
-    *_SQL_COLUMNS,
-    "user",
-    "origin",
-    "database_name",
-    "command",
-    "state",
-    "server",
-    "proxy",
-    "tenant",
-    "sql_id",
-    "trace_id",
-)
-
-
-def _signs(text: str) -> str:
-    return " OR ".join(f"COALESCE(LOCATE('{sign}', LOWER({text})), 0) > 0" for sign in SIGNS_OF_SECRETS)
 
 
 def own_sessions(rows: Sequence[Sequence[Any]], login: str) -> tuple[OwnSession, ...]:
@@ -675,12 +496,3 @@ def own_sessions(rows: Sequence[Sequence[Any]], login: str) -> tuple[OwnSession,
 
 def _seconds(cell: object) -> float | None:
     return None if cell is None else float(str(cell))
-
-
-def _with_case(field: Field, *, exactly: bool) -> bool:
-    return field in CASE_FIELDS or (exactly and field in NAMES)
-
-
-def _literal_like(text: str) -> str:
-    """Take the meaning from LIKE's wildcards: what was typed is what is looked for."""
-    return text.replace("|", "||").replace("%", "|%").replace("_", "|_")

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bot.errors import InputError
+from bot.sessions.conditions import EXACT_FIELDS
 from bot.sessions.database import Connection
-from bot.sessions.dialect import EXACT_FIELDS, Dialect
+from bot.sessions.dialect import Dialect
 from bot.sessions.model import Condition, Field, Operator, SessionFilter, Sort, Tried
 from bot.sessions.statement import Disclosure, Statement
 

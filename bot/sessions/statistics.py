@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bot.sessions.conditions import client_ip
 from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
 from bot.sessions.disclosed import Reader, Running
 from bot.sessions.model import Field, SessionFilter, SessionQuery
@@ -154,13 +155,15 @@ def to_group(row: Sequence[object]) -> Group:
 
 
 def _name(dialect: Dialect, by: Grouping) -> str:
+    if by is Grouping.SOURCE:
+        return f"COALESCE({client_ip(dialect.expressions['origin'])}, '')"
     column = {
         Grouping.USER: "user",
         Grouping.DATABASE: "database_name",
         Grouping.SQL_ID: "sql_id",
         Grouping.TENANT: "tenant",
     }
-    return f"COALESCE({dialect.client_ip() if by is Grouping.SOURCE else dialect.expressions[column[by]]}, '')"
+    return f"COALESCE({dialect.expressions[column[by]]}, '')"
 
 
 def _counted(dialect: Dialect, by: Grouping) -> str:

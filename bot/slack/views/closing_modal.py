@@ -56,50 +56,20 @@ def as_it_is_now(
     ``metadata`` comes back with what was typed.
     """
     number = request.number_to_type(mode)
-    several = len(request.targets) > 1
-    first = request.targets[0].number
-    asked = f"Asked by {wording.mention(request.requester.id)} at {wording.moment(request.created_at)}."
-    facts = [("Data source", request.source), *([("Reason", request.reason)] if request.reason else [])]
-    blocks: list[kit.Block] = [
-        components.context(asked),
-        components.lines(*(components.facts([fact]) for fact in facts)),
-    ]
-    if request.override:
-        why = f"this session {request.protection}."
-        blocks.append(components.lines([components.bold("⛔ Protected: "), components.plain(why)]))
-    blocks.append(
-        _all_targets(request, present, unseen)
-        if several
-        else _one_target(request.targets[0], present.get(first), unseen.get(first, ""))
-    )
-    if others:
-        blocks.append(
-            components.lines(
-                [components.plain(_OTHERS.format(others, *(("stays", "it") if others == 1 else ("stay", "them"))))]
-            )
-        )
-    if not several and first in present and (statement := present[first].statement):
-        blocks += components.sql(statement, _SQL_CHARACTERS, disclosure)
     meaning = closing_meaning.meaning_now(request, present, mode)
-    blocks.append(components.lines([components.bold(mode.value), components.plain("  " + meaning)]))
-    if number is not None:
-        blocks.append(
-            kit.input_block(
-                "How many sessions do you want to close?",
-                kit.text_input(TYPED, max_length=20, focus_on_load=True),
-                TYPED_BLOCK,
-                hint=f"Type {number} to close them.",
-            )
-        )
-    typed = {"number": str(number)} if number is not None else {}
-    title = mode.value if number is None else _TITLES[mode].format(number)
+    blocks = [
+        *_head(request),
+        *_targets(request, present, unseen, others, disclosure),
+        components.lines([components.bold(mode.value), components.plain("  " + meaning)]),
+        *([_number_input(number)] if number is not None else []),
+    ]
     return _modal(
-        title,
+        mode.value if number is None else _TITLES[mode].format(number),
         blocks,
         submit=mode.value,
-        close="Keep them" if several else "Keep it",
+        close="Keep them" if len(request.targets) > 1 else "Keep it",
         callback=CALLBACK,
-        metadata={**metadata, **typed},
+        metadata={**metadata, **({"number": str(number)} if number is not None else {})},
     )
 
 
@@ -142,6 +112,48 @@ def _modal(
         close=close,
         callback_id=callback,
         private_metadata=json.dumps(dict(metadata)) if metadata is not None else None,
+    )
+
+
+def _head(request: ClosingRequest) -> list[kit.Block]:
+    asked = f"Asked by {wording.mention(request.requester.id)} at {wording.moment(request.created_at)}."
+    facts = [("Data source", request.source), *([("Reason", request.reason)] if request.reason else [])]
+    head: list[kit.Block] = [
+        components.context(asked),
+        components.lines(*(components.facts([fact]) for fact in facts)),
+    ]
+    if request.override:
+        why = f"this session {request.protection}."
+        head.append(components.lines([components.bold("⛔ Protected: "), components.plain(why)]))
+    return head
+
+
+def _targets(
+    request: ClosingRequest,
+    present: Mapping[int, Session],
+    unseen: Mapping[int, str],
+    others: int,
+    disclosure: Disclosure,
+) -> list[kit.Block]:
+    first, several = request.targets[0], len(request.targets) > 1
+    now = present.get(first.number)
+    blocks = [
+        _all_targets(request, present, unseen) if several else _one_target(first, now, unseen.get(first.number, ""))
+    ]
+    if others:
+        said = _OTHERS.format(others, *(("stays", "it") if others == 1 else ("stay", "them")))
+        blocks.append(components.lines([components.plain(said)]))
+    if not several and now is not None and now.statement is not None:
+        blocks += components.sql(now.statement, _SQL_CHARACTERS, disclosure)
+    return blocks
+
+
+def _number_input(number: int) -> kit.Block:
+    return kit.input_block(
+        "How many sessions do you want to close?",
+        kit.text_input(TYPED, max_length=20, focus_on_load=True),
+        TYPED_BLOCK,
+        hint=f"Type {number} to close them.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Errors, help and other short messages to one person."""
+"""Errors, questions and other short messages."""
 
 from __future__ import annotations
 

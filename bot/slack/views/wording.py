@@ -1,4 +1,4 @@
-"""Words that several views say: people, times, spans, names, what a session runs."""
+"""Words that several views say: people, times, spans, names, transactions, what a session runs."""
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def sql_id_label(session: Session) -> str:
 
 
 def sql_line(statement: Statement | None, most: int, disclosure: Disclosure) -> str:
-    """The same in one line, for a cell or a sentence; '' for none."""
+    """What is shown of a statement in one line, for a cell or a sentence; '' for none."""
     return cut(visible(statement.line(disclosure)), most) if statement is not None else ""

@@ -1,0 +1,211 @@
+"""How sessions are searched and sorted: filters and orders as SQL on the columns of one server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from bot.sessions.database import Value
+from bot.sessions.masking import SIGNS_OF_SECRETS
+from bot.sessions.model import Condition, Field, Flag, Operator, SessionFilter, Sort, Tried
+
+# '=' means these exactly; tenants are case-sensitive in OceanBase (docs/oceanbase.md 1.5).
+EXACT_FIELDS = frozenset({Field.ID, Field.TENANT, Field.STATUS, Field.SQL_ID})
+_CASE_FIELDS = frozenset({Field.TENANT})
+_NAMES = frozenset({Field.USER, Field.DATABASE})  # '==' tells App from app, as the server does
+
+_COMPARISONS = {
+    Operator.ABOVE: ">",
+    Operator.AT_LEAST: ">=",
+    Operator.BELOW: "<",
+    Operator.AT_MOST: "<=",
+}
+
+_COLUMN_OF = {
+    Field.TENANT: "tenant",
+    Field.USER: "user",
+    Field.HOST: "origin",
+    Field.DATABASE: "database_name",
+    Field.ID: "id",
+    Field.SQL: "sql_text",
+    Field.SQL_ID: "sql_id",
+    Field.TRACE_ID: "trace_id",
+    Field.COMMAND: "command",
+    Field.STATUS: "state",
+    Field.TIME: "time",
+    Field.SERVER: "server",
+    Field.PROXY: "proxy",
+}
+
+SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine
+
+_ANY_COLUMNS = (
+    "id",
+    *SQL_COLUMNS,
+    "user",
+    "origin",
+    "database_name",
+    "command",
+    "state",
+    "server",
+    "proxy",
+    "tenant",
+    "sql_id",
+    "trace_id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What is asked for of sessions, in the SQL of a server that has these ``expressions`` for its columns."""
+
+    expressions: dict[str, str]
+
+    @property
+    def secret(self) -> str:
+        """Whether what a session runs may hold a secret: that is found by nobody."""
+        return f"({' OR '.join(_signs(self.expressions[name]) for name in SQL_COLUMNS)})"
+
+    @property
+    def place(self) -> str:
+        """What names a row among all others of the view."""
+        return f"CONCAT(COALESCE({self.expressions['server']}, ''), '/', {self.expressions['id']})"
+
+    def of(self, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:
+        """Which sessions fit a filter, and the values bound."""
+        parts, values = [], []
+        for condition in filter_.conditions:
+            text, more = self._condition(condition)
+            parts.append(text)
+            values += more
+        for one in filter_.tried:
+            text, more = self._tried(one)
+            parts.append(text)
+            values += more
+        parts += [self._flag(flag) for flag in sorted(filter_.flags, key=lambda flag: flag.value)]
+        return " AND ".join(parts) or "1 = 1", values
+
+    def order(self, sort: Sort) -> tuple[str, tuple[Value, ...]]:
+        """By what they are sorted, and the values bound."""
+        # Each row's time is read at its own instant. Sessions as old as each other to what a list shows go by their
+        # ids, else two that began together could change places from page to page: one is shown twice, one never.
+        expression = self.expressions | {"time": f"ROUND({self.expressions['time']}, 1)"}
+        for name in SQL_COLUMNS:
+            expression[name] = f"CASE WHEN {self.secret} THEN '' ELSE {self.expressions[name]} END"
+        first = f"({expression['state']} = 'ACTIVE') DESC, {expression['time']} DESC"
+        if sort.field is not None:
+            names = SQL_COLUMNS if sort.field is Field.SQL else (_COLUMN_OF[sort.field],)
+            first = ", ".join(f"{expression[name]} {'DESC' if sort.descending else 'ASC'}" for name in names)
+        if sort.places is None:
+            return f"{first}, {expression['id']} ASC, {expression['server']} ASC", ()
+        # Any other session has nothing to sort by: it stands where nothing does.
+        places = sort.places or ("",)
+        first = f"FIELD({self.place}, {', '.join(['%s'] * len(places))}) {'DESC' if sort.descending else 'ASC'}"
+        return f"{first}, {expression['id']} ASC, {expression['server']} ASC", places
+
+    def _flag(self, flag: Flag) -> str:
+        state, command = self.expressions["state"], self.expressions["command"]
+        return {
+            Flag.ACTIVE_ONLY: f"{state} = 'ACTIVE'",
+            Flag.IDLE: f"{command} = 'Sleep'",
+            Flag.IN_TRANSACTION: f"(COALESCE({self.expressions['transaction_id']}, 0) <> 0 "
+            f"OR COALESCE({self.expressions['transaction_state']}, '') <> '')",
+        }[flag]
+
+    def _condition(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
+        if condition.field is Field.ANY:
+            return self._anywhere(condition)
+        exactly = condition.operator is Operator.EXACTLY
+        columns = self._searched(condition.field, exactly=exactly)
+        with_case = _with_case(condition.field, exactly=exactly)
+        parts: list[str] = []
+        values: list[Value | Sequence[Value]] = []
+        for typed, column in product(condition.values, columns):
+            value = typed.lower() if isinstance(typed, str) and not with_case else typed
+            if condition.operator in _COMPARISONS:
+                parts.append(f"{column} {_COMPARISONS[condition.operator]} %s")
+                values.append(value)
+            elif condition.field is Field.HOST and condition.operator is Operator.EXACTLY:
+                alone = client_ip(self.expressions["origin"])
+                parts.append(f"({column} = %s OR LOWER({alone}) = %s)")  # with or without its port
+                values += [value, value]
+            elif condition.field in EXACT_FIELDS or condition.operator is Operator.EXACTLY:
+                parts.append(f"{column} = %s")
+                values.append("" if value == "-" else value)  # none, as it is shown
+            else:
+                parts.append(f"{column} LIKE %s ESCAPE '|'")
+                values.append(f"%{_literal_like(str(value))}%")
+        return _so_or_not(condition, " OR ".join(parts)), values
+
+    def _anywhere(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:
+        """Look for a text in every column that people see, as ODC's "All" does."""
+        text, values = self._in_columns(condition, _ANY_COLUMNS)
+        return _so_or_not(condition, text), values
+
+    def _in_columns(self, condition: Condition, names: Sequence[str]) -> tuple[str, list[Value | Sequence[Value]]]:
+        columns = [f"LOWER(COALESCE({self.expressions[name]}, ''))" for name in names]
+        text = " OR ".join(f"{column} LIKE %s ESCAPE '|'" for _ in condition.values for column in columns)
+        return text, [f"%{_literal_like(str(value).lower())}%" for value in condition.values for _ in columns]
+
+    def _tried(self, one: Tried) -> tuple[str, list[Value | Sequence[Value]]]:
+        """Take the sessions that were found to fit, and of a word anywhere those that have it elsewhere."""
+        text = f"{self.place} IN %s"
+        values: list[Value | Sequence[Value]] = [tuple(sorted(one.fitting)) or ("",)]
+        if one.without:
+            text += f" OR COALESCE({self.expressions['sql_text']}, '') = ''"
+        if one.condition.field is Field.ANY:
+            elsewhere, more = self._in_columns(
+                one.condition, [name for name in _ANY_COLUMNS if name not in SQL_COLUMNS]
+            )
+            text, values = f"{text} OR {elsewhere}", [*values, *more]
+        if one.texts_too and one.condition.field is Field.ANY:
+            within, more = self._in_columns(one.condition, SQL_COLUMNS)
+            text, values = f"{text} OR NOT {self.secret} AND ({within})", [*values, *more]
+        elif one.texts_too and one.condition.field is Field.SQL:
+            exactly = one.condition.operator is Operator.EXACTLY
+            operator = Operator.EXACTLY if exactly else Operator.CONTAINS
+            within, more = self._condition(replace(one.condition, operator=operator))
+            text, values = f"{text} OR NOT {self.secret} AND {within}", [*values, *more]
+        return _so_or_not(one.condition, text), values
+
+    def _searched(self, field: Field, *, exactly: bool) -> tuple[str, ...]:
+        """In what a value is looked for, each by itself: in a routine also in the statement that runs there."""
+        column = self.expressions[_COLUMN_OF[field]]
+        if field in (Field.ID, Field.TIME):
+            return (column,)
+        if field is Field.SQL:
+            inner = self.expressions["inner_sql"]
+            # A session that is in no routine has one text, not an empty one besides.
+            texts = [column] if inner == "NULL" else [column, f"{inner}, {column}"]
+            return tuple(f"LOWER(COALESCE({text}, ''))" for text in texts)
+        if field is Field.PROXY and not exactly:  # its address or the session's number there
+            column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
+        with_case = _with_case(field, exactly=exactly)
+        return (f"BINARY COALESCE({column}, '')" if with_case else f"LOWER(COALESCE({column}, ''))",)
+
+
+def client_ip(origin: str) -> str:
+    """A source without its port, as OCP counts by it; IPv6 addresses stand in brackets before a port."""
+    return (
+        f"CASE WHEN {origin} LIKE '[%%' THEN SUBSTRING_INDEX(SUBSTRING({origin}, 2), ']', 1) "
+        f"WHEN LENGTH({origin}) - LENGTH(REPLACE({origin}, ':', '')) = 1 THEN SUBSTRING_INDEX({origin}, ':', 1) "
+        f"ELSE {origin} END"
+    )
+
+
+def _so_or_not(condition: Condition, text: str) -> str:
+    return f"NOT ({text})" if condition.operator is Operator.NOT else f"({text})"
+
+
+def _signs(text: str) -> str:
+    return " OR ".join(f"COALESCE(LOCATE('{sign}', LOWER({text})), 0) > 0" for sign in SIGNS_OF_SECRETS)
+
+
+def _with_case(field: Field, *, exactly: bool) -> bool:
+    return field in _CASE_FIELDS or (exactly and field in _NAMES)
+
+
+def _literal_like(text: str) -> str:
+    """Take the meaning from LIKE's wildcards: what was typed is what is looked for."""
+    return text.replace("|", "||").replace("%", "|%").replace("_", "|_")
