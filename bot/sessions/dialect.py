@@ -125,6 +125,7 @@ class Dialect:
     own_tag: str | None = None  # None: ``own`` has no such part
     telling_sql_id: str | None = None  # whether the SQL ID is the hash of the text itself; None: it is never that
     left_out_ids: str | None = None  # whose SQL IDs are left out
+    judged_sql_id: str | None = None  # the SQL ID where it is told only once the text was read, and searched then
     makes_sql_ids: bool = False  # the server has no id of statements: the bot makes one of what is shown of each
 
     @property
@@ -161,7 +162,11 @@ class Dialect:
         """The same, with nothing but statements themselves that would tell what is not disclosed of them."""
         if self.telling_sql_id is None:
             return self
-        telling = f"{self.telling_sql_id} AND {self.conditions.secret}" if disclosure.literals else self.telling_sql_id
+        if not disclosure.literals:  # whether an ID tells more is known only of a text that was read
+            return replace(
+                self, expressions=self.expressions | {"sql_id": "NULL"}, judged_sql_id=self.expressions["sql_id"]
+            )
+        telling = f"{self.telling_sql_id} AND {self.conditions.secret}"
         guarded = f"CASE WHEN {telling} THEN NULL ELSE {self.expressions['sql_id']} END"
         return replace(self, expressions=self.expressions | {"sql_id": guarded}, left_out_ids=telling)
 
@@ -240,9 +245,10 @@ class Dialect:
         where += f" AND ({self.left_out_ids})" if unnamed else ""
         where += f" AND {self.conditions.secret}" if secret else ""
         text, inner = (self.expressions[name] for name in SQL_COLUMNS)
+        texts = f"LEFT({text}, {LIST_SQL_CHARACTERS}), LEFT({inner}, {LIST_SQL_CHARACTERS})"
+        doing = ", ".join((*(self.expressions[name] for name in _DOING), self.judged_sql_id or "NULL"))
         return Query(
-            f"SELECT {self.conditions.place}, {self.expressions['id']}, LEFT({text}, {LIST_SQL_CHARACTERS}), "
-            f"LEFT({inner}, {LIST_SQL_CHARACTERS}), {', '.join(self.expressions[name] for name in _DOING)} "
+            f"SELECT {self.conditions.place}, {self.expressions['id']}, {texts}, {doing} "
             f"FROM {self.view} WHERE {where} AND COALESCE({text}, '') <> '' LIMIT %s",
             (*values, most),
         )

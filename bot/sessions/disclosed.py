@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from bot.errors import InputError
 from bot.sessions.conditions import EXACT_FIELDS
 from bot.sessions.database import Connection
-from bot.sessions.dialect import Dialect
+from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect
 from bot.sessions.model import Condition, Field, Operator, SessionFilter, Sort, Tried
 from bot.sessions.statement import Disclosure, Statement
 
@@ -44,6 +44,11 @@ class Reader:
     scope: Sequence[str] | None
     disclosure: Disclosure
 
+    @property
+    def tries_ids(self) -> bool:
+        """Whether SQL IDs are made or judged here, so that the database cannot search, sort or count by them."""
+        return self.dialect.makes_sql_ids or self.dialect.judged_sql_id is not None
+
     def filter(self, asked: SessionFilter) -> SessionFilter:
         """Return the filter for the database, what that cannot try having been tried.
 
@@ -60,7 +65,7 @@ class Reader:
 
     def sort(self, asked: Sort, filter_: SessionFilter) -> Sort:
         """Return the order for the database, of the sessions that a filter of ``filter`` leaves; raises as that."""
-        by_id = asked.field is Field.SQL_ID and self.dialect.makes_sql_ids
+        by_id = asked.field is Field.SQL_ID and self.tries_ids
         if not by_id and (asked.field is not Field.SQL or self.disclosure.literals):
             return asked
         key = self._id if by_id else self._text
@@ -91,19 +96,19 @@ class Reader:
             Running(
                 str(place),
                 int(number),
-                Statement.of(str(text), inner=str(inner) if inner else None),
+                _statement(str(text), str(inner or ""), str(sql_id or "")),
                 str(state) == "ACTIVE",
                 str(command) != "Sleep",
                 float(time or 0),
             )
-            for place, number, text, inner, state, command, time in rows
+            for place, number, text, inner, state, command, time, sql_id in rows
         ]
 
     def _is_tried(self, condition: Condition) -> bool:
         return condition.field in (Field.SQL, Field.ANY) or self._by_made_id(condition)
 
     def _by_made_id(self, condition: Condition) -> bool:
-        if not self.dialect.makes_sql_ids:
+        if not self.tries_ids:
             return False
         word = condition.field is Field.ANY and any(map(_part_of_id, condition.values))
         return word or condition.field is Field.SQL_ID
@@ -126,18 +131,25 @@ class Reader:
 
     def _seen(self, field: Field, statement: Statement) -> list[str]:
         """Return what of a statement is sought in, in small letters."""
-        texts = [self._id(statement).lower()] if self.dialect.makes_sql_ids and field is not Field.SQL else []
+        texts = [self._id(statement).lower()] if self.tries_ids and field is not Field.SQL else []
         if field is Field.SQL_ID:
             return texts
         shown = [statement, *([statement.inner] if statement.inner is not None else [])]
         return [*texts, *(one.shown(self.disclosure).lower() for one in shown)]
 
     def _id(self, statement: Statement) -> str:
-        return statement.raw_sql.id_of_digest
+        if self.dialect.makes_sql_ids:
+            return statement.raw_sql.id_of_digest
+        return statement.sql_id(self.disclosure) or ""
 
     def _text(self, statement: Statement) -> tuple[str, str]:
         inner = statement.inner.shown(self.disclosure) if statement.inner is not None else ""
         return statement.shown(self.disclosure).lower(), inner.lower()
+
+
+def _statement(text: str, inner: str, sql_id: str) -> Statement:
+    cut = any(len(one) >= LIST_SQL_CHARACTERS for one in (text, inner))  # the hash of the whole is not known then
+    return Statement.of(text, length=len(text) + cut, sql_id=None if cut else sql_id or None, inner=inner or None)
 
 
 def _part_of_id(value: object) -> bool:

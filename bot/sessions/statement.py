@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Self
 
-from bot.sessions.masking import cut, digest, formatted, without_passwords
+from bot.sessions.masking import cut, digest, formatted, parameterised, without_passwords
 
 KEPT_SQL = 4000  # characters of a statement that are kept of a target, and compared at the press
 LONGEST_INFO = 65_535  # bytes of a statement that OceanBase lists; it cuts longer ones (docs: INFO)
@@ -71,13 +72,28 @@ class RawSql:
         """Whether it is as long as OceanBase makes one that is longer; MySQL and MariaDB do not cut."""
         return LONGEST_INFO - _LONGEST_LETTER < len(self._bytes) <= LONGEST_INFO
 
-    def named_by(self, sql_id: str) -> bool:
-        """Whether an id is the hash of this text, as OceanBase's is of what has no parameters, or may be.
+    def tells_no_more(self, sql_id: str) -> bool:
+        """Whether an id is made of what is shown without literals, so that it tells nothing of what is hidden.
 
-        It hashes all that the client has sent, but for white space before and after; the list cuts that.
+        OceanBase leaves many literals in what it hashes: those of SET and CREATE USER, of ORDER BY and GROUP BY, of
+        functions of time and JSON, of LIKE … ESCAPE (docs/oceanbase.md 2.2). Only the id itself tells.
         """
-        plain = hashlib.md5(self._bytes.strip(), usedforsecurity=False).hexdigest()
-        return self.cut_by_server or sql_id.lower() == plain
+        if sql_id == self.id_of_digest:
+            return True
+        shown = parameterised(self.__text)
+        if shown is None or self.cut_by_server:
+            return False
+        # A number below zero is one literal.
+        texts = (shown, re.sub(r"-\s?\?", "?", shown))
+        return sql_id.upper() in {
+            hashlib.md5(one.strip().encode("utf-8", "replace"), usedforsecurity=False).hexdigest().upper()
+            for one in texts
+        }
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether there is a password or the like in it."""
+        return without_passwords(self.__text) != self.__text
 
     @property
     def id_of_digest(self) -> str:
@@ -118,12 +134,15 @@ class Statement:
         return self.raw_sql.laid_out(disclosure)
 
     def sql_id(self, disclosure: Disclosure) -> str | None:
-        """Return its SQL ID; None where it would tell what is not shown, being the hash of the text itself."""
+        """Return its SQL ID; None where that would tell more of the text than is disclosed."""
         if self.raw_sql_id is None or disclosure is Disclosure.NOTHING:
             return None
-        texts = (self.raw_sql, *((self.inner.raw_sql,) if self.inner is not None else ()))
-        hidden = (one for one in texts if not one.wholly_shown(disclosure))
-        return None if any(one.named_by(self.raw_sql_id) for one in hidden) else self.raw_sql_id
+        runs = self.inner.raw_sql if self.inner is not None else self.raw_sql  # in a routine the id is its statement's
+        whole = self.inner is not None or self.length <= len(self.raw_sql)
+        if any(one.tells_no_more(self.raw_sql_id) for one in ([runs, self.raw_sql] if whole else [])):
+            return self.raw_sql_id
+        hidden = not disclosure.literals or runs.has_secret or self.raw_sql.has_secret
+        return None if hidden else self.raw_sql_id
 
     @property
     def cut_by_server(self) -> bool:

@@ -11,7 +11,7 @@ from bot.sessions.conditions import client_ip
 from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
 from bot.sessions.disclosed import Reader, Running
 from bot.sessions.model import Field, SessionFilter, SessionQuery
-from bot.sessions.statement import Statement
+from bot.sessions.statement import Disclosure, Statement
 
 ROWS = 15  # groups that an answer shows
 
@@ -71,11 +71,12 @@ def read(reader: Reader, query: SessionQuery, by: Grouping) -> Statistics:
     asked = totals(dialect, scope, filter_, by)
     total, active, longest, names = connection.rows(asked.sql, asked.values)[0]
     found = []
-    if by is not Grouping.SQL_ID or not dialect.makes_sql_ids:
+    if by is not Grouping.SQL_ID or not reader.tries_ids:
         of_groups = groups(dialect, scope, filter_, by)
         found = list(map(to_group, connection.rows(of_groups.sql, of_groups.values)))
-    if by is Grouping.SQL_ID and (dialect.makes_sql_ids or dialect.left_out_ids):
-        made = _by_digest(reader.running(filter_, unnamed=bool(dialect.left_out_ids)), named=dialect.makes_sql_ids)
+    if by is Grouping.SQL_ID and (reader.tries_ids or dialect.left_out_ids):
+        running = reader.running(filter_, unnamed=not reader.tries_ids)
+        made = _by_digest(running, named=dialect.makes_sql_ids)
         names = int(names) + len(made)
         found = sorted([*found, *made], key=lambda one: (-one.active, -one.total, one.name))[:ROWS]
     as_of = datetime.now(UTC)
@@ -89,14 +90,14 @@ def _by_digest(running: Sequence[Running], *, named: bool) -> list[Group]:
     for one in running:
         text = one.statement if named else one.statement.inner or one.statement
         if one.running:
-            alike.setdefault(text.raw_sql.id_of_digest, []).append(one)
+            alike.setdefault(one.statement.sql_id(Disclosure.DIGEST) or text.raw_sql.id_of_digest, []).append(one)
     found = []
     for sql_id, those in alike.items():
         times = [one.time for one in those]
         first = min(those, key=lambda one: one.id).statement
         found.append(
             Group(
-                sql_id if named else "",
+                sql_id if named else first.sql_id(Disclosure.DIGEST) or "",
                 sum(one.active for one in those),
                 len(those),
                 min(times),

@@ -137,27 +137,47 @@ def guessable(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest().upper()
 
 
-@pytest.mark.parametrize("text", ["SET @pin = SLEEP(60) + 4711", "\n SET @pin = SLEEP(60) + 4711;\n", "DO SLEEP(60)"])
-def test_an_id_that_is_the_hash_of_the_text_is_nothing_to_who_only_looks(stage: Stage, text: str) -> None:
-    running, sql_id = stage.runs(text), guessable(text.strip())
-    row = stage.row(running.id)
-    assert row["SQL_ID"] == sql_id, "as the kernel has it"
+def nothing_to_who_only_looks(stage: Stage, running: int, sql_id: str) -> None:
     assert counted(stage, stage.alice, f"sql-id={sql_id}") == 1
-    for words in (f"sql-id={sql_id}", sql_id, sql_id[:20]):
+    for words in (f"sql-id={sql_id}", f"sql-id=={sql_id}", sql_id, sql_id[:20]):
         assert counted(stage, stage.bob, words) == 0, words
     for shown in (
-        stage.asks(stage.bob, f"/sessions show {running.id}", f"Session {running.id} on demo"),
-        stage.asks(stage.alice, f"/sessions show {running.id}", f"Session {running.id} on demo"),
+        stage.asks(stage.bob, f"/sessions show {running}", f"Session {running} on demo"),
+        stage.asks(stage.alice, f"/sessions show {running}", f"Session {running} on demo"),
         stage.asks(stage.bob, "/sessions stats by=sql-id", "Total Sessions"),
         stage.asks(stage.alice, "/sessions stats by=sql-id", "Total Sessions"),
     ):
         assert sql_id not in json.dumps(shown), "a public message has what everybody may see"
-    card = stage.asks(stage.alice, f"/kill-session {running.id} query", ASKS)
+    card = stage.asks(stage.alice, f"/kill-session {running} query", ASKS)
     stage.alice.press(card, "Close Query")
     stage.alice.wait_for_change(card, "closed")
     for table in ("audit", "closing_targets"):
         assert sql_id not in str(stage.stored(f"SELECT * FROM {table}"))
     assert sql_id not in stage.bot.log.read_text()
+
+
+@pytest.mark.parametrize("text", ["SET @pin = SLEEP(60) + 4711", "\n SET @pin = SLEEP(60) + 4711;\n", "DO SLEEP(60)"])
+def test_an_id_that_is_the_hash_of_the_text_is_nothing_to_who_only_looks(stage: Stage, text: str) -> None:
+    running, sql_id = stage.runs(text), guessable(text.strip())
+    assert stage.row(running.id)["SQL_ID"] == sql_id, "as the kernel has it"
+    nothing_to_who_only_looks(stage, running.id, sql_id)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT SLEEP(60), 'a' LIKE 'pin {}%' ESCAPE '!'",
+        "SELECT SLEEP(60) AS n ORDER BY FIELD(n, '{}')",
+        "SELECT SLEEP(60), DATE_FORMAT(NOW(), '{}')",
+        "SELECT SLEEP(60), JSON_EXTRACT('[]', '$.pin{}')",
+        "SELECT /*! SLEEP(60) + {} */",
+    ],
+)
+def test_an_id_in_which_the_kernel_leaves_literals_is_nothing_to_who_only_looks(stage: Stage, text: str) -> None:
+    running, other = stage.runs(text.format("4711")), stage.runs(text.format("4712"))
+    sql_id = stage.row(running.id)["SQL_ID"]
+    assert sql_id != stage.row(other.id)["SQL_ID"], "the kernel tells them apart by what is hidden"
+    nothing_to_who_only_looks(stage, running.id, sql_id)
 
 
 def test_a_password_is_found_by_nobody(stage: Stage) -> None:
