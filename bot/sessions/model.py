@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from bot.sessions.statement import KEPT_SQL, Disclosure, Statement
+from bot.sessions.statement import KEPT_SQL, Disclosure, RawSql, Statement
 
 MAX_LIMIT = 50  # so that a Slack table, 10,000 characters in all, holds every row with readable cells
 DEFAULT_LIMIT = 20
@@ -360,7 +360,7 @@ class Pin:
         if not self.same_session(session) or not before.running or not session.running:
             return False
         if before.request_id or session.request_id:
-            return before.request_id == session.request_id and _text(before) == _text(session)
+            return before.request_id == session.request_id and _same_text(before, session)
         if before.trace_id and before.trace_id == session.trace_id:
             return True
         if before.request_started is None or session.request_started is None:
@@ -382,7 +382,7 @@ class Pin:
         both_run = before.running and session.running
         if not (unnamed and both_run and before.request_started_within >= 1.0 and self.same_session(session)):
             return False
-        return _text(before) == _text(session) and not self.same_request(session)
+        return _same_text(before, session) and not self.same_request(session)
 
     def same_transaction(self, session: Session) -> bool:
         """Whether closing the session rolls back what it would have rolled back: the same transaction, or none.
@@ -407,10 +407,14 @@ def _names(session: Session) -> tuple[object, ...]:
     return session.source, session.id, session.tenant, session.client.proxy_session_id
 
 
-def _text(session: Session) -> tuple[str, int]:
-    if session.statement is None:
-        return "", 0
-    return session.statement.shown(Disclosure.ALL_BUT_PASSWORDS, KEPT_SQL), session.statement.length
+def _same_text(before: Session, now: Session) -> bool:
+    """Whether the texts are the same as far as they are kept: in what the store kept passwords are hidden already."""
+    kept, runs = before.statement, now.statement
+    if kept is None or runs is None:
+        return kept is runs
+    shown = runs.shown(Disclosure.ALL_BUT_PASSWORDS, KEPT_SQL)
+    same = kept.raw_sql == RawSql(shown) or kept.shown(Disclosure.ALL_BUT_PASSWORDS, KEPT_SQL) == shown
+    return same and kept.length == runs.length
 
 
 def _same_transaction(one: Transaction, other: Transaction) -> bool:

@@ -23,6 +23,11 @@ SECRET = "hunter2"
         ("SELECT 'never closed and secret", "SELECT ?"),
         ("SELECT 'cut after a backslash\\", "SELECT ?"),
         ("", ""),
+        ("SELECT 1.4711FROM t", "SELECT ?FROM t"),
+        ("SELECT 47.5e3and 1", "SELECT ?and ?"),
+        ("SELECT a FROM db1.2020_orders", "SELECT a FROM db1.2020_orders"),
+        ("SELECT 1 -- card\r4711\n, 2", "SELECT ?, ?"),
+        ("SELECT 1 --\x0b4711\n, 2", "SELECT ?, ?"),
     ],
 )
 def test_a_digest_is_one_line_without_literals(sql: str, shown: str) -> None:
