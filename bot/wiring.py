@@ -263,8 +263,8 @@ class _Running:
         self.service = service = SessionService(sources)
         self._bot.register(self._registers(settings, service))
         self._store.database.quiet_for = settings.longest_budget
-        looks = {source.name: source.check for source in sources}
-        self._parts.health.watch(self._store.database.check, self._ask_slack_again, looks, lambda: self._bot.stopping)
+        checks = {source.name: source.check for source in sources}
+        self._parts.health.watch(self._store.database.check, self._ask_slack_again, checks, lambda: self._bot.stopping)
         self._settings, self._tenants = settings, NamedTenants(settings)
         for name, source in before.items():
             if source not in sources:

@@ -24,15 +24,8 @@ from bot.errors import (
 from bot.sessions.model import Mode, Session
 from bot.sessions.protection import Protected
 from tests.closing.conftest import ALICE, BOB, CHANNEL, GUS, Desk, before_a_look, record_of, tamper
+from tests.closing.several import ask, confirm
 from tests.support.stage import RunningStatement, session_id
-
-
-def ask(desk: Desk, *sessions: int, mode: Mode = Mode.SESSION) -> ClosingRequest:
-    return desk.ask(ALICE, CHANNEL, "demo", [Wanted(session) for session in sessions], mode)
-
-
-def confirm(desk: Desk, request: ClosingRequest, mode: Mode = Mode.SESSION) -> ClosingRequest:
-    return desk.closer.confirm(Confirmation(request.id, ALICE, CHANNEL, mode), lambda _request, _note: None)
 
 
 def outcome(request: ClosingRequest) -> Outcome | None:

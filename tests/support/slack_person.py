@@ -185,10 +185,6 @@ class Person:
         """Open the app's Home tab."""
         self._post("home", {})
 
-    def opens_messages(self) -> None:
-        """Open the tab of the app's messages."""
-        self._post("home", {"tab": "messages"})
-
     def wait_for_home(self, matching: Matching = "", timeout: float = PATIENCE) -> Json:
         """Return the Home tab once it matches."""
 
