@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from bot.sessions.deadlocks import Member
 from bot.sessions.model import Client, Session, Transaction
 from bot.sessions.statement import Disclosure, Statement
@@ -9,6 +11,7 @@ from bot.sessions.statistics import Group
 
 MARIA_PASSWORD = "service-password"  # of the logins that conftest.py makes
 
+_SQL_ID = hashlib.md5(b"SELECT * FROM orders WHERE id = ?").hexdigest().upper()  # as OceanBase makes it
 EXAMPLE = Session(
     source="demo",
     server="10.0.0.1:2881",
@@ -20,7 +23,10 @@ EXAMPLE = Session(
     time=75.4,
     total_time=75.4,
     state="ACTIVE",
-    statement=Statement.of("SELECT * FROM orders WHERE id = 5", sql_id="A1B2"),
+    statement=Statement.of(
+        "SELECT * FROM orders WHERE id = 5",
+        sql_id=_SQL_ID,
+    ),
     trace_id="YB42-1-0-0",
     transaction=Transaction(12, "ACTIVE"),
     master_session_id=None,

@@ -10,20 +10,22 @@ from bot.closing.store import session_json
 from bot.sessions.statement import Statement
 from tests.sessions.examples import EXAMPLE, inner_of, length_of, sql_id_of, sql_of
 
+SQL_ID = hashlib.md5(b"SELECT ?").hexdigest().upper()  # that of the statement in the routine
+
 
 def test_what_is_kept_of_a_statement_stands_beside_the_rest_and_is_read_back() -> None:
-    runs = Statement.of("CALL p(5, PASSWORD('hunter2'))", length=9000, sql_id="A" * 32, inner="SELECT 5")
+    runs = Statement.of("CALL p(5, PASSWORD('hunter2'))", length=9000, sql_id=SQL_ID, inner="SELECT 5")
     session = replace(EXAMPLE, statement=runs)
     flat = json.loads(session_json.written(session))
     assert (flat["sql"], flat["inner_sql"]) == ("CALL p(5, PASSWORD('***'))", "SELECT 5")
-    assert (flat["sql_length"], flat["sql_id"], flat["user"]) == (9000, "A" * 32, "app")
+    assert (flat["sql_length"], flat["sql_id"], flat["user"]) == (9000, SQL_ID, "app")
     assert "statement" not in flat
     back = session_json.read(json.dumps(flat))
     assert (sql_of(back), inner_of(back), length_of(back), sql_id_of(back)) == (
         "CALL p(5, PASSWORD('***'))",
         "SELECT 5",
         9000,
-        "A" * 32,
+        SQL_ID,
     )
     assert back == session_json.as_kept(session)
     assert replace(back, statement=None) == replace(session, statement=None)
