@@ -108,15 +108,15 @@ def _time(token: KeyToken) -> float:
             spot=token.text,
             example="/sessions time>5m",
         )
+    seconds = round(float(match[1]) * UNITS[match[2]], 3)
+    if seconds > _LONGEST:
+        raise InputError("No session is older than ten years.", spot=token.text, example="/sessions time>30d")
     if token.operator not in COMPARED:
         raise InputError(
             "Compare a time with > or <; an exact time would match nothing.",
             spot=token.text,
             example=f"/sessions time>{value}",
         )
-    seconds = round(float(match[1]) * UNITS[match[2]], 3)
-    if seconds > _LONGEST:
-        raise InputError("No session is older than ten years.", spot=token.text, example="/sessions time>30d")
     return seconds
 
 

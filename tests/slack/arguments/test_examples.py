@@ -31,6 +31,7 @@ from bot.slack.arguments.session_query import describe, parse
         ("idle status=ACTIVE", "idle and status=ACTIVE exclude each other"),
         ("time>99999999999999999999d", "No session is older than ten years"),
         ("time>" + "9" * 400, "No session is older than ten years"),
+        ("time=" + "9" * 12, "No session is older than ten years"),  # not the example with the same number
         ("id=" + "9" * 900, "is not a session id"),
     ],
 )
