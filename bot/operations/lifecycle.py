@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -21,6 +22,9 @@ CUT_SHORT_AFTER = 16.5
 EXIT_AFTER = 18.5
 
 log = structlog.get_logger("bot")
+
+# Seconds. The system may give a signal to any thread, and Python handles it in this one: only when that runs again.
+NOTICED_WITHIN = 1.0
 
 T = TypeVar("T")
 
@@ -53,8 +57,9 @@ class Signals:
     def wait(self, reload: Callable[[], None]) -> None:
         """Wait for the end; call ``reload`` for each SIGHUP before it."""
         while not self.ended:
-            if self._take(self._came.get()):
-                reload()
+            with contextlib.suppress(queue.Empty):
+                if self._take(self._came.get(timeout=NOTICED_WITHIN)):
+                    reload()
 
     def _take(self, number: int) -> bool:
         self.ended = self.ended or number != signal.SIGHUP
