@@ -111,6 +111,12 @@ class Connection:
             # A statement that was given up on may still be answered: never use that socket again.
             self.broken = isinstance(translated, ConnectionLostError | DataSourceTimeoutError)
             raise translated from error
+        except UnicodeDecodeError as error:
+            self.broken = True  # the rest of the answer would be taken for that of the next statement
+            raise DataSourceError(
+                f"{self._endpoint.name} sent a text that is not UTF-8, probably a statement of a client with another "
+                "character set, so that nothing of this answer can be shown. Narrow it by user, host or id."
+            ) from error
 
 
 # Told of each use of a pool: data source, seconds, and the kind of error, '' for none.

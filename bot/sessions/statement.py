@@ -63,10 +63,6 @@ class RawSql:
         """Return all of what is shown, laid out for reading."""
         return "" if disclosure is Disclosure.NOTHING else formatted(self.__text, literals=disclosure.literals)
 
-    def wholly_shown(self, disclosure: Disclosure) -> bool:
-        """Whether nothing of it is hidden."""
-        return disclosure.literals and without_passwords(self.__text) == self.__text
-
     @property
     def cut_by_server(self) -> bool:
         """Whether it is as long as OceanBase makes one that is longer; MySQL and MariaDB do not cut."""
@@ -78,8 +74,6 @@ class RawSql:
         OceanBase leaves many literals in what it hashes: those of SET and CREATE USER, of ORDER BY and GROUP BY, of
         functions of time and JSON, of LIKE … ESCAPE (docs/oceanbase.md 2.2). Only the id itself tells.
         """
-        if sql_id == self.id_of_digest:
-            return True
         shown = parameterised(self.__text)
         if shown is None or self.cut_by_server:
             return False
@@ -138,11 +132,13 @@ class Statement:
         if self.raw_sql_id is None or disclosure is Disclosure.NOTHING:
             return None
         runs = self.inner.raw_sql if self.inner is not None else self.raw_sql  # in a routine the id is its statement's
-        whole = self.inner is not None or self.length <= len(self.raw_sql)
-        if any(one.tells_no_more(self.raw_sql_id) for one in ([runs, self.raw_sql] if whole else [])):
+        if disclosure.literals and not runs.has_secret and not self.raw_sql.has_secret:
             return self.raw_sql_id
-        hidden = not disclosure.literals or runs.has_secret or self.raw_sql.has_secret
-        return None if hidden else self.raw_sql_id
+        whole = self.inner is not None or self.length <= len(self.raw_sql)
+        # One that was made here is of the digest's beginning, which every list has.
+        made = self.raw_sql_id in (runs.id_of_digest, self.raw_sql.id_of_digest)
+        told = made or (whole and runs.tells_no_more(self.raw_sql_id))
+        return self.raw_sql_id if told else None
 
     @property
     def cut_by_server(self) -> bool:

@@ -60,3 +60,17 @@ def test_statements_that_differ_in_their_literals_alone_have_one_id() -> None:
     assert RawSql(long).id_of_digest == RawSql(long[:1000]).id_of_digest, "a list has the first characters alone"
     wide = "SELECT '选', " * 300
     assert RawSql(wide).id_of_digest == RawSql(wide.encode()[:1024].decode("utf-8", "ignore")).id_of_digest
+
+
+def test_an_id_that_is_made_of_the_digest_is_told_of_a_text_that_a_list_has_cut() -> None:
+    text = "SELECT 4711, " + "a, " * 400
+    made = RawSql(text).id_of_digest
+    for disclosure in (Disclosure.DIGEST, Disclosure.ALL_BUT_PASSWORDS):
+        assert Statement.of(text[:1000], length=len(text), sql_id=made).sql_id(disclosure) == made
+
+
+def test_the_kernels_id_of_a_text_that_a_list_has_cut_is_nothing_for_who_sees_no_literals() -> None:
+    text = "SELECT 4711, " + "a, " * 400
+    kernels = hashlib.md5(text.strip().replace("4711", "?").encode()).hexdigest().upper()
+    assert Statement.of(text, sql_id=kernels).sql_id(Disclosure.DIGEST) == kernels
+    assert Statement.of(text[:1000], length=len(text), sql_id=kernels).sql_id(Disclosure.DIGEST) is None
