@@ -195,6 +195,5 @@ def test_a_port_that_is_taken_is_told(restartable: EmbeddedOceanBase, tmp_path: 
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         bot = HttpBot(slack, restartable, tmp_path, Web(int(taken.getsockname()[1])))
-        bot.is_ready = lambda: False  # type: ignore[method-assign]  # who answers there is not the bot
         with pytest.raises(AssertionError, match=r"the bot ended with 1:\n(.|\n)*port \d+ cannot be used"):
             bot.start()

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import secrets
 import socket
 import sqlite3
@@ -20,13 +21,20 @@ from sandbox.slack.server import SlackSandbox
 from tests.support.patience import PATIENCE
 from tests.support.running_bot import RunningBot
 
+_FIRST, _EACH = 20_000, 1_500  # ports of each process of the tests: none is given to two of them
+_GIVEN: set[int] = set()
+
 
 def free_port() -> int:
     """Return a port that nobody has, from below those that outgoing connections are given: it must stay free."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     while True:
-        port = 20000 + secrets.randbelow(12000)
+        port = _FIRST + process * _EACH + secrets.randbelow(_EACH)
+        if port in _GIVEN:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("0.0.0.0", port))
+            _GIVEN.add(port)
             return port
 
 
@@ -82,6 +90,12 @@ class HttpBot(RunningBot):
     def __init__(self, sandbox: SlackSandbox, database: EmbeddedServer, folder: Path, web: Web, **more: Any) -> None:
         super().__init__(sandbox, database, folder, **more)
         self.web = web
+        self._readied = 0  # how often its log said so before this start
+
+    def start(self) -> None:
+        """Start the process and wait until it takes what Slack sends."""
+        self._readied = self._times_ready()
+        super().start()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -94,11 +108,11 @@ class HttpBot(RunningBot):
         }
 
     def is_ready(self) -> bool:
-        """Whether it takes what Slack sends."""
-        try:
-            return bool(self.web.health()[1]["process"]["status"] == "ok")
-        except OSError:  # not yet, or no longer there
-            return False
+        """Whether it takes what Slack sends: by its own log, since whoever listens on its port may be another bot."""
+        return self._times_ready() > self._readied
+
+    def _times_ready(self) -> int:
+        return self.log.read_text(encoding="utf-8").count('"event": "ready"') if self.log.exists() else 0
 
 
 class SocketBot(HttpBot):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from sandbox.databases.embedded import EmbeddedServer
+from sandbox.processes import tail
 from sandbox.slack.server import SlackSandbox
 from tests.support.patience import PATIENCE
 
@@ -111,11 +112,14 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         self._process.send_signal(number)
 
     def stop(self) -> int:
-        """End it as systemd would and return its exit status."""
+        """End it as systemd would and return its exit status; one that has failed says what it logged."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(PATIENCE)
+        status = self._process.wait(PATIENCE)
+        if status > 0:
+            raise AssertionError(f"the bot ended with {status}; its last words:\n{tail(self.log, 60)}")
+        return status
 
     def ended(self) -> int:
         """Wait for its end, which somebody else has caused, and return its exit status."""
