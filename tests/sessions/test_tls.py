@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import shutil
 import signal
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -196,6 +197,21 @@ def test_a_file_of_cas_that_was_exchanged_counts_from_the_next_connection_on(
         look_at(HOST, server.database.port, tls)
     shutil.copy(server.ours.file, trusted)
     assert look_at(HOST, server.database.port, tls) == "TLSv1.3, certificate verified"
+
+
+def test_all_connections_that_want_the_same_share_what_encrypts_them(tmp_path: Path) -> None:
+    ours = str(Authority(tmp_path, "ours").file)
+    theirs = Authority(tmp_path, "theirs").file
+    assert Tls().context() is Tls("required").context()
+    assert Tls("verified").context() is Tls("verified").context() is not Tls().context()
+    before = Tls("verified", ours).context()
+    assert Tls("verified", ours).context() is before is not Tls("verified").context()
+    assert before.verify_mode is ssl.CERT_REQUIRED
+    shutil.copy(theirs, ours)
+    assert Tls("verified", ours).context() is not before, "the file was exchanged"
+    Path(ours).unlink()
+    with pytest.raises(OSError, match="No such file"):
+        Tls("verified", ours).context()
 
 
 @pytest.mark.parametrize("mode", ["off", "preferred"])
