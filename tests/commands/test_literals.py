@@ -17,7 +17,7 @@ import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.slack_person import Person, table_of, text_of
-from tests.support.slack_text import Json
+from tests.support.slack_text import Json, tells
 from tests.support.stage import ASKS, Stage, session_id, staged
 
 ACCESS = """
@@ -239,7 +239,7 @@ def test_the_exported_record_has_digests_for_who_only_looks_and_secrets_for_nobo
         assert target["client_info"] == "jdbc:mysql://db/shop?user=app&password=***"
         assert target["sql"].startswith("SELECT SLEEP(")
     assert "card 4711" in str(rows[stage.alice.id])
-    assert "4711" not in str(rows[stage.bob.id]).replace(str(number), "")
+    assert not tells(rows[stage.bob.id], 4711)
     chain = [hash_ for (hash_,) in stage.stored("SELECT hash FROM audit")]
     assert not any(hash_ in str(rows) for hash_ in chain), "they would tell when a guess at what is hidden is right"
     intent = [row for row in rows[stage.bob.id] if row["event"] == "intent"][-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,3 +128,8 @@ def _words(part: Json | str) -> str:
         if key in part:
             return _words(part[key])
     return ""
+
+
+def tells(what: object, number: int) -> bool:
+    """Whether a number stands there by itself: ids, ports and times may hold its digits."""
+    return re.search(rf"(?<![\d.]){number}(?!\d)", str(what)) is not None
