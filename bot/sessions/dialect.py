@@ -57,6 +57,44 @@ COLUMNS = (
     "definer",
 )
 
+COMMAND_LENGTH = 16  # characters that MySQL's and MariaDB's lists show of a COMMAND
+
+
+def command_key(command: str) -> str:
+    """Return a COMMAND as it is compared: servers differ in its case, and in how much of it they show.
+
+    >>> command_key("Binlog dump"), command_key("Group Replication Data Stream subscription")
+    ('binlog dump', 'group replicatio')
+    """
+    return command[:COMMAND_LENGTH].lower()
+
+
+# COMMANDs of threads that no client waits for: replication (Galera and the event scheduler run as "Daemon" or as
+# "system user"), clones, and what writes the rows of INSERT DELAYED. Closing one stops a replica or loses rows.
+PROTECTED_COMMANDS = frozenset(
+    map(
+        command_key,
+        (
+            # MySQL 8.0 to 9.7, sql/sql_parse.cc, Command_names; MariaDB 10.11 and 11.8, same, command_name.
+            "Daemon",
+            "Delayed insert",
+            "Binlog Dump",
+            "Binlog Dump GTID",
+            "Table Dump",
+            "Connect Out",
+            "Register Slave",
+            "Register Replica",
+            "Slave_IO",
+            "Slave_SQL",
+            "Slave_worker",
+            "clone",
+            "Group Replication Data Stream subscription",
+            # OceanBase, get_mysql_cmd_str: the others with small letters, and this, spelt so.
+            "Daemno",
+        ),
+    )
+)
+
 # What costs more than a list may take, and only a target's pin wants.
 _PINNED_ONLY = ("request_id", "request_started", "transaction_started", "server_started")
 
@@ -117,7 +155,6 @@ class Dialect:
     tenant_list: str | None = None  # where all tenants are named; None: the login sees its own alone
     transaction_column: str = "tx_id"  # their id in that view
     lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (docs/oceanbase.md 5.2)
-    protected_commands: frozenset[str] = frozenset()  # COMMANDs of threads that no client's statements run in
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off

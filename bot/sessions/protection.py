@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from bot.sessions.address import ip_of
-from bot.sessions.dialect import Dialect
+from bot.sessions.dialect import PROTECTED_COMMANDS, Dialect, command_key
 from bot.sessions.model import Session
 
 # Tools of the cluster itself tag what they do (docs/oceanbase.md 4.5). ODC does, too, but what runs there
@@ -63,9 +63,8 @@ class Protected:
 
 def is_thread(session: Session, dialect: Dialect | None) -> bool:
     """Whether no client's statements run in it: it is the server's own or replicates to another server."""
-    if dialect is None:
-        return False
-    return session.command in dialect.protected_commands or session.client.user in dialect.thread_users
+    of_thread = dialect is not None and session.client.user in dialect.thread_users
+    return of_thread or command_key(session.command) in PROTECTED_COMMANDS
 
 
 def _among(tag: str, names: Collection[str]) -> bool:

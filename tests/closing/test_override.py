@@ -131,9 +131,7 @@ def test_the_servers_own_threads_and_replication_are_never_closed(desk: Desk, us
     source = desk.sessions.source("demo")
     source.description()
     assert source._dialect is not None
-    source._dialect = replace(
-        source._dialect, protected_commands=frozenset({"Binlog Dump"}), thread_users=frozenset({"system user"})
-    )  # as MySQL has them
+    source._dialect = replace(source._dialect, thread_users=frozenset({"system user"}))  # as MySQL has them
     session = seen_as(desk, user=user, command=command)
     with pytest.raises(TargetError, match=r"a thread of the server itself .*never closed"):
         ask(desk, session.id)

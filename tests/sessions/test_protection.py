@@ -9,7 +9,7 @@ import pytest
 
 from bot.sessions.dialect import Dialect
 from bot.sessions.mysql import dialect as mysql
-from bot.sessions.mysql.columns import PROTECTED_COMMANDS, THREAD_USERS
+from bot.sessions.mysql.columns import THREAD_USERS
 from bot.sessions.oceanbase import dialect as oceanbase
 from bot.sessions.protection import Protected, is_thread
 from tests.sessions.examples import EXAMPLE
@@ -23,7 +23,6 @@ MYSQL = Dialect(
     (),
     mysql.PROTECTED_USERS,
     None,
-    protected_commands=PROTECTED_COMMANDS,
     thread_users=THREAD_USERS,
 )
 NETWORKS = tuple(map(ipaddress.ip_network, ("10.1.0.0/16", "192.168.7.9", "2001:db8::/32", "fe80::1")))
@@ -118,15 +117,26 @@ def test_the_tenants_that_hold_the_clusters_metadata_are_protected(tenant: str, 
     [
         ("repl", "Binlog Dump", True),
         ("repl", "Binlog Dump GTID", True),
+        ("repl", "clone", True),
+        ("repl", "Clone", True),
+        ("repl", "Register Replica", True),
+        ("repl", "Group Replicatio", True),  # as the lists cut it
+        ("repl", "Group Replication Data Stream subscription", True),
+        ("delayed", "Delayed insert", True),
         ("event_scheduler", "Daemon", True),
         ("system user", "Connect", True),
         ("system user", "Query", True),
         ("mysql.session", "Sleep", False),
         ("app", "Query", False),
+        ("app", "Binlog", False),
     ],
 )
 def test_the_servers_own_threads_and_replication_are_told_from_sessions(user: str, command: str, thread: bool) -> None:
-    session = like(EXAMPLE, user=user, command=command)
-    assert is_thread(session, MYSQL) is thread
-    assert not is_thread(session, OCEANBASE)
-    assert not is_thread(session, None)
+    assert is_thread(like(EXAMPLE, user=user, command=command), MYSQL) is thread
+
+
+@pytest.mark.parametrize("command", ["Binlog dump", "Binlog dump gtid", "Register slave", "Daemno"])
+@pytest.mark.parametrize("dialect", [OCEANBASE, None])
+def test_what_reads_the_log_of_an_oceanbase_is_replication_as_well(dialect: Dialect | None, command: str) -> None:
+    assert is_thread(like(EXAMPLE, command=command), dialect)
+    assert not is_thread(like(EXAMPLE, user="system user", command="Query"), dialect), "anybody may be called so there"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.sessions.dialect import COLUMNS
+from bot.sessions.dialect import COLUMNS, COMMAND_LENGTH, PROTECTED_COMMANDS
 
 # InnoDB fills it anew only when nobody has read it for 0.1 s: it may be as old as that, or older under a busy monitor.
 TRANSACTIONS = "information_schema.INNODB_TRX"
@@ -18,27 +18,6 @@ UNCUT = "information_schema.PROCESSLIST"  # MySQL: whole statements, under a loc
 
 # What the servers' own threads have for a user; nobody can log in so.
 THREAD_USERS = frozenset({"system user", "event_scheduler"})
-
-# COMMANDs of threads that nobody's statements run in: replication (Galera and the event scheduler run as "Daemon"
-# or as "system user") and clones. Closing one stops a replica, not a query.
-PROTECTED_COMMANDS = frozenset(
-    {
-        "Daemon",
-        "Binlog Dump",
-        "Binlog Dump GTID",
-        "Connect Out",
-        "Register Slave",
-        "Register Replica",
-        "Slave_IO",
-        "Slave_SQL",
-        "Slave_worker",
-        "Table Dump",
-        "clone",
-        # MySQL's sql/sql_parse.cc, Command_names; its list has 16 characters of it. Not seen on a real one.
-        "Group Replication Data Stream subscription",
-        "Group Replicatio",
-    }
-)
 
 # By its name, not by an address: which one clients can use is not known to the server.
 SERVER = "CONCAT(@@hostname, ':', @@port)"
@@ -104,7 +83,6 @@ class ProcessList:
         """The SQL of each column."""
         # KILL QUERY of an idle session leaves MariaDB showing 'Killed' until its next statement, which runs normally.
         idle = "(COMMAND = 'Sleep' OR COMMAND = 'Killed' AND INFO IS NULL)"
-        background = ", ".join(f"'{command}'" for command in sorted(PROTECTED_COMMANDS))
         threads = ", ".join(f"'{user}'" for user in sorted(THREAD_USERS))
         ending = "COALESCE(trx_state, '') = 'ROLLING BACK'" if self.transactions else "FALSE"
         return dict.fromkeys(COLUMNS, "NULL") | {
@@ -121,7 +99,7 @@ class ProcessList:
             # MySQL shows 'Sleep' while it rolls back what a closed session has done, also what it was just doing.
             "state": (
                 f"CASE WHEN COMMAND = 'Killed' OR COMMAND = 'Sleep' AND {ending} THEN 'KILLED' "
-                f"WHEN COMMAND = 'Sleep' THEN 'SLEEP' WHEN COMMAND IN ({background}) OR USER IN ({threads}) "
+                f"WHEN COMMAND = 'Sleep' THEN 'SLEEP' WHEN {_OF_THREAD} OR USER IN ({threads}) "
                 "THEN 'BACKGROUND' ELSE 'ACTIVE' END"
             ),
             "sql_text": self._text,
@@ -218,6 +196,9 @@ _IS_CUT = "RIGHT(request_sql, 3) = '...'"  # it was longer than performance_sche
 _BOTH = f"GREATEST(LEAST(200, CHAR_LENGTH(INFO), CHAR_LENGTH(request_sql) - 3 * ({_IS_CUT})), 1)"
 _NESTED = f"COALESCE(LEFT(INFO, {_BOTH}) <> LEFT(request_sql, {_BOTH}), FALSE)"
 
+_COMMANDS = ", ".join(f"'{command}'" for command in sorted(PROTECTED_COMMANDS))
+_OF_THREAD = f"LOWER(LEFT(COMMAND, {COMMAND_LENGTH})) IN ({_COMMANDS})"  # what writes INSERT DELAYED has no HOST
+
 _HAS_PORT = "LOCATE(':', HOST) > 0"
 _BEFORE_PORT = "LEFT(HOST, CHAR_LENGTH(HOST) - LOCATE(':', REVERSE(HOST)))"
 _NOT_USERS = ", ".join(f"'{user}'" for user in sorted({*THREAD_USERS, "unauthenticated user"}))
@@ -226,7 +207,7 @@ _NOT_USERS = ", ".join(f"'{user}'" for user in sorted({*THREAD_USERS, "unauthent
 # a name where the server looks none up. An event has no client, so no port: its COMMAND is Connect. A definer's host
 # that is an address, or a name where names are looked up, cannot be told from a client's.
 _IN_ROUTINE = (
-    f"(COMMAND <> 'Sleep' AND USER NOT IN ({_NOT_USERS}) AND ("
+    f"(COMMAND <> 'Sleep' AND NOT {_OF_THREAD} AND USER NOT IN ({_NOT_USERS}) AND ("
     "LOCATE(CHAR(37), HOST) > 0 OR LOCATE('/', HOST) > 0 OR HOST = '' OR LEFT(HOST, 1) = ':' AND LEFT(HOST, 2) <> '::' "
     f"OR @@skip_name_resolve AND {_HAS_PORT} AND NOT (IS_IPV4({_BEFORE_PORT}) OR IS_IPV6({_BEFORE_PORT})) "
     f"OR COMMAND = 'Connect' AND NOT {_HAS_PORT}))"

@@ -14,7 +14,6 @@ from bot.sessions.details import Reach, granted
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.mysql.columns import (
-    PROTECTED_COMMANDS,
     REQUESTS,
     SERVER,
     STATUSES,
@@ -114,7 +113,6 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         pinned_expressions=found.pinned_expressions(),
         own_values=(user,),
         protected_users=PROTECTED_USERS,
-        protected_commands=PROTECTED_COMMANDS,
         thread_users=THREAD_USERS,
         transaction_view=TRANSACTIONS if transactions else None,
         transaction_column="trx_id",

@@ -330,6 +330,22 @@ def test_the_servers_own_threads_are_listed_and_protected(server: EmbeddedServer
     assert not crm.is_thread(app)
 
 
+@pytest.mark.parametrize("server", ["mariadb", "watched_mariadb118"], indirect=True)
+def test_what_writes_the_rows_of_an_insert_delayed_is_a_thread_that_nobody_closes(
+    server: EmbeddedServer, crm_source: Make
+) -> None:
+    crm = crm_source()
+    writer = SessionQuery(filter=SessionFilter((Condition(Field.COMMAND, Operator.EXACTLY, ("Delayed insert",)),)))
+    with server.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE TABLE mysql_test.log (line INT) ENGINE=MyISAM")
+        cursor.execute("INSERT DELAYED INTO mysql_test.log VALUES (1)")
+        until(lambda: crm.page(writer, None).matching)
+        (session,) = crm.page(writer, None).sessions
+        cursor.execute("DROP TABLE mysql_test.log")
+    assert (session.client.user, session.state, session.active) == ("delayed", "BACKGROUND", False)
+    assert crm.is_thread(session)
+
+
 def test_while_the_server_refuses_new_connections_commands_share_the_one_that_is_there(
     server: EmbeddedServer, crm_source: Make
 ) -> None:
