@@ -224,6 +224,7 @@ class _Running:
         close_link: Callable[[], object] = server.stop
         try:
             close_link = self._connect(server, signals)
+            self._parts.health.ready()
             log.info("ready", version=__version__, sources=list(self.service.names))
             signals.wait(self.reload)
             log.info("stopping")

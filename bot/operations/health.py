@@ -127,6 +127,11 @@ class Health:
         self._sources: Mapping[str, Part] = {}
         self._again: Part | None = None
         self._stopping: Callable[[], bool] = lambda: False
+        self._ready = False
+
+    def ready(self) -> None:
+        """Say from now on that the bot is at work: what Slack sends is taken."""
+        self._ready = True
 
     def watch(self, store: Look, slack: Look, sources: Mapping[str, Look], stopping: Callable[[], bool]) -> None:
         """Look at these from now on; ``slack`` asks it again once it could not be reached."""
@@ -138,7 +143,8 @@ class Health:
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the bot is of use, and how each part is; takes a second at most."""
         store, again, sources = self._store, self._again, self._sources
-        if store is None or again is None:
+        if not self._ready or store is None or again is None:
+            # Whoever sends commands here by this answer would lose the first ones: nobody takes them yet.
             return False, {"status": FAILING, "process": {"status": "starting"}, "slack": self._slack()}
         wait([part.ask() for part in (store, again, *sources.values())], timeout=PATIENCE)
         stopping = self._stopping()

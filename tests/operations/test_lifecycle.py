@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
+from sandbox.slack.faults import Failure
 from sandbox.slack.server import SlackSandbox
 from tests.support.http_bot import HttpBot, SocketBot, Web, free_port, request_url, value
 from tests.support.patience import PATIENCE
@@ -147,6 +148,27 @@ def test_a_bot_started_while_slack_is_away_needs_no_restart(restartable: Embedde
         starting.join(PATIENCE)
         assert bot.stop() == 0
         slack.stop()
+
+
+def test_health_says_starting_until_the_bot_takes_what_slack_sends(
+    restartable: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    web = Web(free_port())
+    with SlackSandbox(commands=COMMANDS) as slack:
+        slack.faults.fall_ill(Failure("", 500), share=1.0, methods={"apps.connections.open"})
+        bot = SocketBot(slack, restartable, tmp_path, web)
+        starting = threading.Thread(target=bot.start)
+        starting.start()
+        try:
+            slack.wait_for(lambda: any(call.method == "apps.connections.open" for call in slack.calls))
+            status, report = web.health()
+            assert (status, report["process"]["status"]) == (503, "starting")
+            slack.faults.recover()
+            starting.join(PATIENCE)
+            slack.wait_for(lambda: web.health()[0] == 200)
+        finally:
+            starting.join(PATIENCE)
+            assert bot.stop() == 0
 
 
 def test_a_bot_started_while_its_store_is_away_says_so_and_needs_no_restart(
