@@ -14,6 +14,7 @@ SessionBotError
 ├── StoppedError                the bot ends before it could see what came of a close
 └── DataSourceError             the database did not do what was asked
     ├── DataSourceUnreachableError
+    │   └── AccountLimitError   the login's own limit, max_user_connections for example, is used up
     ├── DataSourceTimeoutError
     ├── ConnectionLostError     the connection broke under a statement
     ├── LoginRefusedError
@@ -145,6 +146,10 @@ class DataSourceError(SessionBotError):
 
 class DataSourceUnreachableError(DataSourceError):
     """No connection could be made."""
+
+
+class AccountLimitError(DataSourceUnreachableError):
+    """The account of the bot's login has used up a limit of its own: of connections, or of what it does in an hour."""
 
 
 class DataSourceTimeoutError(DataSourceError):

@@ -99,6 +99,7 @@ USING_MARIADB = (
     "sessions/test_disclosed.py",
     "sessions/mysql/test_definers.py",
     "sessions/mysql/test_clients.py",
+    "sessions/test_refused_logins.py",
     "sessions/mysql/test_server_starts.py",
     "operations/test_named_tenants.py",
     "commands/test_whose_view.py",

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from bot.errors import (
+    AccountLimitError,
     BusyError,
     ConnectionLostError,
     DataSourceTimeoutError,
@@ -36,6 +37,7 @@ _WORDS: dict[type[SessionBotError], str] = {
     BusyError: "busy",
     ConnectionLostError: "connection lost",
     DataSourceTimeoutError: "no answer in time",
+    AccountLimitError: "account limit reached",
     DataSourceUnreachableError: "unreachable",
     UnsafeConnectionError: "not safe to log in to",
     LoginRefusedError: "login refused",

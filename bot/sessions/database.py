@@ -26,7 +26,7 @@ from bot.errors import (
     DataSourceTimeoutError,
     UnsafeConnectionError,
 )
-from bot.sessions import driver_errors
+from bot.sessions import driver_errors, parsec, refused_logins
 from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT, Endpoint
 from bot.sessions.tls import Tls
 
@@ -44,6 +44,14 @@ _TOO_MANY = (1040, 1203, 1226, 5271)
 # Login plugins that hand the password itself to whoever asks: as it stands, or encrypted with a key of the asker's.
 # So does the long form of caching_sha2_password, which a MySQL asks for after each start: docs/threat-model.md.
 _ASK_FOR_THE_PASSWORD = ("mysql_clear_password", "dialog", "sha256_password")
+
+# What PyMySQL says it lacks, and what to do about it.
+_EXTRAS = {
+    "pynacl": "the account logs in by ed25519, for which a package is missing where the bot runs: pip install "
+    '"session-bot[ed25519]"',
+    "cryptography": "the account logs in by sha256_password or caching_sha2_password without TLS, for which a package "
+    'is missing where the bot runs: pip install "PyMySQL[rsa]"',
+}
 
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
 
@@ -225,7 +233,7 @@ class Pool:
         except PoolTimeoutError as error:
             raise driver_errors.timeout(self._endpoint) from error
         except (pymysql.Error, OSError) as error:
-            raise _explained(self._endpoint, error) from error
+            raise _explained(self._endpoint, error, at_login=True) from error
         raw: Any = fairy.dbapi_connection
         connection = Connection(self._endpoint, raw)
         try:
@@ -265,7 +273,7 @@ def connected(endpoint: Endpoint, prepare: Sequence[str]) -> Iterator[Connection
     try:
         raw = _prepared(endpoint, prepare)
     except (pymysql.Error, OSError) as error:
-        raise _explained(endpoint, error) from error
+        raise _explained(endpoint, error, at_login=True) from error
     try:
         yield Connection(endpoint, raw)
     finally:
@@ -278,7 +286,7 @@ def try_login(endpoint: Endpoint) -> None:
     try:
         connect(endpoint).close()
     except (pymysql.Error, OSError) as error:
-        raise _explained(endpoint, error) from error
+        raise _explained(endpoint, error, at_login=True) from error
 
 
 def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
@@ -324,11 +332,20 @@ def login(tls: Tls, *, password: str = "", **arguments: Any) -> pymysql.Connecti
         raise
     except (pymysql.Error, OSError, UnsafeConnectionError):
         raise
+    except RuntimeError as error:  # PyMySQL's where a package is missing that it has as an extra
+        package = next((name for name in _EXTRAS if f"'{name}'" in str(error)), None)
+        if package is None:
+            raise _not_understood() from error
+        raise pymysql.err.OperationalError(refused_logins.MISSING_PACKAGE, _EXTRAS[package]) from error
     except Exception as error:
         # PyMySQL stumbles in many ways: over a greeting that is none, a host that is no name, a plugin it has half.
-        raise pymysql.err.OperationalError(
-            driver_errors.HANDSHAKE_FAILED, "it does not speak a protocol that the bot understands"
-        ) from error
+        raise _not_understood() from error
+
+
+def _not_understood() -> pymysql.err.OperationalError:
+    return pymysql.err.OperationalError(
+        driver_errors.HANDSHAKE_FAILED, "it does not speak a protocol that the bot understands"
+    )
 
 
 def safety(raw: Any) -> str:
@@ -343,6 +360,7 @@ class _Guarded(pymysql.Connection):
     """Asks a server to be what ``tls`` wants before anything is sent; PyMySQL itself gives whatever is asked for."""
 
     server_capabilities: int
+    password: bytes
     _auth_plugin_name: str
 
     def __init__(self, tls: Tls, **arguments: Any) -> None:
@@ -378,9 +396,30 @@ class _Guarded(pymysql.Connection):
         if self._asks_too_much(plugin):
             raise UnsafeConnectionError(
                 f'asks for the password in a form ({plugin}) that the bot sends only with tls = "verified". '
-                "It was not sent. Set that, or let the account use mysql_native_password or caching_sha2_password."
+                "It was not sent. Set that, or let the account use mysql_native_password or caching_sha2_password. "
+                f"{refused_logins.OR_NO_SUCH_ACCOUNT}"
             )
-        return super()._process_auth(plugin_name, *more)  # type: ignore[misc]  # not in PyMySQL's types
+        if plugin == "parsec":
+            return self._sign(*more)
+        try:
+            return super()._process_auth(plugin_name, *more)  # type: ignore[misc]  # not in PyMySQL's types
+        except pymysql.err.OperationalError as error:
+            if error.args[:1] != (refused_logins.UNKNOWN_PLUGIN,):
+                raise
+            said = f"the account logs in by the plugin {plugin}, which the bot does not know"
+            raise pymysql.err.OperationalError(refused_logins.UNKNOWN_PLUGIN, said) from error
+
+    def _sign(self, challenge: Any, *_: object) -> Any:
+        """Log in by parsec, which PyMySQL does not know."""
+        self.write_packet(b"")  # asks for how the key is made of the password
+        salted: Any = self._read_packet()  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+        salted.check_error()
+        self.write_packet(
+            parsec.answer(self.password, challenge.read_all(), salted.get_all_data().removeprefix(b"\x01"))
+        )
+        answer: Any = self._read_packet()  # type: ignore[no-untyped-call]
+        answer.check_error()
+        return answer
 
     def _asks_too_much(self, plugin: str) -> bool:
         return self._tls.mode != "verified" and plugin in _ASK_FOR_THE_PASSWORD
@@ -396,6 +435,7 @@ def _prepared(endpoint: Endpoint, prepare: Sequence[str]) -> pymysql.Connection[
     return raw
 
 
-def _explained(endpoint: Endpoint, error: Exception) -> DataSourceError:
+def _explained(endpoint: Endpoint, error: Exception, *, at_login: bool = False) -> DataSourceError:
     errno = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    return driver_errors.failure(endpoint, errno, str(error.args[1]) if len(error.args) > 1 else str(error))
+    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    return driver_errors.failure(endpoint, errno, text, at_login=at_login)

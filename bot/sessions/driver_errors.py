@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bot.errors import (
+    AccountLimitError,
     ConnectionLostError,
     DataSourceError,
     DataSourceTimeoutError,
@@ -15,6 +16,7 @@ from bot.errors import (
     UnknownSessionError,
     UnsafeConnectionError,
 )
+from bot.sessions import refused_logins
 from bot.sessions.endpoint import READ_TIMEOUT, Endpoint
 
 HANDSHAKE_FAILED = 2012
@@ -34,12 +36,18 @@ def unsafe(endpoint: Endpoint, reason: object) -> UnsafeConnectionError:
     return UnsafeConnectionError(f"Data source {_where(endpoint)} {reason}")
 
 
-def failure(endpoint: Endpoint, errno: int, text: str) -> DataSourceError:
-    """Say in a sentence what an error number means (docs/oceanbase.md 2.6); 0 is a socket that was closed."""
+def failure(endpoint: Endpoint, errno: int, text: str, *, at_login: bool = False) -> DataSourceError:
+    """Say in a sentence what an error number means (docs/oceanbase.md 2.6); 0 is a socket that was closed.
+
+    ``at_login``: it came before any statement of the bot's. Whatever a server says then refuses the login, unless it
+    is known to be something else: OceanBase passes on what init_connect failed with.
+    """
     where = _where(endpoint)
     if "timed out" in text and errno in (0, _SERVER_LOST):
         return timeout(endpoint)
     kind = _BY_ERRNO.get(errno)
+    if at_login and (kind is None or kind in (_privilege, _unknown)):
+        kind = _refused
     if kind is None:
         return DataSourceError(f"Data source {where} answered with error {errno}: {text[:300]}", errno=errno)
     return kind(where, endpoint, text, errno)
@@ -72,18 +80,22 @@ def _lost(where: str, _endpoint: Endpoint, _text: str, errno: int) -> DataSource
     )
 
 
-def _refused(where: str, endpoint: Endpoint, _text: str, errno: int) -> DataSourceError:
+def _refused(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
     return LoginRefusedError(
-        f"Data source {where} refused the login of {endpoint.user}. User, password, tenant or cluster is wrong; "
-        "the server does not say which.",
+        f"Data source {where} refused the login of {endpoint.user}: {refused_logins.why(errno, text)}", errno=errno
+    )
+
+
+def _account_limit(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
+    return AccountLimitError(
+        f"Data source {where} takes no more of {endpoint.user} now: this account {refused_logins.limit(text)}",
         errno=errno,
     )
 
 
-def _oracle(where: str, endpoint: Endpoint, _text: str, errno: int) -> DataSourceError:
-    return LoginRefusedError(
-        f"Data source {where} refused the login of {endpoint.user}: an Oracle-mode tenant does not take this "
-        "protocol. Log in to the sys tenant instead: it lists and closes the sessions of every tenant.",
+def _offline(where: str, _endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
+    return DataSourceUnreachableError(
+        f"Data source {where} takes no connections now: {text[:200].rstrip('.')}. Try again, or look at the server.",
         errno=errno,
     )
 
@@ -126,6 +138,10 @@ def _plain_reason(text: str) -> str:
     return text.rsplit("(", 1)[-1].rstrip(")") if "(" in text else text
 
 
+# Also where a statement meets them: a session whose password has expired may do nothing but set a new one, and
+# init_connect fails after the login.
+_ALWAYS_THE_LOGIN = (1045, 1184, 1698, 1820, 1862, 3118, 3159, 3955, 4150, 4151)
+
 _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     0: _lost,  # PyMySQL reports a socket that was closed under it with number 0
     2003: _unreachable,
@@ -135,15 +151,19 @@ _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     HANDSHAKE_FAILED: _no_handshake,
     _SERVER_LOST: _lost,
     1040: _too_many,
-    1203: _too_many,  # this user's sessions, by max_user_connections
+    1203: _account_limit,  # by the server's max_user_connections
+    refused_logins.ACCOUNT_LIMIT: _account_limit,
+    1041: _offline,  # out of memory
+    1135: _offline,  # no more threads
+    3032: _offline,  # offline_mode
+    3168: _offline,
     1044: _privilege,
-    1045: _refused,
+    **dict.fromkeys(_ALWAYS_THE_LOGIN, _refused),
     1053: _lost,  # the server is shutting down
     1094: _unknown,
     1095: _not_owner,
     1142: _privilege,
     1227: _privilege,
-    1235: _oracle,
     1927: _lost,  # MariaDB: the session was closed under the statement
     1957: _unknown,  # MariaDB: KILL QUERY ID of a query that has ended
     1969: _server_gave_up,  # MariaDB: max_statement_time
