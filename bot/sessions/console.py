@@ -168,7 +168,7 @@ class Console:
     def _out_of_sight(self, tenant: str | None, user: str | None) -> str:
         """Say why the bot's login would not see a session, '' where it would: it may be another login than before."""
         login, sees = self._endpoint.user, self.dialect.sees
-        if sees is Reach.OWN and user != login.partition("@")[0]:
+        if sees is Reach.OWN and user != self.dialect.login.user:
             return f"The bot's login {login} sees only its own sessions."
         if sees is Reach.TENANT and tenant != self.dialect.login_tenant:
             return f"The bot's login {login} sees only the sessions of tenant {self.dialect.login_tenant}."
@@ -297,7 +297,7 @@ class Console:
 
     def way_past(self, server: str | None) -> bool:
         """Whether a server of the cluster has an address of its own to try, another than this connection's."""
-        return self._endpoint.at(server) is not None
+        return self._at(server) is not None
 
     @contextlib.contextmanager
     def on(self, server: str | None) -> Iterator[Console]:
@@ -305,7 +305,7 @@ class Console:
 
         Raises ``SessionOutOfReachError`` where that cannot be done.
         """
-        endpoint = self._endpoint.at(server)
+        endpoint = self._at(server)
         if endpoint is None:
             raise SessionOutOfReachError(f"{server or 'Its server'} can only be reached through {self._endpoint.host}.")
         with contextlib.ExitStack() as stack:
@@ -318,6 +318,9 @@ class Console:
             if reached != server:
                 raise SessionOutOfReachError(f"The server that answers at {server} is {reached or 'a proxy'}.")
             yield direct
+
+    def _at(self, server: str | None) -> Endpoint | None:
+        return self._endpoint.at(server, self.dialect.login.direct)
 
     def refuses_client(self, rows: Sequence[Session]) -> str:
         """Say why a KILL of this client's id could reach somebody else, '' where it cannot (docs/oceanbase.md 4.1).

@@ -36,6 +36,11 @@ def granted(connection: Connection) -> set[str]:
     return {privilege.strip().upper() for grant in found if grant for privilege in grant[1].split(",")}
 
 
+def logged_in(connection: Connection) -> str:
+    """Return the user that a connection is logged in as, whatever a proxy made of the name it was given."""
+    return str(connection.rows("SELECT USER()")[0][0]).rpartition("@")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class LockHolder:
     """Who holds a row lock that a session waits for."""

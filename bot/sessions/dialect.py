@@ -9,6 +9,7 @@ from typing import Any
 from bot.sessions.conditions import SQL_COLUMNS, Conditions
 from bot.sessions.database import OwnSession, Value
 from bot.sessions.details import DetailsReader, Reach
+from bot.sessions.login import Login
 from bot.sessions.model import (
     READ_ONLY,
     Client,
@@ -142,7 +143,7 @@ class Dialect:
     lacking: bool = False  # a grant could show or allow more: probed again after a while
     sees: Reach | None = None  # None: not known
     closes: Reach | None = None
-    login_tenant: str | None = None  # the tenant logged in to; None where there are no tenants
+    login: Login = field(default_factory=lambda: Login(""))  # as the server itself has it
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them
     own_transaction: str | None = None  # whether the asking connection's is listed; None: the list is never stale
@@ -180,6 +181,11 @@ class Dialect:
         """Whether the login may close sessions that it does not see."""
         order = (Reach.OWN, Reach.TENANT, Reach.ALL)
         return self.closes is not None and self.sees is not None and order.index(self.closes) > order.index(self.sees)
+
+    @property
+    def login_tenant(self) -> str | None:
+        """The tenant logged in to; None where there are no tenants."""
+        return self.login.tenant
 
     @property
     def has_tenants(self) -> bool:
@@ -525,8 +531,8 @@ _ITSELF = ("server", "user", "id", "proxy_session_id")  # in the order of ``OwnS
 _DOING = ("state", "command", "time")
 
 
-def own_sessions(rows: Sequence[Sequence[Any]], login: str) -> tuple[OwnSession, ...]:
-    """Read what ``Dialect.itself`` selects: of other servers' sessions with that id those of the same login count, too.
+def own_sessions(rows: Sequence[Sequence[Any]], user: str) -> tuple[OwnSession, ...]:
+    """Read what ``Dialect.itself`` selects: of other servers' sessions with that id those of the same user count, too.
 
     A proxy carries one connection to several servers, and it is better to leave one too many out than to close it.
     """
@@ -534,7 +540,7 @@ def own_sessions(rows: Sequence[Sequence[Any]], login: str) -> tuple[OwnSession,
         OwnSession(server or None, user or "", int(number), int(client or 0) or None)
         for server, user, number, client in rows
     ]
-    return tuple([one for one in found if one.user in (login, login.partition("@")[0])] or found)
+    return tuple([one for one in found if one.user == user] or found)
 
 
 def _seconds(cell: object) -> float | None:

@@ -27,17 +27,18 @@ class Endpoint:
     password: SecretStr
     tls: Tls = PREFERRED
 
-    def at(self, server: str | None) -> Endpoint | None:
+    def at(self, server: str | None, user: str) -> Endpoint | None:
         """The same login, as safe, on one server of the cluster, ``ip:port`` or ``[ip]:port``, past any proxy.
 
-        None for what is no such address, and for this endpoint itself. A server takes no
-        ``#cluster`` behind the user name, a proxy wants it (docs/oceanbase.md 4.2).
+        None for what is no such address, and for this endpoint itself. ``user`` is its name as servers take it: a
+        proxy takes others, which a server refuses (docs/oceanbase.md 4.2).
 
-        >>> past = Endpoint("prod", "10.0.0.1", 2883, "bot@sys#main", SecretStr("…")).at("10.0.0.2:2881")
+        >>> proxy = Endpoint("prod", "10.0.0.1", 2883, "main:sys:bot", SecretStr("…"))
+        >>> past = proxy.at("10.0.0.2:2881", "bot@sys")
         >>> past.host, past.port, past.user
         ('10.0.0.2', 2881, 'bot@sys')
         """
         there = to_connect(server or "")
         if there is None or there == (self.host, self.port):
             return None
-        return replace(self, host=there[0], port=there[1], user=self.user.partition("#")[0])
+        return replace(self, host=there[0], port=there[1], user=user)

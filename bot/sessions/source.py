@@ -362,7 +362,7 @@ class DataSource:
 
         def look() -> tuple[OwnSession, ...]:
             itself = dialect.itself()
-            return own_sessions(connection.rows(itself.sql, itself.values), self._endpoint.user)
+            return own_sessions(connection.rows(itself.sql, itself.values), dialect.login.user)
 
         itself = self._pool.remember(connection, look)
         return dialect.knowing(self._pool.own(), itself=bool(itself))

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from bot.sessions.endpoint import Endpoint
 
-PROXY = Endpoint("prod", "10.0.0.9", 2883, "root@sys#prod_cluster", SecretStr("hunter2"))
+PROXY = Endpoint("prod", "10.0.0.9", 2883, "prod_cluster:sys:root", SecretStr("hunter2"))
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,8 @@ PROXY = Endpoint("prod", "10.0.0.9", 2883, "root@sys#prod_cluster", SecretStr("h
         ("fd00::1:2881", "fd00::1", 2881),
     ],
 )
-def test_the_same_login_is_used_on_the_server_without_the_name_of_the_cluster(
-    server: str, host: str, port: int
-) -> None:
-    direct = PROXY.at(server)
+def test_the_same_login_is_used_on_the_server_by_the_name_that_servers_take(server: str, host: str, port: int) -> None:
+    direct = PROXY.at(server, "root@sys")
     assert direct is not None
     assert (direct.name, direct.host, direct.port, direct.user) == ("prod", host, port, "root@sys")
     assert direct.password.get_secret_value() == "hunter2"
@@ -33,4 +31,4 @@ def test_the_same_login_is_used_on_the_server_without_the_name_of_the_cluster(
     "server", [None, "", "10.0.0.9:2883", "10.0.0.1", "10.0.0.1:", "db1:3306", ":2881", "10.0.0.1:x", "[fd00::1]"]
 )
 def test_what_is_no_address_or_the_endpoint_itself_is_no_way_past_it(server: str | None) -> None:
-    assert PROXY.at(server) is None
+    assert PROXY.at(server, "root@sys") is None

@@ -29,7 +29,7 @@ def as_data_source(server: Forged, tls: Tls) -> None:
 
 def past_a_proxy(server: Forged, tls: Tls) -> None:
     proxy = Endpoint("prod", "10.0.0.9", 2883, "session_bot@sys#prod", SecretStr(PASSWORD), tls)
-    direct = proxy.at(f"{server.host}:{server.port}")
+    direct = proxy.at(f"{server.host}:{server.port}", "session_bot@sys")
     assert direct is not None
     with connected(direct, ()):
         pass

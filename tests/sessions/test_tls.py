@@ -110,7 +110,8 @@ def look_at(request: pytest.FixtureRequest, encrypting: Encrypting, plain: Embed
             return source.description().partition("PROCESSLIST, ")[2].partition(" (")[0]
 
     def past_a_proxy(host: str, port: int, tls: Tls) -> str:
-        direct = Endpoint("prod", "10.0.0.9", 2883, "root#prod", SecretStr(password_of(port)), tls).at(f"{HOST}:{port}")
+        proxy = Endpoint("prod", "10.0.0.9", 2883, "root#prod", SecretStr(password_of(port)), tls)
+        direct = proxy.at(f"{HOST}:{port}", "root")
         assert direct is not None
         with connected(direct, ()) as connection:
             (cipher,) = connection.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from bot.errors import DataSourceError, PrivilegeMissingError
 from bot.sessions.database import Connection
-from bot.sessions.details import Reach, granted
+from bot.sessions.details import Reach, granted, logged_in
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
+from bot.sessions.login import Login
 from bot.sessions.mysql.columns import (
     REQUESTS,
     SERVER,
@@ -104,6 +105,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         status=_status(connection),
     )
     lacks = (*_lacks(user, found, sees_all=sees_all), *(_without(view, found) for view in refused))
+    login = Login(logged_in(connection))
     closes = Reach.ALL if privileges & _CLOSES_ALL else Reach.OWN
     return Dialect(
         name=_name(connection),
@@ -111,7 +113,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         view=found.joined,
         expressions=found.expressions(),
         pinned_expressions=found.pinned_expressions(),
-        own_values=(user,),
+        own_values=(login.user,),
         protected_users=PROTECTED_USERS,
         thread_users=THREAD_USERS,
         transaction_view=TRANSACTIONS if transactions else None,
@@ -124,6 +126,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         lacking=bool(lacks) or closes is Reach.OWN,
         sees=Reach.ALL if sees_all else Reach.OWN,
         closes=closes,
+        login=login,
     )
 
 

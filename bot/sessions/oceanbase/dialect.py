@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import MODULE, Connection
-from bot.sessions.details import Reach, granted
+from bot.sessions.details import Reach, granted, logged_in
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
+from bot.sessions.login import Login
 from bot.sessions.oceanbase.details import TENANTS, OceanBaseDetails, readable
 from bot.sessions.statement import LONGEST_INFO
 
@@ -83,13 +84,13 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     found = _process_list(connection, seekdb=seekdb)
     if found is None:
         return None
-    login = user.split("@", 1)[0]
-    tenant = _tenant(connection, user)
+    login = _login(connection, user)
+    tenant = login.tenant or _SYS
     sees, closes = _reach(connection, tenant)
     tagged = "MODULE" in found.columns
     caveats = [*found.caveats, *([_ONLY[sees].format(user=user, tenant=tenant)] if sees in _ONLY else [])]
     if not tagged:
-        caveats.append(f"Sessions of {login} are left out: the bot could not tell its own among them.")
+        caveats.append(f"Sessions of {login.user} are left out: the bot could not tell its own among them.")
     refused: list[str] = []
     details = OceanBaseDetails.probe(connection, refused, several_tenants=tenant == _SYS and not seekdb)
     servers = readable(connection, "svr_ip, sql_port, status", _SERVERS, refused)
@@ -105,7 +106,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         | ({} if tagged else _untagged(tenant, seekdb=seekdb))
         | {"server_started": _server_started(connection, found, servers, seekdb=seekdb)}
         | {"transaction_started": _transaction_started(found, details.transactions)},
-        own_values=(MODULE, login) if tagged else (login,),
+        own_values=(MODULE, login.user) if tagged else (login.user,),
         own_tag=_TAG if tagged else _LOGIN,
         protected_users=PROTECTED_USERS,
         transaction_view=details.transactions,
@@ -114,7 +115,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         lacking=bool(found.caveats or refused) or Reach.OWN in (sees, closes),
         sees=sees,
         closes=closes,
-        login_tenant=tenant,
+        login=login,
         details=details.read,
         own_address=_address("host_ip()", "mysql_port()"),
         client=_CLIENT if {"PROXY_SESSID", "SVR_IP", "TENANT"} <= found.columns else None,
@@ -171,14 +172,16 @@ def _name(connection: Connection) -> str:
     return version.split("-", 1)[-1] if "-" in version else version
 
 
-def _tenant(connection: Connection, user: str) -> str:
+def _login(connection: Connection, name: str) -> Login:
+    """Return who is logged in. The server tells that: what a name says depends on whether a proxy has read it."""
+    user = logged_in(connection).partition("@")[0]
     try:
-        return str(connection.rows("SELECT effective_tenant()")[0][0])
+        return Login(user, str(connection.rows("SELECT effective_tenant()")[0][0]))
     except (ConnectionLostError, DataSourceTimeoutError):
         raise
-    except DataSourceError:
-        # seekdb 1.4 has no such function. An observer takes user@tenant, OBProxy user@tenant#cluster.
-        return user.partition("@")[2].partition("#")[0] or _SYS
+    except DataSourceError:  # seekdb 1.4 has no such function
+        read = Login.read(name)
+        return Login(user, (read.tenant if read.user == user else None) or _SYS)
 
 
 def _reach(connection: Connection, tenant: str) -> tuple[Reach, Reach]:
