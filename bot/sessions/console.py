@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import random
 from time import sleep
@@ -79,6 +79,14 @@ class Console:
         rows = self._connection.rows(query.sql, query.values)
         found = [self.dialect.to_session(self._endpoint.name, row) for row in rows]
         return as_clients([one for one in found if allowed is None or one.tenant in allowed])
+
+    def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> list[Session]:
+        """Return every session of a configured tenant that is in one of these transactions of that tenant."""
+        if self._tenants is not None and tenant not in self._tenants:
+            return []
+        query = self.dialect.in_transactions(tenant, numbers)
+        rows = self._connection.rows(query.sql, query.values)
+        return as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
 
     def look(self, pin: Pin, *, fresh: bool = False) -> Look:
         """Look whether the pinned session is there. Raises a ``DataSourceError``.
@@ -256,6 +264,8 @@ class Console:
         if len(rows) != 1 or rows[0][0] is None:
             return None
         number, ip = int(rows[0][0]), str(rows[0][1])
+        if number == client.id:
+            return None  # so versions from 4.3.5 on name it
         servers = [one for one in client.servers or (client.server,) if one is not None and host_of(one) == ip]
         if len(servers) != 1:
             return None

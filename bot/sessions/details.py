@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bot.sessions.database import Connection
@@ -61,8 +61,9 @@ class SessionDetails:
     holders: tuple[LockHolder, ...] = ()  # whom it waits for
     waiters: tuple[int, ...] = ()  # ids of the sessions that wait for its row locks
     caveats: tuple[str, ...] = ()  # sentences on what cannot be seen, or could not be read now
-    names_holders: bool = False  # whether this server says who holds a row lock at all
+    names_holders: bool = False  # whether it can be said who holds a row lock that it waits for
 
 
-Find = Callable[[int], list[Session]]  # every session of that id
+# Every session of a tenant, None where there are none, that is in one of these transactions.
+Find = Callable[[str | None, Collection[int]], list[Session]]
 DetailsReader = Callable[[Connection, Session, Find], SessionDetails]

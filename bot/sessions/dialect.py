@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,11 +117,29 @@ class Tenants:
     several: bool = False  # whether the login sees more than one
     view: str | None = None  # where the ids of their names are; None: not readable, or not needed
 
+    @property
+    def told(self) -> bool:
+        """Whether a transaction's number and its tenant name it."""
+        return not self.several or self.view is not None
+
     def narrowed(self, tenant: str | None, column: str, session_id: int | None) -> tuple[str, tuple[Value, ...]]:
         """Narrow a view that has TENANT_ID to a tenant; where ids are not known, by ``column`` to a session's rows."""
         if self.view is not None:
             return f" AND tenant_id = (SELECT tenant_id FROM {self.view} WHERE BINARY tenant_name = %s)", (tenant,)
         return (f" AND {column} = %s", (session_id,)) if self.several and session_id is not None else ("", ())
+
+    def joined(self, transactions: str, listed: str) -> str:
+        """Select from a view of transactions, as ``its``, what belongs to a row of the list of sessions."""
+        number = f"its.tx_id = {listed}.TRANS_ID"
+        if self.view is not None:
+            return (
+                f"FROM {transactions} AS its JOIN {self.view} AS theirs ON theirs.tenant_id = its.tenant_id "
+                f"WHERE {number} AND BINARY theirs.tenant_name = {listed}.TENANT"
+            )
+        # Of a client behind a proxy a view may have the server's own id: it is not known then.
+        return f"FROM {transactions} AS its WHERE {number}" + (
+            f" AND its.session_id = {listed}.ID" if self.several else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +188,11 @@ class Dialect:
     def conditions(self) -> Conditions:
         """How its sessions are searched and sorted."""
         return Conditions(self.expressions)
+
+    @property
+    def listed(self) -> str:
+        """What a subquery calls the list: its name without the database, which a page of clients has as well."""
+        return self.view.rpartition(".")[2]
 
     @property
     def one_of_several(self) -> bool:
@@ -263,7 +286,7 @@ class Dialect:
             rows = (
                 f"(SELECT listed.*, ROW_NUMBER() OVER (PARTITION BY COALESCE({self.client}, {place}) "
                 f"ORDER BY {state} = 'ACTIVE' DESC, {command} = 'Sleep', {time}) AS row_of_client "
-                f"FROM {self.view} listed WHERE {where}) clients WHERE row_of_client = 1"
+                f"FROM {self.view} listed WHERE {where}) {self.listed} WHERE row_of_client = 1"
             )
         order, places = self.conditions.order(sort)
         return Query(
@@ -301,6 +324,14 @@ class Dialect:
         columns = ", ".join(self._columns(LIST_SQL_CHARACTERS, pinned=False))
         where = f"{self.expressions['id']} IN %s"
         return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(ids)))
+
+    def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> Query:
+        """Select every session of a tenant, None where there are none, that is in one of these transactions."""
+        columns = ", ".join(self._columns(LIST_SQL_CHARACTERS, pinned=False))
+        where = f"{self.expressions['transaction_id']} IN %s"
+        of = (tenant,) if tenant is not None else ()
+        where += f" AND BINARY {self.expressions['tenant']} = %s" if of else ""
+        return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(numbers), *of))
 
     def count(self, which: str = "1 = 1") -> str:
         """Count sessions for which something is so: the rows of one client behind a proxy are one."""

@@ -193,8 +193,8 @@ class DataSource:
             caveats = self._caveats(connection, dialect)
             if dialect.details is None:
                 return SessionDetails(session, caveats=caveats)
-            known = dialect.details(connection, session, self._console(connection, dialect).find)
-            return replace(known, caveats=caveats, names_holders=dialect.names_holders)
+            known = dialect.details(connection, session, self._console(connection, dialect).in_transactions)
+            return replace(known, caveats=caveats, names_holders=known.names_holders and dialect.names_holders)
 
         try:
             return self._read(ask)
@@ -315,7 +315,7 @@ class DataSource:
         for own in console.find(connection.id)[:1]:
             console.transaction_open(replace(own, transaction=Transaction(0, None)))
             if dialect.details is not None:
-                dialect.details(connection, own, console.find)
+                dialect.details(connection, own, console.in_transactions)
 
     def _caveats(self, connection: Connection, dialect: Dialect) -> tuple[str, ...]:
         query = dialect.absent_servers()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
-from bot.sessions.database import Connection
+from bot.sessions.database import Connection, Value
 from bot.sessions.details import Find, LockHolder, SessionDetails
 from bot.sessions.dialect import Tenants
 from bot.sessions.model import Session
@@ -45,16 +46,17 @@ class OceanBaseDetails:
         """Ask for all of it; raises one of the ``DataSourceError`` family."""
         return SessionDetails(
             session,
-            self._age(connection, session, session.transaction_id, None if session.client_session else session.id),
+            self._age(connection, session, session.transaction_id, session.id),
             self._plan(connection, session),
             self._holders(connection, session, find),
-            self._waiters(connection, session),
+            self._waiters(connection, session, find),
+            names_holders=self.locks is not None and self._narrowed(session, "trans_id", "session_id") is not None,
         )
 
     def _age(
         self, connection: Connection, session: Session, transaction_id: int | None, session_id: int | None
     ) -> float | None:
-        """Return the age of a transaction in the tenant of ``session``."""
+        """Return the age of a transaction in the tenant of ``session``; ``session_id`` has it, as the server says."""
         if self.transactions is None or transaction_id is None:
             return None
         of, whose = self.tenants.narrowed(session.tenant, "session_id", session_id)
@@ -73,49 +75,83 @@ class OceanBaseDetails:
         )
         return int(rows[0][0]) if rows and rows[0][0] else None
 
+    def _narrowed(self, session: Session, number: str, whose: str) -> tuple[str, tuple[Value, ...]] | None:
+        """Narrow the view of locks to a session's own rows; None where that cannot be done.
+
+        By its transaction and tenant: what the view names as a session may be the server's own, of one that the list
+        shows as its client's (docs/oceanbase.md 4.1).
+        """
+        transaction = session.transaction_id
+        if transaction is not None and self.tenants.told:
+            of, values = self.tenants.narrowed(session.tenant, whose, None)
+            return f"{number} = %s{of}", (transaction, *values)
+        if session.client_session:
+            return None
+        if transaction is None:
+            return f"{whose} = %s", (session.id,)
+        return f"{number} = %s AND {whose} = %s", (transaction, session.id)
+
     def _holders(self, connection: Connection, session: Session, find: Find) -> tuple[LockHolder, ...]:
-        if self.locks is None or not session.waits:
+        narrowed = self._narrowed(session, "trans_id", "session_id")
+        if self.locks is None or not session.waits or narrowed is None:
             return ()
-        of, tenant = self.tenants.narrowed(session.tenant, "session_id", None)
+        which, values = narrowed
         rows = connection.rows(
-            f"SELECT id2, id1, MAX(ctime) FROM {self.locks} WHERE block = 1 AND trans_id = %s AND session_id = %s{of} "
+            f"SELECT id2, id1, MAX(ctime) FROM {self.locks} WHERE block = 1 AND {which} "
             f"GROUP BY id2, id1 LIMIT {_EDGES}",
-            (session.transaction_id, session.id, *tenant),
+            values,
         )
+        edges = [(_number(holder), _number(transaction), waited) for holder, transaction, waited in rows]
+        found = _found(find, session.tenant, (transaction for _, transaction, _ in edges))
         return tuple(
-            self._holder(connection, session, find, _number(holder), _number(transaction), waited)
-            for holder, transaction, waited in rows
+            self._holder(connection, session, holder, transaction, waited, _one_of(found, transaction, holder))
+            for holder, transaction, waited in edges
         )
 
     def _holder(
         self,
         connection: Connection,
         waiter: Session,
-        find: Find,
         holder: int | None,
         transaction: int | None,
         waited: object,
+        session: Session | None,
     ) -> LockHolder:
-        # The id alone may be another server's; locks are held within one tenant.
-        named = find(holder) if holder is not None else []
-        there = (one for one in named if one.transaction_id == transaction and one.tenant == waiter.tenant)
         return LockHolder(
-            holder,
+            session.id if session is not None else holder,
             float(str(waited or 0)) / 1e6,  # CTIME is in microseconds
             self._age(connection, waiter, transaction, holder),
-            next(there, None),
+            session,
         )
 
-    def _waiters(self, connection: Connection, session: Session) -> tuple[int, ...]:
-        if self.locks is None or session.transaction_id is None:
+    def _waiters(self, connection: Connection, session: Session, find: Find) -> tuple[int, ...]:
+        narrowed = self._narrowed(session, "id1", "id2")
+        if self.locks is None or session.transaction_id is None or narrowed is None:
             return ()
-        of, tenant = self.tenants.narrowed(session.tenant, "session_id", None)
+        which, values = narrowed
         rows = connection.rows(
-            f"SELECT DISTINCT session_id FROM {self.locks} WHERE block = 1 AND id1 = %s AND id2 = %s{of} "
-            f"LIMIT {_EDGES}",
-            (session.transaction_id, session.id, *tenant),
+            f"SELECT DISTINCT session_id, trans_id FROM {self.locks} WHERE block = 1 AND {which} LIMIT {_EDGES}",
+            values,
         )
-        return tuple(sorted(number for row in rows if (number := _number(row[0])) is not None))
+        edges = [(_number(waiter), _number(transaction)) for waiter, transaction in rows]
+        found = _found(find, session.tenant, (transaction for _, transaction in edges))
+        listed = ((waiter, _one_of(found, transaction, waiter)) for waiter, transaction in edges)
+        ids = {one.id if one is not None else waiter for waiter, one in listed}
+        return tuple(sorted(number for number in ids if number is not None))
+
+
+def _found(find: Find, tenant: str | None, transactions: Iterable[int | None]) -> list[Session]:
+    numbers = {number for number in transactions if number is not None}
+    return find(tenant, numbers) if numbers else []
+
+
+def _one_of(found: Iterable[Session], transaction: int | None, named: int | None) -> Session | None:
+    """Return the session that is in a transaction: the one that is ``named``, else none that does a part for another.
+
+    An id alone may be another server's; locks are held within one tenant.
+    """
+    there = [one for one in found if one.transaction_id == transaction]
+    return min(there, key=lambda one: (one.id != named, bool(one.master_session_id)), default=None)
 
 
 def _number(cell: object) -> int | None:

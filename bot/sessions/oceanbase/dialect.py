@@ -70,6 +70,11 @@ class _ProcessList:
     caveats: tuple[str, ...] = ()
 
     @property
+    def listed(self) -> str:
+        """What a subquery calls it, see ``Dialect.listed``."""
+        return self.view.rpartition(".")[2]
+
+    @property
     def columns(self) -> frozenset[str]:
         return frozenset(self.kinds)
 
@@ -105,7 +110,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         expressions=_expressions(found.columns)
         | ({} if tagged else _untagged(tenant, seekdb=seekdb))
         | {"server_started": _server_started(connection, found, servers, seekdb=seekdb)}
-        | {"transaction_started": _transaction_started(found, details.transactions)},
+        | {"transaction_started": _transaction_started(found, details)},
         own_values=(MODULE, login.user) if tagged else (login.user,),
         own_tag=_TAG if tagged else _LOGIN,
         protected_users=PROTECTED_USERS,
@@ -224,7 +229,7 @@ def _server_started(connection: Connection, found: _ProcessList, servers: str | 
         started = "start_service_time / 1000000" if kind == _BIGINT else "UNIX_TIMESTAMP(start_service_time)"
         return (
             f"(SELECT {started} FROM {servers} AS its_server "
-            f"WHERE its_server.svr_ip = {found.view}.SVR_IP AND its_server.svr_port = {found.view}.SVR_PORT)"
+            f"WHERE its_server.svr_ip = {found.listed}.SVR_IP AND its_server.svr_port = {found.listed}.SVR_PORT)"
         )
     up = readable(connection, "host_ip(), mysql_port(), variable_value", (_UPTIME,), [])
     if up is None or not (named or seekdb):
@@ -234,17 +239,15 @@ def _server_started(connection: Connection, found: _ProcessList, servers: str | 
     return f"CASE WHEN SVR_IP = host_ip() AND SQL_PORT = mysql_port() THEN {started} END" if named else started
 
 
-def _transaction_started(found: _ProcessList, transactions: str | None) -> str:
+def _transaction_started(found: _ProcessList, details: OceanBaseDetails) -> str:
     """When an implicit transaction began: that of autocommit with its statement, that of autocommit=0 before it.
 
-    An explicit one outlives its statement in any case. Behind a proxy that makes ids it is not known.
+    An explicit one outlives its statement in any case.
     """
-    if transactions is None or not {"TRANS_ID", "TRANS_STATE"} <= found.columns:
+    if details.transactions is None or not {"TRANS_ID", "TRANS_STATE"} <= found.columns:
         return "NULL"
-    return (
-        f"CASE WHEN TRANS_STATE = 'IMPLICIT_ACTIVE' THEN (SELECT UNIX_TIMESTAMP(MAX(its.active_time)) "
-        f"FROM {transactions} AS its WHERE its.tx_id = {found.view}.TRANS_ID AND its.session_id = {found.view}.ID) END"
-    )
+    its = details.tenants.joined(details.transactions, found.listed)
+    return f"CASE WHEN TRANS_STATE = 'IMPLICIT_ACTIVE' THEN (SELECT UNIX_TIMESTAMP(MAX(its.active_time)) {its}) END"
 
 
 def _kind_of_start(connection: Connection, servers: str) -> int | None:

@@ -13,7 +13,7 @@ import pytest
 from bot.closing.model import Outcome
 from bot.closing.verification import verify
 from bot.sessions.kill import Answer, Sent
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode, Session, SessionQuery
 from bot.sessions.source import DataSource
 from bot.sessions.statement import Disclosure
 from bot.slack.views import session_details
@@ -151,6 +151,97 @@ def test_details_tell_the_age_the_holder_and_the_waiters_of_the_sessions_own_ten
     assert holder.transaction_age is not None
     assert holder.transaction_age < 250
     assert details.waiters == (3221490003 + SHOP,)
+
+
+HOLDER, WAITER = 3221490005, 3221490003  # the servers' own ids, of sessions that the list shows as clients
+CLIENT, OTHER = 524289, 524290
+
+
+def client(cluster: Cluster, number: int, transaction: int, *, server: str = "10.0.0.9", **columns: object) -> None:
+    """Add the row of a client behind a proxy, on one of its servers."""
+    row = {"TENANT": "shop", "TRANS_ID": transaction, "TRANS_STATE": "ACTIVE" if transaction else ""}
+    cluster.dress_up(ID=number, PROXY_SESSID=number + 2**33, SVR_IP=server, **(row | columns))
+
+
+def locked(cluster: Cluster) -> None:
+    """Let one client wait for a lock of the other, each on two servers; another tenant has the same numbers."""
+    for server in ("10.0.0.9", "10.0.0.8"):
+        client(cluster, CLIENT, 11 if server == "10.0.0.9" else 0, server=server)
+    client(cluster, OTHER, 0)
+    client(cluster, OTHER, 9, server="10.0.0.8", COMMAND="Query", STATE="ACTIVE", INFO="UPDATE", RETRY_INFO=-6005)
+    client(cluster, 524291, 11, TENANT="billing")
+    client(cluster, 524292, 9, TENANT="billing")
+    blocks(cluster, SHOP, HOLDER, holding=11, waiting=9, waiter=WAITER)
+    blocks(cluster, BILLING, HOLDER, holding=12, waiting=9, waiter=WAITER)
+    blocks(cluster, BILLING, HOLDER, holding=11, waiting=8, waiter=WAITER)
+    for tenant, minutes in ((BILLING, 600), (SHOP, 3)):
+        opens(cluster, tenant, HOLDER, 11, minutes=minutes)
+
+
+def test_behind_a_proxy_holders_and_waiters_are_found_by_transaction_and_tenant_and_named_as_the_list_names_them(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    locked(cluster)
+    prod = cluster_source()
+    (waiting,) = prod.find(OTHER, None)
+    details = prod.details(waiting)
+    (holder,) = details.holders
+    assert (holder.id, holder.waited) == (CLIENT, 5.0)
+    assert holder.session is not None
+    assert (holder.session.id, holder.session.tenant) == (CLIENT, "shop")
+    assert holder.transaction_age is not None
+    assert 170 < holder.transaction_age < 250
+    (holding,) = prod.find(CLIENT, None)
+    assert prod.details(holding).waiters == (OTHER,)
+    age = prod.details(holding).transaction_age
+    assert age is not None
+    assert 170 < age < 250
+
+
+def test_a_client_waits_for_a_session_that_is_connected_directly(cluster: Cluster, cluster_source: Make) -> None:
+    client(cluster, OTHER, 9, COMMAND="Query", STATE="ACTIVE", RETRY_INFO=-6005)
+    client(cluster, CLIENT, 7, USER="", MASTER_SESSID=NUMBER)  # does a part of its statement, on another server
+    blocks(cluster, SHOP, 77, holding=7, waiting=9, waiter=WAITER)
+    prod = cluster_source()
+    assert [one.id for one in prod.details(prod.find(OTHER, None)[0]).holders] == [NUMBER]
+    assert prod.details(of_shop(prod)).waiters == (OTHER,)
+
+
+def test_where_a_clients_tenant_cannot_be_told_no_holder_is_named_and_that_is_said(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    cluster.run("DROP TABLE oceanbase.DBA_OB_TENANTS")
+    locked(cluster)
+    prod = cluster_source()
+    details = prod.details(prod.find(OTHER, None)[0])
+    assert (details.holders, details.names_holders) == ((), False)
+    said = text_of(
+        {"blocks": session_details.session_details(details, datetime.now(UTC), disclosure=Disclosure.DIGEST).payload()}
+    )
+    assert "who holds it cannot be read here" in said
+    holding = prod.details(prod.find(CLIENT, None)[0])
+    assert (holding.waiters, holding.transaction_age) == ((), None)
+
+
+def test_a_clients_transaction_that_began_before_its_statement_is_known_for_one(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    client(cluster, CLIENT, 11, TRANS_STATE="IMPLICIT_ACTIVE", COMMAND="Query", STATE="ACTIVE", INFO="UPDATE stock")
+    opens(cluster, BILLING, HOLDER, 11)
+    opens(cluster, SHOP, HOLDER, 11, minutes=3)
+    (session,) = cluster_source().find(CLIENT, None)
+    assert session.lasting_transaction
+
+
+def test_what_pins_a_client_on_several_servers_is_read_for_a_close_by_a_filter(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    locked(cluster)
+    opens(cluster, SHOP, HOLDER, 9, minutes=3)
+    prod = cluster_source()
+    found = prod.page(SessionQuery(), frozenset({"shop"}), pinned=True).sessions
+    assert {(one.id, one.transaction_id) for one in found} == {(CLIENT, 11), (OTHER, 9), (NUMBER, 7)}
+    assert all(one.servers for one in found if one.client_session)
 
 
 @pytest.mark.parametrize("unnamed", [None, "", "0"])
