@@ -44,8 +44,8 @@ from bot.operations.metrics import Metrics
 from bot.operations.named_tenants import NamedTenants
 from bot.operations.telemetry import BotTelemetry
 from bot.operations.web_server import Pages, Server
-from bot.sessions.database import PoolUse, Visited
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.pool import PoolUse, Visited
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
@@ -85,7 +85,8 @@ def data_source(name: str, source: DataSourceSettings, visited: Visited | None =
     endpoint = Endpoint(name, source.host, source.port, source.user, source.password, source.encryption)
     networks = tuple(sorted(source.protected_sources, key=str))
     protected = Protected(source.protected_users, source.protected_modules, networks)
-    return DataSource(endpoint, DataSourceOptions(source.tenants, protected, source.kind), visited)
+    options = DataSourceOptions(source.tenants, protected, source.kind, source.connection_max_age)
+    return DataSource(endpoint, options, visited)
 
 
 def read_only(settings: Settings) -> list[str]:

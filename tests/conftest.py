@@ -101,6 +101,7 @@ USING_MARIADB = (
     "sessions/mysql/test_definers.py",
     "sessions/mysql/test_clients.py",
     "sessions/test_refused_logins.py",
+    "sessions/mysql/test_kept_connections.py",
     "sessions/mysql/test_server_starts.py",
     "operations/test_named_tenants.py",
     "commands/test_whose_view.py",

@@ -33,6 +33,7 @@ _OUTCOMES = {
     Why.GONE: (Outcome.ALREADY_GONE, "The session had ended before a KILL was sent."),
     Why.TAKEN: (Outcome.CHANGED, "The id now belongs to another session."),
     Why.UNSEEN: (Outcome.UNVERIFIED, "Nothing was sent for it. {said}"),
+    Why.ELSEWHERE: (Outcome.NOT_SENT, "{said} Nothing was sent for it."),
     Why.ENDING: (Outcome.ROLLING_BACK, "It was already ending, so nothing was sent."),
     Why.OUT_OF_REACH: (Outcome.NOT_SENT, "{said}"),
     Why.LATE: (Outcome.NOT_SENT, "{said} Nothing was sent for it."),

@@ -17,6 +17,7 @@ from bot.sessions.database import Connection, connected
 from bot.sessions.details import Reach
 from bot.sessions.dialect import NOW, Dialect
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.identity import Move
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, Sort
 from bot.sessions.uptime import since_boot
 
@@ -37,13 +38,14 @@ class Look:
     asked: float  # reading of ``since_boot`` when it was asked for
     answered: float  # and when the answer had come
     read_at: float  # when the server read it, in seconds by its own clock; 0 where nothing is there
+    elsewhere: bool = False  # whether it is unseen since the address leads to another server than its own
     in_transaction: bool = False  # whether the list of transactions had one of the connection that looked
 
 
 class Console:
     """A connection of one data source, borrowed or opened for one close; ``tenants`` are those that are configured.
 
-    ``fresh_looks`` is one for each data source.
+    ``fresh_looks`` is one for each data source; ``move`` is that its address leads to another server of late.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class Console:
         connection: Connection,
         dialect: Dialect,
         fresh_looks: threading.Lock,
+        move: Move | None = None,
     ) -> None:
         self.dialect = dialect
         self._fresh_looks = fresh_looks
+        self._move = move
         self._endpoint = endpoint
         self._prepare = prepare
         self._tenants = tenants
@@ -102,7 +106,7 @@ class Console:
             return look
         unseen = self._not_serving(pin.session.servers or ((pin.session.server,) if pin.session.server else ()))
         if unseen:
-            return replace(look, unseen=unseen)
+            return replace(look, unseen=self._since_a_move(unseen), elsewhere=self._move is not None)
         return self._look(pin)
 
     def _fresh_look(self, pin: Pin) -> Look:
@@ -146,8 +150,20 @@ class Console:
             session = self._unlisted(pin.session)
             found += [session] if session is not None else []
         unseen = "" if session is not None or self.dialect.cluster else _elsewhere(pin.session.server, rows[0][0])
-        read_at = min((float(row[2]) for row in rows if row[2] is not None), default=0.0)
-        return Look(tuple(found), session, unseen, asked, answered, read_at, bool(rows and rows[0][1]))
+        return Look(
+            tuple(found),
+            session,
+            self._since_a_move(unseen),
+            asked,
+            answered,
+            read_at=min((float(row[2]) for row in rows if row[2] is not None), default=0.0),
+            elsewhere=bool(unseen) and self.dialect.single,
+            in_transaction=bool(rows and rows[0][1]),
+        )
+
+    def _since_a_move(self, unseen: str) -> str:
+        """Say first that the address leads to another server of late: that is why a session of before is not seen."""
+        return f"{self._move.told(self._endpoint.name)} {unseen}" if unseen and self._move is not None else unseen
 
     def recent(self, look: Look) -> bool:
         """Whether the server has read what a look shows within the last moment.
@@ -170,8 +186,9 @@ class Console:
         if out_of_sight:
             return out_of_sight
         if self.dialect.cluster:
-            return self._not_serving((server,) if server else ())
-        return _elsewhere(server, self._connection.rows(f"SELECT {self.dialect.own_address}")[0][0])
+            return self._since_a_move(self._not_serving((server,) if server else ()))
+        here = self._connection.rows(f"SELECT {self.dialect.own_address}")[0][0]
+        return self._since_a_move(_elsewhere(server, here))
 
     def _out_of_sight(self, tenant: str | None, user: str | None) -> str:
         """Say why the bot's login would not see a session, '' where it would: it may be another login than before."""

@@ -1,4 +1,4 @@
-"""Pooled connections to one data source, and logging in, for the store as well. The only file that knows PyMySQL.
+"""One connection to a data source, and logging in, for the store as well. The only file that knows PyMySQL.
 
 Whatever the driver raises leaves this file as one of ``bot.errors`` with a sentence for people, but for ``login``.
 """
@@ -6,21 +6,17 @@ Whatever the driver raises leaves this file as one of ``bot.errors`` with a sent
 from __future__ import annotations
 
 import contextlib
+import select
+import socket
 import ssl
-import threading
 import time
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pymysql
-from pymysql.constants import CLIENT
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from pymysql.constants import CLIENT, COMMAND
 
 from bot.errors import (
-    BusyError,
     ConnectionLostError,
     DataSourceError,
     DataSourceTimeoutError,
@@ -34,12 +30,10 @@ Value = str | int | float | None
 Row = tuple[Any, ...]
 
 
-# Connections kept open and used at once by one data source, and how many commands may wait for one.
-POOL_SIZE = 4
-WAITING = 24
-
-# "Too many connections", of a server or of a user (5271 is OceanBase's own, docs/oceanbase.md 4.4).
-_TOO_MANY = (1040, 1203, 1226, 5271)
+# Numbers that the driver gives to what goes wrong on the way, not the server: libmysqlclient's.
+_ON_THE_WAY = range(2000, 3000)
+# What a server says that takes no writes, as one that was demoted. docs/oceanbase.md 2.6.
+READ_ONLY_ERRORS = frozenset({1290, 1792, 1836})
 
 # Login plugins that hand the password itself to whoever asks: as it stands, or encrypted with a key of the asker's.
 # So does the long form of caching_sha2_password, which a MySQL asks for after each start: docs/threat-model.md.
@@ -56,23 +50,56 @@ _EXTRAS = {
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
 
 
-@dataclass(frozen=True, slots=True)
-class OwnSession:
-    """A session of the bot's own, as the list of sessions names it."""
-
-    server: str | None
-    user: str
-    id: int
-    proxy_session_id: int | None  # the same on all servers that its proxy carries it to
-
-
 class Connection:
     """One connection: runs statements with bound values, turns driver errors into ours."""
 
-    def __init__(self, endpoint: Endpoint, raw: pymysql.Connection[Any]) -> None:
+    def __init__(self, endpoint: Endpoint, raw: pymysql.Connection[Any], *, opened: float = 0.0) -> None:
+        self.opened = opened  # reading of ``monotonic`` when its login began
+        self.used = 0.0  # and when it was given back last; 0 where it was never lent
+        self.waited = 0.0  # seconds that whoever has it now has waited for one to get free
+        self.behind = 0  # and how many had waited longer
+        self.broken = False  # what arrives on it next may be the answer to something else
+        self.demoted = False  # its server has said that it takes no writes
+        self.answered = True  # whether anything has arrived on it since it was borrowed
         self._endpoint = endpoint
         self._raw = raw
+        self._asked = False  # whether it was asked for a sign of life that has not arrived
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its socket is open at this end; that says nothing of the other one."""
+        return bool(self._raw.open)
+
+    def close(self) -> None:
+        """Close it; nothing is waited for."""
+        if self.broken:
+            self._raw._force_close()  # type: ignore[attr-defined]  # without a farewell, which might be a half-sent packet
+        else:
+            with contextlib.suppress(pymysql.Error, OSError):  # the server may have closed it
+                self._raw.close()
+
+    def answers_within(self, seconds: float) -> bool:
+        """Whether it gives a sign of life within that time; one that comes late may be waited for by another call.
+
+        A firewall that has forgotten the connection drops what is sent on it, and nobody tells either end.
+        """
+        self.broken = True  # unless it answers this, or not yet
+        try:
+            if not self._asked:
+                self._raw._execute_command(COMMAND.COM_PING, b"")  # type: ignore[attr-defined]  # ping() waits for 6 s
+                self._asked = True
+            if _arrives(self._raw._sock, seconds):  # type: ignore[attr-defined]  # no public name
+                self._raw._read_ok_packet()  # type: ignore[attr-defined]  # the same
+                self._asked, self.answered = False, True
+        except (pymysql.Error, OSError):
+            return False
         self.broken = False
+        return not self._asked
+
+    @property
+    def silent(self) -> bool:
+        """Whether it owes a sign of life."""
+        return self._asked
 
     @property
     def id(self) -> int:
@@ -113,172 +140,67 @@ class Connection:
         try:
             with self._raw.cursor() as cursor:
                 cursor.execute(sql, tuple(values) or None)
-                return list(cursor.fetchall()), cursor.description or ()
+                answer = list(cursor.fetchall()), cursor.description or ()
         except (pymysql.Error, OSError) as error:
-            translated = _explained(self._endpoint, error)
-            # A statement that was given up on may still be answered: never use that socket again.
-            self.broken = isinstance(translated, ConnectionLostError | DataSourceTimeoutError)
-            raise translated from error
+            raise self._failed(error) from error
         except UnicodeDecodeError as error:
             self.broken = True  # the rest of the answer would be taken for that of the next statement
             raise DataSourceError(
                 f"{self._endpoint.name} sent a text that is not UTF-8, probably a statement of a client with another "
                 "character set, so that nothing of this answer can be shown. Narrow it by user, host or id."
             ) from error
-
-
-# Told of each use of a pool: data source, seconds, and the kind of error, '' for none.
-Visited = Callable[[str, float, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolUse:
-    """How busy the connections of a data source are."""
-
-    in_use: int
-    waiting: int
-    size: int
-
-
-class Pool:
-    """The connections of one data source. Opens none until the first use."""
-
-    def __init__(self, endpoint: Endpoint, prepare: Sequence[str], visited: Visited | None = None) -> None:
-        self._endpoint = endpoint
-        self._prepare = tuple(prepare)
-        self._visited: Visited = visited or (lambda _source, _seconds, _error: None)
-        self._generation = 0
-        self._closed = False
-        self._own: weakref.WeakKeyDictionary[pymysql.Connection[Any], tuple[OwnSession, ...]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._own_lock = threading.Lock()
-        self._guests = 0
-        self._guests_lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(POOL_SIZE + WAITING)
-        self._given_back = threading.Condition()
-        # No overflow: the first connection, once made, is kept, so that listing and closing still
-        # work while the server refuses new ones.
-        self._pool = QueuePool(
-            self._create,
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            timeout=READ_TIMEOUT,
-            use_lifo=True,
-            reset_on_return=None,  # autocommit is on: there is never a transaction to roll back
-        )
-
-    def _create(self) -> Any:
-        return _prepared(self._endpoint, self._prepare)
-
-    @contextlib.contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Borrow a connection.
-
-        Raises ``BusyError`` when too many wait already, else one of the ``DataSourceError`` family.
-        """
-        if not self._places.acquire(blocking=False):
-            raise BusyError(
-                f"{POOL_SIZE + WAITING} commands are already waiting for data source {self._endpoint.name}. "
-                "Nothing was done. Try again in a few seconds."
-            )
-        started, error = time.monotonic(), ""
-        self._count(1)
-        try:
-            with self._borrow() as connection:
-                yield connection
-        except (DataSourceError, BusyError) as failed:
-            error = type(failed).__name__
+        except BaseException:
+            self.broken = True  # the same: whatever it was, the answer may be half read
             raise
-        finally:
-            self._count(-1)
-            self._places.release()
-            self._visited(self._endpoint.name, time.monotonic() - started, error)
+        self.answered = True
+        return answer
 
-    def remember(self, connection: Connection, look: Callable[[], tuple[OwnSession, ...]]) -> tuple[OwnSession, ...]:
-        """Return as what a connection is listed; ``look`` is asked the first time, and raises what it raises."""
-        raw = connection._raw
-        with self._own_lock:
-            if raw in self._own:
-                return self._own[raw]
-        found = look()
-        with self._own_lock:
-            self._own[raw] = found
-        return found
+    def _failed(self, error: pymysql.Error | OSError) -> DataSourceError:
+        """Say what went wrong, and whether anything can be asked on this connection after it."""
+        translated = _explained(self._endpoint, error)
+        errno = error.args[0] if error.args else None
+        told = isinstance(error, pymysql.Error) and isinstance(errno, int) and errno > 0 and errno not in _ON_THE_WAY
+        # What was given up on here may still be answered: never use that socket again. What the server gave up on is
+        # answered.
+        self.broken = self.broken or isinstance(translated, ConnectionLostError) or not told
+        self.demoted = self.demoted or errno in READ_ONLY_ERRORS
+        if isinstance(translated, DataSourceTimeoutError) and not told and not self.answered:
+            # It was kept for a while, and nothing has arrived on it since: it may be the connection, not the server.
+            return ConnectionLostError(str(translated), errno=translated.errno)
+        return translated
 
-    def own(self) -> tuple[OwnSession, ...]:
-        """The sessions of the connections that are open now: others get the ids of those that were closed."""
-        with self._own_lock:
-            return tuple(one for raw, found in self._own.items() if raw.open for one in found)
 
-    @property
-    def use(self) -> PoolUse:
-        """How busy it is now."""
-        in_use = self._pool.checkedout()
-        return PoolUse(in_use, max(0, self._guests - in_use), POOL_SIZE)
+def _arrives(sock: socket.socket, seconds: float) -> bool:
+    """Whether something can be read, be it the news that the other end has gone, within so many seconds."""
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
-    def _count(self, change: int) -> None:
-        with self._guests_lock:
-            self._guests += change
 
-    @contextlib.contextmanager
-    def _borrow(self) -> Iterator[Connection]:
-        try:
-            fairy = self._connect()
-            # Where one connection broke the others mostly did too: those older than that are not used.
-            while fairy.info.setdefault("generation", self._generation) != self._generation:
-                fairy.invalidate()
-                fairy.close()
-                fairy = self._connect()
-        except PoolTimeoutError as error:
-            raise driver_errors.timeout(self._endpoint) from error
-        except (pymysql.Error, OSError) as error:
-            raise _explained(self._endpoint, error, at_login=True) from error
-        raw: Any = fairy.dbapi_connection
-        connection = Connection(self._endpoint, raw)
-        try:
-            yield connection
-        finally:
-            if connection.broken or not raw.open:
-                self._generation += 1
-                fairy.invalidate()
-            fairy.close()
-            if self._closed:
-                self._pool.dispose()
-            with self._given_back:
-                self._given_back.notify()
-
-    def _connect(self) -> PoolProxiedConnection:
-        """Take a free connection or a new one; while the server refuses new ones, wait for one that is in use."""
-        deadline = time.monotonic() + READ_TIMEOUT
-        while True:
-            try:
-                return self._pool.connect()
-            except pymysql.err.OperationalError as error:
-                some = self._pool.checkedout() + self._pool.checkedin()
-                if error.args[0] not in _TOO_MANY or some <= 0 or time.monotonic() > deadline:
-                    raise
-                with self._given_back:
-                    self._given_back.wait(0.1)
-
-    def close(self) -> None:
-        """Close every connection, those in use as soon as they are given back."""
-        self._closed = True
-        self._pool.dispose()
+def open_connection(endpoint: Endpoint, prepare: Sequence[str]) -> Connection:
+    """Log in and prepare the session. Raises one of the ``DataSourceError`` family."""
+    opened = time.monotonic()
+    try:
+        raw = connect(endpoint)
+    except (pymysql.Error, OSError) as error:
+        raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
+    try:
+        _prepare(raw, prepare)
+    except (pymysql.Error, OSError) as error:
+        raise _explained(endpoint, error, at_login=True) from error
+    return Connection(endpoint, raw, opened=opened)
 
 
 @contextlib.contextmanager
 def connected(endpoint: Endpoint, prepare: Sequence[str]) -> Iterator[Connection]:
     """Open a connection outside any pool, for one use. Raises one of the ``DataSourceError`` family."""
+    connection = open_connection(endpoint, prepare)
     try:
-        raw = _prepared(endpoint, prepare)
-    except (pymysql.Error, OSError) as error:
-        raise _explained(endpoint, error, at_login=True) from error
-    try:
-        yield Connection(endpoint, raw)
+        yield connection
     finally:
-        with contextlib.suppress(pymysql.Error):  # the server may have closed it
-            raw.close()
+        connection.close()
 
 
 def try_login(endpoint: Endpoint) -> None:
@@ -286,7 +208,7 @@ def try_login(endpoint: Endpoint) -> None:
     try:
         connect(endpoint).close()
     except (pymysql.Error, OSError) as error:
-        raise _explained(endpoint, error, at_login=True) from error
+        raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
 
 
 def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
@@ -425,17 +347,21 @@ class _Guarded(pymysql.Connection):
         return self._tls.mode != "verified" and plugin in _ASK_FOR_THE_PASSWORD
 
 
-def _prepared(endpoint: Endpoint, prepare: Sequence[str]) -> pymysql.Connection[Any]:
-    raw = connect(endpoint)
-    with raw.cursor() as cursor:
-        for statement in prepare:
-            # Tags and time-outs that this server does not know are not worth a refusal.
-            with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):
-                cursor.execute(statement)
-    return raw
+def _prepare(raw: pymysql.Connection[Any], statements: Sequence[str]) -> None:
+    try:
+        with raw.cursor() as cursor:
+            for statement in statements:
+                # Tags and time-outs that this server does not know are not worth a refusal.
+                with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):
+                    cursor.execute(statement)
+    except BaseException:
+        raw._force_close()  # type: ignore[attr-defined]  # nobody else has it
+        raise
 
 
-def _explained(endpoint: Endpoint, error: Exception, *, at_login: bool = False) -> DataSourceError:
+def _explained(
+    endpoint: Endpoint, error: Exception, patience: int = READ_TIMEOUT, *, at_login: bool = False
+) -> DataSourceError:
     errno = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     text = str(error.args[1]) if len(error.args) > 1 else str(error)
-    return driver_errors.failure(endpoint, errno, text, at_login=at_login)
+    return driver_errors.failure(endpoint, errno, text, patience, at_login=at_login)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot.sessions.conditions import SQL_COLUMNS, Conditions
-from bot.sessions.database import OwnSession, Value
+from bot.sessions.database import Value
 from bot.sessions.details import DetailsReader, Reach
 from bot.sessions.login import Login
 from bot.sessions.model import (
@@ -19,6 +19,7 @@ from bot.sessions.model import (
     Sort,
     Transaction,
 )
+from bot.sessions.pool import OwnSession
 from bot.sessions.statement import Disclosure, RawSql, Statement
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.

@@ -23,10 +23,10 @@ HANDSHAKE_FAILED = 2012
 _SERVER_LOST = 2013
 
 
-def timeout(endpoint: Endpoint) -> DataSourceTimeoutError:
+def timeout(endpoint: Endpoint, seconds: int = READ_TIMEOUT) -> DataSourceTimeoutError:
     """Say that the data source did not answer in time."""
     return DataSourceTimeoutError(
-        f"Data source {endpoint.name} did not answer within {READ_TIMEOUT} s. It may be overloaded or hanging. "
+        f"Data source {endpoint.name} did not answer within {seconds} s. It may be overloaded or hanging. "
         "Try again, or look at the server itself."
     )
 
@@ -36,15 +36,18 @@ def unsafe(endpoint: Endpoint, reason: object) -> UnsafeConnectionError:
     return UnsafeConnectionError(f"Data source {_where(endpoint)} {reason}")
 
 
-def failure(endpoint: Endpoint, errno: int, text: str, *, at_login: bool = False) -> DataSourceError:
+def failure(
+    endpoint: Endpoint, errno: int, text: str, patience: int = READ_TIMEOUT, *, at_login: bool = False
+) -> DataSourceError:
     """Say in a sentence what an error number means (docs/oceanbase.md 2.6); 0 is a socket that was closed.
 
+    ``patience`` is how many seconds were waited for an answer at the most.
     ``at_login``: it came before any statement of the bot's. Whatever a server says then refuses the login, unless it
     is known to be something else: OceanBase passes on what init_connect failed with.
     """
     where = _where(endpoint)
     if "timed out" in text and errno in (0, _SERVER_LOST):
-        return timeout(endpoint)
+        return timeout(endpoint, patience)
     kind = _BY_ERRNO.get(errno)
     if at_login and (kind is None or kind in (_privilege, _unknown)):
         kind = _refused

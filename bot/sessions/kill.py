@@ -49,6 +49,7 @@ class Why(enum.Enum):
     GONE = "gone"
     TAKEN = "taken"  # the id is another session's by now
     UNSEEN = "unseen"  # its server was not seen serving
+    ELSEWHERE = "elsewhere"  # the data source's address leads to another server than its own
     ANOTHER_REQUEST = "another request"
     ANOTHER_TRANSACTION = "another transaction"
     ENDING = "ending"  # somebody has closed it already
@@ -102,7 +103,7 @@ def refusal(console: Console, look: Look, pin: Pin, mode: Mode) -> NotSent | Non
 
 def _not_there(look: Look, pin: Pin) -> NotSent:
     if look.unseen:
-        return NotSent(Why.UNSEEN, look.unseen)
+        return NotSent(Why.ELSEWHERE if look.elsewhere else Why.UNSEEN, look.unseen)
     # Whoever has its id now is nobody's business who may not see his tenant.
     taken = any(one.server == pin.session.server and one.tenant == pin.session.tenant for one in look.rows)
     return NotSent(Why.TAKEN if taken else Why.GONE)

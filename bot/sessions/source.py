@@ -13,12 +13,13 @@ from typing import TypeVar
 from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
 from bot.sessions import deadlocks, disclosed, probing, states, statistics, variables
 from bot.sessions.console import Console
-from bot.sessions.database import Connection, OwnSession, Pool, PoolUse, Visited, try_login
+from bot.sessions.database import Connection, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Field, Session, SessionFilter, SessionPage, SessionQuery, Sort, Transaction
+from bot.sessions.pool import MAX_AGE, OwnSession, Pool, PoolUse, Visited
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure
@@ -41,6 +42,7 @@ class DataSourceOptions:
     tenants: Tenants = None
     protected: Protected = field(default_factory=Protected)
     kind: probing.Kind = "auto"
+    max_age: timedelta = MAX_AGE  # of a connection
 
 
 class DataSource:
@@ -51,7 +53,7 @@ class DataSource:
         self.options = options
         self._endpoint = endpoint
         self._prepare = probing.PREPARE[options.kind]
-        self._pool = Pool(endpoint, self._prepare, visited)
+        self._pool = Pool(endpoint, self._prepare, visited, self._welcome, options.max_age)
         self._dialect: Dialect | None = None
         self._fresh_looks = threading.Lock()
         self._probed_at = 0.0
@@ -61,7 +63,7 @@ class DataSource:
     @contextlib.contextmanager
     def console(self) -> Iterator[Console]:
         """Borrow a connection to look and close on. Raises ``DataSourceError`` or ``BusyError``."""
-        with self._pool.connection() as connection:
+        with self._pool.connection(closing=True) as connection:
             console = self._console(connection, self._probed(connection))
             try:
                 yield console
@@ -70,7 +72,8 @@ class DataSource:
                     console.release()
 
     def _console(self, connection: Connection, dialect: Dialect) -> Console:
-        return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect, self._fresh_looks)
+        shared = self._fresh_looks, self._pool.move
+        return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect, *shared)
 
     def page(
         self,
@@ -116,12 +119,13 @@ class DataSource:
                 caveats=(
                     *reader.caveats(query.filter),
                     *self._caveats(connection, dialect),
-                    *_slow(monotonic() - started),
+                    *self._queued(connection),
+                    *_slow(monotonic() - started - connection.waited),
                 ),
                 names_holders=dialect.names_holders,
             )
 
-        return self._read(ask)
+        return self._read(ask, closing=pinned)
 
     def statistics(
         self,
@@ -170,7 +174,9 @@ class DataSource:
 
     def find(self, session_id: int, tenants: Tenants) -> list[Session]:
         """Return every session of that id in those tenants, whole SQL included."""
-        found = self._read(lambda connection, dialect: self._console(connection, dialect).find(session_id))
+        found = self._read(
+            lambda connection, dialect: self._console(connection, dialect).find(session_id), closing=True
+        )
         return [one for one in found if tenants is None or one.tenant in tenants]
 
     def find_everywhere(self, session_id: int) -> list[Session]:
@@ -178,13 +184,19 @@ class DataSource:
 
         Only so is one that has ended told from one that may not be seen: whoever asks shows nothing beyond a scope.
         """
-        return self._read(
-            lambda connection, dialect: self._console(connection, dialect).find(session_id, everywhere=True)
-        )
+        return self._find(session_id, everywhere=True)
+
+    def _find(self, session_id: int, *, everywhere: bool = False) -> list[Session]:
+        def ask(connection: Connection, dialect: Dialect) -> list[Session]:
+            return self._console(connection, dialect).find(session_id, everywhere=everywhere)
+
+        return self._read(ask, closing=True)
 
     def unseen(self, server: str | None, tenant: str | None = None) -> str:
         """Say why a session of that server and tenant, which is not listed, cannot be called gone; '' where it can."""
-        return self._read(lambda connection, dialect: self._console(connection, dialect).unseen(server, tenant))
+        return self._read(
+            lambda connection, dialect: self._console(connection, dialect).unseen(server, tenant), closing=True
+        )
 
     def details(self, session: Session) -> SessionDetails:
         """Return what the server says of a session beyond its row; what cannot be read is no error."""
@@ -327,22 +339,43 @@ class DataSource:
                     f"Server {ip}:{port} is {status}: its sessions may be missing here."
                     for ip, port, status in connection.rows(query.sql, query.values)
                 )
-        return (*dialect.caveats, *(self._absent_servers if query is not None else ()))
+        move = self._pool.move
+        return (
+            *((move.told(self.name),) if move is not None else ()),
+            *dialect.caveats,
+            *(self._absent_servers if query is not None else ()),
+        )
 
-    def _read(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
-        """Ask once, and once more when the connection had broken or the server's views have changed."""
+    def _queued(self, connection: Connection) -> tuple[str, ...]:
+        """Say that an answer waited in the bot's own queue, where it did for long: the server is not to blame."""
+        if connection.waited <= SLOW:
+            return ()
+        behind = f", behind {connection.behind} more" if connection.behind else ""
+        return (f"It waited {connection.waited:.0f} s for one of the bot's own connections to {self.name}{behind}.",)
+
+    def _read(self, ask: Callable[[Connection, Dialect], _T], *, closing: bool = False) -> _T:
+        """Ask once, and once more when the connection had broken or the server's views have changed.
+
+        ``closing`` is for what somebody waits for who closes: it takes the connection that is kept for that.
+        """
         try:
-            return self._ask(ask)
+            return self._ask(ask, closing=closing)
         except ConnectionLostError:
-            return self._ask(ask)
+            return self._ask(ask, closing=closing)
         except DataSourceError as error:
             if error.errno not in _NO_SUCH_COLUMN_OR_VIEW:
                 raise
-            return self._ask(ask, anew=True)
+            return self._ask(ask, closing=closing, anew=True)
 
-    def _ask(self, ask: Callable[[Connection, Dialect], _T], *, anew: bool = False) -> _T:
-        with self._pool.connection() as connection:
+    def _ask(self, ask: Callable[[Connection, Dialect], _T], *, closing: bool, anew: bool = False) -> _T:
+        with self._pool.connection(closing=closing) as connection:
             return ask(connection, self._probed(connection, anew=anew))
+
+    def _welcome(self, connection: Connection, moved: bool) -> None:
+        """Learn of a new connection what is known of all others; of another server all is learned anew."""
+        if moved:
+            self._dialect = None
+        self._probed(connection)
 
     def _probed(self, connection: Connection, *, anew: bool = False) -> Dialect:
         """Probe once; anew replaces what is known only when it succeeds: its protected users hold meanwhile."""
@@ -350,7 +383,9 @@ class DataSource:
         if known is None or anew or (known.lacking and monotonic() - self._probed_at >= PROBE_EVERY):
             self._probed_at = monotonic()
             try:
-                self._dialect = known = probing.probe(self.options.kind, connection, self.name, self._endpoint.user)
+                known = probing.probe(self.options.kind, connection, self.name, self._endpoint.user)
+                if not self._pool.leads_elsewhere(connection):
+                    self._dialect = known
             except DataSourceError:
                 # Whether more was granted is nothing that a command may fail for.
                 if known is None or anew or connection.broken:

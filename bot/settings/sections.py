@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bot.sessions.model import MAX_LIMIT
+from bot.sessions.pool import MAX_AGE
 from bot.sessions.tls import Tls, TlsMode
 from bot.settings.secrets_folder import secrets_source
 from bot.settings.values import (
@@ -79,6 +80,8 @@ class DataSourceSettings(_Encrypted):
     budget: Annotated[int, Field(ge=1, le=10_000)] = 50  # closes within budget_window; more must be agreed to
     budget_window: Annotated[Duration, Field(ge=timedelta(seconds=10), le=timedelta(days=1))] = timedelta(minutes=10)
     max_targets: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 20  # one closing request closes no more
+    # After that a connection is replaced by one to whoever has the address then.
+    connection_max_age: Annotated[Duration, Field(ge=timedelta(seconds=5), le=timedelta(hours=1))] = MAX_AGE
 
 
 class AccessRuleSettings(_Strict):

@@ -72,4 +72,4 @@ def test_a_source_that_hangs_holds_up_only_itself(wide_stage: Stage, silent: soc
     rows = {row[0]: row for row in table_of(answer)[1:]}
     assert rows["demo"][1].startswith("in ")
     assert rows["silent"][1] == "no"
-    assert "did not answer within 6 s" in text_of(answer) or "has not answered within 7 s" in text_of(answer)
+    assert "did not answer within 3 s" in text_of(answer) or "has not answered within 7 s" in text_of(answer)

@@ -155,8 +155,12 @@ def test_who_waits_and_which_connections_are_in_use_is_shown(stage: Stage, web: 
     try:
         for number in range(6):
             stage.alice.types(f"/sessions limit={number + 1} private")
-        stage.slack.wait_for(lambda: web.metric("session_bot_pool_waiting", source="demo") > 0)
-        assert web.metric("session_bot_pool_in_use") == web.metric("session_bot_pool_size")
+        stage.slack.wait_for(
+            lambda: (
+                web.metric("session_bot_pool_waiting", source="demo") > 0
+                and web.metric("session_bot_pool_in_use") == web.metric("session_bot_pool_size")
+            )
+        )
     finally:
         stage.database.resume()
     stage.slack.wait_for(lambda: web.metric("session_bot_pool_in_use") == 0)

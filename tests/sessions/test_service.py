@@ -19,11 +19,12 @@ from bot.errors import (
     LoginRefusedError,
     UnknownSessionError,
 )
-from bot.sessions.database import MODULE, POOL_SIZE, WAITING, Connection
+from bot.sessions.database import MODULE, Connection
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.kill import Answer, Order, Sent, close
 from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, Pin, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase.dialect import _expressions
+from bot.sessions.pool import POOL_SIZE, WAITING
 from bot.sessions.source import DataSourceOptions
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make

@@ -1,0 +1,98 @@
+"""An address that leads to a server through this process: to another one after a switch-over, or nowhere any more."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+from tests.support.patience import PATIENCE
+
+
+class Relay:
+    """Listens on ``port`` for as long as the `with` block and hands everything on to the server of then.
+
+    Each new connection goes to whoever ``leads_to`` named last, those that are there stay where they are. What is
+    forgotten goes nowhere any more, and neither end is told.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._listener = socket.create_server((self.host, 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._flows: list[_Flow] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self.taken = 0  # connections so far
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(PATIENCE)
+        for flow in self._flows:
+            flow.end()
+
+    def leads_to(self, port: int) -> None:
+        """Send new connections to another server."""
+        self._server = port
+
+    def forgets(self) -> None:
+        """Drop all that is sent on the connections that there are."""
+        for flow in self._flows:
+            flow.forgotten = True
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.taken += 1
+            try:
+                server = socket.create_connection((self.host, self._server))
+            except OSError:
+                client.close()
+                continue
+            self._flows.append(_Flow(client, server))
+
+
+class _Flow:
+    """One connection through the relay."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.forgotten = False
+        self._ends = client, server
+        self._threads = [
+            threading.Thread(target=self._hand_on, args=ends, daemon=True)
+            for ends in ((client, server), (server, client))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _hand_on(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := one.recv(65536):
+                if not self.forgotten:
+                    other.sendall(piece)
+        if not self.forgotten:
+            with contextlib.suppress(OSError):
+                other.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Close both ends."""
+        for one in self._ends:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        for thread in self._threads:
+            thread.join(PATIENCE)
