@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from benchmarks.bots import LOGIN_PASSWORD
 from benchmarks.measure import milliseconds
 from bot.sessions import probing
-from bot.sessions.database import Connection, connect
+from bot.sessions.database import Connection, connect, prepare
 from bot.sessions.dialect import Dialect, Query
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import DEFAULT_LIMIT, SessionFilter, Sort
@@ -33,12 +33,7 @@ class BareQueries:
     def __init__(self, database: EmbeddedServer) -> None:
         endpoint = Endpoint("bench", database.host, database.port, "session_bot", SecretStr(LOGIN_PASSWORD))
         self._raw: pymysql.Connection[Any] = connect(endpoint)
-        with self._raw.cursor() as cursor:
-            for statement in probing.PREPARE["auto"]:
-                try:
-                    cursor.execute(statement)
-                except pymysql.Error:
-                    continue  # a server that does not know it
+        prepare(self._raw, probing.PREPARE["auto"])
         self._dialect: Dialect = probing.probe("auto", Connection(endpoint, self._raw), "bench", "session_bot")
 
     @property

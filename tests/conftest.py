@@ -83,6 +83,7 @@ USING_MARIADB = (
     "sessions/test_kill.py",
     "sessions/mysql/test_mysql.py",
     "sessions/oceanbase/test_partial_views.py",
+    "commands/test_every_server.py",
     "commands/test_mariadb.py",
     "commands/test_cluster.py",
     "sessions/mysql/test_grants.py",

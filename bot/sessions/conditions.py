@@ -128,7 +128,7 @@ class Conditions:
                 values.append(value)
             elif condition.field is Field.HOST and condition.operator is Operator.EXACTLY:
                 alone = client_ip(self.expressions["origin"])
-                parts.append(f"({column} = %s OR LOWER({alone}) = %s)")  # with or without its port
+                parts.append(f"({column} = %s OR {_in_small_letters(alone)} = %s)")  # with or without its port
                 values += [value, value]
             elif condition.field in EXACT_FIELDS or condition.operator is Operator.EXACTLY:
                 parts.append(f"{column} = %s")
@@ -144,7 +144,7 @@ class Conditions:
         return _so_or_not(condition, text), values
 
     def _in_columns(self, condition: Condition, names: Sequence[str]) -> tuple[str, list[Value | Sequence[Value]]]:
-        columns = [f"LOWER(COALESCE({self.expressions[name]}, ''))" for name in names]
+        columns = [_in_small_letters(self.expressions[name]) for name in names]
         text = " OR ".join(f"{column} LIKE %s ESCAPE '|'" for _ in condition.values for column in columns)
         return text, [f"%{_literal_like(str(value).lower())}%" for value in condition.values for _ in columns]
 
@@ -178,11 +178,11 @@ class Conditions:
             inner = self.expressions["inner_sql"]
             # A session that is in no routine has one text, not an empty one besides.
             texts = [column] if inner == "NULL" else [column, f"{inner}, {column}"]
-            return tuple(f"LOWER(COALESCE({text}, ''))" for text in texts)
+            return tuple(map(_in_small_letters, texts))
         if field is Field.PROXY and not exactly:  # its address or the session's number there
             column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
         with_case = _with_case(field, exactly=exactly)
-        return (f"BINARY COALESCE({column}, '')" if with_case else f"LOWER(COALESCE({column}, ''))",)
+        return (f"BINARY COALESCE({column}, '')" if with_case else _in_small_letters(column),)
 
 
 def client_ip(origin: str) -> str:
@@ -204,6 +204,15 @@ def _signs(text: str) -> str:
 
 def _with_case(field: Field, *, exactly: bool) -> bool:
     return field in _CASE_FIELDS or (exactly and field in _NAMES)
+
+
+def _in_small_letters(texts: str) -> str:
+    """The first of some texts that is there, for a comparison with any text that people type.
+
+    A column of three bytes a character, as MySQL and MariaDB have them, cannot be compared with one of four. All such
+    characters are equal by most other collations: an emoji would find every other one.
+    """
+    return f"CONVERT(LOWER(COALESCE({texts}, '')) USING utf8mb4) COLLATE utf8mb4_bin"
 
 
 def _literal_like(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bot.errors import DataSourceError, SessionOutOfReachError
 from bot.sessions.address import host_of
-from bot.sessions.database import Connection, connected
+from bot.sessions.database import Connection, Preparation, connected
 from bot.sessions.details import Reach
 from bot.sessions.dialect import NOW, Dialect
 from bot.sessions.endpoint import Endpoint
@@ -51,7 +51,7 @@ class Console:
     def __init__(
         self,
         endpoint: Endpoint,
-        prepare: Sequence[str],
+        prepare: Preparation,
         tenants: frozenset[str] | None,
         connection: Connection,
         dialect: Dialect,

@@ -10,11 +10,12 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pymysql
 from pymysql.constants import CLIENT, COMMAND
+from pymysql.cursors import Cursor
 
 from bot.errors import (
     ConnectionLostError,
@@ -24,10 +25,13 @@ from bot.errors import (
 )
 from bot.sessions import driver_errors, parsec, refused_logins
 from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT, Endpoint
+from bot.sessions.session_variables import CHARACTER_SET, COLLATION
 from bot.sessions.tls import Tls
 
 Value = str | int | float | None
 Row = tuple[Any, ...]
+# What is run on a new connection: statements, and session variables with their values in SQL that are set together.
+Preparation = Sequence[str | Mapping[str, str]]
 
 
 # Numbers that the driver gives to what goes wrong on the way, not the server: libmysqlclient's.
@@ -179,7 +183,7 @@ def _arrives(sock: socket.socket, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def open_connection(endpoint: Endpoint, prepare: Sequence[str]) -> Connection:
+def open_connection(endpoint: Endpoint, preparation: Preparation) -> Connection:
     """Log in and prepare the session. Raises one of the ``DataSourceError`` family."""
     opened = time.monotonic()
     try:
@@ -187,16 +191,16 @@ def open_connection(endpoint: Endpoint, prepare: Sequence[str]) -> Connection:
     except (pymysql.Error, OSError) as error:
         raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
     try:
-        _prepare(raw, prepare)
+        prepare(raw, preparation)
     except (pymysql.Error, OSError) as error:
         raise _explained(endpoint, error, at_login=True) from error
     return Connection(endpoint, raw, opened=opened)
 
 
 @contextlib.contextmanager
-def connected(endpoint: Endpoint, prepare: Sequence[str]) -> Iterator[Connection]:
+def connected(endpoint: Endpoint, preparation: Preparation) -> Iterator[Connection]:
     """Open a connection outside any pool, for one use. Raises one of the ``DataSourceError`` family."""
-    connection = open_connection(endpoint, prepare)
+    connection = open_connection(endpoint, preparation)
     try:
         yield connection
     finally:
@@ -220,7 +224,8 @@ def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
             port=endpoint.port,
             user=endpoint.user,
             password=endpoint.password.get_secret_value(),
-            charset="utf8mb4",
+            charset=CHARACTER_SET,
+            collation=COLLATION,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
@@ -347,16 +352,37 @@ class _Guarded(pymysql.Connection):
         return self._tls.mode != "verified" and plugin in _ASK_FOR_THE_PASSWORD
 
 
-def _prepare(raw: pymysql.Connection[Any], statements: Sequence[str]) -> None:
+def prepare(raw: pymysql.Connection[Any], preparation: Preparation) -> None:
+    """Run a preparation on a new connection. What the server does not know or refuses is passed over.
+
+    Raises what the driver raises where the connection is lost; it is closed then.
+    """
     try:
         with raw.cursor() as cursor:
-            for statement in statements:
-                # Tags and time-outs that this server does not know are not worth a refusal.
-                with contextlib.suppress(pymysql.err.OperationalError, pymysql.err.ProgrammingError):
-                    cursor.execute(statement)
+            for one in preparation:
+                if isinstance(one, str):
+                    _taken(raw, cursor, one)
+                elif not _taken(raw, cursor, _assignment(one)) and len(one) > 1:
+                    # One that this server does not have keeps all the others from being set.
+                    for name, value in one.items():
+                        _taken(raw, cursor, _assignment({name: value}))
     except BaseException:
         raw._force_close()  # type: ignore[attr-defined]  # nobody else has it
         raise
+
+
+def _assignment(variables: Mapping[str, str]) -> str:
+    return f"SET SESSION {', '.join(f'{name} = {value}' for name, value in variables.items())}"
+
+
+def _taken(raw: pymysql.Connection[Any], cursor: Cursor, statement: str) -> bool:
+    try:
+        cursor.execute(statement)
+    except pymysql.Error:
+        if not raw.open:
+            raise
+        return False
+    return True
 
 
 def _explained(

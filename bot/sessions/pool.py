@@ -11,7 +11,7 @@ import contextlib
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -19,7 +19,7 @@ from time import monotonic
 import structlog
 
 from bot.errors import BusyError, DataSourceError
-from bot.sessions.database import Connection, open_connection
+from bot.sessions.database import Connection, Preparation, open_connection
 from bot.sessions.endpoint import READ_TIMEOUT, Endpoint
 from bot.sessions.identity import Move, Server, identify
 
@@ -72,7 +72,7 @@ class Pool:
     def __init__(
         self,
         endpoint: Endpoint,
-        prepare: Sequence[str],
+        prepare: Preparation,
         visited: Visited | None = None,
         welcome: Welcome = lambda _connection, _moved: None,
         max_age: timedelta = MAX_AGE,

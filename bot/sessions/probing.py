@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 from bot.errors import DataSourceError, PrivilegeMissingError
-from bot.sessions.database import Connection
+from bot.sessions import session_variables
+from bot.sessions.database import Connection, Preparation
 from bot.sessions.dialect import Dialect
 from bot.sessions.mysql import dialect as mysql
 from bot.sessions.oceanbase import dialect as oceanbase
 
+STAYS_OPEN = 8 * 3600  # seconds for which an idle connection of the bot's is kept by the server
+
 Kind = Literal["auto", "oceanbase", "seekdb", "mysql"]  # "mysql" is MariaDB as well
 
+_ANY: Preparation = (
+    session_variables.EVERYWHERE | {"autocommit": "1", "wait_timeout": f"{STAYS_OPEN}"},
+    # WITH CONSISTENT SNAPSHOT, which a look on MySQL and MariaDB begins with, is promised at this level alone.
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE",
+)
+
 # Where the kind is not known, what a server does not know is passed over.
-PREPARE: Mapping[Kind, Sequence[str]] = {
-    "auto": tuple(dict.fromkeys((*oceanbase.PREPARE, *mysql.PREPARE))),
-    "oceanbase": oceanbase.PREPARE,
-    "seekdb": oceanbase.PREPARE,
-    "mysql": mysql.PREPARE,
+PREPARE: Mapping[Kind, Preparation] = {
+    "auto": (*_ANY, *oceanbase.PREPARE, *mysql.PREPARE),
+    "oceanbase": (*_ANY, *oceanbase.PREPARE),
+    "seekdb": (*_ANY, *oceanbase.PREPARE),
+    "mysql": (*_ANY, *mysql.PREPARE),
 }
+
+
+# The variables of the bot's own sessions that it has set, or may have: they say nothing of anybody else's.
+OWN_VARIABLES = frozenset(
+    {
+        *(name for one in PREPARE["auto"] if not isinstance(one, str) for name in one),
+        *("tx_isolation", "transaction_isolation", "tx_read_only", "transaction_read_only"),
+        *("character_set_client", "character_set_connection", "character_set_results", "collation_connection"),
+    }
+)
 
 
 def probe(kind: Kind, connection: Connection, name: str, user: str) -> Dialect:

@@ -16,6 +16,7 @@ from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMi
 from bot.sessions.database import Connection
 from bot.sessions.details import Reach
 from bot.sessions.dialect import Dialect, Query
+from bot.sessions.probing import OWN_VARIABLES
 
 SHOWN = 40  # variables in one answer
 
@@ -98,6 +99,7 @@ class Variable:
     value: str
     unit: str
     meaning: str
+    own: bool = False  # set by the bot for its own session
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def read(
         asked = _query(like, everywhere=everywhere)
         rows = connection.rows(asked.sql, asked.values)
     now = datetime.now(UTC)
-    shown = chosen(rows, like)
+    shown = chosen(rows, like, own=not (everywhere or other))
     return Variables(source, everywhere or other, like, shown, len(rows), now, tenant, instead=other and not everywhere)
 
 
@@ -214,15 +216,19 @@ def _query(like: str, *, everywhere: bool) -> Query:
     return Query(f"SHOW {'GLOBAL' if everywhere else 'SESSION'} VARIABLES LIKE %s", (f"%{literal}%",))
 
 
-def chosen(rows: Sequence[Sequence[object]], like: str) -> tuple[Variable, ...]:
-    """Pinned ones first, then by name; without ``like`` only those that something is known of."""
-    found = {str(name): _variable(str(name), value) for name, value, *_ in rows}
+def chosen(rows: Sequence[Sequence[object]], like: str, *, own: bool = False) -> tuple[Variable, ...]:
+    """Pinned ones first, then by name; without ``like`` only those that something is known of.
+
+    ``own`` says that they are those of the bot's own session.
+    """
+    found = {str(name): _variable(str(name), value, own=own) for name, value, *_ in rows}
     first = [found.pop(name) for name in PINNED if name in found]
     rest = [found[name] for name in sorted(found) if like or name in WELL_KNOWN]
     return tuple([*first, *rest][:SHOWN])
 
 
-def _variable(name: str, value: object) -> Variable:
+def _variable(name: str, value: object, *, own: bool) -> Variable:
     unit, meaning = WELL_KNOWN.get(name, ("", ""))
     text = "" if value is None else str(value)
-    return Variable(name, HIDDEN if text and _SECRET.search(name) else text, unit, meaning)
+    hidden = HIDDEN if text and _SECRET.search(name) else text
+    return Variable(name, hidden, unit, meaning, own and name in OWN_VARIABLES)

@@ -207,7 +207,9 @@ def _failed(error: SQLAlchemyError) -> StoreError:
             "Somebody else, perhaps a replica that hangs, is writing to the store of requests and records and does not "
             "finish. Nothing is closed without a record. Give it half a minute, then try again."
         )
+    number = next(iter(getattr(getattr(error, "orig", None), "args", ())), None)  # a text may hold what was written
+    kind = f"{type(error).__name__}{f' {number}' if isinstance(number, int) else ''}"
     return StoreError(
-        f"The store of requests and records does not answer ({type(error).__name__}). "
+        f"The store of requests and records does not answer ({kind}). "
         "Nothing is closed without a record. Check [store] url, its disk or its database."
     )

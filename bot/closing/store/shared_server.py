@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bot.errors import StoreError, UnsafeConnectionError
-from bot.sessions.database import login
+from bot.sessions import session_variables
+from bot.sessions.database import Preparation, login, prepare
 from bot.sessions.tls import Tls
 
 # A replica that freezes in the middle of a write holds the record's lock, and nobody closes anything, until the server
@@ -27,6 +28,15 @@ _DROPPING: tuple[str, ...] = ("ob_trx_timeout = {0}000000", "idle_transaction_ti
 # to the next writer of the very replica that is frozen. And before `read_timeout`, else the wait goes on unseen.
 _LOCK_WAIT = 4  # seconds; InnoDB takes up to one more
 _WAITING = ("ob_trx_lock_timeout = {0}000000", "innodb_lock_wait_timeout = {0}")
+# Three are how long a statement may take, in microseconds, seconds and milliseconds; 0 is as long as it likes.
+_PREPARATION: Preparation = (
+    # Some servers greet without saying that autocommit is on, so that the driver would leave it so.
+    session_variables.EVERYWHERE | {"autocommit": "0", "lc_messages": "'en_US'"},
+    {"ob_query_timeout": "10000000", **session_variables.OCEANBASE},
+    {"max_statement_time": "0"},
+    {"max_execution_time": "0"},
+)
+_ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL {}, READ WRITE"
 LOCK_TRIES = 4  # together longer than ``DROPPED_AFTER``
 _LOCK_WAIT_TIMEOUT = 1205  # MySQL's, MariaDB's and OceanBase's
 
@@ -36,9 +46,13 @@ class SharedServer:
 
     options: Mapping[str, Any] = MappingProxyType(  # for the engine
         {
-            "connect_args": {"connect_timeout": 3, "read_timeout": 6},
+            "connect_args": {
+                "connect_timeout": 3,
+                "read_timeout": 6,
+                "charset": session_variables.CHARACTER_SET,
+                "collation": session_variables.COLLATION,
+            },
             "pool_pre_ping": True,
-            "isolation_level": "READ COMMITTED",  # whoever waited for a lock must see what it was held for
         }
     )
 
@@ -49,35 +63,56 @@ class SharedServer:
     def listen(self, engine: sa.Engine) -> None:
         """Look after every connection that the engine makes."""
         self._dialect = engine.dialect
-        sa.event.listen(engine, "do_connect", self._log_in)
-        sa.event.listen(engine, "connect", self._limit)
+        sa.event.listen(engine, "do_connect", self._connect)
 
-    def _log_in(self, _dialect: object, _record: object, _positional: object, named: dict[str, Any]) -> Any:
-        """Log in as to a data source, in the place of SQLAlchemy: the password goes only where ``tls`` lets it."""
+    def _connect(self, _dialect: object, _record: object, _positional: object, named: dict[str, Any]) -> Any:
+        """Open a connection in the place of SQLAlchemy, which then quotes names by the sql_mode that it finds."""
+        connection = self._log_in(named)
+        try:
+            prepare(connection, _PREPARATION)
+            with contextlib.closing(connection.cursor()) as cursor:
+                cursor.execute(_ISOLATION.format(self._isolation(cursor)))
+                self._set_first(cursor, _WAITING, _LOCK_WAIT)
+                self.drops_frozen = self._set_first(cursor, _DROPPING, DROPPED_AFTER)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _log_in(self, named: dict[str, Any]) -> Any:
+        """Log in as to a data source: the password goes only where ``tls`` lets it."""
         try:
             return login(self._tls, **named)
         except UnsafeConnectionError as error:
             raise StoreError(f"The store's database {error}") from error
 
-    def _limit(self, connection: Any, _record: Any) -> None:
-        """Let a new connection wait for a lock, and hold one, for seconds only."""
-        with contextlib.closing(connection.cursor()) as cursor:
-            # Some servers greet without saying that this is on, so that the driver would leave it so.
-            cursor.execute("SET autocommit = 0")
-            cursor.execute("SET time_zone = '+00:00'")  # in which no hour of the store's clock is there twice
-            self._set_first(cursor, _WAITING, _LOCK_WAIT)
-            self.drops_frozen = self._set_first(cursor, _DROPPING, DROPPED_AFTER)
+    def _isolation(self, cursor: Any) -> str:
+        """Choose a level at which whoever waited for the lock sees what it was held for.
+
+        That is READ COMMITTED, but InnoDB refuses to write at it where statements are replicated as such (1665).
+        There a transaction sees what was committed before its first plain read, which is after the lock; on
+        OceanBase it would be before.
+        """
+        try:
+            cursor.execute("SELECT 1 FROM DUAL WHERE @@log_bin AND @@binlog_format = 'STATEMENT'")
+            return "REPEATABLE READ" if cursor.fetchall() else "READ COMMITTED"
+        except self._dialect.loaded_dbapi.Error as error:
+            self._raise_if_lost(error)
+            return "READ COMMITTED"
 
     def _set_first(self, cursor: Any, variables: Sequence[str], seconds: int) -> bool:
         for variable in variables:
             try:
                 cursor.execute(f"SET SESSION {variable.format(seconds)}")
             except self._dialect.loaded_dbapi.Error as error:
-                if self._dialect.is_disconnect(error, None, None):
-                    raise
+                self._raise_if_lost(error)
             else:
                 return True
         return False
+
+    def _raise_if_lost(self, error: Any) -> None:
+        if self._dialect.is_disconnect(error, None, None):
+            raise error
 
 
 def is_held(error: SQLAlchemyError) -> bool:

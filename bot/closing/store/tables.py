@@ -18,11 +18,12 @@ from bot.closing.store import session_json
 from bot.sessions.model import Mode
 
 metadata = sa.MetaData()
-# Whatever a MySQL server's own default is: every text fits, and ids differ by their case.
+# Whatever a server's own defaults are: what is written is undone where it fails, every text fits, and ids differ by
+# their case.
 _ON_MYSQL: dict[str, Any] = {
-    f"{name}_{key}": f"utf8mb4{tail}"
+    f"{name}_{key}": value
     for name in ("mysql", "mariadb")
-    for key, tail in (("charset", ""), ("collate", "_bin"))
+    for key, value in (("engine", "InnoDB"), ("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
 }
 
 # Times are epoch seconds: no database's idea of time zones can get between.

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 
 from bot.errors import DataSourceError, PrivilegeMissingError
-from bot.sessions.database import Connection
+from bot.sessions.database import Connection, Preparation
 from bot.sessions.details import Reach, granted, logged_in
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
@@ -26,10 +26,9 @@ from bot.sessions.mysql.columns import (
 )
 
 # Run on each new connection; a server that does not know one is not worth less.
-PREPARE = (
-    "SET SESSION time_zone = '+00:00'",
-    f"SET SESSION max_statement_time = {STATEMENT_TIMEOUT}",  # MariaDB, seconds
-    f"SET SESSION max_execution_time = {STATEMENT_TIMEOUT * 1000}",  # MySQL, milliseconds; reading only
+PREPARE: Preparation = (
+    {"max_statement_time": f"{STATEMENT_TIMEOUT}"},  # MariaDB, seconds
+    {"max_execution_time": f"{STATEMENT_TIMEOUT * 1000}"},  # MySQL, milliseconds; reading only
 )
 
 # The first takes no lock on all threads (MySQL 8.0.22 and later); where it is switched off it is empty.

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
-from bot.sessions.database import MODULE, Connection
+from bot.sessions import session_variables
+from bot.sessions.database import MODULE, Connection, Preparation
 from bot.sessions.details import Reach, granted, logged_in
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
@@ -17,9 +18,8 @@ from bot.sessions.oceanbase.details import TENANTS, OceanBaseDetails, readable
 from bot.sessions.statement import LONGEST_INFO
 
 # Run on each new connection; a server that does not know one is not worth less.
-PREPARE = (
-    "SET SESSION time_zone = '+00:00'",
-    f"SET SESSION ob_query_timeout = {STATEMENT_TIMEOUT * 1_000_000}",
+PREPARE: Preparation = (
+    {"ob_query_timeout": f"{STATEMENT_TIMEOUT * 1_000_000}", **session_variables.OCEANBASE},
     f"CALL dbms_application_info.set_module('{MODULE}', '')",
 )
 

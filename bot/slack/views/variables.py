@@ -15,6 +15,7 @@ from bot.slack.views import components, wording
 
 _COLUMNS = ("Variable", "Value", "Meaning")
 _VALUE = 60
+_OWN = "set by the bot for itself"
 _PER_SECOND = {"µs": 1_000_000, "ms": 1_000, "s": 1}
 
 
@@ -46,7 +47,10 @@ def _whose(found: Variables) -> str:
     of = f" of tenant {wording.name(found.tenant)}" if found.tenant else ""
     if not found.everywhere:
         within = f", which is{of}" if of else ""
-        return f"These are the variables of the bot's own session{within}; no server shows another session's."
+        return (
+            f"These are the variables of the bot's own session{within}; no server shows another session's. "
+            "Where the bot has set one for itself, global has the server's."
+        )
     instead = "No server shows another session's, so these are the global ones. " if found.instead else ""
     return f"{instead}Defaults for new sessions{of}; a session may have changed them since."
 
@@ -64,7 +68,7 @@ def _row(variable: Variable) -> list[str]:
     return [
         cut(visible(variable.name).strip(), _VALUE) or "-",
         _with_unit(value, variable.unit),
-        variable.meaning or "-",
+        "; ".join(filter(None, (variable.meaning, _OWN if variable.own else ""))) or "-",
     ]
 
 
