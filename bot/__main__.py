@@ -11,6 +11,7 @@ from bot import __version__
 from bot.errors import ConfigurationError
 from bot.operations import logs, preflight
 from bot.operations.lifecycle import ignore_hangups
+from bot.operations.preflight import Verdict
 from bot.settings import load
 from bot.slack.escaping import visible
 from bot.wiring import data_source, serve, slack_client
@@ -32,17 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check() -> int:
-    """Try everything the configuration names; 0 when all of it works."""
+    """Try everything the configuration names; 0 when all of it works that can be tried."""
     logs.set_up()
     loaded = load()
     reports = preflight.everything(loaded, slack_client(loaded.slack) if loaded.slack else None, data_source)
-    for ok, text in reports:
-        if ok:
-            print(f"ok       {visible(text)}")
-    for text in (*loaded.problems, *(text for ok, text in reports if not ok)):
+    failing = [text for verdict, text in reports if verdict in (Verdict.FAILS, Verdict.AWAY)]
+    for label, wanted in (("ok", Verdict.WORKS), ("untried", Verdict.UNTRIED)):
+        for verdict, text in reports:
+            if verdict is wanted:
+                print(f"{label:9}{visible(text)}")
+    for text in (*loaded.problems, *failing):
         print(f"problem  {visible(text)}")
-    failed = bool(loaded.problems) or not all(ok for ok, _ in reports)
-    print("Not everything works; see above." if failed else "Everything works.")
+    failed = bool(loaded.problems or failing)
+    untried = any(verdict is Verdict.UNTRIED for verdict, _ in reports)
+    well = "What could be tried works." if untried else "Everything works."
+    print("Not everything works; see above." if failed else well)
     return 1 if failed else 0
 
 

@@ -149,7 +149,14 @@ class DataSourceUnreachableError(DataSourceError):
 
 
 class AccountLimitError(DataSourceUnreachableError):
-    """The account of the bot's login has used up a limit of its own: of connections, or of what it does in an hour."""
+    """The account of the bot's login has used up a limit of its own.
+
+    ``connections``: it has as many open as it may, else it has done as much within an hour.
+    """
+
+    def __init__(self, sentence: str, *, errno: int = 0, connections: bool = False) -> None:
+        super().__init__(sentence, errno=errno)
+        self.connections = connections
 
 
 class DataSourceTimeoutError(DataSourceError):

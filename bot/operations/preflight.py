@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
@@ -12,7 +13,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from bot.access import EVERYBODY
 from bot.closing.store import audit_log
 from bot.closing.store.database import Database
-from bot.errors import DataSourceError, LoginRefusedError, StoreError
+from bot.errors import AccountLimitError, DataSourceError, LoginRefusedError, SessionBotError, StoreError
 from bot.operations.named_tenants import NamedTenants
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded, Settings
@@ -20,7 +21,17 @@ from bot.slack.delivery.retries import one_try
 
 SOURCES_AT_ONCE = 16
 
-Report = tuple[bool | None, str]  # works; does not; None: cannot be said now
+
+class Verdict(enum.Enum):
+    """What came of trying something."""
+
+    WORKS = "ok"
+    FAILS = "problem"  # until it is mended
+    AWAY = "away"  # and may come back by itself
+    UNTRIED = "not tried"  # which is no failure: a bot that runs has all the connections that there may be
+
+
+Report = tuple[Verdict, str]
 MakeSource = Callable[[str, DataSourceSettings], DataSource]
 
 
@@ -35,16 +46,19 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
             said = made.description()
             if tenants is not None:
                 tenants.ask(made)
-            return True, f"data_sources.{named[0]}: {said}"
-        except DataSourceError as error:
-            return False, f"data_sources.{named[0]}: {error}"
+            return Verdict.WORKS, f"data_sources.{named[0]}: {said}"
+        except AccountLimitError as error:
+            verdict = Verdict.UNTRIED if error.connections else Verdict.FAILS
+            return verdict, f"data_sources.{named[0]}: {error}"
+        except SessionBotError as error:
+            return Verdict.FAILS, f"data_sources.{named[0]}: {error}"
         finally:
             made.close()
 
     reports = [*_slack(client), *_store(loaded), *_record(loaded), *_break_glass(loaded.settings)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         reports += pool.map(source, loaded.data_sources.items())
-    return reports + [(False, problem) for problem in (tenants.problems() if tenants is not None else ())]
+    return reports + [(Verdict.FAILS, problem) for problem in (tenants.problems() if tenants is not None else ())]
 
 
 def _break_glass(settings: Settings | None) -> list[Report]:
@@ -54,7 +68,7 @@ def _break_glass(settings: Settings | None) -> list[Report]:
     named = [rule for rule in settings.access if "approve" in rule.may and rule.who - {EVERYBODY}]
     return [
         (
-            False,
+            Verdict.FAILS,
             f"data_sources.{name}.break_glass_after: break-glass can never be used: no access rule names a person or "
             'user group who may approve there ("*" names nobody)',
         )
@@ -67,9 +81,11 @@ def _break_glass(settings: Settings | None) -> list[Report]:
 
 def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[str]:
     """What must be mended before the bot can be of use. A server that is down is not among it."""
-    problems = [*loaded.problems, *(text for ok, text in _slack(client) if ok is False)]
-    problems += refused_logins(loaded.data_sources, make_source)
-    return problems + [text for ok, text in _store(loaded) if ok is False]
+    tried = [*_slack(client), *_store(loaded)]
+    problems = [*loaded.problems, *(text for verdict, text in tried if verdict is Verdict.FAILS)]
+    refused = refused_logins(loaded.data_sources, make_source)
+    # One data source never takes the others down; told with other problems, or where none would be left.
+    return problems + refused if problems or len(refused) == len(loaded.data_sources) else []
 
 
 def refused_logins(data_sources: Mapping[str, DataSourceSettings], make_source: MakeSource) -> list[str]:
@@ -95,10 +111,14 @@ def _slack(client: WebClient | None) -> list[Report]:
         with one_try():  # who waits here wants to know
             answer = client.auth_test()
     except SlackApiError as error:
-        return [(False, f"SLACK_BOT_TOKEN: Slack rejects it ({error.response.get('error')}); reinstall the app")]
+        return [
+            (Verdict.FAILS, f"SLACK_BOT_TOKEN: Slack rejects it ({error.response.get('error')}); reinstall the app")
+        ]
     except (SlackClientError, OSError, HTTPException) as error:
-        return [(None, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")]
-    return [(True, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
+        return [
+            (Verdict.AWAY, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")
+        ]
+    return [(Verdict.WORKS, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
 
 
 def _store(loaded: Loaded) -> list[Report]:
@@ -106,17 +126,17 @@ def _store(loaded: Loaded) -> list[Report]:
         return []
     store = _store_of(loaded.settings)
     try:
-        store.create()
+        store.try_writing(deleting=loaded.settings.store.keep is not None)
         with store.reading() as connection:
             number, chained = audit_log.newest(connection)
         safety = store.safety()
     except StoreError as error:
         # A file that cannot be made is a wrong setting; a server may be away and come back.
-        return [(None if store.shared else False, f"store.url: {error}")]
+        return [(Verdict.AWAY if store.shared else Verdict.FAILS, f"store.url: {error}")]
     finally:
         store.close()
     newest = f"; the newest record is number {number}, hash {chained[:16]}…" if number else ""
-    return [(True, f"store: requests and records can be written{newest}{safety and f'; {safety}'}")]
+    return [(Verdict.WORKS, f"store: requests and records can be written{newest}{safety and f'; {safety}'}")]
 
 
 def _record(loaded: Loaded) -> list[Report]:
@@ -131,11 +151,11 @@ def _record(loaded: Loaded) -> list[Report]:
         return []  # told with the store itself
     finally:
         store.close()
-    reports: list[Report] = [(False, f"store: {problem}") for problem in audit_log.problems(rows)]
+    reports: list[Report] = [(Verdict.FAILS, f"store: {problem}") for problem in audit_log.problems(rows)]
     if not reports:
         without = _without(audit_log.let_go(rows))
-        reports.append((True, f"store: no record was changed or removed since it was written{without}"))
-    return reports if store.drops_frozen else [*reports, (False, f"store: {_HOLDS}")]
+        reports.append((Verdict.WORKS, f"store: no record was changed or removed since it was written{without}"))
+    return reports if store.drops_frozen else [*reports, (Verdict.FAILS, f"store: {_HOLDS}")]
 
 
 _HOLDS = (

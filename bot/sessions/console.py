@@ -18,7 +18,7 @@ from bot.sessions.details import Reach
 from bot.sessions.dialect import NOW, Dialect
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.identity import Move
-from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, Sort
+from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, Sort, Transaction
 from bot.sessions.uptime import since_boot
 
 _AT_ONCE = 0.05  # seconds within which a look's answer comes, as a rule
@@ -255,6 +255,28 @@ class Console:
         been carried out.
         """
         self._connection.rows(self.dialect.kill(session, mode, pinned=pinned).sql)
+
+    def rehearse(self, own: Session) -> None:
+        """Run all that a close asks before and after its ``KILL``, of this connection's own session; send no ``KILL``.
+
+        Raises a ``DataSourceError``.
+        """
+        self.look(Pin.of(own))
+        self._connection.rows(f"SELECT {NOW}")
+        if self.dialect.own_transaction is not None:  # as a fresh look does, whose wait tries nothing more
+            self._in_transaction = True
+            self._connection.rows("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+            self.release()
+        as_holder = replace(own, transaction=Transaction(0, None))
+        self.transaction_open(as_holder)
+        self.prepared(as_holder)
+        self.server_session(as_holder)
+        self.unseen(own.server, own.tenant)
+        self.refuses_client([own])
+        self.alike(own, 1)
+        clients = self.dialect.of_clients([own.id])
+        self._connection.rows(clients.sql, clients.values)
+        self.own_server  # noqa: B018  # asks
 
     def transaction_open(self, session: Session) -> bool | None:
         """Tell whether a session's transaction still exists; None where it had none or the server cannot say.

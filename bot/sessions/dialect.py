@@ -173,6 +173,7 @@ class Dialect:
     servers_address: str = "NULL"  # their address there, as ``server`` has it
     tenants: Tenants = Tenants()
     tenant_list: str | None = None  # where all tenants are named; None: the login sees its own alone
+    transaction_servers: bool = False  # whether that view names the server of each: seekdb's does not
     transaction_column: str = "tx_id"  # their id in that view
     lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (docs/oceanbase.md 5.2)
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
@@ -462,7 +463,7 @@ class Dialect:
         """Select server session and address of a session's transaction; None where the server cannot say."""
         if (
             self.transaction_view is None
-            or not self.cluster
+            or not (self.cluster and self.transaction_servers)
             or session.transaction is None
             or session.transaction_id is None
         ):

@@ -90,9 +90,11 @@ def _refused(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourc
 
 
 def _account_limit(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
+    connections, used_up = refused_logins.limit(text)
     return AccountLimitError(
-        f"Data source {where} takes no more of {endpoint.user} now: this account {refused_logins.limit(text)}",
+        f"Data source {where} takes no more of {endpoint.user} now: this account {used_up}",
         errno=errno,
+        connections=connections,
     )
 
 

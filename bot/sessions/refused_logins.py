@@ -64,6 +64,11 @@ _LIMITS: Mapping[str, str] = {
 }
 
 
+def explains(errno: int) -> bool:
+    """Whether the number is one that refuses logins, and known here."""
+    return errno in _WHY
+
+
 def why(errno: int, said: str) -> str:
     """Say why a login is refused and what to do: the rest of a sentence, after "refused the login of …: ".
 
@@ -84,16 +89,19 @@ def _seen(said: str) -> str:
     return f" It saw the bot as {seen[1]}@{seen[2]}."
 
 
-def limit(said: str) -> str:
-    """Say which of its own limits an account has used up: the rest of a sentence that begins with it."""
+def limit(said: str) -> tuple[bool, str]:
+    """Tell whether an account has as many connections open as it may, and say which limit of its own it has used up.
+
+    The text is the rest of a sentence that begins with the account.
+    """
     name = next((name for name in _LIMITS if f"'{name}'" in said), "")
     if name == "max_user_connections":
-        return (
+        return True, (
             "has as many connections open as it may (max_user_connections), those of a bot that runs included. Such a "
             "bot goes on with what it has; ALTER USER … WITH MAX_USER_CONNECTIONS 5 there allows more."
         )
     option = _LIMITS.get(name, "its limits")
-    return (
+    return False, (
         f"has used up a limit of its own ({said[:200].rstrip('.')}). Take it away with ALTER USER … WITH {option} 0 "
         "there: the bot asks all the time."
     )

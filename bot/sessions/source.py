@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
-from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError
+import structlog
+
+from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError, SessionBotError
 from bot.sessions import deadlocks, disclosed, probing, states, statistics, variables
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, try_login
@@ -18,7 +20,7 @@ from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Field, Session, SessionFilter, SessionPage, SessionQuery, Sort, Transaction
+from bot.sessions.model import Condition, Field, Operator, Session, SessionFilter, SessionPage, SessionQuery, Sort
 from bot.sessions.pool import MAX_AGE, OwnSession, Pool, PoolUse, Visited
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.source_health import SourceHealth
@@ -26,12 +28,15 @@ from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
 
+log = structlog.get_logger(__name__)
+
 Tenants = frozenset[str] | None  # None: every tenant
 
 _T = TypeVar("_T")
 _NO_SUCH_COLUMN_OR_VIEW = (1054, 1146)
 SERVERS_EVERY = 10.0  # seconds between two looks at which servers of a cluster serve
 PROBE_EVERY = 60.0  # seconds after which a login that could not see everything may have been given more
+TRY_EVERY = 30.0  # seconds between two trials of what lists and closes run
 SLOW = 2.0  # seconds on its way after which a list says so
 
 
@@ -58,6 +63,7 @@ class DataSource:
         self._fresh_looks = threading.Lock()
         self._probed_at = 0.0
         self._servers_asked_at = -SERVERS_EVERY
+        self._tried_at = -TRY_EVERY
         self._absent_servers: tuple[str, ...] = ()
 
     @contextlib.contextmanager
@@ -92,40 +98,49 @@ class DataSource:
         started = monotonic()
 
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
-            self._refuse_tenants(dialect, scope)
-            states.judge(connection, dialect, scope, query.filter)
-            reader = disclosed.Reader(connection, dialect.disclosing(disclosure), self.name, scope, disclosure)
-            dialect, filter_ = reader.dialect, reader.filter(query.filter)
-            totals = dialect.totals(scope, filter_)
-            total, active, matching, spread = map(int, connection.rows(totals.sql, totals.values)[0])
-            # A page that has emptied since it was asked for is no answer: show the last one.
-            page = min(query.page, max(1, -(-matching // query.limit)))
-            offset = (page - 1) * query.limit
-            sort = reader.sort(query.sort, filter_)
-            listing = dialect.page(scope, filter_, sort, query.limit, offset, pinned=pinned, spread=spread > 0)
-            rows = connection.rows(listing.sql, listing.values)
-            sessions = [dialect.to_session(self.name, row) for row in rows]
-            if spread:
-                sessions = self._console(connection, dialect).with_servers(sessions)
-            return SessionPage(
-                source=self.name,
-                sessions=tuple(sessions),
-                total=total,
-                active=active,
-                # The two statements are not one snapshot: never claim fewer than are shown.
-                matching=max(matching, (page - 1) * query.limit + len(rows)),
-                as_of=datetime.now(UTC),
-                query=replace(query, page=page),
-                caveats=(
-                    *reader.caveats(query.filter),
-                    *self._caveats(connection, dialect),
-                    *self._queued(connection),
-                    *_slow(monotonic() - started - connection.waited),
-                ),
-                names_holders=dialect.names_holders,
-            )
+            page = self._page(connection, dialect, query, scope, disclosure, pinned=pinned)
+            slow = _slow(monotonic() - started - connection.waited)
+            return replace(page, caveats=(*page.caveats, *self._queued(connection), *slow))
 
         return self._read(ask, closing=pinned)
+
+    def _page(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        query: SessionQuery,
+        scope: Sequence[str] | None,
+        disclosure: Disclosure,
+        *,
+        pinned: bool = False,
+    ) -> SessionPage:
+        self._refuse_tenants(dialect, scope)
+        states.judge(connection, dialect, scope, query.filter)
+        reader = disclosed.Reader(connection, dialect.disclosing(disclosure), self.name, scope, disclosure)
+        dialect, filter_ = reader.dialect, reader.filter(query.filter)
+        totals = dialect.totals(scope, filter_)
+        total, active, matching, spread = map(int, connection.rows(totals.sql, totals.values)[0])
+        # A page that has emptied since it was asked for is no answer: show the last one.
+        page = min(query.page, max(1, -(-matching // query.limit)))
+        offset = (page - 1) * query.limit
+        sort = reader.sort(query.sort, filter_)
+        listing = dialect.page(scope, filter_, sort, query.limit, offset, pinned=pinned, spread=spread > 0)
+        rows = connection.rows(listing.sql, listing.values)
+        sessions = [dialect.to_session(self.name, row) for row in rows]
+        if spread:
+            sessions = self._console(connection, dialect).with_servers(sessions)
+        return SessionPage(
+            source=self.name,
+            sessions=tuple(sessions),
+            total=total,
+            active=active,
+            # The two statements are not one snapshot: never claim fewer than are shown.
+            matching=max(matching, (page - 1) * query.limit + len(rows)),
+            as_of=datetime.now(UTC),
+            query=replace(query, page=page),
+            caveats=(*reader.caveats(query.filter), *self._caveats(connection, dialect)),
+            names_holders=dialect.names_holders,
+        )
 
     def statistics(
         self,
@@ -236,8 +251,8 @@ class DataSource:
             )
 
         try:
-            return self._read(ask)
-        except (DataSourceError, BusyError) as error:
+            return self._tried(ask)
+        except SessionBotError as error:
             return SourceHealth(self.name, error.sentence)
 
     def tenant_names(self) -> TenantNames:
@@ -251,11 +266,24 @@ class DataSource:
                 return TenantNames(frozenset())
             return TenantNames(frozenset({dialect.login_tenant}), all=dialect.sees is Reach.ALL)
 
-        return self._read(ask)
+        return self._tried(ask)
 
     def check(self) -> None:
-        """Try what every list and every close reads, and tell nothing. Raises ``DataSourceError`` or ``BusyError``."""
-        self._read(self._try_reading)
+        """Say whether it can be used: what lists and closes run is tried every 30 s, in between whether it answers.
+
+        Raises ``DataSourceError``, ``NotAllowedError`` where the configuration lets nobody list anything, or
+        ``BusyError``.
+        """
+
+        def ask(connection: Connection, dialect: Dialect) -> None:
+            if monotonic() - self._tried_at < TRY_EVERY:
+                itself = dialect.itself()
+                connection.rows(itself.sql, itself.values)
+                return
+            self._try_own(connection, dialect)
+            self._tried_at = monotonic()  # what has failed is tried again the next time
+
+        self._tried(ask)
 
     def is_like(self, other: DataSource) -> bool:
         """Whether both stand for the same server, login and options."""
@@ -281,7 +309,7 @@ class DataSource:
             limits = map("({})".format, (*dialect.caveats, *closes))
             return " ".join((f"{dialect.name}, {view}, {connection.safety}", *limits))
 
-        return self._read(describe)
+        return self._tried(describe)
 
     def protection(self, session: Session) -> tuple[str, ...]:
         """Say all that protects a session, each as in "belongs to ocp, a protected user of prod"."""
@@ -312,22 +340,35 @@ class DataSource:
             )
 
     def _try_reading(self, connection: Connection, dialect: Dialect) -> None:
-        """Run what a list, the looks before and after a close, and Details run; the last two on the bot's own session.
-
-        Each reads something of its own, so that one may fail on a server where the others work.
-        """
+        """Run the list itself, and then what ``_try_own`` runs."""
         scope = self._scope(None)
-        for query in (
-            dialect.totals(scope, SessionFilter()),
-            dialect.disclosing(Disclosure.DIGEST).page(scope, SessionFilter(), Sort(Field.SQL_ID), 1, 0),
-            dialect.look(connection.id),
-        ):
+        self._page(connection, dialect, SessionQuery(limit=1), scope, Disclosure.DIGEST)
+        for query in (dialect.states(scope), dialect.statements(scope, SessionFilter(), 1)):
             connection.rows(query.sql, query.values)
+        self._try_own(connection, dialect)
+
+    def _try_own(self, connection: Connection, dialect: Dialect) -> None:
+        """Run the very statements of lists, cards, Details and closes, but for ``KILL``, on the bot's own session.
+
+        So what they cost has nothing to do with how many sessions there are.
+        """
+        scope, itself = self._scope(None), dialect.itself()
+        rows = connection.rows(itself.sql, itself.values)
+        own = own_sessions(rows, dialect.login.user)[0].id if rows else connection.id
+        only = SessionFilter((Condition(Field.ID, Operator.EXACTLY, (own,)),))
+        # A list leaves it out, and what is worked out of a row fails only where there is one.
+        listing = replace(dialect, expressions=dialect.expressions | {"own": "FALSE"}, own_values=())
+        for query, disclosure in (
+            (SessionQuery(filter=only, sort=Sort(Field.SQL_ID)), Disclosure.DIGEST),
+            (SessionQuery(filter=only, sort=Sort(Field.SQL)), Disclosure.ALL_BUT_PASSWORDS),
+        ):
+            self._page(connection, listing, query, scope, disclosure)
+        self._page(connection, listing, SessionQuery(filter=only), scope, Disclosure.DIGEST, pinned=True)
         console = self._console(connection, dialect)
-        for own in console.find(connection.id)[:1]:
-            console.transaction_open(replace(own, transaction=Transaction(0, None)))
+        for session in console.find(own, everywhere=True)[:1]:
+            console.rehearse(session)
             if dialect.details is not None:
-                dialect.details(connection, own, console.in_transactions)
+                dialect.details(connection, session, console.in_transactions)
 
     def _caveats(self, connection: Connection, dialect: Dialect) -> tuple[str, ...]:
         query = dialect.absent_servers()
@@ -352,6 +393,19 @@ class DataSource:
             return ()
         behind = f", behind {connection.behind} more" if connection.behind else ""
         return (f"It waited {connection.waited:.0f} s for one of the bot's own connections to {self.name}{behind}.",)
+
+    def _tried(self, ask: Callable[[Connection, Dialect], _T]) -> _T:
+        """Ask, and let nothing out but what a person is told: whatever goes wrong here is of this data source alone."""
+        try:
+            return self._read(ask)
+        except SessionBotError:
+            raise
+        except Exception as error:
+            log.exception("data source failed", source=self.name)
+            raise DataSourceError(
+                f"Data source {self.name} cannot be used: the bot itself failed at it ({type(error).__name__}). The "
+                "log has more; please report that."
+            ) from error
 
     def _read(self, ask: Callable[[Connection, Dialect], _T], *, closing: bool = False) -> _T:
         """Ask once, and once more when the connection had broken or the server's views have changed.

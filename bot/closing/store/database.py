@@ -13,16 +13,18 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bot.closing.model import State
-from bot.closing.store import audit_log, tables, url
+from bot.closing.store import audit_log, tables, trial, url
 from bot.closing.store.clock import Kept, StoreClock, boot
 from bot.closing.store.lock import StoreLock
 from bot.closing.store.shared_server import LOCK_TRIES, SharedServer, is_held
 from bot.closing.store.sqlite_file import SqliteFile
 from bot.errors import StoreError
+from bot.sessions import refused_logins
 from bot.sessions.database import safety
 from bot.sessions.tls import PREFERRED, Tls
 from bot.sessions.uptime import since_boot
 
+TRY_EVERY = 30.0  # seconds between two trials of what is written
 _STEADY = 5.0  # seconds by which a server's clock may go on otherwise than this machine's uptime
 _WRONG_BY = 1.0  # seconds that a machine's clock may be beside the store's
 
@@ -49,6 +51,7 @@ class Database:
         self._place.listen(self.engine)
         self._created = False
         self._creating = threading.Lock()
+        self._written_at = -TRY_EVERY
 
     @property
     def now(self) -> sa.ColumnElement[float]:
@@ -86,14 +89,39 @@ class Database:
         self.engine.dispose()
 
     def check(self) -> None:
-        """Read something: a store is not well before all its tables are there.
+        """Say whether it can be used: that it can be written is tried every 30 s, in between it is read.
 
         An SQLite file that was taken away would else be written to unseen until the bot ends.
         """
         self.create()
+        if time.monotonic() - self._written_at >= TRY_EVERY:
+            self.try_writing()
+            self._written_at = time.monotonic()  # what has failed is tried again the next time
         with self.reading() as connection:
             connection.execute(sa.select(tables.requests.c.id).limit(1))
             self._refuse_other_file(connection)
+
+    def try_writing(self, *, deleting: bool = False) -> None:
+        """Write into all tables as closes do, and roll it back; ``deleting`` as letting go of records does.
+
+        Makes the tables where they are not made yet, as nothing less tells whether that can be done.
+        """
+        self.create()
+        try:
+            with self.engine.connect() as connection:
+                _lock(connection)
+                self._refuse_other_file(connection)
+                written = trial.write(connection, self.clock(), deleting=deleting)
+                connection.rollback()
+                still = tables.requests.c.id == written
+                kept = connection.execute(sa.select(tables.requests.c.id).where(still)).first() is not None
+        except SQLAlchemyError as error:
+            raise _failed(error) from error
+        if kept:
+            raise StoreError(
+                "The store's database keeps what was rolled back, as MyISAM does. Nothing is closed without a record. "
+                "ALTER TABLE … ENGINE = InnoDB all of its tables."
+            )
 
     def safety(self) -> str:
         """Connect and say how the connection is encrypted; '' for a file."""
@@ -207,9 +235,31 @@ def _failed(error: SQLAlchemyError) -> StoreError:
             "Somebody else, perhaps a replica that hangs, is writing to the store of requests and records and does not "
             "finish. Nothing is closed without a record. Give it half a minute, then try again."
         )
-    number = next(iter(getattr(getattr(error, "orig", None), "args", ())), None)  # a text may hold what was written
-    kind = f"{type(error).__name__}{f' {number}' if isinstance(number, int) else ''}"
-    return StoreError(
-        f"The store of requests and records does not answer ({kind}). "
-        "Nothing is closed without a record. Check [store] url, its disk or its database."
-    )
+    errno, said = _number(error)
+    if errno in READ_ONLY:
+        why = "is read-only. Name the server that takes writes in [store] url, or end its read_only"
+    elif errno in _DENIED:
+        why = f"denies its account what is needed: {said}. GRANT it"
+    elif refused_logins.explains(errno):
+        why = f"refused the login: {refused_logins.why(errno, said).rstrip('.')}"
+    else:
+        # Its text may hold what was written.
+        kind = f"{type(error).__name__}{f' {errno}' if errno else ''}"
+        return StoreError(
+            f"The store of requests and records does not answer ({kind}). "
+            "Nothing is closed without a record. Check [store] url, its disk or its database."
+        )
+    return StoreError(f"The database of the store {why}. Nothing is closed without a record.")
+
+
+# --read-only and super_read_only; a transaction that only reads; the same in InnoDB.
+READ_ONLY = (1290, 1792, 1836)
+_DENIED = (1044, 1142, 1143, 1227)
+
+
+def _number(error: SQLAlchemyError) -> tuple[int, str]:
+    """Return the number and the text that a server or the driver has given, 0 for anything else."""
+    args: tuple[object, ...] = getattr(error.orig, "args", ()) if isinstance(error, DBAPIError) else ()
+    if len(args) < 2 or not isinstance(args[0], int):
+        return 0, ""
+    return args[0], str(args[1])[:200].rstrip(".")

@@ -27,6 +27,7 @@ class OceanBaseDetails:
     locks: str | None
     plans: str | None
     tenants: Tenants
+    transaction_servers: bool = False  # whether that view names the server of each
 
     @classmethod
     def probe(cls, connection: Connection, refused: list[str], *, several_tenants: bool) -> OceanBaseDetails:
@@ -40,7 +41,8 @@ class OceanBaseDetails:
             "TENANT_ID" in connection.columns(view) for view in (transactions, locks) if view is not None
         )
         tenants = readable(connection, "tenant_id, tenant_name", TENANTS, []) if tell else None
-        return cls(transactions, locks, plans, Tenants(several_tenants, tenants))
+        servers = transactions is not None and "SVR_IP" in connection.columns(transactions)
+        return cls(transactions, locks, plans, Tenants(several_tenants, tenants), servers)
 
     def read(self, connection: Connection, session: Session, find: Find) -> SessionDetails:
         """Ask for all of it; raises one of the ``DataSourceError`` family."""

@@ -115,6 +115,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         own_tag=_TAG if tagged else _LOGIN,
         protected_users=PROTECTED_USERS,
         transaction_view=details.transactions,
+        transaction_servers=details.transaction_servers,
         lock_view=details.locks,
         caveats=tuple(caveats),
         lacking=bool(found.caveats or refused) or Reach.OWN in (sees, closes),

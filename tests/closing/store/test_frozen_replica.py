@@ -205,14 +205,15 @@ def loaded(url: str) -> Loaded:
 
 
 def test_check_says_where_a_server_drops_nothing(on_mariadb: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reports() -> list[tuple[bool | None, str]]:
+    def reports() -> list[preflight.Report]:
         return preflight.everything(loaded(on_mariadb.url), None, lambda *_: pytest.fail("there is no data source"))
 
-    assert [ok for ok, _ in reports()] == [True, True]
+    works = preflight.Verdict.WORKS
+    assert [verdict for verdict, _ in reports()] == [works, works]
     monkeypatch.setattr(shared_server, "_DROPPING", UNKNOWN)
-    *well, (ok, said) = reports()
-    assert [ok for ok, _ in well] == [True, True]
-    assert ok is False
+    *well, (verdict, said) = reports()
+    assert [verdict for verdict, _ in well] == [works, works]
+    assert verdict is preflight.Verdict.FAILS
     assert "store: its server has none of ob_trx_timeout, idle_transaction_timeout and wait_timeout" in said
     assert "so a replica that hangs in mid-write would block every close" in said
 
