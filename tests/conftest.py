@@ -102,6 +102,8 @@ USING_MARIADB = (
     "sessions/mysql/test_definers.py",
     "sessions/mysql/test_clients.py",
     "sessions/test_refused_logins.py",
+    "closing/store/test_trial.py",
+    "operations/test_preflight.py",
     "sessions/mysql/test_kept_connections.py",
     "sessions/mysql/test_server_starts.py",
     "operations/test_named_tenants.py",
