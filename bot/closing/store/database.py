@@ -20,7 +20,7 @@ from bot.closing.store.shared_server import LOCK_TRIES, SharedServer, is_held
 from bot.closing.store.sqlite_file import SqliteFile
 from bot.errors import StoreError
 from bot.sessions import refused_logins
-from bot.sessions.database import safety
+from bot.sessions.database import READ_ONLY_ERRORS, safety
 from bot.sessions.tls import PREFERRED, Tls
 from bot.sessions.uptime import since_boot
 
@@ -236,7 +236,7 @@ def _failed(error: SQLAlchemyError) -> StoreError:
             "finish. Nothing is closed without a record. Give it half a minute, then try again."
         )
     errno, said = _number(error)
-    if errno in READ_ONLY:
+    if errno in READ_ONLY_ERRORS:
         why = "is read-only. Name the server that takes writes in [store] url, or end its read_only"
     elif errno in _DENIED:
         why = f"denies its account what is needed: {said}. GRANT it"
@@ -252,8 +252,6 @@ def _failed(error: SQLAlchemyError) -> StoreError:
     return StoreError(f"The database of the store {why}. Nothing is closed without a record.")
 
 
-# --read-only and super_read_only; a transaction that only reads; the same in InnoDB.
-READ_ONLY = (1290, 1792, 1836)
 _DENIED = (1044, 1142, 1143, 1227)
 
 
