@@ -8,7 +8,7 @@ it takes the backslash of ``'x\\\\'`` for an escaped quote and then prints the n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 import sqlparse
@@ -16,24 +16,35 @@ from sqlparse.exceptions import SQLParseError
 
 HIDDEN = "'***'"
 
+Token = tuple[str, str]  # its kind and its text
+
 _LONGEST_NAME = 66  # 64 characters and the backticks
 _REMEMBER_UP_TO = 1_000  # characters, as lists have them: one list shows each text twice, and the next one again
 _FORMAT_UP_TO = 10_000  # characters; sqlparse takes about a second for ten times as many
 
-_TOKEN = re.compile(
-    r"""
-      (?P<string>  [xXbBnN]?'(?:[^'\\]++|\\(?:.|\Z)|'')*+(?:'|\Z)
-                 | "(?:[^"\\]++|\\(?:.|\Z)|"")*+(?:"|\Z) )
-    | (?P<name>    `(?:[^`]++|``)*+(?:`|\Z) )
-    | (?P<comment> /\*(?!!).*?(?:\*/|\Z) | --(?=[\x00-\x20]|\Z)[^\n]*+ | \#[^\n]*+ )
-    | (?P<number>  (?:0[xX][0-9a-fA-F]++|0[bB][01]++)(?![\w$])
-                 | (?:\d++\.\d*+|(?<![\w$`])\.\d++)(?:[eE][+-]?\d++)?+ | \d++[eE][+-]?\d++ | \d++(?![\w$]) )
-    | (?P<word>    [\w$@]++ )
-    | (?P<space>   \s++ )
-    | (?P<other>   . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+_STRING_OF = {True: r"{0}(?:[^{0}\\]++|\\(?:.|\Z)|{0}{0})*+(?:{0}|\Z)", False: r"{0}(?:[^{0}]++|{0}{0})*+(?:{0}|\Z)"}
+
+
+def _reading(*, single: bool, double: bool) -> re.Pattern[str]:
+    """What is a token where a backslash escapes what follows it within ``single`` quotes and within ``double`` ones."""
+    return re.compile(
+        rf"""
+          (?P<string>  [xXbBnN]?{_STRING_OF[single].format("'")} | {_STRING_OF[double].format('"')} )
+        | (?P<name>    `(?:[^`]++|``)*+(?:`|\Z) )
+        | (?P<comment> /\*(?!!).*?(?:\*/|\Z) | --(?=[\x00-\x20]|\Z)[^\n]*+ | \#[^\n]*+ )
+        | (?P<number>  (?:0[xX][0-9a-fA-F]++|0[bB][01]++)(?![\w$])
+                     | (?:\d++\.\d*+|(?<![\w$`])\.\d++)(?:[eE][+-]?\d++)?+ | \d++[eE][+-]?\d++ | \d++(?![\w$]) )
+        | (?P<word>    [\w$@]++ )
+        | (?P<space>   \s++ )
+        | (?P<other>   . )
+        """,
+        re.VERBOSE | re.DOTALL,
+    )
+
+
+_USUAL = _reading(single=True, double=True)
+# With NO_BACKSLASH_ESCAPES no backslash escapes anything, with ANSI_QUOTES none in a name in double quotes.
+_OTHERS = (_reading(single=False, double=False), _reading(single=True, double=False))
 
 # Words before a string literal that make it a secret: IDENTIFIED BY '…', PASSWORD('…'), SECRET = '…'.
 _SECRET_WORD = re.compile(r"(?i)^@*(?:by|pw)$|passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|encrypt\w{0,40}key")
@@ -86,7 +97,7 @@ def parameterised(sql: str) -> str | None:
     """
     parts: list[str] = []
     for kind, text in _tokens(sql):
-        if kind == "comment" or (kind == "name" and len(text) > _LONGEST_NAME) or text == "…":
+        if kind in ("comment", "rest") or (kind == "name" and len(text) > _LONGEST_NAME):
             return None
         parts.append("?" if kind in ("string", "number", "bare") else text)
     return "".join(parts)
@@ -98,18 +109,22 @@ def without_literals(sql: str) -> str:
     >>> without_literals("UPDATE `order 7` SET note = 'it''s 5', total = 1.5e3")
     'UPDATE `order 7` SET note = ?, total = ?'
     """
-    parts: list[str] = []
-    for kind, text in _tokens(sql):
+    return _shown(sql, _without_literals)
+
+
+def _without_literals(tokens: Iterable[Token]) -> Iterator[tuple[str, str]]:
+    for kind, text in tokens:
         if kind in ("string", "number", "bare"):
-            parts.append("?")
+            yield text, "?"
         elif kind == "comment":
-            parts.append(" ")
+            yield text, " "
+        elif kind == "rest":
+            yield text, "…"
         elif kind == "name":
             # Longer than any name: a stray backtick has swallowed what follows it.
-            parts.append(_hide_inside(text) if len(text) <= _LONGEST_NAME else "`?`")
+            yield text, _hide_inside(text) if len(text) <= _LONGEST_NAME else "`?`"
         else:
-            parts.append(text)
-    return "".join(parts)
+            yield text, text
 
 
 @lru_cache(maxsize=64)  # a card of many sessions shows each several times, until it is narrow enough
@@ -121,17 +136,23 @@ def without_passwords(sql: str, *, nested: bool = True) -> str:
     >>> without_passwords("CREATE USER ann IDENTIFIED BY 'hunter2' COMMENT 'on call'")
     "CREATE USER ann IDENTIFIED BY '***' COMMENT 'on call'"
     """
-    parts: list[str] = []
+    shown = _shown(sql, lambda tokens: _without_passwords(tokens, nested=nested))
+    return _URL_PASSWORD.sub(r"\1***\2", shown)
+
+
+def _without_passwords(tokens: Iterable[Token], *, nested: bool) -> Iterator[tuple[str, str]]:
     previous: list[str] = []  # the last few words and signs, nearest last
-    for kind, text in _tokens(sql):
+    for kind, text in tokens:
+        seen = text
         if kind in ("string", "bare") and _is_secret(previous):
-            parts.append(HIDDEN)
-            text = HIDDEN  # noqa: PLW2901  # what follows at once is a part of the same secret
+            yield text, HIDDEN
+            seen = HIDDEN  # what follows at once is a part of the same secret
+        elif kind == "rest":
+            yield text, "…"
         else:
-            parts.append(_hide_inside(text, nested=nested) if kind in ("string", "comment", "name") else text)
+            yield text, _hide_inside(text, nested=nested) if kind in ("string", "comment", "name") else text
         if kind not in ("space", "comment"):
-            previous = [*previous[-5:], text.strip("`") if kind == "name" else text]
-    return _URL_PASSWORD.sub(r"\1***\2", "".join(parts))
+            previous = [*previous[-5:], seen.strip("`") if kind == "name" else seen]
 
 
 def without_secrets(text: str) -> str:
@@ -159,22 +180,47 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(0, length - 1)].rstrip() + "…"
 
 
-def _tokens(sql: str) -> Iterator[tuple[str, str]]:
+def _shown(sql: str, show: Callable[[Iterable[Token]], Iterator[tuple[str, str]]]) -> str:
+    """Put together how each token is shown; what another reading of the text hides is left out.
+
+    How the session that runs it has its sql_mode is not known.
+    """
+    parts = list(show(_tokens(sql)))
+    hidden = bytearray(len(sql))
+    for reading in _OTHERS if "\\" in sql else ():
+        position = 0
+        for text, shown in show(_tokens(sql, reading)):
+            if shown != text:
+                hidden[position : position + len(text)] = b"\1" * len(text)
+            position += len(text)
+    found: list[str] = []
+    position = 0
+    for text, shown in parts:
+        if any(hidden[position : position + len(text)]) and (shown == text or found[-1:] == ["…"]):
+            shown = "" if found[-1:] == ["…"] else "…"  # noqa: PLW2901
+        if shown:
+            found.append(shown)
+        position += len(text)
+    return "".join(found)
+
+
+def _tokens(sql: str, reading: re.Pattern[str] = _USUAL) -> Iterator[Token]:
     """Yield each token with its kind; a password without quotes is a ``bare`` one.
 
-    Where literals and the rest have changed places for a stray quotation mark, the rest is left out.
+    Where literals and the rest have changed places for a stray quotation mark, the ``rest`` is one token. To another
+    reading than the usual one, most quotation marks behind a backslash would be such.
     """
     words: list[str] = []  # the last few, nearest last
     position = 0
-    while match := _TOKEN.match(sql, position):
+    while match := reading.match(sql, position):
         kind, text = match.lastgroup or "other", match.group()
         if kind in ("word", "number", "other") and _expects_password(words) and text.upper() not in _NO_PASSWORD:
             bare = _BARE_PASSWORD.match(sql, position)
             kind, text = ("bare", bare.group()) if bare else (kind, text)
         yield kind, text
         position += len(text)
-        if kind == "string" and _is_stray(text, sql[position : position + _LONGEST_NAME]):
-            yield "other", "…"
+        if kind == "string" and reading is _USUAL and _is_stray(text, sql[position : position + _LONGEST_NAME]):
+            yield "rest", sql[position:]
             return
         if kind not in ("space", "comment"):
             words = [*words[-5:], text.upper()]

@@ -153,6 +153,59 @@ def test_nothing_of_a_literal_survives_in_a_digest(parts: list[str], length: int
     assert "\n" not in shown
 
 
+@st.composite
+def literal_where_no_backslash_escapes(draw: st.DrawFn) -> str:
+    quote = draw(st.sampled_from("'\""))
+    noise = st.sampled_from([quote * 2, "\\", "\\\\", '"' if quote == "'" else "'", "--", "/*", " , "])
+    return "".join([quote, draw(inside | noise), MARK, draw(inside | noise), quote])
+
+
+@st.composite
+def name_or_literal_with_ansi_quotes(draw: st.DrawFn) -> str:
+    if draw(st.booleans()):
+        return draw(st.sampled_from(['"a\\"', '"\\\\b\\"', '"\'"']))
+    noise = st.sampled_from(["''", "\\'", "\\\\", '"', "\\n", "--", "/*"])
+    return f"'{draw(inside | noise)}{MARK}{draw(inside | noise)}'"
+
+
+# The sessions that are listed may have any sql_mode.
+@pytest.mark.parametrize("texts", [literal_where_no_backslash_escapes(), name_or_literal_with_ansi_quotes()])
+def test_nothing_of_a_literal_survives_whatever_a_backslash_means_to_its_session(texts: st.SearchStrategy[str]) -> None:
+    @given(st.lists(around | texts.map(lambda text: f" {text} "), max_size=12))
+    def nothing_survives(parts: list[str]) -> None:
+        assert MARK not in digest("".join(parts), 300)
+
+    nothing_survives()
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        (r"SELECT 'C:\', ' zZmarkZz ', 5", "SELECT ?…"),
+        (r"""SELECT "C:\", " zZmarkZz ", 5""", "SELECT ?…"),
+        (r"SELECT a FROM t WHERE n = 'O\'Brien' AND id = 5", "SELECT a FROM t WHERE n = ?…"),
+        (r"SELECT a FROM t WHERE n = 'O\'Brien and O\'Neil' AND id = 5", "SELECT a FROM t WHERE n = ? AND id = ?"),
+        (r"""SELECT '{\"a\": \"b\\\\\"}', 'C:\\' AND id = 5""", "SELECT ?, ? AND id = ?"),
+    ],
+)
+def test_a_digest_ends_where_a_backslash_may_mean_two_things(sql: str, shown: str) -> None:
+    assert digest(sql, 300) == shown
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [r"CREATE USER a IDENTIFIED BY 'x\', b IDENTIFIED BY ' zZmarkZz '", r"SET @p = 'C:\', PASSWORD = ' zZmarkZz '"],
+)
+def test_a_password_is_hidden_whatever_a_backslash_means(sql: str) -> None:
+    assert "zZ" not in without_passwords(sql)
+    assert "zZ" not in formatted(sql, literals=True)
+
+
+def test_a_text_without_a_password_is_whole_whatever_a_backslash_means() -> None:
+    sql = r"SELECT token FROM t WHERE n = 'O\'Brien' AND id = 5"
+    assert without_passwords(sql) == sql
+
+
 @given(inside.filter(lambda text: "=" not in text), st.sampled_from("'\""), st.integers(0, 12))
 def test_a_password_is_hidden_wherever_its_text_is_cut(text: str, quote: str, cut: int) -> None:
     sql = f"CREATE USER app IDENTIFIED BY {quote}{text}{MARK}{quote}"
