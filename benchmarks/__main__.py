@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks import acks, answers, closing, growth, process
+from benchmarks import acks, answers, closing, growth, neighbours, process
 from benchmarks.bots import make_login
 from benchmarks.crowd import Crowd, allow_open_files
 from benchmarks.machine import described
@@ -29,6 +29,7 @@ PARTS: dict[str, Part] = {
     "answers": answers.measure,
     "acks": acks.measure,
     "closing": closing.measure,
+    "neighbours": neighbours.measure,
     "process": process.measure,
     "growth": growth.measure,
 }

@@ -37,17 +37,32 @@ class MeasuredBot(RunningBot):
 
 
 @contextlib.contextmanager
-def ours(sandbox: TimedSandbox, database: EmbeddedServer, *, port: int = 0) -> Iterator[MeasuredBot]:
+def ours(sandbox: TimedSandbox, database: EmbeddedServer, *, port: int = 0, more: str = "") -> Iterator[MeasuredBot]:
     """Our bot, warm: it has answered once."""
-    with tempfile.TemporaryDirectory() as folder, bot_in(Path(folder), sandbox, database, port=port) as bot:
+    with tempfile.TemporaryDirectory() as folder, bot_in(Path(folder), sandbox, database, port=port, more=more) as bot:
         sandbox.trip("/sessions")
         yield bot
 
 
-def bot_in(folder: Path, sandbox: TimedSandbox, database: EmbeddedServer, *, port: int = 0) -> MeasuredBot:
-    """Our bot, not yet started; bots in one folder are replicas that share a store."""
+def bot_in(
+    folder: Path, sandbox: TimedSandbox, database: EmbeddedServer, *, port: int = 0, more: str = ""
+) -> MeasuredBot:
+    """Our bot, not yet started, with ``more`` of a configuration; bots in one folder are replicas that share a store.
+
+    ``/sessions`` alone is about ``database``.
+    """
     # On MariaDB all sessions of the bot's login are the bot's own, and the benchmark logs in as root.
-    return MeasuredBot(sandbox, database, folder, access=ACCESS, user="session_bot", password=LOGIN_PASSWORD, port=port)
+    return MeasuredBot(
+        sandbox,
+        database,
+        folder,
+        access=ACCESS,
+        first='default_source = "demo"',
+        user="session_bot",
+        password=LOGIN_PASSWORD,
+        port=port,
+        more=more,
+    )
 
 
 LOGIN_PASSWORD = "bot-password"  # noqa: S105  # opens nothing but a throw-away server

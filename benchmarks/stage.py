@@ -20,6 +20,8 @@ class Scale:
     closes: int
     sizes: tuple[int, ...]
     size_rounds: int
+    hung_sources: int
+    hung_commands: int  # for each of them
     commands: int
     starts: int
     oceanbase_sessions: int
@@ -35,6 +37,8 @@ FULL = Scale(
     closes=40,
     sizes=(100, 1_000, 5_000),
     size_rounds=60,
+    hung_sources=5,
+    hung_commands=100,
     commands=10_000,
     starts=5,
     oceanbase_sessions=1_000,
@@ -49,6 +53,8 @@ QUICK = Scale(
     closes=2,
     sizes=(50, 100),
     size_rounds=5,
+    hung_sources=2,
+    hung_commands=20,
     commands=160,
     starts=1,
     oceanbase_sessions=100,

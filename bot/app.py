@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -15,15 +16,16 @@ from slack_bolt import Ack, BoltRequest, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk import WebClient
 
-from bot.errors import BusyError
+from bot.errors import BusyError, SessionBotError
 from bot.slack import events
 from bot.slack.delivery import error_net
 from bot.slack.delivery.deduplication import Deduplication
 from bot.slack.delivery.outbox import Outbox
+from bot.slack.delivery.progress import Progress
 from bot.slack.delivery.replies import Reply
 from bot.slack.telemetry import MeasuredApp, NoTelemetry, Telemetry
 from bot.slack.views import notices
-from bot.workers import Handed, Jobs, Rush, Workers
+from bot.workers import Handed, Jobs, Lane, Rush, Task, Workers
 
 PROGRESS_AFTER = 2.0  # seconds until somebody who waits hears that it goes on
 OUTBOX_EVERY = 1.0  # seconds
@@ -36,6 +38,7 @@ log = structlog.get_logger(__name__)
 Payload = Mapping[str, Any]
 Run = Callable[[Payload, Reply], object]
 Check = Callable[[Payload, Reply], Mapping[str, str]]  # what is wrong with a modal, by block id
+Asks = Callable[[Payload, Reply], events.Asked | None]
 Listener = Callable[[Ack, dict[str, Any]], None]
 
 
@@ -69,6 +72,7 @@ class _Handler:
 
     run: Run
     check: Check | None = None
+    asks: Asks | None = None
 
 
 class SessionBot:
@@ -103,19 +107,36 @@ class SessionBot:
         """Whether nothing new is taken any more."""
         return self._stopping
 
-    def command(self, name: str, handler: events.CommandHandler) -> None:
+    def waits_for(self, what: str) -> AbstractContextManager[None]:
+        """Say that a handler waits for this as long as the block: others are not kept waiting by it."""
+        return self._workers.waits_for(what)
+
+    def command(self, name: str, handler: events.CommandHandler, *, asks: events.CommandAsks | None = None) -> None:
         """Answer a slash command. Here and below: from now on, in place of an earlier handler."""
         self._answer(
             _Route("command", name, PROGRESS_AFTER),
-            _Handler(lambda payload, reply: handler(events.command_of(payload, reply))),
+            _Handler(
+                lambda payload, reply: handler(events.command_of(payload, reply)),
+                asks=None if asks is None else lambda payload, reply: asks(events.command_of(payload, reply)),
+            ),
             self.bolt.command(name),
         )
 
-    def press(self, action_id: str, handler: events.PressHandler, *, shows_progress: bool = False) -> None:
+    def press(
+        self,
+        action_id: str,
+        handler: events.PressHandler,
+        *,
+        shows_progress: bool = False,
+        asks: events.PressAsks | None = None,
+    ) -> None:
         """Answer a press on a button or a choice in a menu."""
         self._answer(
             _Route("press", action_id, None if shows_progress else PROGRESS_AFTER),
-            _Handler(lambda payload, reply: handler(events.press_of(payload, reply))),
+            _Handler(
+                lambda payload, reply: handler(events.press_of(payload, reply)),
+                asks=None if asks is None else lambda payload, reply: asks(events.press_of(payload, reply)),
+            ),
             self.bolt.action(action_id),
         )
 
@@ -137,7 +158,8 @@ class SessionBot:
             if payload["event"].get("tab", "home") == "home":  # the other tab is the conversation with the bot
                 handler(events.HomeOpened(events.person_of(payload), reply, "view" not in payload["event"]))
 
-        self._answer(_Route("event", "app_home_opened"), _Handler(run), self.bolt.event("app_home_opened"))
+        home = _Handler(run, asks=lambda _payload, _reply: events.EVERY_SOURCE)
+        self._answer(_Route("event", "app_home_opened"), home, self.bolt.event("app_home_opened"))
 
     def periodically(self, seconds: float, job: Callable[[], None], *, to_the_end: bool = False) -> None:
         """Run a job again and again until ``stop``, or ``to_the_end``: while what is under way is finished."""
@@ -195,7 +217,16 @@ class SessionBot:
             self._hand_over(route, ack, body)
 
     def _hand_over(self, route: _Route, ack: Ack, payload: Payload) -> None:
-        handed = self._workers.hand_over(partial(self._work, route, payload))
+        reply = self._reply(payload)
+        progress = Progress(reply, route.progress_after)
+        handed = self._workers.hand_over(
+            Task(
+                partial(self._work, route, payload, reply, progress),
+                partial(self._lane, route, payload, reply),
+                progress.tell,
+                partial(self._refuse, route, payload, reply, progress),
+            )
+        )
         if handed is Handed.TAKEN:
             ack()
             return
@@ -205,21 +236,49 @@ class SessionBot:
             self._reply(payload).private(notices.notice(f"{why} {NOTHING_DONE}"))
         self._telemetry.answered(route.name, "turned away", 0.0)
 
-    def _work(self, route: _Route, payload: Payload) -> None:
+    def _lane(self, route: _Route, payload: Payload, reply: Reply) -> Lane | None:
         self._rush.stand_back()
+        asks = self._handlers[route].asks
+        try:
+            asked = asks(payload, reply) if asks is not None else None
+        except SessionBotError:  # the handler says what is wrong
+            return None
+        except Exception:
+            log.exception("what it asks is not known", what=route.name)
+            return None
+        return Lane(asked.what, asked.closing) if asked is not None else None
+
+    def _work(self, route: _Route, payload: Payload, reply: Reply, progress: Progress) -> None:
+        def run(payload: Payload, reply: Reply) -> None:
+            if self._stopping:
+                raise BusyError(f"{RESTARTING} {NOTHING_DONE}")
+            self._handlers[route].run(payload, reply)
+
+        self._answered(run, route, payload, reply, progress)
+
+    def _refuse(self, route: _Route, payload: Payload, reply: Reply, progress: Progress, sentence: str) -> None:
+        def refuse(_payload: Payload, _reply: Reply) -> None:
+            raise BusyError(sentence)
+
+        self._answered(refuse, route, payload, reply, progress)
+
+    def _answered(
+        self,
+        run: Callable[[Payload, Reply], None],
+        route: _Route,
+        payload: Payload,
+        reply: Reply,
+        progress: Progress,
+    ) -> None:
         error_net.answer(
-            partial(self._run, route),
+            run,
             payload,
-            self._reply(payload),
+            reply,
             self._telemetry,
             what=route.name,
-            progress_after=route.progress_after,
+            progress=progress,
+            waits_for=self._workers.waited_for(),
         )
-
-    def _run(self, route: _Route, payload: Payload, reply: Reply) -> None:
-        if self._stopping:
-            raise BusyError(f"{RESTARTING} {NOTHING_DONE}")
-        self._handlers[route].run(payload, reply)
 
     def _reply(self, payload: Payload) -> Reply:
         person = events.person_of(payload)

@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,7 +35,7 @@ from bot.closing.store import Store
 from bot.closing.store.database import Database
 from bot.closing.store.leases import LEASE
 from bot.closing.store.lock import WAIT, StoreLock, taken
-from bot.errors import BusyError, DataSourceError, SessionBotError, StoreError
+from bot.errors import BusyError, DataSourceError, StoreError
 from bot.listeners import closing_cards, home
 from bot.operations import preflight
 from bot.operations.health import Health, SlackHealth
@@ -44,11 +44,13 @@ from bot.operations.metrics import Metrics
 from bot.operations.named_tenants import NamedTenants
 from bot.operations.telemetry import BotTelemetry
 from bot.operations.web_server import Pages, Server
+from bot.sessions.asking import ask_each
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.pool import PoolUse, Visited
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.source_health import Looks
 from bot.sessions.statement import Disclosure
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.defaults import ChannelDefault, Defaults
@@ -58,7 +60,7 @@ from bot.slack.delivery.card_writer import CardWriter
 from bot.slack.delivery.replies import post, tell, update
 from bot.slack.delivery.retries import RetryWithinDeadline
 from bot.slack.directory import SlackDirectory
-from bot.slack.events import Verb
+from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_source
 from bot.slack.telemetry import MeasuredClient
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
 
@@ -77,16 +79,22 @@ TOPICS = {
 
 _SHOWN = {"digest": Disclosure.DIGEST, "full": Disclosure.ALL_BUT_PASSWORDS}
 
+WaitsFor = Callable[[str], AbstractContextManager[None]]
 Register = Callable[[SessionBot], None]  # announces what something answers to
 
 
-def data_source(name: str, source: DataSourceSettings, visited: Visited | None = None) -> DataSource:
-    """Make a data source; ``visited`` is told of each use of its connections."""
+def data_source(
+    name: str,
+    source: DataSourceSettings,
+    visited: Visited | None = None,
+    waits_for: WaitsFor = lambda _what: contextlib.nullcontext(),
+) -> DataSource:
+    """Make a data source; ``visited`` is told of each use of its connections, ``waits_for`` for what is waited then."""
     endpoint = Endpoint(name, source.host, source.port, source.user, source.password, source.encryption)
     networks = tuple(sorted(source.protected_sources, key=str))
     protected = Protected(source.protected_users, source.protected_modules, networks)
     options = DataSourceOptions(source.tenants, protected, source.kind, source.connection_max_age)
-    return DataSource(endpoint, options, visited)
+    return DataSource(endpoint, options, visited, partial(waits_for, of_source(name).what))
 
 
 def read_only(settings: Settings) -> list[str]:
@@ -152,6 +160,7 @@ def serve(client: MeasuredClient, slack: SlackSettings, settings: Settings) -> i
         if identity is not None:
             bot = SessionBot(client, identity, slack.signing_secret, telemetry)
             store = _store(settings, lock, telemetry.metrics)
+            store.database.waits = partial(bot.waits_for, STORE.what)
             running = _Running(_Parts(client, slack, identity, bot, store, telemetry, health, Grace()))
             running.run(settings, server, signals)
     finally:
@@ -276,8 +285,8 @@ class _Running:
 
     def _sources(self, settings: Settings, before: Mapping[str, DataSource]) -> list[DataSource]:
         """Make the data sources; one that has not changed keeps its connections."""
-        visited = self._parts.telemetry.metrics.visited
-        wanted = [data_source(name, source, visited) for name, source in settings.data_sources.items()]
+        visited, waits_for = self._parts.telemetry.metrics.visited, self._bot.waits_for
+        wanted = [data_source(name, source, visited, waits_for) for name, source in settings.data_sources.items()]
         return [before[one.name] if one.name in before and before[one.name].is_like(one) else one for one in wanted]
 
     def _registers(self, settings: Settings, service: SessionService) -> list[Register]:
@@ -306,6 +315,7 @@ class _Running:
             disclosures,
             keeper,
         )
+        looks = Looks()
         lists = sessions.SessionList(service, access, defaults, disclosures)
         show_command = show.ShowCommand(service, record, access, defaults, disclosures)
         statistics_command = statistics.StatisticsCommand(service, access, defaults, disclosures, lists.answer)
@@ -315,14 +325,15 @@ class _Running:
             variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
             deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, disclosures).answer,
             audit.NAME: audit.AuditCommand(service, record, access, defaults, self._directory.name_of).answer,
-            sources.NAME: sources.SourcesCommand(service, access).answer,
+            sources.NAME: sources.SourcesCommand(service, access, looks).answer,
         }
+        waits = {audit.NAME: STORE, sources.NAME: EVERY_SOURCE}
         kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, keeper.post)
         return [
-            partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, TOPICS)),
+            partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, waits, TOPICS)),
             partial(show.register, command=show_command),
             partial(statistics.register, command=statistics_command),
-            partial(home.register, command=home.HomeCommand(service, requests, access, now)),
+            partial(home.register, command=home.HomeCommand(service, requests, access, now, looks)),
             partial(kill_session.register, command=kill_command),
             partial(closing_cards.register, cards=cards),
         ]
@@ -361,15 +372,8 @@ class _Running:
     def _keep_warm(self) -> None:
         """Make the first connection of each data source before somebody needs it; keep servers from closing it."""
         service, tenants = self.service, self._tenants
-        if tenants is None:
-            return
-        with ThreadPoolExecutor(preflight.SOURCES_AT_ONCE) as pool:
-            problems = pool.map(partial(_warm, tenants), map(service.source, service.names))
-            for name, problem in zip(service.names, problems, strict=True):
-                if problem:
-                    log.warning("data source not ready", source=name, error=str(problem))
-        for unconfirmed in tenants.problems():
-            log.warning("tenant name not confirmed", problem=unconfirmed)
+        if tenants is not None:
+            ask_each({name: partial(_warm, tenants, service.source(name)) for name in service.names}, KEEP_WARM_EVERY)
 
     def _ask_slack_again(self) -> None:
         if self._parts.telemetry.slack.unreachable:
@@ -377,11 +381,13 @@ class _Running:
                 self._parts.client.auth_test()
 
 
-def _warm(tenants: NamedTenants, source: DataSource) -> SessionBotError | None:
-    """Try a data source, and where it answers ask it for its tenants; return why it does not answer."""
+def _warm(tenants: NamedTenants, source: DataSource) -> None:
+    """Try a data source, and where it answers ask it for its tenants; log why it does not, and what it lacks."""
     try:
         source.check()
     except (DataSourceError, BusyError) as error:
-        return error
+        log.warning("data source not ready", source=source.name, error=str(error))
+        return
     tenants.ask(source)
-    return None
+    for unconfirmed in tenants.problems():
+        log.warning("tenant name not confirmed", problem=unconfirmed)

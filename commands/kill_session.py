@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bot.access import Access, Right
 from bot.closing.model import ClosingRequest
@@ -19,7 +20,7 @@ from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import describe
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.replies import Reply
-from bot.slack.events import Command, Press, Registrar
+from bot.slack.events import Asked, Command, Press, Registrar, of_source
 from bot.slack.session_reference import all_picked
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
@@ -84,6 +85,10 @@ class KillSessionCommand:
         self.access.scope(person, Right.CLOSE, source, channel)
         return arguments, source
 
+    def asks(self, command: Command) -> Asked:
+        """Say on which data source something is to be closed; raises as ``answer``."""
+        return of_source(self._understood(command, normalize(command.text))[1], closing=True)
+
     def ask_for_picked(self, press: Press, mode: Mode) -> None:
         """Show the card for the sessions picked under a list."""
         picked = all_picked(press)
@@ -122,6 +127,10 @@ class KillSessionCommand:
 
 def register(registrar: Registrar, command: KillSessionCommand) -> None:
     """Announce the command and the Close buttons under lists."""
-    registrar.command(NAME, command.answer)
-    registrar.press(session_list.CLOSE_SESSION, lambda press: command.ask_for_picked(press, Mode.SESSION))
-    registrar.press(session_list.CLOSE_QUERY, lambda press: command.ask_for_picked(press, Mode.QUERY))
+    registrar.command(NAME, command.answer, asks=command.asks)
+    for action_id, mode in ((session_list.CLOSE_SESSION, Mode.SESSION), (session_list.CLOSE_QUERY, Mode.QUERY)):
+        registrar.press(action_id, partial(command.ask_for_picked, mode=mode), asks=_picked)
+
+
+def _picked(press: Press) -> Asked:
+    return of_source(all_picked(press)[0].source, closing=True)

@@ -14,11 +14,11 @@ from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
 from bot.slack.arguments.normalization import normalize
-from bot.slack.arguments.session_query import parse
+from bot.slack.arguments.session_query import named_source, parse
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
-from bot.slack.events import Command, Press, Registrar, Verb
-from bot.slack.session_reference import PICK, Asker, kept_disclosure, kept_view
+from bot.slack.events import Asked, Command, Press, Registrar, Verb, of_source
+from bot.slack.session_reference import PICK, Asker, kept_disclosure, kept_view, queried
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
 from bot.slack.views.notices import CHOOSE_SOURCE, notice, which_source
@@ -60,6 +60,11 @@ class SessionList:
         message = self._page(query, scope, disclosure, asker, parsed.notes)
         (command.reply.private if query.private else command.reply.public)(message)
 
+    def asks(self, command: Command, text: str) -> Asked:
+        """Say which data source a command is about; ``text`` is normalized, perhaps with another verb before it."""
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        return of_source(self.defaults.source_for(named_source(text), command.channel, allowed))
+
     def browse(self, press: Press) -> None:
         """Refresh, turn the page or toggle: the same query again with its asker's rights, edited in place."""
         query = parse("" if press.value == "list" else press.value).query
@@ -88,6 +93,7 @@ class SessionsCommand:
 
     list: SessionList
     verbs: Mapping[str, Verb] = field(default_factory=dict)  # /sessions VERB …: each a file of its own
+    waits: Mapping[str, Asked] = field(default_factory=dict)  # for what verbs wait that are about no one data source
     topics: Mapping[str, Topic] = field(default_factory=dict)  # what help shows of each verb, and of other commands
 
     def answer(self, command: Command) -> None:
@@ -97,10 +103,18 @@ class SessionsCommand:
         except SourceOpenError as error:
             command.reply.private(which_source(error, command.text))
 
+    def asks(self, command: Command) -> Asked | None:
+        """Say what a command will wait for, None for help; raises as ``answer``."""
+        text = normalize(command.text)
+        first, _, rest = text.partition(" ")
+        if text.lower() in HELP_WORDS or (first.lower() in self.verbs and rest.strip().lower() in HELP_WORDS):
+            return None
+        return self.waits.get(first.lower()) or self.list.asks(command, text)
+
     def answer_on(self, press: Press) -> None:
         """Run what was typed again, on the data source whose button was pressed."""
         press.reply.replace(notice(f"/sessions {press.value}"), ephemeral=press.ephemeral, ts=press.message_ts)
-        self._answer(Command(NAME, press.value, press.person, press.channel, press.trigger_id, press.reply))
+        self._answer(_typed(press))
 
     def _answer(self, command: Command) -> None:
         text = normalize(command.text)
@@ -120,10 +134,15 @@ class SessionsCommand:
         command.reply.private(help_for(topics, lists.access, lists.sessions.names, command.person, command.channel))
 
 
+def _typed(press: Press) -> Command:
+    """What was typed, with the data source whose button was pressed."""
+    return Command(NAME, press.value, press.person, press.channel, press.trigger_id, press.reply)
+
+
 def register(registrar: Registrar, command: SessionsCommand) -> None:
     """Announce the command and the buttons of its answer."""
-    registrar.command(NAME, command.answer)
+    registrar.command(NAME, command.answer, asks=command.asks)
     for action_id in (session_list.REFRESH, session_list.PREVIOUS, session_list.NEXT, session_list.TOGGLE_ACTIVE):
-        registrar.press(action_id, command.list.browse)
-    registrar.press(CHOOSE_SOURCE, command.answer_on)
+        registrar.press(action_id, command.list.browse, asks=queried)
+    registrar.press(CHOOSE_SOURCE, command.answer_on, asks=lambda press: command.asks(_typed(press)))
     registrar.press(PICK, lambda _press: None)

@@ -17,7 +17,7 @@ from bot.slack.arguments.tokens import quoted
 from bot.slack.arguments.value_parsers import session_id
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
-from bot.slack.events import Command, Press, Registrar
+from bot.slack.events import Command, Press, Registrar, of_source
 from bot.slack.session_reference import Asker, CardReference, SessionReference, kept_view, own_view, picked
 from bot.slack.views import session_details, session_list, sql_modal
 from bot.slack.views.help import Topic
@@ -181,8 +181,12 @@ _NOT_YOURS = "You may not see this session. /sessions lists those that you may s
 def register(registrar: Registrar, command: ShowCommand) -> None:
     """Announce the buttons of lists and cards."""
     registrar.press(session_list.VIEW_SQL, command.view_sql, shows_progress=True)
-    registrar.press(session_list.DETAILS, command.show_picked)
-    registrar.press(session_details.REFRESH, command.refresh)
+    registrar.press(session_list.DETAILS, command.show_picked, asks=lambda press: of_source(picked(press).source))
+    registrar.press(
+        session_details.REFRESH,
+        command.refresh,
+        asks=lambda press: of_source(CardReference.read(press.value).session.source),
+    )
 
 
 def _not_found(arguments: ShowArguments, found: list[Session]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 from bot.access import Access, Right
+from bot.closing.model import CardPlace
 from bot.errors import InputError
 from bot.sessions.service import SessionService
-from bot.sessions.source_health import ask_all
+from bot.sessions.source_health import Looks, as_they_answer
 from bot.slack.events import Command
 from bot.slack.views import sources
 from bot.slack.views.help import Topic
@@ -29,17 +29,28 @@ class SourcesCommand:
 
     sessions: SessionService
     access: Access
+    looks: Looks
 
     def answer(self, command: Command, text: str) -> None:
-        """Answer with all data sources that this person may view in this channel."""
+        """Answer with all data sources that this person may view in this channel; in a channel as they answer."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         private = parse(text)
-        checks = {}
+        asked = {}
         for name in allowed:
             scope = self.access.scope(command.person, Right.VIEW, name, command.channel)
-            checks[name] = partial(self.sessions.source(name).health, scope.tenants)
-        message = sources.sources(ask_all(checks), datetime.now(UTC))
-        (command.reply.private if private else command.reply.public)(message)
+            asked[name] = self.looks.ask(name, scope.tenants, self.sessions.source(name).health)
+        place: list[CardPlace] = []
+        for found in as_they_answer(asked):
+            message = sources.sources(found, datetime.now(UTC))
+            over = not any(one.pending for one in found)
+            if place:
+                command.reply.update(place[0], message)
+            elif private:
+                command.reply.private(message)
+            elif over:
+                command.reply.public(message)
+            else:
+                command.reply.post_card(message, place.append)
 
 
 def parse(text: str) -> bool:

@@ -16,8 +16,8 @@ from bot.slack.arguments.tokens import KeyToken, Token, slips, tokenize, unjoine
 from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
-from bot.slack.events import Command, Press, Registrar, Verb
-from bot.slack.session_reference import Asker, kept_disclosure, kept_view, own_view
+from bot.slack.events import Asked, Command, Press, Registrar, Verb
+from bot.slack.session_reference import Asker, kept_disclosure, kept_view, own_view, queried
 from bot.slack.views import statistics as view
 from bot.slack.views.help import Topic
 
@@ -135,5 +135,10 @@ class StatisticsCommand:
 def register(registrar: Registrar, command: StatisticsCommand) -> None:
     """Announce the buttons and the menu of the answer."""
     for action_id in (view.REFRESH, *view.BY.values()):
-        registrar.press(action_id, command.browse)
-    registrar.press(view.OPEN, command.open)
+        registrar.press(action_id, command.browse, asks=queried)
+    registrar.press(view.OPEN, command.open, asks=_chosen)
+
+
+def _chosen(press: Press) -> Asked | None:
+    chosen = press.chosen.get(view.OPEN)
+    return queried(replace(press, value=chosen[0])) if chosen else None

@@ -1,15 +1,29 @@
-"""The bounded pool, the jobs that run again and again, and what a rush is."""
+"""The bounded pools and their lanes, the jobs that run again and again, and what a rush is."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from bot.errors import StoreError
-from bot.workers import RUSH_AT_MOST, RUSHING, Handed, Jobs, Rush, Workers
+from bot.workers import (
+    CROWDED,
+    LANE,
+    LANE_WHERE_CROWDED,
+    RUSH_AT_MOST,
+    RUSHING,
+    THREADS,
+    Handed,
+    Jobs,
+    Lane,
+    Rush,
+    Task,
+    Workers,
+)
 from tests.support.patience import PATIENCE
 
 
@@ -31,14 +45,14 @@ def test_no_more_is_taken_than_there_are_threads_and_places_and_a_place_is_free_
         begun.set()
         release.wait(PATIENCE)
 
-    assert workers.hand_over(stuck) is Handed.TAKEN
+    assert workers.hand_over(Task(stuck)) is Handed.TAKEN
     assert begun.wait(PATIENCE)
-    assert workers.hand_over(stuck) is Handed.TAKEN
+    assert workers.hand_over(Task(stuck)) is Handed.TAKEN
     assert workers.waiting == 1
-    assert workers.hand_over(stuck) is Handed.FULL
+    assert workers.hand_over(Task(stuck)) is Handed.FULL
     release.set()
     deadline = time.monotonic() + PATIENCE
-    while workers.hand_over(lambda: None) is not Handed.TAKEN:
+    while workers.hand_over(Task(lambda: None)) is not Handed.TAKEN:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     workers.stop()
@@ -52,10 +66,10 @@ def test_what_was_taken_is_done_before_the_end_and_nothing_is_taken_after_it() -
         time.sleep(0.1)
         done.set()
 
-    assert workers.hand_over(slow) is Handed.TAKEN
+    assert workers.hand_over(Task(slow)) is Handed.TAKEN
     workers.stop()
     assert done.is_set()
-    assert [workers.hand_over(slow), workers.hand_over(slow)] == [Handed.STOPPED, Handed.STOPPED]
+    assert [workers.hand_over(Task(slow)), workers.hand_over(Task(slow))] == [Handed.STOPPED, Handed.STOPPED]
     assert workers.waiting == 0
 
 
@@ -146,3 +160,194 @@ def test_a_rush_that_does_not_end_holds_nobody_up_for_more_than_half_a_second() 
     ended.set()
     arriving.join()
     assert waited < RUSH_AT_MOST * 4
+
+
+SHOP, CRM = Lane("data source shop"), Lane("data source crm")
+
+
+class Held:
+    """Works that stay where they are until they are let go, and what each of those who wait is told."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self.begun: list[str] = []
+        self.told: list[str] = []
+        self.refused: list[str] = []
+        self._changed = threading.Condition()
+        self._go = threading.Event()
+
+    def takes(self, name: str, lane: Lane | None, *, at_once: bool = False) -> Handed:
+        """Hand one over that waits for that lane, or is done at once."""
+
+        def work() -> None:
+            self._note(self.begun, name)
+            if not at_once:
+                self._go.wait(PATIENCE)
+
+        return self.workers.hand_over(Task(work, lambda: lane, partial(self._note, self.told), self._refuse))
+
+    def let_go(self) -> None:
+        """Let all of them end."""
+        self._go.set()
+
+    def wait_for(self, so: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        with self._changed:
+            assert self._changed.wait_for(so, PATIENCE)
+
+    def wait_until_waiting(self, count: int) -> None:
+        """Wait until so many wait."""
+        deadline = time.monotonic() + PATIENCE
+        while self.workers.waiting != count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def _refuse(self, sentence: str) -> None:
+        self._note(self.refused, sentence)
+
+    def _note(self, notes: list[str], one: str) -> None:
+        with self._changed:
+            notes.append(one)
+            self._changed.notify_all()
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    workers = Workers()
+    running = Held(workers)
+    yield running
+    running.let_go()
+    workers.stop()
+
+
+@pytest.mark.parametrize("hung", [5, 50])
+def test_however_many_hang_with_however_many_who_wait_for_them_one_that_is_well_is_done_at_once(
+    held: Held, hung: int
+) -> None:
+    threads = threading.active_count()
+    for number in range(hung * 30):
+        assert held.takes("hung", Lane(f"data source hung{number % hung}")) is Handed.TAKEN
+    assert held.takes("shop", SHOP, at_once=True) is Handed.TAKEN
+    assert held.takes("of no data source", None, at_once=True) is Handed.TAKEN
+    held.wait_for(lambda: {"shop", "of no data source"} <= set(held.begun))
+    assert held.begun.count("hung") <= max(hung * LANE, CROWDED + 3 * hung)
+    assert threading.active_count() - threads <= THREADS + CROWDED + LANE_WHERE_CROWDED * hung
+    assert not held.refused
+
+
+def test_those_who_wait_for_one_data_source_have_their_turn_in_their_order(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.workers.LANE", 1)
+    held.takes("first", SHOP)
+    held.wait_for(lambda: held.begun == ["first"])
+    for number in range(20):
+        held.takes(str(number), SHOP)
+    held.wait_until_waiting(20)
+    held.let_go()
+    held.wait_for(lambda: len(held.begun) == 21)
+    assert held.begun == ["first", *map(str, range(20))]
+
+
+def test_a_close_does_not_wait_behind_the_lists_of_its_data_source(held: Held) -> None:
+    for _ in range(LANE + 10):
+        held.takes("list", SHOP)
+    held.takes("close", Lane(SHOP.what, closing=True))
+    held.wait_for(lambda: "close" in held.begun)
+
+
+def test_whoever_waits_hears_what_for_and_then_that_nothing_was_done(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.workers.LANE", 2)
+    monkeypatch.setattr("bot.workers.TOLD_AFTER", 0.05)
+    monkeypatch.setattr("bot.workers.REFUSED_AFTER", 0.3)
+    for _ in range(3):
+        held.takes("list", SHOP)
+    held.wait_for(lambda: bool(held.told))
+    assert held.told == [
+        "⏳ Still waiting for data source shop: 2 came before you and are not done. "
+        "An answer or an error follows within seconds."
+    ]
+    held.wait_for(lambda: bool(held.refused))
+    assert held.refused == [
+        "2 commands are already waiting for data source shop. Yours has waited for 0 s and was not sent. "
+        "Nothing was done. Try again in a few seconds."
+    ]
+    assert held.begun == ["list", "list"]
+
+
+def test_beyond_its_places_one_data_source_refuses_and_the_others_take(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.workers.LANE", 1)
+    monkeypatch.setattr("bot.workers.WAITING", 2)
+    for _ in range(4):
+        held.takes("shop", SHOP)
+    held.wait_for(lambda: bool(held.refused))
+    assert held.refused[0].startswith("3 commands are already waiting for data source shop. Nothing was done.")
+    held.takes("crm", CRM, at_once=True)
+    held.wait_for(lambda: "crm" in held.begun)
+
+
+def test_work_that_comes_to_wait_for_something_leaves_its_thread_to_others_meanwhile(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.workers.THREADS", 1)
+    release, waits, over = threading.Event(), threading.Event(), threading.Event()
+    said: list[str] = []
+
+    def press() -> None:
+        what = held.workers.waited_for()
+        with held.workers.waits_for("the store"), held.workers.waits_for("the store"):
+            said.append(what())
+            waits.set()
+            release.wait(PATIENCE)
+        said.append(what())
+        over.set()
+
+    held.workers.hand_over(Task(press))
+    assert waits.wait(PATIENCE)
+    held.takes("another", None, at_once=True)
+    held.wait_for(lambda: held.begun == ["another"])
+    release.set()
+    assert over.wait(PATIENCE)
+    assert said == ["the store", ""]
+
+
+def test_whoever_waits_in_a_line_when_the_bot_ends_is_heard_all_the_same(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.workers.LANE", 1)
+    for name in ("first", "second", "third"):
+        held.takes(name, SHOP)
+    held.wait_until_waiting(2)
+    ending = threading.Thread(target=held.workers.stop)
+    ending.start()
+    held.wait_for(lambda: len(held.begun) == 3)
+    held.let_go()
+    ending.join(PATIENCE)
+    assert not ending.is_alive()
+    assert held.takes("late", SHOP) is Handed.STOPPED
+    assert held.workers.waiting == 0
+
+
+def test_where_the_system_gives_no_more_threads_those_that_run_do_the_rest(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = threading.Event()
+
+    def stuck() -> None:
+        first.wait(PATIENCE)
+
+    held.workers.hand_over(Task(stuck))
+
+    class NoMore(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as few:
+        few.setattr("bot.workers.threading.Thread", NoMore)
+        assert held.takes("second", None, at_once=True) is Handed.TAKEN
+    first.set()
+    held.wait_for(lambda: held.begun == ["second"])

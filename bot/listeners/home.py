@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from bot.access import Access, Right, Rule
 from bot.closing.requests import ClosingRequests
 from bot.errors import SessionBotError
 from bot.sessions.service import SessionService
 from bot.sessions.source import Tenants
-from bot.sessions.source_health import ask_all
+from bot.sessions.source_health import Looks, as_they_answer
 from bot.slack.delivery.message import HomeTab
-from bot.slack.events import HomeOpened, Registrar
+from bot.slack.events import EVERY_SOURCE, HomeOpened, Registrar
 from bot.slack.views import home
 
 LAST = 10  # closes that are shown
@@ -28,34 +27,41 @@ class HomeCommand:
     requests: ClosingRequests
     access: Access
     clock: Callable[[], datetime]
+    looks: Looks
 
     def opened(self, event: HomeOpened) -> None:
         """Fill the tab of the person who looks at it."""
         if event.empty:
             event.reply.publish_home(home.loading())
         try:
-            view = self._view(self.access.rules_of(event.person))
+            for view in self._views(self.access.rules_of(event.person)):
+                event.reply.publish_home(view)
         except SessionBotError as error:
             event.reply.publish_home(home.problem(error.sentence))
             raise
-        event.reply.publish_home(view)
 
-    def _view(self, rules: list[Rule]) -> HomeTab:
+    def _views(self, rules: list[Rule]) -> Iterator[HomeTab]:
+        """Yield the tab, and again as data sources answer."""
         # Who looks here is in no channel: what a rule allows in some is for those who are in them.
         everywhere = [rule for rule in rules if rule.channels is None]
-        checks = {}
+        asked = {}
         for name in self.sessions.names:
             tenants = _tenants(everywhere, name)
             if tenants is None or tenants:
-                checks[name] = partial(self.sessions.source(name).health, tenants)
+                asked[name] = self.looks.ask(name, tenants, self.sessions.source(name).health)
         open_, last = self.requests.recent(LAST, lambda source, tenant: _sees(everywhere, source, tenant))
-        return home.home(rules, ask_all(checks), open_, last, self.clock())
+        for found in as_they_answer(asked):
+            yield home.home(rules, found, open_, last, self.clock())
 
 
 def register(registrar: Registrar, command: HomeCommand) -> None:
     """Announce the tab and its button."""
     registrar.home(command.opened)
-    registrar.press(home.REFRESH, lambda press: command.opened(HomeOpened(press.person, press.reply)))
+    registrar.press(
+        home.REFRESH,
+        lambda press: command.opened(HomeOpened(press.person, press.reply)),
+        asks=lambda _press: EVERY_SOURCE,
+    )
 
 
 def _tenants(rules: list[Rule], source: str) -> Tenants:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,19 +32,28 @@ class NamedTenants:
         self._there: dict[str, TenantNames] = {}
         self._unread: dict[str, str] = {}
         self._told: set[str] = set()
+        self._lock = threading.Lock()
 
     def ask(self, source: DataSource) -> None:
         """Ask a data source for its tenants, where any is named there and it has not answered yet. Raises nothing."""
         if source.name not in self._sources or source.name in self._there:
             return
         try:
-            self._there[source.name] = source.tenant_names()
-            self._unread.pop(source.name, None)
+            names = source.tenant_names()
         except (DataSourceError, BusyError) as error:
-            self._unread[source.name] = error.sentence
+            with self._lock:
+                self._unread[source.name] = error.sentence
+        else:
+            with self._lock:
+                self._there[source.name] = names
+                self._unread.pop(source.name, None)
 
     def problems(self) -> list[str]:
         """Say, each once, which names no tenant has, and where that cannot be checked. Raises nothing."""
+        with self._lock:
+            return self._new_problems()
+
+    def _new_problems(self) -> list[str]:
         found = [problem for one in self._named if (problem := _problem(one, self._there)) is not None]
         found += [
             f"data_sources.{name}: whether it has the tenants that the configuration names cannot be checked. {why}"

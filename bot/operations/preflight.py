@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.client import HTTPException
 
 from slack_sdk import WebClient
@@ -15,11 +16,13 @@ from bot.closing.store import audit_log
 from bot.closing.store.database import Database
 from bot.errors import AccountLimitError, DataSourceError, LoginRefusedError, SessionBotError, StoreError
 from bot.operations.named_tenants import NamedTenants
+from bot.sessions.asking import ask_each
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded, Settings
 from bot.slack.delivery.retries import one_try
 
 SOURCES_AT_ONCE = 16
+LOGINS_WITHIN = 1.5  # seconds; a bot that is restarted in an incident is at work before its data sources are
 
 
 class Verdict(enum.Enum):
@@ -89,19 +92,19 @@ def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) 
 
 
 def refused_logins(data_sources: Mapping[str, DataSourceSettings], make_source: MakeSource) -> list[str]:
-    """Say which of these data sources refuse the login; one that is down does not."""
+    """Say which of these data sources refuse the login; one that is down, or slow to say so, does not."""
 
-    def login(named: tuple[str, DataSourceSettings]) -> str | None:
+    def login(name: str, source: DataSourceSettings) -> str | None:
         try:
-            make_source(*named).try_login()
+            make_source(name, source).try_login()
         except LoginRefusedError as error:
-            return f"data_sources.{named[0]}: {error}"
+            return f"data_sources.{name}: {error}"
         except DataSourceError:
             return None  # it is down; the bot starts all the same and recovers with it
         return None
 
-    with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
-        return list(filter(None, pool.map(login, data_sources.items())))
+    logins = {name: partial(login, name, source) for name, source in data_sources.items()}
+    return list(filter(None, ask_each(logins, LOGINS_WITHIN).values()))
 
 
 def _slack(client: WebClient | None) -> list[Report]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -31,6 +32,8 @@ from bot.sessions.variables import Variables
 log = structlog.get_logger(__name__)
 
 Tenants = frozenset[str] | None  # None: every tenant
+# Entered by whoever uses a data source, since it may hang: so that others are not kept waiting.
+Waits = Callable[[], AbstractContextManager[None]]
 
 _T = TypeVar("_T")
 _NO_SUCH_COLUMN_OR_VIEW = (1054, 1146)
@@ -53,9 +56,16 @@ class DataSourceOptions:
 class DataSource:
     """One endpoint that the bot can reach, with its pool and its dialect as probed."""
 
-    def __init__(self, endpoint: Endpoint, options: DataSourceOptions, visited: Visited | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: DataSourceOptions,
+        visited: Visited | None = None,
+        waits: Waits = contextlib.nullcontext,
+    ) -> None:
         self.name = endpoint.name
         self.options = options
+        self._waits = waits
         self._endpoint = endpoint
         self._prepare = probing.PREPARE[options.kind]
         self._pool = Pool(endpoint, self._prepare, visited, self._welcome, options.max_age)
@@ -69,7 +79,7 @@ class DataSource:
     @contextlib.contextmanager
     def console(self) -> Iterator[Console]:
         """Borrow a connection to look and close on. Raises ``DataSourceError`` or ``BusyError``."""
-        with self._pool.connection(closing=True) as connection:
+        with self._waits(), self._pool.connection(closing=True) as connection:
             console = self._console(connection, self._probed(connection))
             try:
                 yield console
@@ -422,7 +432,7 @@ class DataSource:
             return self._ask(ask, closing=closing, anew=True)
 
     def _ask(self, ask: Callable[[Connection, Dialect], _T], *, closing: bool, anew: bool = False) -> _T:
-        with self._pool.connection(closing=closing) as connection:
+        with self._waits(), self._pool.connection(closing=closing) as connection:
             return ask(connection, self._probed(connection, anew=anew))
 
     def _welcome(self, connection: Connection, moved: bool) -> None:

@@ -64,6 +64,26 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What something will wait for, as people are told, for example "data source prod".
+
+    What is ``closing`` does not wait behind lists.
+    """
+
+    what: str
+    closing: bool = False
+
+
+STORE = Asked("the store of requests and records")
+EVERY_SOURCE = Asked("all data sources")
+
+
+def of_source(name: str, *, closing: bool = False) -> Asked:
+    """One data source by its name."""
+    return Asked(f"data source {name}", closing)
+
+
+@dataclass(frozen=True, slots=True)
 class HomeOpened:
     """Somebody looks at the app's Home tab; ``empty`` says that nothing has been shown there yet."""
 
@@ -75,18 +95,25 @@ class HomeOpened:
 HomeHandler = Callable[[HomeOpened], None]
 CommandHandler = Callable[[Command], None]
 PressHandler = Callable[[Press], None]
+CommandAsks = Callable[[Command], Asked | None]  # None where nothing is asked, or it is not known before; raises ours
+PressAsks = Callable[[Press], Asked | None]  # same
 SubmissionHandler = Callable[[Submission], None]
 SubmissionCheck = Callable[[Submission], Mapping[str, str]]  # what is wrong, by block id; asks nobody, never raises
 Verb = Callable[[Command, str], None]  # answers ``/sessions VERB …``, given the normalized text after the verb
 
 
 class Registrar(Protocol):
-    """Where commands announce what they answer to."""
+    """Where commands announce what they answer to.
 
-    def command(self, name: str, handler: CommandHandler) -> None:
+    ``asks`` says what the handler will wait for: while that hangs, others are not kept waiting.
+    """
+
+    def command(self, name: str, handler: CommandHandler, *, asks: CommandAsks | None = None) -> None:
         """Answer a slash command."""
 
-    def press(self, action_id: str, handler: PressHandler, *, shows_progress: bool = False) -> None:
+    def press(
+        self, action_id: str, handler: PressHandler, *, shows_progress: bool = False, asks: PressAsks | None = None
+    ) -> None:
         """Answer a press on a button or a choice in a menu.
 
         The presser is told when it takes long, unless the handler ``shows_progress`` itself.

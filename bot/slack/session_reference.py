@@ -12,7 +12,8 @@ from bot.errors import InputError, NotAllowedError
 from bot.sessions.model import Session
 from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
-from bot.slack.events import Press
+from bot.slack.arguments.session_query import named_source
+from bot.slack.events import Asked, Press, of_source
 
 PICK = "sessions.pick"  # the menu under a list
 
@@ -160,6 +161,12 @@ def kept_disclosure(press: Press, disclosures: Disclosures, source: str, view: S
     if asker is not None and not asker.disclosure.literals:
         return Disclosure.DIGEST
     return disclosures.covering(press.person if asker is None else asker.person, source, press.channel, view)
+
+
+def queried(press: Press) -> Asked | None:
+    """Say which data source the query is about that a button carries; raises ``InputError``."""
+    source = named_source(press.value)
+    return of_source(source) if source is not None else None
 
 
 def picked(press: Press) -> SessionReference:

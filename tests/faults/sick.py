@@ -13,7 +13,7 @@ from sandbox.databases.embedded import EmbeddedServer
 from sandbox.slack.faults import Failure
 from tests.faults.arena import ASKS, BYSTANDERS, Row, arena
 from tests.support.hostile_judge import judge
-from tests.support.slack_person import text_of
+from tests.support.slack_person import buttons_of, text_of
 from tests.support.slack_text import Json
 from tests.support.stage import full_text
 
@@ -36,13 +36,15 @@ def hung_database(row: Row, tries: int, restartable: EmbeddedServer, folder: Pat
                 list(pool.map(lambda number: stage.bob.types(f"/sessions id={number}"), range(2, tries + 2)))
             stage.alice.press(card, "Close Session")
             row.wanted = tries
-            answers = ("did not answer within", "too much to do", "are already waiting")
+            answers = ("did not answer within", "Nothing was asked of", "are already waiting", "too much to do")
 
             def answered() -> bool:
                 told = [text_of(message) for message in stage.bob.messages() if message["ephemeral"]]
                 return sum(any(answer in text for answer in answers) for text in told) >= tries
 
             stage.slack.wait_for(answered, what="a sentence for each command")
+            # A press that still waits when the database answers again is carried out.
+            stage.alice.wait_for_message(lambda message: message["ephemeral"] and text_of(message).startswith("⚠️"))
             stage.reached(True, tries)
             lost = [m for m in stage.bob.messages() if "operation_timeout" in text_of(m)]
             stage.expect(not lost, f"{len(lost)} commands were not acknowledged in time")
@@ -50,7 +52,8 @@ def hung_database(row: Row, tries: int, restartable: EmbeddedServer, folder: Pat
             stage.database.resume()
         stage.asks(stage.alice, "/sessions", "Sessions on demo")
         stage.expect(stage.alive(victim), "the session was closed by a press that was told to have done nothing")
-        stage.alice.press(card, "Close Session")
+        open_again = stage.alice.wait_for_change(card, lambda now: "Close Session" in buttons_of(now))
+        stage.alice.press(open_again, "Close Session")
         stage.ended(card)
         stage.count(victim, card, closed=True)
 

@@ -6,7 +6,8 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -49,6 +50,8 @@ class Database:
         self._place = SharedServer(tls) if self.shared else SqliteFile(url.file_of(parsed), lock)
         self.engine = sa.create_engine(parsed, **self._place.options)
         self._place.listen(self.engine)
+        self.waits: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+        """Entered by whoever uses it, since it may hang: so that others are not kept waiting."""
         self._created = False
         self._creating = threading.Lock()
         self._written_at = -TRY_EVERY
@@ -134,7 +137,7 @@ class Database:
     def reading(self) -> Iterator[sa.Connection]:
         """Give a connection to read with."""
         try:
-            with self.engine.connect() as connection:
+            with self.waits(), self.engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise _failed(error) from error
@@ -147,7 +150,7 @@ class Database:
         some seconds, several times, for those who write before.
         """
         try:
-            with self.engine.connect() as connection:
+            with self.waits(), self.engine.connect() as connection:
                 _lock(connection)
                 self._refuse_other_file(connection)
                 yield connection

@@ -86,6 +86,18 @@ def parse(text: str) -> ParsedQuery:
     return parse_tokens(tokenize(text, VOCABULARY))
 
 
+def named_source(text: str) -> str | None:
+    """Return the data source that a normalized command names, whatever its verb; raises ``InputError``.
+
+    >>> named_source("show 3221487826 source=prod"), named_source("vars like=timeout")
+    ('prod', None)
+    """
+    for token in tokenize(text, VOCABULARY):
+        if isinstance(token, KeyToken) and VOCABULARY.key(token.key, near=True) == "source" and token.values:
+            return token.values[0]
+    return None
+
+
 def parse_tokens(found: Iterable[Token], *, correct: bool = True) -> ParsedQuery:
     """Read tokens as ``parse`` does; for a close (``correct=False``) none has a slip, and what is meant is suggested.
 

@@ -21,7 +21,7 @@ from bot.errors import (
     StoreError,
 )
 from bot.slack import events
-from bot.slack.delivery.progress import progress_told
+from bot.slack.delivery.progress import Progress
 from bot.slack.delivery.replies import Reply
 from bot.slack.telemetry import Telemetry
 from bot.slack.views import notices
@@ -49,15 +49,19 @@ def answer(
     telemetry: Telemetry,
     *,
     what: str,
-    progress_after: float | None,
+    progress: Progress,
+    waits_for: Callable[[], str],
 ) -> None:
-    """Run a handler in this thread. ``what`` names it in logs and metrics: nothing that is not ours gets there."""
+    """Run a handler in this thread. ``what`` names it in logs and metrics: nothing that is not ours gets there.
+
+    ``waits_for`` says, when it takes long, what it waits for.
+    """
     error_id = secrets.token_hex(4)
     started = time.monotonic()
     with structlog.contextvars.bound_contextvars(id=error_id, rows=None, **about(payload) | {"what": what}):
         outcome, why, tell = "done", {}, log.info
         try:
-            with progress_told(reply, progress_after):
+            with progress.told(waits_for):
                 try:
                     handler(payload, reply)
                 except SessionBotError as error:

@@ -191,6 +191,37 @@ def test_any_number_of_data_sources_in_any_state_fits_into_one_message(number: i
     )
     check(sources.sources([well] * number, NOW))
     check(sources.sources([SourceHealth(HOSTILE, HOSTILE * 9)] * number, NOW))
+    check(sources.sources([SourceHealth("n" * 63, "w" * 300), SourceHealth("m", pending=True), well] * number, NOW))
+
+
+@pytest.mark.parametrize(("well", "ill"), [(30, 20), (20, 30), (0, 60), (150, 50)])
+def test_all_data_sources_that_do_not_answer_come_first_each_with_its_reason(well: int, ill: int) -> None:
+    reason = "Data source {} (10.1.2.3:2883) did not answer within 6 s. It may be overloaded or hanging."
+    fine = [
+        SourceHealth(
+            f"well{number}",
+            "",
+            3.2,
+            "OceanBase 4.3.5.1",
+            "oceanbase.GV$OB_PROCESSLIST",
+            "sys",
+            Reach.ALL,
+            Reach.ALL,
+            1234,
+            56,
+        )
+        for number in range(well)
+    ]
+    names = [f"ill{number}" for number in range(ill)]
+    message = sources.sources([*fine, *(SourceHealth(name, reason.format(name)) for name in names)], NOW)
+    check(message)
+    rows = [row[0] for row in table_of({"blocks": message.payload()})[1:]]
+    assert rows[:ill] == names
+    assert len(rows) >= min(ill + well, 70)
+    said = text_of({"blocks": message.payload()})
+    for name in names:
+        assert f"{name}  ⚠️ Data source {name}" in said
+    assert f"{ill} of them do not answer" in said
 
 
 def test_a_full_page_of_the_widest_sessions_fits_into_one_message() -> None:
