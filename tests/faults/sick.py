@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,8 @@ import sqlalchemy as sa
 from bot.closing.model import Outcome
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.slack.faults import Failure
-from tests.faults.arena import ASKS, BYSTANDERS, Row, arena
+from tests.faults.arena import ASKS, BYSTANDERS, Arena, Row, arena
+from tests.support.hanging import HangingRelay
 from tests.support.hostile_judge import judge
 from tests.support.slack_person import buttons_of, text_of
 from tests.support.slack_text import Json
@@ -21,6 +23,14 @@ READ_TIMEOUT = 6.0  # seconds; bot.sessions.database
 LIMITED = Failure("", 429, "ratelimited", retry_after=1)
 FAILED = Failure("", 500)
 _PEOPLE = 100  # who type at the same time
+_NEIGHBOURS = 5  # data sources that hang
+_NEIGHBOUR = """
+[data_sources.hung{number}]
+host = "127.0.0.1"
+port = {port}
+user = "root@sys"
+password = "{password}"
+"""
 
 
 def hung_database(row: Row, tries: int, restartable: EmbeddedServer, folder: Path) -> None:
@@ -56,6 +66,58 @@ def hung_database(row: Row, tries: int, restartable: EmbeddedServer, folder: Pat
         stage.alice.press(open_again, "Close Session")
         stage.ended(card)
         stage.count(victim, card, closed=True)
+
+
+def hung_neighbours(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
+    """Type commands on data sources that hang: one that is well lists and closes before any of them is answered.
+
+    Then they go on, and each command has its answer. The bot is a patient one: however slow this machine is, it gives
+    up none of them before.
+    """
+    with contextlib.ExitStack() as relays:
+        hung = [
+            relays.enter_context(HangingRelay(database.host, database.port, hangs=True)) for _ in range(_NEIGHBOURS)
+        ]
+        more = "".join(
+            _NEIGHBOUR.format(number=number, port=relay.port, password=database.password)
+            for number, relay in enumerate(hung)
+        )
+        with arena(
+            row,
+            database,
+            folder,
+            more=more,
+            first='default_source = "demo"',
+            command=("-m", "tests.support.patient_bot"),
+        ) as stage:
+            stage.asks(stage.alice, "/sessions", "Sessions on demo")
+            victim = stage.victim()
+            stage.slack.take_acks()
+            row.wanted = tries
+            with ThreadPoolExecutor(_PEOPLE) as pool:
+                list(pool.map(lambda number: stage.bob.types(_on_neighbour(number)), range(tries)))
+            stage.asks(stage.alice, "/sessions private", "Sessions on demo")
+            card = stage.card(str(victim))
+            stage.alice.press(card, "Close Session")
+            stage.ended(card)
+            stage.expect(not _answered(stage), f"{_answered(stage)} were answered first")
+            stage.count(victim, card, closed=True)
+            for relay in hung:
+                relay.resume()
+            stage.slack.wait_for(lambda: _answered(stage) >= tries, what="an answer for each command")
+            stage.reached(True, tries)
+            lost = [m for m in stage.bob.messages() if "operation_timeout" in text_of(m)]
+            stage.expect(not lost, f"{len(lost)} commands were not acknowledged in time")
+
+
+def _on_neighbour(number: int) -> str:
+    """Type of each kind of command that asks a data source."""
+    kinds = ("private", "stats private", "show {id} private", "vars private")
+    return f"/sessions {kinds[number % len(kinds)].format(id=number + 2)} source=hung{number % _NEIGHBOURS}"
+
+
+def _answered(stage: Arena) -> int:
+    return sum(m["ephemeral"] and not text_of(m).startswith("⏳") for m in stage.bob.messages())
 
 
 def stopped_between(row: Row, tries: int, restartable: EmbeddedServer, folder: Path) -> None:

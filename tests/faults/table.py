@@ -93,6 +93,12 @@ SCENARIOS = (
         lambda row, tries, on, folder: sick.hung_database(row, tries, on.restartable, folder),
     ),
     Scenario(
+        "other data sources hang and hundreds wait for them",
+        500,
+        60,
+        lambda row, tries, on, folder: sick.hung_neighbours(row, tries, on.kernel, folder),
+    ),
+    Scenario(
         "the database stops before the press",
         5,
         1,
