@@ -99,6 +99,7 @@ USING_MARIADB = (
     "sessions/oceanbase/test_server_started.py",
     "closing/store/test_old_records.py",
     "closing/store/test_frozen_replica.py",
+    "closing/store/test_kept_connections.py",
     "sessions/mysql/test_requests.py",
     "sessions/test_disclosed.py",
     "sessions/mysql/test_definers.py",

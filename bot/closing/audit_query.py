@@ -13,6 +13,7 @@ from bot.closing.disclosures import Disclosures
 from bot.closing.model import Clock, ClosingRequest
 from bot.closing.store import Store, audit_log
 from bot.closing.store.audit_log import Entry
+from bot.closing.store.database import tried_again
 from bot.errors import NotAllowedError
 from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure
@@ -54,6 +55,7 @@ class AuditTrail:
         details = {"server": session.server, "id": session.id, "tenant": session.tenant, "sql_id": sql_id}
         self._note(person, channel, session.source, details)
 
+    @tried_again
     def _note(self, person: Person, channel: str, source: str | None, details: Mapping[str, Any]) -> None:
         with self._store.database.writing() as connection:
             audit_log.append(

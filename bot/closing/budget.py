@@ -9,6 +9,7 @@ from bot.access import Access, Person, Right
 from bot.closing.model import Clock, Extension
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store, budget
+from bot.closing.store.database import tried_again
 from bot.errors import BudgetError, NotAllowedError
 
 
@@ -21,6 +22,7 @@ class BudgetExtensions:
         self._rules = rules
         self._clock = clock
 
+    @tried_again
     def call(self, error: BudgetError, person: Person, channel: str) -> tuple[str, tuple[str, ...]]:
         """Put on record that a message calls for more closes; return its id, and the ids of those who may allow them.
 
@@ -30,6 +32,7 @@ class BudgetExtensions:
             number = budget.call(connection, error, person, channel, self._clock())
         return str(number), self._who_extends(error.source, channel)
 
+    @tried_again
     def extend(self, call: str, person: Person, channel: str) -> Extension:
         """Allow as many closes again within the budget's time, in answer to a message and once for each.
 

@@ -54,6 +54,29 @@ _EXTRAS = {
 MODULE = "session-bot"  # how the bot's own sessions are tagged, its replicas' included
 
 
+class SignOfLife:
+    """Asks whether anybody is at the other end of a connection, for as long as one likes to wait.
+
+    A firewall that has forgotten it drops what is sent on it, and nobody tells either end. ``owed`` is whether an
+    answer has not arrived yet: before that nothing else can be asked.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self.owed = False
+        self._raw = raw
+
+    def comes_within(self, seconds: float) -> bool:
+        """Ask, unless that was done, and wait. Raises what the driver raises: then nobody is there any more."""
+        if not self.owed:
+            self._raw._execute_command(COMMAND.COM_PING, b"")  # the driver's own ping() waits as long as for an answer
+            self.owed = True
+        if not _arrives(self._raw._sock, seconds):
+            return False
+        self._raw._read_ok_packet()
+        self.owed = False
+        return True
+
+
 class Connection:
     """One connection: runs statements with bound values, turns driver errors into ours."""
 
@@ -67,7 +90,7 @@ class Connection:
         self.answered = True  # whether anything has arrived on it since it was borrowed
         self._endpoint = endpoint
         self._raw = raw
-        self._asked = False  # whether it was asked for a sign of life that has not arrived
+        self._life = SignOfLife(raw)
 
     @property
     def is_open(self) -> bool:
@@ -83,27 +106,20 @@ class Connection:
                 self._raw.close()
 
     def answers_within(self, seconds: float) -> bool:
-        """Whether it gives a sign of life within that time; one that comes late may be waited for by another call.
-
-        A firewall that has forgotten the connection drops what is sent on it, and nobody tells either end.
-        """
+        """Whether it gives a sign of life within that time; one that comes late may be waited for by another call."""
         self.broken = True  # unless it answers this, or not yet
         try:
-            if not self._asked:
-                self._raw._execute_command(COMMAND.COM_PING, b"")  # type: ignore[attr-defined]  # ping() waits for 6 s
-                self._asked = True
-            if _arrives(self._raw._sock, seconds):  # type: ignore[attr-defined]  # no public name
-                self._raw._read_ok_packet()  # type: ignore[attr-defined]  # the same
-                self._asked, self.answered = False, True
+            came = self._life.comes_within(seconds)
         except (pymysql.Error, OSError):
             return False
         self.broken = False
-        return not self._asked
+        self.answered = self.answered or came
+        return came
 
     @property
     def silent(self) -> bool:
         """Whether it owes a sign of life."""
-        return self._asked
+        return self._life.owed
 
     @property
     def id(self) -> int:

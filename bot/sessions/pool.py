@@ -27,9 +27,9 @@ POOL_SIZE = 4  # connections kept open and used at once by one data source
 WAITING = 24  # commands that may wait for one
 MAX_AGE = timedelta(seconds=60)  # after which a successor is tried
 
-_IDLE = 0.5  # seconds without use after which a connection is tried first
-_SIGN_OF_LIFE = 0.5  # seconds that it may take to answer then
-_AGAIN = 10.0  # seconds after which a successor that could not log in is tried again
+IDLE = 0.5  # seconds without use after which a connection is tried first
+SIGN_OF_LIFE = 0.5  # seconds that it may take to answer then
+AGAIN = 10.0  # seconds after which a successor that could not log in is tried again
 _ROOM_AGAIN = 0.5  # seconds after which a server that takes no new connections is asked again
 _TOLD = timedelta(minutes=10)  # for which it is said that an address leads to another server
 
@@ -294,7 +294,7 @@ class Pool:
             gone = self.leads_elsewhere(kept)
             old = kept.opened + self._max_age <= now or kept.opened < self._retired
             due = gone or (old and now >= self._successor_at)
-            tried = kept.silent or (kept.used > 0 and kept.used < max(now - _IDLE, self._suspect))
+            tried = kept.silent or (kept.used > 0 and kept.used < max(now - IDLE, self._suspect))
         if due:
             try:
                 return self._succeed(kept)
@@ -303,8 +303,8 @@ class Pool:
                     kept.broken = True
                     raise
                 with self._changed:
-                    self._successor_at = monotonic() + _AGAIN
-        if tried and not kept.answers_within(_SIGN_OF_LIFE):
+                    self._successor_at = monotonic() + AGAIN
+        if tried and not kept.answers_within(SIGN_OF_LIFE):
             with self._changed:
                 self._suspect = monotonic()
             try:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from bot.access import Person
 from bot.closing.model import Call, ClosingRequest, State, Stop
 from bot.closing.store import audit_log, tables
-from bot.closing.store.database import Database
+from bot.closing.store.database import Database, tried_again
 from bot.closing.store.requests import StoredRequests, is_open, read, show_anew
 from bot.sessions.model import Session
 
@@ -24,6 +24,7 @@ class BreakGlassRecords:
         self._database = database
         self._stored = requests
 
+    @tried_again
     def allow(
         self,
         request: ClosingRequest,
@@ -62,6 +63,7 @@ class BreakGlassRecords:
         with self._database.reading() as connection:
             return stops(connection, sessions)
 
+    @tried_again
     def lift(self, stops: Iterable[Stop], person: Person, now: datetime) -> None:
         """Let these Stops hold no more."""
         lifted = {"lifted_by": person.id, "lifted_team": person.team, "lifted_at": now.timestamp()}
@@ -75,6 +77,7 @@ class BreakGlassRecords:
         """Requests that were confirmed alone and that nobody has signed, newest first."""
         return self._stored.where(is_to_review())
 
+    @tried_again
     def review(self, request: ClosingRequest, person: Person, now: datetime) -> bool:
         """Sign what was confirmed alone; True only the first time."""
         which = sa.and_(_requests.c.id == request.id, is_to_review())

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from bot.closing.model import CardPlace, Clock, ClosingRequest, State
 from bot.closing.store import tables
-from bot.closing.store.database import Database
+from bot.closing.store.database import Database, tried_again
 from bot.closing.store.requests import StoredRequests
 
 _SHOWN_LATER = timedelta(days=1)  # how long it is tried to show an outcome that Slack did not take
@@ -61,6 +61,7 @@ class Cards:
         """Whether a request was over before this process began."""
         return (request.decided_at or request.expires_at) < self._database.opened
 
+    @tried_again
     def _set(self, request: ClosingRequest, **values: object) -> None:
         with self._database.writing() as connection:
             connection.execute(_requests.update().where(_requests.c.id == request.id).values(**values))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from random import random
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -26,8 +29,40 @@ from bot.sessions.tls import PREFERRED, Tls
 from bot.sessions.uptime import since_boot
 
 TRY_EVERY = 30.0  # seconds between two trials of what is written
+# Of a cluster that takes writes on several nodes, another one has written the same: said at any statement or at COMMIT,
+# and nothing of the transaction stays. InnoDB's deadlock, which Galera answers with as well, and Group Replication's.
+_COLLIDED = frozenset({1213, 3101})
+_TRIES = 6
+_PAUSE = 0.05  # seconds, at the most, before the second try; each is twice as long as the one before
+
 _STEADY = 5.0  # seconds by which a server's clock may go on otherwise than this machine's uptime
 _WRONG_BY = 1.0  # seconds that a machine's clock may be beside the store's
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _UndoneError(StoreError):
+    """A transaction came to nothing, and may be tried again as a whole."""
+
+
+def tried_again(write: Callable[P, T]) -> Callable[P, T]:
+    """Let a method write again from its beginning where its transaction came to nothing by somebody else's doing.
+
+    It must do nothing that lasts before its transaction has ended.
+    """
+
+    @functools.wraps(write)
+    def again(*arguments: P.args, **named: P.kwargs) -> T:
+        for tried in range(_TRIES - 1):
+            try:
+                return write(*arguments, **named)
+            except _UndoneError:
+                time.sleep(random() * _PAUSE * 2**tried)  # noqa: S311  # it keeps no secret
+        return write(*arguments, **named)
+
+    return again
 
 
 class Database:
@@ -104,6 +139,7 @@ class Database:
             connection.execute(sa.select(tables.requests.c.id).limit(1))
             self._refuse_other_file(connection)
 
+    @tried_again
     def try_writing(self, *, deleting: bool = False) -> None:
         """Write into all tables as closes do, and roll it back; ``deleting`` as letting go of records does.
 
@@ -233,12 +269,17 @@ def _lock(connection: sa.Connection) -> None:
 
 
 def _failed(error: SQLAlchemyError) -> StoreError:
+    errno, said = _number(error)
+    if errno in _COLLIDED:
+        return _UndoneError(
+            "Others write to the store of requests and records at the same time, again and again. Nothing is closed "
+            "without a record. Try again; of a cluster let [store] url name one node alone."
+        )
     if is_held(error):
         return StoreError(
             "Somebody else, perhaps a replica that hangs, is writing to the store of requests and records and does not "
             "finish. Nothing is closed without a record. Give it half a minute, then try again."
         )
-    errno, said = _number(error)
     if errno in READ_ONLY_ERRORS:
         why = "is read-only. Name the server that takes writes in [store] url, or end its read_only"
     elif errno in _DENIED:
@@ -252,7 +293,9 @@ def _failed(error: SQLAlchemyError) -> StoreError:
             f"The store of requests and records does not answer ({kind}). "
             "Nothing is closed without a record. Check [store] url, its disk or its database."
         )
-    return StoreError(f"The database of the store {why}. Nothing is closed without a record.")
+    sentence = f"The database of the store {why}. Nothing is closed without a record."
+    # Its connections are not used again: the address may lead to the server that takes writes by now.
+    return _UndoneError(sentence) if errno in READ_ONLY_ERRORS else StoreError(sentence)
 
 
 _DENIED = (1044, 1142, 1143, 1227)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bot.access import Person
 from bot.closing.model import Budget, ClosingRequest, State
 from bot.closing.store import audit_log, break_glass, budget, leases, tables
-from bot.closing.store.database import Database
+from bot.closing.store.database import Database, tried_again
 from bot.closing.store.requests import is_open, write
 from bot.sessions.model import Mode
 
@@ -24,6 +24,7 @@ class Decisions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @tried_again
     def claim(
         self,
         request: ClosingRequest,
@@ -65,6 +66,7 @@ class Decisions:
             _leave_open(connection, request, left)
         return True
 
+    @tried_again
     def cancel(
         self, request: ClosingRequest, person: Person, now: datetime, left: ClosingRequest | None = None
     ) -> bool:
@@ -72,6 +74,7 @@ class Decisions:
         with self._database.writing() as connection:
             return _cancel(connection, request, person, now, left, stops=False)
 
+    @tried_again
     def stop(
         self, request: ClosingRequest, person: Person, now: datetime, left: ClosingRequest | None = None
     ) -> list[ClosingRequest] | None:

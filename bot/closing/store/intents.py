@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from bot.closing.model import ClosingRequest, State, Target
 from bot.closing.store import audit_log, session_json, tables
-from bot.closing.store.database import Database
+from bot.closing.store.database import Database, tried_again
 from bot.errors import StoreError
 from bot.sessions.model import Session
 
@@ -22,6 +22,7 @@ class Intents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @tried_again
     def intend(self, request: ClosingRequest, target: Target, sql: str, now: datetime) -> None:
         """Write that this KILL is about to be sent. Without this record nothing may be sent."""
         still = sa.and_(
@@ -36,6 +37,7 @@ class Intents:
                 raise StoreError("This request was taken over in the meantime. Nothing was closed by this press.")
             audit_log.append_for(connection, request, now, "intent", {**named(target), "sql": sql})
 
+    @tried_again
     def answered(self, request: ClosingRequest, target: Target, answer: str, session: Session) -> None:
         """Keep what the server answered to the KILL, and the session as it was looked at right before.
 
@@ -46,6 +48,7 @@ class Intents:
             kept = {"answer": answer, "sent": session_json.written(session)}
             connection.execute(_targets.update().where(still).values(kept))
 
+    @tried_again
     def withdraw(self, request: ClosingRequest, target: Target, why: str, now: datetime) -> None:
         """Write that an intent came to nothing: its attempt knows that no KILL was sent, and it counts as none."""
         with self._database.writing() as connection:

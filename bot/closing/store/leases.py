@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from bot.closing.model import ClosingRequest, State
 from bot.closing.store import audit_log, tables
-from bot.closing.store.database import Database
+from bot.closing.store.database import Database, tried_again
 from bot.closing.store.intents import is_claimed, is_own, withdraw
 from bot.closing.store.requests import StoredRequests
 
@@ -28,6 +28,7 @@ class Leases:
         self._database = database
         self._stored = requests
 
+    @tried_again
     def renew(self, request: ClosingRequest | None = None) -> bool:
         """Put off the end of the leases of all that this process has claimed, or of one claim; True where there is any.
 
@@ -44,6 +45,7 @@ class Leases:
         left = sa.or_(self._left_behind(), own)
         return self._stored.where(sa.and_(_requests.c.state == State.CLAIMED.value, left))
 
+    @tried_again
     def take_over(self, request: ClosingRequest) -> bool:
         """Take a claimed request from an owner that has ended or fallen silent; True for one caller.
 
@@ -54,6 +56,7 @@ class Leases:
         with self._database.writing() as connection:
             return connection.execute(_requests.update().where(which).values(lease(self._database))).rowcount == 1
 
+    @tried_again
     def release(self, request: ClosingRequest, now: datetime, why: str, *, nothing_sent: bool = False) -> bool:
         """Open a claimed request again because nothing was sent to the database; never after an intent.
 

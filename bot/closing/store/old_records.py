@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bot.closing.model import State
 from bot.closing.store import audit_log, session_json, tables
 from bot.closing.store.break_glass import is_stopped, is_to_review
-from bot.closing.store.database import Database
+from bot.closing.store.database import Database, tried_again
 
 _requests, _targets = tables.requests, tables.targets
 
@@ -20,6 +20,7 @@ class OldRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @tried_again
     def forget(self, before: datetime, now: datetime) -> int:
         """Let go of records older than that, and of requests that nobody waits for; return how many records."""
         waited_for = sa.or_(

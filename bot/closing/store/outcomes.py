@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from bot.closing.model import ClosingRequest, Outcome, State, Target, TargetOutcome
 from bot.closing.store import audit_log, session_json, tables
-from bot.closing.store.database import Database
+from bot.closing.store.database import Database, tried_again
 from bot.closing.store.intents import is_own, is_target, named, withdraw
 from bot.closing.store.requests import StoredRequests, show_anew
 from bot.sessions.kill import Answer
@@ -31,6 +31,7 @@ class Outcomes:
         self._stored = requests
         self._concluded = concluded
 
+    @tried_again
     def conclude(
         self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime
     ) -> list[TargetOutcome]:
@@ -76,6 +77,7 @@ class Outcomes:
             audit_log.append_for(connection, request, now, "outcome", _details(target, outcome))
         return changed == 1
 
+    @tried_again
     def correct(self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime) -> None:
         """Write what an attempt knows of targets that were taken over from it, where that is more than a look showed.
 
@@ -91,6 +93,7 @@ class Outcomes:
                 intended = {} if outcome.sent else {"intent_at": None}
                 _write_later(connection, request, target, outcome, now, still, intended)
 
+    @tried_again
     def put_back(self, request: ClosingRequest, outcomes: Mapping[int, TargetOutcome], now: datetime) -> bool:
         """Write what came of an attempt into a store that does not know of it: another file, or an older state of it.
 
@@ -120,6 +123,7 @@ class Outcomes:
         ids = sa.select(_targets.c.request_id).where(late)
         return self._stored.where(sa.and_(_requests.c.state == State.DONE.value, _requests.c.id.in_(ids)))
 
+    @tried_again
     def amend(
         self, request: ClosingRequest, target: Target, before: Outcome, outcome: TargetOutcome, now: datetime
     ) -> bool:
@@ -128,6 +132,7 @@ class Outcomes:
             still = _targets.c.outcome == before.value
             return _write_later(connection, request, target, outcome, now, still, {})
 
+    @tried_again
     def came_back(self, request: ClosingRequest, newcomers: Mapping[int, int], now: datetime) -> bool:
         """Write which new sessions do what closed targets, by number, did; True where one of it is new."""
         written = {}

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from bot.access import Person
 from bot.closing.model import ClosingRequest, State, Target
 from bot.closing.store import audit_log, session_json, tables
-from bot.closing.store.database import Database
+from bot.closing.store.database import Database, tried_again
 from bot.errors import RequestError
 
 # Characters of SQL in the record of one request, shared by its targets: MySQL's TEXT holds 65,535 bytes.
@@ -29,6 +29,7 @@ class StoredRequests:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @tried_again
     def add(self, request: ClosingRequest, *, follows: ClosingRequest | None = None) -> None:
         """Write a new request and its record; it ``follows`` one of whose targets something had changed."""
         with self._database.writing() as connection:
@@ -66,17 +67,19 @@ class StoredRequests:
         Not those that are ``carried_out``: they are open in a file that was replaced since they were confirmed.
         """
         late = sa.and_(_requests.c.state == State.OPEN.value, _requests.c.expires_at <= now.timestamp())
-        marked = []
-        for request in self.where(sa.and_(late, _requests.c.id.not_in(carried_out))):
-            with self._database.writing() as connection:
-                changed = connection.execute(
-                    _requests.update().where(late, _requests.c.id == request.id).values(state=State.EXPIRED.value)
-                ).rowcount
-                if changed == 1:
-                    audit_log.append_for(connection, request, now, "expire", {})
-                    marked.append(replace(request, state=State.EXPIRED))
-        return marked
+        found = self.where(sa.and_(late, _requests.c.id.not_in(carried_out)))
+        return [replace(one, state=State.EXPIRED) for one in found if self._expire(one, late, now)]
 
+    @tried_again
+    def _expire(self, request: ClosingRequest, late: sa.ColumnElement[bool], now: datetime) -> bool:
+        with self._database.writing() as connection:
+            expired = _requests.update().where(late, _requests.c.id == request.id).values(state=State.EXPIRED.value)
+            changed = connection.execute(expired).rowcount
+            if changed == 1:
+                audit_log.append_for(connection, request, now, "expire", {})
+        return changed == 1
+
+    @tried_again
     def note(
         self, now: datetime, event: str, details: Mapping[str, Any], *, person: Person, request: ClosingRequest
     ) -> None:

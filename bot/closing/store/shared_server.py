@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from bot.closing.store.kept_connections import KeptConnections
 from bot.errors import StoreError, UnsafeConnectionError
 from bot.sessions import session_variables
 from bot.sessions.database import Preparation, login, prepare
@@ -36,6 +37,8 @@ _PREPARATION: Preparation = (
     {"max_statement_time": "0"},
     {"max_execution_time": "0"},
 )
+# What is read has all that was written before, through whichever node of a cluster: Galera's and Group Replication's.
+_CAUSAL = ("wsrep_sync_wait = 7", "group_replication_consistency = 'BEFORE'")
 _ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL {}, READ WRITE"
 LOCK_TRIES = 4  # together longer than ``DROPPED_AFTER``
 _LOCK_WAIT_TIMEOUT = 1205  # MySQL's, MariaDB's and OceanBase's
@@ -52,7 +55,6 @@ class SharedServer:
                 "charset": session_variables.CHARACTER_SET,
                 "collation": session_variables.COLLATION,
             },
-            "pool_pre_ping": True,
         }
     )
 
@@ -63,15 +65,16 @@ class SharedServer:
     def listen(self, engine: sa.Engine) -> None:
         """Look after every connection that the engine makes."""
         self._dialect = engine.dialect
-        sa.event.listen(engine, "do_connect", self._connect)
+        KeptConnections(engine, self._connect)
 
-    def _connect(self, _dialect: object, _record: object, _positional: object, named: dict[str, Any]) -> Any:
+    def _connect(self, named: Mapping[str, Any]) -> Any:
         """Open a connection in the place of SQLAlchemy, which then quotes names by the sql_mode that it finds."""
         connection = self._log_in(named)
         try:
             prepare(connection, _PREPARATION)
             with contextlib.closing(connection.cursor()) as cursor:
                 cursor.execute(_ISOLATION.format(self._isolation(cursor)))
+                self._set_first(cursor, _CAUSAL)
                 self._set_first(cursor, _WAITING, _LOCK_WAIT)
                 self.drops_frozen = self._set_first(cursor, _DROPPING, DROPPED_AFTER)
         except BaseException:
@@ -79,7 +82,7 @@ class SharedServer:
             raise
         return connection
 
-    def _log_in(self, named: dict[str, Any]) -> Any:
+    def _log_in(self, named: Mapping[str, Any]) -> Any:
         """Log in as to a data source: the password goes only where ``tls`` lets it."""
         try:
             return login(self._tls, **named)
@@ -100,7 +103,7 @@ class SharedServer:
             self._raise_if_lost(error)
             return "READ COMMITTED"
 
-    def _set_first(self, cursor: Any, variables: Sequence[str], seconds: int) -> bool:
+    def _set_first(self, cursor: Any, variables: Sequence[str], seconds: int = 0) -> bool:
         for variable in variables:
             try:
                 cursor.execute(f"SET SESSION {variable.format(seconds)}")

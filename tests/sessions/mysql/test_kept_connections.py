@@ -155,7 +155,7 @@ def test_an_old_connection_has_a_successor_before_it_is_given_up(mariadb: Embedd
 def test_a_firewall_that_has_forgotten_the_connections_fails_no_list_and_no_close(
     mariadb: EmbeddedMariaDB, address: Relay, kept: MakeKept, monkeypatch: pytest.MonkeyPatch, idle: float
 ) -> None:
-    monkeypatch.setattr("bot.sessions.pool._IDLE", idle)
+    monkeypatch.setattr("bot.sessions.pool.IDLE", idle)
     monkeypatch.setattr("bot.sessions.database.READ_TIMEOUT", 1)
     shop = kept(address.port)
     with mariadb.connect() as victim:
@@ -170,8 +170,8 @@ def test_a_firewall_that_has_forgotten_the_connections_fails_no_list_and_no_clos
 def test_a_slow_sign_of_life_is_waited_for_where_there_is_no_room_for_a_successor(
     mariadb: EmbeddedMariaDB, kept: MakeKept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.sessions.pool._IDLE", 0.0)
-    monkeypatch.setattr("bot.sessions.pool._SIGN_OF_LIFE", 0.0)  # no answer comes in no time
+    monkeypatch.setattr("bot.sessions.pool.IDLE", 0.0)
+    monkeypatch.setattr("bot.sessions.pool.SIGN_OF_LIFE", 0.0)  # no answer comes in no time
     with account(mariadb, limit=1):
         shop = kept(mariadb.port)
         with shop.console() as console:
