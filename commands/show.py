@@ -158,7 +158,7 @@ class ShowCommand:
         """
         source = self.sessions.source(reference.source)
         seen = Scope(source.configured(scope.tenants))
-        found = source.find_everywhere(reference.id)
+        found = source.find_everywhere((reference.id,))
         session = next((one for one in found if reference.matches(one)), None)
         if session is not None and not seen.covers(session.tenant):
             raise NotAllowedError(_NOT_YOURS)

@@ -45,7 +45,6 @@ class CloseAttempt:
     progress: Progress
     outcomes: dict[int, TargetOutcome] = field(default_factory=dict)
     sent: dict[int, Kill] = field(default_factory=dict)
-    intent_stands: bool = False  # though nothing was sent for it: the store did not take that it was withdrawn
     seen: dict[int, str] = field(default_factory=dict)  # what the last look showed of those that are waited for
 
     def __post_init__(self) -> None:

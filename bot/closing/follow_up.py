@@ -105,16 +105,15 @@ class FollowUps:
         # The first look of a process is for what ended while there was none.
         since = self._clock() - (ENDS_WITHIN if self._verified_once else ENDED_BEFORE)
         for request in self._store.outcomes.unfinished(since, _UNFINISHED):
+            sent = {one.number: unfinished for one in request.targets if (unfinished := _unfinished(one, since))}
+            mode = request.decided_mode or request.mode
+            verdicts = self._asked(request.source, away, partial(verify, sent=sent, mode=mode)) if sent else None
             for target in request.targets:
-                sent = _unfinished(target, since)
-                if sent is None or target.outcome is None:
-                    continue
-                mode = request.decided_mode or request.mode
-                verdict = self._asked(request.source, away, partial(verify, sent=sent, mode=mode))
-                if verdict is None or not verdict.final or verdict.outcome in _UNFINISHED:
+                verdict = (verdicts or {}).get(target.number)
+                if verdict is None or target.outcome is None or not verdict.final or verdict.outcome in _UNFINISHED:
                     continue
                 detail = f"It took longer; at first it was {target.outcome.value}. {verdict.detail}".strip()
-                outcome = TargetOutcome(verdict.outcome, detail, self._clock(), sent.answer.value)
+                outcome = TargetOutcome(verdict.outcome, detail, self._clock(), sent[target.number].answer.value)
                 if self._store.outcomes.amend(request, target, target.outcome, outcome, self._clock()):
                     news[request.id] = None
         self._verified_once = not away

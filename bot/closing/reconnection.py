@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from bot.sessions.address import host_of
 from bot.sessions.console import Console
 from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure
 
+ClientKey = tuple[str | None, str, str]  # tenant, user and host
 SessionKey = tuple[str | None, int]  # server and id; no server for a client behind a proxy
 
 _ALIKE = 200  # sessions of one user and client; where there are more, a new one cannot be told from an old one
@@ -24,13 +26,22 @@ def newcomers_of(console: Console, closed: Mapping[int, Session], known: Collect
     """Return the sessions not ``known`` that do what closed targets did, each once, by the number of the target."""
     newcomers: dict[int, Session] = {}
     taken = set(known)
+    alike: dict[ClientKey, list[Session]] = {}
     for number, before in closed.items():
-        new = (one for one in console.alike(before, _ALIKE) if key_of(one) not in taken and _same_work(before, one))
+        client = client_of(before)
+        if client not in alike:
+            alike[client] = console.alike(before, _ALIKE)
+        new = (one for one in alike[client] if key_of(one) not in taken and _same_work(before, one))
         newcomer = next(new, None)
         if newcomer is not None:
             taken.add(key_of(newcomer))
             newcomers[number] = newcomer
     return newcomers
+
+
+def client_of(session: Session) -> ClientKey:
+    """Name what the sessions of one user and client have in common."""
+    return (session.tenant, session.client.user, host_of(session.client.origin))
 
 
 def key_of(session: Session) -> SessionKey:

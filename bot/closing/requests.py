@@ -122,7 +122,7 @@ class ClosingRequests:
         except NotAllowedError:
             return []
         with self._sessions.source(request.source).console() as console:
-            there = [console.look(Pin.of(one.session)).session for one in changed]
+            there = [look.session for look in console.looks([Pin.of(one.session) for one in changed])]
         asked = [one for one in there if one is not None and scope.covers(one.tenant)]
         override = self._sessions.source(request.source).protection(asked[0]) if request.override and asked else ()
         found = [one for one in asked if targets.closable(self._sessions, one, set_aside=override)]
@@ -248,9 +248,10 @@ def _find_all(search: targets.Search, wanted: Sequence[Wanted]) -> tuple[list[Se
     """
     found: dict[tuple[str | None, int], Session] = {}  # two ways of naming one session make one target
     untouched = []
+    listed = search.listed(wanted)
     for one in wanted:
         try:
-            session = search.find(one)
+            session = search.find(one, listed)
         except TargetError as error:
             if len(wanted) == 1:
                 raise

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
 from bot.closing.attempt import CloseAttempt, Kill
 from bot.closing.model import Outcome, Target
-from bot.closing.reconnection import SessionKey, sessions_alike
+from bot.closing.reconnection import ClientKey, SessionKey, client_of, sessions_alike
 from bot.closing.store import Store
 from bot.closing.targets import refuse_protected
 from bot.errors import (
@@ -17,6 +18,7 @@ from bot.errors import (
     ConnectionLostError,
     DataSourceError,
     DataSourceTimeoutError,
+    SessionBotError,
     StoreError,
     TargetError,
 )
@@ -59,99 +61,170 @@ class Sender:
 
         Raises a ``SessionBotError`` only while nothing was sent and no intent stands.
         """
+        wanted = []
         for target in attempt.request.targets:
             if target.number in denied:
                 attempt.settle(target.number, Outcome.NOT_ALLOWED, denied[target.number])
             elif attempt.mode is Mode.QUERY and not target.session.running:
                 attempt.settle(target.number, Outcome.NOT_SENT, "It was idle: there was no query to close.")
-            elif attempt.seconds > SEND_FOR:
-                spent = f"The {SEND_FOR:.0f} s for sending ran out before its turn. Ask again for the rest."
-                attempt.settle(target.number, Outcome.NOT_SENT, spent)
             else:
-                self._send(attempt, target)
-            attempt.tell()
+                wanted.append(target)
+        _Sending(self._sessions, self._store, attempt, wanted).send()
 
-    def _send(self, attempt: CloseAttempt, target: Target) -> None:
-        try:
+
+class _Sending:
+    """The sending of one attempt: all its targets are looked at together, then closed one after the other."""
+
+    def __init__(self, sessions: SessionService, store: Store, attempt: CloseAttempt, wanted: Sequence[Target]) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._attempt = attempt
+        self._wanted = wanted
+        self._intended: set[int] = set()  # whose intents stand
+        self._known: dict[ClientKey, frozenset[SessionKey] | None] = {}  # see ``Kill.known``
+        self._lists = True  # whether the sessions of the same client are listed
+
+    @property
+    def _left(self) -> list[Target]:
+        """Those that have not had their turn."""
+        return [one for one in self._wanted if one.number not in self._attempt.sent | self._attempt.outcomes]
+
+    def send(self) -> None:
+        """Close all of them. Raises as ``Sender.send``."""
+        lost = 0  # connections since a target had its turn
+        while left := self._left:
             try:
-                self._look_and_kill(attempt, target)
+                with self._sessions.source(self._attempt.request.source).console() as console:
+                    self._look_and_kill(console, left)
+            except _ListTooSlowError:
+                self._lists = False
             except ConnectionLostError as error:
-                # Lost before anything was sent, else it would not be raised: once more on a fresh connection.
-                self._look_and_kill(attempt, target, listed=not isinstance(error, _ListTooSlowError))
-        except (DataSourceError, BusyError, StoreError) as error:
-            if not attempt.sent and not attempt.intent_stands:
-                raise
-            attempt.settle(target.number, Outcome.NOT_SENT, f"No KILL was sent for it: {error}")
+                # Before a KILL of those that are left, else it would not be raised: once more on a fresh connection.
+                lost = lost + 1 if len(self._left) == len(left) else 1
+                if lost > 1:
+                    self._give_up(error)
+            except (DataSourceError, BusyError, StoreError) as error:
+                self._give_up(error)
 
-    def _look_and_kill(self, attempt: CloseAttempt, target: Target, *, listed: bool = True) -> None:
-        pin = Pin.of(target.session)
-        with self._sessions.source(attempt.request.source).console() as console:
-            # An idle one does not come back.
-            runs = listed and attempt.mode is Mode.SESSION and target.session.running
-            known = _alike(console, target.session) if runs else None
-            # What is seen now to be another one needs no intent. What is sent is looked at again after it.
-            look = console.look(pin)
-            refused = kill.refusal(console, look, pin, attempt.mode) or self._protected(attempt, look.session)
+    def _give_up(self, error: SessionBotError) -> None:
+        """Settle all that are left as not sent; raise instead where nothing was sent at all and no intent stands."""
+        for target in self._left:
+            self._withdraw(target, str(error))
+        if not self._attempt.sent and not self._intended:
+            raise error
+        for target in self._left:
+            self._attempt.settle(target.number, Outcome.NOT_SENT, f"No KILL was sent for it: {error}")
+
+    def _look_and_kill(self, console: Console, left: Sequence[Target]) -> None:
+        self._list_alike(console, left)
+        # What is seen now to be another one needs no intent. What is sent is looked at again after it.
+        looks = console.looks([Pin.of(target.session) for target in left])
+        wanted = []
+        for target, look in zip(left, looks, strict=True):
+            refused = kill.refusal(console, look, Pin.of(target.session), self._attempt.mode) or self._protected(
+                look.session
+            )
             if refused is not None and not _may_be_otherwise(console, look, refused):
-                _settle(attempt, target, refused)
-                return
-            sql = console.kill_text(look.session or target.session, attempt.mode, target.session)
-            self._store.intents.intend(attempt.request, target, sql, attempt.clock())
-            self._kill(console, attempt, target, known)
+                self._not_sent(target, refused)
+            else:
+                wanted.append((target, look))
+        self._attempt.tell()
+        self._intend(console, wanted)
+        self._kill_all(console, [target for target, _ in wanted if target.number in self._intended])
 
-    def _kill(
-        self, console: Console, attempt: CloseAttempt, target: Target, known: frozenset[SessionKey] | None
-    ) -> None:
-        """Send the KILL; an intent that comes to nothing is withdrawn."""
+    def _list_alike(self, console: Console, left: Sequence[Target]) -> None:
+        """List the sessions of each client one of whose running sessions is closed: an idle one does not come back."""
+        if self._attempt.mode is not Mode.SESSION or not self._lists:
+            return
+        for session in (target.session for target in left):
+            if session.running and client_of(session) not in self._known:
+                self._known[client_of(session)] = _alike(console, session)
 
+    def _intend(self, console: Console, wanted: Sequence[tuple[Target, Look]]) -> None:
+        """Write the intents; one that the store does not take keeps no other from being sent."""
+        failed: dict[int, StoreError] = {}
+        for target, look in wanted:
+            if target.number in self._intended:
+                continue  # before the connection was lost
+            sql = console.kill_text(look.session or target.session, self._attempt.mode, target.session)
+            try:
+                self._store.intents.intend(self._attempt.request, target, sql, self._attempt.clock())
+            except StoreError as error:
+                failed[target.number] = error
+            else:
+                self._intended.add(target.number)
+        if failed and not self._intended and not self._attempt.sent:
+            raise next(iter(failed.values()))
+        for number, why in failed.items():
+            self._attempt.settle(number, Outcome.NOT_SENT, f"No KILL was sent for it: {why}")
+
+    def _kill_all(self, console: Console, targets: Sequence[Target]) -> None:
+        orders = {target.number: self._order(target) for target in targets}
+        looks = kill.Looks(console, orders)
+        for target in targets:
+            if self._attempt.seconds > SEND_FOR:
+                spent = f"The {SEND_FOR:.0f} s for sending ran out before its turn. Ask again for the rest."
+                self._withdraw(target, spent)
+                self._attempt.settle(target.number, Outcome.NOT_SENT, spent)
+            else:
+                self._kill(console, target, orders[target.number], partial(looks.at, target.number))
+            self._attempt.tell()
+
+    def _order(self, target: Target) -> kill.Order:
         def forbid(session: Session) -> None:
-            refuse_protected(self._sessions, session, set_aside=attempt.request.override)
+            refuse_protected(self._sessions, session, set_aside=self._attempt.request.override)
 
         def expired() -> bool:
-            return attempt.lapsed and not self._still_ours(attempt)
+            return self._attempt.lapsed and not self._still_ours()
 
+        return kill.Order(Pin.of(target.session), self._attempt.mode, forbid, expired)
+
+    def _kill(self, console: Console, target: Target, order: kill.Order, at: Callable[[], Look]) -> None:
+        """Send the KILL; an intent that comes to nothing is withdrawn."""
         try:
-            sent = kill.close(console, kill.Order(Pin.of(target.session), attempt.mode, forbid, expired))
+            sent = kill.close(console, order, at)
         except TargetError as error:
             sent = NotSent(Why.PROTECTED, f"It {error.why}")
-        except DataSourceError as error:
-            self._withdraw(attempt, target, str(error), error)
-            raise
         if isinstance(sent, NotSent):
-            self._withdraw(attempt, target, sent.said or sent.why.value, None)
-            _settle(attempt, target, sent)
+            self._not_sent(target, sent)
             return
         if sent.answer is not Answer.OK:
-            log.warning("kill failed", session=sent.session.id, mode=attempt.mode.value, answer=sent.answer.value)
-        attempt.sent[target.number] = Kill(sent, attempt.timer(), known)
+            log.warning("kill failed", session=sent.session.id, mode=order.mode.value, answer=sent.answer.value)
+        known = self._known.get(client_of(target.session)) if target.session.running else None
+        self._attempt.sent[target.number] = Kill(sent, self._attempt.timer(), known)
         with contextlib.suppress(StoreError):  # it is written once more, with the outcome
-            self._store.intents.answered(attempt.request, target, sent.answer.value, sent.session)
+            self._store.intents.answered(self._attempt.request, target, sent.answer.value, sent.session)
 
-    def _still_ours(self, attempt: CloseAttempt) -> bool:
+    def _still_ours(self) -> bool:
         """Ask for a new lease: this process was frozen, or the store away, and nobody else may have come."""
-        asked = attempt.timer()
+        asked = self._attempt.timer()
         try:
-            ours = self._store.leases.renew(attempt.request)
+            ours = self._store.leases.renew(self._attempt.request)
         except StoreError:
             return False
         if ours:
-            attempt.renewed(asked)
+            self._attempt.renewed(asked)
         return ours
 
-    def _withdraw(self, attempt: CloseAttempt, target: Target, why: str, error: DataSourceError | None) -> None:
-        """Withdraw the intent; where the store does not take that now, it does with the outcome."""
-        try:
-            self._store.intents.withdraw(attempt.request, target, why, attempt.clock())
-        except StoreError as failed:
-            attempt.intent_stands = True
-            if error is not None:
-                raise StoreError(f"{error} {failed}") from failed
+    def _not_sent(self, target: Target, refused: NotSent) -> None:
+        self._withdraw(target, refused.said or refused.why.value)
+        _settle(self._attempt, target, refused)
 
-    def _protected(self, attempt: CloseAttempt, session: Session | None) -> NotSent | None:
+    def _withdraw(self, target: Target, why: str) -> None:
+        """Withdraw the intent where one stands; where the store does not take that now, it does with the outcome."""
+        if target.number not in self._intended:
+            return
+        try:
+            self._store.intents.withdraw(self._attempt.request, target, why, self._attempt.clock())
+        except StoreError:
+            return
+        self._intended.discard(target.number)
+
+    def _protected(self, session: Session | None) -> NotSent | None:
         if session is None:
             return None
         try:
-            refuse_protected(self._sessions, session, set_aside=attempt.request.override)
+            refuse_protected(self._sessions, session, set_aside=self._attempt.request.override)
         except TargetError as error:
             return NotSent(Why.PROTECTED, f"It {error.why}", session)
         return None

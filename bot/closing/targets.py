@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bot.errors import InputError, TargetError
 from bot.sessions.address import same_server
@@ -24,6 +26,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """The sessions of the ids that are wanted, those that the person may close, and, asked for once, all others too."""
+
+    sessions: Sequence[Session]
+    everywhere: Callable[[], Sequence[Session]]
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """Where the sessions of one request are looked for, and what must be so of them."""
 
@@ -34,12 +44,23 @@ class Search:
     tenant: str | None = None
     override: bool = False  # takes a protected session, and no other
 
-    def find(self, wanted: Wanted) -> Session:
+    def listed(self, wanted: Sequence[Wanted]) -> Listed:
+        """Look up all that are wanted with one statement.
+
+        Raises ``InputError`` for an id that cannot be right, or a ``DataSourceError``.
+        """
+        for one in wanted:
+            if not 1 < one.id < 2**32:
+                raise InputError(id_out_of_range(one.id))
+        source, ids = self.sessions.source(self.source), [one.id for one in wanted]
+        return Listed(source.find_all(ids, self.allowed), functools.cache(partial(source.find_everywhere, ids)))
+
+    def find(self, wanted: Wanted, listed: Listed) -> Session:
         """Return the one session that is meant.
 
-        Raises ``TargetError``, ``InputError`` for an id that cannot be right, or a ``DataSourceError``.
+        Raises ``TargetError`` or a ``DataSourceError``.
         """
-        session = self._the_one(wanted)
+        session = self._the_one(wanted, listed)
         if wanted.listed is not None and not wanted.listed(session):
             raise TargetError(
                 f"The id {wanted.id} belongs to another session by now. Nothing was closed. "
@@ -53,10 +74,8 @@ class Search:
             _refuse_idle(session)
         return session
 
-    def _the_one(self, wanted: Wanted) -> Session:
-        if not 1 < wanted.id < 2**32:
-            raise InputError(id_out_of_range(wanted.id))
-        found = self.sessions.source(self.source).find(wanted.id, self.allowed)
+    def _the_one(self, wanted: Wanted, listed: Listed) -> Session:
+        found = [one for one in listed.sessions if one.id == wanted.id]
         in_tenant = [one for one in found if self.tenant in (None, one.tenant)]
         here = [one for one in in_tenant if wanted.server is None or is_on(one, wanted.server)]
         if len(here) == 1:
@@ -64,7 +83,7 @@ class Search:
         if here:
             raise _ambiguous(wanted.id, here)
         if wanted.listed is not None:
-            _refuse_what_is_not_theirs(self.sessions, self.source, wanted.id, wanted.listed)
+            _refuse_what_is_not_theirs(wanted.id, wanted.listed, listed.everywhere())
         raise _missing(self.source, wanted, self.tenant, found)
 
     def _judge_protection(self, session: Session) -> None:
@@ -88,14 +107,12 @@ def _refuse_idle(session: Session) -> None:
         )
 
 
-def _refuse_what_is_not_theirs(
-    sessions: SessionService, source: str, number: int, listed: Callable[[Session], bool]
-) -> None:
+def _refuse_what_is_not_theirs(number: int, listed: Callable[[Session], bool], everywhere: Sequence[Session]) -> None:
     """Raise ``TargetError`` where what somebody has picked in a list is there all the same: it has not ended.
 
     Of an id that was typed nothing is told: that would tell who may not see it that it exists.
     """
-    there = next(filter(listed, sessions.source(source).find_everywhere(number)), None)
+    there = next((one for one in everywhere if one.id == number and listed(one)), None)
     if there is not None:
         why = "is still there, but you may not close it here. Ask somebody who may."
         raise TargetError(f"Session {number} {why} Nothing was closed.", why=why, tenants=(there.tenant,))

@@ -27,15 +27,18 @@ class Verdict:
 
 
 def verify_all(sessions: SessionService, source: str, sent: Mapping[int, Sent], mode: Mode) -> dict[int, Verdict]:
-    """Look at all of them, by number, on one borrowed connection."""
-    seen: dict[int, Verdict] = {}
+    """Look at all of them, by number, with one statement on one borrowed connection."""
     try:
         with sessions.source(source).console() as console:
-            for number, one in sent.items():
-                seen[number] = verify(console, one, mode)
+            return verify(console, sent, mode)
     except (DataSourceError, BusyError, InputError) as error:  # InputError: the configuration names it no more
-        return {number: seen.get(number) or _unseen(one, str(error)) for number, one in sent.items()}
-    return seen
+        return {number: _unseen(one, str(error)) for number, one in sent.items()}
+
+
+def verify(console: Console, sent: Mapping[int, Sent], mode: Mode) -> dict[int, Verdict]:
+    """Look once at the sessions to which KILLs were sent, by number. Raises a ``DataSourceError``."""
+    looks = console.looks([Pin.of(one.session) for one in sent.values()])
+    return {number: _verdict(console, one, mode, look) for (number, one), look in zip(sent.items(), looks, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,14 @@ class Present:
 def present(sessions: SessionService, request: ClosingRequest) -> Present:
     """Look at the targets of a request. Raises a ``DataSourceError`` or ``BusyError``."""
     with sessions.source(request.source).console() as console:
-        looks = {target.number: console.look(Pin.of(target.session)) for target in request.targets}
-    there = {number: one.session for number, one in looks.items() if one.session is not None}
-    return Present(there, {number: one.unseen for number, one in looks.items() if one.unseen})
+        looks = console.looks([Pin.of(target.session) for target in request.targets])
+    seen = {target.number: look for target, look in zip(request.targets, looks, strict=True)}
+    there = {number: one.session for number, one in seen.items() if one.session is not None}
+    return Present(there, {number: one.unseen for number, one in seen.items() if one.unseen})
 
 
-def verify(console: Console, sent: Sent, mode: Mode) -> Verdict:
-    """Look once at a session to which a KILL was sent. Raises a ``DataSourceError``."""
+def _verdict(console: Console, sent: Sent, mode: Mode, seen: Look) -> Verdict:
     pin = Pin.of(sent.session)
-    seen = console.look(pin)
     if seen.session is not None and (mode is Mode.SESSION or pin.same_request(seen.session)):
         return _still_there(sent, seen.session, mode)
     if seen.unseen:

@@ -65,6 +65,7 @@ class Console:
         self._prepare = prepare
         self._tenants = tenants
         self._connection = connection
+        self._absent_servers: list[tuple[Any, ...]] | None = None  # as they were asked for since the last look
         self._in_transaction = False  # of its own, by which it tells a stale list of transactions
 
     def release(self) -> None:
@@ -73,13 +74,22 @@ class Console:
             self._in_transaction = False
             self._connection.rows("COMMIT")
 
-    def find(self, session_id: int, *, everywhere: bool = False) -> list[Session]:
+    def find(self, session_id: int) -> list[Session]:
         """Return every session of that id in the configured tenants, with its whole SQL, the bot's own included.
 
         Several servers of one cluster may use the same id (OceanBase 4.2.5 and later). The rows of one client
-        behind a proxy are one session. ``everywhere`` leaves out no tenant: whether one has ended is known from all.
+        behind a proxy are one session.
         """
-        query, allowed = self.dialect.by_id(session_id), None if everywhere else self._tenants
+        return self.find_all((session_id,))
+
+    def find_all(self, ids: Sequence[int], *, everywhere: bool = False) -> list[Session]:
+        """Return the same of several ids, with one statement.
+
+        ``everywhere`` leaves out no tenant: whether one has ended is known from all.
+        """
+        if not ids:
+            return []
+        query, allowed = self.dialect.by_ids(ids), None if everywhere else self._tenants
         rows = self._connection.rows(query.sql, query.values)
         found = [self.dialect.to_session(self._endpoint.name, row) for row in rows]
         return as_clients([one for one in found if allowed is None or one.tenant in allowed])
@@ -93,37 +103,57 @@ class Console:
         return as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
 
     def look(self, pin: Pin, *, fresh: bool = False) -> Look:
-        """Look whether the pinned session is there. Raises a ``DataSourceError``.
+        """Look at one session as ``looks`` does."""
+        return self.looks([pin], fresh=fresh)[0]
+
+    def looks(self, pins: Sequence[Pin], *, fresh: bool = False) -> list[Look]:
+        """Look whether pinned sessions are there, with one statement for all. Raises a ``DataSourceError``.
 
         What is not in the list may be on a server that does not answer: the views leave that out. So a session is
         gone only where its server was seen serving, and a list read after that does not have it. ``fresh`` takes no
         list of transactions that is older than this look, which costs 0.1 s on MySQL and MariaDB.
         """
-        look = self._fresh_look(pin) if fresh and self.dialect.own_transaction is not None else self._look(pin)
-        if look.session is None and not look.unseen:
-            look = replace(look, unseen=self._out_of_sight(pin.session.tenant, pin.session.client.user))
-        if look.session is not None or look.unseen or not self.dialect.cluster:
-            return look
-        unseen = self._not_serving(pin.session.servers or ((pin.session.server,) if pin.session.server else ()))
-        if unseen:
-            return replace(look, unseen=self._since_a_move(unseen), elsewhere=self._move is not None)
-        return self._look(pin)
+        if not pins:
+            return []
+        looks = self._fresh_look(pins) if fresh and self.dialect.own_transaction is not None else self._look(pins)
+        looks = [self._within_sight(pin, look) for pin, look in zip(pins, looks, strict=True)]
+        if not self.dialect.cluster:
+            return looks
+        silent: dict[tuple[str, ...], str] = {}
+        missing = [number for number, look in enumerate(looks) if look.session is None and not look.unseen]
+        for number in missing:
+            one = pins[number].session
+            servers = one.servers or ((one.server,) if one.server else ())
+            if servers not in silent:
+                silent[servers] = self._not_serving(servers)
+            if silent[servers]:
+                unseen = self._since_a_move(silent[servers])
+                looks[number] = replace(looks[number], unseen=unseen, elsewhere=self._move is not None)
+        gone = [number for number in missing if not looks[number].unseen]
+        for number, look in zip(gone, self._look([pins[number] for number in gone]) if gone else (), strict=True):
+            looks[number] = look
+        return looks
 
-    def _fresh_look(self, pin: Pin) -> Look:
+    def _within_sight(self, pin: Pin, look: Look) -> Look:
+        if look.session is not None or look.unseen:
+            return look
+        return replace(look, unseen=self._out_of_sight(pin.session.tenant, pin.session.client.user))
+
+    def _fresh_look(self, pins: Sequence[Pin]) -> list[Look]:
         """Look until the list of transactions is of now.
 
         InnoDB fills it anew only when nobody has read it for 0.1 s. So once the list and this connection agree on
         whether it is in a transaction, it begins one or ends it: the list that knows of that was filled after it.
         """
         with self._fresh_looks:  # two at a time would keep each other from it
-            return self._look_until_fresh(pin)
+            return self._look_until_fresh(pins)
 
-    def _look_until_fresh(self, pin: Pin) -> Look:
-        look, flipped = self._look(pin), False
+    def _look_until_fresh(self, pins: Sequence[Pin]) -> list[Look]:
+        looks, flipped = self._look(pins), False
         for _ in range(_FRESH_TRIES):
-            agrees = look.in_transaction == self._in_transaction
+            agrees = looks[0].in_transaction == self._in_transaction
             if agrees and flipped:
-                return look
+                return looks
             if agrees:
                 self._in_transaction, flipped = not self._in_transaction, True
                 self._connection.rows(
@@ -131,35 +161,48 @@ class Console:
                 )
             # Not at the same pace as others who may be looking.
             sleep(_FRESH_AFTER + random() * _FRESH_AFTER)  # noqa: S311  # it keeps no secret
-            look = self._look(pin)
+            looks = self._look(pins)
         raise DataSourceError(
             f"The bot cannot tell whether a transaction is open on {self._endpoint.name}: something there reads "
             "information_schema.INNODB_TRX all the time, and InnoDB refreshes it only when nobody has for 0.1 s."
         )
 
-    def _look(self, pin: Pin) -> Look:
-        query = self.dialect.look(pin.id)
+    def _look(self, pins: Sequence[Pin]) -> list[Look]:
+        self._absent_servers = None
+        query = self.dialect.look(tuple(dict.fromkeys(pin.id for pin in pins)))
         asked = since_boot()
         rows = self._connection.rows(query.sql, query.values)
         answered = since_boot()
+        here, in_transaction = rows[0][:2] if rows else (None, False)
         # The first columns are where the list comes from; without a session they stand alone.
-        found = [self.dialect.to_session(self._endpoint.name, row) for _, _, _, *row in rows if row[1] is not None]
-        if pin.session.listed:
-            session = next((one for one in as_clients(found) if pin.same_session(one)), None)
-        else:
-            session = self._unlisted(pin.session)
-            found += [session] if session is not None else []
-        unseen = "" if session is not None or self.dialect.cluster else _elsewhere(pin.session.server, rows[0][0])
-        return Look(
-            tuple(found),
-            session,
-            self._since_a_move(unseen),
-            asked,
-            answered,
-            read_at=min((float(row[2]) for row in rows if row[2] is not None), default=0.0),
-            elsewhere=bool(unseen) and self.dialect.single,
-            in_transaction=bool(rows and rows[0][1]),
-        )
+        read: dict[int, list[tuple[float, Session]]] = {}
+        for _, _, read_at, *row in rows:
+            if read_at is not None:
+                listed = self.dialect.to_session(self._endpoint.name, row)
+                read.setdefault(listed.id, []).append((float(read_at), listed))
+        looks = []
+        for pin in pins:
+            found = [session for _, session in read.get(pin.id, ())]
+            if pin.session.listed:
+                session = next((one for one in as_clients(found) if pin.same_session(one)), None)
+            else:
+                session = self._unlisted(pin.session)
+                found += [session] if session is not None else []
+            unseen = "" if session is not None or self.dialect.cluster else _elsewhere(pin.session.server, here)
+            read_at = min((read_at for read_at, _ in read.get(pin.id, ())), default=0.0)
+            looks.append(
+                Look(
+                    tuple(found),
+                    session,
+                    self._since_a_move(unseen),
+                    asked,
+                    answered,
+                    read_at,
+                    elsewhere=bool(unseen) and self.dialect.single,
+                    in_transaction=bool(in_transaction),
+                )
+            )
+        return looks
 
     def _since_a_move(self, unseen: str) -> str:
         """Say first that the address leads to another server of late: that is why a session of before is not seen."""
@@ -274,6 +317,7 @@ class Console:
         self.unseen(own.server, own.tenant)
         self.refuses_client([own])
         self.alike(own, 1)
+        self.in_transactions(own.tenant, (0,))
         clients = self.dialect.of_clients([own.id])
         self._connection.rows(clients.sql, clients.values)
         self.own_server  # noqa: B018  # asks
@@ -322,9 +366,14 @@ class Console:
         )
 
     def absent_servers(self) -> list[tuple[Any, ...]]:
-        """Return address, port and status of the servers that do not serve; none where the login cannot see them."""
-        query = self.dialect.absent_servers()
-        return self._connection.rows(query.sql, query.values) if query is not None else []
+        """Return address, port and status of the servers that do not serve; none where the login cannot see them.
+
+        They are asked for once after each look, for all that were looked at.
+        """
+        if self._absent_servers is None:
+            query = self.dialect.absent_servers()
+            self._absent_servers = self._connection.rows(query.sql, query.values) if query is not None else []
+        return self._absent_servers
 
     @functools.cached_property
     def own_server(self) -> str | None:

@@ -366,27 +366,28 @@ class Dialect:
         where, values = self.where(scope, SessionFilter())
         return Query(f"SELECT DISTINCT {self.expressions['state']} FROM {self.view} WHERE {where}", tuple(values))
 
-    def by_id(self, session_id: int) -> Query:
-        """Select every session of that id with its whole SQL, the bot's own included."""
+    def by_ids(self, ids: Sequence[int]) -> Query:
+        """Select every session of those ids with its whole SQL, the bot's own included."""
         columns = ", ".join(self._columns(None, pinned=True))
-        where = f"{self.expressions['id']} = %s"
-        return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, session_id))
+        where = f"{self.expressions['id']} IN %s"
+        return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(ids)))
 
-    def look(self, session_id: int) -> Query:
+    def look(self, ids: Sequence[int]) -> Query:
         """Select the same, with three values before each row: which server answers, ``own_transaction``, and ``NOW``.
 
         Where the view is one server's, it is asked in the same statement: a proxy may send the next one elsewhere.
         """
         if self.cluster:
-            plain = self.by_id(session_id)
+            plain = self.by_ids(ids)
             return Query(plain.sql.replace("SELECT ", f"SELECT NULL, NULL, {NOW}, ", 1), plain.values)
         columns = self._columns(None, pinned=True)
         named = ", ".join(f"{text} AS c{number}" for number, text in enumerate(columns))
+        which = f"{self.expressions['id']} IN %s"
         here = f"SELECT {self.own_address} AS address, {self.own_transaction or 'NULL'} AS in_transaction"
         return Query(
             f"SELECT here.address, here.in_transaction, found.* FROM ({here}) here LEFT JOIN "
-            f"(SELECT {NOW} AS looked_at, {named} FROM {self.view} WHERE {self.expressions['id']} = %s) found ON 1 = 1",
-            (*self.own_values, session_id),
+            f"(SELECT {NOW} AS looked_at, {named} FROM {self.view} WHERE {which}) found ON 1 = 1",
+            (*self.own_values, tuple(ids)),
         )
 
     def any_session_on(self, server: str) -> Query:

@@ -6,8 +6,9 @@ docs/oceanbase.md 2.3, 3.3 and 4.1: no server takes a condition with a KILL, and
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bot.errors import (
     ConnectionLostError,
@@ -119,13 +120,44 @@ def _moved_on(pin: Pin, now: Session, mode: Mode) -> Why | None:
     return None
 
 
-def close(console: Console, order: Order) -> Sent | NotSent:
+class Looks:
+    """Looks at what several orders name, one statement for all that have not had their turn.
+
+    A look justifies a ``KILL`` for ``FRESH`` seconds: who has not had a turn by then is looked at again.
+    """
+
+    def __init__(self, console: Console, orders: Mapping[int, Order]) -> None:
+        self._console = console
+        self._orders = orders
+        self._taken: dict[int, Look] = {}
+
+    def fresh(self, number: int) -> bool:
+        """Whether there is a look at this one that justifies a ``KILL`` now."""
+        return number in self._taken and since_boot() - self._taken[number].answered <= FRESH
+
+    def at(self, number: int) -> Look:
+        """Look at the one whose turn it is, by its number; another look at the same one is a new one.
+
+        They have their turns in the order in which they were given. Raises a ``DataSourceError``.
+        """
+        if not self.fresh(number):
+            numbers = list(self._orders)
+            left = numbers[numbers.index(number) :]
+            fresh = self._orders[number].mode is Mode.SESSION
+            looks = self._console.looks([self._orders[one].pin for one in left], fresh=fresh)
+            self._taken = dict(zip(left, looks, strict=True))
+        return self._taken.pop(number)
+
+
+def close(console: Console, order: Order, at: Callable[[], Look] | None = None) -> Sent | NotSent:
     """Close what was pinned, if that is what is there, on its own server where its id alone does not name it.
 
-    What ``forbid`` raises, and a ``DataSourceError``, leave this function only while nothing was sent.
+    ``at`` looks at it, where several are looked at together. What ``forbid`` raises, and a ``DataSourceError``, leave
+    this function only while nothing was sent.
     """
+    at = at or partial(Looks(console, {0: order}).at, 0)
     for _ in range(LOOKS):
-        look = console.look(order.pin, fresh=order.mode is Mode.SESSION)
+        look = at()
         if look.unseen and console.dialect.one_of_several:
             return _on_its_own_server(console, order, order.pin.session)
         refused = refusal(console, look, order.pin, order.mode)

@@ -199,21 +199,23 @@ class DataSource:
 
     def find(self, session_id: int, tenants: Tenants) -> list[Session]:
         """Return every session of that id in those tenants, whole SQL included."""
-        found = self._read(
-            lambda connection, dialect: self._console(connection, dialect).find(session_id), closing=True
-        )
+        return self.find_all((session_id,), tenants)
+
+    def find_all(self, ids: Sequence[int], tenants: Tenants) -> list[Session]:
+        """Return every session of those ids in those tenants, whole SQL included, with one statement."""
+        found = self._find_all(ids)
         return [one for one in found if tenants is None or one.tenant in tenants]
 
-    def find_everywhere(self, session_id: int) -> list[Session]:
-        """Return every session of that id, also of tenants that are not configured.
+    def find_everywhere(self, ids: Sequence[int]) -> list[Session]:
+        """Return every session of those ids, also of tenants that are not configured.
 
         Only so is one that has ended told from one that may not be seen: whoever asks shows nothing beyond a scope.
         """
-        return self._find(session_id, everywhere=True)
+        return self._find_all(ids, everywhere=True)
 
-    def _find(self, session_id: int, *, everywhere: bool = False) -> list[Session]:
+    def _find_all(self, ids: Sequence[int], *, everywhere: bool = False) -> list[Session]:
         def ask(connection: Connection, dialect: Dialect) -> list[Session]:
-            return self._console(connection, dialect).find(session_id, everywhere=everywhere)
+            return self._console(connection, dialect).find_all(ids, everywhere=everywhere)
 
         return self._read(ask, closing=True)
 
@@ -375,7 +377,7 @@ class DataSource:
             self._page(connection, listing, query, scope, disclosure)
         self._page(connection, listing, SessionQuery(filter=only), scope, Disclosure.DIGEST, pinned=True)
         console = self._console(connection, dialect)
-        for session in console.find(own, everywhere=True)[:1]:
+        for session in console.find_all((own,), everywhere=True)[:1]:
             console.rehearse(session)
             if dialect.details is not None:
                 dialect.details(connection, session, console.in_transactions)

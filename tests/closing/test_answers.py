@@ -201,15 +201,15 @@ def test_a_session_that_the_server_marks_as_ending_is_rolling_back(
 ) -> None:
     (session,) = sleepers(desk, 1)
     request = ask(desk, session)
-    look = Console.look
+    looks = Console.looks
 
-    def look_marked(self: Console, pin: Pin) -> Look:
-        seen = look(self, pin)
+    def look_marked(self: Console, pins: list[Pin]) -> list[Look]:
+        (seen,) = looks(self, pins)
         assert seen.session is not None
-        return replace(seen, session=like(seen.session, **marked))
+        return [replace(seen, session=like(seen.session, **marked))]
 
     def take(*_: object) -> None:
-        monkeypatch.setattr(Console, "look", look_marked)
+        monkeypatch.setattr(Console, "looks", look_marked)
 
     monkeypatch.setattr(Console, "kill", take)  # a large transaction is undone for minutes; other versions mark it so
     done = confirm(desk, request)

@@ -122,12 +122,13 @@ def test_a_request_over_several_tenants_takes_the_strictest_of_their_rules(desk:
     desk.rule(tenant_approval={"billing": SECOND})
     one, other = sleepers(desk, 2)
     source = desk.sessions.source("demo")
-    find = source.find
+    find_all = source.find_all
 
-    def with_tenant(session: int, tenants: frozenset[str] | None) -> list[Any]:
-        return [replace(found, tenant="billing" if session == other else "sys") for found in find(session, tenants)]
+    def with_tenant(ids: list[int], tenants: frozenset[str] | None) -> list[Any]:
+        found = find_all(ids, tenants)
+        return [replace(session, tenant="billing" if session.id == other else "sys") for session in found]
 
-    source.find = with_tenant  # type: ignore[method-assign, assignment]  # this server has one tenant
+    source.find_all = with_tenant  # type: ignore[method-assign, assignment]  # this server has one tenant
     assert ask(desk, one).approval is REQUESTER
     of_both = desk.requests.ask(ALICE, CHANNEL, "demo", [Wanted(one), Wanted(other)], Mode.SESSION)
     assert {each.approval for each in of_both} == {SECOND}

@@ -14,6 +14,7 @@ from bot.closing.model import ApprovalPolicy, Budget, CardPlace, ClosingRequest,
 from bot.closing.store.leases import LEASE
 from bot.errors import BudgetError, DataSourceUnreachableError, RequestError, StoreError
 from bot.listeners.closing_cards import ClosingCards
+from bot.sessions.console import Console
 from bot.sessions.model import Mode
 from bot.slack.delivery.card_keeper import CardKeeper
 from bot.slack.delivery.card_message import Messages
@@ -174,19 +175,18 @@ def test_a_press_that_comes_to_nothing_after_it_was_shown_gives_the_buttons_back
     first, second = sleepers(desk, 2)
     request = placed(desk, first, second)
     tamper(desk, request, 1, peer="127.0.0.1:1")
-    source = desk.sessions.source("demo")
-    console = source.console
+    looks = Console.looks
 
-    def slow_then_away() -> object:
+    def slow_then_away(*arguments: Any, **more: Any) -> object:
         desk.clock.ahead += timedelta(seconds=3)
-        monkeypatch.setattr(source, "console", away)
-        return console()
+        monkeypatch.setattr(Console, "looks", away)
+        return looks(*arguments, **more)
 
-    def away() -> object:
+    def away(*_: Any, **_more: Any) -> object:
         slack.settle()  # that is slower than Slack
         raise DataSourceUnreachableError("Data source demo cannot be reached.")
 
-    monkeypatch.setattr(source, "console", slow_then_away)
+    monkeypatch.setattr(Console, "looks", slow_then_away)
     with pytest.raises(DataSourceUnreachableError):
         cards.confirm(press(slack, request.id), Mode.SESSION)
     assert "Closing …" in text_of({"blocks": slack.cards[0][1].payload()})

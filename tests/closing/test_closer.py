@@ -240,7 +240,7 @@ def test_a_user_who_became_protected_since_the_card_is_not_closed(desk: Desk) ->
 
 def test_a_part_of_another_session_points_to_its_master(desk: Desk) -> None:
     found = desk.sessions.source("demo").find(session_id(desk.connect()), None)[0]
-    desk.sessions.source("demo").find = lambda *_: [replace(found, master_session_id=77)]  # type: ignore[method-assign]  # one server has no remote executions
+    desk.sessions.source("demo").find_all = lambda *_: [replace(found, master_session_id=77)]  # type: ignore[method-assign]  # one server has no remote executions
     with pytest.raises(TargetError, match="Close that one instead: /kill-session 77"):
         ask(desk, found.id)
 
@@ -248,7 +248,7 @@ def test_a_part_of_another_session_points_to_its_master(desk: Desk) -> None:
 def test_two_sessions_of_one_id_must_be_told_apart(desk: Desk) -> None:
     found = desk.sessions.source("demo").find(session_id(desk.connect()), None)[0]
     twins: list[Session] = [found, replace(found, server="10.0.0.3:2881")]
-    desk.sessions.source("demo").find = lambda *_: twins  # type: ignore[method-assign]  # one server has no twins
+    desk.sessions.source("demo").find_all = lambda *_: twins  # type: ignore[method-assign]  # one server has no twins
     with pytest.raises(TargetError, match="2 sessions have the id"):
         ask(desk, found.id)
     request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(found.id, "10.0.0.3")], Mode.SESSION)

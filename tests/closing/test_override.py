@@ -27,7 +27,7 @@ def seen_as(desk: Desk, **changes: Any) -> Session:
     """A session that the server shows so: one machine has no other tenants, replicas or parts of sessions."""
     (found,) = desk.sessions.source("demo").find(session_id(desk.connect()), None)
     changed = like(found, **changes)
-    desk.sessions.source("demo").find = lambda *_: [changed]  # type: ignore[method-assign]  # same
+    desk.sessions.source("demo").find_all = lambda *_: [changed]  # type: ignore[method-assign]  # same
     return changed
 
 
@@ -121,7 +121,7 @@ def test_what_is_nobodys_session_is_never_closed(desk: Desk) -> None:
         (seen_as(desk, user="", master_session_id=77), "executes a part of session 77"),
         (seen_as(desk, master_session_id=77), "executes a part of session 77"),
     ):
-        desk.sessions.source("demo").find = lambda *_, session=session: [session]  # type: ignore[method-assign]  # as seen_as
+        desk.sessions.source("demo").find_all = lambda *_, session=session: [session]  # type: ignore[method-assign]  # as seen_as
         with pytest.raises(TargetError, match=f"{why}.*Nothing was closed"):
             ask(desk, session.id)
 

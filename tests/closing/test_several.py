@@ -237,6 +237,38 @@ def test_what_a_filter_has_found_is_closed_only_while_it_is_the_same_query(desk:
     assert second.is_alive()
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the statements that read the list by ids, as they come."""
+    seen: list[str] = []
+    rows = Connection.rows
+
+    def counting(self: Connection, sql: str, *values: Any) -> list[Any]:
+        if "OB_PROCESSLIST WHERE ID " in sql and "connection_id()" not in sql.rpartition("WHERE")[2]:
+            seen.append(sql)
+        return rows(self, sql, *values)
+
+    monkeypatch.setattr(Connection, "rows", counting)
+    return seen
+
+
+def test_several_are_looked_at_with_one_statement_for_the_card_the_window_each_look_of_the_press_and_afterwards(
+    desk: Desk, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.sessions.kill.FRESH", 60.0)  # on a machine that is busy with other tests as well
+    ids = sleepers(desk, MAX_TARGETS)
+    desk.sessions.source("demo").description()  # what kind of server it is has been asked before
+    looks.clear()
+    request = ask(desk, *ids)
+    assert len(looks) == 1, "the card"
+    desk.closer.present(Confirmation(request.id, ALICE, CHANNEL, Mode.SESSION))
+    assert len(looks) == 2, "the window"
+    assert outcomes(confirm(desk, request, typed=MAX_TARGETS)) == [Outcome.CLOSED] * MAX_TARGETS
+    # Before the intents, before the KILLs, and after them; where some are gone their server is seen first, then they
+    # are looked at again.
+    assert len(looks) in (5, 6)
+
+
 def test_two_people_pressing_at_once_close_each_session_once(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 3))
     start = threading.Barrier(8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -39,30 +40,53 @@ def test_a_store_that_fails_in_the_middle_leaves_that_one_alone_and_closes_the_r
     assert desk.row(ids[1])
 
 
-def test_a_data_source_that_goes_away_in_the_middle_is_tried_until_the_time_for_sending_is_spent(
+def after_the_first_kill(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen once a KILL was sent."""
+    kill = Console.kill
+
+    def kill_then(*arguments: Any) -> None:
+        kill(*arguments)
+        happens()
+
+    monkeypatch.setattr(Console, "kill", kill_then)
+
+
+def test_a_data_source_that_goes_away_in_the_middle_leaves_the_rest_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = sleepers(desk, 5)
     request = ask(desk, *ids)
-    source = desk.sessions.source("demo")
-    console, intend = source.console, desk.store.intents.intend
+    looks = Console.looks
 
-    def away() -> object:
-        desk.clock.ahead += timedelta(seconds=9)  # what a server that hangs takes to be given up on
+    def away(*_: Any, **_more: Any) -> object:
         raise DataSourceUnreachableError("Data source demo cannot be reached.")
 
-    def intend_then_lose(*arguments: Any) -> None:
-        intend(*arguments)
-        monkeypatch.setattr(source, "console", away)
+    def go_away() -> None:
+        monkeypatch.setattr(Console, "looks", away)
+        monkeypatch.setattr("bot.sessions.kill.FRESH", -1.0)  # it took a while, so that the next is looked at again
 
-    monkeypatch.setattr(desk.store.intents, "intend", intend_then_lose)  # the server goes away after the first KILL
-    desk.clock.at_wait = lambda: monkeypatch.setattr(source, "console", console)  # and is back for the looks
+    after_the_first_kill(monkeypatch, go_away)
+    desk.clock.at_wait = lambda: monkeypatch.setattr(Console, "looks", looks)  # and is back for the looks
     done = confirm(desk, request)
-    # The first look afterwards finds it away, too; by then its time is up.
-    assert outcomes(done) == [Outcome.UNVERIFIED, *[Outcome.NOT_SENT] * 4]
-    assert ["cannot be reached" in one.detail for one in done.targets[1:]] == [True, True, True, False]
-    assert "The 25 s for sending ran out before its turn" in done.targets[4].detail
+    # The first look afterwards finds it away, too.
+    assert outcomes(done) == [Outcome.CLOSED, *[Outcome.NOT_SENT] * 4]
+    assert all("No KILL was sent for it: Data source demo cannot be reached." in one.detail for one in done.targets[1:])
     assert [bool(desk.row(one)) for one in ids] == [False, True, True, True, True]
+    events = [event for event, _ in record_of(desk, request)]
+    assert events == ["request", "confirm", *["intent"] * 5, *["withdraw"] * 4, *["outcome"] * 5]
+
+
+def test_once_the_time_for_sending_is_spent_nothing_more_is_sent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = sleepers(desk, 3)
+
+    def take_long() -> None:
+        desk.clock.ahead += timedelta(seconds=26)
+
+    after_the_first_kill(monkeypatch, take_long)
+    done = confirm(desk, ask(desk, *ids))
+    assert outcomes(done) == [Outcome.CLOSED, Outcome.NOT_SENT, Outcome.NOT_SENT]
+    assert "The 25 s for sending ran out before its turn" in done.targets[2].detail
+    assert [bool(desk.row(one)) for one in ids] == [False, True, True]
 
 
 def test_a_data_source_that_is_away_from_the_start_leaves_the_request_open(
@@ -191,7 +215,7 @@ def test_an_intent_that_could_not_be_withdrawn_does_not_leave_the_request_withou
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = ask(desk, *sleepers(desk, 2))
-    look = Console.look
+    looks = Console.looks
     failed: list[int] = []
 
     def fails(*_: Any) -> None:
@@ -201,17 +225,17 @@ def test_an_intent_that_could_not_be_withdrawn_does_not_leave_the_request_withou
     def gone(*_: Any) -> None:
         raise StoreError("The store does not answer.")
 
-    def looks_once(self: Console, pin: Any, **more: Any) -> Any:
+    def looks_once(self: Console, pins: Any, **more: Any) -> Any:
         if failed:
             fails()
-        return look(self, pin, **more)
+        return looks(self, pins, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr("bot.closing.sender.kill.close", fails)
         patch.setattr(desk.store.intents, "withdraw", gone)
-        patch.setattr(Console, "look", looks_once)
+        patch.setattr(Console, "looks", looks_once)
         done = confirm(desk, request)
     assert outcomes(done) == [Outcome.NOT_SENT, Outcome.NOT_SENT]
     assert [target.intent_at for target in done.targets] == [None, None]
     events = [event for event, _ in record_of(desk, request)]
-    assert events == ["request", "confirm", "intent", "withdraw", "outcome", "outcome"]
+    assert events == ["request", "confirm", *["intent"] * 2, *["withdraw", "outcome"] * 2]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pymysql
@@ -17,7 +18,7 @@ from bot.closing.reconnection import sessions_alike
 from bot.closing.verification import verify
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, NotSessionOwnerError, TargetError
 from bot.sessions import kill
-from bot.sessions.console import Console
+from bot.sessions.console import Console, Look
 from bot.sessions.database import Connection
 from bot.sessions.details import Reach
 from bot.sessions.kill import Answer, NotSent, Sent, Why
@@ -396,6 +397,67 @@ def test_who_has_the_id_now_is_not_told_to_somebody_of_another_tenant(cluster: C
 # Back to back.
 
 
+def test_several_are_looked_at_together_and_who_has_no_turn_in_time_is_looked_at_again_with_the_rest(
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victims = [cluster.connect("app@shop") for _ in range(3)]
+    looked: list[int] = []
+    looks = Console.looks
+
+    def counting(self: Console, pins: list[Pin], **more: Any) -> list[Look]:
+        looked.append(len(pins))
+        return looks(self, pins, **more)
+
+    monkeypatch.setattr(Console, "looks", counting)
+    with cluster_source().console() as console:
+        pins = [Pin.of(console.find(session_id(victim))[0]) for victim in victims]
+        orders = {number: kill.Order(pin, Mode.SESSION, allowed, never) for number, pin in enumerate(pins)}
+        monkeypatch.setattr(kill, "FRESH", 60.0)
+        together = kill.Looks(console, orders)
+        first = together.at(0)
+        assert first.session is not None
+        assert first.session.id == pins[0].id
+        assert together.at(1).answered == first.answered, "it is the same look"
+        assert looked == [3]
+        monkeypatch.setattr(kill, "FRESH", 0.0)
+        last = together.at(2)
+        assert last.answered > first.answered
+        assert looked == [3, 1]
+        monkeypatch.setattr(kill, "FRESH", 60.0)
+        assert together.at(2).answered > last.answered, "another one of the same session is a new one"
+        for number, order in orders.items():
+            sent = kill.close(console, order, partial(kill.Looks(console, orders).at, number))
+            assert isinstance(sent, Sent)
+    for victim in victims:
+        gone(victim)
+
+
+def test_of_several_those_that_are_gone_taken_and_out_of_sight_are_told_apart_by_one_look(
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, server in ((1, "10.0.0.9"), (2, "10.0.0.9"), (3, "10.0.0.8"), (4, "10.0.0.7")):
+        cluster.dress_up(ID=3221500000 + number, SVR_IP=server)
+    cluster.serves("10.0.0.9")
+    with cluster_source().console() as console:
+        pins = [Pin.of(console.find(3221500000 + number)[0]) for number in (1, 2, 3, 4)]
+        cluster.run("UPDATE oceanbase.extra_sessions SET USER = 'other' WHERE ID = 3221500001")
+        cluster.run("DELETE FROM oceanbase.extra_sessions WHERE ID IN (3221500002, 3221500003)")
+        statements: list[str] = []
+        rows = Connection.rows
+
+        def counting(self: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+            statements.append(sql)
+            return rows(self, sql, *values)
+
+        monkeypatch.setattr(Connection, "rows", counting)
+        taken, ended, silent, there = console.looks(pins)
+        assert sum(sql.startswith("SELECT NULL, NULL, UNIX_TIMESTAMP") for sql in statements) == 2
+    assert (taken.session, taken.unseen, len(taken.rows)) == (None, "", 1)
+    assert (ended.session, ended.unseen, ended.rows) == (None, "", ())
+    assert silent.unseen.startswith("Server 10.0.0.8:2881 did not answer")
+    assert there.session == pins[3].session
+
+
 def test_a_look_that_is_too_old_is_taken_again_and_after_three_nothing_is_sent(
     cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -583,7 +645,7 @@ def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_
         (session,) = console.find(number)
         kills(console, session)
         gone(client)
-        verdict = verify(console, Sent(session, Answer.OK), Mode.SESSION)
+        verdict = verify(console, {1: Sent(session, Answer.OK)}, Mode.SESSION)[1]
         assert verdict.outcome is Outcome.STILL_RUNNING
         assert "its locks stay until the client's next request" in verdict.detail
         holder = verdict.holder
@@ -592,8 +654,8 @@ def test_the_server_session_that_has_a_closed_clients_locks_is_named_and_closed_
         assert console.find(holder.id) == []
         sent = kills(console, holder)
         gone(marked)
-        until(lambda: verify(console, Sent(sent.session, sent.answer), Mode.SESSION).final)
-        assert verify(console, Sent(sent.session, sent.answer), Mode.SESSION).outcome is Outcome.CLOSED
+        until(lambda: verify(console, {1: Sent(sent.session, sent.answer)}, Mode.SESSION)[1].final)
+        assert verify(console, {1: Sent(sent.session, sent.answer)}, Mode.SESSION)[1].outcome is Outcome.CLOSED
 
 
 def test_a_server_session_is_not_offered_where_the_transaction_does_not_name_one(

@@ -100,8 +100,8 @@ def test_what_somebody_else_has_closed_is_not_closed_again(server: EmbeddedServe
             sent = close(console, card)
             assert isinstance(sent, NotSent)
             assert sent.why in (Why.ENDING, Why.GONE)
-            until(lambda: verify(console, Sent(card, Answer.NOT_ASKED), Mode.SESSION).final)
-            told = verify(console, Sent(card, Answer.NOT_ASKED), Mode.SESSION)
+            until(lambda: verify(console, {1: Sent(card, Answer.NOT_ASKED)}, Mode.SESSION)[1].final)
+            told = verify(console, {1: Sent(card, Answer.NOT_ASKED)}, Mode.SESSION)[1]
             assert (told.outcome, told.detail) == (
                 Outcome.ALREADY_GONE,
                 "The session has ended. Nothing was sent for it.",
@@ -122,7 +122,7 @@ def test_another_transaction_that_only_reads_and_has_its_number_is_not_taken_for
             until(lambda: not console.find(before.id))
             with client_of(server) as other:
                 run(other, *read)
-                assert verify(console, Sent(before, Answer.OK), Mode.SESSION).outcome is Outcome.CLOSED
+                assert verify(console, {1: Sent(before, Answer.OK)}, Mode.SESSION)[1].outcome is Outcome.CLOSED
 
 
 @pytest.mark.parametrize("server", ["mariadb", "mariadb118"], indirect=True)  # MySQL lists no such transaction
@@ -135,8 +135,8 @@ def test_a_prepared_transaction_of_xa_is_said_to_stay(server: EmbeddedServer, cr
     with server.connect() as root, crm.console() as console:
         try:
             until(lambda: not console.find(card.id))
-            until(lambda: verify(console, Sent(card, Answer.OK), Mode.SESSION).final)
-            told = verify(console, Sent(card, Answer.OK), Mode.SESSION)
+            until(lambda: verify(console, {1: Sent(card, Answer.OK)}, Mode.SESSION)[1].final)
+            told = verify(console, {1: Sent(card, Answer.OK)}, Mode.SESSION)[1]
             assert told.outcome is Outcome.CLOSED
             assert "Its prepared XA transaction and its locks stay" in told.detail
         finally:

@@ -106,7 +106,7 @@ def test_a_session_that_is_gone_is_not_rolling_back_because_of_another_tenants_t
     cluster.run("DELETE FROM oceanbase.extra_sessions")
     with prod.console() as console:
         cluster.serves("10.0.0.9")  # without the session, but serving
-        assert verify(console, Sent(before, Answer.OK), Mode.SESSION).outcome is Outcome.CLOSED
+        assert verify(console, {1: Sent(before, Answer.OK)}, Mode.SESSION)[1].outcome is Outcome.CLOSED
 
 
 def test_where_the_tenants_may_not_be_read_the_session_tells_its_transaction(
