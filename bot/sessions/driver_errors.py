@@ -138,6 +138,16 @@ def _not_owner(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSou
     )
 
 
+def _unfit_letter(where: str, _endpoint: Endpoint, _text: str, errno: int) -> DataSourceError:
+    # The server's own text has a part of the statement.
+    return DataSourceError(
+        f"Data source {where} shows nobody its information_schema.PROCESSLIST now: somebody runs a statement with an "
+        "emoji or the like, which does not fit in there. Switch performance_schema on and restart it: its list holds "
+        "such statements. Or try again once that one has ended; SHOW PROCESSLIST shows it.",
+        errno=errno,
+    )
+
+
 def _plain_reason(text: str) -> str:
     """Cut the driver's frame around the system's own reason."""
     return text.rsplit("(", 1)[-1].rstrip(")") if "(" in text else text
@@ -173,6 +183,7 @@ _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     1957: _unknown,  # MariaDB: KILL QUERY ID of a query that has ended
     1969: _server_gave_up,  # MariaDB: max_statement_time
     3024: _server_gave_up,  # MySQL: max_execution_time
+    3854: _unfit_letter,  # MySQL
     4031: _lost,  # MySQL: closed for having been idle
     4012: _server_gave_up,
     5066: _lost,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from bot.errors import ConnectionLostError
+from bot.errors import ConnectionLostError, DataSourceError
 from bot.sessions import probing
 from bot.sessions.database import Preparation, connected
 from bot.sessions.endpoint import Endpoint
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.mariadb import EmbeddedMariaDB
 from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.sessions.conftest import until
 from tests.support.odd_settings import odd_settings
 from tests.support.servers import EmbeddedMySQL
+from tests.support.stage import RunningStatement
 
 OF_ALL = "@@sql_mode, @@sql_select_limit, @@autocommit, @@completion_type, @@div_precision_increment, @@time_zone"
 ALL = ("STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", 2**63 - 1, 1, "NO_CHAIN", 4, "+00:00")
@@ -59,3 +61,16 @@ def test_a_connection_that_ends_while_it_is_prepared_is_told_as_lost(mariadb: Em
     preparation: Preparation = ("KILL CONNECTION_ID()", {"sql_select_limit": "7", "sql_big_selects": "1"})
     with pytest.raises(ConnectionLostError, match="broke"), connected(at(mariadb), preparation):
         pass
+
+
+def test_a_list_that_mysql_shows_nobody_while_an_emoji_runs_is_told_without_what_runs(mysql: EmbeddedMySQL) -> None:
+    with mysql.connect() as client, connected(at(mysql), ()) as connection:
+        statement = RunningStatement(client, "SELECT SLEEP(60), '😃 pin 8473'")
+        shown = f"SELECT 1 FROM performance_schema.processlist WHERE ID = {statement.id} AND INFO LIKE '%pin 8473%'"
+        until(lambda: connection.rows(shown))
+        with pytest.raises(DataSourceError, match="Switch performance_schema on") as told:
+            connection.rows("SELECT ID FROM information_schema.PROCESSLIST")
+        connection.rows(f"KILL QUERY {statement.id}")
+        statement.ended()
+    assert "8473" not in told.value.sentence
+    assert "xF0" not in told.value.sentence
