@@ -105,6 +105,7 @@ USING_MARIADB = (
     "sessions/mysql/test_definers.py",
     "sessions/mysql/test_clients.py",
     "sessions/test_refused_logins.py",
+    "sessions/mysql/test_missing_views.py",
     "closing/store/test_trial.py",
     "operations/test_preflight.py",
     "sessions/mysql/test_kept_connections.py",
@@ -114,7 +115,11 @@ USING_MARIADB = (
     "listeners/test_approval_by_tenant.py",
 )
 # Servers of their own.
-RESTARTING = ("sessions/oceanbase/test_server_started.py", "sessions/mysql/test_server_starts.py")
+RESTARTING = (
+    "sessions/oceanbase/test_server_started.py",
+    "sessions/mysql/test_server_starts.py",
+    "sessions/mysql/test_missing_views.py",
+)
 USING_RESTARTABLE = (
     "operations/test_health.py",
     "operations/test_lifecycle.py",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
 from bot.sessions.database import Connection
 from bot.sessions.model import Session
 
@@ -27,13 +28,59 @@ class TenantNames:
     all: bool = True
 
 
-_GLOBAL_GRANT = re.compile(r"GRANT (.+) ON \*\.\* TO ", re.IGNORECASE)
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What a login is granted. Names of accounts, roles and databases may hold any word, also that of a privilege."""
+
+    privileges: frozenset[str]  # on everything, in upper case, those of active roles included
+    idle_roles: tuple[str, ...] = ()  # that it has and that are not active, by their names alone
+
+    def hint(self, user: str) -> str:
+        """Say what to do where a privilege is missing that a role might have; '' where there is no such role."""
+        if not self.idle_roles:
+            return ""
+        which = ", ".join(self.idle_roles)
+        return (
+            f" It has roles that are not active ({which}): one that is meant for this becomes so with "
+            f"SET DEFAULT ROLE {self.idle_roles[0]} TO {user}, on MariaDB FOR {user}."
+        )
 
 
-def granted(connection: Connection) -> set[str]:
-    """Return the privileges on everything that the login has, in upper case, on MySQL those of its roles included."""
-    found = (_GLOBAL_GRANT.match(str(row[0])) for row in connection.rows("SHOW GRANTS"))
-    return {privilege.strip().upper() for grant in found if grant for privilege in grant[1].split(",")}
+_QUOTED = re.compile(r"`(?:[^`]|``)*`|'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\"")
+_PRIVILEGES = re.compile(r"GRANT (.+?) ON \*\.\* TO ", re.IGNORECASE)
+_ROLES = re.compile(r"GRANT (\?(?:@\?)?(?:, ?\?(?:@\?)?)*) TO ", re.IGNORECASE)
+
+
+def granted(connection: Connection) -> Grants:
+    """Return what the login is granted: each grant is read, with every name taken out of it before."""
+    privileges: set[str] = set()
+    roles: list[str] = []
+    for grant in (str(row[0]) for row in connection.rows("SHOW GRANTS")):
+        names, text = iter(_QUOTED.findall(grant)), _QUOTED.sub("?", grant)
+        if found := _PRIVILEGES.match(text):
+            privileges |= {privilege.strip().upper() for privilege in found[1].split(",")}
+        elif found := _ROLES.match(text):
+            for role in found[1].split(","):
+                roles.append(_unquoted(next(names)))
+                if "@" in role:
+                    next(names)
+    active = _active_roles(connection) if roles else frozenset()
+    return Grants(frozenset(privileges), tuple(role for role in roles if role not in active))
+
+
+def _active_roles(connection: Connection) -> frozenset[str]:
+    try:
+        said = str(connection.rows("SELECT CURRENT_ROLE()")[0][0] or "")
+    except (ConnectionLostError, DataSourceTimeoutError):
+        raise
+    except DataSourceError:
+        return frozenset()  # a server that has roles and not this function is not known
+    return frozenset({said, *map(_unquoted, _QUOTED.findall(said))})  # MariaDB says a bare name
+
+
+def _unquoted(name: str) -> str:
+    mark = name[0]
+    return name[1:-1].replace(mark * 2, mark)
 
 
 def logged_in(connection: Connection) -> str:

@@ -162,6 +162,7 @@ class Dialect:
     lacking: bool = False  # a grant could show or allow more: probed again after a while
     sees: Reach | None = None  # None: not known
     closes: Reach | None = None
+    role_hint: str = ""  # what to do about roles that are not active, after a sentence on what is missing
     login: Login = field(default_factory=lambda: Login(""))  # as the server itself has it
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them
@@ -180,6 +181,7 @@ class Dialect:
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
     pinned_expressions: dict[str, str] = field(default_factory=dict)  # where what a pin compares is read, instead
+    lists_itself: bool = False  # the view had the session that asked: one that no longer has it says nothing of others
     own_tag: str | None = None  # None: ``own`` has no such part
     telling_sql_id: str | None = None  # whether the SQL ID is the hash of the text itself; None: it is never that
     left_out_ids: str | None = None  # whose SQL IDs are left out

@@ -36,7 +36,10 @@ Tenants = frozenset[str] | None  # None: every tenant
 Waits = Callable[[], AbstractContextManager[None]]
 
 _T = TypeVar("_T")
-_NO_SUCH_COLUMN_OR_VIEW = (1054, 1146)
+# What the server says of a view or column that it had when it was probed, or that the login could read then: 1109 of
+# one in information_schema that is switched off. Probed anew, a list goes on without it.
+_NO_SUCH_VIEW = 1146
+_GONE = (1044, 1054, 1109, 1142, 1143, _NO_SUCH_VIEW, 1227)
 SERVERS_EVERY = 10.0  # seconds between two looks at which servers of a cluster serve
 PROBE_EVERY = 60.0  # seconds after which a login that could not see everything may have been given more
 TRY_EVERY = 30.0  # seconds between two trials of what lists and closes run
@@ -72,6 +75,7 @@ class DataSource:
         self._dialect: Dialect | None = None
         self._fresh_looks = threading.Lock()
         self._probed_at = 0.0
+        self._outdated = False  # whether a view that it had is known to be gone
         self._servers_asked_at = -SERVERS_EVERY
         self._tried_at = -TRY_EVERY
         self._absent_servers: tuple[str, ...] = ()
@@ -83,6 +87,9 @@ class DataSource:
             console = self._console(connection, self._probed(connection))
             try:
                 yield console
+            except DataSourceError as error:
+                self._outdated = self._outdated or error.errno in _GONE
+                raise
             finally:
                 with contextlib.suppress(DataSourceError):  # then the connection is not used again
                     console.release()
@@ -316,7 +323,8 @@ class DataSource:
         def describe(connection: Connection, dialect: Dialect) -> str:
             self._try_reading(connection, dialect)
             # Whether a KILL is allowed is known from the grants: trying one could hit somebody.
-            closes = ("This login may close its own sessions only.",) if dialect.closes is Reach.OWN else ()
+            hint = dialect.role_hint if dialect.sees is not Reach.OWN else ""  # else among the caveats
+            closes = (f"This login may close its own sessions only.{hint}",) if dialect.closes is Reach.OWN else ()
             view = dialect.view.split()[0].split(".")[-1]
             limits = map("({})".format, (*dialect.caveats, *closes))
             return " ".join((f"{dialect.name}, {view}, {connection.safety}", *limits))
@@ -429,7 +437,7 @@ class DataSource:
         except ConnectionLostError:
             return self._ask(ask, closing=closing)
         except DataSourceError as error:
-            if error.errno not in _NO_SUCH_COLUMN_OR_VIEW:
+            if error.errno not in _GONE:
                 raise
             return self._ask(ask, closing=closing, anew=True)
 
@@ -444,26 +452,45 @@ class DataSource:
         self._probed(connection)
 
     def _probed(self, connection: Connection, *, anew: bool = False) -> Dialect:
+        """Return what is known of the server, probed anew where a view that it had is gone."""
+        if not anew:
+            try:
+                return self._knowing_own(connection, self._known(connection))
+            except DataSourceError as error:
+                if error.errno not in _GONE:
+                    raise
+        return self._knowing_own(connection, self._known(connection, anew=True))
+
+    def _known(self, connection: Connection, *, anew: bool = False) -> Dialect:
         """Probe once; anew replaces what is known only when it succeeds: its protected users hold meanwhile."""
         known = self._dialect
-        if known is None or anew or (known.lacking and monotonic() - self._probed_at >= PROBE_EVERY):
+        again = self._outdated or (known is not None and known.lacking)
+        if known is None or anew or (again and monotonic() - self._probed_at >= PROBE_EVERY):
             self._probed_at = monotonic()
             try:
                 known = probing.probe(self.options.kind, connection, self.name, self._endpoint.user)
                 if not self._pool.leads_elsewhere(connection):
                     self._dialect = known
+                    self._outdated = False
             except DataSourceError:
                 # Whether more was granted is nothing that a command may fail for.
                 if known is None or anew or connection.broken:
                     raise
-        return self._knowing_own(connection, known)
+        return known
 
     def _knowing_own(self, connection: Connection, dialect: Dialect) -> Dialect:
         """Look up, once for each connection, as what it is listed: a proxy may lose the tag that tells it."""
 
         def look() -> tuple[OwnSession, ...]:
             itself = dialect.itself()
-            return own_sessions(connection.rows(itself.sql, itself.values), dialect.login.user)
+            found = own_sessions(connection.rows(itself.sql, itself.values), dialect.login.user)
+            if dialect.lists_itself and not found:
+                raise DataSourceError(
+                    f"{dialect.view.split()[0]} of {self.name} no longer has the bot's own session, so what else runs "
+                    "there is not known. Look whether performance_schema is on there.",
+                    errno=_NO_SUCH_VIEW,
+                )
+            return found
 
         itself = self._pool.remember(connection, look)
         return dialect.knowing(self._pool.own(), itself=bool(itself))

@@ -1,16 +1,18 @@
 """MySQL and MariaDB: which process list there is, and what can be read beside it.
 
-Everything is probed, never derived from a version. What these servers do not have is NULL.
+Everything is probed, never derived from a version, but for what SUPER is worth on MariaDB. What these servers do not
+have is NULL.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
-from bot.errors import DataSourceError, PrivilegeMissingError
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import Connection, Preparation
-from bot.sessions.details import Reach, granted, logged_in
+from bot.sessions.details import Grants, Reach, granted, logged_in
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
@@ -49,9 +51,11 @@ PROTECTED_USERS = frozenset(
 
 _OWN_TRANSACTION = f"EXISTS (SELECT 1 FROM {TRANSACTIONS} WHERE trx_mysql_thread_id = connection_id())"
 _NO_SUCH_VIEW = (1109, 1146)  # 1109: one of information_schema that is switched off, as by --innodb-trx=OFF
-_NO_SUCH_COLUMN = 1054
 # MariaDB writes CONNECTION ADMIN, MySQL CONNECTION_ADMIN.
 _CLOSES_ALL = frozenset({"ALL PRIVILEGES", "SUPER", "CONNECTION ADMIN", "CONNECTION_ADMIN"})
+MARIADB = "MariaDB"
+# From then on MariaDB's SUPER has no part of CONNECTION ADMIN (MDEV-29668): 10.11 closes by it, 11.8 answers 1095.
+_SUPER_IS_NOT_ALL = (11,)
 _SEES_ALL = frozenset({"ALL PRIVILEGES", "PROCESS"})
 
 _UPTIME = "SELECT VARIABLE_VALUE FROM {} WHERE VARIABLE_NAME = 'Uptime'"
@@ -91,8 +95,8 @@ def probe(connection: Connection, user: str) -> Dialect | None:
 
 
 def _dialect(connection: Connection, user: str, view: str, columns: frozenset[str]) -> Dialect:
-    privileges = granted(connection)
-    transactions, sees_all = _transactions(connection, privileges)
+    grants = granted(connection)
+    transactions, sees_all = _transactions(connection, grants)
     refused: list[str] = []
     logins, requests = _performance_schema(connection, refused)
     found = ProcessList(
@@ -103,11 +107,13 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         requests=requests,
         status=_status(connection),
     )
-    lacks = (*_lacks(user, found, sees_all=sees_all), *(_without(view, found) for view in refused))
+    lacks = (*_lacks(user, found, grants, sees_all=sees_all), *(_without(view, found) for view in refused))
     login = Login(logged_in(connection))
-    closes = Reach.ALL if privileges & _CLOSES_ALL else Reach.OWN
+    name, version = _name(connection)
+    closing = _CLOSES_ALL - {"SUPER"} if name == MARIADB and version >= _SUPER_IS_NOT_ALL else _CLOSES_ALL
+    closes = Reach.ALL if grants.privileges & closing else Reach.OWN
     return Dialect(
-        name=_name(connection),
+        name=f"{name} {'.'.join(map(str, version))}",
         own_address=SERVER,
         view=found.joined,
         expressions=found.expressions(),
@@ -119,6 +125,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         transaction_column="trx_id",
         own_transaction=_OWN_TRANSACTION if transactions else None,
         makes_sql_ids=True,
+        lists_itself=True,
         kills_by_query_id="QUERY_ID" in columns,
         request_started_within=found.request_started_within,
         caveats=(f"The sessions of {user}, this bot's own login, are left out.", *lacks),
@@ -129,13 +136,13 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
     )
 
 
-def _transactions(connection: Connection, privileges: set[str]) -> tuple[bool, bool]:
+def _transactions(connection: Connection, grants: Grants) -> tuple[bool, bool]:
     """Whether open transactions can be read, and whether the login has PROCESS: they are closed to all others."""
     try:
         there = _answers(connection, f"SELECT trx_id FROM {TRANSACTIONS} LIMIT 1", empty=True)
     except PrivilegeMissingError:
         return False, False
-    return there, there or bool(privileges & _SEES_ALL)
+    return there, there or bool(grants.privileges & _SEES_ALL)
 
 
 def _performance_schema(connection: Connection, refused: list[str]) -> tuple[bool, bool]:
@@ -166,20 +173,24 @@ def _status(connection: Connection) -> str | None:
 
 
 def _answers(connection: Connection, sql: str, *, empty: bool = False) -> bool:
-    """Whether a view is there with these columns and has a row, or may be ``empty``."""
+    """Whether a view is there with these columns and has a row, or may be ``empty``.
+
+    Whatever keeps it from being read, a list without it is better than none. Raises ``PrivilegeMissingError`` where it
+    is the login, and where the connection is lost.
+    """
     try:
         return bool(connection.rows(sql)) or empty
-    except DataSourceError as error:
-        if error.errno not in (*_NO_SUCH_VIEW, _NO_SUCH_COLUMN):
-            raise
+    except (PrivilegeMissingError, ConnectionLostError, DataSourceTimeoutError):
+        raise
+    except DataSourceError:
         return False
 
 
-def _lacks(user: str, found: ProcessList, *, sees_all: bool) -> Iterator[str]:
+def _lacks(user: str, found: ProcessList, grants: Grants, *, sees_all: bool) -> Iterator[str]:
     if not sees_all:
         yield (
             f"Only the login's own sessions can be seen: {user} lacks PROCESS. "
-            "GRANT PROCESS ON *.* TO it, then restart this bot."
+            f"GRANT PROCESS ON *.* TO it, then restart this bot.{grants.hint(user)}"
         )
     elif not found.transactions:
         yield f"This server has no {TRANSACTIONS}, so which sessions have a transaction open is not known."
@@ -192,6 +203,8 @@ def _without(view: str, found: ProcessList) -> str:
     )
 
 
-def _name(connection: Connection) -> str:
-    version = str(connection.rows("SELECT version()")[0][0])
-    return f"{'MariaDB' if 'mariadb' in version.lower() else 'MySQL'} {version.split('-', 1)[0]}"
+def _name(connection: Connection) -> tuple[str, tuple[int, ...]]:
+    said = str(connection.rows("SELECT version()")[0][0])
+    numbers = re.match(r"[0-9]+(?:\.[0-9]+)*", said)
+    version = tuple(map(int, numbers[0].split("."))) if numbers is not None else ()
+    return MARIADB if "mariadb" in said.lower() else "MySQL", version

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions import session_variables
 from bot.sessions.database import MODULE, Connection, Preparation
-from bot.sessions.details import Reach, granted, logged_in
+from bot.sessions.details import Grants, Reach, granted, logged_in
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
@@ -91,9 +91,13 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         return None
     login = _login(connection, user)
     tenant = login.tenant or _SYS
-    sees, closes = _reach(connection, tenant)
+    grants = Grants(frozenset()) if tenant == _SYS else granted(connection)
+    sees, closes = _reach(grants, tenant)
     tagged = "MODULE" in found.columns
-    caveats = [*found.caveats, *([_ONLY[sees].format(user=user, tenant=tenant)] if sees in _ONLY else [])]
+    caveats = [
+        *found.caveats,
+        *([_ONLY[sees].format(user=user, tenant=tenant, roles=grants.hint(login.user))] if sees in _ONLY else []),
+    ]
     if not tagged:
         caveats.append(f"Sessions of {login.user} are left out: the bot could not tell its own among them.")
     refused: list[str] = []
@@ -121,6 +125,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         lacking=bool(found.caveats or refused) or Reach.OWN in (sees, closes),
         sees=sees,
         closes=closes,
+        role_hint=grants.hint(login.user),
         login=login,
         details=details.read,
         own_address=_address("host_ip()", "mysql_port()"),
@@ -190,11 +195,11 @@ def _login(connection: Connection, name: str) -> Login:
         return Login(user, (read.tenant if read.user == user else None) or _SYS)
 
 
-def _reach(connection: Connection, tenant: str) -> tuple[Reach, Reach]:
+def _reach(grants: Grants, tenant: str) -> tuple[Reach, Reach]:
     """Whose sessions this login sees and may close (docs/oceanbase.md 1.4 and 2.3)."""
     if tenant == _SYS:
         return Reach.ALL, Reach.ALL  # grants are not consulted there
-    privileges = granted(connection)
+    privileges = grants.privileges
     everything = bool(privileges & {"ALL", "ALL PRIVILEGES"})
     return (
         Reach.TENANT if everything or "PROCESS" in privileges else Reach.OWN,
@@ -205,7 +210,7 @@ def _reach(connection: Connection, tenant: str) -> tuple[Reach, Reach]:
 _ONLY = {
     Reach.TENANT: "The bot's login {user} sees only the sessions of tenant {tenant}.",
     Reach.OWN: "The bot's login {user} sees only its own sessions. To see all of tenant {tenant}: "
-    "GRANT PROCESS ON *.* TO it.",
+    "GRANT PROCESS ON *.* TO it.{roles}",
 }
 
 _OF_SYS = ("oceanbase.__all_virtual_processlist", *_SERVERS)  # other tenants' logins are not expected to read them

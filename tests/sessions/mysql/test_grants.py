@@ -206,6 +206,71 @@ def test_grants_of_a_role_count_as_the_logins_own(server: EmbeddedServer, log_in
     assert len(health.caveats) == 1
 
 
+def test_a_role_that_is_not_active_is_named_with_the_way_out(server: EmbeddedServer, log_in: Log, lines: Lines) -> None:
+    crm = log_in()
+    with server.connect() as admin, admin.cursor() as cursor:
+        for role in ("closing_bots", "idle_bots"):
+            cursor.execute(f"DROP ROLE IF EXISTS {role}")
+            cursor.execute(f"CREATE ROLE {role}")
+            cursor.execute(f"GRANT {role} TO {LOGIN}")
+        for line in astuple(lines):
+            cursor.execute(f"{line} TO closing_bots")
+        try:
+            health = crm.health(None)
+            assert (health.problem, health.sees, health.closes) == ("", Reach.OWN, Reach.OWN)
+            (caveat,) = [one for one in health.caveats if "lacks PROCESS" in one]
+            assert "It has roles that are not active (closing_bots, idle_bots)" in caveat
+            assert f"SET DEFAULT ROLE closing_bots TO {LOGIN}, on MariaDB FOR {LOGIN}." in caveat
+            way = "TO" if isinstance(server, EmbeddedMySQL) else "FOR"
+            cursor.execute(f"SET DEFAULT ROLE closing_bots {way} {LOGIN}")
+            again = contextlib.closing(DataSource(crm._endpoint, DataSourceOptions()))
+            with again as source:
+                health = source.health(None)
+            assert (health.problem, health.sees, health.closes) == ("", Reach.ALL, Reach.ALL)
+            assert len(health.caveats) == 1
+        finally:
+            cursor.execute("DROP ROLE closing_bots, idle_bots")
+
+
+HOSTILE_NAMES = ("super", "x, SUPER, PROCESS ON *.* TO y", "a'b, SUPER ON *.* TO", "GRANT ALL ON *.* TO")
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_no_name_is_taken_for_a_privilege(server: EmbeddedServer, logins: str, name: str) -> None:
+    with server.connect() as admin, admin.cursor() as cursor:
+        for kind in ("USER", "ROLE"):
+            cursor.execute(f"DROP {kind} IF EXISTS `{name}`")
+        role = "PROCESS ON *.* TO z"
+        cursor.execute(f"DROP ROLE IF EXISTS `{role}`")
+        cursor.execute(f"CREATE USER `{name}` IDENTIFIED BY '{MARIA_PASSWORD}'")
+        cursor.execute(f"CREATE ROLE `{role}`")
+        cursor.execute(f"GRANT `{role}` TO `{name}`")
+        cursor.execute(f"GRANT SELECT ON `SUPER, PROCESS ON`.* TO `{name}`")
+        try:
+            endpoint = Endpoint("crm", server.host, server.port, name, SecretStr(MARIA_PASSWORD))
+            with contextlib.closing(DataSource(endpoint, DataSourceOptions())) as crm:
+                health = crm.health(None)
+            assert (health.problem, health.sees, health.closes) == ("", Reach.OWN, Reach.OWN)
+            assert f"not active ({role})" in " ".join(health.caveats)
+        finally:
+            cursor.execute(f"DROP USER `{name}`")
+            cursor.execute(f"DROP ROLE `{role}`")
+
+
+def test_super_closes_others_where_the_server_lets_it(server: EmbeddedServer, log_in: Log, logins: str) -> None:
+    crm = log_in("GRANT PROCESS, SUPER ON *.*")
+    with server.connect(user=logins, password=MARIA_PASSWORD) as client:
+        (seen,) = crm.find(session_id(client), None)
+        with crm.console() as console:
+            if crm.health(None).closes is Reach.ALL:
+                console.kill(seen, Mode.SESSION)
+                while console.find(seen.id):
+                    pass
+            else:
+                with pytest.raises(NotSessionOwnerError, match="MariaDB CONNECTION ADMIN"):
+                    console.kill(seen, Mode.SESSION)
+
+
 # What the views of a cluster look like that the stand-in does without elsewhere.
 MORE_VIEWS = """
 CREATE TABLE oceanbase.`GV$OB_LOCKS` (SESSION_ID INT, ID1 INT, ID2 INT, ID3 INT, TRANS_ID INT, BLOCK INT, CTIME INT);
