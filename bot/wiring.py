@@ -68,6 +68,7 @@ log = structlog.get_logger("bot")
 
 LAST_RECORDS = 8.0  # seconds for what the store has not taken when the bot ends
 LAST_CARDS = 1.5  # seconds for what cards have to tell when the bot ends
+STORE_WITHIN = 1.5  # seconds for which the start waits for a store on a server
 STORE_AGAIN = 5.0  # seconds between two tries to set up a store that was away at the start
 RETENTION_EVERY = 3600.0  # seconds
 KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connections that are idle for minutes
@@ -184,10 +185,18 @@ def _alone(lock: StoreLock, signals: Signals) -> bool:
 def _store(settings: Settings, lock: StoreLock, metrics: Metrics) -> Store:
     database = Database(settings.store.url.get_secret_value(), settings.store.encryption, lock)
     database.quiet_for = settings.longest_budget
-    try:
-        database.create()
-    except StoreError as error:
-        log.warning("store not ready, trying again", error=error.sentence)
+
+    def create() -> str:
+        try:
+            database.create()
+        except StoreError as error:
+            return error.sentence
+        return ""
+
+    # A server that hangs is tried on in the background: the bot is at work before.
+    asked = ask_each({"store": create}, STORE_WITHIN) if database.shared else {"store": create()}
+    if problem := asked.get("store", "it has not answered yet"):
+        log.warning("store not ready, trying again", error=problem)
     return Store(database, metrics.concluded)
 
 

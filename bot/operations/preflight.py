@@ -84,7 +84,7 @@ def _break_glass(settings: Settings | None) -> list[Report]:
 
 def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[str]:
     """What must be mended before the bot can be of use. A server that is down is not among it."""
-    tried = [*_slack(client), *_store(loaded)]
+    tried = [*_slack(client), *([] if _is_shared(loaded.settings) else _store(loaded))]
     problems = [*loaded.problems, *(text for verdict, text in tried if verdict is Verdict.FAILS)]
     refused = refused_logins(loaded.data_sources, make_source)
     # One data source never takes the others down; told with other problems, or where none would be left.
@@ -174,6 +174,15 @@ def _without(let_go: audit_log.LetGo | None) -> str:
     by = ", at the word of a store of an older version" if let_go.by_older_version else ""
     when = f"{let_go.at:%Y-%m-%d %H:%M} UTC{by}"
     return f"; records up to number {let_go.last} were deleted on purpose, as recorded on {when}"
+
+
+def _is_shared(settings: Settings | None) -> bool:
+    """Whether the store is on a server, which may be away or hang, and come back: that is no reason not to start."""
+    if settings is None:
+        return False
+    store = _store_of(settings)
+    store.close()
+    return store.shared
 
 
 def _store_of(settings: Settings) -> Database:

@@ -34,7 +34,7 @@ def ask_each(asks: Mapping[str, Callable[[], _T]], patience: float) -> dict[str,
             with changed:
                 answers[name] = answer
         except Exception:
-            log.exception("data source not asked", source=name)
+            log.exception("asking failed", asked=name)
         finally:
             with changed:
                 del open_[name]

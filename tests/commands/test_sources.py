@@ -90,3 +90,18 @@ def test_those_that_answer_are_shown_while_one_hangs_and_the_same_message_tells_
     assert rows["demo"][1].startswith("in ")
     assert rows["silent"][1] == "no"
     assert "did not answer within 3 s" in text_of(answer) or "has not answered within 7 s" in text_of(answer)
+
+
+def test_the_home_tab_is_filled_while_one_hangs_and_once_more_when_it_is_known(
+    wide_stage: Stage, silent: socket.socket
+) -> None:
+    silent.listen()
+    tab = wide_stage.alice.opens_home("not yet")
+    assert {row[0]: row[1] for row in table_of(tab)[1:]}["demo"].startswith("in ")
+    tab = wide_stage.alice.wait_for_home("silent  ⚠️ Data source silent")
+    assert table_of(tab)[1][0] in ("away", "silent"), "those first that do not answer"
+
+
+def test_somebody_who_waits_is_told_for_what(wide_stage: Stage, silent: socket.socket) -> None:
+    silent.listen()
+    wide_stage.asks(wide_stage.alice, "/sessions source=silent", "Still waiting for data source silent.")

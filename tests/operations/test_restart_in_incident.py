@@ -1,4 +1,4 @@
-"""A bot that is restarted while most of its data sources hang: it is at work, and those that are well are, at once."""
+"""A bot that is restarted while most of its data sources and its store hang: it and those that are well are at work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def test_neither_the_start_nor_a_data_source_that_is_well_waits_for_those_that_h
         ports = {**{f"hung{number}": hung.port for number in range(HUNG)}, "last": well.port}
         more = "".join(FILE.format(name=name, port=one, password=password) for name, one in ports.items())
         command = ("-m", "tests.support.patient_bot")
-        with RunningBot(slack, oceanbase, tmp_path, more=more, command=command):
+        store = f"mysql+pymysql://root:{password}@127.0.0.1:{hung.port}/records"
+        with RunningBot(slack, oceanbase, tmp_path, more=more, command=command, store=store):
             slack.wait_for(lambda: well.accepted >= 2, what="the login at the start and the connection that is kept")
             alice = Person(slack, "U01ALICE")
             alice.types("/sessions source=last")

@@ -14,6 +14,7 @@ from bot.closing.store.kept_connections import KeptConnections
 from bot.errors import StoreError, UnsafeConnectionError
 from bot.sessions import session_variables
 from bot.sessions.database import Preparation, login, prepare
+from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT
 from bot.sessions.tls import Tls
 
 # A replica that freezes in the middle of a write holds the record's lock, and nobody closes anything, until the server
@@ -50,8 +51,8 @@ class SharedServer:
     options: Mapping[str, Any] = MappingProxyType(  # for the engine
         {
             "connect_args": {
-                "connect_timeout": 3,
-                "read_timeout": 6,
+                "connect_timeout": CONNECT_TIMEOUT,
+                "read_timeout": READ_TIMEOUT,
                 "charset": session_variables.CHARACTER_SET,
                 "collation": session_variables.COLLATION,
             },
