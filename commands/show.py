@@ -133,6 +133,7 @@ class ShowCommand:
         try:
             session = self._listed(reference, own_view(press, self.access, self.sessions, reference.source))
             disclosure = self.disclosures.of(press.person, session.source, press.channel, [session.tenant])
+            session = self.sessions.source(session.source).whole(session)
             if session.statement is not None and disclosure.literals:
                 self.audit.note_sql_view(press.person, press.channel, session)
         except SessionBotError as error:

@@ -113,6 +113,7 @@ USING_MARIADB = (
     "operations/test_named_tenants.py",
     "commands/test_whose_view.py",
     "listeners/test_approval_by_tenant.py",
+    "sessions/test_charsets.py",
 )
 # Servers of their own.
 RESTARTING = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from bot.sessions.charsets import patterns
 from bot.sessions.database import Value
 from bot.sessions.masking import SIGNS_OF_SECRETS
 from bot.sessions.model import Condition, Field, Flag, Operator, SessionFilter, Sort, Tried
@@ -38,7 +39,9 @@ _COLUMN_OF = {
     Field.PROXY: "proxy",
 }
 
-SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine
+SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine: as bytes
+# The same as texts in which LOCATE finds a sign of a secret, whatever its case and whatever bytes stand before it.
+SIGNS_COLUMNS = ("sql_signs", "inner_signs")
 
 _ANY_COLUMNS = (
     "id",
@@ -65,7 +68,7 @@ class Conditions:
     @property
     def secret(self) -> str:
         """Whether what a session runs may hold a secret: that is found by nobody."""
-        return f"({' OR '.join(_signs(self.expressions[name]) for name in SQL_COLUMNS)})"
+        return f"({' OR '.join(_signs(self.expressions[name]) for name in SIGNS_COLUMNS)})"
 
     @property
     def place(self) -> str:
@@ -122,6 +125,11 @@ class Conditions:
         parts: list[str] = []
         values: list[Value | Sequence[Value]] = []
         for typed, column in product(condition.values, columns):
+            if condition.field is Field.SQL:
+                text, more = _within(column, "" if exactly and typed == "-" else str(typed), exactly=exactly)
+                parts.append(text)
+                values += more
+                continue
             value = typed.lower() if isinstance(typed, str) and not with_case else typed
             if condition.operator in _COMPARISONS:
                 parts.append(f"{column} {_COMPARISONS[condition.operator]} %s")
@@ -144,9 +152,17 @@ class Conditions:
         return _so_or_not(condition, text), values
 
     def _in_columns(self, condition: Condition, names: Sequence[str]) -> tuple[str, list[Value | Sequence[Value]]]:
-        columns = [_in_small_letters(self.expressions[name]) for name in names]
-        text = " OR ".join(f"{column} LIKE %s ESCAPE '|'" for _ in condition.values for column in columns)
-        return text, [f"%{_literal_like(str(value).lower())}%" for value in condition.values for _ in columns]
+        parts: list[str] = []
+        values: list[Value | Sequence[Value]] = []
+        for value, name in product(map(str, condition.values), names):
+            column = self.expressions[name]
+            if name in SQL_COLUMNS:
+                text, more = _within(column, value)
+            else:
+                text, more = f"{_in_small_letters(column)} LIKE %s ESCAPE '|'", [f"%{_literal_like(value.lower())}%"]
+            parts.append(text)
+            values += more
+        return " OR ".join(parts), values
 
     def _tried(self, one: Tried) -> tuple[str, list[Value | Sequence[Value]]]:
         """Take the sessions that were found to fit, and of a word anywhere those that have it elsewhere."""
@@ -177,8 +193,7 @@ class Conditions:
         if field is Field.SQL:
             inner = self.expressions["inner_sql"]
             # A session that is in no routine has one text, not an empty one besides.
-            texts = [column] if inner == "NULL" else [column, f"{inner}, {column}"]
-            return tuple(map(_in_small_letters, texts))
+            return (column,) if inner == "NULL" else (column, f"COALESCE({inner}, {column})")
         if field is Field.PROXY and not exactly:  # its address or the session's number there
             column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
         with_case = _with_case(field, exactly=exactly)
@@ -199,7 +214,20 @@ def _so_or_not(condition: Condition, text: str) -> str:
 
 
 def _signs(text: str) -> str:
-    return " OR ".join(f"COALESCE(LOCATE('{sign}', LOWER({text})), 0) > 0" for sign in SIGNS_OF_SECRETS)
+    return " OR ".join(f"COALESCE(LOCATE('{sign}', {text}), 0) > 0" for sign in SIGNS_OF_SECRETS)
+
+
+def _within(text: str, value: str, *, exactly: bool = False) -> tuple[str, list[Value | Sequence[Value]]]:
+    """Whether bytes hold what was typed, or are ``exactly`` that: no function of texts is right about those."""
+    parts: list[str] = []
+    values: list[Value | Sequence[Value]] = []
+    for pattern in patterns(value):
+        small = f"COALESCE({text}, '')"
+        for letter in pattern.letters:
+            small = f"REPLACE({small}, '{letter}', '{letter.lower()}')"
+        parts.append(f"{small} = UNHEX(%s)" if exactly else f"LOCATE(UNHEX(%s), {small}) > 0")
+        values.append(pattern.sought.hex())
+    return f"({' OR '.join(parts)})", values
 
 
 def _with_case(field: Field, *, exactly: bool) -> bool:

@@ -10,11 +10,12 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pymysql
-from pymysql.constants import CLIENT, COMMAND
+from pymysql import converters
+from pymysql.constants import CLIENT, COMMAND, FIELD_TYPE
 from pymysql.cursors import Cursor
 
 from bot.errors import (
@@ -24,6 +25,7 @@ from bot.errors import (
     UnsafeConnectionError,
 )
 from bot.sessions import driver_errors, parsec, refused_logins
+from bot.sessions.charsets import decoded
 from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT, Endpoint
 from bot.sessions.session_variables import CHARACTER_SET, COLLATION
 from bot.sessions.tls import Tls
@@ -75,6 +77,22 @@ class SignOfLife:
         self._raw._read_ok_packet()
         self.owed = False
         return True
+
+
+def _of_digits(convert: Callable[[str], Any]) -> Callable[[bytes], Any]:
+    return lambda raw: convert(raw.decode("ascii"))
+
+
+_TEXTS = (FIELD_TYPE.JSON, FIELD_TYPE.ENUM, FIELD_TYPE.SET)  # besides those that PyMySQL takes as they are
+# How the cells of each type are read. Texts are so whatever character set they say they have; bytes are texts, too.
+_CONVERSIONS: dict[Any, Any] = (
+    converters.conversions
+    | {
+        kind: decoded if convert is converters.through else _of_digits(convert)
+        for kind, convert in converters.decoders.items()
+    }
+    | dict.fromkeys(_TEXTS, decoded)
+)
 
 
 class Connection:
@@ -163,14 +181,8 @@ class Connection:
                 answer = list(cursor.fetchall()), cursor.description or ()
         except (pymysql.Error, OSError) as error:
             raise self._failed(error) from error
-        except UnicodeDecodeError as error:
-            self.broken = True  # the rest of the answer would be taken for that of the next statement
-            raise DataSourceError(
-                f"{self._endpoint.name} sent a text that is not UTF-8, probably a statement of a client with another "
-                "character set, so that nothing of this answer can be shown. Narrow it by user, host or id."
-            ) from error
         except BaseException:
-            self.broken = True  # the same: whatever it was, the answer may be half read
+            self.broken = True  # whatever it was, the rest of the answer would be taken for that of the next statement
             raise
         self.answered = True
         return answer
@@ -242,6 +254,8 @@ def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
             password=endpoint.password.get_secret_value(),
             charset=CHARACTER_SET,
             collation=COLLATION,
+            use_unicode=False,  # a statement of a GBK client says that it is UTF-8
+            conv=_CONVERSIONS,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,

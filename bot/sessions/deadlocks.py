@@ -10,7 +10,7 @@ from itertools import groupby
 
 from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMissingError
 from bot.sessions.database import Connection
-from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
+from bot.sessions.dialect import LIST_SQL_BYTES, Dialect, Query
 from bot.sessions.statement import Statement
 
 EVENTS = 10  # events in one answer
@@ -91,7 +91,7 @@ class History:
             within, values = f" AND BINARY {tenant} IN %s", (tuple(scope) or ("",),)
         return Query(
             f"SELECT h.EVENT_ID, {at}, {tenant}, h.CYCLE_IDX, h.CYCLE_SIZE, h.ROLE, h.VISITOR, h.OBJECT, "
-            f"LEFT(h.EXTRA_VALUE1, {LIST_SQL_CHARACTERS}) FROM {self.view} h{joined} "
+            f"LEFT(CAST(h.EXTRA_VALUE1 AS BINARY), {LIST_SQL_BYTES}) FROM {self.view} h{joined} "
             f"WHERE {at} >= %s{within} ORDER BY 2 DESC, 1, 4 LIMIT {_ROWS}",
             ((now - since).timestamp(), *values),
         )

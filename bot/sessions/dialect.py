@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bot.sessions.charsets import whole_letters
 from bot.sessions.conditions import SQL_COLUMNS, Conditions
 from bot.sessions.database import Value
 from bot.sessions.details import DetailsReader, Reach
@@ -57,6 +58,7 @@ COLUMNS = (
     "transaction_started",
     "server_started",
     "definer",
+    "sql_cut",
 )
 
 COMMAND_LENGTH = 16  # characters that MySQL's and MariaDB's lists show of a COMMAND
@@ -100,7 +102,10 @@ PROTECTED_COMMANDS = frozenset(
 # What costs more than a list may take, and only a target's pin wants.
 _PINNED_ONLY = ("request_id", "request_started", "transaction_started", "server_started")
 
-LIST_SQL_CHARACTERS = 1000  # what a list fetches of a statement: enough for a digest with its literals masked
+UNCUT_BYTES = (
+    65_535 - 4
+)  # a statement that is listed with more than these may be cut: after so many, or before a letter
+LIST_SQL_BYTES = 1000  # what a list fetches of a statement: enough for a digest with its literals masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +185,9 @@ class Dialect:
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
-    pinned_expressions: dict[str, str] = field(default_factory=dict)  # where what a pin compares is read, instead
     lists_itself: bool = False  # the view had the session that asked: one that no longer has it says nothing of others
+    cut_note: str = ""  # says of a statement that the server's list has only the beginning of it
+    uncut_view: str | None = None  # where more of such a statement stands
     own_tag: str | None = None  # None: ``own`` has no such part
     telling_sql_id: str | None = None  # whether the SQL ID is the hash of the text itself; None: it is never that
     left_out_ids: str | None = None  # whose SQL IDs are left out
@@ -282,7 +288,7 @@ class Dialect:
         that has several (docs/oceanbase.md 4.1), the one that does something.
         """
         where, values = self.where(scope, filter_)
-        columns = ", ".join(self._columns(None if pinned else LIST_SQL_CHARACTERS, pinned=pinned))
+        columns = ", ".join(self._columns(None if pinned else LIST_SQL_BYTES, pinned=pinned))
         rows = f"{self.view} WHERE {where}"
         if spread and self.client is not None:
             state, command, time = (self.expressions[name] for name in ("state", "command", "time"))
@@ -315,23 +321,24 @@ class Dialect:
         where += f" AND ({self.left_out_ids})" if unnamed else ""
         where += f" AND {self.conditions.secret}" if secret else ""
         text, inner = (self.expressions[name] for name in SQL_COLUMNS)
-        texts = f"LEFT({text}, {LIST_SQL_CHARACTERS}), LEFT({inner}, {LIST_SQL_CHARACTERS})"
+        texts = f"LEFT({text}, {LIST_SQL_BYTES}), LEFT({inner}, {LIST_SQL_BYTES})"
+        longest = f"GREATEST(LENGTH({text}), COALESCE(LENGTH({inner}), 0))"
         doing = ", ".join((*(self.expressions[name] for name in _DOING), self.judged_sql_id or "NULL"))
         return Query(
-            f"SELECT {self.conditions.place}, {self.expressions['id']}, {texts}, {doing} "
+            f"SELECT {self.conditions.place}, {self.expressions['id']}, {texts}, {longest} > {LIST_SQL_BYTES}, {doing} "
             f"FROM {self.view} WHERE {where} AND COALESCE({text}, '') <> '' LIMIT %s",
             (*values, most),
         )
 
     def of_clients(self, ids: Sequence[int]) -> Query:
         """Select every row of those ids, to know all servers of their clients."""
-        columns = ", ".join(self._columns(LIST_SQL_CHARACTERS, pinned=False))
+        columns = ", ".join(self._columns(LIST_SQL_BYTES, pinned=False))
         where = f"{self.expressions['id']} IN %s"
         return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(ids)))
 
     def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> Query:
         """Select every session of a tenant, None where there are none, that is in one of these transactions."""
-        columns = ", ".join(self._columns(LIST_SQL_CHARACTERS, pinned=False))
+        columns = ", ".join(self._columns(LIST_SQL_BYTES, pinned=False))
         where = f"{self.expressions['transaction_id']} IN %s"
         of = (tenant,) if tenant is not None else ()
         where += f" AND BINARY {self.expressions['tenant']} = %s" if of else ""
@@ -403,6 +410,15 @@ class Dialect:
         return Query(
             f"SELECT 1 FROM {self.servers_view} WHERE {self.servers_address} = %s AND status = 'ACTIVE'", (server,)
         )
+
+    def uncut(self, session_id: int) -> Query | None:
+        """Select what a session runs from where more of it stands than in the list; None where there is no such view.
+
+        MySQL's locks all threads, and fails while anybody runs a text that it cannot write in three bytes a letter.
+        """
+        if self.uncut_view is None:
+            return None
+        return Query(f"SELECT INFO, LENGTH(INFO) > {UNCUT_BYTES} FROM {self.uncut_view} WHERE ID = %s", (session_id,))
 
     def own_place(self) -> Query:
         """Select server and peer of the sessions that may be this very connection: others may have its id."""
@@ -534,17 +550,22 @@ class Dialect:
         )
 
     def _statement(self, cell: Mapping[str, Any]) -> Statement | None:
-        text, length, inner = cell["sql_text"], int(cell["sql_length"] or 0), cell["inner_sql"] or None
+        text, length, inner = cell["sql_text"], cell["sql_length"], cell["inner_sql"] or None
         if not text:
             return None
         sql_id = RawSql(text).id_of_digest if self.makes_sql_ids else cell["sql_id"] or None
-        return Statement.of(text, length=length, sql_id=sql_id, inner=inner)
+        cut = self.cut_note if cell["sql_cut"] else ""
+        if cut or length is not None:
+            text = whole_letters(text)
+        return Statement.of(text, length=None if length is None else int(length), sql_id=sql_id, inner=inner, cut=cut)
 
-    def _columns(self, sql_characters: int | None, *, pinned: bool) -> list[str]:
-        texts = self.expressions | (self.pinned_expressions if pinned else dict.fromkeys(_PINNED_ONLY, "NULL"))
-        if sql_characters is not None:
+    def _columns(self, sql_bytes: int | None, *, pinned: bool) -> list[str]:
+        texts = self.expressions | ({} if pinned else dict.fromkeys(_PINNED_ONLY, "NULL"))
+        whole, texts["sql_length"] = texts["sql_text"], "NULL"
+        if sql_bytes is not None:
             for name in SQL_COLUMNS:
-                texts[name] = f"LEFT({texts[name]}, {sql_characters})"
+                texts[name] = f"LEFT({texts[name]}, {sql_bytes})"
+            texts["sql_length"] = f"CASE WHEN LENGTH({whole}) > {sql_bytes} THEN LENGTH({whole}) END"
         return [texts[name] for name in COLUMNS]
 
     def where(self, scope: Sequence[str] | None, filter_: SessionFilter) -> tuple[str, list[Value | Sequence[Value]]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from bot.errors import InputError
 from bot.sessions.conditions import EXACT_FIELDS
 from bot.sessions.database import Connection
-from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect
+from bot.sessions.dialect import Dialect
 from bot.sessions.model import Condition, Field, Operator, SessionFilter, Sort, Tried
 from bot.sessions.statement import Disclosure, Statement
 
@@ -96,12 +96,12 @@ class Reader:
             Running(
                 str(place),
                 int(number),
-                _statement(str(text), str(inner or ""), str(sql_id or "")),
+                _statement(str(text), str(inner or ""), str(sql_id or ""), cut=bool(cut)),
                 str(state) == "ACTIVE",
                 str(command) != "Sleep",
                 float(time or 0),
             )
-            for place, number, text, inner, state, command, time, sql_id in rows
+            for place, number, text, inner, cut, state, command, time, sql_id in rows
         ]
 
     def _is_tried(self, condition: Condition) -> bool:
@@ -147,9 +147,9 @@ class Reader:
         return statement.shown(self.disclosure).lower(), inner.lower()
 
 
-def _statement(text: str, inner: str, sql_id: str) -> Statement:
-    cut = any(len(one) >= LIST_SQL_CHARACTERS for one in (text, inner))  # the hash of the whole is not known then
-    return Statement.of(text, length=len(text) + cut, sql_id=None if cut else sql_id or None, inner=inner or None)
+def _statement(text: str, inner: str, sql_id: str, *, cut: bool) -> Statement:
+    sql_id = "" if cut else sql_id  # the hash of the whole is not known then
+    return Statement.of(text, length=len(text) + cut, sql_id=sql_id or None, inner=inner or None)
 
 
 def _part_of_id(value: object) -> bool:

@@ -46,6 +46,8 @@ _USUAL = _reading(single=True, double=True)
 # With NO_BACKSLASH_ESCAPES no backslash escapes anything, with ANSI_QUOTES none in a name in double quotes.
 _OTHERS = (_reading(single=False, double=False), _reading(single=True, double=False))
 
+_CLOSED = re.compile(r'''[xXbBnN]?'(?:[^'\\]++|\\.|'')*+'|"(?:[^"\\]++|\\.|"")*+"''', re.DOTALL)
+
 # Words before a string literal that make it a secret: IDENTIFIED BY '…', PASSWORD('…'), SECRET = '…'.
 _SECRET_WORD = re.compile(r"(?i)^@*(?:by|pw)$|passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|encrypt\w{0,40}key")
 _KEY = r"(?:passw(?:or)?d|pwd|secret|token|access_?(?:key|id)|key_?id)"
@@ -162,6 +164,16 @@ def without_secrets(text: str) -> str:
     'jdbc:mysql://ann:***@db1/shop?password=***&ssl=true'
     """
     return _hide_inside(f" {without_passwords(text)}")[1:]
+
+
+def ends_within_literal(sql: str) -> bool:
+    """Whether the quotation mark that would end the last literal is missing.
+
+    >>> ends_within_literal("SELECT 'a', 'b"), ends_within_literal("SELECT 'a''b'")
+    (True, False)
+    """
+    *_, (kind, text) = ("", ""), *_tokens(sql)
+    return kind == "string" and _CLOSED.fullmatch(text) is None
 
 
 def formatted(sql: str, *, literals: bool) -> str:

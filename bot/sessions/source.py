@@ -13,10 +13,17 @@ from typing import TypeVar
 
 import structlog
 
-from bot.errors import BusyError, ConnectionLostError, DataSourceError, NotAllowedError, SessionBotError
+from bot.errors import (
+    BusyError,
+    ConnectionLostError,
+    DataSourceError,
+    DataSourceTimeoutError,
+    NotAllowedError,
+    SessionBotError,
+)
 from bot.sessions import deadlocks, disclosed, probing, states, statistics, variables
 from bot.sessions.console import Console
-from bot.sessions.database import Connection, try_login
+from bot.sessions.database import Connection, Row, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
@@ -25,7 +32,7 @@ from bot.sessions.model import Condition, Field, Operator, Session, SessionFilte
 from bot.sessions.pool import MAX_AGE, OwnSession, Pool, PoolUse, Visited
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.source_health import SourceHealth
-from bot.sessions.statement import Disclosure
+from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
 
@@ -44,6 +51,11 @@ SERVERS_EVERY = 10.0  # seconds between two looks at which servers of a cluster 
 PROBE_EVERY = 60.0  # seconds after which a login that could not see everything may have been given more
 TRY_EVERY = 30.0  # seconds between two trials of what lists and closes run
 SLOW = 2.0  # seconds on its way after which a list says so
+
+_BROKEN_OFF = (
+    "This ends within a literal: it may be only the beginning of the statement. SHOW FULL PROCESSLIST at the server "
+    "shows all of it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +224,35 @@ class DataSource:
         """Return every session of those ids in those tenants, whole SQL included, with one statement."""
         found = self._find_all(ids)
         return [one for one in found if tenants is None or one.tenant in tenants]
+
+    def whole(self, session: Session) -> Session:
+        """Return a session with all of its statement, where the list has cut that and another view has more.
+
+        What cannot be read is no error: the statement says that it is not whole.
+        """
+        statement = session.statement
+        if statement is None or statement.inner is not None or not (statement.cut or statement.raw_sql.broken_off):
+            return session
+
+        def ask(connection: Connection, dialect: Dialect) -> Statement:
+            asked = dialect.uncut(session.id)
+            if asked is None:
+                return statement
+            rows: list[Row] = []
+            try:
+                rows = connection.rows(asked.sql, asked.values)
+            except (ConnectionLostError, DataSourceTimeoutError):
+                raise
+            except DataSourceError:
+                pass  # it is not there in each version, and may fail for what somebody else runs
+            text, cut = rows[0] if rows else ("", False)
+            if statement.raw_sql.goes_on_in(text or ""):
+                return Statement.of(text, sql_id=statement.raw_sql_id, cut=dialect.cut_note if cut else "")
+            return replace(statement, cut=statement.cut or ("" if text else _BROKEN_OFF))
+
+        with contextlib.suppress(DataSourceError, BusyError):
+            return replace(session, statement=self._read(ask))
+        return session
 
     def find_everywhere(self, ids: Sequence[int]) -> list[Session]:
         """Return every session of those ids, also of tenants that are not configured.

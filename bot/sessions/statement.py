@@ -8,13 +8,13 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from bot.sessions.masking import cut, digest, formatted, parameterised, without_passwords
+from bot.sessions.charsets import whole_letters
+from bot.sessions.masking import cut, digest, ends_within_literal, formatted, parameterised, without_passwords
 
 KEPT_SQL = 4000  # characters of a statement that are kept of a target, and compared at the press
-LONGEST_INFO = 65_535  # bytes of a statement that OceanBase lists; it cuts longer ones (docs: INFO)
 
+_SAME_START = 200  # characters by which a text is known again
 _NAMED_BYTES = 1000  # of a statement that name it where the server does not: as many as every list has
-_LONGEST_LETTER = 4  # bytes in UTF-8: a text that is cut within one ends before it
 
 
 class Disclosure(enum.Enum):
@@ -63,11 +63,6 @@ class RawSql:
         """Return all of what is shown, laid out for reading."""
         return "" if disclosure is Disclosure.NOTHING else formatted(self.__text, literals=disclosure.literals)
 
-    @property
-    def cut_by_server(self) -> bool:
-        """Whether it is as long as OceanBase makes one that is longer; MySQL and MariaDB do not cut."""
-        return LONGEST_INFO - _LONGEST_LETTER < len(self._bytes) <= LONGEST_INFO
-
     def tells_no_more(self, sql_id: str) -> bool:
         """Whether an id is made of what is shown without literals, so that it tells nothing of what is hidden.
 
@@ -75,7 +70,7 @@ class RawSql:
         functions of time and JSON, of LIKE … ESCAPE (docs/oceanbase.md 2.2). Only the id itself tells.
         """
         shown = parameterised(self.__text)
-        if shown is None or self.cut_by_server:
+        if shown is None:
             return False
         # A number below zero is one literal.
         texts = (shown, re.sub(r"-\s?\?", "?", shown))
@@ -85,6 +80,16 @@ class RawSql:
         }
 
     @property
+    def broken_off(self) -> bool:
+        """Whether it ends within a literal, as nothing does that runs: a server has cut it."""
+        return ends_within_literal(self.__text)
+
+    def goes_on_in(self, longer: str) -> bool:
+        """Whether a longer text begins as it does; ends that servers make differ."""
+        same = self.__text[: min(_SAME_START, max(1, len(self.__text) - len("...")))]
+        return len(longer) > len(self.__text) and longer.startswith(same)
+
+    @property
     def has_secret(self) -> bool:
         """Whether there is a password or the like in it."""
         return without_passwords(self.__text) != self.__text
@@ -92,12 +97,9 @@ class RawSql:
     @property
     def id_of_digest(self) -> str:
         """What names the statement, whatever its literals, where the server has no id that does."""
-        start = self._bytes[:_NAMED_BYTES].decode("utf-8", "ignore")
-        return hashlib.sha256(digest(start).encode("utf-8", "replace")).hexdigest()[:32]
-
-    @property
-    def _bytes(self) -> bytes:
-        return self.__text.encode("utf-8", "replace")
+        start = self.__text.encode("utf-8", "replace")[:_NAMED_BYTES].decode("utf-8", "ignore")
+        # A list's text may end with the sign for a letter that was cut there.
+        return hashlib.sha256(digest(whole_letters(start)).encode("utf-8", "replace")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +107,24 @@ class Statement:
     """The client's request that a session runs. Whoever shows it says what of it may be seen."""
 
     raw_sql: RawSql
-    length: int  # characters of the whole one; of lists only the first are read
+    length: int  # characters; of what a list has read only the beginning of, bytes of the whole one
     raw_sql_id: str | None = None  # the server's SQL_ID, or what names it here
     inner: Statement | None = None  # the routine's statement that runs now, where this is the client's call of it
+    cut: str = ""  # says that the server gave only the beginning of one of them; '' where both are whole
 
     @classmethod
-    def of(cls, text: str, *, length: int | None = None, sql_id: str | None = None, inner: str | None = None) -> Self:
+    def of(
+        cls,
+        text: str,
+        *,
+        length: int | None = None,
+        sql_id: str | None = None,
+        inner: str | None = None,
+        cut: str = "",
+    ) -> Self:
         """Take a text as the server gave it, or as it was kept."""
         within = Statement(RawSql(inner), len(inner)) if inner else None
-        return cls(RawSql(text), len(text) if length is None else length, sql_id, within)
+        return cls(RawSql(text), len(text) if length is None else length, sql_id, within, cut)
 
     def shown(self, disclosure: Disclosure, most: int | None = None) -> str:
         """Return at most so many characters of what of it is shown."""
@@ -134,13 +145,8 @@ class Statement:
         runs = self.inner.raw_sql if self.inner is not None else self.raw_sql  # in a routine the id is its statement's
         if disclosure.literals and not runs.has_secret and not self.raw_sql.has_secret:
             return self.raw_sql_id
-        whole = self.inner is not None or self.length <= len(self.raw_sql)
+        whole = not self.cut and (self.inner is not None or self.length <= len(self.raw_sql))
         # One that was made here is of the digest's beginning, which every list has.
         made = self.raw_sql_id in (runs.id_of_digest, self.raw_sql.id_of_digest)
         told = made or (whole and runs.tells_no_more(self.raw_sql_id))
         return self.raw_sql_id if told else None
-
-    @property
-    def cut_by_server(self) -> bool:
-        """Whether the server has cut it, or what runs in it."""
-        return self.raw_sql.cut_by_server or (self.inner is not None and self.inner.raw_sql.cut_by_server)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.sessions.conditions import client_ip
-from bot.sessions.dialect import LIST_SQL_CHARACTERS, Dialect, Query
+from bot.sessions.dialect import LIST_SQL_BYTES, Dialect, Query
 from bot.sessions.disclosed import Reader, Running
 from bot.sessions.model import Field, SessionFilter, SessionQuery
 from bot.sessions.statement import Disclosure, Statement
@@ -129,7 +129,7 @@ def groups(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter
     state, time, sql, inner = (dialect.expressions[name] for name in ("state", "time", "sql_text", "inner_sql"))
     text = "NULL, 0"
     if by is Grouping.SQL_ID:
-        text = f"MIN(LEFT(COALESCE({inner}, {sql}), {LIST_SQL_CHARACTERS})), COUNT({inner})"
+        text = f"MIN(LEFT(COALESCE({inner}, {sql}), {LIST_SQL_BYTES})), COUNT({inner})"
     name = _name(dialect, by)
     return Query(
         f"SELECT MIN({name}), SUM({state} = 'ACTIVE') AS active, {dialect.count()} AS total, MIN({time}), AVG({time}), "

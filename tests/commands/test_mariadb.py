@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.databases.embedded import EmbeddedServer
+from tests.support.charsets import goes_through_everything
 from tests.support.documents import grants
 from tests.support.servers import EmbeddedMySQL
 from tests.support.slack_person import buttons_of, options_of, text_of
@@ -165,3 +166,7 @@ def test_a_protected_user_wants_the_override_in_a_routine_of_somebody_else_as_we
     listed = stage.asks(stage.alice, f"/sessions id={call.id}", "Sessions on demo")
     assert cells_of(listed)["User"] in (["guarded"], ["in a routine of teller"])
     assert stage.row(call.id)["COMMAND"] == "Query"
+
+
+def test_a_statement_that_is_no_utf8_is_listed_shown_found_and_closed(stage: MariaDBStage) -> None:
+    goes_through_everything(stage, "This ends within a literal" if isinstance(stage, MySQLStage) else "\ufffd gbk")

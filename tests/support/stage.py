@@ -26,7 +26,7 @@ ASKS = "Nothing is closed without a press"  # what every card says that asks for
 class RunningStatement(threading.Thread):
     """A statement that runs on a connection of its own until it ends; `error` is what the client got."""
 
-    def __init__(self, connection: pymysql.Connection[Any], sql: str) -> None:
+    def __init__(self, connection: pymysql.Connection[Any], sql: str | bytes) -> None:
         super().__init__(daemon=True)
         self.connection = connection
         self.id = session_id(connection)
@@ -85,7 +85,7 @@ class Stage:
         """Start a statement on a session of its own and return once the server shows it."""
         return self.starts(self.connect(user, **more), sql)
 
-    def starts(self, connection: pymysql.Connection[Any], sql: str) -> RunningStatement:
+    def starts(self, connection: pymysql.Connection[Any], sql: str | bytes) -> RunningStatement:
         """Start a statement on a session that is there already and return once the server shows it."""
         with connection.cursor() as cursor:
             cursor.execute(self.without_timeout)
@@ -116,6 +116,7 @@ class Stage:
     def row(self, session: int) -> dict[str, Any]:
         """Return the server's own row of a session, empty when there is none."""
         with self.database.connect() as connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
+            connection.encoding = "latin1"  # what runs may be no UTF-8
             cursor.execute(f"SELECT * FROM {self.processes} WHERE id = %s", (session,))
             return dict(cursor.fetchone() or {})
 

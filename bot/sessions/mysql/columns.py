@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.sessions.dialect import COLUMNS, COMMAND_LENGTH, PROTECTED_COMMANDS
+from bot.sessions.dialect import COLUMNS, COMMAND_LENGTH, PROTECTED_COMMANDS, UNCUT_BYTES
 
 # InnoDB fills it anew only when nobody has read it for 0.1 s: it may be as old as that, or older under a busy monitor.
 TRANSACTIONS = "information_schema.INNODB_TRX"
 THREADS = "performance_schema.threads"
 REQUESTS = "performance_schema.events_statements_current"
 STATUSES = ("performance_schema.global_status", "information_schema.GLOBAL_STATUS")  # MySQL's and MariaDB's
-UNCUT = "information_schema.PROCESSLIST"  # MySQL: whole statements, under a lock on all threads
+UNCUT = "information_schema.PROCESSLIST"  # 65,535 bytes of a statement; MySQL: under a lock on all threads
 
 # What the servers' own threads have for a user; nobody can log in so.
 THREAD_USERS = frozenset({"system user", "event_scheduler"})
@@ -55,6 +55,11 @@ class ProcessList:
         return "QUERY_ID" in self.columns
 
     @property
+    def as_sent(self) -> bool:
+        """Whether a statement is also there as the bytes that the client sent, whatever its character set."""
+        return "INFO_BINARY" in self.columns
+
+    @property
     def joined(self) -> str:
         """The view with what belongs to each session: one row at most of each.
 
@@ -84,6 +89,7 @@ class ProcessList:
         # KILL QUERY of an idle session leaves MariaDB showing 'Killed' until its next statement, which runs normally.
         idle = "(COMMAND = 'Sleep' OR COMMAND = 'Killed' AND INFO IS NULL)"
         threads = ", ".join(f"'{user}'" for user in sorted(THREAD_USERS))
+        inner = "INFO_BINARY" if self.as_sent else "CAST(INFO AS BINARY)"
         ending = "COALESCE(trx_state, '') = 'ROLLING BACK'" if self.transactions else "FALSE"
         return dict.fromkeys(COLUMNS, "NULL") | {
             "server": SERVER,
@@ -102,8 +108,10 @@ class ProcessList:
                 f"WHEN COMMAND = 'Sleep' THEN 'SLEEP' WHEN {_OF_THREAD} OR USER IN ({threads}) "
                 "THEN 'BACKGROUND' ELSE 'ACTIVE' END"
             ),
-            "sql_text": self._text,
-            "sql_length": f"CHAR_LENGTH({self._text})",
+            "sql_text": self._bytes,
+            "sql_signs": f"LOWER({self._text})",
+            "sql_length": f"LENGTH({self._bytes})",
+            "sql_cut": self._is_cut,
             # MariaDB: a number for each statement, so that it names this very run. It stays there when that has ended.
             "trace_id": f"CASE WHEN NOT ({idle}) THEN CAST(QUERY_ID AS CHAR) END" if self.shows_definer else "NULL",
             "transaction_id": "trx_id" if self.transactions else "NULL",
@@ -112,7 +120,8 @@ class ProcessList:
             # Sessions cannot be tagged here: all of the bot's login are the bot's.
             "own": f"(ID = connection_id() OR BINARY COALESCE({self._login}, '') = %s)",
             "memory": "MEMORY_USED" if "MEMORY_USED" in self.columns else "NULL",
-            "inner_sql": f"CASE WHEN {_NESTED} THEN INFO END" if self.requests else "NULL",
+            "inner_sql": f"CASE WHEN {_NESTED} THEN {inner} END" if self.requests else "NULL",
+            "inner_signs": f"CASE WHEN {_NESTED} THEN LOWER(INFO) END" if self.requests else "NULL",
             "request_id": "CONCAT(request_thread, ':', request_event)" if self.requests else "NULL",
             "request_started": self._request_started,
             "server_started": f"(SELECT UNIX_TIMESTAMP() - VARIABLE_VALUE FROM {self.status} "
@@ -122,30 +131,34 @@ class ProcessList:
             "definer": f"CASE WHEN {self._login} IS NULL THEN USER END" if self.shows_definer else "NULL",
         }
 
-    def pinned_expressions(self) -> dict[str, str]:
-        """What differs where single sessions are read: whole statements, of which MySQL lists 1,024 bytes."""
-        if self.shows_definer or self.view == UNCUT:
-            return {}
-        cut, longest = "LENGTH(INFO) > 1000", f"CHAR_LENGTH({self.view}.INFO)"
-        if self.requests:
-            cut = f"NOT ({_NESTED}) AND ({cut} OR {_IS_CUT})"
-            longest = f"GREATEST({longest}, COALESCE(CHAR_LENGTH(request_sql), 0))"
-        uncut = (
-            f"(SELECT uncut.INFO FROM {UNCUT} AS uncut WHERE uncut.ID = {self.view}.ID "
-            # It may have gone on; and a statement in another character set is cut there as well.
-            f"AND LEFT(uncut.INFO, 200) = LEFT({self.view}.INFO, 200) AND CHAR_LENGTH(uncut.INFO) > {longest})"
-        )
-        text = f"CASE WHEN {cut} THEN COALESCE({uncut}, {self._text}) ELSE {self._text} END"
-        return {"sql_text": text, "sql_length": f"CHAR_LENGTH({text})"}
-
     @property
     def _text(self) -> str:
+        """What the client asked for, as text: MySQL has nothing else, MariaDB has a question mark for some letters."""
         if not self.requests:
             return "INFO"
         # Both servers cut the request's text. MySQL cuts INFO as well: in another character set than the server's at
         # the first letter that is not ASCII.
-        longer = f"NOT ({_NESTED}) AND CHAR_LENGTH(INFO) > CHAR_LENGTH(request_sql)"
-        return f"CASE WHEN {longer} THEN INFO ELSE COALESCE(request_sql, INFO) END"
+        return f"CASE WHEN {_LONGER} THEN INFO ELSE COALESCE(request_sql, INFO) END"
+
+    @property
+    def _bytes(self) -> str:
+        """The same as bytes: MariaDB's as the client sent them, MySQL's in UTF-8."""
+        if not self.as_sent:
+            return f"CAST({self._text} AS BINARY)"
+        if not self.requests:
+            return "INFO_BINARY"
+        return f"CASE WHEN {_NESTED} THEN CAST(request_sql AS BINARY) ELSE COALESCE(INFO_BINARY, request_sql) END"
+
+    @property
+    def _is_cut(self) -> str:
+        """Whether the list has only the beginning of what is asked for, or of what runs of it."""
+        listed = f"LENGTH(INFO) > {UNCUT_BYTES if self.view == UNCUT else 1024 - 4}"  # it is cut before a letter
+        if not self.requests:
+            return listed
+        asked = f"WHEN {_LONGER} THEN {listed} ELSE COALESCE({_IS_CUT}, {listed})"
+        if self.as_sent:
+            asked = f"ELSE {listed}"
+        return f"CASE WHEN {_NESTED} THEN {_IS_CUT} OR {listed} {asked} END"
 
     @property
     def _login(self) -> str:
@@ -195,6 +208,7 @@ _TRANSACTION_STARTED = "UNIX_TIMESTAMP(CONVERT_TZ(trx_started, 'SYSTEM', @@sessi
 _IS_CUT = "RIGHT(request_sql, 3) = '...'"  # it was longer than performance_schema_max_sql_text_length
 _BOTH = f"GREATEST(LEAST(200, CHAR_LENGTH(INFO), CHAR_LENGTH(request_sql) - 3 * ({_IS_CUT})), 1)"
 _NESTED = f"COALESCE(LEFT(INFO, {_BOTH}) <> LEFT(request_sql, {_BOTH}), FALSE)"
+_LONGER = f"NOT ({_NESTED}) AND CHAR_LENGTH(INFO) > CHAR_LENGTH(request_sql)"
 
 _COMMANDS = ", ".join(f"'{command}'" for command in sorted(PROTECTED_COMMANDS))
 _OF_THREAD = f"LOWER(LEFT(COMMAND, {COMMAND_LENGTH})) IN ({_COMMANDS})"  # what writes INSERT DELAYED has no HOST

@@ -63,6 +63,10 @@ _OWN_THREAD = f"SELECT THREAD_ID FROM {THREADS} WHERE PROCESSLIST_ID = connectio
 _OWN_REQUEST = (
     f"SELECT 1 FROM {REQUESTS} WHERE THREAD_ID = ({_OWN_THREAD}) AND NESTING_EVENT_LEVEL = 0 AND END_EVENT_ID IS NULL"
 )
+_CUT = (
+    "{} lists only the beginning of this statement, and the rest is not known here. To see all of it, run SHOW FULL "
+    "PROCESSLIST at the server."
+)
 # What is not known where the login may not read these.
 _MISSED = {
     THREADS: "who logged in is not known while a routine of another account runs",
@@ -117,8 +121,9 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         own_address=SERVER,
         view=found.joined,
         expressions=found.expressions(),
-        pinned_expressions=found.pinned_expressions(),
         own_values=(login.user,),
+        cut_note=_CUT.format(name),
+        uncut_view=UNCUT if found.view != UNCUT else None,
         protected_users=PROTECTED_USERS,
         thread_users=THREAD_USERS,
         transaction_view=TRANSACTIONS if transactions else None,

@@ -11,11 +11,10 @@ from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutEr
 from bot.sessions import session_variables
 from bot.sessions.database import MODULE, Connection, Preparation
 from bot.sessions.details import Grants, Reach, granted, logged_in
-from bot.sessions.dialect import Dialect
+from bot.sessions.dialect import UNCUT_BYTES, Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
 from bot.sessions.oceanbase.details import TENANTS, OceanBaseDetails, readable
-from bot.sessions.statement import LONGEST_INFO
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE: Preparation = (
@@ -58,6 +57,8 @@ _BIGINT, _DOUBLE = 8, 5  # in MySQL's protocol
 _LOGIN = "BINARY USER = %s"
 # Anybody can call himself session-bot: the tag counts only on the bot's own user.
 _TAG = f"(COALESCE(MODULE, '') = %s AND {_LOGIN})"
+
+_CUT = "OceanBase itself cuts a statement at 65,535 bytes; the rest is not known."
 
 _NO_SUCH_VIEW = (1146, 1049)  # 1049: no database named oceanbase
 _SYS = "sys"
@@ -111,6 +112,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         view=found.view,
         telling_sql_id=_telling_sql_id(found.columns),
         makes_sql_ids=not tagged,
+        cut_note=_CUT,
         expressions=_expressions(found.columns)
         | ({} if tagged else _untagged(tenant, seekdb=seekdb))
         | {"server_started": _server_started(connection, found, servers, seekdb=seekdb)}
@@ -297,7 +299,7 @@ def _telling_sql_id(columns: frozenset[str]) -> str | None:
             plain = f"REPLACE({plain}, '{space}', ' ')"
         start = f"LENGTH({plain}) - LENGTH(LTRIM({plain})) + 1"
         sent = f"SUBSTRING(BINARY {text}, {start}, LENGTH(TRIM({plain})))"
-        hidden.append(f"LENGTH({text}) > {LONGEST_INFO - 4} OR LOWER(SQL_ID) = LOWER(MD5({sent}))")
+        hidden.append(f"{_is_cut(text)} OR LOWER(SQL_ID) = LOWER(MD5({sent}))")
     return f"COALESCE(SQL_ID, '') <> '' AND ({' OR '.join(hidden)})"
 
 
@@ -334,8 +336,11 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "time": time,
         "total_time": column("TOTAL_TIME", "TIME"),
         "state": "STATE",
-        "sql_text": asked,
-        "sql_length": f"CHAR_LENGTH({asked})",
+        # What a client in another character set sent is no valid text: of bytes any function gives the right answer.
+        "sql_text": f"CAST({asked} AS BINARY)",
+        "sql_signs": asked,
+        "sql_length": f"LENGTH({asked})",
+        "sql_cut": _is_cut(asked) if inner == "NULL" else f"{_is_cut(asked)} OR COALESCE({_is_cut(inner)}, FALSE)",
         "sql_id": column("SQL_ID"),
         "trace_id": column("TRACE_ID"),
         # The kernel keeps a number ready for the next transaction, as in a routine between two statements.
@@ -353,13 +358,18 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "memory": column("MEMORY_USAGE"),
         "action": column("ACTION"),
         "client_info": column("CLIENT_INFO"),
-        "inner_sql": inner,
+        "inner_sql": inner if inner == "NULL" else f"CAST({inner} AS BINARY)",
+        "inner_signs": inner,
         "request_id": column("TRACE_ID"),
         "request_started": f"CASE WHEN {running} THEN {now} - ({time}) END",
         "transaction_started": "NULL",
         "server_started": "NULL",
         "definer": "NULL",
     }
+
+
+def _is_cut(text: str) -> str:
+    return f"LENGTH({text}) > {UNCUT_BYTES}"
 
 
 def _address(ip: str, port: str) -> str:

@@ -72,8 +72,8 @@ def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> kit
     if not sql.whole:
         rest = f"Slack cannot show more here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
         notes.append(rest + (_FILE if file_sent else _NO_FILE))
-    if session.statement.cut_by_server:
-        notes.append("OceanBase itself cuts a statement at 65,535 bytes; the rest is not known.")
+    if session.statement.cut:
+        notes.append(session.statement.cut)
     blocks = [*components.preformatted(sql.shown, sql=True), *(components.context(note) for note in notes)]
     return _modal(session.id, [*blocks, kit.divider(), _facts(session, session.statement, sql.disclosure)])
 
