@@ -110,6 +110,7 @@ USING_MARIADB = (
     "operations/test_preflight.py",
     "sessions/mysql/test_kept_connections.py",
     "sessions/mysql/test_server_starts.py",
+    "sessions/mysql/test_rds.py",
     "operations/test_named_tenants.py",
     "commands/test_whose_view.py",
     "listeners/test_approval_by_tenant.py",

@@ -287,8 +287,11 @@ class Console:
         return [self.dialect.to_session(self._endpoint.name, row) for row in rows]
 
     def kill_text(self, session: Session, mode: Mode, pinned: Session) -> str:
-        """Return the statement that ``kill`` sends, for the record."""
-        return self.dialect.kill(session, mode, pinned=pinned).sql
+        """Return the statement that ``kill`` sends, and the one that follows where that is denied, for the record."""
+        sql = self.dialect.kill(session, mode, pinned=pinned).sql
+        if not self.dialect.kill_procedures:
+            return sql
+        return f"{sql}; where that is denied {self.dialect.kill_by_procedure(session, mode).sql}"
 
     def kill(self, session: Session, mode: Mode, pinned: Session | None = None) -> None:
         """Send ``KILL`` or ``KILL QUERY`` on this connection, once; ``pinned`` is the session as it was confirmed.
@@ -321,6 +324,13 @@ class Console:
         clients = self.dialect.of_clients([own.id])
         self._connection.rows(clients.sql, clients.values)
         self.own_server  # noqa: B018  # asks
+
+    def kill_by_procedure(self, session: Session, mode: Mode) -> None:
+        """Send the same by a procedure of Amazon RDS, once; where a ``KILL`` was denied, and so nothing was closed.
+
+        Raises as ``kill``.
+        """
+        self._connection.rows(self.dialect.kill_by_procedure(session, mode).sql)
 
     def transaction_open(self, session: Session) -> bool | None:
         """Tell whether a session's transaction still exists; None where it had none or the server cannot say.

@@ -183,6 +183,7 @@ class Dialect:
     transaction_column: str = "tx_id"  # their id in that view
     lock_view: str | None = None  # where ID1 is the transaction whose lock is waited for (docs/oceanbase.md 5.2)
     thread_users: frozenset[str] = frozenset()  # what such threads have for a user
+    kill_procedures: bool = False  # mysql.rds_kill and rds_kill_query are there (docs/oceanbase.md 8.5)
     kills_by_query_id: bool = False  # a trace id is a number that KILL QUERY ID takes (MariaDB)
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
     lists_itself: bool = False  # the view had the session that asked: one that no longer has it says nothing of others
@@ -436,12 +437,15 @@ class Dialect:
         outside 1 < id < 2^32, which the kernel would cut to somebody else's id. MySQL counts in 64
         bits, but is there only after 49 days of 1,000 logins a second.
         """
-        if not 1 < int(session.id) < 2**32:
-            raise ValueError(session.id)
+        number = _id_to_close(session)
         same_statement = pinned is None or pinned.trace_id == session.trace_id
         if mode is Mode.QUERY and self.kills_by_query_id and session.trace_id and same_statement:
             return Query(f"KILL QUERY ID {int(session.trace_id)}")
-        return Query(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{int(session.id)}")
+        return Query(f"KILL {'QUERY ' if mode is Mode.QUERY else ''}{number}")
+
+    def kill_by_procedure(self, session: Session, mode: Mode) -> Query:
+        """Close a session or its query by a procedure of Amazon RDS. Raises as ``kill``."""
+        return Query(f"CALL mysql.rds_kill{'_query' if mode is Mode.QUERY else ''}({_id_to_close(session)})")
 
     def transaction(self, session: Session) -> Query | None:
         """Select a row while this session's transaction is open or somebody waits for its locks.
@@ -598,6 +602,12 @@ def own_sessions(rows: Sequence[Sequence[Any]], user: str) -> tuple[OwnSession, 
         for server, user, number, client in rows
     ]
     return tuple([one for one in found if one.user == user] or found)
+
+
+def _id_to_close(session: Session) -> int:
+    if not 1 < int(session.id) < 2**32:
+        raise ValueError(session.id)
+    return int(session.id)
 
 
 def _seconds(cell: object) -> float | None:

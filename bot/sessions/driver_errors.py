@@ -180,6 +180,7 @@ _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     1142: _privilege,
     1227: _privilege,
     1927: _lost,  # MariaDB: the session was closed under the statement
+    1979: _not_owner,  # MariaDB: same, of KILL QUERY ID
     1957: _unknown,  # MariaDB: KILL QUERY ID of a query that has ended
     1969: _server_gave_up,  # MariaDB: max_statement_time
     3024: _server_gave_up,  # MySQL: max_execution_time

@@ -15,6 +15,7 @@ from bot.errors import (
     DataSourceError,
     DataSourceTimeoutError,
     NotSessionOwnerError,
+    PrivilegeMissingError,
     SessionOutOfReachError,
     TargetError,
     UnknownSessionError,
@@ -149,10 +150,13 @@ class Looks:
         return self._taken.pop(number)
 
 
-def close(console: Console, order: Order, at: Callable[[], Look] | None = None) -> Sent | NotSent:
+def close(
+    console: Console, order: Order, at: Callable[[], Look] | None = None, *, by_procedure: bool = False
+) -> Sent | NotSent:
     """Close what was pinned, if that is what is there, on its own server where its id alone does not name it.
 
-    ``at`` looks at it, where several are looked at together. What ``forbid`` raises, and a ``DataSourceError``, leave
+    ``at`` looks at it, where several are looked at together; ``by_procedure`` is for one whose ``KILL`` was denied, and
+    that is on the connection's own server. What ``forbid`` raises, and a ``DataSourceError``, leave
     this function only while nothing was sent.
     """
     at = at or partial(Looks(console, {0: order}).at, 0)
@@ -170,7 +174,7 @@ def close(console: Console, order: Order, at: Callable[[], Look] | None = None) 
         if order.expired():
             return NotSent(Why.LATE, "Time ran out.", look.session)
         if since_boot() - look.answered <= FRESH and console.recent(look):
-            return _send(console, order, look.session)
+            return _call(console, order, look.session) if by_procedure else _send(console, order, look)
     said = f"The bot was too slow: in {LOOKS} tries its last look was never recent enough to KILL safely."
     return NotSent(Why.LATE, said, look.session)
 
@@ -202,8 +206,10 @@ def _on_its_own_server(console: Console, order: Order, session: Session) -> Sent
         return NotSent(Why.OUT_OF_REACH, said, session)
 
 
-def _send(console: Console, order: Order, session: Session) -> Sent | NotSent:
+def _send(console: Console, order: Order, look: Look) -> Sent | NotSent:
     """Send the KILL once. What fails in a way that may have worked all the same is left to the looks afterwards."""
+    session = look.session
+    assert session is not None  # noqa: S101  # else it was refused
     same_statement = session.trace_id == order.pin.session.trace_id
     by_number = order.mode is Mode.QUERY and console.dialect.kills_by_query_id and same_statement
     try:
@@ -213,13 +219,36 @@ def _send(console: Console, order: Order, session: Session) -> Sent | NotSent:
         sent = Sent(session, _answer(error), str(error))
         if sent.answer is Answer.UNKNOWN and not by_number:
             return _where_it_is_known(console, order, sent)
+        if sent.answer is Answer.REFUSED and console.dialect.kill_procedures:
+            return _by_procedure(console, order, look, sent)
     if by_number and sent.answer in (Answer.OK, Answer.UNKNOWN):
         return _the_whole_call(console, order, sent)
     return sent
 
 
+def _by_procedure(console: Console, order: Order, look: Look, sent: Sent) -> Sent:
+    """Close by a procedure what a KILL was denied for: that has had no effect. As right after a look as any KILL."""
+    last = iter([look])
+    try:
+        fresh = order.mode is Mode.SESSION
+        again = close(
+            console, order, lambda: next(last, None) or console.look(order.pin, fresh=fresh), by_procedure=True
+        )
+    except (DataSourceError, TargetError) as error:
+        return replace(sent, said=f"{sent.said} {error}")
+    return again if isinstance(again, Sent) else replace(sent, said=f"{sent.said} {again.said}".strip())
+
+
+def _call(console: Console, order: Order, session: Session) -> Sent:
+    try:
+        console.kill_by_procedure(session, order.mode)
+    except DataSourceError as error:
+        return Sent(session, _answer(error), str(error))
+    return Sent(session, Answer.OK)
+
+
 def _answer(error: DataSourceError) -> Answer:
-    if isinstance(error, NotSessionOwnerError):
+    if isinstance(error, NotSessionOwnerError | PrivilegeMissingError):
         return Answer.REFUSED
     if isinstance(error, UnknownSessionError) or error.errno == _TWO_OF_THAT_ID:
         return Answer.UNKNOWN

@@ -366,6 +366,8 @@ class DataSource:
             # Whether a KILL is allowed is known from the grants: trying one could hit somebody.
             hint = dialect.role_hint if dialect.sees is not Reach.OWN else ""  # else among the caveats
             closes = (f"This login may close its own sessions only.{hint}",) if dialect.closes is Reach.OWN else ()
+            if dialect.closes is not Reach.OWN and dialect.kill_procedures:
+                closes = ("It closes others' sessions by CALL mysql.rds_kill where KILL is denied.",)
             view = dialect.view.split()[0].split(".")[-1]
             limits = map("({})".format, (*dialect.caveats, *closes))
             return " ".join((f"{dialect.name}, {view}, {connection.safety}", *limits))

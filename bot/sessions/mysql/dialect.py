@@ -58,6 +58,15 @@ MARIADB = "MariaDB"
 _SUPER_IS_NOT_ALL = (11,)
 _SEES_ALL = frozenset({"ALL PRIVILEGES", "PROCESS"})
 
+# Amazon RDS keeps the privilege to close others' sessions to itself, and lets its users do it by these: its user guide,
+# "Ending a session or query". Seen are those that the login may call, or all.
+_KILL_PROCEDURES = (
+    "SELECT 1 FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'mysql' "
+    "AND ROUTINE_NAME IN ('rds_kill', 'rds_kill_query') HAVING COUNT(*) = 2"
+)
+_PROCEDURES = frozenset({"rds_kill", "rds_kill_query"})
+_CALLS = re.compile(r"GRANT ([A-Z_, ]+) ON (?:PROCEDURE )?(?:\*|`mysql`)\.(\*|`\w+`) TO ", re.IGNORECASE)
+
 _UPTIME = "SELECT VARIABLE_VALUE FROM {} WHERE VARIABLE_NAME = 'Uptime'"
 _OWN_THREAD = f"SELECT THREAD_ID FROM {THREADS} WHERE PROCESSLIST_ID = connection_id()"
 _OWN_REQUEST = (
@@ -115,7 +124,8 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
     login = Login(logged_in(connection))
     name, version = _name(connection)
     closing = _CLOSES_ALL - {"SUPER"} if name == MARIADB and version >= _SUPER_IS_NOT_ALL else _CLOSES_ALL
-    closes = Reach.ALL if grants.privileges & closing else Reach.OWN
+    procedures = bool(connection.rows(_KILL_PROCEDURES))
+    closes = Reach.ALL if grants.privileges & closing or (procedures and _may_call(connection)) else Reach.OWN
     return Dialect(
         name=f"{name} {'.'.join(map(str, version))}",
         own_address=SERVER,
@@ -131,6 +141,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         own_transaction=_OWN_TRANSACTION if transactions else None,
         makes_sql_ids=True,
         lists_itself=True,
+        kill_procedures=procedures,
         kills_by_query_id="QUERY_ID" in columns,
         request_started_within=found.request_started_within,
         caveats=(f"The sessions of {user}, this bot's own login, are left out.", *lacks),
@@ -139,6 +150,14 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         closes=closes,
         login=login,
     )
+
+
+def _may_call(connection: Connection) -> bool:
+    """Whether the login's grants let it call the procedures that close sessions; trying it could hit somebody."""
+    grants = (_CALLS.match(str(row[0])) for row in connection.rows("SHOW GRANTS"))
+    allows = {"EXECUTE", "ALL PRIVILEGES"}
+    called = {grant[2].strip("`") for grant in grants if grant and allows & set(grant[1].upper().split(", "))}
+    return "*" in called or called >= _PROCEDURES
 
 
 def _transactions(connection: Connection, grants: Grants) -> tuple[bool, bool]:
