@@ -35,7 +35,7 @@ from bot.closing.store import Store
 from bot.closing.store.database import Database
 from bot.closing.store.leases import LEASE
 from bot.closing.store.lock import WAIT, StoreLock, taken
-from bot.errors import BusyError, DataSourceError, StoreError
+from bot.errors import SessionBotError, StoreError
 from bot.listeners import closing_cards, home
 from bot.operations import preflight
 from bot.operations.health import Health, SlackHealth
@@ -394,7 +394,7 @@ def _warm(tenants: NamedTenants, source: DataSource) -> None:
     """Try a data source, and where it answers ask it for its tenants; log why it does not, and what it lacks."""
     try:
         source.check()
-    except (DataSourceError, BusyError) as error:
+    except SessionBotError as error:
         log.warning("data source not ready", source=source.name, error=str(error))
         return
     tenants.ask(source)

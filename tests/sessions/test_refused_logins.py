@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pymysql
 import pytest
 from pydantic import SecretStr
 
 from bot.errors import AccountLimitError, DataSourceError, DataSourceUnreachableError, LoginRefusedError
-from bot.sessions import parsec
+from bot.sessions import parsec, probing
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.tls import Tls, TlsMode
@@ -247,3 +248,17 @@ def test_a_plugin_that_the_bot_does_not_know_is_named(plugin: str) -> None:
 def test_a_challenge_of_parsec_in_another_form_is_not_answered(how: bytes) -> None:
     with pytest.raises(ValueError, match=r"b'"):
         parsec.answer(b"password", bytes(32), how)
+
+
+@pytest.mark.parametrize("server", [*MARIADBS, *MYSQL], indirect=True)
+def test_what_a_server_does_not_support_of_the_preparation_is_no_oracle_mode_and_no_failure(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsupported = "SELECT 1 WHERE 1 IN (SELECT 1 FROM information_schema.SCHEMATA LIMIT 1)"
+    with server.connect() as client, client.cursor() as cursor, pytest.raises(pymysql.err.NotSupportedError) as met:
+        cursor.execute(unsupported)
+    assert met.value.args[0] == 1235
+    monkeypatch.setattr(probing, "PREPARE", {"auto": (unsupported, *probing.PREPARE["auto"])})
+    endpoint = Endpoint("crm", server.host, server.port, "root", SecretStr(server.password))
+    with contextlib.closing(DataSource(endpoint, DataSourceOptions())) as source:
+        source.check()

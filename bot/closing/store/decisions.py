@@ -125,10 +125,14 @@ def _decide(
 
 
 def _leave_open(connection: sa.Connection, request: ClosingRequest, left: ClosingRequest | None) -> None:
+    """Move the other targets to the request that is left open: a store's account need not be able to delete."""
     if left is None:
         return
+    write(connection, left, request, targets=False)
     kept = [target.number for target in request.targets]
-    others = sa.and_(_targets.c.request_id == request.id, _targets.c.number.not_in(kept))
-    connection.execute(_targets.delete().where(others))
+    of_it = _targets.c.request_id == request.id
+    others = sa.select(_targets.c.number).where(of_it, _targets.c.number.not_in(kept)).order_by(_targets.c.number)
+    for number, target in zip(connection.execute(others).scalars().all(), left.targets, strict=True):
+        moved = {"request_id": left.id, "number": target.number}
+        connection.execute(_targets.update().where(of_it, _targets.c.number == number).values(moved))
     connection.execute(_requests.update().where(_requests.c.id == request.id).values(matching=request.matching))
-    write(connection, left, request)

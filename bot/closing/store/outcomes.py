@@ -103,8 +103,9 @@ class Outcomes:
             state = connection.execute(sa.select(_requests.c.state).where(_requests.c.id == request.id)).scalar()
             if state in (State.CLAIMED.value, State.DONE.value):
                 return False
-            connection.execute(_targets.delete().where(_targets.c.request_id == request.id))
-            connection.execute(_requests.delete().where(_requests.c.id == request.id))
+            if state is not None:  # which alone takes a right to delete
+                connection.execute(_targets.delete().where(_targets.c.request_id == request.id))
+                connection.execute(_requests.delete().where(_requests.c.id == request.id))
             connection.execute(_requests.insert().values(tables.request_values(request) | _decided(request)))
             connection.execute(_targets.insert(), tables.target_values(request))
             for target, outcome in _known(request, outcomes):

@@ -89,11 +89,14 @@ class StoredRequests:
             audit_log.append_for(connection, request, now, event, named, person)
 
 
-def write(connection: sa.Connection, request: ClosingRequest, follows: ClosingRequest | None) -> None:
-    """Write a new request and its record within a transaction."""
+def write(
+    connection: sa.Connection, request: ClosingRequest, follows: ClosingRequest | None, *, targets: bool = True
+) -> None:
+    """Write a new request and its record within a transaction; without ``targets`` the caller gives it those."""
     first = follows.id if follows is not None else None
     connection.execute(_requests.insert().values(tables.request_values(request) | {"follows": first}))
-    connection.execute(_targets.insert(), tables.target_values(request))
+    if targets:
+        connection.execute(_targets.insert(), tables.target_values(request))
     details = {
         "mode": request.mode.value,
         "reason": request.reason,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bot.access import Person
 from bot.closing.model import ApprovalPolicy, Budget, CardPlace, ClosingRequest, Outcome, State, Target, TargetOutcome
+from bot.closing.parts import split
 from bot.closing.store import Store
 from bot.errors import StoreError
 from bot.sessions.model import Mode
@@ -110,3 +112,28 @@ def test_the_record_can_be_kept_from_being_changed_by_the_bots_own_account(give:
     )
     store.database.create()
     whole_life(store, "third")
+
+
+def test_part_of_a_request_may_be_decided_and_the_rest_stays_open_without_a_right_to_delete(give: Give) -> None:
+    store = give(*GRANTS)
+    store.database.create()
+    whole = ClosingRequest(
+        "whole",
+        "prod",
+        Mode.SESSION,
+        ALICE,
+        "C01INC",
+        "why",
+        ApprovalPolicy.REQUESTER,
+        NOW,
+        NOW + timedelta(minutes=2),
+        tuple(Target(number, replace(EXAMPLE, id=100 + number)) for number in (1, 2, 3)),
+    )
+    store.requests.add(whole)
+    part = split(whole, whole.targets[1:2], {}, NOW, timedelta(minutes=2))
+    assert part.remainder is not None
+    assert store.decisions.claim(part.taken, ALICE, Mode.SESSION, NOW, left=part.remainder)
+    assert [one.session.id for one in store.requests.get("whole").targets] == [102]
+    left = store.requests.get(part.remainder.id)
+    assert left.state is State.OPEN
+    assert [(one.number, one.session.id) for one in left.targets] == [(1, 101), (2, 103)]

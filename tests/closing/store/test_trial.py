@@ -109,6 +109,19 @@ def test_letting_go_of_records_is_tried_where_it_is_wanted(server: EmbeddedServe
     assert rows(store.database) == before
 
 
+@pytest.mark.parametrize("server", SERVERS, indirect=True, ids=lambda one: IDS.get(one, one))
+def test_a_login_that_is_refused_is_told_with_a_way_out(server: EmbeddedServer, store: Store) -> None:
+    store.database.engine.dispose()
+    with (
+        setting(server, f"ALTER USER {ACCOUNT} ACCOUNT LOCK", f"ALTER USER {ACCOUNT} ACCOUNT UNLOCK"),
+        pytest.raises(
+            StoreError, match=r"refused the login: the account is locked\. ALTER USER … ACCOUNT UNLOCK"
+        ) as told,
+    ):
+        store.database.check()
+    assert "Nothing is closed without a record." in told.value.sentence
+
+
 @pytest.mark.parametrize("server", ["mariadb"], indirect=True)
 def test_tables_that_keep_what_was_rolled_back_are_told(server: EmbeddedMariaDB, store: Store) -> None:
     with server.connect(database="trial") as admin, admin.cursor() as cursor:
