@@ -166,12 +166,13 @@ _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     HANDSHAKE_FAILED: _no_handshake,
     _SERVER_LOST: _lost,
     1040: _too_many,
-    1203: _account_limit,  # by the server's max_user_connections
-    refused_logins.ACCOUNT_LIMIT: _account_limit,
+    **dict.fromkeys(refused_logins.LIMITS, _account_limit),
     1041: _offline,  # out of memory
     1135: _offline,  # no more threads
     3032: _offline,  # offline_mode
     3168: _offline,
+    8001: _offline,  # OceanBase: it is starting
+    8002: _offline,  # and stopping
     1044: _privilege,
     **dict.fromkeys(_ALWAYS_THE_LOGIN, _refused),
     1053: _lost,  # the server is shutting down

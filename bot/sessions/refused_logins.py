@@ -1,7 +1,7 @@
 """Why a server refuses a login, by error number, and what to do about it (docs/oceanbase.md 8.6).
 
 The numbers were seen on MySQL 9.7, MariaDB 10.11 and 11.8 and seekdb, but for those of MySQL's error reference alone:
-1042, 1130, 1251.
+1042, 1130, 1251; 4666, 5150 and Oracle mode are from OceanBase's sources.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-ACCOUNT_LIMIT = 1226  # of its own resources, as with WITH MAX_USER_CONNECTIONS 1
-ORACLE_MODE = 1235
+LIMITS = (1203, 1226)  # by the server's max_user_connections, and by WITH MAX_USER_CONNECTIONS and the like
+_NOT_SUPPORTED = 1235
 UNKNOWN_PLUGIN = 2059  # PyMySQL's own
 MISSING_PACKAGE = 2061  # of the same login plugin; the bot's own, as a client's number for a plugin that fails
 
@@ -47,8 +47,10 @@ _WHY: Mapping[int, str] = {
     "ACCOUNT UNLOCK there.",
     4150: "the account is blocked after too many wrong passwords. Put the password right, then FLUSH PRIVILEGES there.",
     4151: "the account is locked. ALTER USER … ACCOUNT UNLOCK there.",
-    ORACLE_MODE: "an Oracle-mode tenant does not take this protocol. Log in to the sys tenant instead: it lists and "
+    _NOT_SUPPORTED: "an Oracle-mode tenant does not take this protocol. Log in to the sys tenant instead: it lists and "
     "closes the sessions of every tenant.",
+    4666: "the user's name has another cluster ({said}). Write user@tenant#cluster with the one that is there.",
+    5150: "{said}. Name an observer that has the tenant, or an OBProxy, which finds it.",
     UNKNOWN_PLUGIN: "{said}. Let the account use mysql_native_password or caching_sha2_password, on MariaDB also "
     f"ed25519 or parsec. {OR_NO_SUCH_ACCOUNT}",
     MISSING_PACKAGE: f"{{said}}. {OR_NO_SUCH_ACCOUNT}",
@@ -76,7 +78,7 @@ def why(errno: int, said: str) -> str:
     """
     said = said[:200].rstrip(".")
     known = _WHY.get(errno)
-    if known is None:
+    if known is None or (errno == _NOT_SUPPORTED and "oracle" not in said.lower()):  # a META$ tenant, for example
         return f"{said} (error {errno}). Check the account there, and what init_connect runs at each login."
     return known.format(said=said) + _seen(said)
 

@@ -284,6 +284,8 @@ def _failed(error: SQLAlchemyError) -> StoreError:
         why = "is read-only. Name the server that takes writes in [store] url, or end its read_only"
     elif errno in _DENIED:
         why = f"denies its account what is needed: {said}. GRANT it"
+    elif errno in refused_logins.LIMITS:
+        why = f"takes no more of its account now, which {refused_logins.limit(said)[1].rstrip('.')}"
     elif refused_logins.explains(errno):
         why = f"refused the login: {refused_logins.why(errno, said).rstrip('.')}"
     else:

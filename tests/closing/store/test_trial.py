@@ -123,6 +123,18 @@ def test_a_login_that_is_refused_is_told_with_a_way_out(server: EmbeddedServer, 
 
 
 @pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+def test_an_account_that_has_no_connection_left_is_told(server: EmbeddedServer, store: Store) -> None:
+    store.database.engine.dispose()
+    limit = "GRANT USAGE ON *.* TO {} WITH MAX_USER_CONNECTIONS {}"
+    with (
+        setting(server, limit.format(ACCOUNT, 1), limit.format(ACCOUNT, 0)),
+        server.connect(user=ACCOUNT, password=PASSWORD),
+        pytest.raises(StoreError, match="has as many connections open as it may"),
+    ):
+        store.database.check()
+
+
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
 def test_tables_that_keep_what_was_rolled_back_are_told(server: EmbeddedMariaDB, store: Store) -> None:
     with server.connect(database="trial") as admin, admin.cursor() as cursor:
         cursor.execute("ALTER TABLE closing_requests ENGINE = MyISAM")

@@ -83,8 +83,11 @@ def test_a_list_that_has_emptied_under_the_bot_is_not_taken_for_no_sessions(mysq
             cursor.execute("SELECT ID FROM performance_schema.processlist WHERE USER = %s", (ACCOUNT,))
             for (number,) in cursor.fetchall():
                 cursor.execute(f"KILL {number}")
-            everything_works(mysql, crm)
+            with mysql.connect() as client:
+                listed = crm.page(SessionQuery(limit=50), None).sessions
+                assert session_id(client) in {one.id for one in listed}
             assert crm._dialect.view == known.view, "probed anew"
+            everything_works(mysql, crm)
         finally:
             cursor.execute(f"DROP USER {ACCOUNT}")
 
