@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 
-from benchmarks.bots import LOGIN_PASSWORD, MeasuredBot, ours
+from benchmarks.bots import LOGIN_PASSWORD, ours
 from benchmarks.measure import Samples
 from benchmarks.report import Line, Report, Table
 from benchmarks.slack import ANSWERED_WITHIN, TimedSandbox, Typist
@@ -16,12 +17,13 @@ from tests.support.hanging import HangingRelay
 
 HOW = (
     "All commands for the data sources that hang (a relay that takes connections and says nothing) are typed at once; "
-    "then one after the other on the one that is well, until the last of the others is answered. “Answered before” "
+    "then one every 250 ms on the one that is well, until the last of the others is answered. “Answered before” "
     "counts answers for a data source that hangs that came before the first one for the one that is well. The sandbox, "
     "the database and the bot share this machine: what it takes to check the answers of all who wait is part of these "
     "numbers."
 )
 TYPISTS = 50
+EVERY = 0.25  # seconds; one that is kept waiting keeps the next one from nothing, as with people
 _OF_ANOTHER = "on demo"  # what stands in each answer of the data source that is well, and in no other
 
 
@@ -34,13 +36,19 @@ def measure(stage: Stage, scale: Scale, report: Report) -> None:
         slack = stack.enter_context(TimedSandbox())
         more = "".join(_source(number, relay.port) for number, relay in enumerate(relays))
         bot = stack.enter_context(ours(slack, stage.database, more=more))
-        quiet = Samples([slack.trip("/sessions").posted for _ in range(scale.rounds)])
-        memory = bot.memory
+        slack.forget()
+        quiet = _beside(slack, lambda typed: typed < scale.rounds)
+        memory = [bot.memory]
         slack.forget()
         flood = [f"/sessions source=hung{number} private" for number in range(scale.hung_sources)] * scale.hung_commands
         _type_all(slack, flood)
         acks = Samples(list(slack.watch.acks))
-        beside, most = _beside(slack, bot, hung)
+
+        def waits(typed: int) -> bool:
+            memory.append(bot.memory)
+            return typed < scale.rounds // 4 or sum(map(_is_refusal, list(slack.calls))) < hung
+
+        beside = _beside(slack, waits)
         before = _answered_before(slack)
     report.add(
         Table(
@@ -55,7 +63,7 @@ def measure(stage: Stage, scale: Scale, report: Report) -> None:
                         "it / quiet": beside.p50 / quiet.p50,
                         "answered before": before,
                         "slowest ack ms": acks.slowest,
-                        "MiB more": most - memory,
+                        "MiB more": max(memory) - memory[0],
                     },
                 ),
             ],
@@ -86,19 +94,18 @@ def _type_all(slack: TimedSandbox, texts: list[str]) -> None:
         person.join()
 
 
-def _beside(slack: TimedSandbox, bot: MeasuredBot, hung: int) -> tuple[Samples, float]:
-    """Type on the data source that is well until the others have their answers; returns the most memory, too."""
-    values: list[float] = []
-    most, until = 0.0, time.monotonic() + ANSWERED_WITHIN
-    while sum(_is_refusal(call) for call in list(slack.calls)) < hung:
+def _beside(slack: TimedSandbox, more: Callable[[int], bool]) -> Samples:
+    """Type on the data source that is well, as long as there is to be ``more`` than so many; wait for the answers."""
+    sent: list[float] = []
+    until = time.monotonic() + ANSWERED_WITHIN
+    while more(len(sent)):
         if time.monotonic() > until:
             raise RuntimeError("somebody who waits for a data source that hangs is not answered")
         slack.types("/sessions")
-        slack.wait_for(lambda: len(_well(slack)) > len(values), ANSWERED_WITHIN, "the answer of the one that is well")
-        values.append((_well(slack)[len(values)].time - slack.watch.sent[-1]) * 1000)
-        most = max(most, bot.memory)
-        time.sleep(0.05)  # people do not type in the same moment as they are answered
-    return Samples(values), most
+        sent.append(slack.watch.sent[-1])
+        time.sleep(EVERY)
+    slack.wait_for(lambda: len(_well(slack)) >= len(sent), ANSWERED_WITHIN, "the answers of the one that is well")
+    return Samples([(call.time - at) * 1000 for call, at in zip(_well(slack), sent, strict=True)])
 
 
 def _well(slack: TimedSandbox) -> list[Call]:

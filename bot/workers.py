@@ -18,12 +18,12 @@ import structlog
 from bot.errors import SessionBotError
 
 THREADS = 64  # that run what waits for no data source; more of them run what does
-QUEUE = 500  # works waiting for a thread; beyond it whoever brings one is told so
+QUEUE = 1500  # works waiting for a thread; beyond it whoever brings one is told so
 LANE = 12  # works at a time that wait for one data source, or for the store
 CROWDED, LANE_WHERE_CROWDED = 160, 3  # from so many works in all lanes together on, a lane takes no more than that
 WAITING, WAITING_IN_ALL, ALWAYS_WAITING = 200, 2000, 10  # for a lane; for all of them; how many may wait for any one
 TOLD_AFTER, REFUSED_AFTER = 2.0, 6.0  # seconds for which work waits for its lane
-SPREAD = 0.015  # seconds between two who are told: hundreds at once would hold up everybody else
+SPREAD = 0.02  # seconds between two who are told: hundreds at once would hold up everybody else
 IDLE = 10.0  # seconds until a thread that has nothing to do ends
 JOB_ENDS_WITHIN = 5.0  # seconds
 RUSHING, RUSH, RUSH_AT_MOST = 16, 0.1, 0.5  # so many within so many seconds are a rush; how long work stands back
