@@ -86,6 +86,7 @@ USING_MARIADB = (
     "sessions/oceanbase/test_partial_views.py",
     "commands/test_every_server.py",
     "commands/test_mariadb.py",
+    "commands/test_switch_over.py",
     "commands/test_cluster.py",
     "sessions/mysql/test_grants.py",
     "closing/store/test_grants.py",

@@ -100,7 +100,8 @@ class Connection:
 
     def __init__(self, endpoint: Endpoint, raw: pymysql.Connection[Any], *, opened: float = 0.0) -> None:
         self.opened = opened  # reading of ``monotonic`` when its login began
-        self.used = 0.0  # and when it was given back last; 0 where it was never lent
+        self.used = opened  # and when it was given back last, or had logged in
+        self.lent = False  # whether anybody has had it
         self.waited = 0.0  # seconds that whoever has it now has waited for one to get free
         self.behind = 0  # and how many had waited longer
         self.broken = False  # what arrives on it next may be the answer to something else

@@ -27,7 +27,7 @@ POOL_SIZE = 4  # connections kept open and used at once by one data source
 WAITING = 24  # commands that may wait for one
 MAX_AGE = timedelta(seconds=60)  # after which a successor is tried
 
-IDLE = 0.5  # seconds without use after which a connection is tried first
+IDLE = 0.1  # seconds without use after which a connection is tried first
 SIGN_OF_LIFE = 0.5  # seconds that it may take to answer then
 AGAIN = 10.0  # seconds after which a successor that could not log in is tried again
 _ROOM_AGAIN = 0.5  # seconds after which a server that takes no new connections is asked again
@@ -246,6 +246,7 @@ class Pool:
             raise
         with self._changed:
             self._opening -= 1
+            connection.used = monotonic()
             self._idle.append(connection)
             self._changed.notify_all()
 
@@ -289,12 +290,13 @@ class Pool:
     def _usable(self, kept: Connection) -> Connection:
         """Return a connection that was taken, or its successor where it is old or gives no sign of life."""
         now = monotonic()
-        kept.answered = kept.used == 0
+        kept.answered = not kept.lent and now - kept.used <= IDLE
+        kept.lent = True
         with self._changed:
             gone = self.leads_elsewhere(kept)
             old = kept.opened + self._max_age <= now or kept.opened < self._retired
             due = gone or (old and now >= self._successor_at)
-            tried = kept.silent or (kept.used > 0 and kept.used < max(now - IDLE, self._suspect))
+            tried = kept.silent or kept.used < max(now - IDLE, self._suspect)
         if due:
             try:
                 return self._succeed(kept)

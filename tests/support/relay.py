@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +16,8 @@ class Relay:
     """Listens on ``port`` for as long as the `with` block and hands everything on to the server of then.
 
     Each new connection goes to whoever ``leads_to`` named last, those that are there stay where they are. What is
-    forgotten goes nowhere any more, and neither end is told.
+    forgotten goes nowhere any more, and neither end is told. While it ``holds`` something, no statement with that in it
+    is handed on.
     """
 
     host = "127.0.0.1"
@@ -27,6 +29,9 @@ class Relay:
         self._flows: list[_Flow] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self.taken = 0  # connections so far
+        self.held = 0  # statements that it has held at any time
+        self._holds = b""
+        self._released = threading.Event()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,6 +56,23 @@ class Relay:
         for flow in self._flows:
             flow.forgotten = True
 
+    @contextlib.contextmanager
+    def holds(self, text: str) -> Iterator[None]:
+        """Hold what is sent with that in it for as long as the block."""
+        self._released.clear()
+        self._holds = text.encode()
+        try:
+            yield
+        finally:
+            self._holds = b""
+            self._released.set()
+
+    def held_back(self, piece: bytes) -> None:
+        """Wait where a piece has what is held."""
+        if self._holds and self._holds in piece:
+            self.held += 1
+            self._released.wait(PATIENCE)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -63,25 +85,26 @@ class Relay:
             except OSError:
                 client.close()
                 continue
-            self._flows.append(_Flow(client, server))
+            self._flows.append(_Flow(client, server, self.held_back))
 
 
 class _Flow:
     """One connection through the relay."""
 
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket, asked: Callable[[bytes], None]) -> None:
         self.forgotten = False
         self._ends = client, server
         self._threads = [
             threading.Thread(target=self._hand_on, args=ends, daemon=True)
-            for ends in ((client, server), (server, client))
+            for ends in ((client, server, asked), (server, client, lambda _piece: None))
         ]
         for thread in self._threads:
             thread.start()
 
-    def _hand_on(self, one: socket.socket, other: socket.socket) -> None:
+    def _hand_on(self, one: socket.socket, other: socket.socket, sent: Callable[[bytes], None]) -> None:
         with contextlib.suppress(OSError):
             while piece := one.recv(65536):
+                sent(piece)
                 if not self.forgotten:
                     other.sendall(piece)
         if not self.forgotten:

@@ -167,6 +167,21 @@ def test_a_firewall_that_has_forgotten_the_connections_fails_no_list_and_no_clos
         until(lambda: not found_by(mariadb, session.id))
 
 
+def test_of_several_connections_that_were_forgotten_none_is_used_as_it_is_after_the_first(
+    address: Relay, kept: MakeKept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.sessions.pool.IDLE", 3600.0)
+    monkeypatch.setattr("bot.sessions.database.READ_TIMEOUT", 1)
+    shop = kept(address.port)
+    with contextlib.ExitStack() as held:
+        for _ in range(2):  # for the second a third one is opened, which nobody has used yet
+            held.enter_context(shop._pool.connection())
+    address.forgets()
+    listed(shop)
+    with shop.console() as console:
+        assert console._connection.rows("SELECT 1") == [(1,)]
+
+
 def test_a_slow_sign_of_life_is_waited_for_where_there_is_no_room_for_a_successor(
     mariadb: EmbeddedMariaDB, kept: MakeKept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
