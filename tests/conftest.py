@@ -96,6 +96,7 @@ USING_MARIADB = (
     "sessions/oceanbase/test_several_tenants.py",
     "sessions/test_own_sessions.py",
     "sessions/test_login.py",
+    "sessions/test_relatives.py",
     "sessions/mysql/test_stale_lists.py",
     "sessions/oceanbase/test_server_started.py",
     "closing/store/test_old_records.py",

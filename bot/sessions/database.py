@@ -141,6 +141,11 @@ class Connection:
         return self._life.owed
 
     @property
+    def greeting(self) -> str:
+        """The version that the server gave at the handshake."""
+        return str(self._raw.get_server_info())  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+
+    @property
     def id(self) -> int:
         """The session id the server gave at the handshake."""
         return int(self._raw.thread_id())  # type: ignore[no-untyped-call]  # so in PyMySQL's types

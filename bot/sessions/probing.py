@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from bot.errors import DataSourceError, PrivilegeMissingError
-from bot.sessions import session_variables
+from bot.sessions import relatives, session_variables
 from bot.sessions.database import Connection, Preparation
 from bot.sessions.dialect import Dialect
 from bot.sessions.mysql import dialect as mysql
@@ -46,6 +46,16 @@ def probe(kind: Kind, connection: Connection, name: str, user: str) -> Dialect:
 
     Raises one of the ``DataSourceError`` family, also for a server of another kind.
     """
+    relatives.refuse(connection, name)
+    try:
+        return _probe(kind, connection, name, user)
+    except DataSourceError as error:
+        if error.errno not in _NOT_ITS_SQL:
+            raise
+        raise relatives.unlike(connection, name, error) from error
+
+
+def _probe(kind: Kind, connection: Connection, name: str, user: str) -> Dialect:
     dialect, refusal = None, None
     if kind != "mysql":
         try:
@@ -59,6 +69,9 @@ def probe(kind: Kind, connection: Connection, name: str, user: str) -> Dialect:
         raise refusal or DataSourceError(_NOT_THIS_KIND[kind].format(name=name))
     return dialect
 
+
+# No such database, column, table, function, variable, or no such syntax: of a statement that every MySQL knows.
+_NOT_ITS_SQL = (1046, 1049, 1054, 1064, 1109, 1146, 1193, 1235, 1305)
 
 _NO_OCEANBASE = (
     "Data source {name} has no oceanbase.GV$OB_PROCESSLIST and no V$OB_PROCESSLIST: "

@@ -8,7 +8,7 @@ import ssl
 import struct
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +19,7 @@ SALT = bytes(range(1, 21))
 # Long passwords, 4.1's protocol, logins by plugin, answers of any length.
 _CAPABILITIES = 0x1 | 0x8 | 0x200 | 0x8000 | 0x80000 | 0x200000
 _TLS = 0x800
+_EOF = b"\xfe\x00\x00\x02\x00"
 _OK = b"\x00\x00\x00\x02\x00\x00\x00"
 _REFUSED = b"\xff" + struct.pack("<H", 1064) + b"#42000It knows no data to forge"
 _SWITCH, _MORE = b"\xfe", b"\x01"
@@ -65,7 +66,8 @@ class Forged(_Listener):
     """A server of its own.
 
     ``greets`` is the login plugin that its greeting names, ``asks`` the one that it then asks for, None for none.
-    With ``tls`` it offers TLS, within which it reads what it is ``told``, too.
+    With ``tls`` it offers TLS, within which it reads what it is ``told``, too. ``rows`` has for a statement the cells
+    of the one row that answers it; any other SELECT is an error.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class Forged(_Listener):
         asks: str | None = None,
         tls: ssl.SSLContext | None = None,
         version: str = "8.4.9",
+        rows: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         self._greets = greets
         self._asks = asks
         self._tls = tls
         self._version = version
+        self._rows = rows or {}
         self._key = rsa.generate_private_key(65537, 2048)
         self.logged_in = 0
         self._decrypted: list[bytes] = []
@@ -148,7 +152,20 @@ class _Login:
             command = self._receive()
             if command[:1] == b"\x01":  # COM_QUIT
                 return
-            self._send(_REFUSED if command[1:].startswith(b"SELECT") else _OK)
+            row = server._rows.get(command[1:].decode("utf-8", "replace"))
+            if row is not None:
+                self._send_row(row)
+            else:
+                self._send(_REFUSED if command[1:].startswith(b"SELECT") else _OK)
+
+    def _send_row(self, cells: Sequence[str]) -> None:
+        self._send(bytes([len(cells)]))
+        for _ in cells:
+            names = b"".join(bytes([len(name)]) + name for name in (b"def", b"", b"", b"", b"cell", b"cell"))
+            self._send(names + b"\x0c" + struct.pack("<HIBHB", 45, 1024, 253, 0, 0) + bytes(2))
+        self._send(_EOF)
+        self._send(b"".join(bytes([len(cell)]) + cell for cell in (one.encode() for one in cells)))
+        self._send(_EOF)
 
     def _decrypt(self, sent: bytes) -> None:
         oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
