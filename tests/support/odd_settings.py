@@ -31,6 +31,7 @@ ODD: tuple[tuple[str, object], ...] = (
     ("binlog_format", "STATEMENT"),
     ("default_storage_engine", "MyISAM"),
     ("innodb_strict_mode", 0),
+    ("alter_algorithm", "INSTANT"),
     ("character_set_server", "latin1"),
     ("default_collation_for_utf8mb4", "utf8mb4_general_ci"),
     ("character_set_collations", "utf8mb4=uca1400_as_cs"),

@@ -35,7 +35,7 @@ _PREPARATION: Preparation = (
     # Some servers greet without saying that autocommit is on, so that the driver would leave it so.
     session_variables.EVERYWHERE | {"autocommit": "0", "lc_messages": "'en_US'"},
     {"ob_query_timeout": "10000000", **session_variables.OCEANBASE},
-    {"max_statement_time": "0"},
+    {"max_statement_time": "0", "alter_algorithm": "'DEFAULT'"},  # MariaDB's; else it may refuse to make an index
     {"max_execution_time": "0"},
 )
 # What is read has all that was written before, through whichever node of a cluster: Galera's and Group Replication's.
