@@ -18,6 +18,7 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.tls import Tls, TlsMode
 from sandbox.databases.embedded import EmbeddedServer
+from tests.conftest import leave_out
 from tests.support.forged import Forged
 
 USER, PASSWORD = "refused_bot", "service-password"
@@ -196,7 +197,10 @@ def test_an_account_with_one_connection_is_told_as_busy_and_works_with_that_one(
 )
 def test_an_account_of_mariadb_may_log_in_by_a_signature(server: EmbeddedServer, make: Make, plugin: str) -> None:
     with server.connect() as admin, admin.cursor() as cursor:
-        cursor.execute(f"INSTALL SONAME 'auth_{plugin}'")
+        try:
+            cursor.execute(f"INSTALL SONAME 'auth_{plugin}'")
+        except pymysql.err.OperationalError:
+            leave_out(f"this MariaDB came without auth_{plugin}.so; bash .ci/servers fetches it for the newer one")
         try:
             made = f"CREATE USER {USER} IDENTIFIED VIA {plugin} USING PASSWORD('{PASSWORD}')"
             with account(server, Case((), (made,), "")):
