@@ -214,7 +214,7 @@ def _lacks(user: str, found: ProcessList, grants: Grants, *, sees_all: bool) -> 
     if not sees_all:
         yield (
             f"Only the login's own sessions can be seen: {user} lacks PROCESS. "
-            f"GRANT PROCESS ON *.* TO it, then restart this bot.{grants.hint(user)}"
+            f"GRANT PROCESS ON *.* TO it; the bot notices within minutes.{grants.hint(user)}"
         )
     elif not found.transactions:
         yield f"This server has no {TRANSACTIONS}, so which sessions have a transaction open is not known."

@@ -19,6 +19,7 @@ from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.statistics import Grouping
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.mariadb import EmbeddedMariaDB
+from tests.sessions.conftest import until
 from tests.sessions.examples import MARIA_PASSWORD
 from tests.support.cluster import BOT, Cluster
 from tests.support.documents import grants
@@ -230,6 +231,18 @@ def test_a_role_that_is_not_active_is_named_with_the_way_out(server: EmbeddedSer
             assert len(health.caveats) == 1
         finally:
             cursor.execute("DROP ROLE closing_bots, idle_bots")
+
+
+def test_a_grant_is_noticed_by_a_bot_that_runs(
+    server: EmbeddedServer, log_in: Log, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.sessions.source.PROBE_EVERY", 0.0)
+    options = DataSourceOptions(max_age=timedelta(0))  # a grant counts for new connections
+    with contextlib.closing(DataSource(log_in()._endpoint, options)) as crm:
+        assert crm.health(None).sees is Reach.OWN
+        with server.connect() as admin, admin.cursor() as cursor:
+            cursor.execute(f"{lines.process} TO {LOGIN}")
+        until(lambda: crm.health(None).sees is Reach.ALL)
 
 
 HOSTILE_NAMES = ("super", "x, SUPER, PROCESS ON *.* TO y", "a'b, SUPER ON *.* TO", "GRANT ALL ON *.* TO")
