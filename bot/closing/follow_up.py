@@ -123,8 +123,7 @@ class FollowUps:
         if source in away:
             return None
         try:
-            with self._sessions().source(source).console() as console:
-                return ask(console)
+            return self._sessions().source(source).looking(ask)
         except (DataSourceError, BusyError, InputError):  # InputError: the configuration names it no more
             away.add(source)
             return None

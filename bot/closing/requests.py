@@ -121,8 +121,9 @@ class ClosingRequests:
             scope = self._access.scope(request.requester, Right.CLOSE, request.source, request.channel)
         except NotAllowedError:
             return []
-        with self._sessions.source(request.source).console() as console:
-            there = [look.session for look in console.looks([Pin.of(one.session) for one in changed])]
+        pins = [Pin.of(one.session) for one in changed]
+        looks = self._sessions.source(request.source).looking(lambda console: console.looks(pins))
+        there = [look.session for look in looks]
         asked = [one for one in there if one is not None and scope.covers(one.tenant)]
         override = self._sessions.source(request.source).protection(asked[0]) if request.override and asked else ()
         found = [one for one in asked if targets.closable(self._sessions, one, set_aside=override)]
@@ -148,8 +149,8 @@ class ClosingRequests:
             raise TargetError("There is nothing to close under this button any more. Nothing was closed.")
         self._access.require(person, Right.CLOSE, request.source, channel, target.holder.tenant)
         self._require_reason(request.reason, f"/kill-session {target.session.id}")
-        with self._sessions.source(request.source).console() as console:
-            look = console.look(Pin.of(target.holder))
+        pin = Pin.of(target.holder)
+        look = self._sessions.source(request.source).looking(lambda console: console.look(pin))
         there = look.session
         if look.unseen:
             raise TargetError(f"Whether its transaction has ended is not known. {look.unseen} Nothing was closed.")

@@ -29,8 +29,7 @@ class Verdict:
 def verify_all(sessions: SessionService, source: str, sent: Mapping[int, Sent], mode: Mode) -> dict[int, Verdict]:
     """Look at all of them, by number, with one statement on one borrowed connection."""
     try:
-        with sessions.source(source).console() as console:
-            return verify(console, sent, mode)
+        return sessions.source(source).looking(lambda console: verify(console, sent, mode))
     except (DataSourceError, BusyError, InputError) as error:  # InputError: the configuration names it no more
         return {number: _unseen(one, str(error)) for number, one in sent.items()}
 
@@ -51,8 +50,8 @@ class Present:
 
 def present(sessions: SessionService, request: ClosingRequest) -> Present:
     """Look at the targets of a request. Raises a ``DataSourceError`` or ``BusyError``."""
-    with sessions.source(request.source).console() as console:
-        looks = console.looks([Pin.of(target.session) for target in request.targets])
+    pins = [Pin.of(target.session) for target in request.targets]
+    looks = sessions.source(request.source).looking(lambda console: console.looks(pins))
     seen = {target.number: look for target, look in zip(request.targets, looks, strict=True)}
     there = {number: one.session for number, one in seen.items() if one.session is not None}
     return Present(there, {number: one.unseen for number, one in seen.items() if one.unseen})

@@ -106,6 +106,18 @@ class DataSource:
                 with contextlib.suppress(DataSourceError):  # then the connection is not used again
                     console.release()
 
+    def looking(self, ask: Callable[[Console], _T]) -> _T:
+        """Ask something that changes nothing on a console, and once more where its connection had broken.
+
+        Raises ``DataSourceError`` or ``BusyError``.
+        """
+        try:
+            with self.console() as console:
+                return ask(console)
+        except ConnectionLostError:
+            with self.console() as console:
+                return ask(console)
+
     def _console(self, connection: Connection, dialect: Dialect) -> Console:
         shared = self._fresh_looks, self._pool.move
         return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect, *shared)

@@ -22,6 +22,7 @@ from sandbox.slack.delivery import ACK_WITHIN
 from sandbox.slack.server import SlackSandbox
 from tests.support.odp import Odp
 from tests.support.patience import PATIENCE
+from tests.support.relay import Relay
 from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import NotPossible, Person, buttons_of, text_of
 from tests.support.slack_text import Json
@@ -76,6 +77,7 @@ class Arena(Stage):
         self.store = sa.create_engine(store)
         self.counts = row
         self.tap = tap
+        self.relay: Relay | None = None
         self.bystanders: list[pymysql.Connection[Any]] = []
         self.watch_over(*(self.connect() for _ in range(BYSTANDERS)))
 
@@ -206,9 +208,10 @@ def arena(
     kind: type[Arena] = Arena,
     store: str = "",
     tapped: bool = True,
+    relayed: bool = False,
     **bot: Any,
 ) -> Iterator[Arena]:
-    """Set everything up for one row of the table, and count in the end."""
+    """Set everything up for one row of the table, and count in the end; ``relayed`` puts a relay before all that."""
     accounts(database)
     folder.mkdir(parents=True, exist_ok=True)
     store = store or f"sqlite:///{folder / 'store.db'}"
@@ -217,8 +220,11 @@ def arena(
         slack.limits.rates.clear()
         tap = tapping.enter_context(Odp(database.host, database.port, errno=None)) if tapped else None
         port = tap.port if tap else database.port
+        relay = tapping.enter_context(Relay(port)) if relayed else None
+        port = relay.port if relay else port
         with RunningBot(slack, database, folder, more=more, store=store, port=port, **bot) as running:
             played = kind(database, slack, running, store, row, tap)
+            played.relay = relay
             try:
                 yield played
                 played.finish()

@@ -120,6 +120,21 @@ def _answered(stage: Arena) -> int:
     return sum(m["ephemeral"] and not text_of(m).startswith("⏳") for m in stage.bob.messages())
 
 
+def forgotten_connections(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
+    """Press after a firewall has forgotten all connections of the bot: the first press closes, and once."""
+    with arena(row, database, folder, relayed=True) as stage:
+        assert stage.relay is not None
+        for _ in stage.tries(tries):
+            victim = stage.victim()
+            card = stage.card(str(victim))
+            before = stage.relay.taken
+            stage.relay.forgets()
+            stage.alice.press(card, "Close Session")
+            stage.ended(card)
+            stage.count(victim, card, closed=True)
+            stage.reached(stage.relay.taken > before)
+
+
 def stopped_between(row: Row, tries: int, restartable: EmbeddedServer, folder: Path) -> None:
     """Stop the database between card and press: nothing is claimed to be closed, and the next command works."""
     with arena(row, restartable, folder, tapped=False) as stage:

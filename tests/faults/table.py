@@ -99,6 +99,12 @@ SCENARIOS = (
         lambda row, tries, on, folder: sick.hung_neighbours(row, tries, on.kernel, folder),
     ),
     Scenario(
+        "a firewall forgets the connections before the press",
+        20,
+        1,
+        lambda row, tries, on, folder: sick.forgotten_connections(row, tries, on.kernel, folder),
+    ),
+    Scenario(
         "the database stops before the press",
         5,
         1,
