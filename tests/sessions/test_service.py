@@ -21,6 +21,7 @@ from bot.errors import (
 )
 from bot.sessions.database import MODULE, Connection
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.identity import identify
 from bot.sessions.kill import Answer, Order, Sent, close
 from bot.sessions.model import SORTABLE, Condition, Field, Mode, Operator, Pin, SessionFilter, SessionQuery, Sort
 from bot.sessions.oceanbase.dialect import _expressions
@@ -162,6 +163,16 @@ def test_the_tenants_of_a_data_source_narrow_it_whatever_is_asked(source: Make) 
         assert source().find(console._connection.id, None)
         assert narrowed.find(console._connection.id, None) == []
         assert source().find(console._connection.id, frozenset({"shop"})) == []
+
+
+def test_all_connections_to_one_server_lead_to_the_same_one(database: EmbeddedOceanBase, source: Make) -> None:
+    prod = source()
+    with prod.console() as one, prod.console() as other:
+        found = identify(one._connection)
+        assert found == identify(other._connection)
+        assert found is not None
+        assert found.name == f"seekdb on port {database.port}"
+    assert prod._pool.move is None
 
 
 def test_a_wrong_password_is_a_refused_login(source: Make) -> None:

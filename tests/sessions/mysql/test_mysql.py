@@ -20,6 +20,7 @@ from bot.errors import (
     UnknownSessionError,
 )
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
+from bot.sessions.identity import identify
 from bot.sessions.model import (
     SORTABLE,
     Condition,
@@ -224,6 +225,15 @@ def test_every_session_of_the_bots_login_counts_as_its_own(server: EmbeddedServe
         page = crm.page(SessionQuery(limit=50), None)
         assert "mysql_bot" not in {session.client.user for session in page.sessions}
         assert any("mysql_bot" in caveat and "left out" in caveat for caveat in page.caveats)
+
+
+def test_every_login_is_told_which_server_it_is(server: EmbeddedServer, crm_source: Make) -> None:
+    with crm_source().console() as one, crm_source(user="mysql_plain").console() as other:
+        found = identify(one._connection)
+        assert found is not None
+        assert found == identify(other._connection)
+        assert found.name.endswith(f":{server.port}")
+        assert all(found.marks[2:]), "server_id, hostname and port"
 
 
 def test_a_login_without_process_is_told_what_it_cannot_see(server: EmbeddedServer, crm_source: Make) -> None:
