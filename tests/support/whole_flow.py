@@ -17,6 +17,7 @@ def whole_flow(stage: Stage) -> None:
     for question in IN_ALL:
         assert {idle, report.id} <= listed(stage, question), question
     assert listed(stage, "user==teller active-only sql=sleep( db=depot") == {report.id}
+    assert listed(stage, "user=teller sql=😃") == {report.id}
     for question in IN_NONE:
         stage.asks(stage.alice, f"/sessions {question}", "No session fits that")
     stage.asks(stage.alice, "/kill-session where user=😀 query", "fits that; there are")
