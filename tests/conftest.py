@@ -90,6 +90,7 @@ USING_MARIADB = (
     "commands/test_cluster.py",
     "sessions/mysql/test_grants.py",
     "closing/store/test_grants.py",
+    "closing/test_several_past_a_proxy.py",
     "test_benchmarks.py",
     "closing/store/test_elsewhere.py",
     "closing/store/test_server_defaults.py",

@@ -19,6 +19,7 @@ from bot.errors import (
     DataSourceError,
     DataSourceTimeoutError,
     SessionBotError,
+    SessionOutOfReachError,
     StoreError,
     TargetError,
 )
@@ -160,8 +161,13 @@ class _Sending:
 
     def _kill_all(self, console: Console, targets: Sequence[Target]) -> None:
         orders = {target.number: self._order(target) for target in targets}
-        looks = kill.Looks(console, orders)
+        looks, past = kill.Looks(console, orders), False
         for target in targets:
+            if console.keeps_kills and not past:
+                past = True
+                self._kill_past(console, [one for one in targets if one in self._left])
+            if target not in self._left:
+                continue
             if self._attempt.seconds > SEND_FOR:
                 spent = f"The {SEND_FOR:.0f} s for sending ran out before its turn. Ask again for the rest."
                 self._withdraw(target, spent)
@@ -169,6 +175,15 @@ class _Sending:
             else:
                 self._kill(console, target, orders[target.number], partial(looks.at, target.number))
             self._attempt.tell()
+
+    def _kill_past(self, console: Console, targets: Sequence[Target]) -> None:
+        """Close on their own servers, over one connection to each, what a proxy would not: it keeps each ``KILL``.
+
+        Those of a server that cannot be reached so are left.
+        """
+        for server in dict.fromkeys(target.session.server for target in targets if not target.session.client_session):
+            with contextlib.suppress(SessionOutOfReachError), console.on(server) as direct:
+                self._kill_all(direct, [one for one in targets if one.session.server == server])
 
     def _order(self, target: Target) -> kill.Order:
         def forbid(session: Session) -> None:

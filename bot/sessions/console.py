@@ -65,6 +65,7 @@ class Console:
         self._prepare = prepare
         self._tenants = tenants
         self._connection = connection
+        self.keeps_kills = False  # a proxy has kept a KILL to itself, of what was closed past it then
         self._absent_servers: list[tuple[Any, ...]] | None = None  # as they were asked for since the last look
         self._in_transaction = False  # of its own, by which it tells a stale list of transactions
 

@@ -283,6 +283,7 @@ def _where_it_is_known(console: Console, order: Order, sent: Sent) -> Sent | Not
             return replace(sent, said=f"{sent.said} It was still listed then.")
         with console.on(look.session.server) as direct:
             again = close(direct, order)
+        console.keeps_kills = isinstance(again, Sent) and again.answer is Answer.OK
         return again if isinstance(again, Sent) else replace(sent, said=f"{sent.said} {again.said}".strip())
     except SessionOutOfReachError as error:
         said = f"{sent.said} It is still listed, and its own server could not be asked. {error}"
