@@ -10,6 +10,7 @@ import pytest
 
 from bot.errors import ConfigurationError
 from bot.settings import load
+from bot.wiring import data_source
 
 GOOD = """
 default_source = "prod"
@@ -44,6 +45,13 @@ def test_a_small_file_and_two_tokens_are_enough() -> None:
     source = settings.data_sources["prod"]
     assert (source.port, source.kind, source.approval, source.show_sql) == (2881, "auto", "requester", "digest")
     assert settings.closing.confirm_within == timedelta(minutes=2)
+    assert source.connection_max_age == timedelta(seconds=60)
+
+
+def test_how_old_a_connection_may_become_is_what_its_data_source_is_told() -> None:
+    write(GOOD.replace("[data_sources.prod]", '[data_sources.prod]\nconnection_max_age = "30s"'))
+    source = load().require()[1].data_sources["prod"]
+    assert data_source("prod", source).options.max_age == timedelta(seconds=30)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +74,10 @@ def test_the_port_left_out_is_the_usual_one_of_the_kind(line: str, port: int) ->
         ),
         ("[closing]\nconfirm_within = '1s'\n", "closing.confirm_within"),
         ("[data_sources.other]\nuser = 'u'\n", "data_sources.other.host: is missing"),
+        (
+            "[data_sources.other]\nhost = 'h'\nuser = 'u'\nconnection_max_age = '2h'\n",
+            "data_sources.other.connection_max_age",
+        ),
         ("[channels.C1]\ndata_source = 'nowhere'\n", "channels.C1.data_source: there is no such data source"),
         ("[[access]]\nwho = ['U1']\nmay = ['fly']\n", "access.1.may"),
         ("[[access]]\nwho = ['U1']\nmay = ['view']\ndata_sources = ['nowhere']\n", "access.1.data_sources: nowhere"),
