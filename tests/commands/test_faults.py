@@ -95,7 +95,7 @@ def test_a_hung_database_is_told_within_the_time_out_and_acknowledged_at_once(sh
     try:
         answer = stage.asks(stage.alice, "/sessions", "did not answer within")
         assert answer["ephemeral"]
-        waiting = [text_of(m) for m in stage.alice.messages() if "Still waiting for the database" in text_of(m)]
+        waiting = [text_of(m) for m in stage.alice.messages() if "Still waiting for data source demo" in text_of(m)]
         assert waiting, "progress is shown after two seconds"
         assert not [m for m in stage.alice.messages() if "operation_timeout" in text_of(m)]
     finally:
