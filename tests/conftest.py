@@ -118,6 +118,7 @@ USING_MARIADB = (
     "commands/test_whose_view.py",
     "listeners/test_approval_by_tenant.py",
     "sessions/test_charsets.py",
+    "sessions/mysql/test_logins.py",
 )
 # Servers of their own.
 RESTARTING = (

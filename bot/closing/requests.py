@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from bot.access import Access, Person, Right
 from bot.closing import targets
@@ -12,12 +13,11 @@ from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
 from bot.errors import InputError, NotAllowedError, TargetError
-from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery
+from bot.sessions.model import Mode, Pin, Session, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
 
 _LOOKED_AT = 50  # requests among which those that somebody may see are sought
-_RUNNING = Condition(Field.COMMAND, Operator.NOT, ("Sleep",))
 
 
 class ClosingRequests:
@@ -76,7 +76,7 @@ class ClosingRequests:
         self._require_reason(reason, f"/kill-session where {filter_text}")
         filter_ = query.filter
         if mode is Mode.QUERY:
-            filter_ = SessionFilter((*filter_.conditions, _RUNNING), filter_.flags)
+            filter_ = replace(filter_, running=True)
         asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
         # Whoever may close all of these sees their literals.
         page = self._sessions.source(source).page(asked, scope.tenants, Disclosure.ALL_BUT_PASSWORDS, pinned=True)

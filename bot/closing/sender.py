@@ -34,6 +34,7 @@ SEND_FOR = 25.0
 
 _OUTCOMES = {
     Why.GONE: (Outcome.ALREADY_GONE, "The session had ended before a KILL was sent."),
+    Why.LOGGED_IN: (Outcome.CHANGED, "Its client has logged in since. Nothing was sent; ask again to close it."),
     Why.TAKEN: (Outcome.CHANGED, "The id now belongs to another session."),
     Why.UNSEEN: (Outcome.UNVERIFIED, "Nothing was sent for it. {said}"),
     Why.ELSEWHERE: (Outcome.NOT_SENT, "{said} Nothing was sent for it."),
@@ -67,7 +68,7 @@ class Sender:
             if target.number in denied:
                 attempt.settle(target.number, Outcome.NOT_ALLOWED, denied[target.number])
             elif attempt.mode is Mode.QUERY and not target.session.running:
-                attempt.settle(target.number, Outcome.NOT_SENT, "It was idle: there was no query to close.")
+                attempt.settle(target.number, Outcome.NOT_SENT, "It ran nothing: there was no query to close.")
             else:
                 wanted.append(target)
         _Sending(self._sessions, self._store, attempt, wanted).send()
@@ -263,7 +264,9 @@ def _settle(attempt: CloseAttempt, target: Target, refused: NotSent) -> None:
     elif refused.why is Why.ANOTHER_REQUEST and now is not None and Pin.of(target.session).cannot_tell(now):
         attempt.settle(number, Outcome.NOT_SENT, _CANNOT_TELL)
     elif refused.why is Why.ANOTHER_REQUEST:
-        state = "the session now runs another one" if now is not None and now.running else "the session is idle"
+        state = "the session is idle" if now is None or now.idle else "it runs nothing now"
+        if now is not None and now.running:
+            state = "the session now runs another one"
         attempt.settle(number, Outcome.CHANGED, f"The query had ended before a KILL was sent; {state}.")
     elif refused.why is Why.ANOTHER_TRANSACTION:
         attempt.settle(number, Outcome.CHANGED, _transaction_changed(target.session, now))

@@ -99,7 +99,8 @@ class Search:
 
 def _refuse_idle(session: Session) -> None:
     if not session.running:
-        idle = "is idle: it runs no query that could be closed."
+        what = "is idle" if session.idle else "has not logged in yet" if session.logging_in else "runs no statement"
+        idle = f"{what}: it runs no query that could be closed."
         raise TargetError(
             f"Session {session.id} {idle} To close the session itself: /kill-session {session.id}",
             why=idle,

@@ -86,6 +86,9 @@ class Conditions:
             text, more = self._tried(one)
             parts.append(text)
             values += more
+        if filter_.running:
+            text = f"COALESCE({self.expressions['sql_text']}, '') <> ''"
+            parts.append(f"{self.expressions['command']} <> 'Sleep' AND {text}")
         parts += [self._flag(flag) for flag in sorted(filter_.flags, key=lambda flag: flag.value)]
         return " AND ".join(parts) or "1 = 1", values
 

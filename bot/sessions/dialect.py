@@ -59,6 +59,7 @@ COLUMNS = (
     "server_started",
     "definer",
     "sql_cut",
+    "event",
 )
 
 COMMAND_LENGTH = 16  # characters that MySQL's and MariaDB's lists show of a COMMAND
@@ -551,6 +552,7 @@ class Dialect:
             request_started_within=self.request_started_within,
             server_started=_seconds(cell["server_started"]),
             transaction_known=self.expressions["transaction_state"] != "NULL",
+            event=bool(cell["event"]),
         )
 
     def _statement(self, cell: Mapping[str, Any]) -> Statement | None:

@@ -50,6 +50,7 @@ class Why(enum.Enum):
 
     GONE = "gone"
     TAKEN = "taken"  # the id is another session's by now
+    LOGGED_IN = "logged in"  # the same connection; nobody had logged in on it when it was confirmed
     UNSEEN = "unseen"  # its server was not seen serving
     ELSEWHERE = "elsewhere"  # the data source's address leads to another server than its own
     ANOTHER_REQUEST = "another request"
@@ -106,6 +107,8 @@ def refusal(console: Console, look: Look, pin: Pin, mode: Mode) -> NotSent | Non
 def _not_there(look: Look, pin: Pin) -> NotSent:
     if look.unseen:
         return NotSent(Why.ELSEWHERE if look.elsewhere else Why.UNSEEN, look.unseen)
+    if pin.session.logging_in and any(map(pin.logged_in_since, look.rows)):
+        return NotSent(Why.LOGGED_IN)
     # Whoever has its id now is nobody's business who may not see his tenant.
     taken = any(one.server == pin.session.server and one.tenant == pin.session.tenant for one in look.rows)
     return NotSent(Why.TAKEN if taken else Why.GONE)

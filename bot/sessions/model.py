@@ -10,6 +10,7 @@ from datetime import datetime
 
 from bot.sessions.statement import KEPT_SQL, Disclosure, RawSql, Statement
 
+LOGGING_IN = "INIT"  # STATE of a session whose client has not logged in yet, in OceanBase's word
 MAX_LIMIT = 50  # so that a Slack table, 10,000 characters in all, holds every row with readable cells
 DEFAULT_LIMIT = 20
 
@@ -99,6 +100,7 @@ class SessionFilter:
     conditions: tuple[Condition, ...] = ()
     flags: frozenset[Flag] = frozenset()
     tried: tuple[Tried, ...] = ()
+    running: bool = False  # only what runs a statement, as ``Session.running`` has it
 
     @property
     def tenants(self) -> frozenset[str] | None:
@@ -200,6 +202,7 @@ class Session:
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off
     server_started: float | None = None  # seconds since the epoch, by the server's clock; not in lists
     listed: bool = True  # else a server session that only the view of transactions has, its client having been closed
+    event: bool = False  # a run of an event, which the server has begun by itself: it has no client
     servers: tuple[str, ...] = ()  # all of one client behind a proxy (docs/oceanbase.md 4.1), where there are several
 
     @property
@@ -209,8 +212,21 @@ class Session:
 
     @property
     def running(self) -> bool:
-        """Whether a statement is under way, killed ones that have not ended included."""
-        return self.command != "Sleep"
+        """Whether a statement is under way, killed ones that have not ended included.
+
+        COMMAND alone does not tell: what logs in, writes for a replica or waits for work has one and runs nothing.
+        """
+        return not self.idle and self.statement is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for its client's next request."""
+        return self.command == "Sleep"
+
+    @property
+    def logging_in(self) -> bool:
+        """Whether its client has not logged in yet."""
+        return self.state == LOGGING_IN and self.statement is None
 
     @property
     def transaction_id(self) -> int | None:
@@ -349,6 +365,13 @@ class Pin:
             one_run = before.server_started is not None and session.server_started is not None
             return mine.port == theirs.port and (mine.port is not None or one_run)
         return (mine.user, mine.peer, mine.origin) == (theirs.user, theirs.peer, theirs.origin)
+
+    def logged_in_since(self, session: Session) -> bool:
+        """Whether a client has logged in on this connection, on which none had: servers of the kind count ids on."""
+        before = self.session
+        same_port = before.client.port in (None, session.client.port)
+        same = (before.server, before.tenant) == (session.server, session.tenant) and self._same_boot(session)
+        return before.logging_in and not session.logging_in and same and same_port
 
     def same_request(self, session: Session) -> bool:
         """Whether the same connection still runs the very same request of its client, as it was shown.

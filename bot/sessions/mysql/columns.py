@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.sessions.dialect import COLUMNS, COMMAND_LENGTH, PROTECTED_COMMANDS, UNCUT_BYTES
+from bot.sessions.model import LOGGING_IN
 
 # InnoDB fills it anew only when nobody has read it for 0.1 s: it may be as old as that, or older under a busy monitor.
 TRANSACTIONS = "information_schema.INNODB_TRX"
@@ -98,13 +99,14 @@ class ProcessList:
             "peer": self._peer,
             "origin": self._peer,
             "database_name": "DB",
-            "command": f"CASE WHEN {idle} THEN 'Sleep' ELSE COMMAND END",
+            "command": f"CASE WHEN {_LOGS_IN} THEN 'Connect' WHEN {idle} THEN 'Sleep' ELSE COMMAND END",
             "time": self._time,
             "total_time": self._time,
             # In OceanBase's words, for the same filters to work. MariaDB shows KILL and KILL QUERY alike as 'Killed'.
             # MySQL shows 'Sleep' while it rolls back what a closed session has done, also what it was just doing.
             "state": (
                 f"CASE WHEN COMMAND = 'Killed' OR COMMAND = 'Sleep' AND {ending} THEN 'KILLED' "
+                f"WHEN {_LOGS_IN} THEN '{LOGGING_IN}' "
                 f"WHEN COMMAND = 'Sleep' THEN 'SLEEP' WHEN {_OF_THREAD} OR USER IN ({threads}) "
                 "THEN 'BACKGROUND' ELSE 'ACTIVE' END"
             ),
@@ -113,7 +115,9 @@ class ProcessList:
             "sql_length": f"LENGTH({self._bytes})",
             "sql_cut": self._is_cut,
             # MariaDB: a number for each statement, so that it names this very run. It stays there when that has ended.
-            "trace_id": f"CASE WHEN NOT ({idle}) THEN CAST(QUERY_ID AS CHAR) END" if self.shows_definer else "NULL",
+            "trace_id": f"CASE WHEN NOT ({idle} OR {_LOGS_IN}) THEN CAST(QUERY_ID AS CHAR) END"
+            if self.shows_definer
+            else "NULL",
             "transaction_id": "trx_id" if self.transactions else "NULL",
             "transaction_state": "trx_state" if self.transactions else "NULL",
             "transaction_started": _TRANSACTION_STARTED if self.transactions else "NULL",
@@ -128,6 +132,7 @@ class ProcessList:
             "WHERE VARIABLE_NAME = 'Uptime')"
             if self.status
             else "NULL",  # both are the statement's: it never moves
+            "event": self._event,
             "definer": f"CASE WHEN {self._login} IS NULL THEN USER END" if self.shows_definer else "NULL",
         }
 
@@ -167,6 +172,13 @@ class ProcessList:
             return "USER"
         listed = f"CASE WHEN NOT ({_IN_ROUTINE}) THEN USER END"
         return f"COALESCE(login_user, {listed})" if self.logins else listed
+
+    @property
+    def _event(self) -> str:
+        """Whether it is a run of an event; MySQL shows those as threads of its own."""
+        if not self.shows_definer:
+            return "NULL"
+        return _RUNS_EVENT + (" AND login_id IS NULL" if self.logins else "")
 
     @property
     def _peer(self) -> str:
@@ -215,7 +227,10 @@ _OF_THREAD = f"LOWER(LEFT(COMMAND, {COMMAND_LENGTH})) IN ({_COMMANDS})"  # what 
 
 _HAS_PORT = "LOCATE(':', HOST) > 0"
 _BEFORE_PORT = "LEFT(HOST, CHAR_LENGTH(HOST) - LOCATE(':', REVERSE(HOST)))"
+# A connection that has not logged in: MySQL's list has it without HOST and TIME, and COMMAND is Sleep.
+_LOGS_IN = "(USER = 'unauthenticated user' AND INFO IS NULL)"
 _NOT_USERS = ", ".join(f"'{user}'" for user in sorted({*THREAD_USERS, "unauthenticated user"}))
+_RUNS_EVENT = f"COMMAND = 'Connect' AND NOT {_HAS_PORT} AND USER NOT IN ({_NOT_USERS}) AND INFO IS NOT NULL"
 # MariaDB: HOST is the host of the definer's account, with the client's port behind it. What can be no client's host:
 # a pattern (CHAR(37) is its sign, which the driver would take for its own), a network, nothing (a role is the definer),
 # a name where the server looks none up. An event has no client, so no port: its COMMAND is Connect. A definer's host

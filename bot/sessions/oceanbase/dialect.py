@@ -365,6 +365,7 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "transaction_started": "NULL",
         "server_started": "NULL",
         "definer": "NULL",
+        "event": "NULL",
     }
 
 

@@ -201,7 +201,7 @@ def _close_button(request: ClosingRequest, mode: Mode, means: str, style: Litera
         action = LOOK_SESSION if mode is Mode.SESSION else LOOK_QUERY
         return kit.button(mode.value, action_id=action, value=request.id, style=style)
     session = request.targets[0].session
-    of = f"{session.client.user} from {session.client.origin}, {session.state} for {wording.seconds(session.time)}."
+    of = f"{session.client.user} from {session.client.origin}, {wording.status(session)} for {wording.lasts(session)}."
     which = f"{request.affected(mode)} sessions"
     tenants = {one.session.tenant for one in request.targets}
     theirs = " Those that are not yours to close stay open." if len(tenants) > 1 else ""

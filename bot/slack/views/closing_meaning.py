@@ -47,7 +47,11 @@ def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: M
 
 def session_meaning(session: Session) -> str:
     """Say what Close Session would do to exactly this session."""
+    if session.logging_in:
+        return "disconnects a client that has not logged in yet. Nothing runs in it."
     parts = ["disconnects the client; it must connect again."]
+    if session.event:
+        parts = ["ends this run of an event of the scheduler, which has no client; it runs again when it is next due."]
     if session.running:
         parts.append("Its running query is stopped.")
     if session.in_transaction:
@@ -59,13 +63,21 @@ def query_meaning(session: Session) -> str:
     """Say what Close Query would do to exactly this session."""
     if not session.running:
         keeps = " Its open transaction and its locks would stay." if session.in_transaction else ""
-        return f"does nothing: this session is idle, no query runs.{keeps}"
+        return f"does nothing: {_why_no_query(session)}, no query runs.{keeps}"
+    if session.event:
+        return "stops this run of an event of the scheduler; it runs again when it is next due."
     if session.transaction is not None and session.transaction.state in ("RUNNING", "LOCK WAIT"):
         # InnoDB does not say whether a transaction is the statement's own.
         return "stops this query; the session stays. A transaction that began before it stays open, with its locks."
     if session.lasting_transaction:
         return "stops this query; the session stays. Its open transaction and the locks it holds stay, too."
     return "stops this query; the session stays usable."
+
+
+def _why_no_query(session: Session) -> str:
+    if session.idle:
+        return "this session is idle"
+    return "its client has not logged in yet" if session.logging_in else "this session runs no statement"
 
 
 def transaction(session: Session) -> str:
@@ -79,12 +91,14 @@ def changes(before: Session, now: Session) -> str:
     """Say what is different from when the close was asked for; '' where nothing is that matters for it."""
     different = []
     if before.running and not now.running:
-        different.append("its query has ended, it is idle")
+        different.append("its query has ended, it is idle" if now.idle else "its query has ended")
     elif now.running and not before.running:
-        different.append("it was idle, now it runs a query")
+        different.append("it was idle, now it runs a query" if before.idle else "now it runs a query")
     elif now.running and not Pin.of(before).same_request(now):
         different.append("it runs another query")
-    elif not now.running and now.time + 1 < before.time:  # seconds; what has only been idle since is idle longer
+    elif (
+        now.idle and before.idle and now.time + 1 < before.time
+    ):  # seconds; what has only been idle since is idle longer
         different.append("it ran something in between and is idle again")
     if before.in_transaction and not now.in_transaction:
         different.append("its transaction has ended")
@@ -100,7 +114,13 @@ def changes(before: Session, now: Session) -> str:
 def _sessions_meaning(sessions: list[Session]) -> str:
     running = sum(session.running for session in sessions)
     open_ = sum(session.in_transaction for session in sessions)
-    parts = [f"disconnects {len(sessions)} clients; they must connect again."]
+    clients, logging_in = [one for one in sessions if not one.event], sum(one.logging_in for one in sessions)
+    parts = [f"disconnects {number(len(clients), 'client', 'clients')}; they must connect again."] if clients else []
+    if logging_in:
+        parts.append(f"{number(logging_in, 'has', 'have')} not logged in yet.")
+    if len(clients) < len(sessions):
+        runs = number(len(sessions) - len(clients), "run of an event", "runs of events")
+        parts.append(f"It ends {runs} of the scheduler; they run again when they are next due.")
     if running:
         parts.append(f"{number(running, 'runs', 'run')} a query, which is stopped.")
     if open_:
@@ -111,14 +131,17 @@ def _sessions_meaning(sessions: list[Session]) -> str:
 def _queries_meaning(sessions: list[Session]) -> str:
     running = [session for session in sessions if session.running]
     if not running:
-        return "does nothing: all of them are idle, no query runs."
+        what = "all of them are idle" if all(one.idle for one in sessions) else "none of them runs a statement"
+        return f"does nothing: {what}, no query runs."
     keep, idle = sum(session.lasting_transaction for session in running), len(sessions) - len(running)
     parts = [f"stops the {number(len(running), 'query that runs', 'queries that run')}; the sessions stay."]
     if keep:
         stay = ("keeps its open transaction and its locks", "keep their open transactions and their locks")
         parts.append(f"{number(keep, *stay)}.")
     if idle:
-        parts.append(f"{number(idle, 'is', 'are')} idle and not touched by it.")
+        resting = all(one.idle or one.running for one in sessions)
+        rest = ("is idle", "are idle") if resting else ("runs no statement", "run no statement")
+        parts.append(f"{number(idle, *rest)} and not touched by it.")
     return " ".join(parts)
 
 

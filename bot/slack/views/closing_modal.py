@@ -167,7 +167,7 @@ def _one_target(target: Target, now: Session | None, unseen: str) -> kit.Block:
         return components.lines(
             [components.bold(f"Session {before.id} is gone"), components.plain(": there is nothing to close.")]
         )
-    state = f"{now.state}, {now.command}, for {wording.seconds(now.time)}"
+    state = f"{wording.status(now)}, {now.command}, for {wording.lasts(now)}"
     rows = [
         components.facts(
             [("Session ID", str(now.id)), ("User", now.client.user or "-"), ("Source", now.client.origin)]

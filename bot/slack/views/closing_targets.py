@@ -47,7 +47,7 @@ def as_lines(targets: Sequence[TargetText], disclosure: Disclosure) -> kit.Block
         rows.append(
             components.facts([("Session ID", str(session.id)), *((label, _name(text)) for label, text in names)])
         )
-        state = f"{_name(session.state)}, {_name(session.command)}, for {wording.seconds(session.time)}"
+        state = f"{_name(wording.status(session))}, {_name(session.command)}, for {wording.lasts(session)}"
         rows.append(components.facts([("Status", state), ("Transaction", _name(target.transaction))]))
         if session.statement is not None:
             rows.append([components.code(wording.sql_line(session.statement, _SQL_CHARACTERS, disclosure))])

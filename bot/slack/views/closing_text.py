@@ -12,7 +12,7 @@ from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Session
 from bot.slack.escaping import top_level, visible
 from bot.slack.views.closing_meaning import meanings, number, transaction
-from bot.slack.views.wording import called, mention, moment, name, seconds, utc
+from bot.slack.views.wording import called, lasts, mention, moment, name, seconds, status, utc
 
 DONE = {
     Outcome.CLOSED: "✅ closed",
@@ -187,7 +187,7 @@ def _session_facts(session: Session, source: str) -> list[list[Fact]]:
         [("Data source", source), ("Tenant", session.tenant or "-"), ("observer", session.observer)],
         [("User", client.user or "-"), ("Source", client.origin), ("OBProxy", client.proxy or "-")],
         [("Session ID", str(session.id)), ("Database Name", session.database or "-")],
-        [("Status", f"{session.state}, {session.command}, for {seconds(session.time)}")],
+        [("Status", f"{status(session)}, {session.command}, for {lasts(session)}")],
         [("Transaction", transaction(session))],
     ]
 

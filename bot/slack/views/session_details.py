@@ -37,11 +37,9 @@ def session_details(
     """
     session = details.session
     title = f"Session {session.id} on {session.source}"
-    doing = f"{wording.name(session.state)}, {wording.seconds(session.time)}"
+    doing = f"{wording.name(wording.status(session))}, {wording.lasts(session)}"
     since = (
-        f"Idle since {wording.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · "
-        if not session.running
-        else ""
+        f"Idle since {wording.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · " if session.idle else ""
     )
     blocks = [
         components.header(title),
@@ -120,14 +118,14 @@ def _says(row: Sequence[tuple[str, object]]) -> bool:
 
 
 def _status(session: Session) -> str:
-    if session.running:
-        return session.state
+    if not session.idle:
+        return wording.status(session)
     return f"{session.state}, idle for {wording.seconds(session.time)}"
 
 
 def _execution_time(session: Session) -> str:
     retried = ", retries included" if session.running and session.retry_count else ""
-    return wording.seconds(session.time) + retried
+    return wording.lasts(session) + retried
 
 
 def _transaction(session: Session, details: SessionDetails) -> str:
@@ -181,7 +179,7 @@ def _holder(holder: LockHolder) -> components.Line:
     if session is None:
         who = "not in the process list: it has just ended, or it is the database's own"
     else:
-        doing = "running" if session.running else "idle"
+        doing = "idle" if session.idle else "running" if session.running else "running nothing"
         of = f"{wording.name(session.client.user)} from {wording.name(session.client.origin)}"
         who = f"{of}, {doing} for {wording.seconds(session.time)}{age}"
     return [*held, components.plain("session "), components.code(str(holder.id)), components.plain(f" ({who})")]

@@ -55,8 +55,13 @@ COLUMNS = (
     Column("Source", lambda s, _d, _w: s.client.origin),
     Column("Database Name", lambda s, _d, _w: s.database or "-"),
     Column("Command", lambda s, _d, _w: s.command),
-    Column("Execution Time (s)", lambda s, _d, _w: f"{s.time:.1f}", number=True, cuttable=False),
-    Column("Status", lambda s, _d, _w: s.state),
+    Column(
+        "Execution Time (s)",
+        lambda s, _d, _w: wording.time(s),
+        number=True,
+        cuttable=False,
+    ),
+    Column("Status", lambda s, _d, _w: wording.status(s)),
     Column("observer", lambda s, _d, _w: s.observer),
     Column("OBProxy", lambda s, _d, _w: s.client.proxy or "-"),
 )
@@ -104,7 +109,7 @@ def _in_words(page: SessionPage) -> str:
     """Say the counts and the first rows, for screen readers and notifications; no SQL."""
     rows = [
         f"{one.id}: {wording.name(one.client.user)} from {wording.name(one.client.origin)}, "
-        f"{wording.name(one.state)} for {wording.seconds(one.time)}"
+        f"{wording.name(wording.status(one))} for {wording.lasts(one)}"
         f"{', waits for a row lock' if one.waits else ''}"
         for one in page.sessions[:_FIRST]
     ]
@@ -197,8 +202,8 @@ def _pick(page: SessionPage) -> kit.Block:
 
 
 def _option_text(session: Session, width: int) -> str:
-    doing = wording.sql_line(session.statement, 40, Disclosure.DIGEST) or session.state
-    return cut(visible(f"{session.id} · {session.client.user} · {wording.seconds(session.time)} · {doing}"), width)
+    doing = wording.sql_line(session.statement, 40, Disclosure.DIGEST) or wording.status(session)
+    return cut(visible(f"{session.id} · {session.client.user} · {wording.lasts(session)} · {doing}"), width)
 
 
 def _browse(page: SessionPage, asker: Asker | None) -> kit.Block:

@@ -63,7 +63,7 @@ class SqlText:
 def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> kit.View:
     """The modal with the statement and the session's other facts; ``file_sent``: the person has the rest."""
     if session.statement is None:
-        idle = f"This session is running nothing: it has been {session.state} for {wording.seconds(session.time)}."
+        idle = f"This session is running nothing: it has been {wording.status(session)}, for {wording.lasts(session)}."
         return _modal(session.id, [components.lines([components.plain(idle)]), kit.divider(), _facts(session)])
     notes = []
     if not sql.disclosure.literals:
@@ -89,7 +89,7 @@ def _facts(
         ("Database Name", session.database or "-"),
         ("observer", session.observer),
         ("OBProxy", session.client.proxy or "-"),
-        ("Status", f"{session.state}, {session.command}, {wording.seconds(session.time)}"),
+        ("Status", f"{wording.status(session)}, {session.command}, {wording.lasts(session)}"),
         ("Transaction", wording.transaction_state(session)),
         (wording.sql_id_label(session), sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),

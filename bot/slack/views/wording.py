@@ -56,6 +56,21 @@ def name(text: str | None) -> str:
     return cut(visible(text or "").strip(), _NAME) or "-"
 
 
+def status(session: Session) -> str:
+    """The status in the server's word, and that nobody has logged in where that is so."""
+    return f"{session.state}, not logged in yet" if session.logging_in else session.state
+
+
+def lasts(session: Session) -> str:
+    """For how long that has been so; MySQL does not say it of whoever logs in."""
+    return "an unknown time" if session.logging_in and not session.time else seconds(session.time)
+
+
+def time(session: Session) -> str:
+    """The same in seconds, for a column."""
+    return "-" if session.logging_in and not session.time else f"{session.time:.1f}"
+
+
 def transaction_state(session: Session) -> str:
     """The state of its transaction in the server's words, or that there is none, or that the server does not say."""
     if session.transaction is None:
