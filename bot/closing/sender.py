@@ -276,6 +276,8 @@ def _settle(attempt: CloseAttempt, target: Target, refused: NotSent) -> None:
 
 
 def _transaction_changed(before: Session, now: Session | None) -> str:
+    if now is not None and not now.transaction_known:
+        return "Whether its transaction is still the one that the card showed cannot be seen now."
     lasting = [one is not None and one.lasting_transaction for one in (before, now)]
     if lasting == [False, True]:
         return "A transaction has begun since the card was shown; closing would roll it back."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 _UNREADABLE = "\ufffd"
@@ -40,32 +41,22 @@ def whole_letters(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """Bytes that are looked for in a text, once its capital ``letters`` were made small."""
+class Form:
+    """What somebody typed as a database may hold it, in one encoding."""
 
-    sought: bytes
-    letters: str  # capital ones of ASCII; others cannot be a part of what is sought
+    run: bytes | None  # the longest part of it without ASCII, as it is; None where there is none
+    small: bytes  # all of it, with each capital letter of ASCII made small, be it half of another one
 
 
-def patterns(value: str) -> tuple[Pattern, ...]:
-    """Return what a text that somebody typed may be in a database, in UTF-8 and in GB18030.
+def forms(value: str) -> tuple[Form, Form]:
+    """Return what a text that somebody typed may be in a database: in UTF-8 and in GB18030.
 
-    Servers know the case of no letter in bytes: those of ASCII are found whatever theirs is, others as they were
-    typed, in small and in capital ones.
-
-    >>> [(one.sought.hex(" "), one.letters) for one in patterns("Id=密")]
-    [('69 64 3d e5 af 86', 'DI'), ('69 64 3d c3 dc', 'DI')]
+    >>> [form.small.hex(" ") for form in forms("Id=密")]
+    ['69 64 3d e5 af 86', '69 64 3d c3 dc']
     """
-    found: dict[Pattern, None] = {}
-    for text in (value, value.lower(), value.upper(), value.title()):
-        small = "".join(letter.lower() if letter.isascii() else letter for letter in text)
-        found[Pattern(small.encode("utf-8", "replace"), _capitals(small))] = None
-        # Half a letter of GB18030 may be a letter of ASCII: then case is told apart.
-        halves = any(letter.encode("gb18030", "replace")[1:].isalpha() for letter in small if not letter.isascii())
-        text, letters = (text, "") if halves else (small, _capitals(small))  # noqa: PLW2901
-        found[Pattern(text.encode("gb18030", "replace"), letters)] = None
-    return tuple(found)
-
-
-def _capitals(small: str) -> str:
-    return "".join(sorted({letter.upper() for letter in small if letter.isascii() and letter.isalpha()}))
+    run = max(re.findall(r"[^\x00-\x7f]+", value), key=len, default=None)
+    utf8, gb18030 = (
+        Form(None if run is None else run.encode(encoding, "replace"), value.encode(encoding, "replace").lower())
+        for encoding in ("utf-8", "gb18030")
+    )
+    return utf8, gb18030

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from string import ascii_lowercase
 
-from bot.sessions.charsets import patterns
+from bot.sessions.charsets import forms
 from bot.sessions.database import Value
 from bot.sessions.masking import SIGNS_OF_SECRETS
 from bot.sessions.model import Condition, Field, Flag, Operator, SessionFilter, Sort, Tried
@@ -40,8 +41,8 @@ _COLUMN_OF = {
 }
 
 SQL_COLUMNS = ("sql_text", "inner_sql")  # what the client asked for, and what runs of it now in a routine: as bytes
-# The same as texts in which LOCATE finds a sign of a secret, whatever its case and whatever bytes stand before it.
-SIGNS_COLUMNS = ("sql_signs", "inner_signs")
+# The same as texts, in which LOCATE finds small letters of ASCII whatever their case and whatever stands before them.
+_AS_TEXT = {"sql_text": "sql_letters", "inner_sql": "inner_letters"}
 
 _ANY_COLUMNS = (
     "id",
@@ -68,7 +69,7 @@ class Conditions:
     @property
     def secret(self) -> str:
         """Whether what a session runs may hold a secret: that is found by nobody."""
-        return f"({' OR '.join(_signs(self.expressions[name]) for name in SIGNS_COLUMNS)})"
+        return f"({' OR '.join(_signs(self._text(name)) for name in SQL_COLUMNS)})"
 
     @property
     def place(self) -> str:
@@ -129,7 +130,7 @@ class Conditions:
         values: list[Value | Sequence[Value]] = []
         for typed, column in product(condition.values, columns):
             if condition.field is Field.SQL:
-                text, more = _within(column, "" if exactly and typed == "-" else str(typed), exactly=exactly)
+                text, more = self._within(column, "" if exactly and typed == "-" else str(typed), exactly=exactly)
                 parts.append(text)
                 values += more
                 continue
@@ -159,13 +160,44 @@ class Conditions:
         values: list[Value | Sequence[Value]] = []
         for value, name in product(map(str, condition.values), names):
             column = self.expressions[name]
+            if name == "inner_sql" and column == "NULL":
+                continue
             if name in SQL_COLUMNS:
-                text, more = _within(column, value)
+                text, more = self._within(name, value)
             else:
                 text, more = f"{_in_small_letters(column)} LIKE %s ESCAPE '|'", [f"%{_literal_like(value.lower())}%"]
             parts.append(text)
             values += more
         return " OR ".join(parts), values
+
+    def _text(self, name: str) -> str:
+        return self.expressions.get(_AS_TEXT[name], self.expressions[name])
+
+    def _within(self, name: str, value: str, *, exactly: bool = False) -> tuple[str, list[Value | Sequence[Value]]]:
+        """Whether a statement holds what was typed, or is ``exactly`` that; ``name`` is one of ``SQL_COLUMNS``.
+
+        Functions of texts are right only up to the first byte that is none in UTF-8, those of bytes know no case.
+        """
+        # A session that is in no routine has one text, not an empty one besides.
+        names = (name, "sql_text") if name != "sql_text" else (name,)
+        sent = f"COALESCE({', '.join(self.expressions[one] for one in names)}, '')"
+        text = f"COALESCE({', '.join(map(self._text, names))}, '')"
+        typed, small = value.lower(), _in_small_letters(text)
+        if exactly:
+            parts = [f"{small} = %s AND LENGTH(LOWER({text})) = LENGTH({text})"]
+            values: list[Value | Sequence[Value]] = [typed]
+        else:
+            parts = [f"{small} LIKE %s ESCAPE '|'", f"COALESCE(LOCATE(%s, {text}), 0) > 0"]
+            # By some collations all emoji are the same letter.
+            values = [f"%{_literal_like(typed)}%", typed if typed.isascii() else None]
+        folded = sent
+        for letter in ascii_lowercase:
+            folded = f"REPLACE({folded}, '{letter.upper()}', '{letter}')"
+        same = f"{folded} = UNHEX(%s)" if exactly else f"LOCATE(UNHEX(%s), {folded}) > 0"
+        for form in forms(value):
+            parts.append(f"COALESCE(LOCATE(UNHEX(%s), {sent}), 0) > 0 AND {same}")
+            values += [None if form.run is None else form.run.hex(), form.small.hex()]
+        return f"({' OR '.join(parts)})", values
 
     def _tried(self, one: Tried) -> tuple[str, list[Value | Sequence[Value]]]:
         """Take the sessions that were found to fit, and of a word anywhere those that have it elsewhere."""
@@ -194,9 +226,7 @@ class Conditions:
         if field in (Field.ID, Field.TIME):
             return (column,)
         if field is Field.SQL:
-            inner = self.expressions["inner_sql"]
-            # A session that is in no routine has one text, not an empty one besides.
-            return (column,) if inner == "NULL" else (column, f"COALESCE({inner}, {column})")
+            return SQL_COLUMNS if self.expressions["inner_sql"] != "NULL" else ("sql_text",)
         if field is Field.PROXY and not exactly:  # its address or the session's number there
             column = f"CONCAT(COALESCE({column}, ''), ' ', COALESCE({self.expressions['proxy_session_id']}, ''))"
         with_case = _with_case(field, exactly=exactly)
@@ -218,19 +248,6 @@ def _so_or_not(condition: Condition, text: str) -> str:
 
 def _signs(text: str) -> str:
     return " OR ".join(f"COALESCE(LOCATE('{sign}', {text}), 0) > 0" for sign in SIGNS_OF_SECRETS)
-
-
-def _within(text: str, value: str, *, exactly: bool = False) -> tuple[str, list[Value | Sequence[Value]]]:
-    """Whether bytes hold what was typed, or are ``exactly`` that: no function of texts is right about those."""
-    parts: list[str] = []
-    values: list[Value | Sequence[Value]] = []
-    for pattern in patterns(value):
-        small = f"COALESCE({text}, '')"
-        for letter in pattern.letters:
-            small = f"REPLACE({small}, '{letter}', '{letter.lower()}')"
-        parts.append(f"{small} = UNHEX(%s)" if exactly else f"LOCATE(UNHEX(%s), {small}) > 0")
-        values.append(pattern.sought.hex())
-    return f"({' OR '.join(parts)})", values
 
 
 def _with_case(field: Field, *, exactly: bool) -> bool:

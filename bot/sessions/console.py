@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import random
 from time import sleep
@@ -13,9 +13,9 @@ from typing import Any
 
 from bot.errors import DataSourceError, SessionOutOfReachError
 from bot.sessions.address import host_of
-from bot.sessions.database import Connection, Preparation, connected
+from bot.sessions.database import Connection, Preparation, Row, connected
 from bot.sessions.details import Reach
-from bot.sessions.dialect import NOW, Dialect
+from bot.sessions.dialect import NOW, Dialect, Query
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.identity import Move
 from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, Sort, Transaction
@@ -57,6 +57,7 @@ class Console:
         dialect: Dialect,
         fresh_looks: threading.Lock,
         move: Move | None = None,
+        renewed: Callable[[DataSourceError], Dialect | None] = lambda _error: None,
     ) -> None:
         self.dialect = dialect
         self._fresh_looks = fresh_looks
@@ -66,6 +67,7 @@ class Console:
         self._tenants = tenants
         self._connection = connection
         self.keeps_kills = False  # a proxy has kept a KILL to itself, of what was closed past it then
+        self._renewed = renewed
         self._absent_servers: list[tuple[Any, ...]] | None = None  # as they were asked for since the last look
         self._in_transaction = False  # of its own, by which it tells a stale list of transactions
 
@@ -90,8 +92,8 @@ class Console:
         """
         if not ids:
             return []
-        query, allowed = self.dialect.by_ids(ids), None if everywhere else self._tenants
-        rows = self._connection.rows(query.sql, query.values)
+        allowed = None if everywhere else self._tenants
+        rows = self._rows(lambda dialect: dialect.by_ids(ids))
         found = [self.dialect.to_session(self._endpoint.name, row) for row in rows]
         return as_clients([one for one in found if allowed is None or one.tenant in allowed])
 
@@ -152,6 +154,8 @@ class Console:
     def _look_until_fresh(self, pins: Sequence[Pin]) -> list[Look]:
         looks, flipped = self._look(pins), False
         for _ in range(_FRESH_TRIES):
+            if self.dialect.own_transaction is None:  # that list cannot be read any more
+                return looks
             agrees = looks[0].in_transaction == self._in_transaction
             if agrees and flipped:
                 return looks
@@ -168,11 +172,23 @@ class Console:
             "information_schema.INNODB_TRX all the time, and InnoDB refreshes it only when nobody has for 0.1 s."
         )
 
+    def _rows(self, query_of: Callable[[Dialect], Query]) -> list[Row]:
+        """Read sessions, once more without a view or column that can no longer be read."""
+        query = query_of(self.dialect)
+        try:
+            return self._connection.rows(query.sql, query.values)
+        except DataSourceError as error:
+            dialect = self._renewed(error)
+            if dialect is None:
+                raise
+        self.dialect = dialect
+        query = query_of(dialect)
+        return self._connection.rows(query.sql, query.values)
+
     def _look(self, pins: Sequence[Pin]) -> list[Look]:
         self._absent_servers = None
-        query = self.dialect.look(tuple(dict.fromkeys(pin.id for pin in pins)))
         asked = since_boot()
-        rows = self._connection.rows(query.sql, query.values)
+        rows = self._rows(lambda dialect: dialect.look(tuple(dict.fromkeys(pin.id for pin in pins))))
         answered = since_boot()
         here, in_transaction = rows[0][:2] if rows else (None, False)
         # The first columns are where the list comes from; without a session they stand alone.

@@ -245,7 +245,7 @@ class Session:
         InnoDB tells the start of a transaction in whole seconds: one begun in the second of the request counts as its.
         OceanBase calls a later statement of a transaction without autocommit IMPLICIT_ACTIVE, too: the start tells.
         """
-        if self.transaction is None or not self.running:
+        if self.transaction is None or self.idle:
             return False
         started = self.transaction.started
         if started is None or self.request_started is None:
@@ -410,12 +410,14 @@ class Pin:
     def same_transaction(self, session: Session) -> bool:
         """Whether closing the session rolls back what it would have rolled back: the same transaction, or none.
 
-        One that begins and ends with the running statement counts as none. Where the server does not say whether a
-        transaction is open, there is nothing to compare.
+        One that begins and ends with the running statement counts as none. Where it was not known whether a
+        transaction was open, there is nothing to compare; where it is not known any more, nothing is the same.
         """
         before = self.session
-        if not before.transaction_known or not session.transaction_known:
+        if not before.transaction_known:
             return True
+        if not session.transaction_known:
+            return False
         one, other = before.transaction, session.transaction
         if one is not None and other is not None and _same_transaction(one, other):
             return True

@@ -44,9 +44,10 @@ Waits = Callable[[], AbstractContextManager[None]]
 
 _T = TypeVar("_T")
 # What the server says of a view or column that it had when it was probed, or that the login could read then: 1109 of
-# one in information_schema that is switched off. Probed anew, a list goes on without it.
+# one in information_schema that is switched off, 3854 of one of MySQL's in which somebody's text cannot be written.
+# Probed anew, a list goes on without it.
 _NO_SUCH_VIEW = 1146
-_GONE = (1044, 1054, 1109, 1142, 1143, _NO_SUCH_VIEW, 1227)
+_GONE = (1044, 1054, 1109, 1142, 1143, _NO_SUCH_VIEW, 1227, 3854)
 SERVERS_EVERY = 10.0  # seconds between two looks at which servers of a cluster serve
 PROBE_EVERY = 60.0  # seconds after which a login that could not see everything may have been given more
 TRY_EVERY = 30.0  # seconds between two trials of what lists and closes run
@@ -119,8 +120,11 @@ class DataSource:
                 return ask(console)
 
     def _console(self, connection: Connection, dialect: Dialect) -> Console:
+        def renewed(error: DataSourceError) -> Dialect | None:
+            return self._probed(connection, anew=True) if error.errno in _GONE else None
+
         shared = self._fresh_looks, self._pool.move
-        return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect, *shared)
+        return Console(self._endpoint, self._prepare, self.options.tenants, connection, dialect, *shared, renewed)
 
     def page(
         self,

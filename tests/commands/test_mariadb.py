@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 
@@ -170,3 +171,21 @@ def test_a_protected_user_wants_the_override_in_a_routine_of_somebody_else_as_we
 
 def test_a_statement_that_is_no_utf8_is_listed_shown_found_and_closed(stage: MariaDBStage) -> None:
     goes_through_everything(stage, "This ends within a literal" if isinstance(stage, MySQLStage) else "\ufffd gbk")
+
+
+def test_who_has_not_logged_in_yet_is_told_as_such_and_only_the_session_can_be_closed(stage: MariaDBStage) -> None:
+    with socket.create_connection((stage.database.host, stage.database.port)) as stranger:
+        stranger.recv(512)
+        listed = stage.asks(stage.alice, "/sessions user=unauthenticated", "Sessions on demo")
+        cells = cells_of(listed)
+        assert cells["Status"] == ["INIT, not logged in yet"]
+        number = cells["Session ID"][0]
+        refused = stage.asks(stage.alice, f"/kill-session {number} query", "has not logged in yet")
+        assert "no query" in text_of(refused)
+        stage.asks(stage.alice, "/kill-session where user=unauthenticated query", "No session that runs a query")
+        card = stage.card_of(number)
+        assert "Close Query" not in buttons_of(card)
+        assert "a client that has not logged in yet" in text_of(card)
+        assert "query is stopped" not in text_of(card)
+        stage.alice.press(card, "Close Session")
+        stage.alice.wait_for_change(card, "✅ closed")

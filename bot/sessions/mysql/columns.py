@@ -111,7 +111,7 @@ class ProcessList:
                 "THEN 'BACKGROUND' ELSE 'ACTIVE' END"
             ),
             "sql_text": self._bytes,
-            "sql_signs": f"LOWER({self._text})",
+            "sql_letters": f"LOWER({self._text})",
             "sql_length": f"LENGTH({self._bytes})",
             "sql_cut": self._is_cut,
             # MariaDB: a number for each statement, so that it names this very run. It stays there when that has ended.
@@ -125,7 +125,7 @@ class ProcessList:
             "own": f"(ID = connection_id() OR BINARY COALESCE({self._login}, '') = %s)",
             "memory": "MEMORY_USED" if "MEMORY_USED" in self.columns else "NULL",
             "inner_sql": f"CASE WHEN {_NESTED} THEN {inner} END" if self.requests else "NULL",
-            "inner_signs": f"CASE WHEN {_NESTED} THEN LOWER(INFO) END" if self.requests else "NULL",
+            "inner_letters": f"CASE WHEN {_NESTED} THEN LOWER(INFO) END" if self.requests else "NULL",
             "request_id": "CONCAT(request_thread, ':', request_event)" if self.requests else "NULL",
             "request_started": self._request_started,
             "server_started": f"(SELECT UNIX_TIMESTAMP() - VARIABLE_VALUE FROM {self.status} "

@@ -72,6 +72,11 @@ _OWN_THREAD = f"SELECT THREAD_ID FROM {THREADS} WHERE PROCESSLIST_ID = connectio
 _OWN_REQUEST = (
     f"SELECT 1 FROM {REQUESTS} WHERE THREAD_ID = ({_OWN_THREAD}) AND NESTING_EVENT_LEVEL = 0 AND END_EVENT_ID IS NULL"
 )
+_NO_THREE_BYTES = 3854
+_UNREADABLE = (
+    f"Which sessions have a transaction open is not known now: MySQL cannot read {TRANSACTIONS} while a "
+    "transaction runs a text with an emoji or with what is no letter (error 3854)."
+)
 _CUT = (
     "{} lists only the beginning of this statement, and the rest is not known here. To see all of it, run SHOW FULL "
     "PROCESSLIST at the server."
@@ -109,7 +114,8 @@ def probe(connection: Connection, user: str) -> Dialect | None:
 
 def _dialect(connection: Connection, user: str, view: str, columns: frozenset[str]) -> Dialect:
     grants = granted(connection)
-    transactions, sees_all = _transactions(connection, grants)
+    unreadable: list[str] = []
+    transactions, sees_all = _transactions(connection, grants, unreadable)
     refused: list[str] = []
     logins, requests = _performance_schema(connection, refused)
     found = ProcessList(
@@ -120,7 +126,10 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         requests=requests,
         status=_status(connection),
     )
-    lacks = (*_lacks(user, found, grants, sees_all=sees_all), *(_without(view, found) for view in refused))
+    lacks = (
+        *(unreadable or _lacks(user, found, grants, sees_all=sees_all)),
+        *(_without(view, found) for view in refused),
+    )
     login = Login(logged_in(connection))
     name, version = _name(connection)
     closing = _CLOSES_ALL - {"SUPER"} if name == MARIADB and version >= _SUPER_IS_NOT_ALL else _CLOSES_ALL
@@ -160,12 +169,20 @@ def _may_call(connection: Connection) -> bool:
     return "*" in called or called >= _PROCEDURES
 
 
-def _transactions(connection: Connection, grants: Grants) -> tuple[bool, bool]:
-    """Whether open transactions can be read, and whether the login has PROCESS: they are closed to all others."""
+def _transactions(connection: Connection, grants: Grants, unreadable: list[str]) -> tuple[bool, bool]:
+    """Whether open transactions can be read, and whether the login has PROCESS: they are closed to all others.
+
+    Why they cannot be read just now goes to ``unreadable``.
+    """
     try:
         there = _answers(connection, f"SELECT trx_id FROM {TRANSACTIONS} LIMIT 1", empty=True)
     except PrivilegeMissingError:
         return False, False
+    except DataSourceError as error:
+        if error.errno != _NO_THREE_BYTES:
+            raise
+        unreadable.append(_UNREADABLE)
+        return False, True
     return there, there or bool(grants.privileges & _SEES_ALL)
 
 
@@ -206,7 +223,9 @@ def _answers(connection: Connection, sql: str, *, empty: bool = False) -> bool:
         return bool(connection.rows(sql)) or empty
     except (PrivilegeMissingError, ConnectionLostError, DataSourceTimeoutError):
         raise
-    except DataSourceError:
+    except DataSourceError as error:
+        if error.errno == _NO_THREE_BYTES:
+            raise
         return False
 
 

@@ -338,7 +338,7 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "state": "STATE",
         # What a client in another character set sent is no valid text: of bytes any function gives the right answer.
         "sql_text": f"CAST({asked} AS BINARY)",
-        "sql_signs": asked,
+        "sql_letters": asked,
         "sql_length": f"LENGTH({asked})",
         "sql_cut": _is_cut(asked) if inner == "NULL" else f"{_is_cut(asked)} OR COALESCE({_is_cut(inner)}, FALSE)",
         "sql_id": column("SQL_ID"),
@@ -359,7 +359,7 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "action": column("ACTION"),
         "client_info": column("CLIENT_INFO"),
         "inner_sql": inner if inner == "NULL" else f"CAST({inner} AS BINARY)",
-        "inner_signs": inner,
+        "inner_letters": inner,
         "request_id": column("TRACE_ID"),
         "request_started": f"CASE WHEN {running} THEN {now} - ({time}) END",
         "transaction_started": "NULL",

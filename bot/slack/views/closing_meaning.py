@@ -11,6 +11,9 @@ from bot.slack.views.wording import transaction_state
 _ANOTHER_TRANSACTION = (
     "a transaction has begun or ended since the request was made. A new card will show it as it is now."
 )
+_UNKNOWN_TRANSACTION = (
+    "whether the transaction is still the same cannot be seen now. A new card will ask without knowing it."
+)
 
 
 def meanings(request: ClosingRequest) -> list[tuple[Mode, str]]:
@@ -29,6 +32,8 @@ def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: M
         pinned = [(before, now) for before, now in pinned if Pin.of(before).same_request(now)]
     else:
         same = [(before, now) for before, now in pinned if Pin.of(before).same_transaction(now)]
+        if pinned and not same and not any(now.transaction_known for _, now in pinned):
+            return f"closes nothing: {_UNKNOWN_TRANSACTION}"
         if pinned and not same:
             return f"closes nothing: {_ANOTHER_TRANSACTION}"
         pinned = same
@@ -101,9 +106,11 @@ def changes(before: Session, now: Session) -> str:
     ):  # seconds; what has only been idle since is idle longer
         different.append("it ran something in between and is idle again")
     if before.in_transaction and not now.in_transaction:
-        different.append("its transaction has ended")
+        different.append("its transaction has ended" if now.transaction_known else "its transaction cannot be seen now")
     elif now.in_transaction and not before.in_transaction:
         different.append("it has a transaction open")
+    elif before.transaction_known and not now.transaction_known:
+        different.append("whether it has a transaction open cannot be seen now")
     elif not Pin.of(before).same_transaction(now):
         different.append("it is in another transaction")
     if now.waits and not before.waits:

@@ -13,7 +13,7 @@ from bot.closing.verification import verify
 from bot.errors import DataSourceError
 from bot.sessions import kill
 from bot.sessions.kill import Answer, NotSent, Sent, Why
-from bot.sessions.model import Mode, Pin
+from bot.sessions.model import Mode, Pin, SessionQuery
 from bot.slack.views.closing_meaning import changes
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
@@ -182,3 +182,27 @@ def test_a_client_that_has_set_its_clock_does_not_have_its_next_statement_closed
         with server.connect() as root:
             run(root, f"KILL QUERY {second.id}")
         second.join(PATIENCE)
+
+
+@pytest.mark.parametrize("server", ["mysql"], indirect=True)
+def test_where_a_text_keeps_mysql_from_its_transactions_lists_and_closes_go_on_without_them(
+    server: EmbeddedServer, crm_source: Make
+) -> None:
+    crm = crm_source()
+    with client_of(server) as client, client_of(server) as writer:
+        card = one(crm, session_id(client))
+        assert card.transaction_known
+        emoji = RunningStatement(writer, "SELECT SLEEP(60), '😀' FROM stock")
+
+        def caveats() -> str:
+            return " ".join(crm.page(SessionQuery(), None).caveats)
+
+        until(lambda: "error 3854" in caveats())
+        assert not one(crm, emoji.id).transaction_known
+        with crm.console() as console:
+            refused = close(console, card)
+            assert isinstance(refused, NotSent)
+            assert refused.why is Why.ANOTHER_TRANSACTION
+            assert "cannot be seen now" in changes(card, one(crm, card.id))
+            assert isinstance(close(console, one(crm, emoji.id)), Sent)
+        emoji.join(PATIENCE)
