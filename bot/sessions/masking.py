@@ -31,7 +31,7 @@ def _reading(*, single: bool, double: bool) -> re.Pattern[str]:
         rf"""
           (?P<string>  [xXbBnN]?{_STRING_OF[single].format("'")} | {_STRING_OF[double].format('"')} )
         | (?P<name>    `(?:[^`]++|``)*+(?:`|\Z) )
-        | (?P<comment> /\*(?!!).*?(?:\*/|\Z) | --(?=[\x00-\x20]|\Z)[^\n]*+ | \#[^\n]*+ )
+        | (?P<comment> /\*(?!M?!).*?(?:\*/|\Z) | --(?=[\x00-\x20]|\Z)[^\n]*+ | \#[^\n]*+ )
         | (?P<number>  (?:0[xX][0-9a-fA-F]++|0[bB][01]++)(?![\w$])
                      | (?:\d++\.\d*+|(?<![\w$`])\.\d++)(?:[eE][+-]?\d++)?+ | \d++[eE][+-]?\d++ | \d++(?![\w$]) )
         | (?P<word>    [\w$@]++ )
@@ -74,6 +74,20 @@ _AFTER_STRING = re.compile(
 )
 # In small letters: a text without any of these has nothing that is hidden as a secret.
 SIGNS_OF_SECRETS = ("identified", "passw", "pw", "secret", "token", "access", "encrypt", "keyid", "key_id", "://")
+# Bytes that are no UTF-8 were read as GB18030 (``charsets.decoded``): of another character set, half a letter may be a
+# backslash or a backtick. Behind a letter that may be misread, no backslash before a quotation mark is sure to be one.
+_HALVES = {
+    half: "".join(
+        letter for lead in range(0x81, 0xFF) for letter in bytes([lead, ord(half)]).decode("gb18030", "ignore")
+    )
+    for half in "\\`"
+}
+_MISREAD_MARK = re.compile(rf"[{_HALVES[chr(92)]}][\\'\"]|[^\x00-\x7f]\\{{2,}}+['\"]")
+_MISREAD_ONE_OF = re.compile(r"[^\x00-\x7f]\\['\"]")
+_MISREAD_NAME = re.compile(rf"[{_HALVES['`']}]|\ufffd`")
+_MARKS = re.compile(r"\\['\"]")
+_VERSIONED = re.compile(r"/\*M?!")  # some servers run what is in it, to others it is a comment
+_DOLLARS = re.compile(r"\$\w*\$")  # MySQL's quotation of a routine in another language
 _NO_PASSWORD = ("PASSWORD", "VALUES", "RANDOM")  # what else may follow IDENTIFIED BY without quotes
 
 
@@ -138,7 +152,9 @@ def without_passwords(sql: str, *, nested: bool = True) -> str:
     >>> without_passwords("CREATE USER ann IDENTIFIED BY 'hunter2' COMMENT 'on call'")
     "CREATE USER ann IDENTIFIED BY '***' COMMENT 'on call'"
     """
-    shown = _shown(sql, lambda tokens: _without_passwords(tokens, nested=nested))
+    small = sql.lower()
+    may_hold_one = any(sign in small for sign in SIGNS_OF_SECRETS)
+    shown = _shown(sql, lambda tokens: _without_passwords(tokens, nested=nested), sure=may_hold_one)
     return _URL_PASSWORD.sub(r"\1***\2", shown)
 
 
@@ -192,12 +208,12 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(0, length - 1)].rstrip() + "…"
 
 
-def _shown(sql: str, show: Callable[[Iterable[Token]], Iterator[tuple[str, str]]]) -> str:
+def _shown(sql: str, show: Callable[[Iterable[Token]], Iterator[tuple[str, str]]], *, sure: bool = True) -> str:
     """Put together how each token is shown; what another reading of the text hides is left out.
 
     How the session that runs it has its sql_mode is not known.
     """
-    parts = list(show(_tokens(sql)))
+    parts = list(show(_tokens(sql, sure=sure)))
     hidden = bytearray(len(sql))
     for reading in _OTHERS if "\\" in sql else ():
         position = 0
@@ -216,16 +232,21 @@ def _shown(sql: str, show: Callable[[Iterable[Token]], Iterator[tuple[str, str]]
     return "".join(found)
 
 
-def _tokens(sql: str, reading: re.Pattern[str] = _USUAL) -> Iterator[Token]:
+def _tokens(sql: str, reading: re.Pattern[str] = _USUAL, *, sure: bool = True) -> Iterator[Token]:
     """Yield each token with its kind; a password without quotes is a ``bare`` one.
 
     Where literals and the rest have changed places for a stray quotation mark, the ``rest`` is one token. To another
-    reading than the usual one, most quotation marks behind a backslash would be such.
+    reading than the usual one, most quotation marks behind a backslash would be such. Where it must be ``sure`` what is
+    a literal, the rest begins where that is not known any more.
     """
     words: list[str] = []  # the last few, nearest last
     position = 0
+    doubts = _Doubts(sql) if sure and reading is _USUAL else None
     while match := reading.match(sql, position):
         kind, text = match.lastgroup or "other", match.group()
+        if doubts is not None and doubts.begin_in(kind, position, match.end()):
+            yield "rest", sql[position:]
+            return
         if kind in ("word", "number", "other") and _expects_password(words) and text.upper() not in _NO_PASSWORD:
             bare = _BARE_PASSWORD.match(sql, position)
             kind, text = ("bare", bare.group()) if bare else (kind, text)
@@ -236,6 +257,33 @@ def _tokens(sql: str, reading: re.Pattern[str] = _USUAL) -> Iterator[Token]:
             return
         if kind not in ("space", "comment"):
             words = [*words[-5:], text.upper()]
+
+
+class _Doubts:
+    """Tells of one token after the other where it is not known any more what is a literal and what is not."""
+
+    def __init__(self, sql: str) -> None:
+        self._sql = sql
+        self._comment_until = 0  # where the last one ends that some servers run
+        # The readings with backslashes and without them leave nothing open where there is one such mark alone.
+        marks = [_MISREAD_MARK, *([_MISREAD_ONE_OF] if len(_MARKS.findall(sql)) > 1 else [])]
+        found = [] if sql.isascii() else [found for mark in marks if (found := mark.search(sql))]
+        self._mark = min((one.start() for one in found), default=len(sql))
+
+    def begin_in(self, kind: str, start: int, end: int) -> bool:
+        """Whether they begin in the token from ``start`` to ``end``."""
+        if self._mark < end:
+            return True
+        if kind == "word" and _DOLLARS.match(self._sql, start, end):
+            return True
+        if kind in ("string", "comment", "name") and start < self._comment_until < end:
+            return True  # to servers that do not run it the comment ends within it
+        if kind == "other" and _VERSIONED.match(self._sql, start):
+            within = start < self._comment_until
+            self._comment_until = max(self._sql.find("*/", start), 0)
+            return within
+        known = kind in ("string", "comment") and "\\" not in self._sql
+        return not known and _MISREAD_NAME.search(self._sql, start, end + 1) is not None
 
 
 def _is_stray(text: str, after: str) -> bool:
