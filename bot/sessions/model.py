@@ -280,7 +280,7 @@ class Session:
     @property
     def query_ending(self) -> bool:
         """Whether somebody has closed what runs in it, and it has not stopped yet."""
-        return self.running and self.state in ("QUERY_KILLED", "SESSION_KILLED", "KILLED")
+        return not self.idle and self.state in ("QUERY_KILLED", "SESSION_KILLED", "KILLED")
 
     @property
     def waits(self) -> Wait | None:
@@ -289,7 +289,7 @@ class Session:
         RETRY_INFO -6005 is OB_TRY_LOCK_ROW_CONFLICT; measured on seekdb 1.3 and 1.4. InnoDB says it in words.
         """
         locked = self.retry_info == -6005 or self._transaction_is("LOCK WAIT")
-        return Wait.ROW_LOCK if self.running and locked else None
+        return Wait.ROW_LOCK if locked and not self.idle else None
 
     def _transaction_is(self, state: str) -> bool:
         return self.transaction is not None and self.transaction.state == state
