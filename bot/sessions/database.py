@@ -17,6 +17,7 @@ import pymysql
 from pymysql import converters
 from pymysql.constants import CLIENT, COMMAND, FIELD_TYPE
 from pymysql.cursors import Cursor
+from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
 
 from bot.errors import (
     ConnectionLostError,
@@ -319,6 +320,13 @@ def safety(raw: Any) -> str:
     return f"{raw._sock.version()}, certificate {'verified' if verified else 'not verified'}"
 
 
+class _AnyName(FieldDescriptorPacket):
+    """What a server says of a column. OceanBase names it by its SQL, typed texts included, cut within a letter."""
+
+    def __init__(self, data: bytes, _encoding: str) -> None:
+        super().__init__(data, "latin1")  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+
+
 class _Guarded(pymysql.Connection):
     """Asks a server to be what ``tls`` wants before anything is sent; PyMySQL itself gives whatever is asked for."""
 
@@ -352,6 +360,9 @@ class _Guarded(pymysql.Connection):
         if self._asks_too_much(self._auth_plugin_name):
             # A server's usual plugin need not be the account's: let it ask for that one by name.
             self._auth_plugin_name = "mysql_native_password"
+
+    def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
+        return super()._read_packet(_AnyName if packet_type is FieldDescriptorPacket else packet_type)  # type: ignore[no-untyped-call]  # so in PyMySQL's types
 
     def _process_auth(self, plugin_name: bytes, *more: Any) -> Any:
         """Answer a server that asks for another login plugin."""

@@ -182,13 +182,15 @@ def without_secrets(text: str) -> str:
     return _hide_inside(f" {without_passwords(text)}")[1:]
 
 
-def ends_within_literal(sql: str) -> bool:
-    """Whether the quotation mark that would end the last literal is missing.
+def ends_within(sql: str) -> bool:
+    """Whether what would end the last literal or comment is missing.
 
-    >>> ends_within_literal("SELECT 'a', 'b"), ends_within_literal("SELECT 'a''b'")
-    (True, False)
+    >>> [ends_within(text) for text in ("SELECT 'a', 'b", "SELECT /* a", "SELECT 'a''b' /* a */")]
+    [True, True, False]
     """
-    *_, (kind, text) = ("", ""), *_tokens(sql)
+    *_, (kind, text) = ("", ""), *_tokens(sql, sure=False)
+    if kind == "comment":
+        return text.startswith("/*") and (len(text) < len("/**/") or not text.endswith("*/"))
     return kind == "string" and _CLOSED.fullmatch(text) is None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from bot.sessions.charsets import whole_letters
-from bot.sessions.masking import cut, digest, ends_within_literal, formatted, parameterised, without_passwords
+from bot.sessions.masking import cut, digest, ends_within, formatted, parameterised, without_passwords
 
 KEPT_SQL = 4000  # characters of a statement that are kept of a target, and compared at the press
 
@@ -81,8 +81,8 @@ class RawSql:
 
     @property
     def broken_off(self) -> bool:
-        """Whether it ends within a literal, as nothing does that runs: a server has cut it."""
-        return ends_within_literal(self.__text)
+        """Whether it ends within a literal or a comment, as nothing does that runs: a server has cut it."""
+        return ends_within(self.__text)
 
     def goes_on_in(self, longer: str) -> bool:
         """Whether a longer text begins as it does; ends that servers make differ."""

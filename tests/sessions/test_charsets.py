@@ -105,6 +105,13 @@ def test_on_the_kernels_a_statement_in_any_character_set_is_like_all_others(on_k
         assert console.dialect.cut_note
 
 
+def test_what_is_typed_may_end_anywhere_in_the_name_that_the_kernel_gives_a_column(source: Make) -> None:
+    names = ("订单", "用户", "密码", "支付", "客户")  # cut after 255 bytes, all of what is searched is such a name
+    for more in ("", "a", "ab"):
+        asked = SessionFilter((Condition(Field.USER, Operator.EXACTLY, (*names, f"{more}仓库", "中国" * 40)),))
+        assert source().page(SessionQuery(filter=asked), None, LITERALS).matching == 0
+
+
 def test_on_mysql_and_mariadb_a_statement_in_any_character_set_is_like_all_others(elsewhere: Running) -> None:
     mysql = isinstance(elsewhere.server, EmbeddedMySQL)
     is_like_all_others(elsewhere, (0, 2, 4, 5) if mysql else (0, 1, 2, 3, 4, 5, 6))
