@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bot.sessions.masking import SIGNS_OF_SECRETS
+
 _UNREADABLE = "\ufffd"
 _INCOMPLETE = ("unexpected end of data", "incomplete multibyte sequence")  # Python's words for a cut letter
 
@@ -22,7 +24,15 @@ def decoded(raw: bytes) -> str:
     if as_utf8 is not None and not (cut and as_utf8.isascii()):
         return as_utf8 + cut
     as_gb18030, cut = _read(raw, "gb18030")
-    return raw.decode("utf-8", "replace") if as_gb18030 is None else as_gb18030 + cut
+    if as_gb18030 is None or _has_lost_a_sign(raw, as_gb18030):
+        return raw.decode("utf-8", "replace")
+    return as_gb18030 + cut
+
+
+def _has_lost_a_sign(raw: bytes, text: str) -> bool:
+    """Whether what tells of a secret has become a part of a letter: the p of a password after an é of Latin-1."""
+    sent, read = raw.lower(), text.lower()
+    return any(sent.count(sign.encode()) > read.count(sign) for sign in SIGNS_OF_SECRETS)
 
 
 def _read(raw: bytes, encoding: str) -> tuple[str | None, str]:

@@ -324,7 +324,7 @@ class _AnyName(FieldDescriptorPacket):
     """What a server says of a column. OceanBase names it by its SQL, typed texts included, cut within a letter."""
 
     def __init__(self, data: bytes, _encoding: str) -> None:
-        super().__init__(data, "latin1")  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+        super().__init__(data, "latin1")
 
 
 class _Guarded(pymysql.Connection):
@@ -386,12 +386,12 @@ class _Guarded(pymysql.Connection):
     def _sign(self, challenge: Any, *_: object) -> Any:
         """Log in by parsec, which PyMySQL does not know."""
         self.write_packet(b"")  # asks for how the key is made of the password
-        salted: Any = self._read_packet()  # type: ignore[no-untyped-call]  # so in PyMySQL's types
+        salted: Any = self._read_packet()
         salted.check_error()
         self.write_packet(
             parsec.answer(self.password, challenge.read_all(), salted.get_all_data().removeprefix(b"\x01"))
         )
-        answer: Any = self._read_packet()  # type: ignore[no-untyped-call]
+        answer: Any = self._read_packet()
         answer.check_error()
         return answer
 

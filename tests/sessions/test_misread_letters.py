@@ -56,6 +56,11 @@ def test_a_password_is_hidden_whatever_letters_it_has(sql: bytes) -> None:
     assert MARK not in without_passwords(decoded(b"CREATE USER a IDENTIFIED BY '" + sql + b"'"))
 
 
+@pytest.mark.parametrize("sql", ["SELECT 1, 'épassword=zZmark'", "SET @àPW = 'zZmark'", "# ésecret: zZmark"])
+def test_what_tells_of_a_password_is_no_part_of_a_letter(sql: str) -> None:
+    assert MARK not in without_passwords(decoded(sql.encode("latin1")))
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
