@@ -40,9 +40,9 @@ def hold(stage: Stage, sku: int) -> pymysql.Connection[Any]:
 def test_a_deadlock_is_shown_with_its_transactions_and_the_one_that_was_interrupted(quick_detection: Stage) -> None:
     stage = quick_detection
     first, second = hold(stage, 1), hold(stage, 2)
-    crossing = [
-        RunningStatement(first, "UPDATE stock SET quantity = 424242 WHERE sku = 2"),
-        RunningStatement(second, "UPDATE stock SET quantity = 424242 WHERE sku = 1"),
+    crossing = [  # what is no UTF-8 keeps nobody from them
+        RunningStatement(first, b"UPDATE stock SET quantity = 424242 /* \xff\xe9 */ WHERE sku = 2"),
+        RunningStatement(second, b"UPDATE stock SET quantity = 424242 /* \xff\xe9 */ WHERE sku = 1"),
     ]
     ended = sorted(statement.ended() for statement in crossing)
     assert ended == [0, 1213]
