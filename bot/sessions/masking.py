@@ -281,9 +281,10 @@ class _Doubts:
         if kind in ("string", "comment", "name") and start < self._comment_until < end:
             return True  # to servers that do not run it the comment ends within it
         if kind == "other" and _VERSIONED.match(self._sql, start):
-            within = start < self._comment_until
-            self._comment_until = max(self._sql.find("*/", start), 0)
-            return within
+            if start < self._comment_until:
+                return True
+            end_of_it = self._sql.find("*/", start)
+            self._comment_until = len(self._sql) if end_of_it < 0 else end_of_it
         known = kind in ("string", "comment") and "\\" not in self._sql
         return not known and _MISREAD_NAME.search(self._sql, start, end + 1) is not None
 
