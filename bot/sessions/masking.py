@@ -100,6 +100,8 @@ def digest(sql: str, length: int | None = None) -> str:
 @lru_cache(maxsize=256)
 def _line(sql: str) -> str:
     line = re.sub(r"\s+", " ", without_literals(sql)).strip()
+    if not line and sql.strip():
+        return "…"  # a comment, or all that a server has of a statement that begins with one
     return re.sub(r"\(\s*\?(?:\s*,\s*\?)+\s*\)", "(?, …)", line)
 
 

@@ -23,6 +23,8 @@ SECRET = "hunter2"
         ("SELECT 'never closed and secret", "SELECT ?"),
         ("SELECT 'cut after a backslash\\", "SELECT ?"),
         ("", ""),
+        ("/* cut within a comment", "…"),
+        ("/* ping */", "…"),
         ("SELECT 1.4711FROM t", "SELECT ?FROM t"),
         ("SELECT 47.5e3and 1", "SELECT ?and ?"),
         ("SELECT a FROM db1.2020_orders", "SELECT a FROM db1.2020_orders"),
