@@ -52,7 +52,7 @@ class KeptConnections:
             try:
                 self._succeed(entry)
             except Exception:  # noqa: BLE001  # whatever the driver raises: the old one may do for a while
-                info["opened"] += AGAIN
+                info["opened"] = monotonic() - MAX_AGE.total_seconds() + AGAIN
             else:
                 raise DisconnectionError("it is old, and has a successor")
         if now - info["used"] > IDLE:

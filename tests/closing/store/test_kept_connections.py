@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pymysql
@@ -99,6 +100,19 @@ def test_an_old_connection_of_the_store_gives_way_to_one_to_whoever_has_the_addr
         assert relay.taken == before + 1
         relay.leads_to(1)  # where nobody is
         assert store.requests.find("kept-1") is not None, "the old one is kept until another has logged in"
+
+
+def test_one_that_has_been_old_for_long_waits_for_no_successor_each_time(
+    mariadb: EmbeddedMariaDB, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Relay(mariadb.port) as relay, store_at(url(mariadb, schema, relay.port)) as store:
+        store.database.create()
+        monkeypatch.setattr(kept_connections, "monotonic", lambda: monotonic() + 3600)
+        relay.leads_to(1)  # where nobody is
+        before = relay.taken
+        for _ in range(3):
+            assert store.requests.find("kept-1") is None
+        assert relay.taken == before + 1
 
 
 def test_a_firewall_that_has_forgotten_the_stores_connections_fails_no_press(
