@@ -48,7 +48,9 @@ def identify(connection: Connection) -> Server | None:
     found = {str(name).lower(): str(value) for name, value in _tried(connection, _VARIABLES)}
     if "ob_query_timeout" not in found:
         name = f"{found.get('hostname', '')}:{found.get('port', '')}"
-        marks = tuple(found.get(one, "") for one in ("server_uuid", "server_uid", "server_id", "hostname", "port"))
+        # What a server made for itself stays; its server_id may be set at any time.
+        own = found.get("server_uuid") or found.get("server_uid") or found.get("server_id", "")
+        marks = (own, found.get("hostname", ""), found.get("port", ""))
         return Server(name, marks) if any(marks) else None
     if "seekdb" in found.get("version", ""):  # one server, whose cluster is called like that of all others
         return Server(f"seekdb on port {found.get('port', '')}", (found.get("server_uuid", ""), found.get("port", "")))

@@ -48,6 +48,15 @@ def test_any_observer_of_a_cluster_is_that_cluster_however_many_columns_come_fir
     assert server(_OCEANBASE, parameters("observer", number=8)) != found
 
 
+@pytest.mark.parametrize("own", ["server_uuid", "server_uid"])
+def test_a_server_that_is_given_another_server_id_is_no_other_where_it_has_an_id_of_its_own(own: str) -> None:
+    place = [("hostname", "db"), ("port", "3306"), (own, "0d17")]
+    before = server([*place, ("server_id", "1")], [])
+    assert before == server([*place, ("server_id", "2")], [])
+    assert before != server([*place[:2], (own, "0d18"), ("server_id", "1")], [])
+    assert server([*place[:2], ("server_id", "1")], []) != server([*place[:2], ("server_id", "2")], [])
+
+
 @pytest.mark.parametrize("answer", [[], PrivilegeMissingError("no")], ids=["nothing", "refused"])
 def test_a_cluster_that_does_not_say_which_it_is_is_no_other_than_before(
     answer: list[tuple[Any, ...]] | DataSourceError,
