@@ -18,13 +18,25 @@ from bot.sessions.details import Reach
 from bot.sessions.dialect import NOW, Dialect, Query
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.identity import Move
-from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, Sort, Transaction
+from bot.sessions.model import (
+    Condition,
+    Field,
+    Mode,
+    Operator,
+    Pin,
+    Session,
+    SessionFilter,
+    Sort,
+    Transaction,
+    same_boot,
+)
 from bot.sessions.uptime import since_boot
 
 _AT_ONCE = 0.05  # seconds within which a look's answer comes, as a rule
 _RECENT = 0.5  # seconds, those for asking a server that is far away included
 _FRESH_AFTER = 0.11  # seconds without anybody reading it after which InnoDB fills its list of transactions anew
 _FRESH_TRIES = 16
+_ON_THE_OTHER = "The session may still be on the one before."
 _ANOTHER = "so the bot cannot rule out that another session has the same id."
 
 
@@ -120,8 +132,12 @@ class Console:
             return []
         looks = self._fresh_look(pins) if fresh and self.dialect.own_transaction is not None else self._look(pins)
         looks = [self._within_sight(pin, look) for pin, look in zip(pins, looks, strict=True)]
-        if not self.dialect.cluster:
-            return looks
+        if self.dialect.cluster:
+            looks = self._where_they_serve(pins, looks)
+        return [self._since_namesake(pin, look) for pin, look in zip(pins, looks, strict=True)]
+
+    def _where_they_serve(self, pins: Sequence[Pin], looks: list[Look]) -> list[Look]:
+        """Tell what is gone from what is on a server that was not seen serving."""
         silent: dict[tuple[str, ...], str] = {}
         missing = [number for number, look in enumerate(looks) if look.session is None and not look.unseen]
         for number in missing:
@@ -132,10 +148,22 @@ class Console:
             if silent[servers]:
                 unseen = self._since_a_move(silent[servers])
                 looks[number] = replace(looks[number], unseen=unseen, elsewhere=self._move is not None)
-        gone = [number for number in missing if not looks[number].unseen]
-        for number, look in zip(gone, self._look([pins[number] for number in gone]) if gone else (), strict=True):
-            looks[number] = look
+        if missing:
+            # All of them: the look at the others has become old meanwhile.
+            for number, look in enumerate(self._look(pins)):
+                if not looks[number].unseen and (look.session is not None or number in missing):
+                    looks[number] = look
         return looks
+
+    def _since_namesake(self, pin: Pin, look: Look) -> Look:
+        """Call nothing gone since the address has come to lead to another server with the same name."""
+        unseen, before = self._on_a_namesake(), pin.session.server_started
+        if look.session is not None or look.unseen or not unseen:
+            return look
+        now = self._own_start()
+        if before is not None and now is not None and same_boot(before, now):
+            return look
+        return replace(look, unseen=self._since_a_move(unseen), elsewhere=True)
 
     def _within_sight(self, pin: Pin, look: Look) -> Look:
         if look.session is not None or look.unseen:
@@ -246,9 +274,18 @@ class Console:
         if out_of_sight:
             return out_of_sight
         if self.dialect.cluster:
-            return self._since_a_move(self._not_serving((server,) if server else ()))
+            return self._since_a_move(self._not_serving((server,) if server else ()) or self._on_a_namesake())
         here = self._connection.rows(f"SELECT {self.dialect.own_address}")[0][0]
-        return self._since_a_move(_elsewhere(server, here))
+        return self._since_a_move(_elsewhere(server, here) or self._on_a_namesake())
+
+    def _own_start(self) -> float | None:
+        """When the server that answers was started, in seconds since the epoch; None where it does not say."""
+        query = self.dialect.own_start()
+        rows = self._connection.rows(query.sql, query.values)
+        return float(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def _on_a_namesake(self) -> str:
+        return _ON_THE_OTHER if self._move is not None and self._move.before.name == self._move.now.name else ""
 
     def _out_of_sight(self, tenant: str | None, user: str | None) -> str:
         """Say why the bot's login would not see a session, '' where it would: it may be another login than before."""
@@ -335,6 +372,7 @@ class Console:
         self.prepared(as_holder)
         self.server_session(as_holder)
         self.unseen(own.server, own.tenant)
+        self._own_start()
         self.refuses_client([own])
         self.alike(own, 1)
         self.in_transactions(own.tenant, (0,))

@@ -255,6 +255,13 @@ class Dialect:
             f"WHERE {self.expressions['id']} = connection_id()"
         )
 
+    def own_start(self) -> Query:
+        """Select when the server of the connection that asks was started, as ``server_started`` has it."""
+        return Query(
+            f"SELECT {self.expressions['server_started']} FROM {self.view} "
+            f"WHERE {self.expressions['id']} = connection_id()"
+        )
+
     def knowing(self, own: Sequence[OwnSession], *, itself: bool) -> Dialect:
         """The same, with these sessions known as the bot's own even where its tag on them is lost on the way.
 

@@ -425,7 +425,12 @@ class Pin:
 
     def _same_boot(self, session: Session) -> bool:
         before, now = self.session.server_started, session.server_started
-        return before is None or now is None or abs(before - now) <= _SAME_BOOT
+        return before is None or now is None or same_boot(before, now)
+
+
+def same_boot(one: float, other: float) -> bool:
+    """Whether two starts of a server, each as it was told, are the same one."""
+    return abs(one - other) <= _SAME_BOOT
 
 
 def _names(session: Session) -> tuple[object, ...]:

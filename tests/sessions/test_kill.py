@@ -108,6 +108,33 @@ def test_a_twin_on_the_bots_own_server_is_not_closed_instead_of_the_one_that_was
     assert alive(bystander)
 
 
+def test_of_several_one_that_has_ended_keeps_no_other_waiting_where_each_answer_takes_long(
+    cluster: Cluster, cluster_source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, leaver = cluster.connect("app@shop"), cluster.connect("app@shop")
+    rows = Connection.rows
+
+    def far(connection: Connection, *asked: Any) -> Any:
+        time.sleep(kill.FRESH * 0.6)
+        return rows(connection, *asked)
+
+    with cluster_source().console() as console:
+        pins = [Pin.of(of(console, session_id(one), "shop")) for one in (victim, leaver)]
+        leaver.close()
+        until(lambda: not console.find(pins[1].id))
+        assert console.own_server is not None
+        orders = {number: kill.Order(pin, Mode.SESSION, allowed, never) for number, pin in enumerate(pins)}
+        looks = kill.Looks(console, orders)
+        monkeypatch.setattr(Connection, "rows", far)
+        sent = kill.close(console, orders[0], partial(looks.at, 0))
+        assert isinstance(sent, Sent), sent
+        assert sent.answer is Answer.OK
+        left = kill.close(console, orders[1], partial(looks.at, 1))
+        assert isinstance(left, NotSent)
+        assert left.why is Why.GONE
+    gone(victim)
+
+
 def test_a_twin_is_seen_also_where_the_data_source_is_narrowed_to_one_tenant(
     cluster: Cluster, cluster_source: Make
 ) -> None:
