@@ -89,6 +89,7 @@ class DataSource:
         self._fresh_looks = threading.Lock()
         self._probed_at = 0.0
         self._outdated = False  # whether a view that it had is known to be gone
+        self._moved = False  # whether it is of a server that the address no longer leads to
         self._servers_asked_at = -SERVERS_EVERY
         self._tried_at = -TRY_EVERY
         self._absent_servers: tuple[str, ...] = ()
@@ -505,10 +506,12 @@ class DataSource:
             return ask(connection, self._probed(connection, anew=anew))
 
     def _welcome(self, connection: Connection, moved: bool) -> None:
-        """Learn of a new connection what is known of all others; of another server all is learned anew."""
-        if moved:
-            self._dialect = None
-        self._probed(connection)
+        """Learn of a new connection what is known of all others; of another server all is learned anew.
+
+        What is known of the one before protects its sessions until then: a press may still be at it.
+        """
+        self._moved = self._moved or moved
+        self._probed(connection, anew=self._moved)
 
     def _probed(self, connection: Connection, *, anew: bool = False) -> Dialect:
         """Return what is known of the server, probed anew where a view that it had is gone."""
@@ -530,7 +533,7 @@ class DataSource:
                 known = probing.probe(self.options.kind, connection, self.name, self._endpoint.user)
                 if not self._pool.leads_elsewhere(connection):
                     self._dialect = known
-                    self._outdated = False
+                    self._outdated = self._moved = False
             except DataSourceError:
                 # Whether more was granted is nothing that a command may fail for.
                 if known is None or anew or connection.broken:

@@ -7,7 +7,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from bot.errors import BusyError, DataSourceError
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.identity import Move, Server
 from bot.sessions.kill import Answer, NotSent, Order, Sent, Why, close
 from bot.sessions.model import Mode, Pin, Session, SessionQuery
 from bot.sessions.source import DataSource, DataSourceOptions
@@ -126,6 +127,50 @@ def test_what_was_borrowed_before_a_switch_over_is_not_kept_after_it(
                 assert console.find(session_id(here)), "a new connection leads to the new server"
         for _ in range(3):
             assert session_id(here) in listed(shop)
+
+
+def test_after_a_switch_over_to_a_server_of_the_same_name_nothing_of_before_is_called_gone(
+    mariadb: EmbeddedMariaDB, kept: MakeKept
+) -> None:
+    shop = kept(mariadb.port)
+    with account(mariadb):
+        with mariadb.connect() as client:
+            session = found(shop, session_id(client))
+        until(lambda: not shop.find(session.id, None))
+        assert session.server is not None
+        assert session.server_started is not None
+        before = replace(session, server_started=session.server_started - 3600)
+        shop._pool._move = Move(Server(session.server, ("1",)), Server(session.server, ("2",)), datetime.now(UTC))
+        answer = closed(shop, before)
+        assert isinstance(answer, NotSent)
+        assert answer.why is Why.ELSEWHERE
+        assert "leads to another server than before" in answer.said
+        assert answer.said == shop.unseen(session.server)
+        gone = closed(shop, session)
+        assert isinstance(gone, NotSent)
+        assert gone.why is Why.GONE, "by its start it was of this server"
+
+
+def test_what_protects_sessions_holds_while_the_server_after_a_switch_over_is_not_known_yet(
+    mariadb: EmbeddedMariaDB, mariadb118: UnpackedMariaDB, address: Relay, kept: MakeKept
+) -> None:
+    shop = kept(address.port, max_age=AT_ONCE)
+    with account(mariadb118), mariadb.connect() as there, mariadb118.connect() as here, shop.console() as press:
+        (session,) = press.find(session_id(there))
+        session = replace(session, client=replace(session.client, user="rdsadmin"))
+        address.leads_to(mariadb118.port)
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr("bot.sessions.probing.probe", not_known)
+            for _ in range(2):
+                with pytest.raises(DataSourceError, match="not known"):
+                    shop.page(SessionQuery(), None)
+                assert shop.protection(session) == ("belongs to rdsadmin, a protected user of shop",)
+        assert session_id(here) in listed(shop)
+        assert shop.health(None).kind.startswith("MariaDB 11."), "it is learned once it can be"
+
+
+def not_known(*_: object) -> None:
+    raise DataSourceError("not known")
 
 
 def test_an_old_connection_is_kept_while_the_server_takes_no_new_one(mariadb: EmbeddedMariaDB, kept: MakeKept) -> None:
