@@ -33,10 +33,13 @@ def test_a_time_is_shown_in_the_servers_unit_and_in_one_that_reads(stage: Stage)
     rows = {row[0]: row for row in table_of(answer)}
     assert rows["ob_query_timeout"][1] == "5000000 µs (5.0 s)", "the bot's own session has its own time-out"
     assert rows["ob_query_timeout"][2] == "when a running query is ended; set by the bot for itself"
+    assert "Where the bot has set one for itself, global has the server's." in text_of(answer)
     everywhere = stage.asks(stage.alice, "/sessions vars like=ob_query_timeout global", "Global variables of demo")
     rows = {row[0]: row for row in table_of(everywhere)}
     assert rows["ob_query_timeout"][1].startswith(f"{value_of(stage, 'ob_query_timeout')} µs")
     assert rows["ob_query_timeout"][2] == "when a running query is ended"
+    others = stage.asks(stage.alice, "/sessions vars like=version_comment", "Variables of demo")
+    assert "Where the bot has set one" not in text_of(others), "it has set none of these"
 
 
 def test_whose_they_are_is_said_and_those_of_a_tenant_that_there_is_not_are_not_replaced(stage: Stage) -> None:

@@ -47,10 +47,9 @@ def _whose(found: Variables) -> str:
     of = f" of tenant {wording.name(found.tenant)}" if found.tenant else ""
     if not found.everywhere:
         within = f", which is{of}" if of else ""
-        return (
-            f"These are the variables of the bot's own session{within}; no server shows another session's. "
-            "Where the bot has set one for itself, global has the server's."
-        )
+        own = any(variable.own for variable in found.variables)
+        servers = " Where the bot has set one for itself, global has the server's." if own else ""
+        return f"These are the variables of the bot's own session{within}; no server shows another session's.{servers}"
     instead = "No server shows another session's, so these are the global ones. " if found.instead else ""
     return f"{instead}Defaults for new sessions{of}; a session may have changed them since."
 
