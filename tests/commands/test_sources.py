@@ -82,7 +82,7 @@ def test_those_that_answer_are_shown_while_one_hangs_and_the_same_message_tells_
     wide_stage: Stage, silent: socket.socket
 ) -> None:
     silent.listen()
-    answer = wide_stage.asks(wide_stage.alice, "/sessions sources", "1 not yet, this is updated")
+    answer = wide_stage.asks(wide_stage.alice, "/sessions sources", "1 not yet (this message is updated)")
     rows = {row[0]: row for row in table_of(answer)[1:]}
     assert rows["silent"][1] == "not yet"
     answer = wide_stage.alice.wait_for_change(answer, is_answered)

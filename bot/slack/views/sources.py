@@ -61,7 +61,7 @@ def _summary(found: Sequence[SourceHealth]) -> str:
         (
             f"{len(found)} data sources" if len(found) > 1 else "1 data source",
             *([f"{failing} of them {does} not answer"] if failing else []),
-            *([f"{pending} not yet, this is updated"] if pending else []),
+            *([f"{pending} not yet (this message is updated)"] if pending else []),
         )
     )
 
