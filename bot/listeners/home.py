@@ -10,8 +10,7 @@ from bot.access import Access, Right, Rule
 from bot.closing.requests import ClosingRequests
 from bot.errors import SessionBotError
 from bot.sessions.service import SessionService
-from bot.sessions.source import Tenants
-from bot.sessions.source_health import Looks, as_they_answer
+from bot.sessions.source_health import Looks, Tenants, as_they_answer
 from bot.slack.delivery.message import HomeTab
 from bot.slack.events import EVERY_SOURCE, HomeOpened, Registrar
 from bot.slack.views import home

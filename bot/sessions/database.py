@@ -1,6 +1,7 @@
 """One connection to a data source, and logging in, for the store as well. The only file that knows PyMySQL.
 
-Whatever the driver raises leaves this file as one of ``bot.errors`` with a sentence for people, but for ``login``.
+Whatever the driver raises leaves this file as one of ``bot.errors`` with a sentence for people, but for ``login`` and
+``prepare``, which the store's engine calls.
 """
 
 from __future__ import annotations
@@ -19,12 +20,7 @@ from pymysql.constants import CLIENT, COMMAND, FIELD_TYPE
 from pymysql.cursors import Cursor
 from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
 
-from bot.errors import (
-    ConnectionLostError,
-    DataSourceError,
-    DataSourceTimeoutError,
-    UnsafeConnectionError,
-)
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, UnsafeConnectionError
 from bot.sessions import driver_errors, parsec, refused_logins
 from bot.sessions.charsets import decoded
 from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT, Endpoint
@@ -35,7 +31,6 @@ Value = str | int | float | None
 Row = tuple[Any, ...]
 # What is run on a new connection: statements, and session variables with their values in SQL that are set together.
 Preparation = Sequence[str | Mapping[str, str]]
-
 
 # Numbers that the driver gives to what goes wrong on the way, not the server: libmysqlclient's.
 _ON_THE_WAY = range(2000, 3000)
@@ -222,7 +217,7 @@ def open_connection(endpoint: Endpoint, preparation: Preparation) -> Connection:
     """Log in and prepare the session. Raises one of the ``DataSourceError`` family."""
     opened = time.monotonic()
     try:
-        raw = connect(endpoint)
+        raw = _connect(endpoint)
     except (pymysql.Error, OSError) as error:
         raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
     try:
@@ -245,12 +240,12 @@ def connected(endpoint: Endpoint, preparation: Preparation) -> Iterator[Connecti
 def try_login(endpoint: Endpoint) -> None:
     """Log in and out again. Raises one of the ``DataSourceError`` family."""
     try:
-        connect(endpoint).close()
+        _connect(endpoint).close()
     except (pymysql.Error, OSError) as error:
         raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
 
 
-def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
+def _connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
     """Open a connection with all time-outs set; raises ``UnsafeConnectionError`` or what the driver raises."""
     try:
         return login(

@@ -20,6 +20,8 @@ from bot.sessions import refused_logins
 from bot.sessions.endpoint import READ_TIMEOUT, Endpoint
 
 HANDSHAKE_FAILED = 2012
+# As many connections as there may be, of the server or of the account; 5271 is OceanBase's own (docs/oceanbase.md 4.4).
+TOO_MANY = (1040, 5271, *refused_logins.LIMITS)
 _SERVER_LOST = 2013
 
 
@@ -92,7 +94,7 @@ def _refused(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourc
 def _account_limit(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
     connections, used_up = refused_logins.limit(text)
     return AccountLimitError(
-        f"Data source {where} takes no more of {endpoint.user} now: this account {used_up}",
+        f"Data source {where} turns {endpoint.user} away now: this account {used_up}",
         errno=errno,
         connections=connections,
     )

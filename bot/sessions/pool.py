@@ -20,6 +20,7 @@ import structlog
 
 from bot.errors import BusyError, DataSourceError
 from bot.sessions.database import Connection, Preparation, open_connection
+from bot.sessions.driver_errors import TOO_MANY
 from bot.sessions.endpoint import READ_TIMEOUT, Endpoint
 from bot.sessions.identity import Move, Server, identify
 
@@ -32,9 +33,6 @@ SIGN_OF_LIFE = 0.5  # seconds that it may take to answer then
 AGAIN = 10.0  # seconds after which a successor that could not log in is tried again
 _ROOM_AGAIN = 0.5  # seconds after which a server that takes no new connections is asked again
 _TOLD = timedelta(minutes=10)  # for which it is said that an address leads to another server
-
-# "Too many connections", of a server or of a user (5271 is OceanBase's own, docs/oceanbase.md 4.4).
-_TOO_MANY = (1040, 1203, 1226, 5271)
 
 # Told of each use of a pool: data source, seconds, and the kind of error, '' for none.
 Visited = Callable[[str, float, str], None]
@@ -237,7 +235,7 @@ class Pool:
             with self._changed:
                 self._opening -= 1
                 self._room_at = monotonic() + _ROOM_AGAIN
-                if error.errno in _TOO_MANY and self._open:
+                if error.errno in TOO_MANY and self._open:
                     return
             raise
         except BaseException:
@@ -313,7 +311,7 @@ class Pool:
                 return self._succeed(kept)
             except DataSourceError as error:
                 # It may be as slow as that, and take no new ones: then this one is all there is.
-                if error.errno not in _TOO_MANY or kept.broken or not kept.answers_within(READ_TIMEOUT):
+                if error.errno not in TOO_MANY or kept.broken or not kept.answers_within(READ_TIMEOUT):
                     raise
         return kept
 

@@ -31,14 +31,13 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Operator, Session, SessionFilter, SessionPage, SessionQuery, Sort
 from bot.sessions.pool import MAX_AGE, OwnSession, Pool, PoolUse, Visited
 from bot.sessions.protection import Protected, is_thread
-from bot.sessions.source_health import SourceHealth
+from bot.sessions.source_health import SourceHealth, Tenants
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.variables import Variables
 
 log = structlog.get_logger(__name__)
 
-Tenants = frozenset[str] | None  # None: every tenant
 # Entered by whoever uses a data source, since it may hang: so that others are not kept waiting.
 Waits = Callable[[], AbstractContextManager[None]]
 

@@ -285,7 +285,7 @@ def _failed(error: SQLAlchemyError) -> StoreError:
     elif errno in _DENIED:
         why = f"denies its account what is needed: {said}. GRANT it"
     elif errno in refused_logins.LIMITS:
-        why = f"takes no more of its account now, which {refused_logins.limit(said)[1].rstrip('.')}"
+        why = f"turns its account away now, which {refused_logins.limit(said)[1].rstrip('.')}"
     elif refused_logins.explains(errno):
         why = f"refused the login: {refused_logins.why(errno, said).rstrip('.')}"
     else:

@@ -101,9 +101,7 @@ def changes(before: Session, now: Session) -> str:
         different.append("it was idle, now it runs a query" if before.idle else "now it runs a query")
     elif now.running and not Pin.of(before).same_request(now):
         different.append("it runs another query")
-    elif (
-        now.idle and before.idle and now.time + 1 < before.time
-    ):  # seconds; what has only been idle since is idle longer
+    elif now.idle and before.idle and now.time + 1 < before.time:  # what has only been idle since is idle longer
         different.append("it ran something in between and is idle again")
     if before.in_transaction and not now.in_transaction:
         different.append("its transaction has ended" if now.transaction_known else "its transaction cannot be seen now")

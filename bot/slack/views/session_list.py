@@ -55,12 +55,7 @@ COLUMNS = (
     Column("Source", lambda s, _d, _w: s.client.origin),
     Column("Database Name", lambda s, _d, _w: s.database or "-"),
     Column("Command", lambda s, _d, _w: s.command),
-    Column(
-        "Execution Time (s)",
-        lambda s, _d, _w: wording.time(s),
-        number=True,
-        cuttable=False,
-    ),
+    Column("Execution Time (s)", lambda s, _d, _w: wording.time(s), number=True, cuttable=False),
     Column("Status", lambda s, _d, _w: wording.status(s)),
     Column("observer", lambda s, _d, _w: s.observer),
     Column("OBProxy", lambda s, _d, _w: s.client.proxy or "-"),
