@@ -1,7 +1,7 @@
 """One connection to a data source, and logging in, for the store as well. The only file that knows PyMySQL.
 
-Whatever the driver raises leaves this file as one of ``bot.errors`` with a sentence for people, but for ``login`` and
-``prepare``, which the store's engine calls.
+Whatever the driver raises leaves this file as one of ``bot.errors`` with a sentence for people, but for ``connect``,
+and ``login`` and ``prepare``, which the store's engine calls.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def open_connection(endpoint: Endpoint, preparation: Preparation) -> Connection:
     """Log in and prepare the session. Raises one of the ``DataSourceError`` family."""
     opened = time.monotonic()
     try:
-        raw = _connect(endpoint)
+        raw = connect(endpoint)
     except (pymysql.Error, OSError) as error:
         raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
     try:
@@ -240,12 +240,12 @@ def connected(endpoint: Endpoint, preparation: Preparation) -> Iterator[Connecti
 def try_login(endpoint: Endpoint) -> None:
     """Log in and out again. Raises one of the ``DataSourceError`` family."""
     try:
-        _connect(endpoint).close()
+        connect(endpoint).close()
     except (pymysql.Error, OSError) as error:
         raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
 
 
-def _connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
+def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
     """Open a connection with all time-outs set; raises ``UnsafeConnectionError`` or what the driver raises."""
     try:
         return login(
