@@ -105,7 +105,7 @@ class Workers:
         self._running = 0  # in no lane
         self._inside = 0  # in all lanes together
         self._threads = 0
-        self._idle = 0
+        self._idle = 0  # threads that have nothing to do, those that begin or have just ended something included
         self._stopping = False
         self._here = threading.local()
         self._watching = False
@@ -192,6 +192,7 @@ class Workers:
         try:
             threading.Thread(target=self._loop, name="worker", daemon=True).start()
             self._threads += 1
+            self._idle += 1
         except RuntimeError:  # the system gives no more threads: one of those that run takes it
             log.warning("no more threads", threads=self._threads)
 
@@ -206,6 +207,7 @@ class Workers:
             finally:
                 self._here.place = None
                 with self._lock:
+                    self._idle += 1  # before others are let in: this thread may take the next one
                     self._leave(place.lane)
 
     def _next(self) -> _Place | None:
@@ -215,12 +217,12 @@ class Workers:
             while not self._ready:
                 left = until - self._monotonic()
                 if self._stopping or left <= 0:
+                    self._idle -= 1
                     self._threads -= 1
                     self._ended.notify_all()
                     return None
-                self._idle += 1
                 self._work.wait(left)
-                self._idle -= 1
+            self._idle -= 1
             return self._ready.popleft()
 
     def _in_its_lane(self, place: _Place) -> bool:

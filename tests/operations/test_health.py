@@ -158,8 +158,8 @@ def test_who_waits_and_which_connections_are_in_use_is_shown(stage: Stage, web: 
         stage.slack.wait_for(
             lambda: (
                 web.metric("session_bot_pool_waiting", source="demo") > 0
-                # One is kept for closing, which no list gets.
-                and web.metric("session_bot_pool_in_use") == web.metric("session_bot_pool_size") - 1
+                # One that is open already is kept for closing, which no list gets.
+                and web.metric("session_bot_pool_in_use") >= web.metric("session_bot_pool_size") - 1
             )
         )
     finally:
