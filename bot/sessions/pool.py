@@ -8,6 +8,7 @@ old. Yet none is given up before its successor has logged in: a server in troubl
 from __future__ import annotations
 
 import contextlib
+import enum
 import threading
 import weakref
 from collections import deque
@@ -61,10 +62,19 @@ class PoolUse:
     size: int
 
 
+class Purpose(enum.IntEnum):
+    """What a connection is borrowed for; of those who wait, a higher one comes first."""
+
+    READING = 0
+    SEARCHING = 1  # for what a filter closes: it may take long, as any search
+    CLOSING = 2  # looks at what was named or confirmed, and KILL
+
+
 class Pool:
     """The connections of one data source. Opens none until the first use.
 
-    Once there are two, one of them is for closing alone: whoever reads gets another, and waits where there is none.
+    Once there are two, one of them is for closing alone: whoever reads or searches gets another, and waits where there
+    is none.
     """
 
     def __init__(
@@ -85,8 +95,8 @@ class Pool:
         # All below is guarded by this, which is notified of whatever may let somebody go on.
         self._changed = threading.Condition()
         self._idle: list[Connection] = []  # the last one given back is the first one given out
-        self._in_use: dict[Connection, bool] = {}  # and whether it closes
-        self._queues: dict[bool, deque[object]] = {True: deque(), False: deque()}
+        self._in_use: dict[Connection, Purpose] = {}
+        self._queues: dict[Purpose, deque[object]] = {purpose: deque() for purpose in Purpose}
         self._opening = 0
         self._room_at = 0.0  # when a server that took no new ones is asked again
         self._successor_at = 0.0  # when it is tried again to replace one that is old
@@ -97,8 +107,8 @@ class Pool:
         self._closed = False
 
     @contextlib.contextmanager
-    def connection(self, *, closing: bool = False) -> Iterator[Connection]:
-        """Borrow a connection, to read or for a close.
+    def connection(self, purpose: Purpose = Purpose.READING) -> Iterator[Connection]:
+        """Borrow a connection.
 
         Raises ``BusyError`` when too many wait already or none got free, else one of the ``DataSourceError`` family.
         """
@@ -109,7 +119,7 @@ class Pool:
             )
         started, error = monotonic(), ""
         try:
-            with self._borrowed(closing=closing) as borrowed:
+            with self._borrowed(purpose) as borrowed:
                 yield borrowed
         except (DataSourceError, BusyError) as failed:
             error = type(failed).__name__
@@ -161,9 +171,9 @@ class Pool:
             self._let_go(one)
 
     @contextlib.contextmanager
-    def _borrowed(self, *, closing: bool) -> Iterator[Connection]:
+    def _borrowed(self, purpose: Purpose) -> Iterator[Connection]:
         since = monotonic()
-        connection, before = self._take(closing=closing)
+        connection, before = self._take(purpose)
         waited = monotonic() - since
         try:
             connection = self._usable(connection)
@@ -172,23 +182,23 @@ class Pool:
         finally:
             self._give_back(connection)
 
-    def _take(self, *, closing: bool) -> tuple[Connection, int]:
+    def _take(self, purpose: Purpose) -> tuple[Connection, int]:
         """Wait for a connection, or open one; return it with how many had come earlier and waited still."""
-        queue, ticket, since = self._queues[closing], object(), monotonic()
+        queue, ticket, since = self._queues[purpose], object(), monotonic()
         with self._changed:
             before = len(queue)
             queue.append(ticket)
         try:
             while True:
                 with self._changed:
-                    if queue[0] is ticket and self._may_take(closing=closing):
+                    if queue[0] is ticket and self._may_take(purpose):
                         connection = self._idle.pop()
-                        self._in_use[connection] = closing
+                        self._in_use[connection] = purpose
                         return connection, before
                     if not self._may_open():
                         left = since + READ_TIMEOUT - monotonic()
                         if left <= 0:
-                            raise self._none_free(closing=closing)
+                            raise self._none_free(purpose)
                         until_room = max(self._room_at - monotonic(), 0.01) if self._full_elsewhere() else left
                         self._changed.wait(min(left, until_room))
                         continue
@@ -199,14 +209,13 @@ class Pool:
                 queue.remove(ticket)
                 self._changed.notify_all()
 
-    def _may_take(self, *, closing: bool) -> bool:
-        if not self._idle:
+    def _may_take(self, purpose: Purpose) -> bool:
+        first = sum(len(queue) for other, queue in self._queues.items() if other > purpose)
+        if len(self._idle) <= first:
             return False
-        if closing:
-            return True
-        # Whoever closes comes first, and keeps one for himself once there are two.
-        reading = sum(not one for one in self._in_use.values())
-        return len(self._idle) > len(self._queues[True]) and reading < max(1, self._open - 1)
+        # Whoever closes has one for himself once there are two.
+        others = sum(one is not Purpose.CLOSING for one in self._in_use.values())
+        return purpose is Purpose.CLOSING or others < max(1, self._open - 1)
 
     @property
     def _open(self) -> int:
@@ -219,8 +228,8 @@ class Pool:
         """Whether there could be one more, if the server took it."""
         return self._open + self._opening < POOL_SIZE
 
-    def _none_free(self, *, closing: bool) -> BusyError:
-        length = len(self._queues[closing])
+    def _none_free(self, purpose: Purpose) -> BusyError:
+        length = len(self._queues[purpose])
         return BusyError(
             f"Nothing was asked of data source {self._endpoint.name}: "
             f"{length} command{'s wait' if length > 1 else ' waits'} in the bot's own queue for a connection to it, "

@@ -29,7 +29,7 @@ from bot.sessions.details import Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Operator, Session, SessionFilter, SessionPage, SessionQuery, Sort
-from bot.sessions.pool import MAX_AGE, OwnSession, Pool, PoolUse, Visited
+from bot.sessions.pool import MAX_AGE, OwnSession, Pool, PoolUse, Purpose, Visited
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.source_health import SourceHealth, Tenants
 from bot.sessions.statement import Disclosure, Statement
@@ -96,7 +96,7 @@ class DataSource:
     @contextlib.contextmanager
     def console(self) -> Iterator[Console]:
         """Borrow a connection to look and close on. Raises ``DataSourceError`` or ``BusyError``."""
-        with self._waits(), self._pool.connection(closing=True) as connection:
+        with self._waits(), self._pool.connection(Purpose.CLOSING) as connection:
             console = self._console(connection, self._probed(connection))
             try:
                 yield console
@@ -147,7 +147,7 @@ class DataSource:
             slow = _slow(monotonic() - started - connection.waited)
             return replace(page, caveats=(*page.caveats, *self._queued(connection), *slow))
 
-        return self._read(ask, closing=pinned)
+        return self._read(ask, Purpose.SEARCHING if pinned else Purpose.READING)
 
     def _page(
         self,
@@ -281,12 +281,12 @@ class DataSource:
         def ask(connection: Connection, dialect: Dialect) -> list[Session]:
             return self._console(connection, dialect).find_all(ids, everywhere=everywhere)
 
-        return self._read(ask, closing=True)
+        return self._read(ask, Purpose.CLOSING)
 
     def unseen(self, server: str | None, tenant: str | None = None) -> str:
         """Say why a session of that server and tenant, which is not listed, cannot be called gone; '' where it can."""
         return self._read(
-            lambda connection, dialect: self._console(connection, dialect).unseen(server, tenant), closing=True
+            lambda connection, dialect: self._console(connection, dialect).unseen(server, tenant), Purpose.CLOSING
         )
 
     def details(self, session: Session) -> SessionDetails:
@@ -486,22 +486,19 @@ class DataSource:
                 "log has more; please report that."
             ) from error
 
-    def _read(self, ask: Callable[[Connection, Dialect], _T], *, closing: bool = False) -> _T:
-        """Ask once, and once more when the connection had broken or the server's views have changed.
-
-        ``closing`` is for what somebody waits for who closes: it takes the connection that is kept for that.
-        """
+    def _read(self, ask: Callable[[Connection, Dialect], _T], purpose: Purpose = Purpose.READING) -> _T:
+        """Ask once, and once more when the connection had broken or the server's views have changed."""
         try:
-            return self._ask(ask, closing=closing)
+            return self._ask(ask, purpose)
         except ConnectionLostError:
-            return self._ask(ask, closing=closing)
+            return self._ask(ask, purpose)
         except DataSourceError as error:
             if error.errno not in _GONE:
                 raise
-            return self._ask(ask, closing=closing, anew=True)
+            return self._ask(ask, purpose, anew=True)
 
-    def _ask(self, ask: Callable[[Connection, Dialect], _T], *, closing: bool, anew: bool = False) -> _T:
-        with self._waits(), self._pool.connection(closing=closing) as connection:
+    def _ask(self, ask: Callable[[Connection, Dialect], _T], purpose: Purpose, *, anew: bool = False) -> _T:
+        with self._waits(), self._pool.connection(purpose) as connection:
             return ask(connection, self._probed(connection, anew=anew))
 
     def _welcome(self, connection: Connection, moved: bool) -> None:

@@ -19,6 +19,7 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.identity import Move, Server
 from bot.sessions.kill import Answer, NotSent, Order, Sent, Why, close
 from bot.sessions.model import Mode, Pin, Session, SessionQuery
+from bot.sessions.pool import Purpose
 from bot.sessions.source import DataSource, DataSourceOptions
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.mariadb import EmbeddedMariaDB
@@ -273,12 +274,13 @@ def test_a_server_that_was_demoted_is_left(mariadb: EmbeddedMariaDB, kept: MakeK
             assert not numbers & {console._connection.id, another._connection.id}
 
 
-def test_searches_that_hang_delay_no_close(mariadb: EmbeddedMariaDB, kept: MakeKept) -> None:
+@pytest.mark.parametrize("purpose", [Purpose.READING, Purpose.SEARCHING])
+def test_searches_that_hang_delay_no_close(mariadb: EmbeddedMariaDB, kept: MakeKept, purpose: Purpose) -> None:
     with account(mariadb), mariadb.connect() as gate, mariadb.connect() as victim, gate.cursor() as cursor:
         shop = kept(mariadb.port)
         shop.check()
         cursor.execute("SELECT GET_LOCK('kept_gate', 0)")
-        searching = [threading.Thread(target=partial(_search, shop)) for _ in range(8)]
+        searching = [threading.Thread(target=partial(_search, shop, purpose)) for _ in range(8)]
         for thread in searching:
             thread.start()
         until(lambda: (shop.pool_use.in_use, shop.pool_use.waiting) == (3, 5))
@@ -292,8 +294,8 @@ def test_searches_that_hang_delay_no_close(mariadb: EmbeddedMariaDB, kept: MakeK
         assert answer.answer is Answer.OK
 
 
-def _search(source: DataSource) -> None:
-    with source._pool.connection() as connection, contextlib.suppress(DataSourceError):
+def _search(source: DataSource, purpose: Purpose = Purpose.READING) -> None:
+    with source._pool.connection(purpose) as connection, contextlib.suppress(DataSourceError):
         connection.rows("SELECT GET_LOCK('kept_gate', 30), RELEASE_LOCK('kept_gate')")
 
 
