@@ -235,9 +235,7 @@ def test_a_protected_user_is_never_closed(stage: Stage) -> None:
 
 
 def test_the_bots_own_session_is_never_closed(stage: Stage) -> None:
-    with stage.database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM oceanbase.V$OB_PROCESSLIST WHERE module = 'session-bot'")
-        own = cursor.fetchall()[0][0]
+    own = stage.own_session()
     stage.asks(stage.alice, f"/kill-session {own}", "one of this bot's own")
 
 

@@ -124,9 +124,7 @@ def test_an_override_wants_a_reason_and_one_protected_session(stage: Stage, type
 
 
 def test_no_override_sets_aside_what_is_never_closed(stage: Stage) -> None:
-    with stage.database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM oceanbase.V$OB_PROCESSLIST WHERE module = 'session-bot'")
-        own = cursor.fetchall()[0][0]
+    own = stage.own_session()
     stage.asks(stage.alice, f"/kill-session {own} override {BY_OWNER}", "one of this bot's own. It is never closed")
 
 
