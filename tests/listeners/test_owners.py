@@ -219,24 +219,12 @@ def test_a_store_that_was_replaced_by_a_backup_closes_nothing_by_itself_and_says
     with staged(oceanbase, tmp_path) as stage:
         victim = session_id(stage.connect())
         card = placed_card(stage, victim)
-        store = tmp_path / "store.db"
-        with (
-            contextlib.closing(sqlite3.connect(store)) as source,
-            contextlib.closing(sqlite3.connect(tmp_path / "backup.db")) as backup,
-        ):
-            source.backup(backup)
-        shutil.move(tmp_path / "backup.db", store)
-        _without_wal(tmp_path)
+        _backup(tmp_path)
+        _restore(stage, tmp_path)
         stage.presses(stage.alice, card, "Close Session", "was replaced by another one")
         assert stage.row(victim)
         stage.alice.press(card, "Close Session")
         stage.alice.wait_for_change(card, "✅ closed")
-
-
-def _without_wal(folder: Path) -> None:
-    """Remove what SQLite keeps beside a file, as whoever restores one must."""
-    for name in ("store.db-wal", "store.db-shm"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _backup(folder: Path) -> None:
@@ -245,6 +233,18 @@ def _backup(folder: Path) -> None:
         contextlib.closing(sqlite3.connect(folder / "backup.db")) as backup,
     ):
         source.backup(backup)
+
+
+def _restore(stage: Stage, folder: Path) -> None:
+    """Put the backup in its place and remove what SQLite keeps beside a file; the bot writes nothing in between."""
+    stage.bot.signal(signal.SIGSTOP)
+    try:
+        stage.bot.frozen()
+        shutil.move(folder / "backup.db", folder / "store.db")
+        for name in ("store.db-wal", "store.db-shm"):
+            (folder / name).unlink(missing_ok=True)
+    finally:
+        stage.bot.signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["with the card", "without it"])
@@ -260,8 +260,7 @@ def test_a_backup_that_replaces_the_store_during_a_close_does_not_make_it_undone
             _backup(tmp_path)
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for(lambda: stage.stored("SELECT max(answer) FROM closing_targets") == [("OK",)])
-        shutil.move(tmp_path / "backup.db", tmp_path / "store.db")
-        _without_wal(tmp_path)
+        _restore(stage, tmp_path)
         stage.slack.wait_for(lambda: outcomes(stage) == ["closed"], 40, "the record")
         told = stage.alice.wait_for_change(card, lambda m: "✅ closed" in text_of(m) and "pending" not in text_of(m))
         assert buttons_of(told) == []
