@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks import acks, answers, closing, growth, neighbours, process
+from benchmarks import acks, answers, closing, far, growth, neighbours, process
 from benchmarks.bots import make_login
 from benchmarks.crowd import Crowd, allow_open_files
 from benchmarks.machine import described
@@ -30,10 +30,11 @@ PARTS: dict[str, Part] = {
     "acks": acks.measure,
     "closing": closing.measure,
     "neighbours": neighbours.measure,
+    "far": far.measure,
     "process": process.measure,
     "growth": growth.measure,
 }
-ONCE = ("process",)  # says little of the database: measured on the first server alone
+ONCE = ("far", "process")  # say little of the database: measured on the first server alone
 SERVERS: dict[str, type[EmbeddedServer]] = {"OceanBase": EmbeddedOceanBase, "MariaDB": EmbeddedMariaDB}
 
 

@@ -36,6 +36,11 @@ class Crowd:
     def __len__(self) -> int:
         return len(self._statements) + len(self._idle)
 
+    @property
+    def running(self) -> int:
+        """The id of a session that runs a statement."""
+        return self._statements[0].id
+
     def grow_to(self, count: int) -> int:
         """Open sessions until there are so many; returns how many the server and this machine hold."""
         allow_open_files()
