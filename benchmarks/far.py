@@ -14,14 +14,14 @@ from benchmarks.measure import Samples
 from benchmarks.report import Line, Report, Table
 from benchmarks.slack import TimedSandbox
 from benchmarks.stage import Scale, Stage
-from sandbox.slack.refusals import Json
+from sandbox.slack.calls import Call
 from tests.support.certificates import Authority
 from tests.support.slack_person import Person, buttons_of
 from tests.support.stage import session_id
 
 HOW = (
-    "Slack's API and its response URLs stand behind two relays with TLS that add a round trip of 0, 80 or 200 ms. "
-    "Milliseconds from the payload in the bot's hand until Slack shows what came of it; round trips and new "
+    "Slack's API and its response URLs stand behind two relays with TLS that add a round trip of 0, 80 or 200 ms: "
+    "three bots, in turns. Milliseconds from the payload in the bot's hand until Slack shows what came of it; round trips and new "
     "connections of both, as many as were made from the payload until Slack had answered everything. A close is that "
     "of an idle session. Who may do what goes by `*`, so that Slack is asked who somebody is once a minute."
 )
@@ -110,10 +110,12 @@ class Far:
         trips, connections = self._counts
         act()
 
-        def told() -> Json | None:
+        def told() -> Call | None:
             return next((one for one in self._slack.calls.of(method) if says in str(one.payload)), None)
 
         call = self._slack.wait_for(told, 30, what)
+        if call is None:
+            raise RuntimeError(what)
         self.values[what].append((call.time - self._slack.watch.sent[0]) * 1000)
         self.round_trips[what] += self._counts[0] - trips
         self.connections[what] += self._counts[1] - connections
@@ -131,17 +133,18 @@ class Far:
 
 def measure(stage: Stage, scale: Scale, report: Report) -> None:
     """Fill in the table and the targets of one server."""
-    found: dict[int, Far] = {}
-    lines = []
-    for distance in DISTANCES:
-        with _far(stage, distance / 1000) as far:
-            for rounds in (1, scale.closes):  # what is done once is not measured
+    with contextlib.ExitStack() as stack:
+        found = {distance: stack.enter_context(_far(stage, distance / 1000)) for distance in DISTANCES}
+        for rounds in (1, scale.closes):  # what is done once is not measured
+            for far in found.values():
                 far.forget()
-                for _ in range(rounds):
+            for _ in range(rounds):
+                for far in found.values():
                     far.command()
                     far.press()
                     far.window()
-            found[distance] = far
+    lines = []
+    for distance, far in found.items():
         for what, values in far.values.items():
             counts = {
                 "round trips": far.round_trips[what] / len(values),

@@ -16,7 +16,6 @@ from typing import Any
 
 from pydantic import SecretStr
 from slack_bolt import BoltRequest
-from slack_sdk import WebClient
 
 from benchmarks.bots import LOGIN_PASSWORD
 from bot.access import Access, Person, Right, Rule
@@ -27,6 +26,7 @@ from bot.sessions.database import Connection
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
+from bot.slack.client import Client
 from bot.slack.defaults import Defaults
 from commands import sessions
 from sandbox.databases.embedded import EmbeddedServer
@@ -137,7 +137,7 @@ def _share(database: EmbeddedServer, answers: subprocess.Popen[str], port: int) 
     endpoint = Endpoint("demo", database.host, database.port, "session_bot", SecretStr(LOGIN_PASSWORD))
     service = SessionService([DataSource(endpoint, DataSourceOptions())])
     access = Access([Rule(frozenset({PERSON}), frozenset({Right.VIEW}))], Nobody(), [])
-    bot = SessionBot(WebClient("xoxb-nobody"), Identity(TEAM, "B01", "U01BOT"))
+    bot = SessionBot(Client("xoxb-nobody"), Identity(TEAM, "B01", "U01BOT"))
     command = sessions.SessionsCommand(
         sessions.SessionList(service, access, Defaults("demo", {}), Disclosures(access, service, {}))
     )

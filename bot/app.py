@@ -14,10 +14,10 @@ import structlog
 from pydantic import SecretStr
 from slack_bolt import Ack, BoltRequest, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
-from slack_sdk import WebClient
 
 from bot.errors import BusyError, SessionBotError
 from bot.slack import events
+from bot.slack.client import Client
 from bot.slack.delivery import error_net
 from bot.slack.delivery.deduplication import Deduplication
 from bot.slack.delivery.outbox import Outbox
@@ -51,7 +51,7 @@ class Identity:
     bot_user: str
 
     @classmethod
-    def read(cls, client: WebClient) -> Identity:
+    def read(cls, client: Client) -> Identity:
         """Ask Slack; raises slack_sdk's errors."""
         answer = client.auth_test()
         return cls(str(answer["team_id"]), str(answer.get("bot_id") or ""), str(answer["user_id"]))
@@ -80,7 +80,7 @@ class SessionBot:
 
     def __init__(
         self,
-        client: WebClient,
+        client: Client,
         identity: Identity,
         signing_secret: SecretStr | None = None,
         telemetry: Telemetry | None = None,
@@ -292,7 +292,7 @@ class SessionBot:
         )
 
 
-def _bolt(client: WebClient, identity: Identity, signing_secret: SecretStr | None, telemetry: Telemetry) -> MeasuredApp:
+def _bolt(client: Client, identity: Identity, signing_secret: SecretStr | None, telemetry: Telemetry) -> MeasuredApp:
     authorized = AuthorizeResult(
         enterprise_id=None,
         team_id=identity.team,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from slack_bolt.adapter.socket_mode import SocketModeHandler
-from slack_sdk import WebClient
 from slack_sdk.errors import SlackClientError
 
 from bot import __version__
@@ -53,15 +50,15 @@ from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.source_health import Looks
 from bot.sessions.statement import Disclosure
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
+from bot.slack.client import Client
 from bot.slack.defaults import ChannelDefault, Defaults
 from bot.slack.delivery.card_keeper import CardKeeper
 from bot.slack.delivery.card_message import Messages
 from bot.slack.delivery.card_writer import CardWriter
 from bot.slack.delivery.replies import post, tell, update
-from bot.slack.delivery.retries import RetryWithinDeadline
 from bot.slack.directory import SlackDirectory
 from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_source
-from bot.slack.telemetry import MeasuredClient
+from bot.slack.socket_mode import SocketHandler
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
@@ -136,21 +133,16 @@ def channel_defaults(settings: Settings) -> Defaults:
     return Defaults(settings.default_source, channels)
 
 
-def slack_client(slack: SlackSettings) -> MeasuredClient:
+def slack_client(slack: SlackSettings) -> Client:
     """Make the client of Slack's Web API."""
-    return MeasuredClient(
-        token=slack.bot_token.get_secret_value(),
-        base_url=slack.api_url,
-        timeout=10,
-        ssl=ssl.create_default_context(),  # else each call reads all CA certificates anew: 35 ms of work
-        retry_handlers=[RetryWithinDeadline()],
-    )
+    return Client(slack.bot_token.get_secret_value(), slack.api_url)
 
 
-def serve(client: MeasuredClient, slack: SlackSettings, settings: Settings) -> int:
+def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
     """Run the bot until a signal ends it; returns the exit status. Raises ``ConfigurationError``."""
     signals, telemetry = Signals(), BotTelemetry(Metrics(__version__), SlackHealth())
     client.telemetry = telemetry
+    client.keep_ready()
     health = Health(telemetry.slack.report, __version__)
     pages = Pages(health.report, telemetry.metrics.page)
     server = Server(slack.listens_on, pages, takes_events=slack.app_token is None)
@@ -166,6 +158,7 @@ def serve(client: MeasuredClient, slack: SlackSettings, settings: Settings) -> i
             running.run(settings, server, signals)
     finally:
         server.stop()
+        client.close()
         lock.release()
     return 0
 
@@ -204,7 +197,7 @@ def _store(settings: Settings, lock: StoreLock, metrics: Metrics) -> Store:
 class _Parts:
     """What is made once, whatever the configuration becomes."""
 
-    client: WebClient
+    client: Client
     slack: SlackSettings
     identity: Identity
     bot: SessionBot
@@ -261,7 +254,7 @@ class _Running:
         if app_token is None:
             server.take_events(self._bot.bolt)
             return server.stop
-        socket = SocketModeHandler(self._bot.bolt, app_token.get_secret_value())
+        socket = SocketHandler(self._bot.bolt, app_token.get_secret_value())
         self._parts.telemetry.slack.connected = socket.client.is_connected
         until_slack_answers(socket.connect, signals)
         return socket.close

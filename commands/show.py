@@ -125,23 +125,27 @@ class ShowCommand:
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def view_sql(self, press: Press) -> None:
-        """Open the modal at once, fill it when the database has answered."""
+        """Open the modal while the database is asked, fill it, and send what it does not hold as a file."""
         reference = picked(press)
-        view_id = press.reply.open_modal(press.trigger_id, sql_modal.loading(reference.id))
-        if view_id is None:
-            raise TargetError("Slack did not open the window in time. Press View SQL once more.")
+        opened = press.reply.opening_modal(press.trigger_id, sql_modal.loading(reference.id))
         try:
             session = self._listed(reference, own_view(press, self.access, self.sessions, reference.source))
             disclosure = self.disclosures.of(press.person, session.source, press.channel, [session.tenant])
             session = self.sessions.source(session.source).whole(session)
+            view_id = opened()
+            if view_id is None:
+                raise TargetError("Slack did not open the window in time. Press View SQL once more.")
             if session.statement is not None and disclosure.literals:
                 self.audit.note_sql_view(press.person, press.channel, session)
         except SessionBotError as error:
-            press.reply.update_modal(view_id, sql_modal.problem(reference.id, error.sentence))
+            view_id = opened()
+            if view_id is not None:
+                press.reply.update_modal(view_id, sql_modal.problem(reference.id, error.sentence))
             raise
         sql = sql_modal.SqlText.of(session, disclosure)
-        sent = not sql.whole and press.reply.send_file(f"session-{session.id}.sql", f"SQL of {session.id}", sql.text)
-        press.reply.update_modal(view_id, sql_modal.statement(session, sql, file_sent=sent))
+        press.reply.update_modal(view_id, sql_modal.statement(session, sql))
+        if not sql.whole and not press.reply.send_file(f"session-{session.id}.sql", f"SQL of {session.id}", sql.text):
+            press.reply.update_modal(view_id, sql_modal.statement(session, sql, file_refused=True))
 
     def _listed(self, reference: SessionReference, scope: Scope) -> Session:
         session, _ = self._look_up(reference, scope)

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from slack_bolt import BoltRequest
 from slack_bolt.adapter.socket_mode import SocketModeHandler
-from slack_sdk import WebClient
 
 from bot.app import Identity, SessionBot
 from bot.errors import DataSourceError, InputError
+from bot.slack.client import Client
 from bot.slack.events import Command
 from bot.slack.views.notices import notice
 from sandbox.slack.server import SlackSandbox
@@ -39,7 +39,7 @@ def connect(slack: SlackSandbox) -> Iterator[Connect]:
     stops: list[Callable[[], object]] = []
 
     def start(announce: Callable[[SessionBot], None]) -> Person:
-        client = WebClient(token=slack.world.bot_token, base_url=slack.api_url)
+        client = Client(slack.world.bot_token, slack.api_url)
         bot = SessionBot(client, Identity.read(client))
         bot.register([announce])
         socket = SocketModeHandler(bot.bolt, slack.world.app_token)
@@ -47,6 +47,7 @@ def connect(slack: SlackSandbox) -> Iterator[Connect]:
         slack.wait_for(lambda: slack.connections)
         stops.append(socket.close)
         stops.append(bot.stop)
+        stops.append(client.close)
         return Person(slack, "U01ALICE")
 
     yield start
@@ -177,7 +178,7 @@ def test_a_command_nobody_registered_is_answered(run: Run) -> None:
 
 
 def test_only_the_home_tab_counts_as_opened_and_not_the_conversation_with_the_bot(slack: SlackSandbox) -> None:
-    client = WebClient(token=slack.world.bot_token, base_url=slack.api_url)
+    client = Client(slack.world.bot_token, slack.api_url)
     bot = SessionBot(client, Identity.read(client))
     opened: list[str] = []
     bot.register([lambda to: to.home(lambda home: opened.append(home.person.id))])
@@ -187,6 +188,7 @@ def test_only_the_home_tab_counts_as_opened_and_not_the_conversation_with_the_bo
         assert bot.bolt.dispatch(BoltRequest(mode="socket_mode", body=body)).status == 200
     slack.wait_for(lambda: opened)
     bot.stop()
+    client.close()
     assert opened == ["U01ALICE"]
 
 

@@ -60,16 +60,19 @@ class ClosingCards:
         self._confirm(press, press.value, mode, self._card_of(press))
 
     def look(self, press: Press, mode: Mode) -> None:
-        """Open the dialog with the targets as they are now: at once, then fill it."""
-        view_id = press.reply.open_modal(press.trigger_id, closing_modal.looking(mode))
-        if view_id is None:
-            button = "Approve" if _from_call(press) else mode.value
-            raise TargetError(f"Slack did not open the window in time. Press {button} once more.")
+        """Open the dialog while the targets are looked at, then fill it with them as they are now."""
+        opened = press.reply.opening_modal(press.trigger_id, closing_modal.looking(mode))
         try:
             self._remember_place(press, press.value)
             part, present = self.closer.present(Confirmation(press.value, press.person, press.channel, mode))
+            view_id = opened()
+            if view_id is None:
+                button = "Approve" if _from_call(press) else mode.value
+                raise TargetError(f"Slack did not open the window in time. Press {button} once more.")
         except SessionBotError as error:
-            press.reply.update_modal(view_id, closing_modal.problem(mode, error.sentence))
+            view_id = opened()
+            if view_id is not None:
+                press.reply.update_modal(view_id, closing_modal.problem(mode, error.sentence))
             if self._says_other(press.value, error):
                 self.keeper.show_as_it_is(press.value, self._card_of(press))
             raise

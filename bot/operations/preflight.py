@@ -6,7 +6,6 @@ import enum
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.client import HTTPException
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -117,7 +116,7 @@ def _slack(client: WebClient | None) -> list[Report]:
         return [
             (Verdict.FAILS, f"SLACK_BOT_TOKEN: Slack rejects it ({error.response.get('error')}); reinstall the app")
         ]
-    except (SlackClientError, OSError, HTTPException) as error:
+    except (SlackClientError, OSError) as error:
         return [
             (Verdict.AWAY, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")
         ]

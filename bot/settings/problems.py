@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from bot.settings.sections import Settings
 from bot.settings.sources import dicts, is_dict
 from bot.settings.values import web_address
+from bot.slack.connections import PROXY_VARIABLES
 
 _SLACK_HINTS = {
     "SLACK_BOT_TOKEN": "set it to the app's Bot User OAuth Token, which starts with xoxb- and has no blank",
@@ -73,12 +74,9 @@ def _errors(error: ValidationError) -> list[ErrorDetails]:
     return error.errors(include_url=False, include_input=False, include_context=False)
 
 
-_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")  # slack_sdk takes the first that is set
-
-
 def unusable_proxy() -> list[str]:
     """Find out whether Slack's client can make out the proxy, in whose URL a password may stand."""
-    name = next((one for one in _PROXY_VARIABLES if os.environ.get(one)), None)
+    name = next((one for one in PROXY_VARIABLES if os.environ.get(one)), None)
     if name is None or not os.environ[name].strip():
         return []
     try:

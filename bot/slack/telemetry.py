@@ -1,14 +1,11 @@
-"""Bolt's app and Slack's client, telling what they do: for metrics and health, which know nothing of them."""
+"""Who is told what the bot does in Slack, for metrics and health; and Bolt's app, which tells them."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from slack_bolt import App, BoltRequest, BoltResponse
-from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.web import SlackResponse
 
 
 class Telemetry(Protocol):
@@ -48,22 +45,3 @@ class MeasuredApp(App):
         response = super().dispatch(req)
         self.telemetry.acknowledged(response.status, time.monotonic() - started)
         return response
-
-
-class MeasuredClient(WebClient):
-    """Slack's client, telling what each call came to."""
-
-    telemetry: Telemetry = NoTelemetry()
-
-    def api_call(self, api_method: str, **arguments: Any) -> SlackResponse:
-        """Call a method; every call of the SDK goes through here."""
-        try:
-            answer = super().api_call(api_method, **arguments)
-        except SlackApiError as error:
-            self.telemetry.called(api_method, str(error.response.get("error") or "unknown"))
-            raise
-        except (SlackClientError, OSError) as error:
-            self.telemetry.called(api_method, type(error).__name__, reached=False)
-            raise
-        self.telemetry.called(api_method, "")
-        return answer

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from bot.operations.health import SlackHealth
 from bot.operations.metrics import Metrics
 from bot.operations.telemetry import BotTelemetry
-from bot.slack.telemetry import MeasuredClient, Telemetry
+from bot.slack.client import Client
+from bot.slack.connections import Answer, Connections
+from bot.slack.delivery.retries import one_try
+from bot.slack.telemetry import Telemetry
 
 
 def test_a_call_is_counted_and_tells_how_slack_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    limited = SlackApiError("no", {"error": "ratelimited"})  # type: ignore[no-untyped-call]  # so in the SDK
-    answers: list[Any] = [{"ok": True}, limited, ConnectionRefusedError()]
+    answers: list[Answer | OSError] = [
+        Answer(200, {}, b'{"ok": true}'),
+        Answer(200, {}, b'{"ok": false, "error": "invalid_auth"}'),
+        ConnectionRefusedError(),
+    ]
 
-    def call(_client: WebClient, _method: str, **_arguments: Any) -> Any:
+    def post(_connections: Connections, *_arguments: object, repeatable: bool) -> Answer:
+        assert repeatable
         answer = answers.pop(0)
-        if isinstance(answer, Exception):
+        if isinstance(answer, OSError):
             raise answer
         return answer
 
-    monkeypatch.setattr(WebClient, "api_call", call)
+    monkeypatch.setattr(Connections, "post", post)
     telemetry = BotTelemetry(Metrics("1"), SlackHealth())
-    client = MeasuredClient("xoxb-nobody")
-    client.telemetry = telemetry
+    client = Client("xoxb-nobody", telemetry=telemetry)
 
     def page() -> str:
         return telemetry.metrics.page()[1].decode()
@@ -39,8 +42,8 @@ def test_a_call_is_counted_and_tells_how_slack_is(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SlackApiError):
         client.auth_test()
     assert telemetry.slack.report()["status"] == "ok", "it answered, be it with an error"
-    assert 'session_bot_slack_errors_total{error="ratelimited",method="auth.test"} 1.0' in page()
-    with pytest.raises(ConnectionRefusedError):
+    assert 'session_bot_slack_errors_total{error="invalid_auth",method="auth.test"} 1.0' in page()
+    with one_try(), pytest.raises(ConnectionRefusedError):
         client.auth_test()
     assert telemetry.slack.unreachable
     assert 'session_bot_slack_errors_total{error="ConnectionRefusedError",method="auth.test"} 1.0' in page()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bot.access import Person, Scope
 from bot.errors import InputError
 from bot.slack.arguments.value_parsers import session_id
+from bot.slack.client import Client
 from bot.slack.delivery.replies import Reply
 from bot.slack.events import Press, press_of
 from bot.slack.session_reference import PICK, Asker, CardReference, SessionReference, all_picked, picked
@@ -31,9 +32,7 @@ def pressed(reply: Reply, *chosen: str, value: str = "x") -> Press:
 @pytest.fixture
 def reply() -> Reply:
     """A reply that goes nowhere, since nothing is sent here."""
-    from slack_sdk import WebClient
-
-    return Reply(WebClient(), "", "C01INC", "U01ALICE")
+    return Reply(Client("xoxb-nobody"), "", "C01INC", "U01ALICE")
 
 
 def test_the_chosen_session_is_the_one_meant(reply: Reply) -> None:

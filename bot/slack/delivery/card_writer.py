@@ -30,6 +30,7 @@ class Written(enum.Enum):
     TAKEN = "taken"
     REFUSED = "refused"  # it was not carried out
     UNKNOWN = "unknown"  # it may have been, or may still be
+    LOST = "answer lost"  # it left whole and was carried out as a rule, but nobody said so
     IN_DOUBT = "taken, in doubt"  # it was, but one of which the end is not known may come after it
 
     @property
@@ -40,7 +41,7 @@ class Written(enum.Enum):
     @property
     def in_doubt(self) -> bool:
         """Whether something else may still come in its place."""
-        return self in (Written.UNKNOWN, Written.IN_DOUBT)
+        return self in (Written.UNKNOWN, Written.LOST, Written.IN_DOUBT)
 
 
 Rewrite = Callable[[Message], Written]

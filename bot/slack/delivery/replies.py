@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import structlog
-from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import SlackResponse
-from slack_sdk.webhook import WebhookClient
 
 from bot.closing.model import CardPlace
+from bot.slack.client import Client
+from bot.slack.connections import AnswerLostError
 from bot.slack.delivery.card_writer import Written
+from bot.slack.delivery.meanwhile import meanwhile
 from bot.slack.delivery.message import HomeTab, Message
 from bot.slack.delivery.outbox import Outbox
-from bot.slack.delivery.retries import FAILED, RetryWithinDeadline, may_retry
+from bot.slack.delivery.retries import FAILED, may_retry
 from bot.slack.telemetry import NoTelemetry, Telemetry
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,13 @@ log = structlog.get_logger(__name__)
 _Kind = Literal["in_channel", "ephemeral"]
 
 _Blocks = list[dict[str, Any]]
+_Way = Callable[[], Written]
+
+_LOST = Message(
+    "The connection to Slack broke before Slack said whether it took an answer to you. If the answer is not here, "
+    "ask once more: nothing is closed without a press.",
+    [],
+)
 
 # How Slack says that it does not take blocks: in answers of chat.* and of response URLs, and for views.
 _BLOCKS_REFUSED = ("invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_blocks_too_long")
@@ -40,7 +48,7 @@ class Reply:
 
     def __init__(
         self,
-        client: WebClient,
+        client: Client,
         response_url: str,
         channel: str,
         user: str,
@@ -59,11 +67,11 @@ class Reply:
 
     def public(self, message: Message) -> bool:
         """Post a message that the whole channel sees."""
-        return self._kept("answer", lambda: self._said(message, "in_channel") or self._post(message))
+        return self._kept("answer", lambda: self._said(message, "in_channel"), lambda: self._post(message))
 
     def private(self, message: Message) -> bool:
         """Show a message to the person alone."""
-        return self._kept("private answer", lambda: self._said(message, "ephemeral") or self._post_ephemeral(message))
+        return self._kept("private answer", *self._privately(message))
 
     def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
         """Rewrite the message that was pressed on."""
@@ -79,18 +87,22 @@ class Reply:
     def post_card(self, message: Message, placed: Callable[[CardPlace], object]) -> None:
         """Post a message that must be rewritten later; ``placed`` is told its place, when that is known."""
 
-        def post() -> bool:
-            place = self._post_somewhere(message)
-            if place is None:
-                return self._said(message, "in_channel")
+        def post() -> Written:
+            place = _post(self._client, self._channel, message)
+            if isinstance(place, Written):
+                return place
             placed(place)
-            return True
+            return Written.TAKEN
 
-        self._kept("card", post)
+        self._kept("card", post, lambda: self._said(message, "in_channel"))
 
     def update(self, place: CardPlace, message: Message) -> Written:
         """Rewrite a message by its place."""
         return update(self._client, place, message)
+
+    def opening_modal(self, trigger_id: str, view: Mapping[str, Any]) -> Callable[[], str | None]:
+        """Open a modal while this thread goes on; what is returned waits for its id, as ``open_modal`` returns it."""
+        return meanwhile(lambda: self.open_modal(trigger_id, view))
 
     def open_modal(self, trigger_id: str, view: Mapping[str, Any]) -> str | None:
         """Open a modal and return its id; None when Slack refuses, for example because it took too long."""
@@ -115,11 +127,16 @@ class Reply:
 
         A file cannot be ephemeral (docs/slack.md 2.3).
         """
+        channel = meanwhile(lambda: direct_message(self._client, self._user))
+        content = text.encode()
         try:
-            channel = self._client.conversations_open(users=self._user)["channel"]["id"]
-            self._client.files_upload_v2(
-                channel=str(channel), content=text, filename=name, title=title, snippet_type=kind
-            )
+            place = self._client.files_getUploadURLExternal(filename=name, length=len(content), snippet_type=kind)
+            uploaded = self._client.upload(str(place["upload_url"]), content)
+            if uploaded.status != 200:
+                log.warning("file not sent", status=uploaded.status)
+                return False
+            files = [{"id": place["file_id"], "title": title}]
+            self._client.files_completeUploadExternal(files=files, channel_id=channel())
         except (SlackClientError, OSError) as error:
             log.warning("file not sent", error=_reason(error))
             return False
@@ -144,29 +161,49 @@ class Reply:
                     return True
         return published
 
-    def _kept(self, what: str, send: Callable[[], bool]) -> bool:
+    def _kept(self, what: str, *ways: _Way) -> bool:
+        """Send by the first way that Slack takes it; keep what it takes by none."""
         self.answering = self.answering or may_retry()
-        if send():
-            return True
-        if self._outbox is not None and may_retry():  # else it is old by then
-            self._outbox.keep(what, send)
-        return False
+        written = self._sent(what, ways)
+        if not written.taken and written is not Written.LOST and self._outbox is not None and may_retry():
+            # Where nothing is tried again, it is old by then.
+            self._outbox.keep(what, lambda: self._sent(what, ways) in (Written.TAKEN, Written.LOST))
+        return written.taken
 
-    def _said(self, message: Message, kind: _Kind) -> bool:
-        return self._send(message, kind, replace=False) is Written.TAKEN
+    def _sent(self, what: str, ways: Sequence[_Way]) -> Written:
+        """Send by the first way that Slack takes it, and by no other where it may have taken it by one."""
+        written = Written.REFUSED
+        for way in ways:
+            written = way()
+            if written.taken:
+                break
+            if written is Written.LOST:
+                log.warning("answer may be lost", what=what)
+                self._say_lost()
+                break
+        return written
+
+    def _say_lost(self) -> None:
+        """Tell the person that an answer may be missing: sent once more, it might stand there twice."""
+        ways = self._privately(_LOST)
+        if may_retry() and not any(way() in (Written.TAKEN, Written.LOST) for way in ways) and self._outbox is not None:
+            self._outbox.keep(
+                "notice of a lost answer", lambda: any(way() in (Written.TAKEN, Written.LOST) for way in ways)
+            )
+
+    def _privately(self, message: Message) -> tuple[_Way, _Way]:
+        return lambda: self._said(message, "ephemeral"), lambda: self._post_ephemeral(message)
+
+    def _said(self, message: Message, kind: _Kind) -> Written:
+        return self._send(message, kind, replace=False)
 
     def _send(self, message: Message, kind: _Kind, *, replace: bool) -> Written:
         if not self.response_url:
             return Written.REFUSED
-        webhook = WebhookClient(
-            self.response_url,
-            timeout=10,
-            ssl=self._client.ssl,  # read once for all: CA certificates are 35 ms of work
-            retry_handlers=[RetryWithinDeadline(repeatable=replace)],
-        )
         for blocks in _versions(message):
             try:
-                answer = webhook.send_dict(
+                answer = self._client.respond(
+                    self.response_url,
                     {
                         "text": message.text,
                         "blocks": blocks,
@@ -175,58 +212,67 @@ class Reply:
                         "delete_original": False,
                         **_LITERAL,
                         **_NO_PREVIEWS,
-                    }
+                    },
+                    repeatable=replace,
                 )
-            except (SlackClientError, OSError) as error:
+            except OSError as error:
                 log.warning("response url failed", error=_reason(error))
                 self._telemetry.called("response_url", _reason(error), reached=False)
-                return Written.UNKNOWN
-            self._telemetry.called("response_url", "" if answer.status_code == 200 else f"status_{answer.status_code}")
-            if answer.status_code == 200 and '"ok":false' not in str(answer.body).replace(" ", ""):
+                return _unanswered(error)
+            self._telemetry.called("response_url", "" if answer.status == 200 else f"status_{answer.status}")
+            if answer.status == 200 and '"ok":false' not in answer.text.replace(" ", ""):
                 return Written.TAKEN
-            log.warning("response url refused", status=answer.status_code, answer=str(answer.body)[:200])
-            if answer.status_code >= 500:
+            log.warning("response url refused", status=answer.status, answer=answer.text[:200])
+            if answer.status >= 500:
                 return Written.UNKNOWN
-            if not any(code in str(answer.body) for code in _BLOCKS_REFUSED):
+            if not any(code in answer.text for code in _BLOCKS_REFUSED):
                 return Written.REFUSED
         return Written.REFUSED
 
-    def _post(self, message: Message) -> bool:
-        return self._post_somewhere(message) is not None
+    def _post(self, message: Message) -> Written:
+        place = _post(self._client, self._channel, message)
+        return place if isinstance(place, Written) else Written.TAKEN
 
-    def _post_somewhere(self, message: Message) -> CardPlace | None:
-        return post(self._client, self._channel, message)
-
-    def _post_ephemeral(self, message: Message) -> bool:
+    def _post_ephemeral(self, message: Message) -> Written:
         def post(blocks: _Blocks) -> SlackResponse:
             return self._client.chat_postEphemeral(
                 channel=self._channel, user=self._user, text=message.text, blocks=blocks, **_LITERAL
             )
 
-        return not isinstance(_deliver(post, message, "private message not posted"), Written)
+        answer = _deliver(post, message, "private message not posted")
+        return answer if isinstance(answer, Written) else Written.TAKEN
 
 
-def post(client: WebClient, channel: str, message: Message) -> CardPlace | None:
-    """Post a message into a channel that the bot is in; None where Slack refuses."""
+def post(client: Client, channel: str, message: Message) -> CardPlace | None:
+    """Post a message into a channel that the bot is in; None where Slack does not say that it has."""
+    place = _post(client, channel, message)
+    return None if isinstance(place, Written) else place
 
+
+def _post(client: Client, channel: str, message: Message) -> CardPlace | Written:
     def send(blocks: _Blocks) -> SlackResponse:
         return client.chat_postMessage(channel=channel, text=message.text, blocks=blocks, **_LITERAL, **_NO_PREVIEWS)
 
     answer = _deliver(send, message, "message not posted")
-    return None if isinstance(answer, Written) else CardPlace(str(answer["channel"]), str(answer["ts"]))
+    return answer if isinstance(answer, Written) else CardPlace(str(answer["channel"]), str(answer["ts"]))
 
 
-def tell(client: WebClient, person: str, message: Message) -> CardPlace | None:
+def tell(client: Client, person: str, message: Message) -> CardPlace | None:
     """Send somebody a direct message; None where Slack refuses, as for people who have left."""
     try:
-        channel = str(client.conversations_open(users=person)["channel"]["id"])
+        channel = direct_message(client, person)
     except (SlackClientError, OSError) as error:
         log.warning("direct message not opened", error=_reason(error))
         return None
     return post(client, channel, message)
 
 
-def update(client: WebClient, place: CardPlace, message: Message) -> Written:
+def direct_message(client: Client, person: str) -> str:
+    """Return the channel of the direct messages with somebody. Raises slack_sdk's errors and ``OSError``."""
+    return str(client.conversations_open(users=person)["channel"]["id"])
+
+
+def update(client: Client, place: CardPlace, message: Message) -> Written:
     """Rewrite a message by its place."""
 
     def rewrite(blocks: _Blocks) -> SlackResponse:
@@ -248,8 +294,12 @@ def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure
                 return Written.UNKNOWN if _failed(error) else Written.REFUSED
         except (SlackClientError, OSError) as error:
             log.warning(failure, error=_reason(error))
-            return Written.UNKNOWN
+            return _unanswered(error)
     return Written.REFUSED
+
+
+def _unanswered(error: Exception) -> Written:
+    return Written.LOST if isinstance(error, AnswerLostError) else Written.UNKNOWN
 
 
 def _versions(message: Message) -> Iterator[_Blocks]:

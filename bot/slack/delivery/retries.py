@@ -15,12 +15,15 @@ from slack_sdk.http_retry.request import HttpRequest
 from slack_sdk.http_retry.response import HttpResponse
 from slack_sdk.http_retry.state import RetryState
 
+from bot.slack.connections import AnswerLostError
+
 SECONDS = 20.0  # for one call, all its tries together
 _FOR_A_WINDOW = 2.0  # seconds: what opens a window lives for three
 _AGAIN, _ONCE_MORE = 4, 1  # tries after the first one that Slack failed at
 
 # Made twice, these do the same as once. Of all others Slack may have carried out what it answered with an error:
-# they are tried once more only, since an answer that comes twice is better than none.
+# they are tried once more only, since an answer that comes twice is better than none. Where no answer came at all to
+# what left whole, they are not: it was carried out as a rule.
 _REPEATABLE = (
     "chat.update",
     "views.",
@@ -51,6 +54,11 @@ def may_retry() -> bool:
     return _retrying.get()
 
 
+def is_repeatable(method: str) -> bool:
+    """Whether calling this method of the Web API twice is calling it once."""
+    return method.startswith(_REPEATABLE)
+
+
 class RetryWithinDeadline(RetryHandler):
     """Waits as long as Slack says when it limits, and tries again when it fails, within ``SECONDS`` in all.
 
@@ -74,7 +82,9 @@ class RetryWithinDeadline(RetryHandler):
         if not _retrying.get() or not (limited or failed):
             return False
         method = urlsplit(request.url).path.rsplit("/", 1)[-1]
-        repeatable = self._repeatable or method.startswith(_REPEATABLE)
+        repeatable = self._repeatable or is_repeatable(method)
+        if isinstance(error, AnswerLostError) and not repeatable:
+            return False
         wait = (
             _asked_to_wait(response) if limited else self.interval_calculator.calculate_sleep_duration(kept["failures"])
         )

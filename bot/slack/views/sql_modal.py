@@ -14,7 +14,7 @@ from bot.slack.views import components, wording
 # Slack refuses a view of more than about 250 kB (docs/slack.md 2.2), escapes counted.
 _MODAL_BYTES = 200_000
 _INNER = "\n-- Its current statement, for {}:"
-_FILE = "The whole statement was sent to you as a file, by direct message."
+_FILE = "The whole statement comes to you as a file, by direct message."
 _NO_FILE = (
     "Slack refused the file with the whole statement. Whoever runs this bot: it needs the scopes files:write and "
     "im:write (install the app again from manifest.yml)."
@@ -60,8 +60,8 @@ class SqlText:
         return len(self.shown) == len(self.text)
 
 
-def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> kit.View:
-    """The modal with the statement and the session's other facts; ``file_sent``: the person has the rest."""
+def statement(session: Session, sql: SqlText, *, file_refused: bool = False) -> kit.View:
+    """The modal with the statement and the session's other facts; ``file_refused``: the rest cannot be sent."""
     if session.statement is None:
         idle = f"This session is running nothing: it has been {wording.status(session)}, for {wording.lasts(session)}."
         return _modal(session.id, [components.lines([components.plain(idle)]), kit.divider(), _facts(session)])
@@ -71,7 +71,7 @@ def statement(session: Session, sql: SqlText, *, file_sent: bool = False) -> kit
         notes.append(f"Literals are shown as “?”. On {source}, only people who may close this session can see them.")
     if not sql.whole:
         rest = f"Slack cannot show more here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
-        notes.append(rest + (_FILE if file_sent else _NO_FILE))
+        notes.append(rest + (_NO_FILE if file_refused else _FILE))
     if session.statement.cut:
         notes.append(session.statement.cut)
     blocks = [*components.preformatted(sql.shown, sql=True), *(components.context(note) for note in notes)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from slack_sdk import WebClient
-from slack_sdk.webhook import WebhookClient, WebhookResponse
 
+from bot.slack.client import Client
+from bot.slack.connections import Answer
 from bot.slack.delivery.message import HomeTab, Message
 from bot.slack.delivery.replies import Reply, post, update
 from bot.slack.views import blocks as kit
@@ -29,8 +29,9 @@ def slack() -> Iterator[SlackSandbox]:
 
 
 @pytest.fixture
-def client(slack: SlackSandbox) -> WebClient:
-    return WebClient(token=slack.world.bot_token, base_url=slack.api_url)
+def client(slack: SlackSandbox) -> Iterator[Client]:
+    with Client(slack.world.bot_token, slack.api_url) as client:
+        yield client
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def kinds(shown: Json) -> list[str]:
 
 @pytest.mark.parametrize("error", REFUSALS)
 def test_a_message_whose_blocks_slack_refuses_is_posted_with_plainer_ones(
-    slack: SlackSandbox, client: WebClient, alice: Person, error: str
+    slack: SlackSandbox, client: Client, alice: Person, error: str
 ) -> None:
     slack.faults.fail_next("chat.postMessage", error=error)
     assert post(client, "C01INC", LIST) is not None
@@ -54,24 +55,25 @@ def test_a_message_whose_blocks_slack_refuses_is_posted_with_plainer_ones(
 
 @pytest.mark.parametrize("error", REFUSALS)
 def test_a_message_whose_blocks_a_response_url_refuses_is_shown_there_with_plainer_ones(
-    slack: SlackSandbox, client: WebClient, alice: Person, error: str, monkeypatch: pytest.MonkeyPatch
+    slack: SlackSandbox, client: Client, alice: Person, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[Json] = []
     answers = [error, "ok"]
 
-    def send_dict(_webhook: object, body: Json, headers: object = None) -> WebhookResponse:
-        sent.append(body)
+    def respond(_client: object, _url: str, message: Json, *, repeatable: bool) -> Answer:
+        assert not repeatable
+        sent.append(message)
         answer = answers.pop(0)
-        return WebhookResponse(url="", status_code=200 if answer == "ok" else 400, body=answer, headers={})
+        return Answer(200 if answer == "ok" else 400, {}, answer.encode())
 
-    monkeypatch.setattr(WebhookClient, "send_dict", send_dict)
+    monkeypatch.setattr(Client, "respond", respond)
     assert Reply(client, "https://hooks.example/1", "C01INC", "U01ALICE").public(LIST)
     assert [kinds(body) for body in sent] == [["table", "actions"], ["rich_text", "actions"]]
     assert alice.messages() == [], "it was not posted beside that"
 
 
 def test_a_message_that_is_rewritten_without_blocks_loses_its_old_buttons(
-    slack: SlackSandbox, client: WebClient, alice: Person
+    slack: SlackSandbox, client: Client, alice: Person
 ) -> None:
     place = post(client, "C01INC", LIST)
     assert place is not None
@@ -82,7 +84,7 @@ def test_a_message_that_is_rewritten_without_blocks_loses_its_old_buttons(
 
 
 def test_nothing_in_the_text_of_a_message_is_looked_through_for_names_and_links(
-    slack: SlackSandbox, client: WebClient
+    slack: SlackSandbox, client: Client
 ) -> None:
     place = post(client, "C01INC", LIST)
     assert place is not None
@@ -94,7 +96,7 @@ def test_nothing_in_the_text_of_a_message_is_looked_through_for_names_and_links(
 
 
 def test_a_home_tab_whose_table_slack_refuses_is_published_with_a_plain_one(
-    slack: SlackSandbox, client: WebClient, alice: Person
+    slack: SlackSandbox, client: Client, alice: Person
 ) -> None:
     reply = Reply(client, "", "", "U01ALICE")
     tab = HomeTab([TABLE, BUTTON], [PLAINER, BUTTON])
@@ -106,15 +108,13 @@ def test_a_home_tab_whose_table_slack_refuses_is_published_with_a_plain_one(
 
 
 def test_a_home_tab_whose_table_slack_leaves_out_is_published_with_a_plain_one(
-    slack: SlackSandbox, client: WebClient, alice: Person
+    slack: SlackSandbox, client: Client, alice: Person
 ) -> None:
     slack.faults.home_drops.add("table")
     assert Reply(client, "", "", "U01ALICE").publish_home(HomeTab([TABLE, BUTTON], [PLAINER, BUTTON]))
     assert kinds(alice.wait_for_home()) == ["rich_text", "actions"]
 
 
-def test_a_home_tab_is_not_published_again_where_slack_refuses_the_person(
-    slack: SlackSandbox, client: WebClient
-) -> None:
+def test_a_home_tab_is_not_published_again_where_slack_refuses_the_person(slack: SlackSandbox, client: Client) -> None:
     assert not Reply(client, "", "", "U09NOBODY").publish_home(HomeTab([TABLE], [PLAINER]))
     assert len(slack.calls.of("views.publish")) == 1

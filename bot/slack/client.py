@@ -1,0 +1,180 @@
+"""Slack's Web API and response URLs, over connections that stay open."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.http_retry.handler import RetryHandler
+from slack_sdk.http_retry.request import HttpRequest
+from slack_sdk.http_retry.response import HttpResponse
+from slack_sdk.http_retry.state import RetryState
+from slack_sdk.web import SlackResponse
+
+from bot.slack.connections import Answer, Connections
+from bot.slack.delivery.retries import RetryWithinDeadline, is_repeatable
+from bot.slack.telemetry import NoTelemetry, Telemetry
+
+_FORM, _JSON = "application/x-www-form-urlencoded", "application/json;charset=utf-8"
+_SHOWN = 100  # characters of an answer that is none of Slack's
+
+# Where the response URLs of each of Slack's APIs are, to have connections there before the first command.
+_RESPONSE_URLS = {"slack.com": "https://hooks.slack.com/", "slack-gov.com": "https://hooks.slack-gov.com/"}
+
+
+class Client(WebClient):
+    """Slack's client: its calls share connections, are tried again within bounds, and are told to ``telemetry``.
+
+    The SDK has no place for a transport: its calls come here by ``api_call``, which every one of its methods uses.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        base_url: str = WebClient.BASE_URL,
+        *,
+        timeout: int = 10,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        context = ssl.create_default_context()  # trusts what SSL_CERT_FILE and SSL_CERT_DIR name, if they do
+        super().__init__(token, base_url, timeout, context)
+        self.telemetry = telemetry or NoTelemetry()
+        self.connections = Connections(context, timeout)
+
+    def keep_ready(self) -> None:
+        """Have connections open before somebody needs them, from now on."""
+        urls = _RESPONSE_URLS.get(urlsplit(self.base_url).netloc)
+        self.connections.keep_ready(self.base_url, *([urls] if urls else []))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def api_call(self, api_method: str, **arguments: Any) -> SlackResponse:
+        """Call a method with `params` or `json`; see the SDK's.
+
+        Raises ``SlackApiError`` for what Slack refuses, ``OSError`` where it does not answer: ``AnswerLostError``
+        where it may have carried out the call all the same.
+        """
+        try:
+            answer = self._call(api_method, arguments)
+        except SlackApiError as error:
+            self.telemetry.called(api_method, str(error.response.get("error") or "unknown"))
+            raise
+        except (SlackClientError, OSError) as error:
+            self.telemetry.called(api_method, type(error).__name__, reached=False)
+            raise
+        self.telemetry.called(api_method, "")
+        return answer
+
+    def respond(self, url: str, message: Mapping[str, Any], *, repeatable: bool) -> Answer:
+        """Use a response URL and return what it answers. Raises as ``api_call`` does where it does not.
+
+        ``repeatable`` is for messages that replace another one.
+        """
+        body = json.dumps(message).encode()
+        headers = {**self._agent, "Content-Type": _JSON}
+        return _persistently(
+            url,
+            lambda: self.connections.post(url, headers, body, repeatable=repeatable),
+            RetryWithinDeadline(repeatable=repeatable),
+        )
+
+    def upload(self, url: str, content: bytes) -> Answer:
+        """Send the bytes of a file to where Slack wants them. Raises ``OSError``."""
+        return self.connections.post_once(url, {**self._agent, "Content-Type": "application/octet-stream"}, content)
+
+    @property
+    def _agent(self) -> dict[str, str]:
+        return {name: str(value) for name, value in self.headers.items()}
+
+    def _call(self, method: str, arguments: Mapping[str, Any]) -> SlackResponse:
+        url = urljoin(self.base_url, method)
+        form = _given(arguments.get("data")) | _given(arguments.get("params"))
+        fields = _given(arguments.get("json"))
+        token = form.pop("token", None) or fields.pop("token", None) or self.token
+        kind, body = (_JSON, json.dumps(fields)) if fields else (_FORM, urlencode(_without_booleans(form)))
+        headers = {**self._agent, "Content-Type": kind, "Authorization": f"Bearer {token}"}
+        repeatable = is_repeatable(method)
+        answer = _persistently(
+            url,
+            lambda: self.connections.post(url, headers, body.encode(), repeatable=repeatable),
+            RetryWithinDeadline(),
+            parse=_said,
+        )
+        said = SlackResponse(
+            client=self,
+            http_verb="POST",
+            api_url=url,
+            req_args={},
+            data=_said(answer) or {"ok": False, "error": _unexpected(answer)},
+            headers=dict(answer.headers),
+            status_code=answer.status,
+        )
+        said.validate()  # type: ignore[no-untyped-call]  # so in slack_sdk
+        return said
+
+
+def _persistently(
+    url: str,
+    post: Callable[[], Answer],
+    retries: RetryHandler,
+    parse: Callable[[Answer], dict[str, Any]] = lambda _answer: {},
+) -> Answer:
+    """Post, and again as long as that is of use."""
+    request, state = HttpRequest(method="POST", url=url, headers={}), RetryState()
+    while True:
+        state.next_attempt_requested = False
+        answer: Answer | None = None
+        problem: OSError | None = None
+        try:
+            answer = post()
+        except OSError as error:
+            problem = error
+        response = None
+        if answer is not None:
+            response = HttpResponse(
+                status_code=answer.status, headers=dict(answer.headers), body=parse(answer), data=answer.body
+            )
+        if not retries.can_retry(state=state, request=request, response=response, error=problem):
+            if answer is None:
+                raise problem or OSError("no answer")
+            return answer
+        retries.prepare_for_next_attempt(state=state, request=request, response=response, error=problem)
+
+
+def _given(arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (arguments or {}).items() if value is not None}
+
+
+def _without_booleans(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Write truth as forms do."""
+    return {name: int(value) if isinstance(value, bool) else value for name, value in form.items()}
+
+
+def _said(answer: Answer) -> dict[str, Any]:
+    """Read what Slack says; nothing where it is not Slack that answers, but a proxy or a page."""
+    try:
+        said = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _unexpected(answer: Answer) -> str:
+    """Say that no answer of Slack's came, in the SDK's words."""
+    return f"Received a response in a non-JSON format: {' '.join(answer.text.split())[:_SHOWN]}"
