@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -66,6 +65,7 @@ class FarServer:
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted lets go of its sockets in the loop's next round
 
     async def _decrypt(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_connection("127.0.0.1", self._server())
@@ -105,11 +105,13 @@ class _Turn:
 
 
 async def _passed_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
+    try:
         while data := await source.read(_CHUNK):
             target.write(data)
             await target.drain()
-    target.close()
+        target.close()
+    except (OSError, asyncio.CancelledError):
+        target.transport.abort()
 
 
 async def _late(
@@ -145,8 +147,8 @@ async def _late(
                 break
             target.write(data)
             passed()
-    except OSError:
-        pass  # the other side has gone
+        target.close()
+    except (OSError, asyncio.CancelledError):
+        target.transport.abort()
     finally:
         taking.cancel()
-        target.close()

@@ -17,11 +17,11 @@ def views_recorded(stage: Stage, session: int) -> int:
     return sum(str(session) in str(row) for row in rows)
 
 
-def looks(stage: Stage, person: Person, session: int) -> Json:
-    """Press View SQL on the card of a session and return the window."""
+def looks(stage: Stage, person: Person, session: int, says: str = "Trace ID") -> Json:
+    """Press View SQL on the card of a session and return the window once it says that."""
     card = stage.asks(person, f"/sessions show {session} private", f"Session {session} on demo")
     person.press(card, "View SQL")
-    modal = person.wait_for_modal("Trace ID")
+    modal = person.wait_for_modal(says)
     person.closes_modal()
     return modal
 
@@ -52,16 +52,20 @@ LONG = "SELECT SLEEP(60), '" + "\x80" * 31_000 + " the end'"
 def test_a_statement_too_long_for_a_window_says_so_where_slack_refuses_the_file(wide_stage: Stage) -> None:
     report = wide_stage.runs(LONG)
     wide_stage.slack.faults.fail_next("conversations.open", error="missing_scope")
-    said = text_of(looks(wide_stage, wide_stage.alice, report.id))
+    said = text_of(looks(wide_stage, wide_stage.alice, report.id, "Slack refused the file with the whole statement"))
     assert "Slack cannot show more here: these are the first" in said
-    assert "Slack refused the file with the whole statement" in said
     assert "files:write and im:write" in said
 
 
 def test_a_statement_too_long_for_a_window_goes_whole_to_the_presser_alone_as_a_file(wide_stage: Stage) -> None:
+    wide_stage.slack.calls.clear()
     report = wide_stage.runs(LONG)
     said = text_of(looks(wide_stage, wide_stage.alice, report.id))
     assert "Slack cannot show more here: these are the first" in said
+    assert "The whole statement comes to you as a file" in said
+    wide_stage.slack.wait_for(wide_stage.alice.direct_messages, what="the file")
+    calls = [call.method for call in wide_stage.slack.calls]
+    assert calls.index("views.update") < calls.index("files.getUploadURLExternal"), "the window waits for no file"
     [message] = wide_stage.alice.direct_messages()
     [file] = message["files"]
     assert file["title"] == f"SQL of {report.id}"

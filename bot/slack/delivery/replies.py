@@ -18,6 +18,7 @@ from bot.slack.delivery.message import HomeTab, Message
 from bot.slack.delivery.outbox import Outbox
 from bot.slack.delivery.retries import FAILED, may_retry
 from bot.slack.telemetry import NoTelemetry, Telemetry
+from bot.slack.views import blocks as kit
 
 log = structlog.get_logger(__name__)
 
@@ -26,10 +27,9 @@ _Kind = Literal["in_channel", "ephemeral"]
 _Blocks = list[dict[str, Any]]
 _Way = Callable[[], Written]
 
-_LOST = Message(
+_LOST = (
     "The connection to Slack broke before Slack said whether it took an answer to you. If the answer is not here, "
-    "ask once more: nothing is closed without a press.",
-    [],
+    "ask once more."
 )
 
 # How Slack says that it does not take blocks: in answers of chat.* and of response URLs, and for views.
@@ -185,7 +185,7 @@ class Reply:
 
     def _say_lost(self) -> None:
         """Tell the person that an answer may be missing: sent once more, it might stand there twice."""
-        ways = self._privately(_LOST)
+        ways = self._privately(Message(_LOST, [kit.context([kit.plain_text(_LOST)])]))
         if may_retry() and not any(way() in (Written.TAKEN, Written.LOST) for way in ways) and self._outbox is not None:
             self._outbox.keep(
                 "notice of a lost answer", lambda: any(way() in (Written.TAKEN, Written.LOST) for way in ways)
