@@ -69,7 +69,7 @@ def test_the_demos_page_offers_the_registered_commands() -> None:
 def test_the_manifest_asks_for_the_scopes_of_the_methods_called_and_no_other(manifest: dict[str, Any]) -> None:
     called = set()
     for path in [*(ROOT / "bot").rglob("*.py"), *(ROOT / "commands").rglob("*.py")]:
-        pattern = r"(?:client|_client)\.((?:chat|users|usergroups|views|auth|files|conversations)_\w+)\("
+        pattern = r"(?:client|_client|self)\.((?:chat|users|usergroups|views|auth|files|conversations)_\w+)\("
         called |= set(re.findall(pattern, path.read_text(encoding="utf-8")))
     assert called
     wanted = {SCOPES[method] for method in called} - {None} | {"commands"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,6 +16,7 @@ from bot.closing.store import Store
 from bot.errors import InputError, NotAllowedError, RequestError
 
 MOST_CALLED = 20  # people who are told of a break-glass by direct message
+_TOLD_AT_ONCE = 8
 
 # Tells the person of that id from when on the requester may confirm alone; None where it could not.
 Tell = Callable[[ClosingRequest, datetime, str], CardPlace | None]
@@ -69,16 +71,20 @@ class BreakGlass:
         if not reason.strip():
             raise InputError("Break-glass needs a reason, for whoever reviews the close afterwards. Nothing was done.")
         request = replace(request, reason=reason.strip())
+        others = iter(self._to_call(request))
         calls: list[Call] = []
-        told_at = None
-        for one in self._to_call(request):
-            place = tell(request, (told_at or self._clock()) + after, one)
+        for one in others:
+            place = tell(request, self._clock() + after, one)
             if place is not None:
-                told_at = told_at or self._clock()
                 calls.append(Call(one, place))
-        if told_at is None:
+                break
+        if not calls:
             raise RequestError(_NOBODY_TO_CALL)
+        told_at = self._clock()
         due = told_at + after
+        with ThreadPoolExecutor(_TOLD_AT_ONCE) as threads:  # the time runs for all of them
+            told = threads.map(lambda one: (one, tell(request, due, one)), others)
+            calls += [Call(one, place) for one, place in told if place is not None]
         until = due + self._rules.confirm_within
         if not self._store.break_glass.allow(
             request, person, self._clock(), alone_from=due, expires_at=until, called_at=told_at, calls=calls

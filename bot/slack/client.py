@@ -46,6 +46,7 @@ class Client(WebClient):
         super().__init__(token, base_url, timeout, context)
         self.telemetry = telemetry or NoTelemetry()
         self.connections = Connections(context, timeout)
+        self._direct: dict[str, str] = {}
 
     def keep_ready(self) -> None:
         """Have connections open before somebody needs them, from now on."""
@@ -93,6 +94,13 @@ class Client(WebClient):
             lambda: self.connections.post(url, headers, body, repeatable=repeatable),
             RetryWithinDeadline(repeatable=repeatable),
         )
+
+    def direct_message(self, person: str) -> str:
+        """Return the channel of the direct messages with somebody, which stays the same. Raises as ``api_call``."""
+        known = self._direct.get(person)
+        if known is None:
+            known = self._direct[person] = str(self.conversations_open(users=person)["channel"]["id"])
+        return known
 
     def upload(self, url: str, content: bytes) -> Answer:
         """Send the bytes of a file to where Slack wants them. Raises ``OSError``."""

@@ -45,6 +45,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    ends: bool = False  # whether it ends its connection
 
     @property
     def text(self) -> str:
@@ -189,12 +190,23 @@ class _Open:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has come on it: whoever comes unasked wants to end it."""
-        poll = select.poll()
-        if self.http.sock is None:
+        """Whether nothing has come on it that ends it."""
+        sock, poll = self.http.sock, select.poll()
+        if sock is None:
             return False
-        poll.register(self.http.sock, select.POLLIN)
-        return not poll.poll(0)
+        poll.register(sock, select.POLLIN)
+        if not poll.poll(0):
+            return True
+        if not isinstance(sock, ssl.SSLSocket):
+            return False
+        sock.settimeout(0)
+        try:
+            sock.recv(1)
+        except ssl.SSLWantReadError:
+            return True  # a ticket of TLS 1.3, which comes unasked
+        except OSError:
+            return False
+        return False
 
 
 class _Host:
@@ -211,6 +223,7 @@ class _Host:
         self._closed = False
         self._quiet = LONGEST_QUIET
         self._not_before = 0.0
+        self._answers_probes = True
 
     def take(self) -> _Open | None:
         """Return a connection that is open as far as can be seen; None where there is none."""
@@ -247,8 +260,9 @@ class _Host:
             one.http.request(method, self._way.target(target), body, {**headers, **self._way.headers})
             left_whole = True
             response = one.http.getresponse()
-            answer = Answer(response.status, dict(response.headers.items()), response.read())
-            stays = not response.will_close
+            content = response.read()
+            answer = Answer(response.status, dict(response.headers.items()), content, response.will_close)
+            stays = not answer.ends
         except (OSError, HTTPException) as error:
             raise (AnswerLostError(type(error).__name__) if left_whole else _not_sent(error)) from error
         finally:
@@ -294,14 +308,23 @@ class _Host:
 
     def _probe(self, one: _Open | None) -> None:
         """Ask for nothing in particular, on this connection or a new one."""
+        if one is not None and not self._answers_probes:
+            one.http.close()
+            self._done()
+            one = None
+        old = one is not None
         try:
             one = one or self.open()
-            self.ask(one, "HEAD", "/", {}, None, PROBE_WITHIN)
+            if not self._answers_probes:
+                self._done(one)
+                return
+            answer = self.ask(one, "HEAD", "/", {}, None, PROBE_WITHIN)
         except OSError:
-            self._not_before = self._monotonic() + OPEN_AGAIN_AFTER  # the next call tells what is the matter
+            if not old:
+                self._not_before = self._monotonic() + OPEN_AGAIN_AFTER  # the next call tells what is the matter
             return
-        if one.http.sock is None:
-            self._not_before = self._monotonic() + LONGEST_QUIET  # this host keeps none open
+        # One that is ended by an answer is of no use to anybody: such a host gets new ones, not asked for anything.
+        self._answers_probes = not answer.ends
         self._quiet = min(LONGEST_QUIET, self._quiet * LONGER_BY)
 
     def _done(self, kept: _Open | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from bot.access import Person, Right, Rule
 from bot.closing.approval import Confirmation
 from bot.closing.audit_query import AuditQuery
-from bot.closing.break_glass import MOST_CALLED
+from bot.closing.break_glass import MOST_CALLED, BreakGlass
 from bot.closing.model import ApprovalPolicy, CardPlace, ClosingRequest, Outcome, State
 from bot.closing.store import audit_log
 from bot.closing.targets import Wanted
@@ -20,6 +21,7 @@ from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CAROL, CHANNEL, DORA, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.sessions.examples import inner_of, sql_of
+from tests.support.patience import PATIENCE
 
 WHY = "Everybody else is asleep"
 
@@ -389,6 +391,19 @@ def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk:
     assert broken_.alone_from is not None
     assert broken_.alone_from >= asked_at + timedelta(seconds=80) + BREAK_GLASS_AFTER
     assert dict(record_of(desk, request))["break glass"]["called"] == [DORA.id]
+
+
+def test_once_the_first_is_told_all_others_are_at_the_same_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    people, together = ["U1", "U2", "U3", "U4"], threading.Barrier(3)
+    monkeypatch.setattr(BreakGlass, "_to_call", lambda *_: people)
+
+    def tell(_request: ClosingRequest, _due: datetime, person: str) -> CardPlace | None:
+        if person != "U1":
+            together.wait(PATIENCE)
+        return CardPlace(f"D{person}", "1")
+
+    broken_ = desk.break_glass.start(ask(desk, *sleepers(desk, 1)).id, ALICE, CHANNEL, WHY, tell)
+    assert sorted(one.person for one in broken_.calls) == people
 
 
 def test_where_nobody_is_told_nothing_has_changed(desk: Desk) -> None:

@@ -207,6 +207,33 @@ def test_a_quiet_connection_is_asked_whether_it_works_sooner_where_the_host_clos
     kept.close()
 
 
+def test_a_host_that_ends_its_connections_with_each_answer_has_new_ones_ready(slack: SlackSandbox) -> None:
+    class Curt(BaseHTTPRequestHandler):
+        """Speaks HTTP 1.0."""
+
+        def do_HEAD(self) -> None:
+            self.send_response(405)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    clock = Time()
+    with (
+        _served(ThreadingHTTPServer(("127.0.0.1", 0), Curt)) as port,
+        contextlib.closing(Connections(ssl.create_default_context(), monotonic=clock)) as kept,
+    ):
+        host = kept._host(f"http://127.0.0.1:{port}/")
+        for _ in range(1 + connections.KEPT_READY):
+            host.tend()
+        first = list(host._idle)
+        assert len(first) == connections.KEPT_READY
+        clock.now += connections.LONGEST_QUIET
+        host.tend()
+        host.tend()
+        assert not {id(one) for one in host._idle} & {id(one) for one in first}
+
+
 def test_a_proxy_is_used_unless_the_host_is_named_as_reached_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("https_proxy", "HTTP_PROXY", "http_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

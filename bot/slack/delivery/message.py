@@ -35,6 +35,11 @@ class Message:
         return self.fallback() if callable(self.fallback) else self.fallback
 
 
+def sentence(text: str) -> Message:
+    """One sentence of the bot's own, which holds nothing from elsewhere."""
+    return Message(text, [kit.context([kit.plain_text(text)])])
+
+
 @dataclass(frozen=True, slots=True)
 class HomeTab:
     """What is to be published as somebody's Home tab; ``fallback`` is the same without newer blocks."""

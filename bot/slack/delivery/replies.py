@@ -14,11 +14,10 @@ from bot.slack.client import Client
 from bot.slack.connections import AnswerLostError
 from bot.slack.delivery.card_writer import Written
 from bot.slack.delivery.meanwhile import meanwhile
-from bot.slack.delivery.message import HomeTab, Message
+from bot.slack.delivery.message import HomeTab, Message, sentence
 from bot.slack.delivery.outbox import Outbox
 from bot.slack.delivery.retries import FAILED, may_retry
 from bot.slack.telemetry import NoTelemetry, Telemetry
-from bot.slack.views import blocks as kit
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +126,7 @@ class Reply:
 
         A file cannot be ephemeral (docs/slack.md 2.3).
         """
-        channel = meanwhile(lambda: direct_message(self._client, self._user))
+        channel = meanwhile(lambda: self._client.direct_message(self._user))
         content = text.encode()
         try:
             place = self._client.files_getUploadURLExternal(filename=name, length=len(content), snippet_type=kind)
@@ -185,7 +184,7 @@ class Reply:
 
     def _say_lost(self) -> None:
         """Tell the person that an answer may be missing: sent once more, it might stand there twice."""
-        ways = self._privately(Message(_LOST, [kit.context([kit.plain_text(_LOST)])]))
+        ways = self._privately(sentence(_LOST))
         if may_retry() and not any(way() in (Written.TAKEN, Written.LOST) for way in ways) and self._outbox is not None:
             self._outbox.keep(
                 "notice of a lost answer", lambda: any(way() in (Written.TAKEN, Written.LOST) for way in ways)
@@ -260,16 +259,11 @@ def _post(client: Client, channel: str, message: Message) -> CardPlace | Written
 def tell(client: Client, person: str, message: Message) -> CardPlace | None:
     """Send somebody a direct message; None where Slack refuses, as for people who have left."""
     try:
-        channel = direct_message(client, person)
+        channel = client.direct_message(person)
     except (SlackClientError, OSError) as error:
         log.warning("direct message not opened", error=_reason(error))
         return None
     return post(client, channel, message)
-
-
-def direct_message(client: Client, person: str) -> str:
-    """Return the channel of the direct messages with somebody. Raises slack_sdk's errors and ``OSError``."""
-    return str(client.conversations_open(users=person)["channel"]["id"])
 
 
 def update(client: Client, place: CardPlace, message: Message) -> Written:
