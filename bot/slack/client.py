@@ -46,7 +46,6 @@ class Client(WebClient):
         super().__init__(token, base_url, timeout, context)
         self.telemetry = telemetry or NoTelemetry()
         self.connections = Connections(context, timeout)
-        self._direct: dict[str, str] = {}
 
     def keep_ready(self) -> None:
         """Have connections open before somebody needs them, from now on."""
@@ -96,11 +95,8 @@ class Client(WebClient):
         )
 
     def direct_message(self, person: str) -> str:
-        """Return the channel of the direct messages with somebody, which stays the same. Raises as ``api_call``."""
-        known = self._direct.get(person)
-        if known is None:
-            known = self._direct[person] = str(self.conversations_open(users=person)["channel"]["id"])
-        return known
+        """Return the channel of the direct messages with somebody. Raises as ``api_call`` does."""
+        return str(self.conversations_open(users=person)["channel"]["id"])
 
     def upload(self, url: str, content: bytes) -> Answer:
         """Send the bytes of a file to where Slack wants them. Raises ``OSError``."""
