@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.errors import NotAllowedError
+from bot.errors import NotAllowedError, PersonUnknownError
 
 EVERYBODY = "*"  # every full member of the workspace
 EVERY_TENANT = "all"  # as the digest of a scope
@@ -51,7 +50,7 @@ class Rule:
 
 
 class Directory(Protocol):
-    """What Slack knows of people. Both answers are False whenever Slack does not say."""
+    """What Slack says of people. Each raises ``PersonUnknownError`` where it does not say."""
 
     def is_full_member(self, person: Person) -> bool:
         """Whether this is a full member of the bot's own workspace: no guest, bot or stranger."""
@@ -60,18 +59,36 @@ class Directory(Protocol):
         """Whether the person is in that user group."""
 
     def members(self, group: str) -> frozenset[str]:
-        """The ids of those who are in that user group; nobody whenever Slack does not say."""
+        """The ids of those who are in that user group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a person may do with one data source in one channel: ``tenants`` None is every tenant."""
+    """What a person may do with one data source in one channel: ``tenants`` None is every tenant.
+
+    ``unsaid`` says why it is not known whether ``perhaps`` belongs to it too; None is every tenant there as well.
+    """
 
     tenants: frozenset[str] | None
+    unsaid: PersonUnknownError | None = None
+    perhaps: frozenset[str] | None = frozenset()
 
     def covers(self, tenant: str | None) -> bool:
-        """Whether a session of that tenant is within; one without a tenant only where all are."""
-        return self.tenants is None or tenant in self.tenants
+        """Whether a session of that tenant is within; one without a tenant only where all are.
+
+        Raises ``PersonUnknownError`` where that depends on what Slack did not say.
+        """
+        if self.tenants is None or tenant in self.tenants:
+            return True
+        if self.unsaid is not None and (self.perhaps is None or tenant in self.perhaps):
+            raise self.unsaid
+        return False
+
+    def settled(self) -> Scope:
+        """Return it where all of it is known; raises ``PersonUnknownError``."""
+        if self.unsaid is not None:
+            raise self.unsaid
+        return self
 
     def includes(self, other: Scope) -> bool:
         """Whether everything that the other one covers is within."""
@@ -102,14 +119,22 @@ class Access:
     def scope(self, person: Person, right: Right, source: str, channel: str) -> Scope:
         """Which tenants of ``source`` the person may ``right`` from that channel.
 
-        Raises ``NotAllowedError`` where there is none.
+        Raises ``NotAllowedError`` where there is none, ``PersonUnknownError`` where there may be more of them.
+        """
+        return self.scope_as_known(person, right, source, channel).settled()
+
+    def scope_as_known(self, person: Person, right: Right, source: str, channel: str) -> Scope:
+        """Return the same as far as Slack says who the person is, for what can be told of single tenants.
+
+        Raises ``NotAllowedError`` where there is none, ``PersonUnknownError`` where that is not known.
         """
         read_only = right is not Right.VIEW and source in self._read_only
-        found = None if read_only else self._allowed(person, right, source, channel)
-        if found is not None:
+        found = _NOTHING if read_only else self._allowed(person, right, source, channel)
+        if found.tenants != frozenset():
             return found
+        found.settled()
         # To somebody who may do nothing there it does not exist.
-        if read_only and any(self._allowed(person, one, source, channel) for one in Right):
+        if read_only and any(self._allows(person, one, source, channel) for one in Right):
             raise NotAllowedError(
                 f"Nothing is closed on {source}: its configuration says read_only. "
                 "Whoever runs this bot can change that."
@@ -119,21 +144,46 @@ class Access:
             "Ask whoever runs this bot to add you to a rule; your Slack id is " + person.id + "."
         )
 
-    def _allowed(self, person: Person, right: Right, source: str, channel: str) -> Scope | None:
+    def _allows(self, person: Person, right: Right, source: str, channel: str) -> bool:
+        """Whether the person may do that there at all; raises ``PersonUnknownError``."""
+        found = self._allowed(person, right, source, channel)
+        return found.tenants != frozenset() or found.settled().tenants != frozenset()
+
+    def _allowed(self, person: Person, right: Right, source: str, channel: str) -> Scope:
+        """Add up the rules, first those that name the person by id: Slack is asked for nothing that they allow."""
+        rules = [
+            rule
+            for rule in self._rules
+            if right in rule.may
+            and (rule.channels is None or channel in rule.channels)
+            and (rule.data_sources is None or source in rule.data_sources)
+        ]
         tenants: set[str] = set()
-        for rule in self._rules:
-            if not self._applies(rule, person, right, channel):
+        perhaps: set[str] = set()
+        unsaid: PersonUnknownError | None = None
+        everywhere = False
+        for rule in sorted(rules, key=lambda one: person.id not in one.who):
+            if rule.tenants is not None and rule.tenants <= tenants:
                 continue
-            if rule.data_sources is not None and source not in rule.data_sources:
+            try:
+                named = self._names(rule, person)
+            except PersonUnknownError as error:
+                unsaid, everywhere = unsaid or error, everywhere or rule.tenants is None
+                perhaps |= rule.tenants or set()
                 continue
-            if rule.tenants is None:
+            if named and rule.tenants is None:
                 return Scope(None)
-            tenants |= rule.tenants
-        return Scope(frozenset(tenants)) if tenants else None
+            tenants |= rule.tenants or set() if named else set()
+        if unsaid is None or not (everywhere or perhaps - tenants):
+            return Scope(frozenset(tenants))
+        return Scope(frozenset(tenants), unsaid, None if everywhere else frozenset(perhaps))
 
     def require(self, person: Person, right: Right, source: str, channel: str, tenant: str | None) -> None:
-        """Raise ``NotAllowedError`` unless the person may do that to a session of that tenant."""
-        if not self.scope(person, right, source, channel).covers(tenant):
+        """Raise ``NotAllowedError`` unless the person may do that to a session of that tenant.
+
+        Raises ``PersonUnknownError`` where Slack did not say what that depends on.
+        """
+        if not self.scope_as_known(person, right, source, channel).covers(tenant):
             raise NotAllowedError(
                 f"You may not {_DOES[right]} of tenant {tenant} on {source} in this channel: "
                 "no access rule allows it. Ask whoever runs this bot; your Slack id is " + person.id + "."
@@ -142,19 +192,19 @@ class Access:
     def sources(self, person: Person, right: Right, names: Sequence[str], channel: str) -> list[str]:
         """Of these data sources, those where the person may do that at all.
 
-        Raises ``NotAllowedError`` where there is none.
+        Raises ``NotAllowedError`` where there is none, ``PersonUnknownError`` where there may be more of them.
         """
         allowed = []
         for name in names:
             try:
-                self.scope(person, right, name, channel)
+                self.scope_as_known(person, right, name, channel)
             except NotAllowedError:
                 continue
             allowed.append(name)
         if allowed:
             return allowed
         read_only = right is not Right.VIEW and self._read_only.issuperset(names)
-        if read_only and any(self._allowed(person, one, name, channel) for name in names for one in Right):
+        if read_only and any(self._allows(person, one, name, channel) for name in names for one in Right):
             raise NotAllowedError(
                 "Nothing is closed by this bot: the configuration of each data source says read_only. "
                 "Whoever runs this bot can change that."
@@ -180,24 +230,43 @@ class Access:
         it is about, None where its query names none. Where the presser sees fewer than the asker, the answer is no
         wider than that: neither rows nor the totals around them tell of others.
 
-        Raises ``NotAllowedError``, which names no tenant, no data source and no session.
+        Raises ``NotAllowedError``, which names no tenant, no data source and no session, or ``PersonUnknownError``.
         """
-        view = self.rights(asker, source, channel).get(Right.VIEW)
+        view = self._view(asker, source, channel, "who asked for this is")
         if view is None or view.narrowed(tenants).tenants == frozenset():
             raise NotAllowedError(f"Whoever asked for this may not see it, {_STANDS}")
         if scope_digest not in (EVERY_TENANT, view.digest):
             raise NotAllowedError(f"The access rules have changed since this was asked for, {_STANDS}")
-        own = self.rights(presser, source, channel).get(Right.VIEW)
+        own = self._view(presser, source, channel, "who you are")
         if own is None or not own.includes(view.narrowed(tenants)):
             raise NotAllowedError(f"You may not see all that this is about, {_STANDS}")
         return view if own.includes(view) else view.narrowed(tenants)
 
+    def _view(self, person: Person, source: str, channel: str, who: str) -> Scope | None:
+        """Return what somebody may see, None for nothing; raises ``PersonUnknownError`` about ``who`` that is."""
+        try:
+            return self.scope(person, Right.VIEW, source, channel)
+        except NotAllowedError:
+            return None
+        except PersonUnknownError as error:
+            raise error.of(who) from error
+
     def rights(self, person: Person, source: str, channel: str) -> dict[Right, Scope]:
-        """Everything that the person may do with one data source in that channel."""
+        """Everything that the person is known to be allowed to do with one data source in that channel.
+
+        Raises ``PersonUnknownError`` where nothing is known and there may be something.
+        """
         found = {}
+        unsaid: PersonUnknownError | None = None
         for right in Right:
-            with contextlib.suppress(NotAllowedError):
-                found[right] = self.scope(person, right, source, channel)
+            try:
+                found[right] = Scope(self.scope_as_known(person, right, source, channel).tenants)
+            except NotAllowedError:
+                continue
+            except PersonUnknownError as error:
+                unsaid = error
+        if unsaid is not None and not found:
+            raise unsaid
         return found
 
     def who(self, right: Right, source: str, tenant: str | None, channel: str) -> frozenset[str]:
@@ -219,13 +288,26 @@ class Access:
         each = [self.who(right, source, tenant, channel) for tenant in tenants]
         return tuple(sorted(frozenset.intersection(*each) - {EVERYBODY}))
 
-    def people(self, right: Right, source: str, tenants: Collection[str | None], channel: str) -> tuple[str, ...]:
-        """Return the same with the members of each user group in its place: the ids of people alone."""
+    def people(
+        self, right: Right, source: str, tenants: Collection[str | None], channel: str, *, besides: Person
+    ) -> tuple[str, ...]:
+        """Return the same with the members of each user group in its place: the ids of other people than that one.
+
+        Raises ``PersonUnknownError`` where that is nobody, and Slack did not say who is in one of the groups.
+        """
         ids: dict[str, None] = {}
+        unsaid: PersonUnknownError | None = None
         for one in self.named(right, source, tenants, channel):
-            members = sorted(self._directory.members(one)) if one.startswith("S") else (one,)
+            try:
+                members = sorted(self._directory.members(one)) if one.startswith("S") else (one,)
+            except PersonUnknownError as error:
+                unsaid = error
+                continue
             ids.update(dict.fromkeys(members))
-        return tuple(ids)
+        others = tuple(one for one in ids if one != besides.id)
+        if unsaid is not None and not others:
+            raise unsaid
+        return others
 
     def channels_to_ask_in(self, person: Person, source: str, tenant: str | None) -> tuple[str, ...]:
         """Return the channels that rules name in which this person may close and somebody else may approve it."""
@@ -234,26 +316,41 @@ class Access:
             channel
             for channel in sorted(named)
             if self.who(Right.APPROVE, source, tenant, channel) - {person.id}
-            and self.rights(person, source, channel).get(Right.CLOSE, Scope(frozenset())).covers(tenant)
+            and self._is_known_to_close(person, source, tenant, channel)
         )
 
+    def _is_known_to_close(self, person: Person, source: str, tenant: str | None, channel: str) -> bool:
+        try:
+            return self.scope_as_known(person, Right.CLOSE, source, channel).covers(tenant)
+        except (NotAllowedError, PersonUnknownError):
+            return False
+
     def rules_of(self, person: Person) -> list[Rule]:
-        """Every rule that names the person, in whatever channel."""
+        """Every rule that names the person, in whatever channel; raises ``PersonUnknownError``."""
         return [rule for rule in self._rules if self._names(rule, person)]
 
-    def _applies(self, rule: Rule, person: Person, right: Right, channel: str) -> bool:
-        if right not in rule.may or (rule.channels is not None and channel not in rule.channels):
-            return False
-        return self._names(rule, person)
-
     def _names(self, rule: Rule, person: Person) -> bool:
+        """Whether a rule names the person; raises ``PersonUnknownError`` where Slack did not say what that takes."""
         if person.id in rule.who:
             return True
-        if EVERYBODY in rule.who and self._directory.is_full_member(person):
-            return True
-        groups = (who for who in rule.who if who.startswith("S"))
-        return any(self._directory.is_in_group(person, group) for group in groups)
+        unsaid: PersonUnknownError | None = None
+        for who in sorted(one for one in rule.who if one == EVERYBODY or one.startswith("S")):
+            try:
+                if self._is_one_of(person, who):
+                    return True
+            except PersonUnknownError as error:
+                unsaid = unsaid or error
+        if unsaid is not None:
+            raise unsaid.of("who you are")
+        return False
 
+    def _is_one_of(self, person: Person, who: str) -> bool:
+        if who == EVERYBODY:
+            return self._directory.is_full_member(person)
+        return self._directory.is_in_group(person, who)
+
+
+_NOTHING = Scope(frozenset())
 
 # Who may not see a message's tenant is not told its command either.
 _STANDS = "so the message stays as it is. Run the command yourself to see what you may."

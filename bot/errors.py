@@ -6,6 +6,8 @@ SessionBotError
 │   ├── SourceOpenError         several data sources could be meant
 │   └── UnknownStatusError      no session has such a status
 ├── NotAllowedError             the access rules say no
+├── PersonUnknownError          Slack did not say who somebody is, so that the rules say neither yes nor no
+├── SlackRefusedError           Slack did not take what somebody must have
 ├── TargetError                 the session asked for is not one that may be closed
 ├── RequestError                a closing request is over, unknown or not this person's
 ├── BudgetError                 so much was closed there within a short time that somebody must agree to more
@@ -86,6 +88,27 @@ class NotAllowedError(SessionBotError):
         super().__init__(sentence)
         self.who = tuple(who)
         self.channels = tuple(channels)
+
+
+class PersonUnknownError(SessionBotError):
+    """Slack did not say who somebody is and an access rule depends on it: neither allowed nor refused.
+
+    ``what`` is what it did not say, as it stands behind "Slack did not say", ``why`` its reason in a few words, and
+    ``advice`` what to do, without a capital and a full stop.
+    """
+
+    def __init__(self, what: str, why: str, advice: str) -> None:
+        super().__init__(f"Slack did not say {what} ({why}). Nothing was done; {advice}.")
+        self.why = why
+        self.advice = advice
+
+    def of(self, what: str) -> PersonUnknownError:
+        """Return the same about something else that Slack did not say."""
+        return PersonUnknownError(what, self.why, self.advice)
+
+
+class SlackRefusedError(SessionBotError):
+    """Slack did not take what somebody must have, such as a file or a window."""
 
 
 class TargetError(SessionBotError):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from slack_sdk.errors import SlackClientError
 
 from bot import __version__
 from bot.access import Access, Right, Rule
@@ -55,9 +54,10 @@ from bot.slack.defaults import ChannelDefault, Defaults
 from bot.slack.delivery.card_keeper import CardKeeper
 from bot.slack.delivery.card_message import Messages
 from bot.slack.delivery.card_writer import CardWriter
-from bot.slack.delivery.replies import post, tell, update
+from bot.slack.delivery.replies import post_in, tell, update
 from bot.slack.directory import SlackDirectory
 from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_source
+from bot.slack.slack_errors import CALL_ERRORS
 from bot.slack.socket_mode import SocketHandler
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
 
@@ -145,11 +145,11 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
     client.keep_ready()
     health = Health(telemetry.slack.report, __version__)
     pages = Pages(health.report, telemetry.metrics.page)
-    server = Server(slack.listens_on, pages, takes_events=slack.app_token is None)
+    server = Server(slack.listens_on, pages, takes_events=slack.app_token is None, ended=signals.fail)
     server.start()
     lock = StoreLock(settings.store.url.get_secret_value())
     try:
-        identity = until_slack_answers(partial(Identity.read, client), signals) if _alone(lock, signals) else None
+        identity = _identity(client, signals) if _alone(lock, signals) else None
         if identity is not None:
             bot = SessionBot(client, identity, slack.signing_secret, telemetry)
             store = _store(settings, lock, telemetry.metrics)
@@ -160,7 +160,11 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
         server.stop()
         client.close()
         lock.release()
-    return 0
+    return 1 if signals.failed else 0
+
+
+def _identity(client: Client, signals: Signals) -> Identity | None:
+    return until_slack_answers(partial(Identity.read, client), signals, "SLACK_BOT_TOKEN")
 
 
 def _alone(lock: StoreLock, signals: Signals) -> bool:
@@ -219,7 +223,7 @@ class _Running:
         self._tenants: NamedTenants | None = None
         self._reloading = threading.Lock()
         # What these know outlives a reload.
-        self._directory = SlackDirectory(parts.client, parts.identity.team)
+        self._directory = SlackDirectory(parts.client, parts.identity.team, parts.bot.waits_for)
         self._follow_ups = FollowUps(lambda: self.service, parts.store, parts.store.database.clock)
         self._attempts = OpenAttempts(parts.store)
         self._cards = CardWriter()
@@ -256,7 +260,7 @@ class _Running:
             return server.stop
         socket = SocketHandler(self._bot.bolt, app_token.get_secret_value())
         self._parts.telemetry.slack.connected = socket.client.is_connected
-        until_slack_answers(socket.connect, signals)
+        until_slack_answers(socket.connect, signals, "SLACK_APP_TOKEN")
         return socket.close
 
     def _last_cards(self, close_link: Callable[[], object]) -> None:
@@ -293,8 +297,8 @@ class _Running:
 
     def _registers(self, settings: Settings, service: SessionService) -> list[Register]:
         """Make everything that answers people, as functions that announce what it answers to."""
-        parts, store, now = self._parts, self._store, self._store.database.clock
-        access = Access(access_rules(settings), self._directory, read_only(settings))
+        parts, store, now, people = self._parts, self._store, self._store.database.clock, self._directory
+        access = Access(access_rules(settings), people, read_only(settings))
         rules, defaults = closing_rules(settings), channel_defaults(settings)
         shown = {name: _SHOWN[one.show_sql] for name, one in settings.data_sources.items()}
         disclosures = Disclosures(access, service, shown)
@@ -304,7 +308,7 @@ class _Running:
         closer = Closer(service, approvals, store, rules, self._attempts, self._follow_ups, now, wait)
         record = AuditTrail(store, access, disclosures, now)
         break_glass = BreakGlass(access, approvals, store, rules, now)
-        messages = Messages(partial(update, parts.client), partial(post, parts.client), partial(tell, parts.client))
+        messages = Messages(partial(update, parts.client), partial(post_in, parts.client), partial(tell, parts.client))
         keeper = CardKeeper(store, approvals, break_glass, disclosures, messages, self._cards)
         cards = closing_cards.ClosingCards(
             store,
@@ -326,7 +330,7 @@ class _Running:
             statistics.NAME: statistics_command.answer,
             variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
             deadlocks.NAME: deadlocks.DeadlocksCommand(service, access, defaults, disclosures).answer,
-            audit.NAME: audit.AuditCommand(service, record, access, defaults, self._directory.name_of).answer,
+            audit.NAME: audit.AuditCommand(service, record, access, defaults, people.name_of, people.called).answer,
             sources.NAME: sources.SourcesCommand(service, access, looks).answer,
         }
         waits = {audit.NAME: STORE, sources.NAME: EVERY_SOURCE}
@@ -379,7 +383,7 @@ class _Running:
 
     def _ask_slack_again(self) -> None:
         if self._parts.telemetry.slack.unreachable:
-            with contextlib.suppress(SlackClientError, OSError):
+            with contextlib.suppress(*CALL_ERRORS):
                 self._parts.client.auth_test()
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from bot.access import Access, Right
 from bot.closing.audit_query import AuditQuery, AuditRecord, AuditTrail
-from bot.errors import SessionBotError
+from bot.errors import SlackRefusedError
 from bot.sessions.service import SessionService
 from bot.slack.arguments import keys_and_flags
 from bot.slack.arguments.value_parsers import span
@@ -77,6 +77,7 @@ class AuditCommand:
     access: Access
     defaults: Defaults
     name_of: Callable[[str], str]  # what somebody with that Slack id is called
+    called: Callable[[str, str], bool]  # whether somebody's name contains a text; raises ``PersonUnknownError``
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
@@ -98,12 +99,17 @@ class AuditCommand:
 
     def _timeline(self, command: Command, records: list[AuditRecord], since: datetime) -> None:
         text = view.timeline(records, since, datetime.now(UTC), self.name_of)
-        sent = len(text) > _BLOCK and command.reply.send_file("timeline.md", "Timeline", text, kind="markdown")
-        command.reply.private(view.timeline_message(text, sent=sent))
+        sent, problem = False, ""
+        if len(text) > _BLOCK:
+            try:
+                command.reply.send_file("timeline.md", "Timeline", text, kind="markdown")
+                sent = True
+            except SlackRefusedError as error:
+                problem = error.sentence
+        command.reply.private(view.timeline_message(text, sent=sent, file_problem=problem))
 
     def _send(self, command: Command, name: str, text: str, what: str) -> None:
-        if not command.reply.send_file(name, "Record of closes", text, kind="csv"):
-            raise SessionBotError("Slack did not take the file. Try again, or ask for less with since= or by=.")
+        command.reply.send_file(name, "Record of closes", text, kind="csv")
         command.reply.private(notice(f"{what} have come to you as a file, by direct message."))
 
     def _by(self, record: AuditRecord, by: str, command: Command) -> bool:
@@ -116,4 +122,4 @@ class AuditCommand:
             return person.id == by
         if by.lower() == "me":
             return person.id == command.person.id
-        return by.lstrip("@").casefold() in self.name_of(person.id).casefold()
+        return self.called(person.id, by.lstrip("@"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ from bot.access import Access, Right, Scope
 from bot.closing.audit_query import AuditTrail
 from bot.closing.disclosures import Disclosures
 from bot.closing.targets import is_on
-from bot.errors import InputError, NotAllowedError, SessionBotError, TargetError
+from bot.errors import InputError, NotAllowedError, SessionBotError, SlackRefusedError, TargetError
 from bot.sessions.model import Field, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
 from bot.slack.arguments import session_query
@@ -127,25 +128,25 @@ class ShowCommand:
     def view_sql(self, press: Press) -> None:
         """Open the modal while the database is asked, fill it, and send what it does not hold as a file."""
         reference = picked(press)
-        opened = press.reply.opening_modal(press.trigger_id, sql_modal.loading(reference.id))
+        opened = press.reply.opening_modal(press.trigger_id, sql_modal.loading(reference.id), "View SQL")
         try:
             session = self._listed(reference, own_view(press, self.access, self.sessions, reference.source))
             disclosure = self.disclosures.of(press.person, session.source, press.channel, [session.tenant])
             session = self.sessions.source(session.source).whole(session)
             view_id = opened()
-            if view_id is None:
-                raise TargetError("Slack did not open the window in time. Press View SQL once more.")
             if session.statement is not None and disclosure.literals:
                 self.audit.note_sql_view(press.person, press.channel, session)
         except SessionBotError as error:
-            view_id = opened()
-            if view_id is not None:
-                press.reply.update_modal(view_id, sql_modal.problem(reference.id, error.sentence))
+            with contextlib.suppress(SlackRefusedError):
+                press.reply.update_modal(opened(), sql_modal.problem(reference.id, error.sentence))
             raise
         sql = sql_modal.SqlText.of(session, disclosure)
         press.reply.update_modal(view_id, sql_modal.statement(session, sql))
-        if not sql.whole and not press.reply.send_file(f"session-{session.id}.sql", f"SQL of {session.id}", sql.text):
-            press.reply.update_modal(view_id, sql_modal.statement(session, sql, file_refused=True))
+        if not sql.whole:
+            try:
+                press.reply.send_file(f"session-{session.id}.sql", f"SQL of {session.id}", sql.text)
+            except SlackRefusedError as error:
+                press.reply.update_modal(view_id, sql_modal.statement(session, sql, file_problem=error.sentence))
 
     def _listed(self, reference: SessionReference, scope: Scope) -> Session:
         session, _ = self._look_up(reference, scope)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.access import EVERY_TENANT, EVERYBODY, Access, Person, Right, Rule, Scope
-from bot.errors import NotAllowedError
+from bot.errors import NotAllowedError, PersonUnknownError
 
 ALICE = Person("U01ALICE", "T01")
 GUEST = Person("U03GUS", "T01")
@@ -289,7 +289,7 @@ def test_who_may_approve_each_tenant_by_rules_of_its_own_is_named_for_all_of_the
         Rule(names("U02BOB", "S0DBA"), frozenset({Right.APPROVE}), tenants=names("billing")),
     )
     assert rules.named(Right.APPROVE, "prod", ["shop", "billing"], "C01INC") == ("U02BOB",)
-    assert rules.people(Right.APPROVE, "prod", ["billing"], "C01INC") == ("U02BOB",)
+    assert rules.people(Right.APPROVE, "prod", ["billing"], "C01INC", besides=ALICE) == ("U02BOB",)
 
 
 def test_in_a_direct_message_everybody_is_nobody() -> None:
@@ -305,3 +305,112 @@ def test_where_to_ask_names_channels_in_which_one_may_close_and_somebody_else_ap
         Rule(names("U02BOB"), frozenset({Right.APPROVE}), channels=names("C02DBA", "C04OTHER")),
     )
     assert rules.channels_to_ask_in(ALICE, "prod", "shop") == ("C02DBA",)
+
+
+@dataclass
+class SilentSlack:
+    """A Slack that says nothing of anybody but of the groups in ``dba``; it counts how often it is asked."""
+
+    dba: frozenset[str] | None = None
+    asked: int = 0
+
+    def is_full_member(self, person: Person) -> bool:
+        self.asked += 1
+        raise _unsaid()
+
+    def is_in_group(self, person: Person, group: str) -> bool:
+        return person.id in self.members(group)
+
+    def members(self, group: str) -> frozenset[str]:
+        self.asked += 1
+        if self.dba is None:
+            raise _unsaid()
+        return self.dba
+
+
+def _unsaid() -> PersonUnknownError:
+    return PersonUnknownError("who you are", "rate limit, 30 s", "try again in 30 s")
+
+
+SENTENCE = "Slack did not say who you are (rate limit, 30 s). Nothing was done; try again in 30 s."
+CLOSES = frozenset({Right.VIEW, Right.CLOSE})
+
+
+@pytest.mark.parametrize("who", ["*", "S0DBA"])
+def test_what_slack_does_not_say_is_told_as_not_known_and_not_as_not_allowed(who: str) -> None:
+    rules = Access([Rule(names(who), CLOSES)], SilentSlack())
+    for ask in (
+        lambda: rules.scope(ALICE, Right.CLOSE, "prod", "C01INC"),
+        lambda: rules.require(ALICE, Right.CLOSE, "prod", "C01INC", "shop"),
+        lambda: rules.sources(ALICE, Right.VIEW, ["prod"], "C01INC"),
+        lambda: rules.rights(ALICE, "prod", "C01INC"),
+        lambda: rules.rules_of(ALICE),
+        lambda: rules.kept_view(ALICE, EVERY_TENANT, ALICE, "prod", "C01INC", None),
+    ):
+        with pytest.raises(PersonUnknownError, match="Slack did not say who"):
+            ask()
+    with pytest.raises(PersonUnknownError) as told:
+        rules.scope(ALICE, Right.CLOSE, "prod", "C01INC")
+    assert str(told.value) == SENTENCE
+
+
+def test_who_asked_for_a_message_is_told_apart_from_who_presses() -> None:
+    rules = Access([Rule(names("U02BOB"), VIEW), Rule(names("*"), VIEW)], SilentSlack())
+    bob = Person("U02BOB", "T01")
+    with pytest.raises(PersonUnknownError, match="Slack did not say who asked for this is"):
+        rules.kept_view(ALICE, EVERY_TENANT, bob, "prod", "C01INC", None)
+    with pytest.raises(PersonUnknownError, match="Slack did not say who you are"):
+        rules.kept_view(bob, EVERY_TENANT, ALICE, "prod", "C01INC", None)
+
+
+def test_slack_is_asked_for_nothing_that_a_rule_with_an_id_allows() -> None:
+    slack = SilentSlack()
+    rules = Access([Rule(names("*", "S0DBA"), VIEW), Rule(names("U01ALICE"), VIEW)], slack)
+    assert rules.scope(ALICE, Right.VIEW, "prod", "C01INC").tenants is None
+    limited = Access([Rule(names("*"), VIEW, tenants=names("shop")), Rule(names("U01ALICE"), VIEW)], slack)
+    assert limited.scope(ALICE, Right.VIEW, "prod", "C01INC").tenants is None
+    assert slack.asked == 0
+
+
+def test_what_the_rules_deny_whoever_it_is_stays_denied() -> None:
+    rules = Access([Rule(names("*"), VIEW, data_sources=names("prod"), channels=names("C01INC"))], SilentSlack())
+    for right, source, channel in (
+        (Right.CLOSE, "prod", "C01INC"),
+        (Right.VIEW, "test", "C01INC"),
+        (Right.VIEW, "prod", "C02DBA"),
+    ):
+        with pytest.raises(NotAllowedError):
+            rules.scope(ALICE, right, source, channel)
+
+
+def test_of_one_tenant_is_known_what_of_another_is_not() -> None:
+    by_id = Rule(names("U01ALICE"), CLOSES, tenants=names("shop"))
+    rules = Access([by_id, Rule(names("*"), CLOSES, tenants=names("shop", "billing"))], SilentSlack())
+    rules.require(ALICE, Right.CLOSE, "prod", "C01INC", "shop")
+    with pytest.raises(PersonUnknownError):
+        rules.require(ALICE, Right.CLOSE, "prod", "C01INC", "billing")
+    with pytest.raises(NotAllowedError):
+        rules.require(ALICE, Right.CLOSE, "prod", "C01INC", "crm")
+    # A list of what is known would say of the rest that it is not there.
+    with pytest.raises(PersonUnknownError):
+        rules.scope(ALICE, Right.VIEW, "prod", "C01INC")
+    assert rules.rights(ALICE, "prod", "C01INC")[Right.VIEW].tenants == names("shop")
+    assert Access([by_id, Rule(names("*"), CLOSES, tenants=names("shop"))], SilentSlack()).scope(
+        ALICE, Right.VIEW, "prod", "C01INC"
+    ).tenants == names("shop")
+
+
+def test_one_group_that_slack_tells_is_enough() -> None:
+    rules = Access([Rule(names("*", "S0DBA"), VIEW)], SilentSlack(dba=names("U01ALICE")))
+    assert rules.scope(ALICE, Right.VIEW, "prod", "C01INC").tenants is None
+    with pytest.raises(PersonUnknownError):
+        rules.scope(GUEST, Right.VIEW, "prod", "C01INC")
+
+
+def test_nobody_to_be_called_is_not_said_of_a_group_that_slack_does_not_tell() -> None:
+    may = frozenset({Right.APPROVE})
+    rules = Access([Rule(names("U01ALICE", "S0DBA"), may)], SilentSlack())
+    with pytest.raises(PersonUnknownError):
+        rules.people(Right.APPROVE, "prod", ["shop"], "C01INC", besides=ALICE)
+    others = Access([Rule(names("U02BOB", "S0DBA"), may)], SilentSlack())
+    assert others.people(Right.APPROVE, "prod", ["shop"], "C01INC", besides=ALICE) == ("U02BOB",)

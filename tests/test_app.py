@@ -156,7 +156,7 @@ def test_a_dialog_that_finds_no_place_in_the_queue_stays_open_and_says_so(
     release = threading.Event()
 
     def opens_and_sticks(command: Command) -> None:
-        command.reply.open_modal(command.trigger_id, _dialog(command.channel))
+        command.reply.open_modal(command.trigger_id, _dialog(command.channel), "Close")
         release.wait(PATIENCE)
 
     alice = run(opens_and_sticks)

@@ -84,7 +84,7 @@ def test_every_problem_is_told_in_one_list_without_a_secret(verb: str, broken: d
         "access: there is no access rule",
         "data_sources.wrong-password: Data source wrong-password",
         "refused the login of root@sys",
-        "SLACK_BOT_TOKEN: Slack rejects it (invalid_auth)",
+        "SLACK_BOT_TOKEN: Slack refuses it (the token is refused",
     ):
         assert sentence in told
     for secret in ("not-the-password", "another-secret", "xoxb-revoked-token", "xapp-"):

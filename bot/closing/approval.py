@@ -16,7 +16,7 @@ from bot.closing.parts import Part, split
 from bot.closing.refusals import again, too_late
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
-from bot.errors import NotAllowedError, RequestError, TargetError
+from bot.errors import NotAllowedError, PersonUnknownError, RequestError, TargetError
 from bot.sessions.model import Mode
 
 
@@ -79,8 +79,8 @@ class Approvals:
     def confirmable(self, confirmation: Confirmation) -> Part:
         """Return what of the request this person may confirm.
 
-        Raises ``RequestError``, ``TargetError`` where nothing of it runs, or ``NotAllowedError`` where that is nothing,
-        which is on record.
+        Raises ``RequestError``, ``TargetError`` where nothing of it runs, ``PersonUnknownError``, or
+        ``NotAllowedError`` where that is nothing, which is on record.
         """
         if confirmation.only is not None:
             self._refuse_what_moved_on(self._store.requests.get(confirmation.request_id), confirmation.only)
@@ -96,7 +96,8 @@ class Approvals:
         """End a request without a close: by its requester, by whoever was called, or who may close or approve there.
 
         ``called`` says that it is done in the direct message that told of its break-glass. Rights are those in the
-        request's channel, wherever the button was pressed. Raises ``NotAllowedError`` or ``RequestError``.
+        request's channel, wherever the button was pressed. Raises ``NotAllowedError``, ``PersonUnknownError`` or
+        ``RequestError``.
         """
         found = self._store.requests.get(request_id)
         request, targets = self.as_it_holds(found), found.targets
@@ -129,7 +130,7 @@ class Approvals:
         person, channel, mode, only = confirmation.person, confirmation.channel, confirmation.mode, confirmation.only
         require_here(request, channel)
         right = self._right_needed(request, person, mode)
-        scope = self._access.scope(person, right, request.source, channel)
+        scope = self._access.scope_as_known(person, right, request.source, channel)
         self._require_what_is_asked_now(request)
         lost = self._lost(request)
         left = [one for one in request.targets if one.number not in lost]
@@ -166,11 +167,22 @@ class Approvals:
             )
 
     def _lost(self, request: ClosingRequest) -> dict[int, str]:
-        """Say of targets that nobody may close by this request any more, by their numbers, why."""
+        """Say of targets that nobody may close by this request any more, by their numbers, why.
+
+        Raises ``PersonUnknownError`` where Slack did not say who asked for it.
+        """
         try:
-            asked = self._access.scope(request.requester, Right.CLOSE, request.source, request.channel)
+            return self._lost_by(self._asker_may(request), request)
+        except PersonUnknownError as error:
+            raise error.of("who asked for this is") from error
+
+    def _asker_may(self, request: ClosingRequest) -> Scope:
+        try:
+            return self._access.scope_as_known(request.requester, Right.CLOSE, request.source, request.channel)
         except NotAllowedError:
-            asked = Scope(frozenset())
+            return Scope(frozenset())
+
+    def _lost_by(self, asked: Scope, request: ClosingRequest) -> dict[int, str]:
         seen = Scope(self._rules.of(request.source).tenants)
         lost = {}
         for target in request.targets:
@@ -179,8 +191,7 @@ class Approvals:
                 lost[target.number] = f"This bot is no longer configured for tenant {tenant or '-'}."
             elif not asked.covers(tenant):
                 lost[target.number] = (
-                    f"Who asked for this may no longer close sessions of tenant {tenant or '-'} here, or Slack does "
-                    "not say who they are. "
+                    f"Who asked for this may no longer close sessions of tenant {tenant or '-'} here. "
                     f"If you may, request it in your own name: {again(request)}"
                 )
         return lost

@@ -43,7 +43,7 @@ class BreakGlass:
     def breakable(self, request_id: str, person: Person, channel: str) -> tuple[ClosingRequest, timedelta]:
         """Return a request for which this person may use break-glass, and how long they then wait.
 
-        Raises ``NotAllowedError`` or ``RequestError``.
+        Raises ``NotAllowedError``, ``PersonUnknownError`` or ``RequestError``.
         """
         request = self._approvals.open_request(request_id)
         after = self.after(request)
@@ -65,7 +65,7 @@ class BreakGlass:
         """Let the requester confirm alone after a while, because nobody who may approve is there.
 
         Those who may are told each, by direct message; it counts once one of them has been.
-        Raises ``NotAllowedError``, ``InputError`` without a reason, or ``RequestError``.
+        Raises ``NotAllowedError``, ``PersonUnknownError``, ``InputError`` without a reason, or ``RequestError``.
         """
         request, after = self.breakable(request_id, person, channel)
         if not reason.strip():
@@ -96,11 +96,11 @@ class BreakGlass:
     def lift(self, request_id: str, person: Person) -> ClosingRequest:
         """Let the Stops that hold for sessions of this request hold no more; by somebody who may approve all of them.
 
-        Raises ``NotAllowedError`` or ``RequestError``.
+        Raises ``NotAllowedError``, ``PersonUnknownError`` or ``RequestError``.
         """
         request = self._approvals.open_request(request_id)
         for one in (request, *(stop.stopped for stop in request.stops)):
-            scope = self._access.scope(person, Right.APPROVE, one.source, one.channel)
+            scope = self._access.scope_as_known(person, Right.APPROVE, one.source, one.channel)
             if not all(scope.covers(target.session.tenant) for target in one.targets):
                 raise NotAllowedError("You may not approve all that this Stop holds for. Nothing was lifted.")
         if person.id in {request.requester.id, *(stop.stopped.requester.id for stop in request.stops)}:
@@ -113,7 +113,7 @@ class BreakGlass:
     def review(self, request_id: str, person: Person) -> ClosingRequest:
         """Sign a close that was confirmed alone: by somebody else who may approve in the request's channel.
 
-        Raises ``NotAllowedError`` or ``RequestError``.
+        Raises ``NotAllowedError``, ``PersonUnknownError`` or ``RequestError``.
         """
         request = self._store.requests.get(request_id)
         if person.id == request.requester.id:
@@ -131,8 +131,8 @@ class BreakGlass:
 
     def _to_call(self, request: ClosingRequest) -> tuple[str, ...]:
         tenants = [target.session.tenant for target in request.targets]
-        people = self._access.people(Right.APPROVE, request.source, tenants, request.channel)
-        return tuple(one for one in people if one != request.requester.id)[:MOST_CALLED]
+        others = self._access.people(Right.APPROVE, request.source, tenants, request.channel, besides=request.requester)
+        return others[:MOST_CALLED]
 
 
 def _refuse_stopped(request: ClosingRequest) -> None:

@@ -36,7 +36,7 @@ class BudgetExtensions:
     def extend(self, call: str, person: Person, channel: str) -> Extension:
         """Allow as many closes again within the budget's time, in answer to a message and once for each.
 
-        Raises ``NotAllowedError``, or ``RequestError`` when what the message is about is over.
+        Raises ``NotAllowedError``, ``PersonUnknownError``, or ``RequestError`` when what the message is about is over.
         """
         number = int(call) if re.fullmatch(r"\d{1,18}", call, re.ASCII) else 0
         with self._database.reading() as connection:
@@ -44,7 +44,7 @@ class BudgetExtensions:
         source = called.source or ""
         if channel != called.channel:
             raise NotAllowedError("This message belongs to another channel. Nothing was done.")
-        scope = self._access.scope(person, Right.APPROVE, source, channel)
+        scope = self._access.scope_as_known(person, Right.APPROVE, source, channel)
         if not all(map(scope.covers, self._budgeted(source))):
             tenants = ", ".join(sorted(scope.tenants or ()))
             raise NotAllowedError(

@@ -19,7 +19,15 @@ from bot.closing.follow_up import FollowUps
 from bot.closing.model import CardPlace, ClosingRequest, State
 from bot.closing.requests import ClosingRequests
 from bot.closing.store import Store
-from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, StoreError, TargetError
+from bot.errors import (
+    BudgetError,
+    InputError,
+    NotAllowedError,
+    RequestError,
+    SessionBotError,
+    SlackRefusedError,
+    StoreError,
+)
 from bot.sessions.model import Mode
 from bot.slack.arguments.normalization import normalize
 from bot.slack.delivery.card_keeper import REMAINDER, CardKeeper
@@ -61,18 +69,15 @@ class ClosingCards:
 
     def look(self, press: Press, mode: Mode) -> None:
         """Open the dialog while the targets are looked at, then fill it with them as they are now."""
-        opened = press.reply.opening_modal(press.trigger_id, closing_modal.looking(mode))
+        button = "Approve" if _from_call(press) else mode.value
+        opened = press.reply.opening_modal(press.trigger_id, closing_modal.looking(mode), button)
         try:
             self._remember_place(press, press.value)
             part, present = self.closer.present(Confirmation(press.value, press.person, press.channel, mode))
             view_id = opened()
-            if view_id is None:
-                button = "Approve" if _from_call(press) else mode.value
-                raise TargetError(f"Slack did not open the window in time. Press {button} once more.")
         except SessionBotError as error:
-            view_id = opened()
-            if view_id is not None:
-                press.reply.update_modal(view_id, closing_modal.problem(mode, error.sentence))
+            with contextlib.suppress(SlackRefusedError):
+                press.reply.update_modal(opened(), closing_modal.problem(mode, error.sentence))
             if self._says_other(press.value, error):
                 self.keeper.show_as_it_is(press.value, self._card_of(press))
             raise
@@ -154,8 +159,7 @@ class ClosingCards:
             raise
         metadata = _back_to(press, request)
         dialog = closing_modal.ask_reason(request, after.total_seconds(), metadata)
-        if press.reply.open_modal(press.trigger_id, dialog) is None:
-            raise TargetError("Slack did not open the window in time. Press Break glass once more.")
+        press.reply.open_modal(press.trigger_id, dialog, "Break glass")
 
     def start_break_glass(self, submission: Submission) -> None:
         """Let the requester confirm alone after a while, and say so on the card."""
@@ -297,10 +301,9 @@ class ClosingCards:
         with contextlib.suppress(StoreError):  # that it is too much is what the person is told
             call, who = self.budget.call(error, event.person, event.channel)
             message = notices.budget(error, call, who)
-            if _from_call(event):
-                self.keeper.messages.post(event.channel, message)
-            else:
-                event.reply.public(message)
+            if _from_call(event) and isinstance(self.keeper.messages.post(event.channel, message), CardPlace):
+                return
+            event.reply.public(message)
 
     def _remember_place(self, press: Press, request_id: str) -> None:
         if press.message_ts and not press.ephemeral:

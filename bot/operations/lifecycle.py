@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
-from slack_sdk.errors import SlackClientError
 
-from bot.errors import StoppedError
+from bot.errors import ConfigurationError, StoppedError
 from bot.slack.delivery.retries import one_try
+from bot.slack.slack_errors import CALL_ERRORS, slack_error
 
 # Seconds since SIGTERM. A close looks for up to 15 s whether it worked; whoever stops the bot waits for 20 s.
 CUT_SHORT_AFTER = 16.5
@@ -26,6 +26,9 @@ log = structlog.get_logger("bot")
 # Seconds. The system may give a signal to any thread, and Python handles it in this one: only when that runs again.
 NOTICED_WITHIN = 1.0
 
+# Seconds between two tries of a start; Slack may ask to wait longer.
+_LONGEST_PAUSE, _LONGEST_WAIT = 30.0, 300.0
+
 T = TypeVar("T")
 
 
@@ -35,14 +38,23 @@ def ignore_hangups() -> None:
 
 
 class Signals:
-    """SIGTERM and Ctrl-C end the bot, SIGHUP makes it read its configuration again."""
+    """SIGTERM and Ctrl-C end the bot, SIGHUP makes it read its configuration again.
+
+    ``failed`` says that the bot ended itself.
+    """
 
     def __init__(self) -> None:
         # A handler may run in the middle of anything: this queue's `put` is made for that, an Event's `set` is not.
         self._came: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.ended = False
+        self.failed = False
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, _frame: self._came.put(number))
+
+    def fail(self) -> None:
+        """End the bot from within, so that whoever runs it starts it again."""
+        self.failed = True
+        self._came.put(signal.SIGTERM)
 
     def end_within(self, seconds: float) -> bool:
         """Wait that long; True once the bot is told to end, at once then."""
@@ -88,17 +100,26 @@ class Grace:
             timer.start()
 
 
-def until_slack_answers(ask: Callable[[], T], signals: Signals) -> T | None:
-    """Ask again and again, since Slack may be away for a while; None when told to end meanwhile."""
+def until_slack_answers(ask: Callable[[], T], signals: Signals, token: str) -> T | None:
+    """Ask again and again, since Slack may be away for a while; None when told to end meanwhile.
+
+    Raises ``ConfigurationError`` where Slack refuses the token, by its setting, or the app: that does not pass.
+    """
     pause = 1.0
     while not signals.end_within(0):
         try:
             with one_try():  # this loop is patient enough
                 return ask()
-        except (SlackClientError, OSError) as error:
-            log.warning("Slack cannot be reached, trying again", seconds=pause, error=type(error).__name__)
-            signals.end_within(pause)
-            pause = min(pause * 2, 30.0)
+        except CALL_ERRORS as error:
+            what = slack_error(error)
+            if what.authorization:
+                raise ConfigurationError(
+                    [f"{token}: Slack refuses it ({what.why}: {what.word}); {what.advice}"]
+                ) from error
+            wait = max(pause, min(what.wait or 0.0, _LONGEST_WAIT))
+            log.warning("Slack does not answer, trying again", seconds=wait, error=what.word, why=what.why)
+            signals.end_within(wait)
+            pause = min(pause * 2, _LONGEST_PAUSE)
     return None
 
 

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
 
 from bot.access import EVERYBODY
 from bot.closing.store import audit_log
@@ -19,6 +18,7 @@ from bot.sessions.asking import ask_each
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded, Settings
 from bot.slack.delivery.retries import one_try
+from bot.slack.slack_errors import CALL_ERRORS, slack_error
 
 SOURCES_AT_ONCE = 16
 LOGINS_WITHIN = 1.5  # seconds; a bot that is restarted in an incident is at work before its data sources are
@@ -112,14 +112,11 @@ def _slack(client: WebClient | None) -> list[Report]:
     try:
         with one_try():  # who waits here wants to know
             answer = client.auth_test()
-    except SlackApiError as error:
-        return [
-            (Verdict.FAILS, f"SLACK_BOT_TOKEN: Slack rejects it ({error.response.get('error')}); reinstall the app")
-        ]
-    except (SlackClientError, OSError) as error:
-        return [
-            (Verdict.AWAY, f"Slack cannot be reached ({type(error).__name__}); check the network and SLACK_API_URL")
-        ]
+    except CALL_ERRORS as error:
+        what = slack_error(error)
+        if what.authorization:
+            return [(Verdict.FAILS, f"SLACK_BOT_TOKEN: Slack refuses it ({what.why}: {what.word}); {what.advice}")]
+        return [(Verdict.AWAY, f"Slack does not say who the bot is ({what.why}: {what.word}); {what.advice}")]
     return [(Verdict.WORKS, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
 
 

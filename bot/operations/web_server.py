@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
-import waitress
 from slack_bolt import App, BoltResponse
 from slack_bolt.adapter.wsgi import SlackRequestHandler
 from slack_bolt.adapter.wsgi.http_request import WsgiHttpRequest
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
 
 from bot.errors import ConfigurationError
 
@@ -29,6 +34,12 @@ MAX_HEADERS = 1 << 16  # bytes
 THREADS = 32
 CONNECTIONS = 500
 IDLE = 30  # seconds until a connection that says nothing is closed
+WHOLE_WITHIN = 10.0  # seconds for a request, header and body; Slack gives the whole answer three
+SLOW_AFTER = 1.0  # seconds after which a request that is not whole yet counts as slow
+MOST_SLOW = 50  # slow requests from one address: a proxy that passes them on unbuffered is one
+CROWDED = 400  # connections from which on those between two requests are closed
+LOOK_EVERY = 0.25  # seconds
+REST = 1.0  # seconds in which nobody is let in after that has failed, as where there is no file left to open
 TELL_EVERY = 60.0  # seconds between two lines about refused signatures: anybody can send those
 
 log = structlog.get_logger(__name__)
@@ -104,11 +115,112 @@ class _Events(SlackRequestHandler):
         return response
 
 
-class Server:
-    """Listens on a port of all interfaces, in threads of its own; with port None on none."""
+class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress ships no types
+    """A connection that knows since when it owes a whole request: from its beginning, later from a first byte on."""
 
-    def __init__(self, port: int | None, pages: Pages, *, takes_events: bool) -> None:
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self.owes_since: float | None = time.monotonic()
+        self.quiet_since = 0.0  # since when it has been between two requests
+        super().__init__(*arguments, **more)
+
+    def received(self, data: bytes) -> bool:
+        """Take what has come."""
+        taken: bool = super().received(data)
+        if self.request is None:
+            self.owes_since, self.quiet_since = None, time.monotonic()
+        elif self.owes_since is None:
+            self.owes_since = time.monotonic()
+        return taken
+
+
+class _Listener(TcpWSGIServer):  # type: ignore[misc]  # same
+    """Lets connections in, and closes those that are slow: waitress itself closes only what is silent.
+
+    No failure of one connection ends it. In waitress any OSError while a connection is set up closes the listener.
+    """
+
+    channel_class = _Channel
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self._looked_at = self._resting_until = 0.0
+        self._told_at = {"slow": -TELL_EVERY, "let in": -TELL_EVERY}
+        super().__init__(*arguments, **more)
+
+    def readable(self) -> bool:
+        """Whether somebody may be let in now; asked in every round of the loop."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_EVERY:
+            self._looked_at = now
+            self._close_slow(now)
+        return bool(super().readable()) and now >= self._resting_until
+
+    def handle_accept(self) -> None:
+        """Let somebody in."""
+        try:
+            accepted = self.accept()
+            if accepted is None:
+                return
+            connection, address = accepted
+            try:
+                self.set_socket_options(connection)
+                self.channel_class(self, connection, self.fix_addr(address), self.adj, map=self._map)
+            except OSError:
+                connection.close()
+                raise
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._resting_until = time.monotonic() + REST  # else the loop spins: whoever waits is still there
+            self._tell("let in", "connection not taken", error=errno.errorcode.get(error.errno or 0, "unknown"))
+
+    def handle_error(self) -> None:
+        """Go on listening."""
+        log.exception("web server")
+
+    def handle_close(self) -> None:
+        """End the loop when the listening socket itself is lost: it would go on deaf."""
+        self.close()
+        for one in list(self.active_channels.values()):
+            one.will_close = True
+
+    def _close_slow(self, now: float) -> None:
+        slow: dict[str, list[_Channel]] = defaultdict(list)
+        channels: list[_Channel] = list(self.active_channels.values())
+        closed = 0
+        for one in channels:
+            owed = 0.0 if one.owes_since is None else now - one.owes_since
+            if owed >= WHOLE_WITHIN:
+                one.will_close, closed = True, closed + 1
+            elif owed >= SLOW_AFTER:
+                slow[str(one.addr[0])].append(one)
+        for those in slow.values():
+            those.sort(key=lambda one: one.owes_since or 0.0)  # the oldest had the most time
+            for one in those[: max(0, len(those) - MOST_SLOW)]:
+                one.will_close, closed = True, closed + 1
+        if len(channels) - closed > CROWDED:
+            quiet = [one for one in channels if one.owes_since is None and not one.requests]
+            for one in sorted(quiet, key=lambda one: one.quiet_since)[: len(channels) - closed - CROWDED]:
+                one.will_close = True
+        if closed:
+            self._tell("slow", "slow clients: requests that were not whole in time", closed=closed)
+
+    def _tell(self, what: str, event: str, **more: object) -> None:
+        """Log it, and not each time: anybody can bring it about."""
+        now = time.monotonic()
+        if now - self._told_at[what] >= TELL_EVERY:
+            self._told_at[what] = now
+            log.warning(event, **more)
+
+
+class Server:
+    """Listens on a port of all interfaces, in threads of its own; with port None on none.
+
+    ``ended`` is called, once, where it stops listening without having been told to.
+    """
+
+    def __init__(self, port: int | None, pages: Pages, *, takes_events: bool, ended: Callable[[], None]) -> None:
         self._port = port
+        self._ended = ended
+        self._stopping = False
         self._router = Router(pages, takes_events)
         self._map: dict[int, Any] = {}  # waitress's sockets by file number
         self._server: Any = None
@@ -119,9 +231,7 @@ class Server:
         if self._port is None:
             return
         try:
-            self._server = waitress.create_server(
-                self._router,
-                map=self._map,
+            wanted = Adjustments(
                 host="0.0.0.0",  # noqa: S104  # Slack comes from outside
                 port=self._port,
                 threads=THREADS,
@@ -133,10 +243,22 @@ class Server:
                 asyncore_use_poll=True,
                 clear_untrusted_proxy_headers=True,
             )
+            threads = ThreadedTaskDispatcher()
+            threads.set_thread_count(THREADS)
+            self._server = _Listener(self._router, self._map, dispatcher=threads, adj=wanted)
         except OSError as error:
             raise ConfigurationError([f"port {self._port} cannot be used: {error.strerror}"]) from error
-        self._thread = threading.Thread(target=self._server.run, name="server", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(self._server,), name="server", daemon=True)
         self._thread.start()
+
+    def _run(self, server: Any) -> None:
+        try:
+            server.run()
+        except Exception:
+            log.exception("web server")
+        if not self._stopping:
+            log.error("the web server has ended, so the bot ends too: it can take nothing more")
+            self._ended()
 
     def take_events(self, app: App) -> None:
         """Hand what Slack posts to that app from now on."""
@@ -146,8 +268,10 @@ class Server:
         """Answer what has come, then close every connection."""
         if self._server is None or self._thread is None:
             return
+        self._stopping = True
         self._server.task_dispatcher.shutdown(timeout=2)
-        self._server.trigger.pull_trigger(self._close_all)
+        with contextlib.suppress(OSError):  # it has ended by itself
+            self._server.trigger.pull_trigger(self._close_all)
         self._thread.join(timeout=2)
         self._server = self._thread = None
 

@@ -10,7 +10,6 @@ from typing import Any, Self
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.http_retry.handler import RetryHandler
 from slack_sdk.http_retry.request import HttpRequest
 from slack_sdk.http_retry.response import HttpResponse
@@ -19,6 +18,7 @@ from slack_sdk.web import SlackResponse
 
 from bot.slack.connections import Answer, Connections
 from bot.slack.delivery.retries import RetryWithinDeadline, is_repeatable
+from bot.slack.slack_errors import CALL_ERRORS, slack_error
 from bot.slack.telemetry import NoTelemetry, Telemetry
 
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json;charset=utf-8"
@@ -72,11 +72,9 @@ class Client(WebClient):
         """
         try:
             answer = self._call(api_method, arguments)
-        except SlackApiError as error:
-            self.telemetry.called(api_method, str(error.response.get("error") or "unknown"))
-            raise
-        except (SlackClientError, OSError) as error:
-            self.telemetry.called(api_method, type(error).__name__, reached=False)
+        except CALL_ERRORS as error:
+            what = slack_error(error)
+            self.telemetry.called(api_method, what.word, reached=what.reached)
             raise
         self.telemetry.called(api_method, "")
         return answer

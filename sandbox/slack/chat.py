@@ -36,6 +36,8 @@ class ChatMethods:
         channel = self._workspace.channel(str(arguments.get("channel")))
         if channel is None or (channel.is_private and not channel.has_bot):
             raise Refused("channel_not_found")
+        if channel.id in self._faults.closed_channels:
+            raise Refused(self._faults.closed_channels[channel.id])
         return channel
 
     def post_message(self, arguments: Json) -> Json:

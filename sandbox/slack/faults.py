@@ -40,6 +40,8 @@ class Faults:
         """Block types answered with `invalid_blocks`, as in a workspace that has not got them yet."""
         self.home_drops: set[str] = set()
         """Block types that a Home tab leaves out without a word, as was seen of tables."""
+        self.closed_channels: dict[str, str] = {}
+        """Channels in which the app can write nothing any more, with what Slack answers: `is_archived` and the like."""
         self.unknown_methods: set[str] = set()
         """Methods answered with `unknown_method`."""
         self.omit_optional_fields = False

@@ -16,7 +16,7 @@ from sandbox.slack.refusals import Json, Refused
 from sandbox.slack.replies import Replies
 from sandbox.slack.tickets import Tickets
 
-NOT_FOUND = ("used_url", "expired_url", "no_service", "message_not_found")
+NOT_FOUND = ("used_url", "expired_url", "no_service", "message_not_found", "channel_not_found")
 
 
 class ResponseUrls:
@@ -57,6 +57,8 @@ class ResponseUrls:
         if wait is not None:
             headers["Retry-After"] = str(wait)
             return "ratelimited", 429
+        if channel in self._faults.closed_channels:
+            raise Refused("channel_not_found")
         self._replies.respond(path, body)
         return "ok", 200
 

@@ -57,12 +57,13 @@ class Slack(Reply):
     def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
         return self.update(CardPlace(CHANNEL, ts), message).taken
 
-    def post(self, channel: str, message: Message) -> CardPlace | None:
+    def post(self, channel: str, message: Message) -> CardPlace | Written:
         self._spoken.append((channel, message))
-        return CardPlace(channel, f"17.{len(self._spoken)}") if self._takes else None
+        return CardPlace(channel, f"17.{len(self._spoken)}") if self._takes else Written.REFUSED
 
     def tell(self, person: str, message: Message) -> CardPlace | None:
-        return self.post(f"D{person}", message)
+        place = self.post(f"D{person}", message)
+        return place if isinstance(place, CardPlace) else None
 
     def public(self, message: Message) -> bool:
         self._spoken.append(("public", message))
@@ -97,12 +98,11 @@ class Slack(Reply):
         self.settle()
         return self._spoken
 
-    def open_modal(self, trigger_id: str, view: Any) -> str | None:
+    def open_modal(self, trigger_id: str, view: Any, button: str) -> str:
         return "V1"
 
-    def update_modal(self, view_id: str, view: Any) -> bool:
+    def update_modal(self, view_id: str, view: Any) -> None:
         self._spoken.append(("modal", Message(text_of(view), [])))
-        return True
 
     @property
     def card(self) -> str:

@@ -207,3 +207,53 @@ def store_gone(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> 
             stage.ended(card)
             stage.count(victim, card, closed=True)
             stage.reached(True)
+
+
+def unsaid_presser(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
+    """Press while Slack does not say who presses: nothing is closed, and nobody is told that no rule allows it."""
+    with arena(row, database, folder, access=_EVERYBODY) as stage:
+        for number in stage.tries(tries):
+            stage.slack.faults.fall_ill(_UNSAID[number % len(_UNSAID)], share=1.0, methods=["users.info"])
+            victim = stage.victim()
+            card = stage.card(str(victim), stage.bob)
+            stage.presses(stage.alice, card, "Close Session", "Slack did not say who you are (")
+            stage.counts.wrong += stage.kills(victim) > 0 or not stage.alive(victim)
+            stage.bob.press(card, "Close Session")  # a rule names him by his id
+            stage.ended(card)
+            stage.count(victim, card, closed=True)
+            stage.reached(stage.slack.calls.of("users.info") != [])
+        stage.slack.faults.recover()
+
+
+def closed_channel(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
+    """Close a channel to the bot before an outcome is known: whoever pressed has it by direct message."""
+    with arena(row, database, folder, access=_EVERYBODY) as stage:
+        for number in stage.tries(tries):
+            victim = stage.victim()
+            card = stage.card(str(victim), stage.bob)
+            stage.slack.faults.closed_channels[card["channel"]] = _CLOSED[number % len(_CLOSED)]
+            stage.bob.press(card, "Close Session")
+
+            def told(victim: int = victim) -> bool:
+                said = map(full_text, stage.bob.direct_messages())
+                return any(str(victim) in text and "✅ closed" in text for text in said)
+
+            stage.slack.wait_for(told, what="the direct message")
+            stage.slack.faults.closed_channels.clear()
+            stage.counts.done += not stage.alive(victim)
+            outcome = stage.outcome(card)
+            stage.counts.lost += outcome != Outcome.CLOSED.value
+            stage.reached("✅ closed" not in full_text(stage.alice.now(card) or {"text": "", "blocks": []}))
+
+
+_EVERYBODY = """
+[[access]]
+who = ["U02BOB"]
+may = ["view", "close"]
+
+[[access]]
+who = ["*"]
+may = ["view", "close"]
+"""
+_UNSAID = (LIMITED, FAILED, Failure("", 503), Failure("", 200, "missing_scope"), Failure("", 200, "token_revoked"))
+_CLOSED = ("is_archived", "channel_not_found", "not_in_channel")

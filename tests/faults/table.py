@@ -178,4 +178,17 @@ SCENARIOS = (
         0,
         lambda row, tries, on, folder: owners.replaced_files(row, tries, on.kernel, folder),
     ),
+    # And these in tests/commands/test_silent_slack.py.
+    Scenario(
+        "Slack does not say who presses",
+        20,
+        0,
+        lambda row, tries, on, folder: sick.unsaid_presser(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "the channel is closed before the outcome is known",
+        20,
+        0,
+        lambda row, tries, on, folder: sick.closed_channel(row, tries, on.kernel, folder),
+    ),
 )

@@ -1,24 +1,38 @@
-"""What Slack says of people, asked of the strict sandbox."""
+"""What Slack says of people, asked of the strict sandbox, and what is known where it says nothing."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from structlog.testing import capture_logs
 
 from bot.access import Person
-from bot.slack.directory import AT_MOST, CACHE_SECONDS, SlackDirectory
+from bot.errors import PersonUnknownError
+from bot.slack.delivery.retries import RetryWithinDeadline
+from bot.slack.directory import AT_MOST, CACHE_SECONDS, DEADLINE, LAST_ANSWER_SECONDS, SlackDirectory
+from sandbox.slack.faults import Failure
 from sandbox.slack.server import SlackSandbox
 
 ALICE, BOB, GUS = (Person(who, "T01DEMO") for who in ("U01ALICE", "U02BOB", "U03GUS"))
 
 
 @pytest.fixture(scope="module")
-def slack() -> Iterator[SlackSandbox]:
+def running_slack() -> Iterator[SlackSandbox]:
     with SlackSandbox() as running:
         yield running
+
+
+@pytest.fixture
+def slack(running_slack: SlackSandbox) -> Iterator[SlackSandbox]:
+    yield running_slack
+    running_slack.faults.recover()
 
 
 @pytest.fixture
@@ -28,8 +42,8 @@ def now() -> list[float]:
 
 @pytest.fixture
 def directory(slack: SlackSandbox, now: list[float]) -> SlackDirectory:
-    client = WebClient(token=slack.world.bot_token, base_url=slack.api_url)
-    return SlackDirectory(client, "T01DEMO", lambda: now[0])
+    client = WebClient(token=slack.world.bot_token, base_url=slack.api_url, retry_handlers=[])
+    return SlackDirectory(client, "T01DEMO", monotonic=lambda: now[0])
 
 
 def test_a_member_is_one_and_a_guest_a_stranger_and_an_unknown_are_not(directory: SlackDirectory) -> None:
@@ -47,18 +61,138 @@ def test_a_group_has_its_members_and_nobody_else(directory: SlackDirectory) -> N
     assert not directory.is_in_group(Person("U02BOB", "T99OTHER"), "S0DBATEAM")
 
 
-def test_an_answer_is_kept_for_a_minute_and_no_answer_is_no(
+FAILURES = {
+    "429": (Failure("", 429, "ratelimited", retry_after=30), "rate limit, 30 s", "try again in 30 s"),
+    "500": (Failure("", 500, "server_error"), "Slack failed, HTTP 500", "try again"),
+    "503": (Failure("", 503, "service_unavailable"), "Slack is not available, HTTP 503", "try again"),
+    "internal_error": (Failure("", 200, "internal_error"), "Slack failed", "try again"),
+    "token_revoked": (Failure("", 200, "token_revoked"), "the token was revoked", "install the Slack app anew"),
+    "plan": (Failure("", 200, "plan_upgrade_required"), "this workspace has no user groups", "by their ids"),
+    "unheard": (Failure("", 200, "brand_new_error"), "Slack answered brand_new_error", "try again"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_slack_does_not_say_is_not_known_with_its_reason_and_what_to_do(
+    slack: SlackSandbox, directory: SlackDirectory, name: str
+) -> None:
+    failure, why, advice = FAILURES[name]
+    slack.faults.fall_ill(failure, share=1.0)
+    with pytest.raises(PersonUnknownError) as told:
+        directory.is_full_member(ALICE)
+    assert str(told.value).startswith(f"Slack did not say who you are ({why}). Nothing was done; ")
+    assert advice in str(told.value)
+    with pytest.raises(PersonUnknownError, match="Slack did not say who is in the user group S0DBATEAM"):
+        directory.members("S0DBATEAM")
+    assert directory.name_of(ALICE.id) == ALICE.id
+
+
+def test_a_scope_that_is_missing_is_named(slack: SlackSandbox) -> None:
+    class Without(WebClient):
+        def api_call(self, api_method: str, **_: Any) -> Any:
+            scope = "users:read" if api_method == "users.info" else "usergroups:read"
+            data = {"ok": False, "error": "missing_scope", "needed": scope, "provided": "commands"}
+            raise SlackApiError("", data)  # type: ignore[no-untyped-call]  # so in slack_sdk
+
+    directory = SlackDirectory(Without("xoxb-nobody"), "T01DEMO")
+    with pytest.raises(PersonUnknownError, match="the app lacks the scope users:read"):
+        directory.is_full_member(ALICE)
+    with pytest.raises(PersonUnknownError, match="add the scope usergroups:read to the Slack app"):
+        directory.members("S0DBATEAM")
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_the_last_answer_counts_for_ten_minutes_and_the_log_says_so(
+    slack: SlackSandbox, directory: SlackDirectory, now: list[float], status: int
+) -> None:
+    assert directory.is_full_member(ALICE)
+    assert not directory.is_full_member(GUS)
+    assert directory.is_in_group(BOB, "S0DBATEAM")
+    slack.faults.fall_ill(Failure("", status, "ratelimited", retry_after=30), share=1.0)
+    with capture_logs() as lines:
+        now[0] = CACHE_SECONDS
+        assert directory.is_full_member(ALICE)
+        assert not lines, "new enough"
+        now[0] = LAST_ANSWER_SECONDS - 1
+        assert directory.is_full_member(ALICE)
+        assert not directory.is_full_member(GUS), "a no counts as well"
+        assert directory.is_in_group(BOB, "S0DBATEAM")
+    assert {(one["event"], one["seconds_old"]) for one in lines} == {
+        ("people not known now, the last answer counts", 599)
+    }
+    with pytest.raises(PersonUnknownError):
+        directory.is_full_member(BOB)  # never asked for: nothing counts
+    now[0] = LAST_ANSWER_SECONDS + 1
+    with pytest.raises(PersonUnknownError):
+        directory.is_full_member(ALICE)
+
+
+def test_a_failure_is_not_remembered_and_a_new_answer_replaces_the_last(
     slack: SlackSandbox, directory: SlackDirectory, now: list[float]
 ) -> None:
     assert directory.is_full_member(ALICE)
-    slack.faults.unknown_methods |= {"users.info"}
-    try:
-        assert directory.is_full_member(ALICE), "remembered"
-        now[0] = CACHE_SECONDS + 1
-        assert not directory.is_full_member(ALICE), "fails closed"
-    finally:
-        slack.faults.unknown_methods.clear()
-    assert directory.is_full_member(ALICE), "a failure is not remembered"
+    now[0] = CACHE_SECONDS + 1
+    directory._client.retry_handlers = [RetryWithinDeadline()]
+    slack.faults.fail_next("users.info", 200, "fatal_error")
+    slack.faults.fail_next("users.info", 200, "user_not_found")
+    assert not directory.is_full_member(ALICE), "she has gone, and Slack says so"
+    now[0] += CACHE_SECONDS + 1
+    assert directory.is_full_member(ALICE)
+
+
+class StubbornSlack(WebClient):
+    """A Slack that answers when it is let; it counts the calls."""
+
+    def __init__(self) -> None:
+        super().__init__("xoxb-nobody")
+        self.calls: list[str] = []
+        self.let = threading.Event()
+
+    def api_call(self, api_method: str, **_: Any) -> Any:
+        self.calls.append(api_method)
+        self.let.wait(60)
+        return {"ok": True, "users": ["U02BOB"], "user": {"team_id": "T01DEMO"}}
+
+
+def test_nobody_waits_longer_than_three_seconds_and_not_for_each_question_in_turn() -> None:
+    slack = StubbornSlack()
+    directory = SlackDirectory(slack, "T01DEMO")
+    started = time.monotonic()
+    with pytest.raises(PersonUnknownError, match=r"\(no answer within 3 s\)"):
+        directory.is_full_member(ALICE)
+    assert DEADLINE <= time.monotonic() - started < DEADLINE + 1
+    for _ in range(20):
+        with pytest.raises(PersonUnknownError):
+            directory.is_full_member(ALICE)
+        assert directory.name_of(BOB.id) == BOB.id
+    assert time.monotonic() - started < DEADLINE + 1
+    assert slack.calls == ["users.info"]
+    slack.let.set()
+    while not directory._profiles._known:  # what comes late is an answer all the same
+        time.sleep(0.01)
+    assert directory.is_full_member(ALICE)
+    assert slack.calls == ["users.info"]
+
+
+def test_several_who_ask_at_once_ask_once() -> None:
+    slack = StubbornSlack()
+    directory = SlackDirectory(slack, "T01DEMO")
+    with ThreadPoolExecutor(8) as threads:
+        answers = [threads.submit(directory.is_in_group, BOB, "S0DBATEAM") for _ in range(8)]
+        while not slack.calls:
+            time.sleep(0.01)
+        slack.let.set()
+        assert all(one.result() for one in answers)
+    assert slack.calls == ["usergroups.users.list"]
+
+
+def test_slack_is_not_asked_again_before_it_says(slack: SlackSandbox, directory: SlackDirectory) -> None:
+    slack.faults.fall_ill(Failure("", 429, "ratelimited", retry_after=30), share=1.0)
+    asked = len(slack.calls.of("users.info"))
+    for person in (ALICE, BOB, GUS):
+        with pytest.raises(PersonUnknownError, match=r"rate limit, (30|29) s"):
+            directory.is_full_member(person)
+    assert len(slack.calls.of("users.info")) == asked + 1
 
 
 class ChangingSlack(WebClient):
@@ -79,7 +213,7 @@ class ChangingSlack(WebClient):
 
 def test_a_new_name_a_guest_and_who_has_left_a_group_are_seen_after_a_minute(now: list[float]) -> None:
     slack = ChangingSlack()
-    directory = SlackDirectory(slack, "T01DEMO", lambda: now[0])
+    directory = SlackDirectory(slack, "T01DEMO", monotonic=lambda: now[0])
 
     def seen() -> tuple[str, bool, bool]:
         return directory.name_of(ALICE.id), directory.is_full_member(ALICE), directory.is_in_group(ALICE, "S0DBATEAM")
@@ -94,10 +228,10 @@ def test_a_new_name_a_guest_and_who_has_left_a_group_are_seen_after_a_minute(now
 
 
 def test_what_is_remembered_of_people_is_bounded_and_forgotten(now: list[float]) -> None:
-    directory = SlackDirectory(ChangingSlack(), "T01DEMO", lambda: now[0])
+    directory = SlackDirectory(ChangingSlack(), "T01DEMO", monotonic=lambda: now[0])
     for number in range(AT_MOST + 10):
         directory.name_of(f"U{number}")
         directory.members(f"S{number}")
     assert (len(directory._profiles), len(directory._groups)) == (AT_MOST, AT_MOST)
-    now[0] = CACHE_SECONDS + 1
+    now[0] = LAST_ANSWER_SECONDS + 1
     assert (len(directory._profiles), len(directory._groups)) == (0, 0)

@@ -34,7 +34,7 @@ class Cards:
         self._set(request, shown=self._stored.find(request.id) == request)
 
     def unshown(self) -> list[ClosingRequest]:
-        """Return requests that are over and whose cards could not be told so yet."""
+        """Return requests that are over and whose cards could not be told so yet, or have no place."""
         now = self._clock()
         before = now - _BEING_SHOWN
         if not self._database.shared:  # then nobody is at what the process before this one decided
@@ -44,7 +44,6 @@ class Cards:
         which = sa.and_(
             _requests.c.state.in_(over),
             _requests.c.shown.is_not(True),
-            _requests.c.card_ts.is_not(None),
             _requests.c.created_at > (now - _SHOWN_LATER).timestamp(),
             decided < before.timestamp(),
         )

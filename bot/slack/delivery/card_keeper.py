@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
+import structlog
+
 from bot.closing.approval import Approvals
 from bot.closing.break_glass import BreakGlass
 from bot.closing.disclosures import Disclosures
@@ -16,10 +18,12 @@ from bot.closing.store import Store
 from bot.errors import RequestError, StoreError
 from bot.slack.delivery.card_message import CardMessage, Messages, key_of
 from bot.slack.delivery.card_writer import AGAIN_AFTER, CardWriter, OnWritten, Written
-from bot.slack.delivery.message import Message
+from bot.slack.delivery.message import Message, from_elsewhere
 from bot.slack.delivery.replies import Reply
 from bot.slack.delivery.retries import one_try
 from bot.slack.views import closing_card
+
+log = structlog.get_logger(__name__)
 
 REMAINDER = "Part of this request has been decided. What is below still waits."
 
@@ -42,6 +46,7 @@ class CardKeeper:
     _retries: dict[str, tuple[float, float]] = field(default_factory=dict)  # request: not before, pause after that
     _posted: set[str] = field(default_factory=set)  # requests whose cards this process has posted after all
     _called_off: set[str] = field(default_factory=set)  # requests whose direct messages say that they are over
+    _told_nobody: set[str] = field(default_factory=set)  # requests of which the log tells, since nobody could be told
 
     def message_of(self, request_id: str, reply: Reply | None, place: CardPlace | None) -> CardMessage:
         """Return the message that is the card of a request, to rewrite it."""
@@ -75,7 +80,17 @@ class CardKeeper:
         self, request: ClosingRequest, card: CardMessage, note: str = "", on_written: OnWritten | None = None
     ) -> None:
         """Show an open request as it is when the card is written: by then somebody may have decided it anywhere."""
-        self.writer.put(card.key, card.write, partial(self._as_it_stands, request, note), on_written=on_written)
+
+        def or_elsewhere(written: Written) -> None:
+            if written is Written.GONE:
+                newest = self.store.requests.find(request.id) or request
+                message = self._as_it_stands(request, note)
+                if message is not None:
+                    self._elsewhere(newest, message, card)
+
+        self.writer.put(
+            card.key, card.write, partial(self._as_it_stands, request, note), on_written=on_written or or_elsewhere
+        )
 
     def show_progress(self, request: ClosingRequest, note: str, card: CardMessage) -> None:
         """Show what is known of a close that is under way."""
@@ -108,10 +123,11 @@ class CardKeeper:
             if shown.calls and request.id not in self._called_off:
                 self._called_off.add(request.id)
                 self.end_calls(shown)
-            if written is Written.TAKEN:  # in doubt, the next process must write it as well
+            told = written is Written.GONE and self._elsewhere(shown, self._result(shown), card)
+            if written is Written.TAKEN or told:  # in doubt, the next process must write it as well
                 self._retries.pop(request.id, None)
                 self.store.cards.mark_shown(shown)
-            else:
+            elif written is not Written.GONE:
                 card.or_privately(written)
 
         self.writer.put(
@@ -144,9 +160,10 @@ class CardKeeper:
                 self.show_open(request, card)
 
     def rewrite(self, request: ClosingRequest, *, in_doubt: bool = False) -> None:
-        """Rewrite a card, by its place; ``in_doubt`` where a late write of somebody else may undo that."""
-        if request.card is None:
-            return
+        """Rewrite a card, by its place; ``in_doubt`` where a late write of somebody else may undo that.
+
+        Where it has no place, as in a channel that the bot is not in, those whom it is about are told.
+        """
         card = self.message_of(request.id, None, request.card)
         if request.state is State.OPEN:
             note = "The bot was interrupted before anything was sent. Nothing was closed. Press again."
@@ -164,13 +181,14 @@ class CardKeeper:
         in_doubt = time.monotonic() - self._since < AGAIN_AFTER[-1]
         for request in self.store.cards.missing():
             if request.id not in self._posted and not self.writer.has(request.id):
-                self._posted.add(request.id)  # once: where the bot is in no channel, Slack takes no second try either
+                self._posted.add(request.id)
                 self.writer.put(
                     request.id, partial(self._post, request), partial(self._as_it_stands, request, REMAINDER)
                 )
         for request in self.store.cards.unshown():
             not_before, pause = self._retries.get(request.id, (0.0, _FIRST_RETRY))
-            if time.monotonic() < not_before or request.card is None or self.writer.has(key_of(request.card)):
+            key = key_of(request.card) if request.card is not None else request.id
+            if time.monotonic() < not_before or self.writer.has(key):
                 continue
             self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
             self.rewrite(request, in_doubt=in_doubt and self.store.cards.before_start(request))
@@ -192,12 +210,35 @@ class CardKeeper:
         self.writer.put(key_of(place), lambda over: self.messages.update(place, over), lambda: message)
 
     def _post(self, request: ClosingRequest, message: Message) -> Written:
-        """Post a card of which no press gives the place."""
+        """Post a card of which no press gives the place; where its channel takes none, tell who asked for it."""
+        placed = self._elsewhere(request, message)
+        if not placed:
+            self._posted.discard(request.id)
+        return Written.TAKEN if placed else Written.REFUSED
+
+    def _elsewhere(self, request: ClosingRequest, message: Message, card: CardMessage | None = None) -> bool:
+        """Tell what a card would say where that can still be told: in its channel anew, else those whom it is about.
+
+        The log has it where nobody could be told. False where Slack may take it later.
+        """
         place = self.messages.post(request.channel, message)
-        if place is None:
-            return Written.REFUSED
-        self.store.cards.place(request, place)
-        return Written.TAKEN
+        if isinstance(place, CardPlace):
+            self.store.cards.place(request, place)
+            return True
+        if place is not Written.GONE:
+            return False
+        said = from_elsewhere(message, request.channel, card=True)
+        decided = request.decided_by.id if request.decided_by is not None else request.requester.id
+        people = dict.fromkeys((request.requester.id, decided))
+        told = [one for one in people if self.messages.tell(one, said) is not None]
+        if told:
+            return True
+        if card is not None and card.or_privately(place):
+            return True
+        if request.id not in self._told_nobody:
+            self._told_nobody.add(request.id)
+            log.error("told nobody", request=request.id, channel=request.channel, text=message.text)
+        return False
 
     def _as_it_stands(self, request: ClosingRequest, note: str) -> Message | None:
         newest = self.store.requests.find(request.id) or request

@@ -21,7 +21,7 @@ class Messages:
     """The ways to Slack that begin with no press."""
 
     update: Callable[[CardPlace, Message], Written]  # rewrites a message by its place
-    post: Callable[[str, Message], CardPlace | None]  # posts a message into a channel
+    post: Callable[[str, Message], CardPlace | Written]  # posts a message into a channel
     tell: Callable[[str, Message], CardPlace | None]  # sends somebody a direct message
 
 
@@ -55,27 +55,31 @@ class CardMessage:
         with one_try():
             return self._by((self._by_place, self._by_url), message)
 
-    def or_privately(self, written: Written) -> None:
-        """Tell at least the person who pressed, once, where the card does not show it."""
-        if self.reply is not None and self._last is not None and not written.taken:
-            self.reply.private(notice(self._last.text))
-            self.reply = None  # from now on by the place alone
+    def or_privately(self, written: Written) -> bool:
+        """Tell at least the person who pressed, once, where the card does not show it; False where that fails."""
+        if self.reply is None or self._last is None or written.taken:
+            return written.taken
+        told = self.reply.private(notice(self._last.text))
+        self.reply = None  # from now on by the place alone
+        return told
 
     def _by(self, ways: Sequence[Rewrite], message: Message) -> Written:
-        doubt = False
+        found = []
         for way in ways:
             written = way(message)
             if written.taken:
-                return Written.IN_DOUBT if doubt else Written.TAKEN
-            doubt = doubt or written.in_doubt
-        return Written.UNKNOWN if doubt else Written.REFUSED
+                return Written.IN_DOUBT if Written.UNKNOWN in found else Written.TAKEN
+            found.append(written)
+        if Written.UNKNOWN in found:
+            return Written.UNKNOWN
+        return Written.REFUSED if Written.REFUSED in found else Written.GONE
 
     def _by_place(self, message: Message) -> Written:
-        return Written.REFUSED if self.place is None else self.update(self.place, message)
+        return Written.GONE if self.place is None else self.update(self.place, message)
 
     def _by_url(self, message: Message) -> Written:
         if self.reply is None or self.urls_left == 0:
-            return Written.REFUSED
+            return Written.GONE
         self.urls_left -= 1
         return self.reply.rewrite(message)
 

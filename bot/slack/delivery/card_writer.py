@@ -29,6 +29,7 @@ class Written(enum.Enum):
 
     TAKEN = "taken"
     REFUSED = "refused"  # it was not carried out
+    GONE = "gone"  # it was not, and never will be: what it was meant for is gone, or closed to the bot
     UNKNOWN = "unknown"  # it may have been, or may still be
     LOST = "answer lost"  # it left whole and was carried out as a rule, but nobody said so
     IN_DOUBT = "taken, in doubt"  # it was, but one of which the end is not known may come after it

@@ -16,8 +16,10 @@ from bot.errors import (
     DataSourceTimeoutError,
     DataSourceUnreachableError,
     LoginRefusedError,
+    PersonUnknownError,
     PrivilegeMissingError,
     SessionBotError,
+    SlackRefusedError,
     StoreError,
 )
 from bot.slack import events
@@ -37,7 +39,9 @@ _PLAIN = (
     DataSourceTimeoutError,
     DataSourceUnreachableError,
     LoginRefusedError,
+    PersonUnknownError,
     PrivilegeMissingError,
+    SlackRefusedError,
     StoreError,
 )
 

@@ -52,3 +52,29 @@ class HomeTab:
         yield kit.home(self.blocks)
         if self.fallback is not None:
             yield kit.home(self.fallback)
+
+
+def from_elsewhere(message: Message, channel: str, *, card: bool = False) -> Message:
+    """The same as a direct message, for somebody in a channel, by its id, that takes nothing from the bot any more.
+
+    That of a ``card`` comes without its buttons, which count in its channel alone.
+    """
+    ask = (
+        " Its buttons count there alone: ask again where the bot can post." if card and _buttons(message.blocks) else ""
+    )
+    why = kit.context([kit.mrkdwn(f"This was for <#{channel}>, where Slack takes nothing from the bot any more.{ask}")])
+
+    def without(blocks: list[kit.Block]) -> list[kit.Block]:
+        taken = _buttons(blocks) if card else []
+        return [why, *(block for block in blocks if block not in taken)]
+
+    fallback = message.fallback
+    return Message(
+        message.text,
+        without(message.blocks),
+        None if fallback is None else lambda: without(message.plainer() or []),
+    )
+
+
+def _buttons(blocks: list[kit.Block]) -> list[kit.Block]:
+    return [block for block in blocks if block["type"] == "actions"]

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 class _Kept:
     what: str
     send: Callable[[], bool]
+    at_last: Callable[[], bool]
     until: float
     next: float
     pause: float
@@ -37,22 +38,24 @@ class Outbox:
         self._lock = threading.Lock()
         self._waiting: deque[_Kept] = deque()
 
-    def keep(self, what: str, send: Callable[[], bool], seconds: float = FOR) -> None:
-        """Keep what could not be sent; ``send`` says whether it has been taken."""
+    def keep(
+        self, what: str, send: Callable[[], bool], at_last: Callable[[], bool] = lambda: False, seconds: float = FOR
+    ) -> None:
+        """Keep what could not be sent; ``send`` says whether it has been taken, as does the other way ``at_last``."""
         now = self._monotonic()
         with self._lock:
             if len(self._waiting) >= MOST:
                 log.error("answer lost", what=self._waiting.popleft().what, why="too many wait")
-            self._waiting.append(_Kept(what, send, now + seconds, now + _FIRST_PAUSE, _FIRST_PAUSE))
+            self._waiting.append(_Kept(what, send, at_last, now + seconds, now + _FIRST_PAUSE, _FIRST_PAUSE))
         log.warning("answer kept for later", what=what)
 
     @staticmethod
-    def _try(one: _Kept) -> bool:
+    def _try(what: str, send: Callable[[], bool]) -> bool:
         with one_try():  # one that is not taken holds up no other
             try:
-                return one.send()
+                return send()
             except SessionBotError as error:  # what had to be done after it was sent
-                log.warning("sent, but not noted", what=one.what, error=str(error))
+                log.warning("sent, but not noted", what=what, error=str(error))
                 return True
 
     def deliver(self) -> None:
@@ -63,10 +66,11 @@ class Outbox:
             for one in due:
                 self._waiting.remove(one)
         for one in due:
-            if self._try(one):
+            if self._try(one.what, one.send):
                 log.info("answer sent later", what=one.what)
             elif self._monotonic() >= one.until:
-                log.error("answer lost", what=one.what, why="Slack did not take it")
+                if not self._try(one.what, one.at_last):
+                    log.error("answer lost", what=one.what, why="Slack did not take it")
             else:
                 one.pause = min(one.pause * 2, _LAST_PAUSE)
                 one.next = self._monotonic() + one.pause

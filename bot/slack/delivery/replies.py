@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import structlog
-from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import SlackResponse
 
 from bot.closing.model import CardPlace
+from bot.errors import SlackRefusedError
 from bot.slack.client import Client
 from bot.slack.connections import AnswerLostError
 from bot.slack.delivery.card_writer import Written
 from bot.slack.delivery.meanwhile import meanwhile
-from bot.slack.delivery.message import HomeTab, Message, sentence
+from bot.slack.delivery.message import HomeTab, Message, from_elsewhere, sentence
 from bot.slack.delivery.outbox import Outbox
-from bot.slack.delivery.retries import FAILED, may_retry
+from bot.slack.delivery.retries import may_retry
+from bot.slack.slack_errors import (
+    BLOCKS_REFUSED,
+    CALL_ERRORS,
+    FAILED,
+    VIEW_REFUSED,
+    Kind,
+    SlackError,
+    of_answer,
+    slack_error,
+)
 from bot.slack.telemetry import NoTelemetry, Telemetry
 
 log = structlog.get_logger(__name__)
@@ -24,25 +37,22 @@ log = structlog.get_logger(__name__)
 _Kind = Literal["in_channel", "ephemeral"]
 
 _Blocks = list[dict[str, Any]]
-_Way = Callable[[], Written]
 
 _LOST = (
     "The connection to Slack broke before Slack said whether it took an answer to you. If the answer is not here, "
     "ask once more."
 )
 
-# How Slack says that it does not take blocks: in answers of chat.* and of response URLs, and for views.
-_BLOCKS_REFUSED = ("invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_blocks_too_long")
-_VIEW_REFUSED = (*_BLOCKS_REFUSED, "invalid_arguments", "view_too_large")
 # Names and addresses in a text become no mentions and no links; chat.update looks for them unless it is told not to.
 _LITERAL: Mapping[str, Any] = {"parse": "none", "link_names": False}
 _NO_PREVIEWS: Mapping[str, Any] = {"unfurl_links": False, "unfurl_media": False}
 
 
 class Reply:
-    """Answers one command or press. No method raises: what cannot be shown is logged and returned as False.
+    """Answers one command or press. Where no method says otherwise, none raises: what cannot be shown is logged.
 
-    An answer that Slack does not take now goes to the ``outbox``, if there is one, and is shown later.
+    An answer that Slack does not take now goes to the ``outbox``, if there is one, and is shown later. Where the place
+    that it is meant for takes nothing any more, the person has it by direct message.
     """
 
     def __init__(
@@ -66,18 +76,20 @@ class Reply:
 
     def public(self, message: Message) -> bool:
         """Post a message that the whole channel sees."""
-        return self._kept("answer", lambda: self._said(message, "in_channel"), lambda: self._post(message))
+        return self._kept("answer", message, lambda: _first(self._said(message, "in_channel"), self._post(message)))
 
     def private(self, message: Message) -> bool:
         """Show a message to the person alone."""
-        return self._kept("private answer", *self._privately(message))
+        return self._kept("private answer", message, lambda: self._privately(message))
 
     def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
-        """Rewrite the message that was pressed on."""
+        """Rewrite the message that was pressed on; where that is gone, show it to the person alone."""
         kind: _Kind = "ephemeral" if ephemeral else "in_channel"
         if self._send(message, kind, replace=True) is Written.TAKEN:
             return True
-        return bool(ts) and not ephemeral and self.update(CardPlace(self._channel, ts), message).taken
+        if ts and not ephemeral and self.update(CardPlace(self._channel, ts), message).taken:
+            return True
+        return self.private(message)
 
     def rewrite(self, message: Message) -> Written:
         """Rewrite the message that was pressed on, and say what is known of it; Slack takes five in half an hour."""
@@ -86,45 +98,52 @@ class Reply:
     def post_card(self, message: Message, placed: Callable[[CardPlace], object]) -> None:
         """Post a message that must be rewritten later; ``placed`` is told its place, when that is known."""
 
-        def post() -> Written:
-            place = _post(self._client, self._channel, message)
-            if isinstance(place, Written):
-                return place
-            placed(place)
-            return Written.TAKEN
+        def post() -> Iterator[Written]:
+            place = post_in(self._client, self._channel, message)
+            if isinstance(place, CardPlace):
+                placed(place)
+                yield Written.TAKEN
+            else:
+                yield place
+                yield self._send(message, "in_channel", replace=False)
 
-        self._kept("card", post, lambda: self._said(message, "in_channel"))
+        self._kept("card", message, lambda: _first(post()), card=True)
 
     def update(self, place: CardPlace, message: Message) -> Written:
         """Rewrite a message by its place."""
         return update(self._client, place, message)
 
-    def opening_modal(self, trigger_id: str, view: Mapping[str, Any]) -> Callable[[], str | None]:
-        """Open a modal while this thread goes on; what is returned waits for its id, as ``open_modal`` returns it."""
-        return meanwhile(lambda: self.open_modal(trigger_id, view))
+    def opening_modal(self, trigger_id: str, view: Mapping[str, Any], button: str) -> Callable[[], str]:
+        """Open a modal while this thread goes on; what is returned waits for its id, and raises, as ``open_modal``."""
+        return meanwhile(lambda: self.open_modal(trigger_id, view, button))
 
-    def open_modal(self, trigger_id: str, view: Mapping[str, Any]) -> str | None:
-        """Open a modal and return its id; None when Slack refuses, for example because it took too long."""
+    def open_modal(self, trigger_id: str, view: Mapping[str, Any], button: str) -> str:
+        """Open a modal and return its id; ``button`` names what was pressed for it. Raises ``SlackRefusedError``."""
         try:
             answer = self._client.views_open(trigger_id=trigger_id, view=dict(view))
-        except (SlackClientError, OSError) as error:
-            log.warning("modal not opened", error=_reason(error))
-            return None
+        except CALL_ERRORS as error:
+            what = slack_error(error)
+            log.warning("modal not opened", error=what.word)
+            again = f"Press {button} once more."
+            advice = _sentence(what.advice) if what.final and what.kind is not Kind.WINDOW else again
+            raise SlackRefusedError(f"Slack did not open the window ({what.why}). {advice}") from error
         return str(answer["view"]["id"])
 
-    def update_modal(self, view_id: str, view: Mapping[str, Any]) -> bool:
-        """Replace what a modal shows."""
+    def update_modal(self, view_id: str, view: Mapping[str, Any]) -> None:
+        """Replace what a modal shows, unless the person has closed it. Raises ``SlackRefusedError``."""
         try:
             self._client.views_update(view_id=view_id, view=dict(view))
-        except (SlackClientError, OSError) as error:
-            log.warning("modal not updated", error=_reason(error))
-            return False
-        return True
+        except CALL_ERRORS as error:
+            what = slack_error(error)
+            log.warning("modal not updated", error=what.word)
+            if what.kind is not Kind.WINDOW:
+                advice = what.advice if what.final else "close it, and press the button once more"
+                raise SlackRefusedError(f"Slack did not fill the window ({what.why}). {_sentence(advice)}") from error
 
-    def send_file(self, name: str, title: str, text: str, *, kind: str = "sql") -> bool:
-        """Send the person alone a text file of a kind of snippet by direct message; False when Slack refuses.
+    def send_file(self, name: str, title: str, text: str, *, kind: str = "sql") -> None:
+        """Send the person alone a text file of a kind of snippet by direct message.
 
-        A file cannot be ephemeral (docs/slack.md 2.3).
+        A file cannot be ephemeral (docs/slack.md 2.3). Raises ``SlackRefusedError``.
         """
         channel = meanwhile(lambda: self._client.direct_message(self._user))
         content = text.encode()
@@ -132,14 +151,13 @@ class Reply:
             place = self._client.files_getUploadURLExternal(filename=name, length=len(content), snippet_type=kind)
             uploaded = self._client.upload(str(place["upload_url"]), content)
             if uploaded.status != 200:
-                log.warning("file not sent", status=uploaded.status)
-                return False
+                raise _refused_file(of_answer(uploaded.status, ""))
             files = [{"id": place["file_id"], "title": title}]
             self._client.files_completeUploadExternal(files=files, channel_id=channel())
-        except (SlackClientError, OSError) as error:
-            log.warning("file not sent", error=_reason(error))
-            return False
-        return True
+        except CALL_ERRORS as error:
+            what = slack_error(error)
+            log.warning("file not sent", error=what.word)
+            raise _refused_file(what) from error
 
     def publish_home(self, tab: HomeTab) -> bool:
         """Fill the person's Home tab, with plainer blocks where Slack refuses one or leaves it out."""
@@ -147,58 +165,58 @@ class Reply:
         for view in tab.views():
             try:
                 answer = self._client.views_publish(user_id=self._user, view=view)
-            except SlackApiError as error:
-                log.warning("home not published", error=_reason(error))
-                if _reason(error) not in _VIEW_REFUSED:
+            except CALL_ERRORS as error:
+                what = slack_error(error)
+                log.warning("home not published", error=what.word)
+                if what.word not in VIEW_REFUSED:
                     return published
-            except (SlackClientError, OSError) as error:
-                log.warning("home not published", error=_reason(error))
-                return published
             else:
                 published = True
                 if _shows_all(answer, view):
                     return True
         return published
 
-    def _kept(self, what: str, *ways: _Way) -> bool:
-        """Send by the first way that Slack takes it; keep what it takes by none."""
+    def _kept(self, what: str, message: Message, send: Callable[[], Written], *, card: bool = False) -> bool:
+        """Send it, now or later; the person has the ``message`` by direct message where nothing else is left."""
         self.answering = self.answering or may_retry()
-        written = self._sent(what, ways)
-        if not written.taken and written is not Written.LOST and self._outbox is not None and may_retry():
-            # Where nothing is tried again, it is old by then.
-            self._outbox.keep(what, lambda: self._sent(what, ways) in (Written.TAKEN, Written.LOST))
-        return written.taken
+        written = self._sent(what, send)
+        if written.taken or written is Written.LOST:
+            return written.taken
+        instead = from_elsewhere(message, self._channel, card=card)
+        if written is Written.GONE and self._told(what, instead):
+            return True
+        if self._outbox is not None and may_retry():  # else it is old by then
+            self._outbox.keep(what, lambda: _settled(self._sent(what, send)), lambda: self._told(what, instead))
+        return False
 
-    def _sent(self, what: str, ways: Sequence[_Way]) -> Written:
-        """Send by the first way that Slack takes it, and by no other where it may have taken it by one."""
-        written = Written.REFUSED
-        for way in ways:
-            written = way()
-            if written.taken:
-                break
-            if written is Written.LOST:
-                log.warning("answer may be lost", what=what)
-                self._say_lost()
-                break
+    def _sent(self, what: str, send: Callable[[], Written]) -> Written:
+        """Send it; where its end is lost, say so instead of sending it once more: it might stand there twice."""
+        written = send()
+        if written is Written.LOST:
+            log.warning("answer may be lost", what=what)
+            lost = sentence(_LOST)
+            if may_retry() and not _settled(self._privately(lost)) and self._outbox is not None:
+                self._outbox.keep("notice of a lost answer", lambda: _settled(self._privately(lost)))
         return written
 
-    def _say_lost(self) -> None:
-        """Tell the person that an answer may be missing: sent once more, it might stand there twice."""
-        ways = self._privately(sentence(_LOST))
-        if may_retry() and not any(way() in (Written.TAKEN, Written.LOST) for way in ways) and self._outbox is not None:
-            self._outbox.keep(
-                "notice of a lost answer", lambda: any(way() in (Written.TAKEN, Written.LOST) for way in ways)
-            )
+    def _privately(self, message: Message) -> Written:
+        return _first(self._said(message, "ephemeral"), self._post_ephemeral(message))
 
-    def _privately(self, message: Message) -> tuple[_Way, _Way]:
-        return lambda: self._said(message, "ephemeral"), lambda: self._post_ephemeral(message)
+    def _told(self, what: str, message: Message) -> bool:
+        """Send it by direct message; a Home tab has an answer of its own and no channel that could be gone."""
+        if not self._channel:
+            return False
+        told = tell(self._client, self._user, message) is not None
+        if told:
+            log.info("answer told by direct message", what=what)
+        return told
 
-    def _said(self, message: Message, kind: _Kind) -> Written:
-        return self._send(message, kind, replace=False)
+    def _said(self, message: Message, kind: _Kind) -> Iterator[Written]:
+        yield self._send(message, kind, replace=False)
 
     def _send(self, message: Message, kind: _Kind, *, replace: bool) -> Written:
         if not self.response_url:
-            return Written.REFUSED
+            return Written.GONE
         for blocks in _versions(message):
             try:
                 answer = self._client.respond(
@@ -214,41 +232,45 @@ class Reply:
                     },
                     repeatable=replace,
                 )
-            except OSError as error:
-                log.warning("response url failed", error=_reason(error))
-                self._telemetry.called("response_url", _reason(error), reached=False)
+            except CALL_ERRORS as error:
+                what = slack_error(error)
+                log.warning("response url failed", error=what.word)
+                self._telemetry.called("response_url", what.word, reached=False)
                 return _unanswered(error)
-            self._telemetry.called("response_url", "" if answer.status == 200 else f"status_{answer.status}")
-            if answer.status == 200 and '"ok":false' not in answer.text.replace(" ", ""):
+            word = _word_of(answer.text)
+            if answer.status == 200 and not word:
+                self._telemetry.called("response_url", "")
                 return Written.TAKEN
-            log.warning("response url refused", status=answer.status, answer=answer.text[:200])
-            if answer.status >= 500:
-                return Written.UNKNOWN
-            if not any(code in answer.text for code in _BLOCKS_REFUSED):
-                return Written.REFUSED
+            what = of_answer(answer.status, word)
+            log.warning("response url refused", status=answer.status, error=what.word)
+            self._telemetry.called("response_url", f"status_{answer.status}", reached=what.reached)
+            if what.word not in BLOCKS_REFUSED:
+                return _written(what)
         return Written.REFUSED
 
-    def _post(self, message: Message) -> Written:
-        place = _post(self._client, self._channel, message)
-        return place if isinstance(place, Written) else Written.TAKEN
+    def _post(self, message: Message) -> Iterator[Written]:
+        place = post_in(self._client, self._channel, message)
+        yield Written.TAKEN if isinstance(place, CardPlace) else place
 
-    def _post_ephemeral(self, message: Message) -> Written:
+    def _post_ephemeral(self, message: Message) -> Iterator[Written]:
         def post(blocks: _Blocks) -> SlackResponse:
             return self._client.chat_postEphemeral(
                 channel=self._channel, user=self._user, text=message.text, blocks=blocks, **_LITERAL
             )
 
         answer = _deliver(post, message, "private message not posted")
-        return answer if isinstance(answer, Written) else Written.TAKEN
+        yield answer if isinstance(answer, Written) else Written.TAKEN
 
 
 def post(client: Client, channel: str, message: Message) -> CardPlace | None:
-    """Post a message into a channel that the bot is in; None where Slack does not say that it has."""
-    place = _post(client, channel, message)
-    return None if isinstance(place, Written) else place
+    """Post a message into a channel that the bot is in; None where Slack does not take it."""
+    place = post_in(client, channel, message)
+    return place if isinstance(place, CardPlace) else None
 
 
-def _post(client: Client, channel: str, message: Message) -> CardPlace | Written:
+def post_in(client: Client, channel: str, message: Message) -> CardPlace | Written:
+    """Post a message into a channel that the bot is in; say what is known of it where Slack does not take it."""
+
     def send(blocks: _Blocks) -> SlackResponse:
         return client.chat_postMessage(channel=channel, text=message.text, blocks=blocks, **_LITERAL, **_NO_PREVIEWS)
 
@@ -257,11 +279,11 @@ def _post(client: Client, channel: str, message: Message) -> CardPlace | Written
 
 
 def tell(client: Client, person: str, message: Message) -> CardPlace | None:
-    """Send somebody a direct message; None where Slack refuses, as for people who have left."""
+    """Send somebody a direct message; None where Slack does not take it, as for people who have left."""
     try:
         channel = client.direct_message(person)
-    except (SlackClientError, OSError) as error:
-        log.warning("direct message not opened", error=_reason(error))
+    except CALL_ERRORS as error:
+        log.warning("direct message not opened", error=slack_error(error).word)
         return None
     return post(client, channel, message)
 
@@ -276,24 +298,49 @@ def update(client: Client, place: CardPlace, message: Message) -> Written:
     return answer if isinstance(answer, Written) else Written.TAKEN
 
 
+def _first(*ways: Iterator[Written]) -> Written:
+    """Try one way after the other until one is taken, or may have been; gone is only what is gone by all of them."""
+    found = Written.GONE
+    for written in itertools.chain(*ways):
+        if _settled(written):
+            return written
+        found = written if found is Written.GONE else found
+    return found
+
+
 def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure: str) -> SlackResponse | Written:
     """Call Slack with the blocks as meant, then with plainer ones as long as it refuses the blocks."""
     for blocks in _versions(message):
         try:
             return call(blocks)
-        except SlackApiError as error:
-            if _reason(error) not in _BLOCKS_REFUSED:
-                log.warning(failure, error=_reason(error))
-                # Slack may have carried out what it answers with an error of its own.
-                return Written.UNKNOWN if _failed(error) else Written.REFUSED
-        except (SlackClientError, OSError) as error:
-            log.warning(failure, error=_reason(error))
-            return _unanswered(error)
+        except CALL_ERRORS as error:
+            what = slack_error(error)
+            if what.word not in BLOCKS_REFUSED:
+                log.warning(failure, error=what.word)
+                return _unanswered(error) if isinstance(error, AnswerLostError) else _written(what)
     return Written.REFUSED
 
 
 def _unanswered(error: Exception) -> Written:
     return Written.LOST if isinstance(error, AnswerLostError) else Written.UNKNOWN
+
+
+def _settled(written: Written) -> bool:
+    """Whether it is not to be sent once more: it was taken, or may have been by a call that left whole."""
+    return written.taken or written is Written.LOST
+
+
+def _refused_file(error: SlackError) -> SlackRefusedError:
+    return SlackRefusedError(f"Slack did not take the file ({error.why}). {_sentence(error.advice)}")
+
+
+def _written(error: SlackError) -> Written:
+    """Say what is known of a message at which a call failed."""
+    if error.final:
+        return Written.REFUSED if error.kind is Kind.CONTENT else Written.GONE
+    # Slack may have carried out what it answers with an error of its own, or not at all.
+    failed = not error.reached or error.word in FAILED or error.word.startswith("status_5")
+    return Written.UNKNOWN if failed else Written.REFUSED
 
 
 def _versions(message: Message) -> Iterator[_Blocks]:
@@ -314,12 +361,15 @@ def _shows_all(answer: SlackResponse, view: Mapping[str, Any]) -> bool:
     return {block["type"] for block in view["blocks"]} <= {block["type"] for block in shown["blocks"]}
 
 
-def _failed(error: SlackApiError) -> bool:
-    return error.response.status_code >= 500 or str(error.response.get("error")) in FAILED
+def _word_of(body: object) -> str:
+    """Return the error that a response URL answers with, as JSON or as it stands; '' for none."""
+    text = str(body).strip()
+    with contextlib.suppress(ValueError):
+        answer = json.loads(text)
+        if isinstance(answer, dict):
+            return str(answer.get("error") or "") if answer.get("ok") is False else ""
+    return "" if text in ("", "ok") else text[:100]
 
 
-def _reason(error: Exception) -> str:
-    """Slack's error code or the kind of failure; never a token or a URL."""
-    if isinstance(error, SlackApiError):
-        return str(error.response.get("error"))[:100]  # of a page that is no answer of Slack's, its beginning
-    return type(error).__name__
+def _sentence(advice: str) -> str:
+    return f"{advice[:1].upper()}{advice[1:]}."

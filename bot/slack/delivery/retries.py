@@ -16,9 +16,11 @@ from slack_sdk.http_retry.response import HttpResponse
 from slack_sdk.http_retry.state import RetryState
 
 from bot.slack.connections import AnswerLostError
+from bot.slack.slack_errors import FAILED, LIMITED
 
 SECONDS = 20.0  # for one call, all its tries together
-_FOR_A_WINDOW = 2.0  # seconds: what opens a window lives for three
+_BRIEFLY = 2.0  # seconds: what opens a window lives for three, and nobody waits longer to hear who somebody is
+_BRIEF = ("views.open", "views.push", "users.info", "usergroups.users.list")
 _AGAIN, _ONCE_MORE = 4, 1  # tries after the first one that Slack failed at
 
 # Made twice, these do the same as once. Of all others Slack may have carried out what it answered with an error:
@@ -33,8 +35,6 @@ _REPEATABLE = (
     "auth.test",
     "apps.connections.open",
 )
-_LIMITED = ("ratelimited", "rate_limited")
-FAILED = ("internal_error", "fatal_error", "service_unavailable", "request_timeout")
 
 _retrying: ContextVar[bool] = ContextVar("retrying", default=True)
 
@@ -92,7 +92,7 @@ class RetryWithinDeadline(RetryHandler):
         if kept["failures"] > (_AGAIN if repeatable else _ONCE_MORE):
             return False
         kept["wait"] = wait
-        most = _FOR_A_WINDOW if method in ("views.open", "views.push") else SECONDS
+        most = _BRIEFLY if method in _BRIEF else SECONDS
         return bool(time.monotonic() + wait - kept["since"] <= most)
 
     def prepare_for_next_attempt(
@@ -111,7 +111,7 @@ class RetryWithinDeadline(RetryHandler):
 
 
 def _is_limited(response: HttpResponse | None) -> bool:
-    return response is not None and (response.status_code == 429 or _error_in(response) in _LIMITED)
+    return response is not None and (response.status_code == 429 or _error_in(response) in LIMITED)
 
 
 def _is_failed(response: HttpResponse | None, error: Exception | None) -> bool:

@@ -59,12 +59,12 @@ def timeline(records: Sequence[AuditRecord], since: datetime, until: datetime, n
     return "\n".join([*lines, *([] if records else ["Nothing was done."])])
 
 
-def timeline_message(text: str, *, sent: bool) -> Message:
-    """Show a timeline to copy; ``sent`` says that it went as a file because it is long."""
+def timeline_message(text: str, *, sent: bool, file_problem: str = "") -> Message:
+    """Show a timeline to copy; one that is long was ``sent`` as a file, or ``file_problem`` says why not."""
     if sent:
         where = "The timeline is long: it has come to you as a file, by direct message."
         return Message(where, [components.lines([components.plain(where)])])
-    where = "The timeline of this channel, to copy:"
+    where = f"The timeline of this channel, to copy:{file_problem and f' ({file_problem})'}"
     return Message(where, [components.lines([components.plain(where)]), *components.preformatted(text)])
 
 

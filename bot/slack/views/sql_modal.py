@@ -15,10 +15,6 @@ from bot.slack.views import components, wording
 _MODAL_BYTES = 200_000
 _INNER = "\n-- Its current statement, for {}:"
 _FILE = "The whole statement comes to you as a file, by direct message."
-_NO_FILE = (
-    "Slack refused the file with the whole statement. Whoever runs this bot: it needs the scopes files:write and "
-    "im:write (install the app again from manifest.yml)."
-)
 
 
 def loading(session_id: int) -> kit.View:
@@ -60,18 +56,21 @@ class SqlText:
         return len(self.shown) == len(self.text)
 
 
-def statement(session: Session, sql: SqlText, *, file_refused: bool = False) -> kit.View:
-    """The modal with the statement and the session's other facts; ``file_refused``: the rest cannot be sent."""
+def statement(session: Session, sql: SqlText, *, file_problem: str = "") -> kit.View:
+    """The modal with the statement and the session's other facts.
+
+    Where it does not show all, the person has the rest as a file, unless ``file_problem`` says why not.
+    """
     if session.statement is None:
         idle = f"This session is running nothing: it has been {wording.status(session)}, for {wording.lasts(session)}."
         return _modal(session.id, [components.lines([components.plain(idle)]), kit.divider(), _facts(session)])
-    notes = []
+    notes: list[str | kit.PlainText] = []
     if not sql.disclosure.literals:
         source = unformatted(session.source)
         notes.append(f"Literals are shown as “?”. On {source}, only people who may close this session can see them.")
     if not sql.whole:
-        rest = f"Slack cannot show more here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters. "
-        notes.append(rest + (_NO_FILE if file_refused else _FILE))
+        rest = f"Slack cannot show more here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters."
+        notes.append(kit.plain_text(f"{rest} {visible(file_problem) or _FILE}"))
     if session.statement.cut:
         notes.append(session.statement.cut)
     blocks = [*components.preformatted(sql.shown, sql=True), *(components.context(note) for note in notes)]
