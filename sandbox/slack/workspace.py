@@ -151,12 +151,11 @@ class Workspace:
         self.tell(event, self.audience(message))
 
     def clear(self) -> None:
-        """Take all messages and modals away, as in a workspace that was just made."""
+        """Take all messages and modals away; direct messages keep their ids, as everywhere in Slack."""
         for message in list(self._messages):
             self.remove(message)
         self._stacks.clear()
         self._homes.clear()
-        self._directs.clear()
 
     def _tell_message(self, message: Message) -> None:
         self.tell({"type": "message", "message": self.shown(message)}, self.audience(message))

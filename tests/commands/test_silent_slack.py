@@ -83,10 +83,10 @@ def test_nothing_on_record_is_not_said_where_slack_does_not_tell_names(stage: St
 
 
 FINAL = {
+    "cannot_dm_bot": "Ask in a channel instead",  # first: once a direct message is open, Slack is not asked again
     "missing_scope": "add the scopes of the manifest to the Slack app",
     "file_uploads_disabled": "Ask an administrator of the workspace to allow it",
     "not_allowed_token_type": "set the bot's token (xoxb-…) as SLACK_BOT_TOKEN",
-    "cannot_dm_bot": "Ask in a channel instead",
     "storage_limit_reached": "Ask an administrator of the workspace",
     "token_revoked": "install the Slack app anew",
 }
@@ -94,7 +94,7 @@ FINAL = {
 
 def test_a_file_that_is_refused_for_good_is_not_to_be_tried_again(stage: Stage) -> None:
     for word, advice in FINAL.items():
-        method = "conversations.open" if word in ("cannot_dm_bot", "missing_scope") else "files.getUploadURLExternal"
+        method = "conversations.open" if word == "cannot_dm_bot" else "files.getUploadURLExternal"
         stage.slack.faults.fail_next(method, error=word)
         said = full_text(stage.asks(stage.bob, "/sessions audit csv", "Slack did not take the file"))
         assert advice in said, word
