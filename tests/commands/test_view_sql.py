@@ -52,9 +52,11 @@ LONG = "SELECT SLEEP(60), '" + "\x80" * 31_000 + " the end'"
 def test_a_statement_too_long_for_a_window_says_so_where_slack_refuses_the_file(wide_stage: Stage) -> None:
     report = wide_stage.runs(LONG)
     wide_stage.slack.faults.fail_next("conversations.open", error="missing_scope")
-    said = text_of(looks(wide_stage, wide_stage.alice, report.id, "Slack refused the file with the whole statement"))
+    said = text_of(
+        looks(wide_stage, wide_stage.alice, report.id, "Slack did not take the file (the app lacks a scope)")
+    )
     assert "Slack cannot show more here: these are the first" in said
-    assert "files:write and im:write" in said
+    assert "add the scopes of the manifest to the Slack app and install it anew" in said
 
 
 def test_a_statement_too_long_for_a_window_goes_whole_to_the_presser_alone_as_a_file(wide_stage: Stage) -> None:
