@@ -17,6 +17,7 @@ from bot.operations.named_tenants import NamedTenants
 from bot.sessions.asking import ask_each
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded, Settings
+from bot.settings.problems import without_second_persons
 from bot.slack.delivery.retries import one_try
 from bot.slack.slack_errors import CALL_ERRORS, slack_error
 
@@ -58,6 +59,8 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
             made.close()
 
     reports = [*_slack(client), *_store(loaded), *_record(loaded), *_break_glass(loaded.settings)]
+    if loaded.settings is not None:
+        reports += [(Verdict.FAILS, problem) for problem in without_second_persons(loaded.settings)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         reports += pool.map(source, loaded.data_sources.items())
     return reports + [(Verdict.FAILS, problem) for problem in (tenants.problems() if tenants is not None else ())]

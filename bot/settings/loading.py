@@ -45,6 +45,7 @@ def load() -> Loaded:
     found += problems.contradictions(raw)
     if settings is not None:
         found += problems.without_approvers(settings)
+        found += problems.tenants_without(settings)
     return Loaded(slack=slack, settings=settings, data_sources=_usable_sources(raw), problems=found)
 
 

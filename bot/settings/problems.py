@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bot.settings.sections import Settings
+from bot.access import EVERYBODY
+from bot.settings.sections import AccessRuleSettings, Settings
 from bot.settings.sources import dicts, is_dict
 from bot.settings.values import web_address
 from bot.slack.connections import PROXY_VARIABLES
@@ -105,16 +106,83 @@ def contradictions(raw: Mapping[str, Any]) -> list[str]:
 
 def without_approvers(settings: Settings) -> list[str]:
     """Find data sources where a second person is wanted and no rule makes anybody one."""
+    return [
+        f'{key}: second-person, yet no access rule lets anybody approve there; add one with may = ["approve"]'
+        for key, asking, approving in _second_persons(settings)
+        if not approving and (asking or not key.partition(".tenant_approval.")[1])
+    ]
+
+
+def without_second_persons(settings: Settings) -> list[str]:
+    """Find data sources where whoever may approve could never confirm what another asked for.
+
+    Nothing is closed there then, so that it keeps no bot from starting: rights may have been taken from somebody.
+    """
     problems = []
-    for name, source in settings.data_sources.items():
-        wanted = "second-person" in (source.approval, *source.tenant_approval.values())
-        approvers = any(
-            "approve" in rule.may and (rule.data_sources is None or name in rule.data_sources)
-            for rule in settings.access
-        )
-        if wanted and not approvers and not source.read_only:
+    for key, asking, approving in _second_persons(settings):
+        met = [one.who | other.who for one in asking for other in approving if _meet(one, other)]
+        if asking and approving and not met:
             problems.append(
-                f"data_sources.{name}.approval: second-person, yet no access rule lets anybody approve there; "
-                'add one with may = ["approve"]'
+                f"{key}: second-person, yet whoever may close there and whoever may approve have no tenant or no "
+                'channel in common; let a rule with may = ["approve"] cover what is closed'
+            )
+        elif met and all(map(_is_one_person, met)):
+            problems.append(
+                f"{key}: second-person, yet {' and '.join(sorted(frozenset().union(*met)))} alone may both close and "
+                "approve there, and nobody confirms a close of their own; name somebody else in a rule with may = "
+                '["approve"]'
             )
     return problems
+
+
+def _second_persons(settings: Settings) -> Iterator[tuple[str, list[AccessRuleSettings], list[AccessRuleSettings]]]:
+    """Yield each key that wants a second person, with the rules that let somebody close, and approve, there."""
+    for name, source in settings.data_sources.items():
+        wanted = [(f"tenant_approval.{tenant}", tenant, one) for tenant, one in source.tenant_approval.items()]
+        for key, tenant, approval in [("approval", None, source.approval), *wanted]:
+            if approval == "second-person" and not source.read_only:
+                there = [
+                    rule
+                    for rule in settings.access
+                    if (rule.data_sources is None or name in rule.data_sources)
+                    and (tenant is None or rule.tenants is None or tenant in rule.tenants)
+                ]
+                asking, approving = ([rule for rule in there if right in rule.may] for right in ("close", "approve"))
+                yield f"data_sources.{name}.{key}", asking, approving
+
+
+def _meet(one: AccessRuleSettings, other: AccessRuleSettings) -> bool:
+    """Whether two rules are about the same session in the same channel, for some session and channel."""
+    return all(
+        mine is None or theirs is None or mine & theirs
+        for mine, theirs in ((one.tenants, other.tenants), (one.channels, other.channels))
+    )
+
+
+def _is_one_person(who: frozenset[str]) -> bool:
+    """Whether these ids are of a single person: none is a user group's, or everybody's."""
+    return len(who) == 1 and not any(one == EVERYBODY or one.startswith("S") for one in who)
+
+
+def tenants_without(settings: Settings) -> list[str]:
+    """Find tenants that are named of data sources of a kind that has none: nothing would ever match them."""
+    without = {name for name, source in settings.data_sources.items() if source.kind == "mysql"}
+    named: list[tuple[str, tuple[str, ...]]] = [
+        (f"data_sources.{name}.{key}", (name,))
+        for name in sorted(without)
+        for key in ("tenants", "tenant_approval")
+        if getattr(settings.data_sources[name], key)
+    ]
+    for number, rule in enumerate(settings.access):
+        if rule.tenants is not None:
+            named.append((f"access.{number}.tenants", tuple(rule.data_sources or settings.data_sources)))
+    for channel, meant in settings.channels.items():
+        source = meant.data_source or settings.default_source
+        if meant.tenant is not None and source is not None:
+            named.append((f"channels.{channel}.tenant", (source,)))
+    return [
+        f"{key}: {' and '.join(sorted(sources))} {'has' if len(sources) == 1 else 'have'} no tenants, as no MySQL and "
+        "no MariaDB has, so nothing would ever match; leave it out"
+        for key, sources in named
+        if without.issuperset(sources)
+    ]

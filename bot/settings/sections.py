@@ -18,6 +18,7 @@ from bot.settings.values import (
     ApprovalName,
     AppToken,
     BotToken,
+    ChannelId,
     Duration,
     Host,
     Name,
@@ -91,7 +92,7 @@ class AccessRuleSettings(_Strict):
     may: Annotated[frozenset[Literal["view", "close", "approve"]], Field(min_length=1)]
     data_sources: Names | None = None
     tenants: Names | None = None
-    channels: Names | None = None
+    channels: Annotated[frozenset[ChannelId], Field(min_length=1)] | None = None
 
 
 class ChannelSettings(_Strict):
@@ -165,7 +166,7 @@ class Settings(BaseSettings):
     default_source: str | None = None
     data_sources: Annotated[dict[Name, DataSourceSettings], Field(min_length=1)]
     access: Annotated[list[AccessRuleSettings], Field(min_length=1)]
-    channels: dict[str, ChannelSettings] = {}
+    channels: dict[ChannelId, ChannelSettings] = {}
     closing: ClosingSettings = ClosingSettings()
     store: StoreSettings = StoreSettings()
 

@@ -73,7 +73,7 @@ def file(problems: list[str]) -> dict[str, Any]:
     named = os.environ.get("SESSION_BOT_CONFIG")
     path = Path(named or DEFAULT_FILE)
     try:
-        return _known_channels(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if named:
             problems.append(f"SESSION_BOT_CONFIG: there is no file {path}")

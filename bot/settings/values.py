@@ -89,6 +89,19 @@ def _slack_id(value: str) -> str:
     return value
 
 
+def _channel_id(value: str) -> str:
+    """Take ids only, and no name that looks like one: where nobody has the id of a channel, nothing is matched.
+
+    Slack's ids have nine characters or more, and nearly all of them a digit; names of channels have no capitals.
+    """
+    if not (re.fullmatch(r"[CGD][A-Z0-9]+", value) and (len(value) >= 9 or re.search(r"\d", value))):
+        raise ValueError(
+            "the id of a channel looks like C0123456789, and its name matches nothing; in Slack open the channel's "
+            "details: its id stands at the bottom of About"
+        )
+    return value
+
+
 def _network(value: object) -> object:
     try:
         return ipaddress.ip_network(str(value), strict=False)
@@ -100,6 +113,7 @@ ApiUrl = Annotated[str, AfterValidator(_api_url)]
 ApprovalName = Literal["requester", "second-person"]
 AppToken = Annotated[SecretStr, AfterValidator(_token("xapp-"))]
 BotToken = Annotated[SecretStr, AfterValidator(_token("xoxb-"))]
+ChannelId = Annotated[str, AfterValidator(_channel_id)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Host = Annotated[str, AfterValidator(_host)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]

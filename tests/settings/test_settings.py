@@ -10,6 +10,7 @@ import pytest
 
 from bot.errors import ConfigurationError
 from bot.settings import load
+from bot.settings.problems import without_second_persons
 from bot.wiring import data_source
 
 GOOD = """
@@ -161,3 +162,87 @@ def test_data_sources_that_are_right_are_kept_when_others_are_wrong() -> None:
     loaded = load()
     assert loaded.settings is None
     assert list(loaded.data_sources) == ["prod"]
+
+
+TWO = """
+[data_sources.prod]
+host = "h"
+user = "u"
+approval = "second-person"
+[data_sources.crm]
+kind = "mysql"
+host = "h"
+user = "u"
+"""
+
+
+def rule(who: str, may: str, more: str = "") -> str:
+    return f"[[access]]\nwho = [{who}]\nmay = [{may}]\n{more}\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (rule('"U1"', '"close", "approve"'), "U1 alone may both close and approve there"),
+        (rule('"U1"', '"close"') + rule('"U1"', '"approve"'), "U1 alone may both close and approve there"),
+        (rule('"U1"', '"close"') + rule('"U2"', '"approve"'), None),
+        (rule('"U1", "U2"', '"close"') + rule('"U1"', '"approve"'), None),
+        (rule('"S1"', '"close", "approve"'), None),
+        (rule('"*"', '"close", "approve"'), None),
+        (
+            rule('"U1"', '"close"', 'channels = ["C1"]') + rule('"U2"', '"approve"', 'channels = ["C2"]'),
+            "have no tenant or no channel in common",
+        ),
+        (
+            rule('"U1"', '"close"', 'tenants = ["a"]\ndata_sources = ["prod"]')
+            + rule('"U2"', '"approve"', 'tenants = ["b"]\ndata_sources = ["prod"]'),
+            "have no tenant or no channel in common",
+        ),
+        (rule('"U1"', '"view"'), "no access rule lets anybody approve there"),
+    ],
+)
+def test_a_second_person_is_somebody_who_could_confirm_what_another_asked_for(rules: str, told: str | None) -> None:
+    write(TWO + rules)
+    loaded = load()
+    assert loaded.settings is not None
+    problems = [*loaded.problems, *without_second_persons(loaded.settings)]
+    assert len(problems) == (told is not None)
+    assert all(
+        one.startswith("data_sources.prod.approval: second-person, yet ") and str(told) in one for one in problems
+    )
+
+
+def test_a_second_person_of_one_tenant_is_looked_for_there() -> None:
+    write(
+        TWO.replace('"second-person"', '"requester"\ntenant_approval = {shop = "second-person"}')
+        + rule('"U1"', '"close"')
+        + rule('"U2"', '"approve"', 'tenants = ["billing"]')
+    )
+    (problem,) = load().problems
+    assert problem.startswith("data_sources.prod.tenant_approval.shop: second-person, yet no access rule")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (rule('"U1"', '"view"', 'channels = ["#incident"]'), "access.1.channels.0: the id of a channel looks like C0"),
+        (rule('"U1"', '"view"', 'channels = ["incident"]'), "access.1.channels.0: the id of a channel"),
+        (rule('"U1"', '"view"', 'channels = ["c0123456789"]'), "access.1.channels.0: the id of a channel"),
+        ('[channels.incident]\ndata_source = "prod"\n', "channels.incident: the id of a channel"),
+        ('[channels.general]\ndata_source = "prod"\n', "channels.general: the id of a channel"),
+        ('[channels."#db-2"]\ndata_source = "prod"\n', "channels.#db-2: the id of a channel"),
+        ('[channels.C01INC]\ndata_source = "crm"\ntenant = "shop"\n', "channels.C01INC.tenant: crm has no tenants"),
+        (rule('"U1"', '"view"', 'data_sources = ["crm"]\ntenants = ["a"]'), "access.1.tenants: crm has no tenants"),
+        ('[data_sources.crm2]\nkind = "mysql"\nhost = "h"\nuser = "u"\ntenants = ["a"]\n', "data_sources.crm2.tenants"),
+    ],
+)
+def test_what_would_match_nothing_is_told(line: str, told: str) -> None:
+    write(TWO.replace("second-person", "requester") + rule('"U1"', '"close"') + line)
+    (problem,) = load().problems
+    assert problem.startswith(told)
+
+
+def test_ids_of_channels_and_tenants_that_one_data_source_may_have_are_taken() -> None:
+    channels = 'channels = ["C01INC", "GABCDEFGH", "D024BE91L"]'
+    write(TWO + rule('"U1"', '"close"', 'tenants = ["a"]') + rule('"U2"', '"approve"', channels))
+    assert load().problems == []
