@@ -23,6 +23,7 @@ from bot.slack.delivery.deduplication import Deduplication
 from bot.slack.delivery.outbox import Outbox
 from bot.slack.delivery.progress import Progress
 from bot.slack.delivery.replies import Reply
+from bot.slack.delivery.shared_deduplication import SharedDeduplication
 from bot.slack.telemetry import MeasuredApp, NoTelemetry, Telemetry
 from bot.slack.views import notices
 from bot.workers import Handed, Jobs, Lane, Rush, Task, Workers
@@ -39,6 +40,7 @@ Payload = Mapping[str, Any]
 Run = Callable[[Payload, Reply], object]
 Check = Callable[[Payload, Reply], Mapping[str, str]]  # what is wrong with a modal, by block id
 Asks = Callable[[Payload, Reply], events.Asked | None]
+Once = Callable[[Payload, Reply], bool]
 Listener = Callable[[Ack, dict[str, Any]], None]
 
 
@@ -73,6 +75,7 @@ class _Handler:
     run: Run
     check: Check | None = None
     asks: Asks | None = None
+    once: Once = lambda _payload, _reply: False  # whether one replica alone may answer it
 
 
 class SessionBot:
@@ -84,10 +87,12 @@ class SessionBot:
         identity: Identity,
         signing_secret: SecretStr | None = None,
         telemetry: Telemetry | None = None,
+        shared_deduplication: SharedDeduplication | None = None,
     ) -> None:
         self._client = client
         self._telemetry = telemetry or NoTelemetry()
         self._deduplication = Deduplication()
+        self._shared_deduplication = shared_deduplication
         self._outbox = Outbox()
         self._rush = Rush()
         self._workers = Workers()
@@ -111,13 +116,21 @@ class SessionBot:
         """Say that a handler waits for this as long as the block: others are not kept waiting by it."""
         return self._workers.waits_for(what)
 
-    def command(self, name: str, handler: events.CommandHandler, *, asks: events.CommandAsks | None = None) -> None:
+    def command(
+        self,
+        name: str,
+        handler: events.CommandHandler,
+        *,
+        asks: events.CommandAsks | None = None,
+        once: events.Once | None = None,
+    ) -> None:
         """Answer a slash command. Here and below: from now on, in place of an earlier handler."""
         self._answer(
             _Route("command", name, PROGRESS_AFTER),
             _Handler(
                 lambda payload, reply: handler(events.command_of(payload, reply)),
                 asks=None if asks is None else lambda payload, reply: asks(events.command_of(payload, reply)),
+                once=lambda payload, reply: once is not None and once(events.command_of(payload, reply)),
             ),
             self.bolt.command(name),
         )
@@ -129,6 +142,7 @@ class SessionBot:
         *,
         shows_progress: bool = False,
         asks: events.PressAsks | None = None,
+        once: bool = False,
     ) -> None:
         """Answer a press on a button or a choice in a menu."""
         self._answer(
@@ -136,17 +150,19 @@ class SessionBot:
             _Handler(
                 lambda payload, reply: handler(events.press_of(payload, reply)),
                 asks=None if asks is None else lambda payload, reply: asks(events.press_of(payload, reply)),
+                once=lambda _payload, _reply: once,
             ),
             self.bolt.action(action_id),
         )
 
     def submission(self, callback_id: str, check: events.SubmissionCheck, handler: events.SubmissionHandler) -> None:
-        """Answer a modal that was submitted."""
+        """Answer a modal that was submitted, once whichever replica it comes to."""
         self._answer(
             _Route("submission", callback_id),
             _Handler(
                 lambda payload, reply: handler(events.submission_of(payload, reply)),
                 lambda payload, reply: check(events.submission_of(payload, reply)),
+                once=lambda _payload, _reply: True,
             ),
             self.bolt.view(callback_id),
         )
@@ -217,16 +233,7 @@ class SessionBot:
             self._hand_over(route, ack, body)
 
     def _hand_over(self, route: _Route, ack: Ack, payload: Payload) -> None:
-        reply = self._reply(payload)
-        progress = Progress(reply, route.progress_after)
-        handed = self._workers.hand_over(
-            Task(
-                partial(self._work, route, payload, reply, progress),
-                partial(self._lane, route, payload, reply),
-                progress.tell,
-                partial(self._refuse, route, payload, reply, progress),
-            )
-        )
+        handed = self._workers.hand_over(self._task(route, payload))
         if handed is Handed.TAKEN:
             ack()
             return
@@ -235,6 +242,23 @@ class SessionBot:
         if not _turn_away(ack, payload, why) and handed is Handed.STOPPED:
             self._reply(payload).private(notices.notice(f"{why} {NOTHING_DONE}"))
         self._telemetry.answered(route.name, "turned away", 0.0)
+
+    def _task(self, route: _Route, payload: Payload, *, taken: bool = False) -> Task:
+        reply = self._reply(payload)
+        progress = Progress(reply, route.progress_after)
+        return Task(
+            partial(self._work, route, payload, reply, progress, taken=taken),
+            partial(self._lane, route, payload, reply),
+            progress.tell,
+            partial(self._refuse, route, payload, reply, progress, taken=taken),
+        )
+
+    def _take_over(self, route: _Route, payload: Payload) -> None:
+        """Answer a delivery, ours now, that the replica which had it has not answered."""
+        task = self._task(route, payload, taken=True)
+        handed = self._workers.hand_over(task)
+        if handed is not Handed.TAKEN and task.refuse is not None:
+            task.refuse(f"{TOO_MUCH if handed is Handed.FULL else RESTARTING} {NOTHING_DONE}")
 
     def _lane(self, route: _Route, payload: Payload, reply: Reply) -> Lane | None:
         self._rush.stand_back()
@@ -248,19 +272,32 @@ class SessionBot:
             return None
         return Lane(asked.what, asked.closing) if asked is not None else None
 
-    def _work(self, route: _Route, payload: Payload, reply: Reply, progress: Progress) -> None:
+    def _work(self, route: _Route, payload: Payload, reply: Reply, progress: Progress, *, taken: bool) -> None:
+        delivery, shared = events.delivery_of(payload), self._shared_deduplication
+
         def run(payload: Payload, reply: Reply) -> None:
+            nonlocal taken
             if self._stopping:
                 raise BusyError(f"{RESTARTING} {NOTHING_DONE}")
-            self._handlers[route].run(payload, reply)
+            handler = self._handlers[route]
+            if shared is not None and not taken and handler.once(payload, reply):
+                shared.take(delivery, partial(self._take_over, route, payload))
+                taken = True
+            handler.run(payload, reply)
 
         self._answered(run, route, payload, reply, progress)
+        if shared is not None and taken:
+            shared.answered(delivery)
 
-    def _refuse(self, route: _Route, payload: Payload, reply: Reply, progress: Progress, sentence: str) -> None:
+    def _refuse(
+        self, route: _Route, payload: Payload, reply: Reply, progress: Progress, sentence: str, *, taken: bool
+    ) -> None:
         def refuse(_payload: Payload, _reply: Reply) -> None:
             raise BusyError(sentence)
 
         self._answered(refuse, route, payload, reply, progress)
+        if self._shared_deduplication is not None and taken:
+            self._shared_deduplication.answered(events.delivery_of(payload))
 
     def _answered(
         self,

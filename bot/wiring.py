@@ -55,6 +55,7 @@ from bot.slack.delivery.card_keeper import CardKeeper
 from bot.slack.delivery.card_message import Messages
 from bot.slack.delivery.card_writer import CardWriter
 from bot.slack.delivery.replies import post_in, tell, update
+from bot.slack.delivery.shared_deduplication import SharedDeduplication
 from bot.slack.directory import SlackDirectory
 from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_source
 from bot.slack.slack_errors import CALL_ERRORS
@@ -151,9 +152,11 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
     try:
         identity = _identity(client, signals) if _alone(lock, signals) else None
         if identity is not None:
-            bot = SessionBot(client, identity, slack.signing_secret, telemetry)
             store = _store(settings, lock, telemetry.metrics)
+            shared = SharedDeduplication(store.deliveries)
+            bot = SessionBot(client, identity, slack.signing_secret, telemetry, shared)
             store.database.waits = partial(bot.waits_for, STORE.what)
+            bot.periodically(LEASE.total_seconds() / 4, shared.look_after, to_the_end=True)
             running = _Running(_Parts(client, slack, identity, bot, store, telemetry, health, Grace()))
             running.run(settings, server, signals)
     finally:

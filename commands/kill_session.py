@@ -68,6 +68,7 @@ class KillSessionCommand:
                 tenant=arguments.tenant or self.defaults.tenant_for(source, command.channel),
                 reason=arguments.reason,
                 override=arguments.override,
+                delivery=command.delivery,
             )
         else:
             query = self.defaults.completed(replace(arguments.where, source=source), command.channel, [source])
@@ -89,6 +90,13 @@ class KillSessionCommand:
         """Say on which data source something is to be closed; raises as ``answer``."""
         return of_source(self._understood(command, normalize(command.text))[1], closing=True)
 
+    def makes_card(self, command: Command) -> bool:
+        """Whether one replica alone may answer it: help comes from whichever is asked, and waits for no store."""
+        try:
+            return normalize(command.text).lower() not in HELP_WORDS
+        except InputError:  # the handler says what is wrong
+            return False
+
     def ask_for_picked(self, press: Press, mode: Mode) -> None:
         """Show the card for the sessions picked under a list."""
         picked = all_picked(press)
@@ -98,6 +106,7 @@ class KillSessionCommand:
             picked[0].source,
             [Wanted(one.id, one.server, one.matches) for one in picked],
             mode,
+            delivery=press.delivery,
         )
         self._show(asked, press.reply)
 
@@ -115,6 +124,7 @@ class KillSessionCommand:
                 arguments.mode,
                 filter_text=describe(query),
                 reason=arguments.reason,
+                delivery=command.delivery,
             )
         except UnknownStatusError as error:
             mode = " query" if arguments.mode is Mode.QUERY else ""
@@ -127,9 +137,9 @@ class KillSessionCommand:
 
 def register(registrar: Registrar, command: KillSessionCommand) -> None:
     """Announce the command and the Close buttons under lists."""
-    registrar.command(NAME, command.answer, asks=command.asks)
+    registrar.command(NAME, command.answer, asks=command.asks, once=command.makes_card)
     for action_id, mode in ((session_list.CLOSE_SESSION, Mode.SESSION), (session_list.CLOSE_QUERY, Mode.QUERY)):
-        registrar.press(action_id, partial(command.ask_for_picked, mode=mode), asks=_picked)
+        registrar.press(action_id, partial(command.ask_for_picked, mode=mode), asks=_picked, once=True)
 
 
 def _picked(press: Press) -> Asked:

@@ -111,6 +111,7 @@ USING_MARIADB = (
     "sessions/mysql/test_missing_views.py",
     "closing/store/test_trial.py",
     "operations/test_preflight.py",
+    "operations/test_two_replicas.py",
     "sessions/mysql/test_kept_connections.py",
     "sessions/mysql/test_server_starts.py",
     "sessions/mysql/test_rds.py",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,15 +30,17 @@ class Draft:
     matching: int = 0
     override: tuple[str, ...] = ()
     follows: ClosingRequest | None = None  # whose targets these were, before they changed
+    delivery: str = ""  # of the command or press that asks
 
     def request(
-        self, group: Sequence[Session], approval: ApprovalPolicy, now: datetime, expires_at: datetime, *, first: bool
+        self, group: Sequence[Session], approval: ApprovalPolicy, now: datetime, expires_at: datetime, number: int
     ) -> ClosingRequest:
-        """Make the request for some of the sessions; the ``first`` one tells what was left out."""
+        """Make the request of that ``number`` for some of the sessions; number 0 tells what was left out."""
+        first = number == 0
         untouched = tuple(self.untouched) if first else ()
         beyond = max(0, self.matching - len(self.sessions) - len(self.untouched)) if first else 0
         return ClosingRequest(
-            id=secrets.token_urlsafe(16),
+            id=self._id(number),
             source=self.source,
             mode=self.mode,
             requester=self.person,
@@ -51,3 +55,10 @@ class Draft:
             matching=len(group) + len(untouched) + beyond if self.matching else 0,
             override=self.override,
         )
+
+    def _id(self, number: int) -> str:
+        """Name a request: the same for each replica that gets the same delivery, so that one of them can write it."""
+        if not self.delivery:
+            return secrets.token_urlsafe(16)
+        named = hashlib.sha256(f"{self.delivery} {number}".encode()).digest()[:16]
+        return urlsafe_b64encode(named).decode().rstrip("=")

@@ -43,12 +43,15 @@ class ClosingRequests:
         tenant: str | None = None,
         reason: str = "",
         override: bool = False,
+        delivery: str = "",
     ) -> list[ClosingRequest]:
         """Write a request to close these sessions or their queries; where a second person confirms, one for each set
         of those who may.
 
         Of several, those that cannot be closed are left untouched and the request says why. ``override`` asks
-        for one session although it is protected; somebody who may approve must confirm that.
+        for one session although it is protected; somebody who may approve must confirm that. What a ``delivery`` has
+        asked for before, on a replica that has fallen silent, is not written again; the requests of it that have no
+        card yet are returned.
 
         Raises ``NotAllowedError``, ``InputError``, ``TargetError``, ``StoreError`` or ``DataSourceError``.
         """
@@ -61,10 +64,20 @@ class ClosingRequests:
         search = targets.Search(self._sessions, source, mode, scope.tenants, tenant, override)
         found, untouched = _find_all(search, wanted)
         protection = self._sessions.source(source).protection(found[0]) if override else ()
-        return self._write(Draft(person, channel, source, mode, found, reason, untouched, override=protection))
+        return self._write(
+            Draft(person, channel, source, mode, found, reason, untouched, override=protection, delivery=delivery)
+        )
 
     def ask_where(
-        self, person: Person, channel: str, query: SessionQuery, mode: Mode, *, filter_text: str, reason: str = ""
+        self,
+        person: Person,
+        channel: str,
+        query: SessionQuery,
+        mode: Mode,
+        *,
+        filter_text: str,
+        reason: str = "",
+        delivery: str = "",
     ) -> list[ClosingRequest]:
         """Write requests to close what fits a filter: ACTIVE and longest first, no more than one request may.
 
@@ -90,7 +103,18 @@ class ClosingRequests:
         if not closable:
             raise _none_of(page.matching, untouched)
         return self._write(
-            Draft(person, channel, source, mode, closable, reason, untouched, filter_text, page.matching)
+            Draft(
+                person,
+                channel,
+                source,
+                mode,
+                closable,
+                reason,
+                untouched,
+                filter_text,
+                page.matching,
+                delivery=delivery,
+            )
         )
 
     def _told_apart(self, sessions: Sequence[Session]) -> tuple[list[Session], list[Untouched]]:
@@ -138,7 +162,9 @@ class ClosingRequests:
         except NotAllowedError:  # nobody else may approve it there any more
             return []
 
-    def ask_for_holder(self, person: Person, channel: str, request_id: str, number: int) -> ClosingRequest:
+    def ask_for_holder(
+        self, person: Person, channel: str, request_id: str, number: int, delivery: str = ""
+    ) -> list[ClosingRequest]:
         """Write a request for the server session that still has the locks of a client that was closed.
 
         Raises as ``ask``.
@@ -157,8 +183,9 @@ class ClosingRequests:
         if there is None:
             raise TargetError("Its transaction has ended: the locks are free. Nothing was closed.")
         targets.refuse_protected(self._sessions, there)
-        (asked,) = self._write(Draft(person, channel, request.source, Mode.SESSION, [there], request.reason))
-        return asked
+        return self._write(
+            Draft(person, channel, request.source, Mode.SESSION, [there], request.reason, delivery=delivery)
+        )
 
     def recent(
         self, limit: int, sees: Callable[[str, str | None], bool]
@@ -202,12 +229,9 @@ class ClosingRequests:
         if approval is ApprovalPolicy.SECOND_PERSON:
             groups = self._by_approvers(draft)
         now = self._clock()
-        written = []
-        for number, group in enumerate(groups):
-            request = draft.request(group, approval, now, now + self._rules.confirm_within, first=number == 0)
-            self._store.requests.add(request, follows=draft.follows)
-            written.append(request)
-        return written
+        expires_at = now + self._rules.confirm_within
+        asked = [draft.request(group, approval, now, expires_at, number) for number, group in enumerate(groups)]
+        return self._store.requests.add(*asked, follows=draft.follows)
 
     def _by_approvers(self, draft: Draft) -> list[list[Session]]:
         """Put together the sessions that the same people may approve.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -117,9 +118,10 @@ class ClosingCards:
         """Post a card for the server session that still has a closed client's locks."""
         request_id, _, number = press.value.partition("|")
         asked = self.requests.ask_for_holder(
-            press.person, press.channel, request_id, int(number) if number.isdecimal() else 0
+            press.person, press.channel, request_id, int(number) if number.isdecimal() else 0, press.delivery
         )
-        self.keeper.post(asked, press.reply)
+        for one in asked:
+            self.keeper.post(one, press.reply)
 
     def cancel(self, press: Press) -> None:
         """End a request without a close."""
@@ -355,20 +357,26 @@ def _ids(request: ClosingRequest) -> str:
 
 
 def register(registrar: Registrar, cards: ClosingCards) -> None:
-    """Announce the buttons of cards and their dialogs."""
-    registrar.press(closing_card.CLOSE_SESSION, lambda press: cards.confirm(press, Mode.SESSION), shows_progress=True)
-    registrar.press(closing_card.CLOSE_QUERY, lambda press: cards.confirm(press, Mode.QUERY), shows_progress=True)
-    registrar.press(closing_card.LOOK_SESSION, lambda press: cards.look(press, Mode.SESSION), shows_progress=True)
-    registrar.press(closing_card.LOOK_QUERY, lambda press: cards.look(press, Mode.QUERY), shows_progress=True)
-    registrar.submission(closing_modal.CALLBACK, check_number, cards.confirm_looked_at)
-    registrar.press(closing_card.CANCEL, cards.cancel)
+    """Announce the buttons of cards and their dialogs.
+
+    A press that opens a window is no ``once``: a trigger id opens one window, and that waits three seconds at most.
+    """
+    for action_id, mode in ((closing_card.CLOSE_SESSION, Mode.SESSION), (closing_card.CLOSE_QUERY, Mode.QUERY)):
+        registrar.press(action_id, partial(cards.confirm, mode=mode), shows_progress=True, once=True)
+    for action_id, mode in ((closing_card.LOOK_SESSION, Mode.SESSION), (closing_card.LOOK_QUERY, Mode.QUERY)):
+        registrar.press(action_id, partial(cards.look, mode=mode), shows_progress=True)
     registrar.press(closing_card.APPROVE, cards.approve, shows_progress=True)
-    registrar.press(closing_card.STOP, cards.cancel)
-    registrar.press(closing_card.LIFT, cards.lift)
-    registrar.press(closing_card.CLOSE_HOLDER, cards.ask_for_holder)
     registrar.press(closing_card.BREAK_GLASS, cards.ask_reason)
+    registrar.submission(closing_modal.CALLBACK, check_number, cards.confirm_looked_at)
     registrar.submission(closing_modal.GLASS_CALLBACK, check_reason, cards.start_break_glass)
-    registrar.press(closing_card.REVIEW, cards.review)
-    registrar.press(notices.EXTEND_BUDGET, cards.extend_budget)
+    for action_id, act in (
+        (closing_card.CANCEL, cards.cancel),
+        (closing_card.STOP, cards.cancel),
+        (closing_card.LIFT, cards.lift),
+        (closing_card.CLOSE_HOLDER, cards.ask_for_holder),
+        (closing_card.REVIEW, cards.review),
+        (notices.EXTEND_BUDGET, cards.extend_budget),
+    ):
+        registrar.press(action_id, act, once=True)
     registrar.periodically(TIDY_EVERY, cards.tidy)
     registrar.periodically(TIDY_EVERY, cards.follow)

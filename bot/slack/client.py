@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -22,6 +23,7 @@ from bot.slack.slack_errors import CALL_ERRORS, slack_error
 from bot.slack.telemetry import NoTelemetry, Telemetry
 
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json;charset=utf-8"
+AGAIN = "again"  # in the `req_args` of what Slack said: whether it may have carried out the call before
 _SHOWN = 100  # characters of an answer that is none of Slack's
 
 # Where the response URLs of each of Slack's APIs are, to have connections there before the first command.
@@ -122,7 +124,7 @@ class Client(WebClient):
             client=self,
             http_verb="POST",
             api_url=url,
-            req_args={},
+            req_args={AGAIN: answer.again},
             data=_said(answer) or {"ok": False, "error": _unexpected(answer)},
             headers=dict(answer.headers),
             status_code=answer.status,
@@ -155,7 +157,7 @@ def _persistently(
         if not retries.can_retry(state=state, request=request, response=response, error=problem):
             if answer is None:
                 raise problem or OSError("no answer")
-            return answer
+            return replace(answer, again=answer.again or state.current_attempt > 0)
         retries.prepare_for_next_attempt(state=state, request=request, response=response, error=problem)
 
 

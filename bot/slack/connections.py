@@ -15,7 +15,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import proxy_bypass
@@ -46,6 +46,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     ends: bool = False  # whether it ends its connection
+    again: bool = False  # whether the call had left before, and may have been carried out then
 
     @property
     def text(self) -> str:
@@ -88,16 +89,17 @@ class Connections:
         where the call did not leave whole, so that the host cannot have carried it out.
         """
         host, call = self._host(url), ("POST", _target(url), headers, body, self._timeout)
-        kept = host.take()
+        kept, again = host.take(), False
         if kept is not None:
             try:
                 return host.ask(kept, *call)
             except AnswerLostError as error:
                 if not repeatable or isinstance(error.__cause__, TimeoutError):
                     raise
+                again = True
             except OSError:
                 pass  # it was closed meanwhile
-        return host.ask(host.open(), *call)
+        return replace(host.ask(host.open(), *call), again=again)
 
     def post_once(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Do the same with a host that is seldom called: on a connection of its own."""

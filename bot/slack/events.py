@@ -27,6 +27,7 @@ class Command:
     channel: str
     trigger_id: str
     reply: Reply
+    delivery: str = ""  # the same for every delivery of this command
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ HomeHandler = Callable[[HomeOpened], None]
 CommandHandler = Callable[[Command], None]
 PressHandler = Callable[[Press], None]
 CommandAsks = Callable[[Command], Asked | None]  # None where nothing is asked, or it is not known before; raises ours
+Once = Callable[[Command], bool]  # whether one replica alone may answer it; never raises
 PressAsks = Callable[[Press], Asked | None]  # same
 SubmissionHandler = Callable[[Submission], None]
 SubmissionCheck = Callable[[Submission], Mapping[str, str]]  # what is wrong, by block id; asks nobody, never raises
@@ -105,14 +107,24 @@ Verb = Callable[[Command, str], None]  # answers ``/sessions VERB …``, given t
 class Registrar(Protocol):
     """Where commands announce what they answer to.
 
-    ``asks`` says what the handler will wait for: while that hangs, others are not kept waiting.
+    ``asks`` says what the handler will wait for: while that hangs, others are not kept waiting. ``once`` is for what
+    makes cards, writes to people or changes what the store holds: of several replicas that get the same delivery one
+    answers it. That waits for the store, which lists do not.
     """
 
-    def command(self, name: str, handler: CommandHandler, *, asks: CommandAsks | None = None) -> None:
+    def command(
+        self, name: str, handler: CommandHandler, *, asks: CommandAsks | None = None, once: Once | None = None
+    ) -> None:
         """Answer a slash command."""
 
     def press(
-        self, action_id: str, handler: PressHandler, *, shows_progress: bool = False, asks: PressAsks | None = None
+        self,
+        action_id: str,
+        handler: PressHandler,
+        *,
+        shows_progress: bool = False,
+        asks: PressAsks | None = None,
+        once: bool = False,
     ) -> None:
         """Answer a press on a button or a choice in a menu.
 
@@ -120,7 +132,7 @@ class Registrar(Protocol):
         """
 
     def submission(self, callback_id: str, check: SubmissionCheck, handler: SubmissionHandler) -> None:
-        """Answer a modal that was submitted: at once with what ``check`` finds wrong, else by the handler."""
+        """Answer a modal that was submitted: at once with what ``check`` finds wrong, else by the handler, once."""
 
     def home(self, handler: HomeHandler) -> None:
         """Fill the app's Home tab when somebody opens it."""
@@ -165,6 +177,7 @@ def command_of(payload: Payload, reply: Reply) -> Command:
         channel=str(payload["channel_id"]),
         trigger_id=str(payload.get("trigger_id") or ""),
         reply=reply,
+        delivery=delivery_of(payload),
     )
 
 

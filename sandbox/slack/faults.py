@@ -36,6 +36,8 @@ class Faults:
         """How long Slack waits for an acknowledgement, in seconds."""
         self.deliver_twice = False
         """Every payload goes out twice, as Slack at times does."""
+        self.copies_to = ""
+        """Where the second one goes in HTTP mode: another replica of the app. '' is where the first one goes."""
         self.refuse_blocks: set[str] = set()
         """Block types answered with `invalid_blocks`, as in a workspace that has not got them yet."""
         self.home_drops: set[str] = set()

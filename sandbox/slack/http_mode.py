@@ -36,7 +36,7 @@ class HttpMode:
             request = self._signed(urlencode(fields).encode(), "application/x-www-form-urlencoded")
         sent = [asyncio.create_task(asyncio.to_thread(self._send, request))]
         if self._faults.deliver_twice:
-            sent.append(asyncio.create_task(asyncio.to_thread(self._send, request)))
+            sent.append(asyncio.create_task(asyncio.to_thread(self._send, self._copy(request))))
         try:
             answers = await asyncio.wait_for(asyncio.gather(*sent), self._faults.ack_within)
         except TimeoutError:
@@ -56,6 +56,10 @@ class HttpMode:
             "X-Slack-Signature": f"v0={digest}",
         }
         return urllib.request.Request(self._request_url, body, headers, method="POST")  # noqa: S310 - ours
+
+    def _copy(self, request: urllib.request.Request) -> urllib.request.Request:
+        url = self._faults.copies_to or self._request_url
+        return urllib.request.Request(url, request.data, request.headers, method="POST")  # noqa: S310 - ours
 
     def _send(self, request: urllib.request.Request) -> tuple[str, str]:
         """Return content type and body of the app's answer; runs in a thread."""

@@ -10,6 +10,7 @@ from bot.closing.store.break_glass import BreakGlassRecords
 from bot.closing.store.cards import Cards
 from bot.closing.store.database import Database
 from bot.closing.store.decisions import Decisions
+from bot.closing.store.deliveries import Deliveries
 from bot.closing.store.intents import Intents
 from bot.closing.store.leases import Leases
 from bot.closing.store.old_records import OldRecords
@@ -30,6 +31,7 @@ class Store:
         self.requests = StoredRequests(database)
         self.decisions = Decisions(database)
         self.leases = Leases(database, self.requests)
+        self.deliveries = Deliveries(database)
         self.intents = Intents(database)
         self.outcomes = Outcomes(database, self.requests, concluded)
         self.break_glass = BreakGlassRecords(database, self.requests)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from bot.access import Person
 from bot.closing.model import ClosingRequest, State, Target
@@ -30,10 +31,24 @@ class StoredRequests:
         self._database = database
 
     @tried_again
-    def add(self, request: ClosingRequest, *, follows: ClosingRequest | None = None) -> None:
-        """Write a new request and its record; it ``follows`` one of whose targets something had changed."""
+    def add(self, *requests: ClosingRequest, follows: ClosingRequest | None = None) -> list[ClosingRequest]:
+        """Write new requests and their records; they ``follow`` one of whose targets something had changed.
+
+        Return those that want a card. Where a silent replica has written them for the same delivery, these are what it
+        has left without one: nothing is written then.
+        """
         with self._database.writing() as connection:
-            write(connection, request, follows)
+            try:
+                for request in requests:
+                    write(connection, request, follows)
+            except IntegrityError:
+                connection.rollback()
+                known = {one.id: one for one in read(connection, _requests.c.id.in_([one.id for one in requests]))}
+                if not known:
+                    raise
+                left = [known[one.id] for one in requests if one.id in known]
+                return [one for one in left if one.state is State.OPEN and one.card is None]
+        return list(requests)
 
     def find(self, request_id: str) -> ClosingRequest | None:
         """Look a request up; None when there is no such."""

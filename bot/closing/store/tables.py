@@ -119,6 +119,17 @@ audit_head = sa.Table(
     **_ON_MYSQL,
 )
 
+# What Slack has delivered of late, so that one of several replicas answers it.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("taken_at", sa.Double, nullable=False, index=True),
+    sa.Column("owner", sa.String(32), nullable=False),  # the process that answers it
+    sa.Column("lease_until", sa.Double),  # until then nobody else does; none once it has its answer
+    **_ON_MYSQL,
+)
+
 # One row, in a store that is one process's: its time goes on from one process to the next.
 clock = sa.Table(
     "store_clock",

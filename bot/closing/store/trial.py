@@ -51,10 +51,13 @@ def write(connection: sa.Connection, now: datetime, *, deleting: bool) -> str:
         expires_at=now,
         targets=(Target(1, _SESSION),),
     )
-    requests, targets, audit = tables.requests, tables.targets, tables.audit
+    requests, targets, audit, deliveries = tables.requests, tables.targets, tables.audit, tables.deliveries
     connection.execute(requests.insert().values(tables.request_values(request)))
     connection.execute(targets.insert(), tables.target_values(request))
     audit_log.append_for(connection, request, now, "check", {}, person)
+    delivery = secrets.token_hex(16)
+    connection.execute(deliveries.insert().values(id=delivery, taken_at=now.timestamp(), owner=person.id))
+    connection.execute(deliveries.update().where(deliveries.c.id == delivery).values(lease_until=None))
     of_request, of_target = requests.c.id == request.id, targets.c.request_id == request.id
     connection.execute(requests.update().where(of_request).values(state=State.DONE.value, decided_by=person.id))
     connection.execute(targets.update().where(of_target).values(intent_at=now.timestamp(), detail=""))

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from bot.errors import (
+    AnsweredElsewhereError,
     BusyError,
     ConnectionLostError,
     DataSourceError,
@@ -68,6 +69,8 @@ def answer(
             with progress.told(waits_for):
                 try:
                     handler(payload, reply)
+                except AnsweredElsewhereError as error:
+                    outcome = type(error).__name__
                 except SessionBotError as error:
                     outcome, why = type(error).__name__, _reason(error)
                     reply.private(notices.failure(error, error_id, _typed(payload)))

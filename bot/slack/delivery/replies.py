@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import structlog
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web import SlackResponse
 
 from bot.closing.model import CardPlace
-from bot.errors import SlackRefusedError
-from bot.slack.client import Client
+from bot.errors import AnsweredElsewhereError, SlackRefusedError
+from bot.slack.client import AGAIN, Client
 from bot.slack.connections import AnswerLostError
 from bot.slack.delivery.card_writer import Written
 from bot.slack.delivery.meanwhile import meanwhile
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 _Kind = Literal["in_channel", "ephemeral"]
 
 _Blocks = list[dict[str, Any]]
+
+_EXCHANGED = "exchanged_trigger_id"
 
 _LOST = (
     "The connection to Slack broke before Slack said whether it took an answer to you. If the answer is not here, "
@@ -118,11 +121,16 @@ class Reply:
         return meanwhile(lambda: self.open_modal(trigger_id, view, button))
 
     def open_modal(self, trigger_id: str, view: Mapping[str, Any], button: str) -> str:
-        """Open a modal and return its id; ``button`` names what was pressed for it. Raises ``SlackRefusedError``."""
+        """Open a modal and return its id; ``button`` names what was pressed for it.
+
+        Raises ``SlackRefusedError``, ``AnsweredElsewhereError`` where another replica has opened it.
+        """
         try:
             answer = self._client.views_open(trigger_id=trigger_id, view=dict(view))
         except CALL_ERRORS as error:
             what = slack_error(error)
+            if what.word == _EXCHANGED and not _was_called_before(error):
+                raise AnsweredElsewhereError("Another replica has opened the window.") from error
             log.warning("modal not opened", error=what.word)
             again = f"Press {button} once more."
             advice = _sentence(what.advice) if what.final and what.kind is not Kind.WINDOW else again
@@ -328,6 +336,12 @@ def _unanswered(error: Exception) -> Written:
 def _settled(written: Written) -> bool:
     """Whether it is not to be sent once more: it was taken, or may have been by a call that left whole."""
     return written.taken or written is Written.LOST
+
+
+def _was_called_before(error: Exception) -> bool:
+    """Whether this very call may have been carried out at an earlier try, of which no answer came."""
+    response = error.response if isinstance(error, SlackApiError) else None
+    return not isinstance(response, SlackResponse) or bool(response.req_args.get(AGAIN))
 
 
 def _refused_file(error: SlackError) -> SlackRefusedError:

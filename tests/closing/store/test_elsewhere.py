@@ -27,6 +27,7 @@ from bot.closing.model import (
 from bot.closing.store import Store, audit_log, budget
 from bot.closing.store.cards import Cards
 from bot.closing.store.database import Database
+from bot.closing.store.deliveries import REMEMBERED, Taken
 from bot.errors import BudgetError, StoreError
 from bot.sessions.kill import Answer
 from bot.sessions.model import Mode
@@ -421,3 +422,73 @@ def test_a_schema_of_an_older_version_is_widened_and_keeps_its_requests(stores: 
     for _ in range(2):
         stores[1].database.create()
     assert kept(stores[1], request) == request
+
+
+def deliveries(store: Store) -> list[str]:
+    with store.database.reading() as connection:
+        return list(connection.exec_driver_sql("SELECT id FROM deliveries ORDER BY id").scalars())
+
+
+def test_of_twenty_who_get_a_delivery_on_two_replicas_one_takes_it(stores: tuple[Store, Store]) -> None:
+    start = threading.Barrier(20)
+
+    def take(number: int) -> Taken:
+        start.wait()
+        return stores[number % 2].deliveries.take("a delivery")
+
+    with ThreadPoolExecutor(20) as pool:
+        taken = list(pool.map(take, range(20)))
+    assert taken.count(Taken.OURS) == 1
+    assert taken.count(Taken.UNDER_WAY) == 10, "on the other replica"
+    assert deliveries(stores[0]) == ["a delivery"]
+
+
+def test_a_delivery_is_taken_over_from_a_silent_replica_and_never_once_it_is_answered(
+    stores: tuple[Store, Store],
+) -> None:
+    first, second = stores
+    assert first.deliveries.take("left") is first.deliveries.take("answered") is Taken.OURS
+    first.deliveries.answered("answered")
+    assert second.deliveries.take("left") is Taken.UNDER_WAY
+    assert second.deliveries.take("answered") is Taken.ANSWERED
+    lapsed = "UPDATE deliveries SET lease_until = lease_until - 60"
+    with first.database.writing() as connection:
+        connection.exec_driver_sql(lapsed)
+    first.deliveries.renew()
+    assert second.deliveries.take("left") is Taken.UNDER_WAY, "its replica was slow, and is there"
+    with first.database.writing() as connection:
+        connection.exec_driver_sql(lapsed)
+    assert second.deliveries.take("left") is Taken.OURS
+    first.deliveries.renew()
+    first.deliveries.answered("left")  # which is the other one's now
+    assert first.deliveries.take("left") is Taken.UNDER_WAY
+    second.deliveries.answered("left")
+    assert [one.deliveries.take(name) for one in stores for name in ("left", "answered")] == [Taken.ANSWERED] * 4
+
+
+def test_rows_of_deliveries_are_written_over_after_an_hour(stores: tuple[Store, Store]) -> None:
+    for number in range(3):
+        stores[0].deliveries.take(f"old {number}")
+    for name, by in (
+        ("old 0", -REMEMBERED - 1),
+        ("old 1", REMEMBERED + 60),
+    ):  # the second of before the clock went back
+        with stores[0].database.writing() as connection:
+            moved = sa.text("UPDATE deliveries SET taken_at = taken_at + :by WHERE id = :name")
+            connection.execute(moved, {"by": by, "name": name})
+    assert [stores[1].deliveries.take(f"new {number}") for number in range(3)] == [Taken.OURS] * 3
+    assert deliveries(stores[0]) == ["new 0", "new 1", "new 2", "old 2"]
+    assert stores[0].deliveries.take("new 0") is Taken.UNDER_WAY
+
+
+def test_requests_of_one_delivery_are_written_once_and_those_without_a_card_are_given_back(
+    stores: tuple[Store, Store],
+) -> None:
+    first, second = stores
+    with_card, without = added(first), added(first)
+    first.cards.place(with_card, CardPlace("C1", "1.2"))
+    before = events(first)
+    assert second.requests.add(replace(with_card, reason="again"), replace(without, reason="again")) == [without]
+    assert events(first) == before
+    assert kept(second, with_card).reason == "why"
+    assert problems(second) == []

@@ -13,6 +13,7 @@ from bot.access import Person
 from bot.closing.model import ApprovalPolicy, Budget, CardPlace, ClosingRequest, Outcome, State, Target, TargetOutcome
 from bot.closing.parts import split
 from bot.closing.store import Store
+from bot.closing.store.deliveries import Taken
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 from sandbox.databases.embedded import EmbeddedServer
@@ -68,7 +69,10 @@ def whole_life(store: Store, number: str) -> None:
         NOW + timedelta(minutes=2),
         (Target(1, EXAMPLE),),
     )
+    assert store.deliveries.take(number) is Taken.OURS
+    store.deliveries.renew()
     store.requests.add(request)
+    store.deliveries.answered(number)
     store.cards.place(request, CardPlace("C01INC", "1.2"))
     assert store.decisions.claim(request, ALICE, Mode.SESSION, NOW, Budget(50, timedelta(minutes=10)))
     store.intents.intend(request, request.targets[0], "KILL 5", NOW)
@@ -105,7 +109,7 @@ def test_once_the_tables_are_there_the_rights_to_make_them_may_be_taken_away(giv
 
 def test_the_record_can_be_kept_from_being_changed_by_the_bots_own_account(give: Give) -> None:
     give(*GRANTS).database.create()
-    tables = ("closing_requests", "closing_targets", "audit_head")
+    tables = ("closing_requests", "closing_targets", "audit_head", "deliveries")
     store = give(
         "GRANT SELECT, INSERT ON session_bot.audit",
         *(f"GRANT SELECT, INSERT, UPDATE ON session_bot.{name}" for name in tables),

@@ -15,6 +15,7 @@ from bot.closing.approval import Confirmation
 from bot.closing.model import CardPlace, Outcome, State, TargetOutcome
 from bot.closing.store import Store, audit_log
 from bot.closing.store.database import Database
+from bot.closing.store.deliveries import Taken
 from bot.closing.targets import Wanted
 from bot.errors import StoreError
 from bot.sessions.model import Mode
@@ -188,3 +189,16 @@ def test_nothing_is_closed_into_a_file_that_was_taken_away_or_replaced(desk: Des
     with contextlib.closing(sqlite3.connect(desk.path)) as store:
         ((kept,),) = store.execute("SELECT outcome FROM closing_targets WHERE request_id = ?", (requests[1].id,))
     assert kept == "closed"
+
+
+def test_a_delivery_is_taken_once_and_from_a_process_that_has_ended_at_once(tmp_path: Path) -> None:
+    with store_at(f"sqlite:///{tmp_path / 'kept.db'}") as store:
+        store.database.create()
+        with ThreadPoolExecutor(8) as pool:
+            taken = list(pool.map(lambda _: store.deliveries.take("left"), range(16)))
+        assert (taken.count(Taken.OURS), taken.count(Taken.ANSWERED)) == (1, 15)
+        assert store.deliveries.take("answered") is Taken.OURS
+        store.deliveries.answered("answered")
+    with store_at(f"sqlite:///{tmp_path / 'kept.db'}") as store:  # of a file, the process before this one has ended
+        assert store.deliveries.take("answered") is Taken.ANSWERED
+        assert store.deliveries.take("left") is Taken.OURS

@@ -79,14 +79,20 @@ def test_a_server_that_is_read_only_is_told(server: EmbeddedServer, store: Store
     store.database.check()
 
 
-RIGHTS = (("INSERT", "audit"), ("UPDATE", "closing_targets"), ("UPDATE", "closing_requests"))
+RIGHTS = (
+    ("INSERT", "audit"),
+    ("UPDATE", "closing_targets"),
+    ("UPDATE", "closing_requests"),
+    ("INSERT", "deliveries"),
+    ("UPDATE", "deliveries"),
+)
 
 
 @pytest.mark.parametrize("server", SERVERS, indirect=True, ids=lambda one: IDS.get(one, one))
 def test_a_right_that_is_missing_on_one_table_is_told(server: EmbeddedServer, store: Store) -> None:
     with server.connect() as admin, admin.cursor() as cursor:
         cursor.execute(f"REVOKE SELECT, INSERT, UPDATE, CREATE, INDEX ON trial.* FROM {ACCOUNT}")
-        for one in ("audit", "audit_head", "closing_requests", "closing_targets"):
+        for one in ("audit", "audit_head", "closing_requests", "closing_targets", "deliveries"):
             cursor.execute(f"GRANT SELECT, INSERT, UPDATE ON trial.{one} TO {ACCOUNT}")
         for right, table in RIGHTS:
             cursor.execute(f"REVOKE {right} ON trial.{table} FROM {ACCOUNT}")
