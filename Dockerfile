@@ -20,7 +20,7 @@ FROM python:${PYTHON}-slim
 # By number, so that Kubernetes can see that it is not root. Nothing in the image belongs to it but its folder.
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/session-bot --create-home session-bot
 COPY --from=build /opt/session-bot /opt/session-bot
-# One port for health and metrics, in HTTP mode for Slack as well, so that the check below needs not know the mode.
+# One port for health and metrics, in HTTP mode for Slack as well if PORT is not set to another.
 ENV PATH=/opt/session-bot/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=3000 HEALTH_PORT=3000
 USER 10001:10001
 # The only place it writes to, and only where the store is a file; everything else may be read-only.
@@ -29,6 +29,6 @@ VOLUME /var/lib/session-bot
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=4)"]
+  CMD ["python", "-c", "import os, sys, http.client as h; e = os.environ.get; c = h.HTTPConnection(e('HEALTH_BIND_ADDRESS') or e('BIND_ADDRESS') or '127.0.0.1', e('HEALTH_PORT') or e('PORT'), timeout=4); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["session-bot"]
 CMD ["run"]

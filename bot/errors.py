@@ -2,6 +2,7 @@
 
 SessionBotError
 ├── ConfigurationError          settings are wrong; every problem at once
+│   └── PortInUseError          somebody else listens there
 ├── InputError                  what was typed is not understood
 │   ├── SourceOpenError         several data sources could be meant
 │   └── UnknownStatusError      no session has such a status
@@ -48,6 +49,10 @@ class ConfigurationError(SessionBotError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class PortInUseError(ConfigurationError):
+    """Somebody else listens at the port that the bot should; it may be another bot."""
 
 
 class InputError(SessionBotError):

@@ -39,7 +39,7 @@ from bot.operations.lifecycle import Grace, Signals, until_slack_answers
 from bot.operations.metrics import Metrics
 from bot.operations.named_tenants import NamedTenants
 from bot.operations.telemetry import BotTelemetry
-from bot.operations.web_server import Pages, Server
+from bot.operations.web_server import Pages, WebServer
 from bot.sessions.asking import ask_each
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.pool import PoolUse, Visited
@@ -69,6 +69,7 @@ LAST_CARDS = 1.5  # seconds for what cards have to tell when the bot ends
 STORE_WITHIN = 1.5  # seconds for which the start waits for a store on a server
 STORE_AGAIN = 5.0  # seconds between two tries to set up a store that was away at the start
 RETENTION_EVERY = 3600.0  # seconds
+AWAY_EVERY = 2.0  # seconds between two looks whether the connection to Slack stands
 KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connections that are idle for minutes
 
 # What help shows.
@@ -144,9 +145,9 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
     signals, telemetry = Signals(), BotTelemetry(Metrics(__version__), SlackHealth())
     client.telemetry = telemetry
     client.keep_ready()
-    health = Health(telemetry.slack.report, __version__)
-    pages = Pages(health.report, telemetry.metrics.page)
-    server = Server(slack.listens_on, pages, takes_events=slack.app_token is None, ended=signals.fail)
+    health = Health(telemetry.slack, __version__)
+    pages = Pages(health.report, health.live, telemetry.metrics.page)
+    server = WebServer(slack.events_at, slack.health_at, pages, signals.fail)
     server.start()
     lock = StoreLock(settings.store.url.get_secret_value())
     try:
@@ -232,13 +233,14 @@ class _Running:
         self._cards = CardWriter()
         self._retention = Retention(parts.store)
 
-    def run(self, settings: Settings, server: Server, signals: Signals) -> None:
+    def run(self, settings: Settings, server: WebServer, signals: Signals) -> None:
         """Answer Slack until a signal comes, then finish what is under way."""
         self.use(settings)
         self._parts.telemetry.metrics.read_out(lambda: self._bot.waiting, self.pools)
         self._bot.periodically(STORE_AGAIN, self._store.database.create)
         self._bot.periodically(RETENTION_EVERY, self._let_go)
         self._bot.periodically(KEEP_WARM_EVERY, self._keep_warm)
+        self._bot.periodically(AWAY_EVERY, self._parts.telemetry.slack.look)
         self._bot.periodically(LEASE.total_seconds() / 4, self._attempts.renew, to_the_end=True)
         close_link: Callable[[], object] = server.stop
         try:
@@ -255,7 +257,7 @@ class _Running:
             self._store.database.close()
         log.info("stopped")
 
-    def _connect(self, server: Server, signals: Signals) -> Callable[[], object]:
+    def _connect(self, server: WebServer, signals: Signals) -> Callable[[], object]:
         """Take what Slack delivers from now on; returns what ends that."""
         app_token = self._parts.slack.app_token
         if app_token is None:
@@ -367,7 +369,9 @@ class _Running:
             return problems
         at_start = "is read at the start only; restart the bot to change it"
         if loaded.slack != self._parts.slack:
-            problems.append(f"SLACK_…, PORT, HEALTH_PORT: what reaches Slack {at_start}")
+            problems.append(
+                f"SLACK_…, PORT, HEALTH_PORT, …BIND_ADDRESS: what reaches Slack, and where the bot listens, {at_start}"
+            )
         changed = [key for key, value in before.store if getattr(loaded.settings.store, key) != value]
         problems += [f"store.{key}: {at_start}" for key in changed]
         others = {name: one for name, one in loaded.data_sources.items() if one != before.data_sources.get(name)}

@@ -130,6 +130,7 @@ RESTARTING = (
 USING_RESTARTABLE = (
     "operations/test_health.py",
     "operations/test_lifecycle.py",
+    "operations/test_readiness.py",
     "commands/test_faults.py",
     "sandbox/databases/test_oceanbase.py",
     "sandbox/demo/test_workload.py",

@@ -31,7 +31,7 @@ KUBERNETES: dict[str, dict[str, Any]] = {
 UNIT = ROOT / "deploy" / "session-bot.service"
 
 # What the bot reads besides SESSION_BOT__…, which `load` itself checks; the ports are HTTP mode's.
-NAMES = {"SESSION_BOT_CONFIG", "SESSION_BOT_SECRETS", "PORT", "HEALTH_PORT"} | {
+NAMES = {"SESSION_BOT_CONFIG", "SESSION_BOT_SECRETS", "PORT", "BIND_ADDRESS", "HEALTH_PORT", "HEALTH_BIND_ADDRESS"} | {
     f"SLACK_{name.upper()}" for name in SlackSettings.model_fields
 }
 SAMPLES = {
@@ -106,7 +106,7 @@ class _Health(http.server.BaseHTTPRequestHandler):
     status = 200
 
     def do_GET(self) -> None:  # the name is http.server's
-        self.send_response(self.status if self.path == "/healthz" else 404)
+        self.send_response(self.status if self.path == "/readyz" else 404)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # same
@@ -115,7 +115,7 @@ class _Health(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def health() -> Iterator[tuple[type[_Health], int]]:
-    """Give a server that answers /healthz with a status of the test's choice."""
+    """Give a server that answers /readyz with a status of the test's choice."""
 
     class Answers(_Health):
         pass
@@ -135,7 +135,7 @@ def test_the_images_health_check_tells_a_bot_of_use_from_one_that_is_not(health:
     words = yaml.safe_load(command)
     assert words[0] == "python"
     # A proxy for the way to Slack must not come between.
-    environment = {**clean(), "PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
+    environment = {**clean(), "PORT": "1", "HEALTH_PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
 
     def healthy(**more: str) -> bool:
         done = subprocess.run(
@@ -148,9 +148,12 @@ def test_the_images_health_check_tells_a_bot_of_use_from_one_that_is_not(health:
         return done.returncode == 0
 
     assert healthy()
+    assert healthy(BIND_ADDRESS="127.0.0.2", HEALTH_BIND_ADDRESS="127.0.0.1")
+    assert not healthy(HEALTH_BIND_ADDRESS="127.0.0.2")
+    assert healthy(PORT=str(port), HEALTH_PORT=""), "in HTTP mode all of it is on PORT then"
     answers.status = 503
     assert not healthy()
-    assert not healthy(PORT="1")
+    assert not healthy(HEALTH_PORT="1")
 
 
 def test_compose_runs_two_replicas_that_can_write_nowhere_and_share_one_store() -> None:
@@ -215,8 +218,14 @@ def test_kubernetes_runs_it_without_rights_and_gives_it_time_to_end() -> None:
     (port,) = container["ports"]
     environment = {one["name"]: one["value"] for one in container["env"]}
     assert environment["HEALTH_PORT"] == str(port["containerPort"])
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert container[probe]["httpGet"]["port"] == port["name"]
+    probes = {name: container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert {name: one["path"] for name, one in probes.items()} == {
+        "startupProbe": "/livez",
+        "readinessProbe": "/readyz",
+        "livenessProbe": "/livez",
+    }
+    for probe in probes.values():
+        assert probe["port"] == port["name"]
     mounts = {one["mountPath"] for one in container["volumeMounts"]}
     assert str(Path(environment["SESSION_BOT_CONFIG"]).parent) in mounts
     assert environment["SESSION_BOT_SECRETS"] in mounts

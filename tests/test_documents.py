@@ -62,7 +62,7 @@ def test_a_configuration_that_is_shown_is_taken(toml: str, tmp_path: Path, monke
 
 @pytest.mark.parametrize("name", ["install.md", "threat-model.md"])
 def test_every_variable_that_is_named_is_one_that_the_bot_reads(name: str) -> None:
-    named = set(re.findall(r"\b(?:SLACK_[A-Z_]+|SESSION_BOT_[A-Z]+|HEALTH_PORT)\b", document(name)))
+    named = set(re.findall(r"\b(?:SLACK_[A-Z_]+|SESSION_BOT_[A-Z]+|HEALTH_[A-Z_]+|BIND_ADDRESS)\b", document(name)))
     assert named <= NAMES | {"SLACK_SIGNING_SECRET"}
 
 

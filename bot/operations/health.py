@@ -1,7 +1,8 @@
-"""What /healthz says: how the bot's parts are, without waiting for one that hangs and without a name of a host."""
+"""What /readyz and /livez say: how the bot's parts are, without waiting for one that hangs and naming no host."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from bot.errors import (
 
 FRESH = 5.0  # seconds for which an answer of a part is good enough
 PATIENCE = 1.0  # seconds until it is answered with what is known so far
+AWAY = 60.0  # seconds without a connection to Slack after which the bot is not ready; a renewal takes far less
 
 OK, DEGRADED, FAILING = "ok", "degraded", "failing"
 
@@ -101,12 +103,25 @@ class SlackHealth:
         self._answered_at: float | None = None
         self.unreachable = False
         self.connected: Callable[[], bool] | None = None  # in Socket Mode, whether the socket is open
+        self._connected_at: float | None = None  # when it was last seen open
 
     def called(self, error: str, *, reached: bool) -> None:
         """Note a call; ``reached`` says that Slack itself answered, be it with an error."""
         self.unreachable = not reached
         if not error:
             self._answered_at = self._monotonic()
+
+    def look(self) -> None:
+        """Note whether the connection stands; to be called every few seconds."""
+        if self.connected is not None and self.connected():
+            self._connected_at = self._monotonic()
+
+    def away_for(self) -> float:
+        """Return the seconds since the connection was last seen, infinity where it never was; 0 in HTTP mode."""
+        if self.connected is None:
+            return 0.0
+        self.look()
+        return math.inf if self._connected_at is None else self._monotonic() - self._connected_at
 
     def report(self) -> dict[str, Any]:
         """Say how it is without asking Slack."""
@@ -120,46 +135,58 @@ class SlackHealth:
 
 
 class Health:
-    """Puts the parts together. Which data sources there are is asked each time."""
+    """Puts the parts together. Which data sources there are is asked each time.
 
-    def __init__(self, slack: Callable[[], dict[str, Any]], version: str) -> None:
+    Ready is what whoever routes or replaces by it should know: whether another replica would do better. So it wants
+    what a replica may lack alone, and the store once, by which a wrong setting of it is found before the replicas
+    before are gone. What all replicas share is told, and takes none of them away: a store, a data source or Slack's
+    API that is gone is gone for each.
+    """
+
+    def __init__(self, slack: SlackHealth, version: str, monotonic: Monotonic = time.monotonic) -> None:
         self._slack = slack
         self._version = version
+        self._monotonic = monotonic
         self._store: Part | None = None
         self._sources: Mapping[str, Part] = {}
         self._again: Part | None = None
         self._stopping: Callable[[], bool] = lambda: False
-        self._ready = False
+        self._takes = False
+        self._stored = False  # whether the store has answered
 
     def ready(self) -> None:
         """Say from now on that the bot is at work: what Slack sends is taken."""
-        self._ready = True
+        self._takes = True
 
     def watch(self, store: Look, slack: Look, sources: Mapping[str, Look], stopping: Callable[[], bool]) -> None:
         """Look at these from now on; ``slack`` asks it again once it could not be reached."""
-        self._store = Part("store", store)
-        self._again = Part("slack", slack)
-        self._sources = {name: Part(name, look) for name, look in sources.items()}
+        self._store = Part("store", store, self._monotonic)
+        self._again = Part("slack", slack, self._monotonic)
+        self._sources = {name: Part(name, look, self._monotonic) for name, look in sources.items()}
         self._stopping = stopping
 
+    def live(self) -> dict[str, Any]:
+        """Say that the process works. Nothing that a restart would not bring back makes this fail."""
+        return {"status": OK, "bot": "session-bot", "version": self._version}
+
     def report(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether the bot is of use, and how each part is; takes a second at most."""
+        """Return whether the bot is ready, and how each part is; takes a second at most."""
         store, again, sources = self._store, self._again, self._sources
-        if not self._ready or store is None or again is None:
+        if not self._takes or store is None or again is None:
             # Whoever sends commands here by this answer would lose the first ones: nobody takes them yet.
-            return False, {"status": FAILING, "process": {"status": "starting"}, "slack": self._slack()}
+            return False, {"status": FAILING, "process": {"status": "starting"}, "slack": self._slack.report()}
         wait([part.ask() for part in (store, again, *sources.values())], timeout=PATIENCE)
-        stopping = self._stopping()
+        stopping, away = self._stopping(), self._slack.away_for() >= AWAY
         parts: dict[str, Any] = {
             "process": {"status": "stopping" if stopping else OK, "version": self._version},
-            "slack": self._slack(),
+            "slack": {**self._slack.report(), **({"status": FAILING} if away else {})},
             "store": _said(store.problem(), FAILING),
             "data_sources": {name: _said(part.problem(), DEGRADED) for name, part in sources.items()},
         }
-        of_use = not stopping and parts["store"]["status"] == OK
-        whole = all(part["status"] == OK for part in (parts["slack"], *parts["data_sources"].values()))
-        status = FAILING if not of_use else OK if whole else DEGRADED
-        return of_use, {"status": status, **parts}
+        self._stored = self._stored or parts["store"]["status"] == OK
+        ready = self._stored and not stopping and not away
+        whole = all(part["status"] == OK for part in (parts["slack"], parts["store"], *parts["data_sources"].values()))
+        return ready, {"status": FAILING if not ready else OK if whole else DEGRADED, **parts}
 
 
 def _said(problem: str, status: str) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import http.client
+import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,16 +15,26 @@ from slack_sdk import WebClient
 from bot.access import EVERYBODY
 from bot.closing.store import audit_log
 from bot.closing.store.database import Database
-from bot.errors import AccountLimitError, DataSourceError, LoginRefusedError, SessionBotError, StoreError
+from bot.errors import (
+    AccountLimitError,
+    ConfigurationError,
+    DataSourceError,
+    LoginRefusedError,
+    PortInUseError,
+    SessionBotError,
+    StoreError,
+)
 from bot.operations.named_tenants import NamedTenants
+from bot.operations.web_server import listen
 from bot.sessions.asking import ask_each
 from bot.sessions.source import DataSource
-from bot.settings import DataSourceSettings, Loaded, Settings
+from bot.settings import DataSourceSettings, ListenAddress, Loaded, Settings, SlackSettings
 from bot.settings.problems import without_second_persons
 from bot.slack.delivery.retries import one_try
 from bot.slack.slack_errors import CALL_ERRORS, slack_error
 
 SOURCES_AT_ONCE = 16
+ANSWERS_WITHIN = 2.0  # seconds for a bot that listens here
 LOGINS_WITHIN = 1.5  # seconds; a bot that is restarted in an incident is at work before its data sources are
 
 
@@ -58,7 +71,13 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
         finally:
             made.close()
 
-    reports = [*_slack(client), *_store(loaded), *_record(loaded), *_break_glass(loaded.settings)]
+    reports = [
+        *_slack(client),
+        *_ports(loaded.slack),
+        *_store(loaded),
+        *_record(loaded),
+        *_break_glass(loaded.settings),
+    ]
     if loaded.settings is not None:
         reports += [(Verdict.FAILS, problem) for problem in without_second_persons(loaded.settings)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
@@ -121,6 +140,41 @@ def _slack(client: WebClient | None) -> list[Report]:
             return [(Verdict.FAILS, f"SLACK_BOT_TOKEN: Slack refuses it ({what.why}: {what.word}); {what.advice}")]
         return [(Verdict.AWAY, f"Slack does not say who the bot is ({what.why}: {what.word}); {what.advice}")]
     return [(Verdict.WORKS, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
+
+
+def _ports(slack: SlackSettings | None) -> list[Report]:
+    """Say where the bot would listen, and whether it can; one that runs here has its ports already."""
+    if slack is None:
+        return []
+    wanted = {"Slack's requests": slack.events_at, "health and metrics": slack.health_at}
+    if slack.events_at == slack.health_at:
+        wanted = {"Slack's requests, health and metrics": slack.events_at}
+    reports = []
+    for what, at in wanted.items():
+        if at is None:
+            continue
+        where = f"port {at.port} of {at.host or 'every address'}"
+        try:
+            listen(at).close()
+            reports.append((Verdict.WORKS, f"{at.port_variable}: {what} on {where}, which is free"))
+        except ConfigurationError as error:
+            runs = isinstance(error, PortInUseError) and slack.health_at is not None and _is_a_bot(slack.health_at)
+            said = f"{at.port_variable}: {what} on {where}, where a session-bot runs now" if runs else str(error)
+            reports.append((Verdict.UNTRIED if runs else Verdict.FAILS, said))
+    return reports or [
+        (Verdict.WORKS, "HEALTH_PORT: not set, so the bot listens nowhere, for health and metrics neither")
+    ]
+
+
+def _is_a_bot(at: ListenAddress) -> bool:
+    """Whether a session-bot answers there."""
+    host = at.host if at.host not in (None, "0.0.0.0") else "127.0.0.1"  # noqa: S104  # nothing is bound
+    connection = http.client.HTTPConnection(host, at.port, timeout=ANSWERS_WITHIN)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        connection.request("GET", "/livez")
+        answer = json.loads(connection.getresponse().read(1000))
+        return isinstance(answer, dict) and answer.get("bot") == "session-bot"
+    return False
 
 
 def _store(loaded: Loaded) -> list[Report]:

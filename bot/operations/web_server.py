@@ -1,10 +1,13 @@
-"""The bot's own web server: /healthz and /metrics, and in HTTP mode what Slack posts to /slack/events."""
+"""The bot's own web servers: health and metrics, and in HTTP mode what Slack posts to /slack/events."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import json
+import os
+import socket
 import threading
 import time
 from collections import defaultdict
@@ -22,12 +25,14 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-from bot.errors import ConfigurationError
+from bot.errors import ConfigurationError, PortInUseError
+from bot.settings import ListenAddress
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 EVENTS = "/slack/events"
+PAGES = ("/readyz", "/healthz", "/livez", "/metrics")
 MAX_BODY = 1 << 20  # bytes; Slack's largest payloads, whole modals, stay below 300 kB (docs/slack.md 1.9)
 MAX_HEADERS = 1 << 16  # bytes
 # A thread is held until the delivery is acknowledged, which takes milliseconds; health takes up to a second.
@@ -51,14 +56,17 @@ Body = tuple[int, str, bytes]  # status, content type, content
 class Pages:
     """What GET finds, by path."""
 
-    health: Callable[[], tuple[bool, Mapping[str, Any]]]  # whether the bot is of use, and why or why not
+    ready: Callable[[], tuple[bool, Mapping[str, Any]]]  # whether the bot is ready, and why or why not
+    live: Callable[[], Mapping[str, Any]]
     metrics: Callable[[], tuple[str, bytes]]  # content type and content
 
     def get(self, path: str) -> Body | None:
         """Return the page at that path, None where there is none."""
-        if path == "/healthz":
-            of_use, report = self.health()
-            return (200 if of_use else 503), "application/json", json.dumps(report).encode()
+        if path in ("/readyz", "/healthz"):
+            ready, report = self.ready()
+            return (200 if ready else 503), "application/json", json.dumps(report).encode()
+        if path == "/livez":
+            return 200, "application/json", json.dumps(self.live()).encode()
         if path == "/metrics":
             return 200, *self.metrics()
         return None
@@ -68,7 +76,7 @@ class Pages:
 class Router:
     """The WSGI application. ``events`` is set once Slack has said who the bot is; until then it is asked to retry."""
 
-    pages: Pages
+    pages: Pages | None  # None: not here
     takes_events: bool
     events: SlackRequestHandler | None = None
 
@@ -77,7 +85,7 @@ class Router:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         if self.takes_events and path == EVENTS:
             return self._event(environ, start_response) if method == "POST" else _not_allowed(start_response, "POST")
-        if path not in ("/healthz", "/metrics"):
+        if self.pages is None or path not in PAGES:
             return _plain(start_response, HTTPStatus.NOT_FOUND)
         if method not in ("GET", "HEAD"):
             return _not_allowed(start_response, "GET, HEAD")
@@ -191,7 +199,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # same
             if owed >= WHOLE_WITHIN:
                 one.will_close, closed = True, closed + 1
             elif owed >= SLOW_AFTER:
-                slow[str(one.addr[0])].append(one)
+                slow[_client(str(one.addr[0]))].append(one)
         for those in slow.values():
             those.sort(key=lambda one: one.owes_since or 0.0)  # the oldest had the most time
             for one in those[: max(0, len(those) - MOST_SLOW)]:
@@ -211,43 +219,122 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]  # same
             log.warning(event, **more)
 
 
-class Server:
-    """Listens on a port of all interfaces, in threads of its own; with port None on none.
+def _client(address: str) -> str:
+    """Return whose address that is: of IPv6 everybody has at least 2**64, and may use another for each connection."""
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((parsed.packed, 64), strict=False))
 
-    ``ended`` is called, once, where it stops listening without having been told to.
+
+class WebServer:
+    """All that the bot listens on: one port for health, metrics and Slack's requests, or one for each of the two.
+
+    ``ended`` is called where one of them stops listening without having been told to.
     """
 
-    def __init__(self, port: int | None, pages: Pages, *, takes_events: bool, ended: Callable[[], None]) -> None:
-        self._port = port
+    def __init__(
+        self, events: ListenAddress | None, health: ListenAddress | None, pages: Pages, ended: Callable[[], None]
+    ) -> None:
+        self._servers: list[Server] = []
+        if events is not None:
+            here = pages if health == events else None
+            self._servers.append(Server(events, Router(here, takes_events=True), ended))
+        if health is not None and health != events:
+            self._servers.append(Server(health, Router(pages, takes_events=False), ended))
+
+    def start(self) -> None:
+        """Listen; raises ``ConfigurationError`` when a port cannot be used, and listens on none then."""
+        try:
+            for server in self._servers:
+                server.start()
+        except ConfigurationError:
+            self.stop()
+            raise
+
+    def take_events(self, app: App) -> None:
+        """Hand what Slack posts to that app from now on."""
+        for server in self._servers:
+            server.router.events = _Events(app, EVENTS)
+
+    def stop(self) -> None:
+        """Answer what has come, then close every connection."""
+        for server in self._servers:
+            server.stop()
+
+
+def listen(at: ListenAddress) -> socket.socket:
+    """Open a socket there; raises ``ConfigurationError`` that names what to change, ``PortInUseError`` among them."""
+    try:
+        if at.host is None:
+            return _listen_everywhere(at.port)
+        return _listen(at.host, at.port)
+    except OSError as error:
+        number, port, host = error.errno or 0, f"{at.port_variable}: port {at.port}", f"{at.host_variable}: {at.host}"
+        if number == errno.EADDRINUSE:
+            raise PortInUseError([f"{port} is in use by another process; end that, or set another port"]) from error
+        sentence = {
+            errno.EACCES: f"{port} may not be opened by the bot's user; set one from 1024 on",
+            errno.EADDRNOTAVAIL: f"{host} is no address of this machine; name one that is, or leave it out for all",
+            errno.EAFNOSUPPORT: f"{host} is of IPv6, which this machine does not speak; name another, or leave it out",
+        }.get(number, f"{port} cannot be used: {os.strerror(number)}")
+        raise ConfigurationError([sentence]) from error
+
+
+def _listen_everywhere(port: int) -> socket.socket:
+    """Listen for IPv6 and IPv4 alike, as far as this machine speaks both."""
+    try:
+        return _listen("::", port)
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _listen("0.0.0.0", port)  # noqa: S104  # Slack and probes come from outside
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    v6 = ":" in host
+    family = socket.AF_INET6 if v6 else socket.AF_INET
+    address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][4]
+    return socket.create_server(address, family=family, dualstack_ipv6=host == "::")
+
+
+class Server:
+    """Listens on one port, in threads of its own: who floods one port does not keep the other from answering."""
+
+    def __init__(self, at: ListenAddress, router: Router, ended: Callable[[], None]) -> None:
+        self.router = router
+        self._at = at
         self._ended = ended
         self._stopping = False
-        self._router = Router(pages, takes_events)
         self._map: dict[int, Any] = {}  # waitress's sockets by file number
         self._server: Any = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Listen; raises ``ConfigurationError`` when the port cannot be used. Without a port nothing is opened."""
-        if self._port is None:
-            return
-        try:
-            wanted = Adjustments(
-                host="0.0.0.0",  # noqa: S104  # Slack comes from outside
-                port=self._port,
-                threads=THREADS,
-                max_request_body_size=MAX_BODY,
-                max_request_header_size=MAX_HEADERS,
-                connection_limit=CONNECTIONS,
-                channel_timeout=IDLE,
-                ident=None,
-                asyncore_use_poll=True,
-                clear_untrusted_proxy_headers=True,
-            )
-            threads = ThreadedTaskDispatcher()
-            threads.set_thread_count(THREADS)
-            self._server = _Listener(self._router, self._map, dispatcher=threads, adj=wanted)
-        except OSError as error:
-            raise ConfigurationError([f"port {self._port} cannot be used: {error.strerror}"]) from error
+        """Listen; raises ``ConfigurationError`` when the port cannot be used."""
+        listening = listen(self._at)
+        wanted = Adjustments(
+            threads=THREADS,
+            max_request_body_size=MAX_BODY,
+            max_request_header_size=MAX_HEADERS,
+            connection_limit=CONNECTIONS,
+            channel_timeout=IDLE,
+            ident=None,
+            asyncore_use_poll=True,
+            clear_untrusted_proxy_headers=True,
+        )
+        threads = ThreadedTaskDispatcher()
+        threads.set_thread_count(THREADS)
+        where = (listening.family, listening.type, listening.proto, listening.getsockname())
+        self._server = _Listener(
+            self.router,
+            self._map,
+            _sock=listening,
+            dispatcher=threads,
+            adj=wanted,
+            sockinfo=where,
+            bind_socket=False,
+        )
         self._thread = threading.Thread(target=self._run, args=(self._server,), name="server", daemon=True)
         self._thread.start()
 
@@ -259,10 +346,6 @@ class Server:
         if not self._stopping:
             log.error("the web server has ended, so the bot ends too: it can take nothing more")
             self._ended()
-
-    def take_events(self, app: App) -> None:
-        """Hand what Slack posts to that app from now on."""
-        self._router.events = _Events(app, EVENTS)
 
     def stop(self) -> None:
         """Answer what has come, then close every connection."""

@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from bot.settings.loading import Loaded, load
 from bot.settings.sections import AccessRuleSettings, DataSourceSettings, Settings, SlackSettings
+from bot.settings.values import ListenAddress
 
-__all__ = ["AccessRuleSettings", "DataSourceSettings", "Loaded", "Settings", "SlackSettings", "load"]
+__all__ = ["AccessRuleSettings", "DataSourceSettings", "ListenAddress", "Loaded", "Settings", "SlackSettings", "load"]

@@ -21,13 +21,19 @@ _SLACK_HINTS = {
     "SLACK_SIGNING_SECRET": "set it to the app's Signing Secret, from its Basic Information",
     "SLACK_API_URL": "it must start with http:// or https:// and end in /api/, with a host between and no login",
     "PORT": "it is the port that Slack's requests come to in HTTP mode, a number from 1 to 65535",
-    "HEALTH_PORT": "it is the port of /healthz and /metrics in Socket Mode, a number from 1 to 65535",
+    "HEALTH_PORT": "it is the port of health and metrics, a number from 1 to 65535",
+    "BIND_ADDRESS": "it is an address of this machine to listen on, such as 127.0.0.1 or ::1, without a port; leave it "
+    "out to listen on all of them",
+    "HEALTH_BIND_ADDRESS": "it is an address of this machine to listen on, such as 127.0.0.1 or ::1, without a port; "
+    "leave it out for that of BIND_ADDRESS",
 }
 _MODE_HINTS = {
     "no_mode": "SLACK_APP_TOKEN: set it for Socket Mode, to an app-level token with connections:write, which starts "
     "with xapp-; or set SLACK_SIGNING_SECRET for HTTP mode",
     "two_modes": "SLACK_SIGNING_SECRET: SLACK_APP_TOKEN is set as well; leave this one out for Socket Mode, "
     "or that one for HTTP mode",
+    "no_port_of_its_own": "HEALTH_BIND_ADDRESS: health and metrics have no port of their own; set HEALTH_PORT, in HTTP "
+    "mode to another than PORT, or leave this out",
 }
 
 

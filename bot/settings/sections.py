@@ -17,10 +17,12 @@ from bot.settings.values import (
     ApiUrl,
     ApprovalName,
     AppToken,
+    BindAddress,
     BotToken,
     ChannelId,
     Duration,
     Host,
+    ListenAddress,
     Name,
     Names,
     Network,
@@ -127,9 +129,13 @@ class SlackSettings(BaseSettings):
     app_token: AppToken | None = None
     signing_secret: Annotated[SigningSecret | None, Field(validate_default=True)] = None
     api_url: ApiUrl = "https://slack.com/api/"
-    # Where the bot listens: in HTTP mode for Slack as well, in Socket Mode for health and metrics if at all.
+    # For Slack, in HTTP mode alone.
     port: Annotated[Port, Field(validation_alias="PORT")] = 3000
+    bind_address: Annotated[BindAddress | None, Field(validation_alias="BIND_ADDRESS")] = None  # None: all addresses
+    # For health and metrics. None: in HTTP mode ``port`` as well, in Socket Mode nowhere.
     health_port: Annotated[Port | None, Field(validation_alias="HEALTH_PORT")] = None
+    # None: that of ``port``.
+    health_bind_address: Annotated[BindAddress | None, Field(validation_alias="HEALTH_BIND_ADDRESS")] = None
 
     @field_validator("signing_secret")
     @classmethod
@@ -138,10 +144,33 @@ class SlackSettings(BaseSettings):
             raise PydanticCustomError("two_modes" if secret else "no_mode", "one of the two tokens")
         return secret
 
+    @field_validator("health_bind_address")
+    @classmethod
+    def _of_a_port(cls, address: str | None, others: ValidationInfo) -> str | None:
+        known = others.data
+        if address is None or not {"app_token", "port", "bind_address", "health_port"} <= known.keys():
+            return address
+        shared = known["app_token"] is None and known["health_port"] in (None, known["port"])
+        if (shared and address != known["bind_address"]) or (not shared and known["health_port"] is None):
+            raise PydanticCustomError("no_port_of_its_own", "an address without a port")
+        return address
+
     @property
-    def listens_on(self) -> int | None:
-        """The port to open, None for none."""
-        return self.port if self.app_token is None else self.health_port
+    def events_at(self) -> ListenAddress | None:
+        """Where Slack's requests come to; None in Socket Mode."""
+        if self.app_token is not None:
+            return None
+        return ListenAddress(self.bind_address, self.port, "PORT", "BIND_ADDRESS")
+
+    @property
+    def health_at(self) -> ListenAddress | None:
+        """Where health and metrics are found: with Slack's requests, where that is one port; None for nowhere."""
+        at = self.events_at
+        if self.health_port is None or (at is not None and self.health_port == at.port):
+            return at
+        if self.health_bind_address is None:
+            return ListenAddress(self.bind_address, self.health_port, "HEALTH_PORT", "BIND_ADDRESS")
+        return ListenAddress(self.health_bind_address, self.health_port, "HEALTH_PORT", "HEALTH_BIND_ADDRESS")
 
     @classmethod
     def settings_customise_sources(

@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -109,9 +110,25 @@ def _network(value: object) -> object:
         raise ValueError("an address or a network looks like 10.0.0.7 or 10.0.0.0/24") from error
 
 
+def _bind_address(text: str) -> str:
+    """Take an address alone: a name may stand for several, or for one that nobody meant."""
+    return str(ipaddress.ip_address(text))
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where the bot listens, and which variables say so, for sentences about it."""
+
+    host: str | None  # an address; None: every one of this machine, IPv6 as well as IPv4
+    port: int
+    port_variable: str
+    host_variable: str
+
+
 ApiUrl = Annotated[str, AfterValidator(_api_url)]
 ApprovalName = Literal["requester", "second-person"]
 AppToken = Annotated[SecretStr, AfterValidator(_token("xapp-"))]
+BindAddress = Annotated[str, AfterValidator(_bind_address)]
 BotToken = Annotated[SecretStr, AfterValidator(_token("xoxb-"))]
 ChannelId = Annotated[str, AfterValidator(_channel_id)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]

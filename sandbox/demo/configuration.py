@@ -9,7 +9,7 @@ from sandbox.demo.endpoint import Endpoint
 from sandbox.slack.server import SlackSandbox
 
 # A real workspace's tokens must not leak into the demo, and the SDK would send loopback through a proxy.
-FOREIGN = ("SLACK_", "SESSION_BOT", "PORT", "HEALTH_PORT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+FOREIGN = ("SLACK_", "SESSION_BOT", "PORT", "BIND_ADDRESS", "HEALTH_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 FILE = """\
 # Written by the demo at every start.

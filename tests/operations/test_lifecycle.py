@@ -217,5 +217,5 @@ def test_a_port_that_is_taken_is_told(restartable: EmbeddedOceanBase, tmp_path: 
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         bot = HttpBot(slack, restartable, tmp_path, Web(int(taken.getsockname()[1])))
-        with pytest.raises(AssertionError, match=r"the bot ended with 1:\n(.|\n)*port \d+ cannot be used"):
+        with pytest.raises(AssertionError, match=r"ended with 1:\n(.|\n)*PORT: port \d+ is in use by another process"):
             bot.start()

@@ -13,7 +13,8 @@ import pytest
 from waitress.channel import HTTPChannel
 
 from bot.operations import web_server
-from bot.operations.web_server import Pages, Server
+from bot.operations.web_server import Pages, Router, Server
+from bot.settings import ListenAddress
 from tests.support.http_bot import Web, free_port
 from tests.support.patience import PATIENCE
 
@@ -26,11 +27,12 @@ class Standing:
     def __init__(self) -> None:
         self.ended = threading.Event()
         self.web = Web(free_port())
-        self.server = Server(self.web.port, _PAGES, takes_events=True, ended=self.ended.set)
+        at = ListenAddress(None, self.web.port, "PORT", "BIND_ADDRESS")
+        self.server = Server(at, Router(_PAGES, takes_events=True), self.ended.set)
         self.server.start()
 
 
-_PAGES = Pages(lambda: (True, {"status": "ok"}), lambda: ("text/plain", b""))
+_PAGES = Pages(lambda: (True, {"status": "ok"}), dict, lambda: ("text/plain", b""))
 
 
 @pytest.fixture
