@@ -35,7 +35,7 @@ from bot.errors import SessionBotError, StoreError
 from bot.listeners import closing_cards, home
 from bot.operations import preflight
 from bot.operations.health import Health, SlackHealth
-from bot.operations.lifecycle import Grace, Signals, until_slack_answers
+from bot.operations.lifecycle import Grace, Signals, until_slack_answers, until_slack_delivers
 from bot.operations.metrics import Metrics
 from bot.operations.named_tenants import NamedTenants
 from bot.operations.telemetry import BotTelemetry
@@ -59,7 +59,7 @@ from bot.slack.delivery.shared_deduplication import SharedDeduplication
 from bot.slack.directory import SlackDirectory
 from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_source
 from bot.slack.slack_errors import CALL_ERRORS
-from bot.slack.socket_mode import SocketHandler
+from bot.slack.socket_mode import SocketLink
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
@@ -69,7 +69,6 @@ LAST_CARDS = 1.5  # seconds for what cards have to tell when the bot ends
 STORE_WITHIN = 1.5  # seconds for which the start waits for a store on a server
 STORE_AGAIN = 5.0  # seconds between two tries to set up a store that was away at the start
 RETENTION_EVERY = 3600.0  # seconds
-AWAY_EVERY = 2.0  # seconds between two looks whether the connection to Slack stands
 KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connections that are idle for minutes
 
 # What help shows.
@@ -240,13 +239,13 @@ class _Running:
         self._bot.periodically(STORE_AGAIN, self._store.database.create)
         self._bot.periodically(RETENTION_EVERY, self._let_go)
         self._bot.periodically(KEEP_WARM_EVERY, self._keep_warm)
-        self._bot.periodically(AWAY_EVERY, self._parts.telemetry.slack.look)
         self._bot.periodically(LEASE.total_seconds() / 4, self._attempts.renew, to_the_end=True)
-        close_link: Callable[[], object] = server.stop
+        link = self._link(signals)
+        close_link = link.close if link is not None else server.stop
         try:
-            close_link = self._connect(server, signals)
-            self._parts.health.ready()
-            log.info("ready", version=__version__, sources=list(self.service.names))
+            if self._is_delivered_to(link, server, signals):
+                self._parts.health.ready()
+                log.info("ready", version=__version__, sources=list(self.service.names))
             signals.wait(self.reload)
             log.info("stopping")
             self._parts.grace.end_in_time()
@@ -257,16 +256,23 @@ class _Running:
             self._store.database.close()
         log.info("stopped")
 
-    def _connect(self, server: WebServer, signals: Signals) -> Callable[[], object]:
-        """Take what Slack delivers from now on; returns what ends that."""
+    def _link(self, signals: Signals) -> SocketLink | None:
+        """Make what Slack delivers on in Socket Mode."""
         app_token = self._parts.slack.app_token
         if app_token is None:
+            return None
+        health, token = self._parts.telemetry.slack, app_token.get_secret_value()
+        link = SocketLink(self._bot.bolt, self._parts.client, token, health.connected_changed, signals.fail)
+        health.connected = link.connected
+        return link
+
+    def _is_delivered_to(self, link: SocketLink | None, server: WebServer, signals: Signals) -> bool:
+        """Take what Slack delivers from now on, and wait until it does; False when told to end meanwhile."""
+        if link is None:
             server.take_events(self._bot.bolt)
-            return server.stop
-        socket = SocketHandler(self._bot.bolt, app_token.get_secret_value())
-        self._parts.telemetry.slack.connected = socket.client.is_connected
-        until_slack_answers(socket.connect, signals, "SLACK_APP_TOKEN")
-        return socket.close
+            return True
+        link.start()
+        return until_slack_delivers(link, signals)
 
     def _last_cards(self, close_link: Callable[[], object]) -> None:
         self._attempts.settle_within(LAST_RECORDS)

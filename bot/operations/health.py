@@ -102,8 +102,8 @@ class SlackHealth:
         self._monotonic = monotonic
         self._answered_at: float | None = None
         self.unreachable = False
-        self.connected: Callable[[], bool] | None = None  # in Socket Mode, whether the socket is open
-        self._connected_at: float | None = None  # when it was last seen open
+        self.connected: Callable[[], bool] | None = None  # in Socket Mode, whether Slack delivers here now
+        self._away_since: float | None = -math.inf  # None while it does
 
     def called(self, error: str, *, reached: bool) -> None:
         """Note a call; ``reached`` says that Slack itself answered, be it with an error."""
@@ -111,17 +111,14 @@ class SlackHealth:
         if not error:
             self._answered_at = self._monotonic()
 
-    def look(self) -> None:
-        """Note whether the connection stands; to be called every few seconds."""
-        if self.connected is not None and self.connected():
-            self._connected_at = self._monotonic()
+    def connected_changed(self, connected: bool) -> None:
+        """Note that ``connected`` has become that; it is untrue until then."""
+        self._away_since = None if connected else self._monotonic()
 
     def away_for(self) -> float:
-        """Return the seconds since the connection was last seen, infinity where it never was; 0 in HTTP mode."""
-        if self.connected is None:
-            return 0.0
-        self.look()
-        return math.inf if self._connected_at is None else self._monotonic() - self._connected_at
+        """Return the seconds since Slack last delivered here, infinity where it never did; 0 in HTTP mode."""
+        since = self._away_since
+        return 0.0 if self.connected is None or since is None or self.connected() else self._monotonic() - since
 
     def report(self) -> dict[str, Any]:
         """Say how it is without asking Slack."""

@@ -15,7 +15,8 @@ import structlog
 
 from bot.errors import ConfigurationError, StoppedError
 from bot.slack.delivery.retries import one_try
-from bot.slack.slack_errors import CALL_ERRORS, slack_error
+from bot.slack.slack_errors import CALL_ERRORS, SlackError, slack_error
+from bot.slack.socket_mode import SocketLink
 
 # Seconds since SIGTERM. A close looks for up to 15 s whether it worked; whoever stops the bot waits for 20 s.
 CUT_SHORT_AFTER = 16.5
@@ -113,14 +114,29 @@ def until_slack_answers(ask: Callable[[], T], signals: Signals, token: str) -> T
         except CALL_ERRORS as error:
             what = slack_error(error)
             if what.authorization:
-                raise ConfigurationError(
-                    [f"{token}: Slack refuses it ({what.why}: {what.word}); {what.advice}"]
-                ) from error
+                raise ConfigurationError([_refused(token, what)]) from error
             wait = max(pause, min(what.wait or 0.0, _LONGEST_WAIT))
             log.warning("Slack does not answer, trying again", seconds=wait, error=what.word, why=what.why)
             signals.end_within(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)
     return None
+
+
+def until_slack_delivers(link: SocketLink, signals: Signals) -> bool:
+    """Wait for the first greeting of Slack's; False when told to end meanwhile.
+
+    Raises ``ConfigurationError`` where Slack refuses the token or the app: that does not pass.
+    """
+    while not link.settled.wait(NOTICED_WITHIN / 10):
+        if signals.end_within(0):
+            return False
+    if link.refusal is not None:
+        raise ConfigurationError([_refused("SLACK_APP_TOKEN", link.refusal)])
+    return True
+
+
+def _refused(token: str, what: SlackError) -> str:
+    return f"{token}: Slack refuses it ({what.why}: {what.word}); {what.advice}"
 
 
 def _exit() -> None:

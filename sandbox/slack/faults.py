@@ -32,6 +32,7 @@ class Faults:
         self._delays: dict[str, tuple[float, int]] = {}
         self._random = random.Random(0)  # noqa: S311  # no secret is made of it
         self._drop: Callable[[str, bool], None] | None = None
+        self._say: Callable[[str], None] | None = None
         self.ack_within = ACK_WITHIN
         """How long Slack waits for an acknowledgement, in seconds."""
         self.deliver_twice = False
@@ -46,6 +47,14 @@ class Faults:
         """Channels in which the app can write nothing any more, with what Slack answers: `is_archived` and the like."""
         self.unknown_methods: set[str] = set()
         """Methods answered with `unknown_method`."""
+        self.greeting = ""
+        """The reason of `disconnect` that greets each new Socket Mode connection, in place of a hello."""
+        self.withholds_hello = False
+        """Greet no new Socket Mode connection."""
+        self.sockets_refused: int | None = None
+        """The HTTP status, with a page, that each new Socket Mode connection is refused with."""
+        self.sockets_hang = False
+        """Leave the handshake of each new Socket Mode connection unanswered, for as long as this is so."""
         self.omit_optional_fields = False
         """Leave out of payloads and answers what Slack does not promise."""
 
@@ -131,6 +140,11 @@ class Faults:
         if self._drop is not None:
             self._drop(reason, abruptly)
 
-    def when_dropped(self, drop: Callable[[str, bool], None]) -> None:
-        """Say who drops the connections; the server calls this once."""
-        self._drop = drop
+    def say(self, text: str) -> None:
+        """Send this on every Socket Mode connection, whatever it is."""
+        if self._say is not None:
+            self._say(text)
+
+    def when_dropped(self, drop: Callable[[str, bool], None], say: Callable[[str], None]) -> None:
+        """Say who drops the connections and who speaks on them; the server calls this once."""
+        self._drop, self._say = drop, say

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -81,7 +81,9 @@ class SlackSandbox:
         self._request_url = request_url
         self._clock = clock
         self._socket_mode = SocketMode(world.bot.app_id, self.faults, self._changes.wake)
-        self.faults.when_dropped(self._drop)
+        self.faults.when_dropped(self._drop, self._say)
+        self.socket_port: int | None = None
+        """The port that Socket Mode connections are sent to, for a relay in between; None for this server's own."""
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -231,12 +233,18 @@ class SlackSandbox:
         return Timed(HttpMode(self._request_url, self.world.signing_secret, self.faults))
 
     def _socket_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/link/?ticket={self._socket_mode.ticket()}"
+        return f"ws://127.0.0.1:{self.socket_port or self.port}/link/?ticket={self._socket_mode.ticket()}"
 
     def _drop(self, reason: str, abruptly: bool) -> None:
+        self._do(self._socket_mode.drop(reason, abruptly=abruptly))
+
+    def _say(self, text: str) -> None:
+        self._do(self._socket_mode.say(text))
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
         if self._server is None or self._server.loop is None:
+            work.close()
             return
-        work = self._socket_mode.drop(reason, abruptly=abruptly)
         asyncio.run_coroutine_threadsafe(work, self._server.loop).result(START_WITHIN)
 
 

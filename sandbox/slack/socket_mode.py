@@ -11,13 +11,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from starlette.responses import HTMLResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from sandbox.slack.delivery import NotAcknowledged
 from sandbox.slack.faults import Faults
-from sandbox.slack.refusals import Json, Refused
+from sandbox.slack.refusals import Json
 
 MOST_CONNECTIONS = 10
+LOOKED_EVERY = 0.05  # seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -71,9 +73,7 @@ class SocketMode:
         return len(self._ready())
 
     def ticket(self) -> str:
-        """Issue the one-time part of a WebSocket address."""
-        if len(self._connections) >= MOST_CONNECTIONS:
-            raise Refused("too_many_websockets")
+        """Issue the one-time part of a WebSocket address; whether there is room for it shows when it is opened."""
         ticket = secrets.token_urlsafe(16)
         self._tickets.add(ticket)
         return ticket
@@ -85,12 +85,25 @@ class SocketMode:
             await socket.close(code=1008)
             return
         self._tickets.remove(ticket)
+        if self._faults.sockets_refused is not None:
+            page = HTMLResponse("<html><body>No WebSockets here</body></html>", self._faults.sockets_refused)
+            await socket.send_denial_response(page)
+            return
+        while self._faults.sockets_hang:
+            await asyncio.sleep(LOOKED_EVERY)
         await socket.accept()
+        reason = self._faults.greeting or ("too_many_websockets" if len(self._connections) >= MOST_CONNECTIONS else "")
+        if reason:
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await socket.send_text(_disconnect(reason))
+                await socket.close(code=1000)
+            return
         connection = Connection(socket)
         self._connections.append(connection)
         self._wake()
         try:
-            await socket.send_text(json.dumps(self._hello()))
+            if not self._faults.withholds_hello:
+                await socket.send_text(json.dumps(self._hello()))
             await self._send_again(None)
             await self._close_retired()
             while True:
@@ -188,5 +201,14 @@ class SocketMode:
                 if abruptly:
                     await connection.socket.close(code=1001)
                 else:
-                    message = {"type": "disconnect", "reason": reason, "debug_info": {"host": "sandbox"}}
-                    await connection.socket.send_text(json.dumps(message))
+                    await connection.socket.send_text(_disconnect(reason))
+
+    async def say(self, text: str) -> None:
+        """Send this on all connections, whatever it is."""
+        for connection in list(self._connections):
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await connection.socket.send_text(text)
+
+
+def _disconnect(reason: str) -> str:
+    return json.dumps({"type": "disconnect", "reason": reason, "debug_info": {"host": "sandbox"}})

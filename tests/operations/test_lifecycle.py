@@ -171,6 +171,36 @@ def test_health_says_starting_until_the_bot_takes_what_slack_sends(
             assert bot.stop() == 0
 
 
+def test_a_bot_is_ready_once_slack_has_greeted_it_and_ends_when_slack_refuses_its_token_later(
+    restartable: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    web = Web(free_port())
+    with SlackSandbox(commands=COMMANDS) as slack:
+        bot = SocketBot(slack, restartable, tmp_path, web)
+        slack.faults.sockets_refused = 403
+        starting = threading.Thread(target=bot.start)
+        starting.start()
+        try:
+            slack.wait_for(lambda: len(slack.calls.of("apps.connections.open")) == 2, what="the second try")
+            said = bot.log.read_text()
+            assert '"handshake_403"' in said
+            assert '"ready"' not in said
+            assert web.health()[1]["slack"]["connected"] is False
+            slack.faults.sockets_refused = None
+            starting.join(PATIENCE)
+            slack.wait_for(lambda: '"ready"' in bot.log.read_text(), what="the bot to be ready")
+            assert web.health()[1]["slack"]["connected"] is True
+            slack.faults.fail_next("apps.connections.open", error="token_revoked")
+            slack.faults.drop_connections(abruptly=True)
+            assert bot.ended() == 1
+            assert '"Slack refuses the bot"' in bot.log.read_text()
+            assert "give the bot its new token" in bot.log.read_text()
+        finally:
+            slack.faults.sockets_refused = None
+            starting.join(PATIENCE)
+            bot.kill()
+
+
 def test_a_bot_started_while_its_store_is_away_says_so_and_needs_no_restart(
     restartable: EmbeddedOceanBase, tmp_path: Path
 ) -> None:

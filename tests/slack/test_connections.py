@@ -24,7 +24,7 @@ from bot.slack.connections import Connections, proxy_for
 from bot.slack.delivery.message import Message
 from bot.slack.delivery.replies import Reply, post, update
 from bot.slack.delivery.retries import one_try
-from bot.slack.socket_mode import SocketHandler
+from bot.slack.socket_mode import SocketLink
 from bot.slack.views import blocks as kit
 from sandbox.slack.server import SlackSandbox
 from tests.support.certificates import Authority
@@ -360,9 +360,9 @@ def test_the_socket_goes_past_a_proxy_too_where_its_host_is_named_as_reached_wit
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Client(slack.world.bot_token, slack.api_url) as client:
-        handler = SocketHandler(App(client=client, signing_secret=""), slack.world.app_token)
+        link = SocketLink(App(client=client, signing_secret=""), client, slack.world.app_token)
+        link.start()
         try:
-            handler.connect()  # type: ignore[no-untyped-call]  # so in Bolt's types
             slack.wait_for(lambda: slack.connections == 1, what="the socket")
         finally:
-            handler.close()  # type: ignore[no-untyped-call]  # same
+            link.close()

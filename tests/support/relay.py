@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -56,6 +57,21 @@ class Relay:
         for flow in self._flows:
             flow.forgotten = True
 
+    def loses_what_is_sent(self) -> None:
+        """Drop what clients send on the connections that there are; what the server says still comes."""
+        for flow in self._flows:
+            flow.half_open = True
+
+    def hangs_up(self, *, reset: bool = False) -> None:
+        """End the connections that there are; with ``reset`` as somebody does who has never heard of them."""
+        for flow in self._flows:
+            flow.hang_up(reset=reset)
+
+    def says(self, piece: bytes) -> None:
+        """Send this to the clients, as if it came from the server."""
+        for flow in self._flows:
+            flow.says(piece)
+
     @contextlib.contextmanager
     def holds(self, text: str) -> Iterator[None]:
         """Hold what is sent with that in it for as long as the block."""
@@ -92,7 +108,7 @@ class _Flow:
     """One connection through the relay."""
 
     def __init__(self, client: socket.socket, server: socket.socket, asked: Callable[[bytes], None]) -> None:
-        self.forgotten = False
+        self.forgotten = self.half_open = False
         self._ends = client, server
         self._threads = [
             threading.Thread(target=self._hand_on, args=ends, daemon=True)
@@ -105,11 +121,26 @@ class _Flow:
         with contextlib.suppress(OSError):
             while piece := one.recv(65536):
                 sent(piece)
-                if not self.forgotten:
+                if not self.forgotten and not (self.half_open and one is self._ends[0]):
                     other.sendall(piece)
         if not self.forgotten:
             with contextlib.suppress(OSError):
                 other.shutdown(socket.SHUT_RDWR)
+
+    def hang_up(self, *, reset: bool) -> None:
+        """End both connections; the threads that hand on close them."""
+        for one in self._ends:
+            with contextlib.suppress(OSError):
+                if reset:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    one.close()
+                else:
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def says(self, piece: bytes) -> None:
+        """Send this to the client."""
+        with contextlib.suppress(OSError):
+            self._ends[0].sendall(piece)
 
     def end(self) -> None:
         """Close both ends."""

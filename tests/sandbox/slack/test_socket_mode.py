@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from slack_bolt import Ack, App
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -71,12 +70,16 @@ def test_the_address_of_a_socket_works_once(sandbox: SlackSandbox) -> None:
         connect(url, proxy=None)
 
 
-def test_an_eleventh_connection_is_refused(sandbox: SlackSandbox) -> None:
+def test_an_eleventh_connection_is_opened_and_told_to_go(sandbox: SlackSandbox) -> None:
     with ExitStack() as sockets:
         for _ in range(10):
-            sockets.enter_context(open_socket(sandbox))
-        with pytest.raises(SlackApiError, match="too_many_websockets"):
-            open_socket(sandbox)
+            assert received(sockets.enter_context(open_socket(sandbox)))["type"] == "hello"
+        with open_socket(sandbox) as eleventh:
+            told = received(eleventh)
+            assert (told["type"], told["reason"]) == ("disconnect", "too_many_websockets")
+            with pytest.raises(ConnectionClosed):
+                eleventh.recv(timeout=PATIENCE)
+        assert sandbox.connections == 10
 
 
 def test_each_payload_goes_to_one_connection_and_they_take_turns(hasty_sandbox: SlackSandbox) -> None:
