@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 # Invisible and direction-changing characters can make one statement look like another.
@@ -31,17 +30,6 @@ def escaped(text: str) -> str:
     return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def unformatted(text: str) -> str:
-    """Escape for mrkdwn and take the meaning from its other signs, for texts that cannot be rich text.
-
-    There is no escape for ``* _ ~ ` @``, for the ``://`` of an address and for ``:emoji:``: look-alikes stand in.
-
-    >>> unformatted("*now* @here :100: http://db1")
-    '∗now∗ ＠here ∶100: http∶//db1'
-    """
-    return _COLON.sub("∶", escaped(text).translate(_LOOK_ALIKES))
-
-
 def top_level(text: str) -> str:
     """Escape for the ``text`` of a message, which notifications and screen readers tell: names copy as they are.
 
@@ -49,10 +37,6 @@ def top_level(text: str) -> str:
     look-alike, since response URLs have no switch for links.
     """
     return escaped(text).replace("://", "∶//")
-
-
-_LOOK_ALIKES = str.maketrans({"*": "∗", "_": "＿", "~": "∼", "`": "ˋ", "@": "＠"})
-_COLON = re.compile(r":(?=//|[a-zA-Z0-9_+'-]+(?::|\Z))")
 
 
 def _shown(character: str, *, lines: bool) -> str:

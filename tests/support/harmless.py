@@ -104,6 +104,8 @@ def _walked(value: object) -> Iterator[tuple[str, str]]:
             yield str(value.get("type")), value["text"]
         if value.get("type") == "user" and value.get("user_id") in (ASKER, DECIDER):
             return
+        if value.get("type") == "channel" and value.get("channel_id") == CHANNEL:
+            return
         if value.get("type") in ("user", "usergroup", "channel", "link", "broadcast", "emoji", "image", "markdown"):
             yield str(value["type"]), ""
         for key, one in value.items():

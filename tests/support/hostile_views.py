@@ -124,6 +124,7 @@ class Views:
         yield closing_card.broken_glass(asked, [ASKER, GROUP])
         extension = Extension(asked.source, Person(DECIDER, "T1"), 50, 100, "10 min", added=True)
         yield closing_card.budget_extended(extension)
+        yield closing_card.call_over(asked)
         yield closing_card.closing_progress(asked, self._texts.text(), disclosure=full)
         for state in (State.CLAIMED, State.CANCELLED, State.EXPIRED):
             yield closing_card.closing_result(replace(asked, state=state), disclosure=full)

@@ -61,11 +61,30 @@ class User(TypedDict):
     user_id: str
 
 
+class Channel(TypedDict):
+    """A channel's name in rich text."""
+
+    type: Literal["channel"]
+    channel_id: str
+
+
+class Date(TypedDict):
+    """A time in rich text, in each reader's own zone."""
+
+    type: Literal["date"]
+    timestamp: int
+    format: str
+    fallback: str
+
+
+Piece = RichText | User | Channel | Date
+
+
 class RichTextSection(TypedDict):
     """Running text."""
 
     type: Literal["rich_text_section"]
-    elements: Sequence[RichText | User]
+    elements: Sequence[Piece]
 
 
 class Preformatted(TypedDict):
@@ -163,13 +182,6 @@ class Header(TypedDict):
     text: PlainText
 
 
-class Section(TypedDict):
-    """A paragraph."""
-
-    type: Literal["section"]
-    text: Mrkdwn
-
-
 class Context(TypedDict):
     """Small print."""
 
@@ -219,7 +231,7 @@ class Chart(TypedDict):
     chart: Mapping[str, object]
 
 
-Block = Header | Section | Context | Actions | Divider | Input | RichTextBlock | Table | Chart
+Block = Header | Context | Actions | Divider | Input | RichTextBlock | Table | Chart
 
 
 def plain_text(text: str, most: int = _TEXT) -> PlainText:
@@ -254,7 +266,17 @@ def user(user_id: str) -> User:
     return {"type": "user", "user_id": user_id}
 
 
-def rich_text(pieces: Sequence[RichText | User], block_id: str | None = None) -> RichTextBlock:
+def channel(channel_id: str) -> Channel:
+    """The name of a channel, for those who may see it."""
+    return {"type": "channel", "channel_id": channel_id}
+
+
+def date(timestamp: int, form: str, fallback: str) -> Date:
+    """A time in each reader's own zone; ``form`` is one of Slack's, ``fallback`` is what old clients show."""
+    return {"type": "date", "timestamp": timestamp, "format": form, "fallback": fallback}
+
+
+def rich_text(pieces: Sequence[Piece], block_id: str | None = None) -> RichTextBlock:
     """Running text: whatever stands in it is literal."""
     return _rich_text({"type": "rich_text_section", "elements": pieces}, block_id)
 
@@ -271,11 +293,6 @@ def preformatted(shown: str, *, sql: bool = False, block_id: str | None = None) 
 def header(shown: str) -> Block:
     """A heading."""
     return {"type": "header", "text": plain_text(shown, _HEADER)}
-
-
-def section(shown: str) -> Block:
-    """A paragraph of mrkdwn."""
-    return {"type": "section", "text": mrkdwn(shown)}
 
 
 def context(elements: Sequence[PlainText | Mrkdwn]) -> Block:

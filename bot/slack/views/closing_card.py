@@ -11,7 +11,7 @@ from bot.sessions.masking import cut
 from bot.sessions.model import Mode
 from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import top_level, unformatted, visible
+from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_targets, closing_text, components, wording
 from bot.slack.views.closing_text import CardText, Sentence
@@ -69,15 +69,13 @@ def broken_glass(request: ClosingRequest, approvers: Sequence[str]) -> Message:
     who, what = wording.mention(request.requester.id), closing_text.title(request).rstrip("?")
     alone_from = request.alone_from or request.created_at
 
-    def said(since: str, source: str, stop: str) -> str:
-        return (
-            f"🚨 {called}: from {since} on {who} may confirm alone, by break-glass: {what} on {source}. "
-            f"Look at its card above: confirm it, or press {stop}."
-        )
+    def said(since: str) -> str:
+        return f"🚨 {called}: from {since} on {who} may confirm alone, by break-glass:"
 
-    shown = said(wording.moment(alone_from), unformatted(request.source), "*Stop*")
-    text = said(wording.utc(alone_from), top_level(request.source), "Stop")
-    return Message(text, [components.context(shown), components.lines(components.facts([("Reason", request.reason)]))])
+    rest = f"{what} on {request.source}. Look at its card above: confirm it, or press Stop."
+    shown = components.context(said(wording.moment(alone_from)), kit.plain_text(visible(rest)))
+    reason = components.lines(components.facts([("Reason", request.reason)]))
+    return Message(f"{said(wording.utc(alone_from))} {top_level(rest)}", [shown, reason])
 
 
 def call(request: ClosingRequest, due: datetime, *, disclosure: Disclosure) -> Message:
@@ -104,18 +102,18 @@ def call_over(request: ClosingRequest) -> Message:
     title = closing_text.title(request).rstrip("?")
     over = request.state not in (State.OPEN, State.CLAIMED)
     result = closing_text.result(request) if over else "this message is out of date; see the card"
-    by = f" by {wording.mention(request.decided_by.id)}" if over and request.decided_by is not None else ""
+    by = f"by {wording.mention(request.decided_by.id)} " if over and request.decided_by is not None else ""
     said = f"{title} on {request.source}: {result}"
-    where = f"{by} · <#{request.channel}>"
-    return Message(top_level(said) + where, [components.context(unformatted(said) + where)])
+    where = f"{by}· <#{request.channel}>"
+    return Message(f"{top_level(said)} {where}", [components.context(kit.plain_text(visible(said)), where)])
 
 
 def budget_extended(extension: Extension) -> Message:
     """Say who agreed to more closes, and how many that makes."""
-    who = f"{wording.mention(extension.by.id)} extended the budget of "
-    more = f" by {extension.closes} closes, to {extension.allowed} within {extension.within}. Press again."
-    text, shown = (f"{who}{escape(extension.source)}{more}" for escape in (top_level, unformatted))
-    return Message(text, [components.context(shown)])
+    who = f"{wording.mention(extension.by.id)} extended the budget"
+    more = f"by {extension.closes} closes, to {extension.allowed} within {extension.within}. Press again."
+    said = f"of {extension.source} {more}"
+    return Message(f"{who} {top_level(said)}", [components.context(who, kit.plain_text(visible(said)))])
 
 
 def budget_call_over() -> Message:

@@ -25,12 +25,12 @@ def header(text: str) -> kit.Block:
 Line = Sequence[kit.RichText]
 
 
-def lines(*rows: Line, block_id: str | None = None) -> kit.Block:
+def lines(*rows: Sequence[kit.Piece], block_id: str | None = None) -> kit.Block:
     """Lines of rich text: whatever stands in them is literal."""
-    pieces: list[kit.RichText] = []
+    pieces: list[kit.Piece] = []
     for number, row in enumerate(rows):
         # Slack refuses an empty text.
-        pieces += [*([kit.text("\n")] if number else []), *(piece for piece in row if piece["text"])]
+        pieces += [*([kit.text("\n")] if number else []), *(one for one in row if one["type"] != "text" or one["text"])]
     return kit.rich_text(pieces or [kit.text(" ")], block_id)
 
 

@@ -10,7 +10,7 @@ from bot.closing.model import ClosingRequest
 from bot.sessions.masking import cut
 from bot.sessions.source_health import SourceHealth
 from bot.slack.delivery.message import HomeTab
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import closing_text, components, sources, wording
 
@@ -32,7 +32,7 @@ def home(
     """Show the tab of somebody whom these ``rules`` name; the rest is what those without channels let them see."""
     if not rules:
         return HomeTab([_nothing()])
-    above = [components.header("You may"), *[kit.section(_rule(rule)) for rule in rules[:_NAMES]]]
+    above = [components.header("You may"), *[components.lines(_rule(rule)) for rule in rules[:_NAMES]]]
     refresh = kit.actions([kit.button("Refresh", action_id=REFRESH, value="home")])
     if not found and all(rule.channels for rule in rules):
         return HomeTab([*above, _elsewhere(), refresh])
@@ -89,40 +89,58 @@ def _nothing() -> kit.Block:
     )
 
 
-def _rule(rule: Rule) -> str:
+def _rule(rule: Rule) -> Sequence[kit.Piece]:
     """Say what a rule allows; of one with channels not where or of whom: not all who look here are in them."""
-    does = ", ".join(_DOES[right] for right in Right if right in rule.may)
-    if rule.channels:
-        return f"*{does}* · in {_few([f'<#{channel}>' for channel in sorted(rule.channels)])}"
-    return f"*{does}* · data sources: {_named(rule.data_sources)} · tenants: {_named(rule.tenants)} · in every channel"
+    does = components.bold(", ".join(_DOES[right] for right in Right if right in rule.may))
+    if not rule.channels:
+        named = f"data sources: {_named(rule.data_sources)} · tenants: {_named(rule.tenants)}"
+        return [does, components.plain(f" · {named} · in every channel")]
+    shown, more = _few(sorted(rule.channels))
+    line: list[kit.Piece] = [does, components.plain(" · in ")]
+    for number, channel in enumerate(shown):
+        if number:
+            line.append(components.plain(", "))
+        line.append(kit.channel(channel))
+    return [*line, components.plain(more)]
 
 
 def _named(names: frozenset[str] | None) -> str:
-    return "all" if names is None else _few([unformatted(cut(visible(name), _NAME)) for name in sorted(names)])
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = list(names[:_NAMES])
-    while sum(map(len, shown)) > _NAMES_CHARACTERS:
-        shown.pop()
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    if names is None:
+        return "all"
+    shown, more = _few([cut(visible(name), _NAME) for name in sorted(names)])
     return ", ".join(shown) + more
 
 
+def _few(names: Sequence[str]) -> tuple[Sequence[str], str]:
+    """Return those that one line tells, and how many more there are."""
+    shown = list(names[:_NAMES])
+    while sum(map(len, shown)) > _NAMES_CHARACTERS:
+        shown.pop()
+    return shown, f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+
+
 def _requests(requests: Sequence[ClosingRequest], none: str) -> list[kit.Block]:
-    """One line a request; ids of people and channels come from Slack, so that they may stand in mrkdwn."""
+    """One line a request."""
     if not requests:
         return [components.context(none)]
-    return [kit.section(_line(request)) for request in requests]
+    return [components.lines(_line(request)) for request in requests]
 
 
-def _line(request: ClosingRequest) -> str:
-    what = unformatted(f"{closing_text.title(request).rstrip('?')} on {request.source}")
+def _line(request: ClosingRequest) -> Sequence[kit.Piece]:
+    what, plain = f"{closing_text.title(request).rstrip('?')} on {request.source}", components.plain
     if request.decided_by is None or request.decided_at is None:
-        asked = f"asked by {wording.mention(request.requester.id)} in <#{request.channel}>"
-        return f"{what}: {asked}, expires {wording.moment(request.expires_at)}"
-    done = unformatted(closing_text.result(request))
-    return f"{done} · {what}, by {wording.mention(request.decided_by.id)} {wording.moment(request.decided_at, _DAY)}"
+        where = kit.channel(request.channel)
+        asked = (plain(f"{what}: asked by "), kit.user(request.requester.id), plain(" in "), where)
+        return [*asked, plain(", expires "), _time(request.expires_at, "{time_secs}")]
+    done = closing_text.result(request)
+    decided = kit.user(request.decided_by.id)
+    return [
+        plain(f"{done} · {what}, by "),
+        decided,
+        plain(" "),
+        _time(request.decided_at, "{date_short_pretty} {time}"),
+    ]
 
 
-_DAY = "{date_short_pretty} {time}"
+def _time(at: datetime, form: str) -> kit.Date:
+    return kit.date(int(at.timestamp()), form, wording.utc(at))

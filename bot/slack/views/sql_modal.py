@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure, Statement
-from bot.slack.escaping import unformatted, visible
+from bot.slack.escaping import visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import components, wording
 
@@ -66,8 +66,8 @@ def statement(session: Session, sql: SqlText, *, file_problem: str = "") -> kit.
         return _modal(session.id, [components.lines([components.plain(idle)]), kit.divider(), _facts(session)])
     notes: list[str | kit.PlainText] = []
     if not sql.disclosure.literals:
-        source = unformatted(session.source)
-        notes.append(f"Literals are shown as “?”. On {source}, only people who may close this session can see them.")
+        who = f"On {visible(session.source)}, only people who may close this session can see them."
+        notes.append(kit.plain_text(f"Literals are shown as “?”. {who}"))
     if not sql.whole:
         rest = f"Slack cannot show more here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters."
         notes.append(kit.plain_text(f"{rest} {visible(file_problem) or _FILE}"))

@@ -23,7 +23,6 @@ TOO_MUCH: list[Callable[[], object]] = [
     lambda: kit.plain_text("x" * 3_001),
     lambda: kit.mrkdwn("x" * 3_001),
     lambda: kit.header("x" * 151),
-    lambda: kit.section(""),
     lambda: kit.preformatted("x" * 3_001),
     lambda: kit.context([]),
     lambda: kit.context([kit.mrkdwn("x")] * 11),
@@ -82,10 +81,19 @@ def test_slack_takes_what_the_builders_write_at_its_limits() -> None:
     menus = [kit.static_select("one", options, "x" * 150), kit.multi_static_select("many", options, "Pick")]
     small = [
         kit.header("x" * 150),
-        kit.section("x" * 3_000),
+        kit.context([kit.mrkdwn("x" * 3_000)]),
         kit.divider(),
         kit.context([kit.mrkdwn("x"), kit.plain_text("x")] * 5),
-        kit.rich_text([kit.text("x", bold=True, strike=True, code=True), kit.user("U1"), kit.text(" ")], "rich"),
+        kit.rich_text(
+            [
+                kit.text("x", bold=True, strike=True, code=True),
+                kit.user("U1"),
+                kit.channel("C1"),
+                kit.text(" "),
+                kit.date(1, "{time}", "x"),
+            ],
+            "rich",
+        ),
         kit.preformatted("SELECT 1", sql=True, block_id="sql"),
         kit.actions([button], "x" * 255),
     ]

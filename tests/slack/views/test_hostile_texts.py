@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from bot.sessions.dialect import COLUMNS, Dialect
 from bot.sessions.masking import digest, formatted, without_passwords, without_secrets
 from bot.sessions.model import Condition, Field, Operator, SessionFilter, Sort
 from bot.slack.delivery.message import Message
-from bot.slack.escaping import escaped, top_level, unformatted, visible
+from bot.slack.escaping import escaped, top_level, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import notices
 from tests.support.harmless import markup_in, refusals_of, secrets_in
@@ -43,6 +45,25 @@ def test_no_view_of_thousands_of_hostile_texts_is_refused_marked_up_or_tells_a_p
     assert counted.texts >= 12_000
 
 
+class Names(Texts):
+    """One text for all places, whose signs mean something in mrkdwn."""
+
+    def text(self) -> str:
+        """Return it."""
+        self.taken += 1
+        return "at 17:28:03 :100: http://db1:3306/ *app*_user~`x`@here"
+
+    sql = told = text
+
+
+def test_what_is_shown_copies_as_it_is_whatever_its_signs_mean_in_mrkdwn() -> None:
+    views = Views(Names(1), 1)
+    for kind in sorted(KINDS):
+        for shown in getattr(views, kind)():
+            parts = [shown.payload(), shown.fallback_payload()] if isinstance(shown, Message) else [shown]
+            assert not set("∶∗＿∼ˋ＠") & set(json.dumps(parts, ensure_ascii=False)), kind
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.sampled_from(sorted(KINDS)))
 def test_each_view_of_any_hostile_texts_is_harmless(seed: int, kind: str) -> None:
@@ -61,7 +82,6 @@ def test_each_view_of_any_hostile_texts_is_harmless(seed: int, kind: str) -> Non
 def test_any_text_at_all_is_one_line_without_markup(text: str) -> None:
     assert len(visible(text).splitlines()) <= 1
     assert not set("<>") & set(escaped(text))
-    assert not list(markup_in([kit.mrkdwn(unformatted(f"x{text}")[:3_000])]))
     assert not list(markup_in([], top_level(text)))
     for message in (notices.failure(TargetError(f"x{text}"), "abcd", text), notices.notice(f"x{text}")):
         assert not list(refusals_of(message))
@@ -142,7 +162,4 @@ def test_a_text_that_nobody_can_see_is_shown_as_an_escape() -> None:
     assert visible("a\u3164b\u2800c\u115fd") == "a\\u3164b\\u2800c\\u115fd"
     assert top_level("app_user*`~@here :100: <b> & fe80::1 https://x") == (
         "app_user*`~@here :100: &lt;b&gt; &amp; fe80::1 https∶//x"
-    )
-    assert unformatted("https://evil.example :smile: 10.0.0.1:2881, 10:00") == (
-        "https∶//evil.example ∶smile: 10.0.0.1:2881, 10∶00"
     )
