@@ -36,7 +36,11 @@ PERSON, CHANNEL, TEAM = "U01ALICE", "C01INC", "T01DEMO"
 
 
 class Nobody:
-    """A directory that is never asked: the rule names a person."""
+    """A directory that is asked for no more than what a payload says: the rule names a person."""
+
+    def is_internal(self, person: Person) -> bool:
+        """Whether this is somebody of the bot's own workspace."""
+        return person.team == TEAM
 
     def is_full_member(self, person: Person) -> bool:
         """Whether this is a full member."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 from collections.abc import Collection, Sequence
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from bot.errors import NotAllowedError, PersonUnknownError
 
-EVERYBODY = "*"  # every full member of the workspace
+EVERYBODY = "*"  # every full member of the workspace, or of the organisation that it belongs to
 EVERY_TENANT = "all"  # as the digest of a scope
 
 
@@ -24,7 +25,10 @@ class Right(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who acts, taken from Slack's payload and nothing else; names are for reading only."""
+    """Who acts, taken from Slack's payload and nothing else; names are for reading only.
+
+    ``team`` is the workspace, or the organisation, that the payload names as theirs; '' where it names none.
+    """
 
     id: str
     team: str
@@ -52,8 +56,11 @@ class Rule:
 class Directory(Protocol):
     """What Slack says of people. Each raises ``PersonUnknownError`` where it does not say."""
 
+    def is_internal(self, person: Person) -> bool:
+        """Whether this is somebody of the bot's own workspace or organisation; nobody else may do anything."""
+
     def is_full_member(self, person: Person) -> bool:
-        """Whether this is a full member of the bot's own workspace: no guest, bot or stranger."""
+        """Whether this is a full member among those: no guest or bot."""
 
     def is_in_group(self, person: Person, group: str) -> bool:
         """Whether the person is in that user group."""
@@ -139,10 +146,7 @@ class Access:
                 f"Nothing is closed on {source}: its configuration says read_only. "
                 "Whoever runs this bot can change that."
             )
-        raise NotAllowedError(
-            f"You may not {_DOES[right]} on {source} in this channel: no access rule allows it. "
-            "Ask whoever runs this bot to add you to a rule; your Slack id is " + person.id + "."
-        )
+        raise NotAllowedError(self._why_not(person, f"{_DOES[right]} on {source}"))
 
     def _allows(self, person: Person, right: Right, source: str, channel: str) -> bool:
         """Whether the person may do that there at all; raises ``PersonUnknownError``."""
@@ -209,8 +213,15 @@ class Access:
                 "Nothing is closed by this bot: the configuration of each data source says read_only. "
                 "Whoever runs this bot can change that."
             )
-        raise NotAllowedError(
-            f"You may not {_DOES[right]} in this channel: no access rule allows it. "
+        raise NotAllowedError(self._why_not(person, _DOES[right]))
+
+    def _why_not(self, person: Person, what: str) -> str:
+        """Say why no rule allows that."""
+        with contextlib.suppress(PersonUnknownError):
+            if not self._directory.is_internal(person):
+                return _EXTERNAL
+        return (
+            f"You may not {what} in this channel: no access rule allows it. "
             f"Ask whoever runs this bot to add you to a rule; your Slack id is {person.id}."
         )
 
@@ -326,13 +337,18 @@ class Access:
             return False
 
     def rules_of(self, person: Person) -> list[Rule]:
-        """Every rule that names the person, in whatever channel; raises ``PersonUnknownError``."""
+        """Every rule that names the person, in whatever channel.
+
+        Raises ``NotAllowedError`` for somebody whom no rule can name, ``PersonUnknownError``.
+        """
+        if not self._directory.is_internal(person):
+            raise NotAllowedError(_EXTERNAL)
         return [rule for rule in self._rules if self._names(rule, person)]
 
     def _names(self, rule: Rule, person: Person) -> bool:
         """Whether a rule names the person; raises ``PersonUnknownError`` where Slack did not say what that takes."""
         if person.id in rule.who:
-            return True
+            return self._directory.is_internal(person)  # an id counts with its team only
         unsaid: PersonUnknownError | None = None
         for who in sorted(one for one in rule.who if one == EVERYBODY or one.startswith("S")):
             try:
@@ -351,6 +367,11 @@ class Access:
 
 
 _NOTHING = Scope(frozenset())
+
+_EXTERNAL = (
+    "This bot works only for members of the Slack workspace, or organisation, that it is installed in. "
+    "Ask one of them to do this."
+)
 
 # Who may not see a message's tenant is not told its command either.
 _STANDS = "so the message stays as it is. Run the command yourself to see what you may."

@@ -46,17 +46,25 @@ Listener = Callable[[Ack, dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the bot is in its workspace, as ``auth.test`` answers."""
+    """Who the bot is, as ``auth.test`` answers.
+
+    ``team`` is its workspace, '' where it is installed in a whole organisation; ``enterprise`` is the organisation,
+    '' where the workspace belongs to none.
+    """
 
     team: str
     bot_id: str
     bot_user: str
+    enterprise: str = ""
 
     @classmethod
     def read(cls, client: Client) -> Identity:
         """Ask Slack; raises slack_sdk's errors."""
         answer = client.auth_test()
-        return cls(str(answer["team_id"]), str(answer.get("bot_id") or ""), str(answer["user_id"]))
+        # For a whole organisation team_id is its own id, or nothing.
+        team = "" if answer.get("is_enterprise_install") else str(answer["team_id"])
+        enterprise = str(answer.get("enterprise_id") or "")
+        return cls(team, str(answer.get("bot_id") or ""), str(answer["user_id"]), enterprise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,8 +339,8 @@ class SessionBot:
 
 def _bolt(client: Client, identity: Identity, signing_secret: SecretStr | None, telemetry: Telemetry) -> MeasuredApp:
     authorized = AuthorizeResult(
-        enterprise_id=None,
-        team_id=identity.team,
+        enterprise_id=identity.enterprise or None,
+        team_id=identity.team or None,
         bot_token=client.token,
         bot_id=identity.bot_id,
         bot_user_id=identity.bot_user,

@@ -226,7 +226,8 @@ class _Running:
         self._tenants: NamedTenants | None = None
         self._reloading = threading.Lock()
         # What these know outlives a reload.
-        self._directory = SlackDirectory(parts.client, parts.identity.team, parts.bot.waits_for)
+        who = parts.identity
+        self._directory = SlackDirectory(parts.client, who.team, parts.bot.waits_for, enterprise=who.enterprise)
         self._follow_ups = FollowUps(lambda: self.service, parts.store, parts.store.database.clock)
         self._attempts = OpenAttempts(parts.store)
         self._cards = CardWriter()

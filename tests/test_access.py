@@ -22,8 +22,11 @@ class Workspace:
     full: frozenset[str] = frozenset({"U01ALICE", "U02BOB"})
     dba: frozenset[str] = frozenset({"U02BOB"})
 
+    def is_internal(self, person: Person) -> bool:
+        return person.team == "T01"
+
     def is_full_member(self, person: Person) -> bool:
-        return person.team == "T01" and person.id in self.full
+        return self.is_internal(person) and person.id in self.full
 
     def is_in_group(self, person: Person, group: str) -> bool:
         return person.id in self.members(group)
@@ -100,6 +103,25 @@ def test_a_group_lets_its_members_in_and_nobody_else() -> None:
     for person in (ALICE, GUEST, STRANGER):
         with pytest.raises(NotAllowedError):
             rules.scope(person, Right.VIEW, "prod", "C01INC")
+
+
+def test_somebody_external_may_nothing_even_where_a_rule_has_their_id() -> None:
+    rules = access(Rule(names("U01ALICE", STRANGER.id), VIEW))
+    for person in (STRANGER, Person("U01ALICE", "T99")):
+        with pytest.raises(NotAllowedError, match="works only for members"):
+            rules.rules_of(person)
+        with pytest.raises(NotAllowedError, match=r"^This bot works only for members .* Ask one of them to do this\.$"):
+            rules.scope(person, Right.VIEW, "prod", "C01INC")
+        with pytest.raises(NotAllowedError, match="works only for members"):
+            rules.sources(person, Right.VIEW, ["prod"], "C01INC")
+
+
+def test_an_id_without_its_team_is_nobody_in_particular() -> None:
+    rules = Access([Rule(names("U01ALICE"), VIEW)], SilentSlack())
+    with pytest.raises(PersonUnknownError, match="Slack did not say who you are"):
+        rules.scope(Person("U01ALICE", ""), Right.VIEW, "prod", "C01INC")
+    with pytest.raises(NotAllowedError, match="no access rule allows it"):
+        rules.scope(Person("U01ALICE", ""), Right.CLOSE, "prod", "C01INC")
 
 
 def test_everybody_means_full_members_of_the_workspace() -> None:
@@ -313,6 +335,11 @@ class SilentSlack:
 
     dba: frozenset[str] | None = None
     asked: int = 0
+
+    def is_internal(self, person: Person) -> bool:
+        if not person.team:
+            raise _unsaid()
+        return person.team == "T01"
 
     def is_full_member(self, person: Person) -> bool:
         self.asked += 1

@@ -44,6 +44,7 @@ SCOPES = {
     "views_publish": None,
     "views_update": None,
     "auth_test": None,
+    "auth_teams_list": None,
 }
 
 

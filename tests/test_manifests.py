@@ -93,7 +93,7 @@ def test_it_names_the_registered_commands_and_asks_for_what_the_code_needs_and_n
         for path in [*(ROOT / "bot").rglob("*.py"), *(ROOT / "commands").rglob("*.py")]
         if "demo" not in path.parts
     )
-    called = set(re.findall(r"client\.((?:chat|users|usergroups|views|auth|files|conversations)_\w+)\(", code))
+    called = set(re.findall(r"(?:client|self)\.((?:chat|users|usergroups|views|auth|files|conversations)_\w+)\(", code))
     assert len(called) > 5
     events = set(re.findall(r'bolt\.event\("(\w+)"\)', code))
     assert set(whole["settings"]["event_subscriptions"]["bot_events"]) == events

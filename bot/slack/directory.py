@@ -19,6 +19,7 @@ from slack_sdk import WebClient
 from bot.access import Person
 from bot.errors import PersonUnknownError
 from bot.slack.slack_errors import CALL_ERRORS, slack_error
+from bot.slack.user_groups import UserGroups
 
 CACHE_SECONDS = 60.0  # for so long an answer is not asked for again
 LAST_ANSWER_SECONDS = 600.0  # for so long the last answer counts where Slack gives no new one
@@ -40,10 +41,12 @@ WaitsFor = Callable[[str], AbstractContextManager[None]]  # told for what a thre
 
 @dataclass(frozen=True, slots=True)
 class _Profile:
-    """One of the people of a workspace."""
+    """What Slack says of somebody; `team` and `enterprise` are '' where it does not say."""
 
     name: str
-    full_member: bool
+    full: bool = False  # neither a guest nor a bot, a stranger or deactivated
+    team: str = ""
+    enterprise: str = ""
 
 
 class _Unanswered(Exception):  # noqa: N818  # reads as a sentence where it is raised
@@ -167,7 +170,9 @@ class _Answers(Generic[_T]):
 class SlackDirectory:
     """Asks Slack and remembers each answer for a minute; where it gives no new one, the last counts for ten.
 
-    Somebody of whom Slack never said anything is not known: neither a member nor none.
+    Somebody of whom Slack never said anything is not known: neither a member nor none. ``team`` is the workspace that
+    the app is installed in, '' where it is installed in a whole organisation; ``enterprise`` is the organisation, ''
+    where the workspace belongs to none. Who belongs to the bot is decided as docs/slack.md 5.1 says.
     """
 
     def __init__(
@@ -176,32 +181,44 @@ class SlackDirectory:
         team: str,
         waits_for: WaitsFor = lambda _what: contextlib.nullcontext(),
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        enterprise: str = "",
     ) -> None:
         self._client = client
         self._team = team
-        self._profiles = _Answers(
-            self._ask_profile, lambda user: _Profile(user, full_member=False), waits_for, monotonic
-        )
-        self._groups = _Answers(self._ask_group, lambda _group: frozenset[str](), waits_for, monotonic)
+        self._enterprise = enterprise
+        self._profiles = _Answers(self._ask_profile, _Profile, waits_for, monotonic)
+        groups = UserGroups(client, org_wide=not team)
+        self._groups = _Answers(groups.members, lambda _group: frozenset[str](), waits_for, monotonic)
+
+    def is_internal(self, person: Person) -> bool:
+        """Whether somebody belongs to the bot's workspace, or to its organisation: no external member.
+
+        Where the payload does not settle that, Slack is asked; raises ``PersonUnknownError`` where it does not say.
+        """
+        if person.team:
+            if person.team in (self._team, self._enterprise):
+                return True
+            if not self._enterprise:
+                return False
+        return bool(self._is_ours(self._profile(person)))
 
     def is_full_member(self, person: Person) -> bool:
-        """Whether this is a full member of this workspace: no guest, bot, stranger or deactivated person.
+        """Whether somebody internal is a full member: no guest, bot or deactivated person.
 
         Raises ``PersonUnknownError`` where Slack does not say.
         """
-        if person.team != self._team:
+        if not self.is_internal(person):
             return False
-        try:
-            return self._profiles.get(person.id).full_member
-        except _Unanswered as error:
-            raise PersonUnknownError("who you are", error.why, error.advice) from error
+        profile = self._profile(person)
+        return profile.full and self._is_ours(profile) is not False
 
     def is_in_group(self, person: Person, group: str) -> bool:
-        """Whether the person is in that user group of this workspace; raises ``PersonUnknownError``."""
-        return person.team == self._team and person.id in self.members(group)
+        """Whether somebody internal is in that user group; raises ``PersonUnknownError``."""
+        return self.is_internal(person) and person.id in self.members(group)
 
     def members(self, group: str) -> frozenset[str]:
-        """Return the ids of those who are in that user group of this workspace; raises ``PersonUnknownError``."""
+        """Return the ids of those who are in that user group; raises ``PersonUnknownError``."""
         try:
             return self._groups.get(group)
         except _Unanswered as error:
@@ -221,6 +238,20 @@ class SlackDirectory:
         except _Unanswered as error:
             raise PersonUnknownError("what people are called", error.why, error.advice) from error
 
+    def _profile(self, person: Person) -> _Profile:
+        try:
+            return self._profiles.get(person.id)
+        except _Unanswered as error:
+            raise PersonUnknownError("who you are", error.why, error.advice) from error
+
+    def _is_ours(self, profile: _Profile) -> bool | None:
+        """Whether Slack says that somebody is of the bot's workspace or organisation; None where it says neither."""
+        if profile.enterprise and self._enterprise:
+            return profile.enterprise == self._enterprise
+        if profile.team:
+            return profile.team in (self._team, self._enterprise)
+        return False if profile.enterprise else None
+
     def _ask_profile(self, user: str) -> _Profile:
         found = self._client.users_info(user=user).get("user")
         if not found:
@@ -228,11 +259,9 @@ class SlackDirectory:
         shown = found.get("profile") or {}
         names = (shown.get("display_name"), found.get("real_name"), found.get("name"))
         barred = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger")
-        full = not any(found.get(flag) for flag in barred) and found.get("team_id", self._team) == self._team
-        return _Profile(next((str(name) for name in names if name), user), full)
-
-    def _ask_group(self, group: str) -> frozenset[str]:
-        members = self._client.usergroups_users_list(usergroup=group).get("users")
-        if members is None:
-            raise KeyError("users")
-        return frozenset(members)
+        return _Profile(
+            name=next((str(name) for name in names if name), user),
+            full=not any(found.get(flag) for flag in barred),
+            team=str(found.get("team_id") or ""),
+            enterprise=str((found.get("enterprise_user") or {}).get("enterprise_id") or ""),
+        )

@@ -157,14 +157,17 @@ def delivery_of(payload: Payload) -> str:
 
 
 def person_of(payload: Payload) -> Person:
-    """Who acts: from Slack's own fields, never from names or texts."""
+    """Who acts: from Slack's own fields, never from names or texts.
+
+    Their team is '' where the payload does not say whose they are: `team` of a press is the app's own workspace, and
+    so is the outer `team_id` of an event (docs/slack.md 5.1).
+    """
     event = payload.get("event")
     if isinstance(event, Mapping):
-        return Person(str(event["user"]), str(payload.get("team_id") or ""))
+        return Person(str(event["user"]), str(event.get("user_team") or ""))
     user = payload.get("user")
     if isinstance(user, Mapping):
-        team = user.get("team_id") or (payload.get("team") or {}).get("id")
-        return Person(str(user["id"]), str(team or ""))
+        return Person(str(user["id"]), str(user.get("team_id") or ""))
     return Person(str(payload["user_id"]), str(payload.get("team_id") or ""))
 
 

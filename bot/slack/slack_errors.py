@@ -233,6 +233,13 @@ WORDS: Mapping[str, tuple[Kind, str, str]] = dict(
         ),
         *_rows(
             Kind.PLACE,
+            "ask an administrator of the organisation to add the Slack app to this workspace",
+            {
+                "team_access_not_granted": "the app was not added to this workspace",
+            },
+        ),
+        *_rows(
+            Kind.PLACE,
             "run the command again",
             {
                 "message_not_found": "the message is gone",

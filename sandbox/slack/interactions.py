@@ -56,7 +56,7 @@ class Interactions:
             self._workspace.post(channel.id, person.id, escaped)
             return
         command = text.split(None, 1)[0]
-        if command not in self._commands:
+        if command not in self._commands or not self._workspace.world.offers_commands(person, channel):
             self._whisper(person, channel, f"`{command}` is not a valid command")
             return
         await self._command(person, channel, command, text)

@@ -32,6 +32,7 @@ DOCUMENTED_RATES: dict[str, Rate] = {
     "views.update": TIER_4,
     "users.info": TIER_4,
     "usergroups.users.list": TIER_2,
+    "auth.teams.list": TIER_2,
     "conversations.info": TIER_3,
     "apps.connections.open": TIER_3,
 }

@@ -19,7 +19,7 @@ def required(arguments: Json, *names: str) -> list[str]:
 
 
 class WorkspaceMethods:
-    """auth.test, apps.connections.open, users.info, usergroups.users.list and conversations.info."""
+    """auth.test, auth.teams.list, apps.connections.open, users.info, usergroups.users.list, conversations.info."""
 
     def __init__(self, world: World, base_url: str, open_socket: Callable[[], str] | None, faults: Faults) -> None:
         self._world = world
@@ -34,20 +34,40 @@ class WorkspaceMethods:
             "apps.connections.open": Method(self.connections_open, app_token=True),
             "users.info": Method(self.users_info, scope="users:read"),
             "usergroups.users.list": Method(self.group_members, scope="usergroups:read"),
+            "auth.teams.list": Method(self.teams_list),
             "conversations.info": Method(self.conversations_info),
         }
 
     def auth_test(self, _: Json) -> Json:
-        """Say whose token this is."""
-        bot = self._world.bot
-        return {
+        """Say whose token this is.
+
+        What ``team_id`` is for a whole organisation is told in two ways: its own id, or nothing.
+        """
+        world, enterprise = self._world, self._world.enterprise
+        answer: Json = {
             "url": self._base_url + "/",
-            "team": self._world.team_name,
-            "user": bot.name.lower().replace(" ", ""),
-            "team_id": self._world.team_id,
-            "user_id": bot.user_id,
-            "bot_id": bot.bot_id,
-            "is_enterprise_install": False,
+            "team": world.team_name,
+            "user": world.bot.name.lower().replace(" ", ""),
+            "team_id": world.team_id,
+            "user_id": world.bot.user_id,
+            "bot_id": world.bot.bot_id,
+            "is_enterprise_install": world.org_wide,
+        }
+        if enterprise is not None:
+            answer["enterprise_id"] = enterprise.id
+            if enterprise.org_wide:
+                bare = self._faults.omit_optional_fields
+                answer |= {"team": enterprise.name, "team_id": None if bare else enterprise.id}
+        return answer
+
+    def teams_list(self, arguments: Json) -> Json:
+        """List the workspaces that the app is in, page by page."""
+        workspaces = self._world.workspaces
+        first, limit = int(arguments.get("cursor") or 0), int(arguments.get("limit") or 100)
+        following = first + limit
+        return {
+            "teams": [{"id": one.id, "name": one.name} for one in workspaces[first:following]],
+            "response_metadata": {"next_cursor": str(following) if following < len(workspaces) else ""},
         }
 
     def connections_open(self, _: Json) -> Json:
@@ -67,7 +87,7 @@ class WorkspaceMethods:
             raise Refused("user_not_found")
         user: Json = {
             "id": person.id,
-            "team_id": self._world.team_id,
+            "team_id": self._world.home(person),
             "deleted": person.deleted,
             "is_restricted": person.is_guest,
             "is_ultra_restricted": False,
@@ -75,6 +95,7 @@ class WorkspaceMethods:
         }
         if person.is_stranger:
             user["is_stranger"] = True
+        user |= self._organisation_of(person)
         if not self._faults.omit_optional_fields:
             user |= {
                 "name": person.username,
@@ -86,12 +107,33 @@ class WorkspaceMethods:
             }
         return {"user": user}
 
+    def _organisation_of(self, person: Member) -> Json:
+        own = self._world.enterprise
+        if (person.external and not person.enterprise) or (own is None and not person.enterprise):
+            return {}
+        home = self._world.home(person)
+        teams = [home, *(team or self._world.team_id for team in person.teams)]
+        who: Json = {"id": person.id, "is_admin": False, "is_owner": False, "teams": teams}
+        who["enterprise_id"] = person.enterprise or (own.id if own is not None else "")
+        who["enterprise_name"] = own.name if own is not None and not person.enterprise else "Another organisation"
+        # Seen to be left out for people of an organisation (looker/lookerbot 184).
+        return {"enterprise_user": who, **({"team_id": None} if self._faults.omit_optional_fields else {})}
+
     def group_members(self, arguments: Json) -> Json:
-        """List the people of a user group."""
+        """List the people of a user group; a token of a whole organisation must say of which workspace."""
         (group,) = required(arguments, "usergroup")
-        if group not in self._world.groups:
+        groups = self._world.groups
+        if self._world.org_wide:
+            if not arguments.get("team_id"):
+                raise Refused("missing_argument")
+            found = (one for one in self._world.workspaces if one.id == arguments["team_id"])
+            workspace = next(found, None)
+            if workspace is None:
+                raise Refused("team_access_not_granted")
+            groups = workspace.groups
+        if group not in groups:
             raise Refused("no_such_subteam")
-        return {"users": list(self._world.groups[group])}
+        return {"users": list(groups[group])}
 
     def conversations_info(self, arguments: Json) -> Json:
         """Describe a channel; one that is private exists only for its members."""
@@ -111,8 +153,9 @@ class WorkspaceMethods:
             "is_mpim": False,
             "is_private": channel.is_private,
             "is_archived": False,
-            "is_shared": False,
-            "is_ext_shared": False,
+            "is_shared": channel.is_org_shared or channel.is_ext_shared,
+            "is_org_shared": channel.is_org_shared,
+            "is_ext_shared": channel.is_ext_shared,
             "is_member": channel.has_bot,
         }
         if not self._faults.omit_optional_fields:

@@ -36,16 +36,21 @@ class Payloads:
         """Build a slash command's payload from the line as typed."""
         command, *rest = typed.split(None, 1)
         payload = {
-            "team_id": self._world.team_id,
+            "team_id": self._world.place(person, channel),
             "channel_id": channel.id,
             "user_id": person.id,
             "command": command,
             "text": rest[0].rstrip() if rest else "",
             "api_app_id": self._world.bot.app_id,
-            "is_enterprise_install": "false",
+            "is_enterprise_install": "true" if self._world.org_wide else "false",
             "response_url": self._base_url + response_path,
             "trigger_id": trigger_id,
         }
+        if self._world.enterprise is not None:
+            payload |= {
+                "enterprise_id": self._world.enterprise.id,
+                "enterprise_name": self._world.enterprise.name,
+            }
         if not bare:
             payload["token"] = VERIFICATION_TOKEN
             payload["team_domain"] = self._world.team_domain
@@ -54,15 +59,17 @@ class Payloads:
         return payload
 
     def _interaction(self, kind: str, person: Member, trigger_id: str | None, *, bare: bool) -> Json:
-        user = {"id": person.id, "team_id": self._world.team_id}
+        """Build what all of them have: `team` and `enterprise` are the app's, whosever press it is."""
+        user = {"id": person.id, "team_id": self._world.home(person)}
         team = {"id": self._world.team_id}
+        enterprise = self._world.enterprise
         payload: Json = {
             "type": kind,
             "user": user,
-            "team": team,
+            "team": None if self._world.org_wide else team,
             "api_app_id": self._world.bot.app_id,
-            "enterprise": None,
-            "is_enterprise_install": False,
+            "enterprise": {"id": enterprise.id, "name": enterprise.name} if enterprise is not None else None,
+            "is_enterprise_install": self._world.org_wide,
         }
         if trigger_id is not None:
             payload["trigger_id"] = trigger_id
@@ -150,11 +157,11 @@ class Payloads:
             "event_time": int(now),
             "authorizations": [
                 {
-                    "enterprise_id": None,
-                    "team_id": self._world.team_id,
+                    "enterprise_id": self._world.enterprise.id if self._world.enterprise is not None else None,
+                    "team_id": None if self._world.org_wide else self._world.team_id,
                     "user_id": self._world.bot.user_id,
                     "is_bot": True,
-                    "is_enterprise_install": False,
+                    "is_enterprise_install": self._world.org_wide,
                 }
             ],
         }
@@ -182,6 +189,8 @@ class Payloads:
     def view(self, view: View, state: Json) -> Json:
         """Show a modal or a Home tab as the Web API and the payloads do."""
         body = copy.deepcopy(view.body)
+        enterprise = self._world.enterprise
+        installed = enterprise.id if enterprise is not None and enterprise.org_wide else self._world.team_id
         return {
             "id": view.id,
             "team_id": self._world.team_id,
@@ -200,6 +209,6 @@ class Payloads:
             "previous_view_id": view.previous_id,
             "root_view_id": view.root_id,
             "app_id": self._world.bot.app_id,
-            "app_installed_team_id": self._world.team_id,
+            "app_installed_team_id": installed,
             "bot_id": self._world.bot.bot_id,
         }

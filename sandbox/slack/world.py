@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person of the workspace."""
+    """Somebody in the workspace's channels: at home in it, in another one of its organisation, or outside of both."""
 
     id: str
     name: str
@@ -16,6 +16,10 @@ class Member:
     is_guest: bool = False
     is_stranger: bool = False
     deleted: bool = False
+    team: str = ""  # the workspace that they are at home in; '' is the world's own
+    teams: tuple[str, ...] = ()  # those of the organisation that they belong to besides; '' is the world's own
+    external: bool = False  # of another organisation, by Slack Connect
+    enterprise: str = ""  # that one's id, '' where it is a workspace that belongs to none
 
     @property
     def username(self) -> str:
@@ -33,6 +37,30 @@ class Channel:
     is_private: bool = False
     has_bot: bool = True
     is_direct: bool = False  # the bot's direct message with one person
+    team: str = ""  # the workspace that it is in; '' is the world's own
+    is_org_shared: bool = False  # between workspaces of the organisation
+    is_ext_shared: bool = False  # with other organisations: Slack Connect
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Another workspace of the organisation."""
+
+    id: str
+    name: str
+    domain: str
+    has_app: bool = False  # the app was added to it, which takes an app of the whole organisation
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Enterprise:
+    """The organisation that the world's own workspace belongs to."""
+
+    id: str
+    name: str
+    others: tuple[Team, ...] = ()
+    org_wide: bool = False  # the app is installed in the organisation, not in the world's own workspace alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +106,33 @@ class World:
         "im:write",
         "files:write",
     )
+    enterprise: Enterprise | None = None
+
+    @property
+    def org_wide(self) -> bool:
+        """Whether the app is installed in a whole organisation."""
+        return self.enterprise is not None and self.enterprise.org_wide
+
+    @property
+    def workspaces(self) -> tuple[Team, ...]:
+        """The workspaces that the app is in."""
+        own = Team(self.team_id, self.team_name, self.team_domain, has_app=True, groups=self.groups)
+        others = self.enterprise.others if self.enterprise is not None and self.org_wide else ()
+        return (own, *(one for one in others if one.has_app))
+
+    def home(self, person: Member) -> str:
+        """The id of the workspace that somebody is at home in."""
+        return person.team or self.team_id
+
+    def place(self, person: Member, channel: Channel) -> str:
+        """The id of the workspace that somebody is in when they type there: in a shared channel their own."""
+        if channel.is_direct or channel.is_org_shared or channel.is_ext_shared:
+            return self.home(person)
+        return channel.team or self.team_id
+
+    def offers_commands(self, person: Member, channel: Channel) -> bool:
+        """Whether somebody can type the app's commands there: in a workspace that the app is in."""
+        return not person.external and self.place(person, channel) in {one.id for one in self.workspaces}
 
     def person(self, user_id: str) -> Member | None:
         """Look a person up; None for ids nobody has."""

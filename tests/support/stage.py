@@ -14,6 +14,7 @@ import pymysql
 
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.slack.server import SlackSandbox
+from sandbox.slack.world import DEMO_WORLD, World
 from tests.support.patience import PATIENCE
 from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.slack_person import Person
@@ -219,14 +220,16 @@ def staged_as(
     *,
     bot: Callable[..., RunningBot] = RunningBot,
     request_url: str | None = None,
+    world: World = DEMO_WORLD,
     **more: Any,
 ) -> Iterator[S]:
     """Set up a stage of its own, and close in the end what was opened on it.
 
-    ``request_url`` is where Slack posts to in HTTP mode; ``more`` is what the ``bot`` takes besides.
+    ``request_url`` is where Slack posts to in HTTP mode, ``world`` who there is; ``more`` is what the ``bot`` takes
+    besides.
     """
     accounts(database)
-    with SlackSandbox(commands=COMMANDS, request_url=request_url) as slack:
+    with SlackSandbox(world, commands=COMMANDS, request_url=request_url) as slack:
         slack.limits.rates.clear()  # rate limits have tests of their own
         with bot(slack, database, folder, **more) as running:
             stage = kind(database, slack, running)

@@ -32,7 +32,7 @@ _REPEATABLE = (
     "users.",
     "usergroups.",
     "conversations.",
-    "auth.test",
+    "auth.",
     "apps.connections.open",
 )
 
