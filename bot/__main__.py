@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
 import sys
 from collections.abc import Sequence
 
 from bot import __version__
 from bot.errors import ConfigurationError
-from bot.operations import logs, preflight
+from bot.operations import logs, preflight, reports
 from bot.operations.lifecycle import ignore_hangups
-from bot.operations.preflight import Verdict
 from bot.settings import load
 from bot.slack.escaping import visible
 from bot.wiring import data_source, serve, slack_client
@@ -25,30 +25,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"session-bot {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|check|demo")
     verbs.add_parser("run", help="start the bot with the configuration of the environment and session-bot.toml")
-    verbs.add_parser("check", help="read the configuration, connect to everything, say what works and what does not")
+    trial = verbs.add_parser(
+        "check", help="read the configuration, try everything, say what works, what works with less and what does not"
+    )
+    trial.add_argument("--strict", action="store_true", help="exit with 1 also where something works with less")
     verbs.add_parser("demo", help="start an embedded OceanBase, a page like Slack and the bot on this machine")
-    verb = parser.parse_args(arguments).verb
+    given = parser.parse_args(arguments)
     sys.excepthook = logs.ended
-    return {"run": run, "check": check, "demo": demo}[verb]()
+    if given.verb == "check":
+        return check(strict=given.strict)
+    return {"run": run, "demo": demo}[given.verb]()
 
 
-def check() -> int:
-    """Try everything the configuration names; 0 when all of it works that can be tried."""
+def check(*, strict: bool = False) -> int:
+    """Try everything the configuration names; 0 when all of it works that can be tried, with less or not.
+
+    ``strict``: 1 also where something works with less.
+    """
     logs.set_up()
     loaded = load()
-    reports = preflight.everything(loaded, slack_client(loaded.slack) if loaded.slack else None, data_source)
-    failing = [text for verdict, text in reports if verdict in (Verdict.FAILS, Verdict.AWAY)]
-    for label, wanted in (("ok", Verdict.WORKS), ("untried", Verdict.UNTRIED)):
-        for verdict, text in reports:
-            if verdict is wanted:
-                print(f"{label:9}{visible(text)}")
-    for text in (*loaded.problems, *failing):
-        print(f"problem  {visible(text)}")
-    failed = bool(loaded.problems or failing)
-    untried = any(verdict is Verdict.UNTRIED for verdict, _ in reports)
-    well = "What could be tried works." if untried else "Everything works."
-    print("Not everything works; see above." if failed else well)
-    return 1 if failed else 0
+    found = preflight.everything(loaded, slack_client(loaded.slack) if loaded.slack else None, data_source)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in reports.lines(found, width):
+        print(line)
+    print(reports.summary(found))
+    return reports.exit_status(found, strict=strict)
 
 
 def run() -> int:

@@ -39,6 +39,7 @@ SCOPES = {
     "usergroups_users_list": "usergroups:read",
     "files_getUploadURLExternal": "files:write",
     "files_completeUploadExternal": "files:write",
+    "conversations_info": None,  # of check alone, which says what it could not look up
     "conversations_open": "im:write",
     "views_open": None,
     "views_publish": None,

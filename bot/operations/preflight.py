@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import http.client
 import json
 from collections.abc import Callable, Mapping
@@ -24,30 +23,21 @@ from bot.errors import (
     SessionBotError,
     StoreError,
 )
+from bot.operations import slack_trial
 from bot.operations.named_tenants import NamedTenants
+from bot.operations.reports import Report, Verdict
 from bot.operations.web_server import listen
 from bot.sessions.asking import ask_each
+from bot.sessions.details import Abilities, Reach
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, ListenAddress, Loaded, Settings, SlackSettings
 from bot.settings.problems import without_second_persons
-from bot.slack.delivery.retries import one_try
-from bot.slack.slack_errors import CALL_ERRORS, slack_error
 
 SOURCES_AT_ONCE = 16
 ANSWERS_WITHIN = 2.0  # seconds for a bot that listens here
 LOGINS_WITHIN = 1.5  # seconds; a bot that is restarted in an incident is at work before its data sources are
 
 
-class Verdict(enum.Enum):
-    """What came of trying something."""
-
-    WORKS = "ok"
-    FAILS = "problem"  # until it is mended
-    AWAY = "away"  # and may come back by itself
-    UNTRIED = "not tried"  # which is no failure: a bot that runs has all the connections that there may be
-
-
-Report = tuple[Verdict, str]
 MakeSource = Callable[[str, DataSourceSettings], DataSource]
 
 
@@ -59,10 +49,11 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
     def source(named: tuple[str, DataSourceSettings]) -> Report:
         made = make_source(*named)
         try:
-            said = made.description()
+            said, able = made.description(), made.abilities()
             if tenants is not None:
                 tenants.ask(made)
-            return Verdict.WORKS, f"data_sources.{named[0]}: {said}"
+            read_only = named[1].read_only
+            return _verdict(able, read_only=read_only), f"data_sources.{named[0]}: {said}{_reach(able, read_only)}"
         except AccountLimitError as error:
             verdict = Verdict.UNTRIED if error.connections else Verdict.FAILS
             return verdict, f"data_sources.{named[0]}: {error}"
@@ -71,18 +62,35 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
         finally:
             made.close()
 
-    reports = [
-        *_slack(client),
-        *_ports(loaded.slack),
-        *_store(loaded),
-        *_record(loaded),
-        *_break_glass(loaded.settings),
-    ]
+    reports: list[Report] = [(Verdict.FAILS, problem) for problem in loaded.problems]
+    if client is not None and loaded.slack is not None:
+        reports += slack_trial.everything(client, loaded.slack, loaded.settings)
+    reports += [*_ports(loaded.slack), *_store(loaded), *_record(loaded), *_break_glass(loaded.settings)]
     if loaded.settings is not None:
         reports += [(Verdict.FAILS, problem) for problem in without_second_persons(loaded.settings)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
         reports += pool.map(source, loaded.data_sources.items())
     return reports + [(Verdict.FAILS, problem) for problem in (tenants.problems() if tenants is not None else ())]
+
+
+def _verdict(able: Abilities, *, read_only: bool) -> Verdict:
+    """Say whether a data source can be used: a login that sees its own sessions alone lists nothing to anybody."""
+    if able.sees is Reach.OWN:
+        return Verdict.FAILS
+    return Verdict.LESS if able.lacks or (able.closing_lacks and not read_only) else Verdict.WORKS
+
+
+def _reach(able: Abilities, read_only: bool) -> str:
+    closes = "nothing is closed there (read_only)" if read_only else f"may close {_WHOSE[able.closes]}"
+    return f"; its login sees {_WHOSE[able.sees]}, {closes}"
+
+
+_WHOSE: Mapping[Reach | None, str] = {
+    Reach.ALL: "everybody's sessions",
+    Reach.TENANT: "those of its tenant",
+    Reach.OWN: "its own alone",
+    None: "what its server lets it",
+}
 
 
 def _break_glass(settings: Settings | None) -> list[Report]:
@@ -105,7 +113,8 @@ def _break_glass(settings: Settings | None) -> list[Report]:
 
 def refusals(loaded: Loaded, client: WebClient | None, make_source: MakeSource) -> list[str]:
     """What must be mended before the bot can be of use. A server that is down is not among it."""
-    tried = [*_slack(client), *([] if _is_shared(loaded.settings) else _store(loaded))]
+    tried = [slack_trial.token(client)[0]] if client is not None else []
+    tried += [] if _is_shared(loaded.settings) else _store(loaded)
     problems = [*loaded.problems, *(text for verdict, text in tried if verdict is Verdict.FAILS)]
     refused = refused_logins(loaded.data_sources, make_source)
     # One data source never takes the others down; told with other problems, or where none would be left.
@@ -126,20 +135,6 @@ def refused_logins(data_sources: Mapping[str, DataSourceSettings], make_source: 
 
     logins = {name: partial(login, name, source) for name, source in data_sources.items()}
     return list(filter(None, ask_each(logins, LOGINS_WITHIN).values()))
-
-
-def _slack(client: WebClient | None) -> list[Report]:
-    if client is None:
-        return []
-    try:
-        with one_try():  # who waits here wants to know
-            answer = client.auth_test()
-    except CALL_ERRORS as error:
-        what = slack_error(error)
-        if what.authorization:
-            return [(Verdict.FAILS, f"SLACK_BOT_TOKEN: Slack refuses it ({what.why}: {what.word}); {what.advice}")]
-        return [(Verdict.AWAY, f"Slack does not say who the bot is ({what.why}: {what.word}); {what.advice}")]
-    return [(Verdict.WORKS, f"Slack: {answer.get('team')}, as {answer.get('user')}")]
 
 
 def _ports(slack: SlackSettings | None) -> list[Report]:

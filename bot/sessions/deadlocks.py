@@ -17,7 +17,7 @@ EVENTS = 10  # events in one answer
 _ROWS = 60  # rows that are read for them: most deadlocks have two members
 
 # The first shows all tenants to a login of sys; seekdb 1.4 has only the second.
-_VIEWS = ("oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY", "oceanbase.DBA_OB_DEADLOCK_EVENT_HISTORY")
+VIEWS = ("oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY", "oceanbase.DBA_OB_DEADLOCK_EVENT_HISTORY")
 _TENANTS = "oceanbase.DBA_OB_TENANTS"
 _NO_SUCH_VIEW = (1146, 1049)
 _DATES = (7, 12)  # TIMESTAMP and DATETIME in MySQL's protocol
@@ -68,7 +68,7 @@ class History:
     @classmethod
     def probe(cls, connection: Connection) -> History | None:
         """Find the view; None where the server has none or the login may not read it."""
-        for view in _VIEWS:
+        for view in VIEWS:
             try:
                 columns = connection.columns(view)
             except PrivilegeMissingError:

@@ -20,6 +20,23 @@ class Reach(enum.Enum):
     OWN = "own"
 
 
+CLOSES_ITS_OWN = "This login may close its own sessions only."
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a login sees and may close: ``sees`` and ``closes`` are whose sessions, None where that is not known.
+
+    ``lacks`` are sentences on what it cannot see for want of a grant, ``closing_lacks`` one on closing others'
+    sessions, '' where it may; each names the grant.
+    """
+
+    sees: Reach | None
+    closes: Reach | None
+    lacks: tuple[str, ...]
+    closing_lacks: str
+
+
 @dataclass(frozen=True, slots=True)
 class TenantNames:
     """The tenants whose sessions a login can see; there may be others, unless these are ``all`` that there are."""

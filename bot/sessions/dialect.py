@@ -165,10 +165,10 @@ class Dialect:
     protected_users: frozenset[str]
     transaction_view: str | None  # where open transactions are listed
     caveats: tuple[str, ...] = ()  # sentences on what this login cannot see here
-    lacking: bool = False  # a grant could show or allow more: probed again after a while
+    lacks: tuple[str, ...] = ()  # what cannot be seen for want of a grant, and which; some of it is no caveat of a list
+    closing_lacks: str = ""  # same of closing others' sessions, '' where it may
     sees: Reach | None = None  # None: not known
     closes: Reach | None = None
-    role_hint: str = ""  # what to do about roles that are not active, after a sentence on what is missing
     login: Login = field(default_factory=lambda: Login(""))  # as the server itself has it
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them
@@ -210,6 +210,11 @@ class Dialect:
     def one_of_several(self) -> bool:
         """Whether the view lists the sessions of one server, and there are others."""
         return not self.cluster and not self.single
+
+    @property
+    def lacking(self) -> bool:
+        """Whether a grant could show or allow more: probed again after a while."""
+        return bool(self.lacks or self.closing_lacks)
 
     @property
     def closes_unseen(self) -> bool:

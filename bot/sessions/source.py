@@ -25,7 +25,7 @@ from bot.sessions import deadlocks, disclosed, probing, states, statistics, vari
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, Row, try_login
 from bot.sessions.deadlocks import Deadlocks
-from bot.sessions.details import Reach, SessionDetails, TenantNames
+from bot.sessions.details import Abilities, Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Operator, Session, SessionFilter, SessionPage, SessionQuery, Sort
@@ -380,15 +380,18 @@ class DataSource:
         def describe(connection: Connection, dialect: Dialect) -> str:
             self._try_reading(connection, dialect)
             # Whether a KILL is allowed is known from the grants: trying one could hit somebody.
-            hint = dialect.role_hint if dialect.sees is not Reach.OWN else ""  # else among the caveats
-            closes = (f"This login may close its own sessions only.{hint}",) if dialect.closes is Reach.OWN else ()
+            more = [one for one in (*dialect.lacks, dialect.closing_lacks) if one and one not in dialect.caveats]
             if dialect.closes is not Reach.OWN and dialect.kill_procedures:
-                closes = ("It closes others' sessions by CALL mysql.rds_kill where KILL is denied.",)
+                more.append("It closes others' sessions by CALL mysql.rds_kill where KILL is denied.")
             view = dialect.view.split()[0].split(".")[-1]
-            limits = map("({})".format, (*dialect.caveats, *closes))
+            limits = map("({})".format, (*dialect.caveats, *more))
             return " ".join((f"{dialect.name}, {view}, {connection.safety}", *limits))
 
         return self._tried(describe)
+
+    def abilities(self) -> Abilities:
+        """Say what its login sees and may close, and what it lacks for more. Raises as ``check``."""
+        return self._tried(lambda _, known: Abilities(known.sees, known.closes, known.lacks, known.closing_lacks))
 
     def protection(self, session: Session) -> tuple[str, ...]:
         """Say all that protects a session, each as in "belongs to ocp, a protected user of prod"."""

@@ -16,6 +16,7 @@ from bot.errors import DataSourceError, InputError, NotAllowedError, PrivilegeMi
 from bot.sessions.database import Connection
 from bot.sessions.details import Reach
 from bot.sessions.dialect import Dialect, Query
+from bot.sessions.oceanbase.details import SYS_VARIABLES
 from bot.sessions.probing import OWN_VARIABLES
 
 SHOWN = 40  # variables in one answer
@@ -82,8 +83,6 @@ _WORDS = {
     },
 }
 
-# The global variables of every tenant, for a login of sys; seekdb 1.3 has the first without TENANT_ID.
-_OF_ALL = "oceanbase.CDB_OB_SYS_VARIABLES"
 _TENANTS = "oceanbase.DBA_OB_TENANTS"
 _NO_SUCH_VIEW_OR_COLUMN = (1146, 1049, 1054)
 
@@ -172,14 +171,15 @@ def _of_tenant(
     try:
         there = connection.rows(f"SELECT 1 FROM {_TENANTS} WHERE BINARY tenant_name = %s LIMIT 1", (tenant,))
         found = connection.rows(
-            f"SELECT t.tenant_name, v.name, v.value FROM {_OF_ALL} v JOIN {_TENANTS} t ON t.tenant_id = v.tenant_id "
+            f"SELECT t.tenant_name, v.name, v.value FROM {SYS_VARIABLES} v JOIN {_TENANTS} t "
+            "ON t.tenant_id = v.tenant_id "
             "WHERE BINARY t.tenant_name IN %s AND v.scope LIKE '%%GLOBAL%%' AND v.name LIKE %s ESCAPE '|'",
             ((tenant, dialect.login_tenant or ""), f"%{literal}%"),
         )
     except PrivilegeMissingError as error:
         raise PrivilegeMissingError(
             f"The bot's login on {source} may not read the variables of other tenants than its own, so those of tenant "
-            f"{tenant} are not shown (GRANT SELECT ON {_OF_ALL} and ON {_TENANTS} TO it).",
+            f"{tenant} are not shown (GRANT SELECT ON {SYS_VARIABLES} and ON {_TENANTS} TO it).",
             errno=error.errno,
         ) from error
     except DataSourceError as error:

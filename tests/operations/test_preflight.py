@@ -9,7 +9,7 @@ import pytest
 
 from bot.errors import DataSourceError
 from bot.operations import preflight
-from bot.operations.preflight import Verdict
+from bot.operations.reports import Verdict
 from bot.sessions import probing
 from bot.sessions.database import Connection
 from bot.sessions.source import DataSource
@@ -96,6 +96,26 @@ def test_tenants_that_keep_everybody_from_listing_anything_are_told(load: Load) 
     verdict, said = told(load(crm={"tenants": ["shop"]}), "crm")
     assert verdict is Verdict.FAILS
     assert "crm has no tenants, yet its setting tenants" in said
+
+
+@pytest.mark.parametrize(
+    ("revoked", "more", "verdict", "says"),
+    [
+        ("", {}, Verdict.WORKS, "its login sees everybody's sessions, may close everybody's sessions"),
+        ("CONNECTION ADMIN", {}, Verdict.LESS, "GRANT CONNECTION ADMIN ON *.* TO it."),
+        ("CONNECTION ADMIN", {"read_only": True}, Verdict.WORKS, "nothing is closed there (read_only)"),
+        ("PROCESS", {}, Verdict.FAILS, "GRANT PROCESS ON *.* TO it"),
+    ],
+)
+def test_what_a_login_lacks_is_told_with_the_grant(
+    load: Load, mariadb: EmbeddedMariaDB, revoked: str, more: dict[str, object], verdict: Verdict, says: str
+) -> None:
+    with mariadb.connect() as admin, admin.cursor() as cursor:
+        if revoked:
+            cursor.execute(f"REVOKE {revoked} ON *.* FROM {ACCOUNT}")
+    found, said = told(load(prod=more), "prod")
+    assert found is verdict
+    assert says in said
 
 
 @pytest.fixture

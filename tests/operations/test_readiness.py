@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from bot.errors import ConfigurationError, StoreError
 from bot.operations import preflight, web_server
 from bot.operations.health import AWAY, FRESH, Health, SlackHealth
-from bot.operations.preflight import Verdict
+from bot.operations.reports import Verdict
 from bot.operations.web_server import Pages, WebServer
 from bot.settings import ListenAddress, Loaded, SlackSettings
 from bot.wiring import data_source

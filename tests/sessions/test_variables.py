@@ -9,9 +9,10 @@ import pymysql
 import pytest
 
 from bot.sessions import variables
+from bot.sessions.oceanbase.details import SYS_VARIABLES
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 
-KEPT = f"SELECT name, value FROM {variables._OF_ALL} WHERE scope LIKE '%GLOBAL%'"
+KEPT = f"SELECT name, value FROM {SYS_VARIABLES} WHERE scope LIKE '%GLOBAL%'"
 # The others are set for good, or would keep other tests from writing; the first test has what they are.
 SETTABLE = ("autocommit", "ob_read_consistency", "ob_route_policy")
 

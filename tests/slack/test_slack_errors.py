@@ -12,8 +12,9 @@ import pytest
 from slack_sdk.errors import SlackClientError
 
 from bot.errors import ConfigurationError
-from bot.operations import preflight
+from bot.operations import preflight, slack_trial
 from bot.operations.lifecycle import until_slack_answers
+from bot.operations.reports import Verdict
 from bot.settings import Loaded
 from bot.slack.client import Client
 from bot.slack.delivery.retries import one_try
@@ -105,8 +106,8 @@ def test_only_slacks_own_json_blames_a_token(answers: Answer, name: str) -> None
     assert "invalid_auth" not in what.word + what.why
     assert "html" not in what.word + what.why + what.advice
     assert "install" not in what.advice
-    ((works, said),) = preflight._slack(client)
-    assert works is preflight.Verdict.AWAY, "so that the bot starts, and asks again"
+    (works, said), _ = slack_trial.token(client)
+    assert works is Verdict.AWAY, "so that the bot starts, and asks again"
     assert "SLACK_BOT_TOKEN" not in said
 
 
@@ -114,8 +115,8 @@ def test_slacks_own_refusal_of_a_token_is_final_and_says_what_to_do(answers: Ans
     for word in ("invalid_auth", "token_revoked", "account_inactive", "not_allowed_token_type", "missing_scope"):
         client = answers(200, f'{{"ok": false, "error": "{word}"}}')
         assert error_of(client).authorization
-        ((works, said),) = preflight._slack(client)
-        assert works is preflight.Verdict.FAILS
+        (works, said), _ = slack_trial.token(client)
+        assert works is Verdict.FAILS
         assert said.startswith("SLACK_BOT_TOKEN: Slack refuses it (")
         assert word in said
         assert "whoever runs this bot must" in said

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import Connection, Preparation
-from bot.sessions.details import Grants, Reach, granted, logged_in
+from bot.sessions.details import CLOSES_ITS_OWN, Grants, Reach, granted, logged_in
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
@@ -135,6 +135,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
     closing = _CLOSES_ALL - {"SUPER"} if name == MARIADB and version >= _SUPER_IS_NOT_ALL else _CLOSES_ALL
     procedures = bool(connection.rows(_KILL_PROCEDURES))
     closes = Reach.ALL if grants.privileges & closing or (procedures and _may_call(connection)) else Reach.OWN
+    hint = grants.hint(login.user) if sees_all else ""  # else with what it cannot see
     return Dialect(
         name=f"{name} {'.'.join(map(str, version))}",
         own_address=SERVER,
@@ -154,11 +155,19 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         kills_by_query_id="QUERY_ID" in columns,
         request_started_within=found.request_started_within,
         caveats=(f"The sessions of {user}, this bot's own login, are left out.", *lacks),
-        lacking=bool(lacks) or closes is Reach.OWN,
+        lacks=lacks,
+        closing_lacks=_closing_lacks(name, procedures, hint) if closes is Reach.OWN else "",
         sees=Reach.ALL if sees_all else Reach.OWN,
         closes=closes,
         login=login,
     )
+
+
+def _closing_lacks(name: str, procedures: bool, hint: str) -> str:
+    grant = f"GRANT {'CONNECTION ADMIN' if name == MARIADB else 'CONNECTION_ADMIN'} ON *.* TO it"
+    if procedures:
+        grant = "GRANT EXECUTE ON PROCEDURE mysql.rds_kill TO it, and on mysql.rds_kill_query"
+    return f"{CLOSES_ITS_OWN} For others': {grant}.{hint}"
 
 
 def _may_call(connection: Connection) -> bool:

@@ -13,6 +13,8 @@ from bot.sessions.model import Session
 
 _TRANSACTIONS = ("oceanbase.GV$OB_TRANSACTION_SCHEDULERS", "oceanbase.V$OB_TRANSACTION_SCHEDULERS")
 _LOCKS = ("oceanbase.GV$OB_LOCKS", "oceanbase.V$OB_LOCKS")
+# The global variables of every tenant, for a login of sys; seekdb 1.3 has it without TENANT_ID.
+SYS_VARIABLES = "oceanbase.CDB_OB_SYS_VARIABLES"
 TENANTS = ("oceanbase.DBA_OB_TENANTS",)  # the sys tenant's; seekdb has none
 _PLANS = ("oceanbase.__all_virtual_processlist",)  # the sys tenant's; no documented view has the plan's id
 

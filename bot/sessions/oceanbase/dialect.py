@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
-from bot.sessions import session_variables
+from bot.sessions import deadlocks, session_variables
 from bot.sessions.database import MODULE, Connection, Preparation
-from bot.sessions.details import Grants, Reach, granted, logged_in
+from bot.sessions.details import CLOSES_ITS_OWN, Grants, Reach, granted, logged_in
 from bot.sessions.dialect import UNCUT_BYTES, Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
-from bot.sessions.oceanbase.details import TENANTS, OceanBaseDetails, readable
+from bot.sessions.oceanbase.details import SYS_VARIABLES, TENANTS, OceanBaseDetails, readable
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE: Preparation = (
@@ -95,6 +95,9 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     grants = Grants(frozenset()) if tenant == _SYS else granted(connection)
     sees, closes = _reach(grants, tenant)
     tagged = "MODULE" in found.columns
+    lacks = list(found.caveats)
+    if sees is Reach.OWN:
+        lacks.append(_ONLY[sees].format(user=user, tenant=tenant, roles=grants.hint(login.user)))
     caveats = [
         *found.caveats,
         *([_ONLY[sees].format(user=user, tenant=tenant, roles=grants.hint(login.user))] if sees in _ONLY else []),
@@ -107,6 +110,8 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     if found.view != _LAST_RESORT:  # whose own caveat says it all
         refused = [view for view in refused if tenant == _SYS or view not in _OF_SYS]
         caveats += map(_without, refused)
+        lacks += map(_without, refused)
+        lacks += map(_without, _refused_elsewhere(connection, tenant, seekdb=seekdb))
     return Dialect(
         name=name,
         view=found.view,
@@ -124,10 +129,10 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         transaction_servers=details.transaction_servers,
         lock_view=details.locks,
         caveats=tuple(caveats),
-        lacking=bool(found.caveats or refused) or Reach.OWN in (sees, closes),
+        lacks=tuple(lacks),
+        closing_lacks=_closing_lacks(grants, login.user, sees) if closes is Reach.OWN else "",
         sees=sees,
         closes=closes,
-        role_hint=grants.hint(login.user),
         login=login,
         details=details.read,
         own_address=_address("host_ip()", "mysql_port()"),
@@ -209,6 +214,11 @@ def _reach(grants: Grants, tenant: str) -> tuple[Reach, Reach]:
     )
 
 
+def _closing_lacks(grants: Grants, user: str, sees: Reach) -> str:
+    hint = grants.hint(user) if sees is not Reach.OWN else ""  # else with what it cannot see
+    return f"{CLOSES_ITS_OWN} For others' of its tenant: GRANT SUPER ON *.* TO it.{hint}"
+
+
 _ONLY = {
     Reach.TENANT: "The bot's login {user} sees only the sessions of tenant {tenant}.",
     Reach.OWN: "The bot's login {user} sees only its own sessions. To see all of tenant {tenant}: "
@@ -221,7 +231,20 @@ _TELLS = {
     "OB_LOCKS": "who holds a row lock that a session waits for is not known",
     "__all_virtual_processlist": "the plan of a running statement is not known",
     "DBA_OB_SERVERS": "servers that are away are not named",
+    "DEADLOCK_EVENT_HISTORY": "/sessions deadlocks shows none",
+    "DBA_OB_TENANTS": "neither whose a deadlock is known nor whether there are the tenants that settings name",
+    "CDB_OB_SYS_VARIABLES": "/sessions vars shows those of its own tenant alone",
 }
+
+
+def _refused_elsewhere(connection: Connection, tenant: str, *, seekdb: bool) -> list[str]:
+    """Return what a login is to read, and may not, that no list is made of."""
+    refused: list[str] = []
+    readable(connection, "EVENT_ID", deadlocks.VIEWS, refused)
+    if tenant == _SYS and not seekdb:
+        for views in (TENANTS, (SYS_VARIABLES,)):
+            readable(connection, "1", views, refused)
+    return refused
 
 
 def _without(view: str) -> str:

@@ -20,6 +20,7 @@ from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Ta
 from bot.closing.store import Store, audit_log, database, shared_server
 from bot.errors import StoreError
 from bot.operations import preflight
+from bot.operations.reports import Report, Verdict
 from bot.sessions.model import Mode
 from bot.settings import Loaded, Settings
 from sandbox.databases.embedded import EmbeddedServer
@@ -205,15 +206,15 @@ def loaded(url: str) -> Loaded:
 
 
 def test_check_says_where_a_server_drops_nothing(on_mariadb: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reports() -> list[preflight.Report]:
+    def reports() -> list[Report]:
         return preflight.everything(loaded(on_mariadb.url), None, lambda *_: pytest.fail("there is no data source"))
 
-    works = preflight.Verdict.WORKS
+    works = Verdict.WORKS
     assert [verdict for verdict, _ in reports()] == [works, works]
     monkeypatch.setattr(shared_server, "_DROPPING", UNKNOWN)
     *well, (verdict, said) = reports()
     assert [verdict for verdict, _ in well] == [works, works]
-    assert verdict is preflight.Verdict.FAILS
+    assert verdict is Verdict.FAILS
     assert "store: its server has none of ob_trx_timeout, idle_transaction_timeout and wait_timeout" in said
     assert "so a replica that hangs in mid-write would block every close" in said
 

@@ -338,6 +338,8 @@ def test_with_all_of_them_a_whole_cluster_has_no_caveat(cluster: Cluster, prod: 
     (seen,) = source.find(session_id(client), None)
     assert (seen.tenant, seen.server) == ("shop", "10.0.0.7:2881")
     assert source.page(SessionQuery(), None).caveats == ()
+    able = source.abilities()
+    assert (able.lacks, able.closing_lacks) == ((), "")
     assert [event.tenant for event in source.deadlocks(timedelta(days=1), None).events] == ["shop"]
     assert source.variables("ob_query_timeout", None, everywhere=True, tenant="shop").matching == 1
     cluster.run("INSERT INTO oceanbase.DBA_OB_SERVERS VALUES ('10.0.0.2', 2882, 2, 'z2', 2881, 'INACTIVE')")
@@ -350,6 +352,10 @@ def test_with_all_of_them_a_whole_cluster_has_no_caveat(cluster: Cluster, prod: 
 def test_without_one_of_them_it_says_what_is_missing(cluster: Cluster, prod: Log, missing: str) -> None:
     source = prod(*ITS_OWN, *(grant for grant in OF_A_CLUSTER if grant != missing))
     view = missing.rpartition(" ")[2]
+    (lack,) = source.abilities().lacks
+    assert lack.startswith(f"The bot's login may not read {view}, so ")
+    assert lack.endswith("(GRANT SELECT ON it).")
+    assert lack in source.description(), "session-bot check says it, too"
     if view == "oceanbase.DBA_OB_TENANTS":
         with pytest.raises(PrivilegeMissingError, match="DBA_OB_TENANTS"):
             source.deadlocks(timedelta(days=1), None)
@@ -363,9 +369,7 @@ def test_without_one_of_them_it_says_what_is_missing(cluster: Cluster, prod: Log
         with pytest.raises(InputError, match="keeps no history of deadlocks that its login can read"):
             source.deadlocks(timedelta(days=1), None)
     else:
-        (caveat,) = source.page(SessionQuery(), None).caveats
-        assert caveat.startswith(f"The bot's login may not read {view}, so ")
-        assert caveat in source.description(), "session-bot check says it, too"
+        assert source.page(SessionQuery(), None).caveats == (lack,)
 
 
 def test_a_login_of_one_tenant_is_told_what_each_of_its_grants_is_for(cluster: Cluster, prod: Log) -> None:
@@ -377,5 +381,6 @@ def test_a_login_of_one_tenant_is_told_what_each_of_its_grants_is_for(cluster: C
     assert "To see all of tenant shop: GRANT PROCESS ON *.* TO it." in " ".join(health.caveats)
     health = prod(seeing, user="boss@shop").health(None)
     assert (health.sees, health.closes) == (Reach.TENANT, Reach.OWN)
+    assert "GRANT SUPER ON *.* TO it" in prod(user="boss@shop").abilities().closing_lacks
     health = prod(closing, user="boss@shop").health(None)
     assert (health.sees, health.closes) == (Reach.TENANT, Reach.TENANT)

@@ -1,0 +1,207 @@
+"""What `check` asks Slack: its tokens, its scopes, and whether there are the people and channels that settings name.
+
+Nothing here connects: whoever is connected in Socket Mode is handed people's commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slack_sdk import WebClient
+from slack_sdk.web import SlackResponse
+
+from bot.access import EVERYBODY
+from bot.operations.reports import Report, Verdict
+from bot.settings import Settings, SlackSettings
+from bot.slack.delivery.retries import one_try
+from bot.slack.slack_errors import CALL_ERRORS, Kind, SlackError, slack_error
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A scope of the manifest: what does not work ``without`` it, and whether nothing is of use then."""
+
+    without: str
+    indispensable: bool = False
+
+
+# Those of manifest.yml and manifest-http.yml (docs/slack.md 6).
+SCOPES: Mapping[str, _Scope] = {
+    "commands": _Scope("/sessions and /kill-session do not work", indispensable=True),
+    "chat:write": _Scope("no list, card or outcome is posted or kept up to date", indispensable=True),
+    "files:write": _Scope("statements too long for a window and files of /sessions audit cannot be sent"),
+    "im:write": _Scope("nothing reaches one person alone: files, calls for approval"),
+    "users:read": _Scope('who a full member is, is not known: access rules that name "*" allow nothing'),
+    "usergroups:read": _Scope("who is in a user group is not known: access rules that name one allow nothing"),
+}
+_MEND = "add it under OAuth & Permissions, as the manifest has it, and install the app anew"
+_SCOPES_HEADER = "x-oauth-scopes"  # docs/slack.md 6: the scopes of the token that a call was made with
+
+_NOBODY = ("user_not_found", "users_not_found", "user_not_visible")
+
+
+def token(client: WebClient) -> tuple[Report, SlackResponse | None]:
+    """Ask Slack who the bot is; returns what it answers where it does."""
+    try:
+        with one_try():  # who waits here wants to know
+            answer = client.auth_test()
+    except CALL_ERRORS as error:
+        what = slack_error(error)
+        if what.authorization:
+            return _refused("SLACK_BOT_TOKEN", what, what.advice), None
+        away = f"Slack does not say who the bot is ({what.why}: {what.word}); {what.advice}"
+        return (Verdict.AWAY, away), None
+    return (Verdict.WORKS, f"Slack: {answer.get('team')}, as {answer.get('user')}"), answer
+
+
+def everything(client: WebClient, slack: SlackSettings, settings: Settings | None) -> list[Report]:
+    """Try all that Slack can be asked, one sentence for each."""
+    report, answer = token(client)
+    reports = [report, _way_in(client, slack)]
+    if answer is not None:
+        reports += _scopes(answer.headers, settings)
+        if settings is not None:
+            reports += _named(client, settings)
+    return reports
+
+
+def _way_in(client: WebClient, slack: SlackSettings) -> Report:
+    """Try what Slack's deliveries come by: the app's token is used, and the connection that it opens is not."""
+    if slack.app_token is None:
+        return Verdict.UNTRIED, "SLACK_SIGNING_SECRET: whether it is the app's shows with the first request of Slack's"
+    try:
+        with one_try():
+            client.apps_connections_open(app_token=slack.app_token.get_secret_value())
+    except CALL_ERRORS as error:
+        what = slack_error(error)
+        if not what.authorization:
+            return (
+                Verdict.AWAY,
+                f"Slack does not say whether Socket Mode works ({what.why}: {what.word}); {what.advice}",
+            )
+        new = what.kind is Kind.TOKEN or what.word in ("missing_scope", "no_permission")
+        advice = "make an app-level token with the scope connections:write, under Basic Information, and set that"
+        return _refused("SLACK_APP_TOKEN", what, advice if new else what.advice)
+    return Verdict.WORKS, "SLACK_APP_TOKEN: Slack opens a connection for it in Socket Mode"
+
+
+def _refused(setting: str, what: SlackError, advice: str) -> Report:
+    return Verdict.FAILS, f"{setting}: Slack refuses it ({what.why}: {what.word}); {advice}"
+
+
+def _scopes(headers: Mapping[str, Any], settings: Settings | None) -> Iterator[Report]:
+    """Compare the token's scopes with those of the manifest."""
+    said = next((value for name, value in headers.items() if name.lower() == _SCOPES_HEADER), None)
+    if said is None:
+        yield Verdict.UNTRIED, f"Slack did not say which scopes the app has: its answer has no {_SCOPES_HEADER}"
+        return
+    given = {scope.strip() for scope in str(said).split(",")}
+    missing = [name for name in SCOPES if name not in given]
+    for name in missing:
+        fails = SCOPES[name].indispensable or name in _wanted_by_rules(settings)
+        yield (
+            Verdict.FAILS if fails else Verdict.LESS,
+            f"Slack: the app lacks the scope {name}, so that {SCOPES[name].without}; {_MEND}",
+        )
+    if not missing:
+        yield Verdict.WORKS, "Slack: the app has the scopes of the manifest"
+
+
+def _wanted_by_rules(settings: Settings | None) -> set[str]:
+    """Name the scopes without which some access rule allows nothing."""
+    who = {one for rule in settings.access for one in rule.who} if settings is not None else set()
+    wanted = {"users:read"} if EVERYBODY in who else set()
+    return wanted | ({"usergroups:read"} if any(one.startswith("S") for one in who) else set())
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """Looks ids up one by one: ``ask`` says what is wrong with one, None where nothing is, and raises where unknown."""
+
+    what: str
+    ask: Callable[[str], Report | None]
+    scope: str  # that it wants
+
+
+def _named(client: WebClient, settings: Settings) -> Iterator[Report]:
+    """Look up in Slack each id that the settings name: one that nobody has matches nothing, silently."""
+    who = [(f"access.{number}.who", one) for number, rule in enumerate(settings.access) for one in sorted(rule.who)]
+    channels = [
+        (f"access.{number}.channels", one)
+        for number, rule in enumerate(settings.access)
+        for one in sorted(rule.channels or ())
+    ]
+    channels += [("channels", channel) for channel in settings.channels]
+    people = [(key, one) for key, one in who if one[0] in "UW"]
+    groups = [(key, one) for key, one in who if one[0] == "S"]
+    # Direct messages have ids of their own, which one alone can open.
+    open_to_many = [(key, one) for key, one in channels if one[0] != "D"]
+    yield from _looked_up(people, _Lookup("people", lambda one: _person(client, one), "users:read"))
+    yield from _looked_up(groups, _Lookup("user groups", lambda one: _group(client, one), "usergroups:read"))
+    yield from _looked_up(
+        open_to_many, _Lookup("channels", lambda one: _channel(client, one), "channels:read or groups:read")
+    )
+
+
+def _looked_up(named: Sequence[tuple[str, str]], lookup: _Lookup) -> Iterator[Report]:
+    found: dict[str, Report | None] = {}
+    for key, one in named:
+        if one not in found:
+            try:
+                found[one] = lookup.ask(one)
+            except CALL_ERRORS as error:
+                what = slack_error(error)
+                left = sorted({name for _, name in named} - set(found))
+                needs = f"the app has no scope {lookup.scope}" if what.word == "missing_scope" else what.why
+                yield (
+                    Verdict.UNTRIED,
+                    f"{lookup.what} that settings name were not looked up ({needs}); compare their ids in Slack: "
+                    f"{', '.join(left)}",
+                )
+                return
+        problem = found[one]
+        if problem is not None:
+            yield problem[0], f"{key}: {problem[1]}"
+
+
+def _person(client: WebClient, user: str) -> Report | None:
+    try:
+        found = client.users_info(user=user).get("user") or {}
+    except CALL_ERRORS as error:
+        if slack_error(error).word not in _NOBODY:
+            raise
+        return Verdict.FAILS, f"Slack knows nobody with the id {user}; copy it from the profile: ⋮, Copy member ID"
+    if found.get("is_bot"):
+        return Verdict.FAILS, f"{user} is an app, which uses no commands; take it out"
+    if found.get("deleted"):
+        return Verdict.LESS, f"{user} is deactivated in Slack; take the id out"
+    return None
+
+
+def _group(client: WebClient, group: str) -> Report | None:
+    try:
+        members = client.usergroups_users_list(usergroup=group).get("users")
+    except CALL_ERRORS as error:
+        if slack_error(error).word != "no_such_subteam":
+            raise
+        return Verdict.FAILS, f"Slack knows no user group with the id {group}; copy it from the group: ⋮, Copy group ID"
+    return None if members else (Verdict.LESS, f"nobody is in the user group {group}; add somebody in Slack")
+
+
+def _channel(client: WebClient, channel: str) -> Report | None:
+    try:
+        found = client.conversations_info(channel=channel).get("channel") or {}
+    except CALL_ERRORS as error:
+        if slack_error(error).word != "channel_not_found":
+            raise
+        # So Slack answers of a private channel without the bot, too.
+        return (
+            Verdict.LESS,
+            f"Slack shows the bot no channel with the id {channel}; compare it with the one at the bottom of the "
+            "channel's About. Where the channel is private, invite the bot, and it is looked up",
+        )
+    if found.get("is_archived"):
+        return Verdict.LESS, f"the channel {channel} is archived, so that nobody can ask anything there"
+    return None
