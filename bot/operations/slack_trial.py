@@ -16,7 +16,7 @@ from bot.access import EVERYBODY
 from bot.operations.reports import Report, Verdict
 from bot.settings import Settings, SlackSettings
 from bot.slack.delivery.retries import one_try
-from bot.slack.slack_errors import CALL_ERRORS, Kind, SlackError, slack_error
+from bot.slack.slack_errors import CALL_ERRORS, Kind, slack_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ def token(client: WebClient) -> tuple[Report, SlackResponse | None]:
     except CALL_ERRORS as error:
         what = slack_error(error)
         if what.authorization:
-            return _refused("SLACK_BOT_TOKEN", what, what.advice), None
+            refused = f"SLACK_BOT_TOKEN: Slack refuses it ({what.why}: {what.word}); {what.advice}"
+            return (Verdict.FAILS, refused), None
         away = f"Slack does not say who the bot is ({what.why}: {what.word}); {what.advice}"
         return (Verdict.AWAY, away), None
     return (Verdict.WORKS, f"Slack: {answer.get('team')}, as {answer.get('user')}"), answer
@@ -83,12 +84,9 @@ def _way_in(client: WebClient, slack: SlackSettings) -> Report:
             )
         new = what.kind is Kind.TOKEN or what.word in ("missing_scope", "no_permission")
         advice = "make an app-level token with the scope connections:write, under Basic Information, and set that"
-        return _refused("SLACK_APP_TOKEN", what, advice if new else what.advice)
+        advice = advice if new else what.advice
+        return Verdict.FAILS, f"SLACK_APP_TOKEN: Slack refuses it ({what.why}: {what.word}); {advice}"
     return Verdict.WORKS, "SLACK_APP_TOKEN: Slack opens a connection for it in Socket Mode"
-
-
-def _refused(setting: str, what: SlackError, advice: str) -> Report:
-    return Verdict.FAILS, f"{setting}: Slack refuses it ({what.why}: {what.word}); {advice}"
 
 
 def _scopes(headers: Mapping[str, Any], settings: Settings | None) -> Iterator[Report]:
