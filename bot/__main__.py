@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Sequence
+
+import structlog
 
 from bot import __version__
 from bot.errors import ConfigurationError
 from bot.operations import logs, preflight, reports
 from bot.operations.lifecycle import ignore_hangups
-from bot.settings import load
+from bot.settings import Loaded, load
 from bot.slack.escaping import visible
 from bot.wiring import data_source, serve, slack_client
+
+log = structlog.get_logger("bot")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +49,9 @@ def check(*, strict: bool = False) -> int:
     """
     logs.set_up()
     loaded = load()
-    found = preflight.everything(loaded, slack_client(loaded.slack) if loaded.slack else None, data_source)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(reports.labelled("read", read_from(loaded), width))
+    found = preflight.everything(loaded, slack_client(loaded.slack) if loaded.slack else None, data_source)
     for line in reports.lines(found, width):
         print(line)
     print(reports.summary(found))
@@ -57,6 +63,7 @@ def run() -> int:
     logs.set_up()
     ignore_hangups()
     loaded = load()
+    log.info("configuration", read=read_from(loaded))
     client = slack_client(loaded.slack) if loaded.slack else None
     refused = preflight.refusals(loaded, client, data_source)
     if refused or client is None or loaded.slack is None or loaded.settings is None:
@@ -69,6 +76,15 @@ def run() -> int:
     except ConfigurationError as error:
         print(f"session-bot does not start:\nproblem  {error}", file=sys.stderr)
         return 1
+
+
+def read_from(loaded: Loaded) -> str:
+    """Say which file was read, and of what else something was."""
+    others = f", then the environment{' and the secrets directory' if os.environ.get('SESSION_BOT_SECRETS') else ''}"
+    if loaded.file is not None:
+        return f"{loaded.file}{others}"
+    named = os.environ.get("SESSION_BOT_CONFIG")
+    return f"{f'not {named}' if named else 'no file, since SESSION_BOT_CONFIG is not set'}{others}"
 
 
 def demo() -> int:

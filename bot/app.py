@@ -14,6 +14,7 @@ import structlog
 from pydantic import SecretStr
 from slack_bolt import Ack, BoltRequest, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.logger.messages import warning_client_prioritized_and_token_skipped, warning_token_skipped
 
 from bot.errors import BusyError, SessionBotError
 from bot.slack import events
@@ -345,6 +346,8 @@ def _bolt(client: Client, identity: Identity, signing_secret: SecretStr | None, 
         bot_id=identity.bot_id,
         bot_user_id=identity.bot_user,
     )
+    logger = logging.getLogger("bolt")
+    logger.addFilter(_is_news)
     bolt = MeasuredApp(
         client=client,
         # In HTTP mode each request is held against it, also with `authorize`; without one none is taken.
@@ -355,11 +358,16 @@ def _bolt(client: Client, identity: Identity, signing_secret: SecretStr | None, 
         # threads of their own, Bolt looks every 10 ms whether they have acknowledged: 16 ms instead of 1 ms.
         process_before_response=True,
         raise_error_for_unhandled_request=True,
-        logger=logging.getLogger("bolt"),
+        logger=logger,
     )
     bolt.telemetry = telemetry
     bolt.error(_not_handled)
     return bolt
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop Bolt's warnings that it ignores SLACK_BOT_TOKEN: the client that it is given has that token."""
+    return record.getMessage() not in (warning_token_skipped(), warning_client_prioritized_and_token_skipped())
 
 
 def _turn_away(ack: Ack, payload: Payload, why: str) -> bool:

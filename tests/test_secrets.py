@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.settings import Loaded, load
+from tests.support.configuration import told
 from tests.support.forged import Forged
 from tests.support.running_bot import ROOT
 from tests.test_main import bot
@@ -53,7 +55,7 @@ def said_of(key: str, text: str = GOOD) -> str:
     found = loaded(text)
     assert SECRET not in f"{found.problems} {found!r}"
     assert DIGITS not in f"{found.problems} {found!r}"
-    (problem,) = (problem for problem in found.problems if problem.startswith(f"{key}: "))
+    (problem,) = (problem for problem in {*told(found), *found.problems} if problem.startswith(f"{key}: "))
     return problem.removeprefix(f"{key}: ")
 
 
@@ -74,9 +76,7 @@ def said_of(key: str, text: str = GOOD) -> str:
 )
 def test_a_store_url_in_the_file_is_named_and_not_shown(url: str) -> None:
     said = said_of("store.url", f"{GOOD}[store]\nurl = {url}\n")
-    assert (
-        "mysql+pymysql:// and then USER:PASSWORD@HOST:PORT/DATABASE" in said or said == "is no text; put it in quotes"
-    )
+    assert "mysql+pymysql:// and then USER:PASSWORD@HOST:PORT/DATABASE" in said or said == "must be a text in quotes"
 
 
 @pytest.mark.parametrize("place", ["environment", "secrets", "section"])
@@ -91,18 +91,23 @@ def test_a_store_url_from_elsewhere_is_named_and_not_shown(
     else:
         (tmp_path / "SESSION_BOT__STORE__URL").write_text(f"{url}\n")
         monkeypatch.setenv("SESSION_BOT_SECRETS", str(tmp_path))
-    assert "has a port that is no number from 1 to 65535" in said_of("store.url")
+    found = loaded()
+    assert SECRET not in f"{found.problems} {found!r}"
+    (problem,) = found.problems
+    name = {"environment": "SESSION_BOT__STORE__URL", "section": "SESSION_BOT__STORE: url"}.get(place)
+    assert problem.startswith(f"{name or tmp_path / 'SESSION_BOT__STORE__URL'}: ")
+    assert "has a port that is no number from 1 to 65535" in problem
 
 
 @pytest.mark.parametrize("value", [DIGITS, f'["{SECRET}"]', f'{{a = "{SECRET}"}}', "1.5", "2026-11-21"])
 def test_a_password_that_is_no_text_is_named_and_not_shown(value: str) -> None:
     said = said_of("data_sources.prod.password", GOOD.replace("port = 1", f"password = {value}"))
-    assert said == "is no text; put it in quotes"
+    assert said == "must be a text in quotes"
 
 
 def test_a_password_of_half_a_character_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_BOT__DATA_SOURCES", f'{{"prod": {{"password": "{SECRET}\\ud83d"}}}}')
-    assert "half a character" in said_of("data_sources.prod.password")
+    assert "half a character" in said_of("SESSION_BOT__DATA_SOURCES: prod.password")
 
 
 @pytest.mark.parametrize(
@@ -150,8 +155,7 @@ def test_a_host_that_is_one_is_taken(host: str) -> None:
 )
 def test_of_a_file_that_is_no_toml_the_place_is_told_and_not_the_text(text: str) -> None:
     said = said_of("session-bot.toml", text)
-    assert said.startswith("is no valid TOML")
-    assert not set(said.removeprefix("is no valid TOML")) - set(" at line column end of document,0123456789")
+    assert re.fullmatch(r"is no valid TOML( at line \d+, column \d+| at end of document)?: [^0-9]+", said)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +165,7 @@ def test_of_a_file_that_is_no_toml_the_place_is_told_and_not_the_text(text: str)
 def test_a_token_that_no_header_takes_is_named_and_not_shown(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"):
         monkeypatch.setenv(name, token if name == "SLACK_BOT_TOKEN" else token.replace("xoxb", "xapp"))
-        assert said_of(name).startswith("set it to ")
+        assert "set it to " in said_of(name)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +237,7 @@ def test_a_setting_of_tls_that_would_not_do_what_it_says_is_a_problem(given: str
     said_of(f"store.{key}", f"{GOOD}[store]\n{given}\n")
 
 
-def told(verb: str, folder: Path, environment: dict[str, str]) -> str:
+def said_by(verb: str, folder: Path, environment: dict[str, str]) -> str:
     """All that the bot says where it does not start."""
     result = bot(verb, folder, TOKENS | environment)
     said = result.stdout + result.stderr
@@ -251,7 +255,7 @@ def test_whatever_is_wrong_in_the_file_is_told_without_a_traceback(verb: str, tm
         f'port = "{SECRET}"\nuser = ["{SECRET}"]\ntls = "{SECRET}"\ntls_ca = "{SECRET}"\n'
         f'[store]\nurl = "mysql+pymysql://user:{SECRET}"\nkeep = "{SECRET}"\n'
     )
-    said = told(verb, tmp_path, {})
+    said = said_by(verb, tmp_path, {})
     for key in (
         "data_sources.prod.password",
         "data_sources.url.host",
@@ -262,7 +266,7 @@ def test_whatever_is_wrong_in_the_file_is_told_without_a_traceback(verb: str, tm
         "store.url",
         "store.keep",
     ):
-        assert f"problem  {key}: " in said
+        assert f"problem  session-bot.toml: {key}: " in said
 
 
 @pytest.mark.parametrize("verb", ["check", "run"])
@@ -270,7 +274,7 @@ def test_whatever_is_wrong_in_the_environment_is_told_without_a_traceback(verb: 
     (tmp_path / "session-bot.toml").write_text(GOOD)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "SLACK_SIGNING_SECRET").write_text(f"{SECRET}\x01{SECRET}")
-    said = told(
+    said = said_by(
         verb,
         tmp_path,
         {
@@ -284,7 +288,15 @@ def test_whatever_is_wrong_in_the_environment_is_told_without_a_traceback(verb: 
             "HTTPS_PROXY": f"http://user:{SECRET}",
         },
     )
-    for key in ("SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET", "SLACK_API_URL", "HTTPS_PROXY", "environment"):
+    for key in (
+        "SLACK_BOT_TOKEN",
+        f"{tmp_path}/secrets/SLACK_SIGNING_SECRET",
+        "SLACK_API_URL",
+        "HTTPS_PROXY",
+        "SESSION_BOT__ACCESS",
+        "SESSION_BOT__STORE__URL",
+        "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD__X",
+    ):
         assert f"problem  {key}: " in said
 
 
@@ -295,7 +307,7 @@ def test_a_server_that_asks_for_the_password_is_told_of_without_it(verb: str, tm
             GOOD.replace("port = 1", f'port = {server.port}\npassword = "{SECRET}€"')
         )
         url = f"mysql+pymysql://bot:{SECRET}€@{store.host}:{store.port}/db"
-        said = told(verb, tmp_path, {"SESSION_BOT__STORE__URL": url})
+        said = said_by(verb, tmp_path, {"SESSION_BOT__STORE__URL": url})
     assert not server.knows(SECRET)
     assert not store.knows(SECRET)
     assert "problem  data_sources.prod: Data source prod" in said

@@ -31,12 +31,14 @@ def lines(reports: Sequence[Report], width: int | None) -> Iterable[str]:
         for verdict, text in reports:
             if verdict in wanted:
                 label = Verdict.FAILS if verdict is Verdict.AWAY else verdict
-                line = f"{label.value:{_LABEL}}{visible(text)}"
-                yield _wrapped(line, width) if width else line
+                yield labelled(label.value, text, width)
 
 
-def _wrapped(line: str, width: int) -> str:
-    """Break a line between words alone, so that ids and keys can be copied."""
+def labelled(label: str, text: str, width: int | None) -> str:
+    """Return one row of the table, broken between words alone, so that ids and keys can be copied."""
+    line = f"{label:{_LABEL}}{visible(text)}"
+    if width is None:
+        return line
     return textwrap.fill(line, width, subsequent_indent=" " * _LABEL, break_long_words=False, break_on_hyphens=False)
 
 

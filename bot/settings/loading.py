@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.errors import ConfigurationError
 from bot.settings import problems, sources
-from bot.settings.secrets_folder import secrets_folder
-from bot.settings.sections import DataSourceSettings, Settings, SlackSettings
+from bot.settings.secrets_folder import Secrets
+from bot.settings.sections import (
+    AccessRuleSettings,
+    ChannelSettings,
+    DataSourceSettings,
+    Settings,
+    SlackSettings,
+)
+from bot.settings.unread import advice
 
 
 class Loaded(BaseModel):
@@ -24,6 +29,7 @@ class Loaded(BaseModel):
     settings: Settings | None
     data_sources: dict[str, DataSourceSettings]
     problems: list[str]
+    file: Path | None = None  # the one that was read, None for none
 
     def require(self) -> tuple[SlackSettings, Settings]:
         """Return the settings; raises ``ConfigurationError`` with every problem when there is one."""
@@ -34,49 +40,69 @@ class Loaded(BaseModel):
 
 def load() -> Loaded:
     """Read everything from where the environment says. Raises nothing: problems are in the answer."""
-    found: list[str] = []
-    named = os.environ.get("SESSION_BOT_SECRETS")
-    if named and secrets_folder() is None:
-        found.append(f"SESSION_BOT_SECRETS: there is no directory {named}")
-    found += problems.unusable_proxy()
-    slack = _slack(found)
-    raw = sources.merge(sources.file(found), sources.environment(found))
-    settings = _settings(raw, found)
-    found += problems.contradictions(raw)
-    if settings is not None:
-        found += problems.without_approvers(settings)
-        found += problems.tenants_without(settings)
-    return Loaded(slack=slack, settings=settings, data_sources=_usable_sources(raw), problems=found)
+    read = sources.read()
+    found = [*read.problems, *problems.unusable_proxy(), *problems.no_file(read)]
+    slack = _slack(found, read.secrets)
+    settings = _settings(read, found)
+    usable = _usable_sources(read) if settings is None else settings.data_sources
+    found += problems.contradictions(read)
+    found += problems.of_findings(_findings(settings, usable, read), read)
+    return Loaded(
+        slack=slack,
+        settings=None if read.spoiled or read.problems else settings,
+        data_sources={name: source for name, source in usable.items() if not read.is_spoiled(("data_sources", name))},
+        problems=found,
+        file=read.file.absolute() if read.file is not None else None,
+    )
 
 
-def _slack(found: list[str]) -> SlackSettings | None:
+def _slack(found: list[str], secrets: Secrets) -> SlackSettings | None:
     try:
         return SlackSettings()  # type: ignore[call-arg]  # the values come from the environment
     except ValidationError as error:
-        found += problems.of_slack(error)
-    except (OSError, UnicodeDecodeError) as error:
-        found.append(f"SESSION_BOT_SECRETS: a file there cannot be read ({type(error).__name__})")
-    return None
-
-
-def _settings(raw: dict[str, Any], found: list[str]) -> Settings | None:
-    # pydantic-settings takes names with an underscore in front for its own options.
-    found += [f"{key}: there is no such setting" for key in raw if key.startswith("_")]
-    try:
-        return Settings(**{key: value for key, value in raw.items() if not key.startswith("_")})
-    except ValidationError as error:
-        found += problems.of_settings(error)
+        found += problems.of_slack(error, secrets)
         return None
 
 
-def _usable_sources(raw: Mapping[str, Any]) -> dict[str, DataSourceSettings]:
+def _settings(read: sources.Read, found: list[str]) -> Settings | None:
+    if read.is_spoiled(()) and () in read.spoiled:
+        return None  # whatever would be said of it follows from what could not be read
+    raw = read.raw
+    # pydantic-settings takes names with an underscore in front for its own options.
+    found += [
+        f"{read.place_of((key,))}: there is no such setting; {advice((), key)}" for key in raw if key.startswith("_")
+    ]
+    try:
+        return Settings(**{key: value for key, value in raw.items() if not key.startswith("_")})
+    except ValidationError as error:
+        found += problems.of_settings(error, read)
+        return None
+
+
+def _findings(
+    settings: Settings | None, usable: dict[str, DataSourceSettings], read: sources.Read
+) -> list[problems.Finding]:
+    """Look for what contradicts itself, also where something else is wrong."""
+    if settings is None:
+        try:
+            settings = Settings.model_construct(
+                default_source=read.raw.get("default_source"),
+                data_sources=usable,
+                access=[AccessRuleSettings(**rule) for rule in read.raw["access"]],
+                channels={name: ChannelSettings(**meant) for name, meant in read.raw.get("channels", {}).items()},
+            )
+        except (ValidationError, KeyError, TypeError, AttributeError):
+            return []  # who may do what there is not known
+    whole = sources.is_dict(written := read.raw.get("data_sources")) and usable.keys() == written.keys()
+    return [*problems.without_approvers(settings), *(problems.tenants_without(settings) if whole else ())]
+
+
+def _usable_sources(read: sources.Read) -> dict[str, DataSourceSettings]:
     """Those data sources that are right by themselves, so that a check can try them all the same."""
-    written = raw.get("data_sources")
+    written = read.raw.get("data_sources")
     usable = {}
     for name, values in written.items() if sources.is_dict(written) else ():
-        if not isinstance(values, dict):
-            continue
-        known = {key: value for key, value in values.items() if key in DataSourceSettings.model_fields}
-        with contextlib.suppress(ValidationError):
-            usable[str(name)] = DataSourceSettings(**known)
+        if isinstance(values, dict):
+            with contextlib.suppress(ValidationError):
+                usable[str(name)] = DataSourceSettings(**values)
     return usable

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bot.access import EVERYBODY
+from bot.settings.expected import Keys, expected, is_setting
+from bot.settings.secrets_folder import Secrets
 from bot.settings.sections import AccessRuleSettings, Settings
-from bot.settings.sources import dicts, is_dict
+from bot.settings.sources import DEFAULT_FILE, Read, dicts, is_dict
+from bot.settings.unread import advice, meant_key, slack_variable
 from bot.settings.values import web_address
 from bot.slack.connections import PROXY_VARIABLES
 
@@ -37,15 +40,66 @@ _MODE_HINTS = {
 }
 
 
-def of_slack(error: ValidationError) -> list[str]:
+def of_slack(error: ValidationError, secrets: Secrets) -> list[str]:
     """Say what is wrong with what reaches Slack."""
-    return [_slack_sentence(problem) for problem in _errors(error)]
+    told = [_slack_sentence(problem, secrets) for problem in _errors(error)]
+    return [sentence for sentence in told if sentence is not None]
 
 
-def _slack_sentence(problem: ErrorDetails) -> str:
+def _slack_sentence(problem: ErrorDetails, secrets: Secrets) -> str | None:
     name = str(problem["loc"][0]).upper()
     name = name if name in _SLACK_HINTS else f"SLACK_{name}"
-    return _MODE_HINTS.get(problem["type"]) or f"{name}: {_SLACK_HINTS[name]}"
+    if any(one.upper() == name for one in secrets.spoiled) or "*" in secrets.spoiled:
+        return None  # told with the file
+    names = [*secrets.values, *secrets.spoiled, *os.environ]
+    if problem["type"] in ("missing", "no_mode"):
+        wanted = (name,) if problem["type"] == "missing" else ("SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET")
+        if any(one.upper() in wanted for one in secrets.spoiled):
+            return None
+        meant = next((one for one in (slack_variable(one, names) for one in wanted) if one is not None), None)
+        instead = f"; {meant} is set, which nothing reads" if meant is not None else ""
+        return f"{_MODE_HINTS.get(problem['type']) or f'{name}: {_SLACK_HINTS[name]}'}{instead}"
+    if problem["type"] in _MODE_HINTS:
+        return _MODE_HINTS[problem["type"]]
+    place, value = _given(name, secrets)
+    return f"{place}: {_kind_of_token(name, value)}{_SLACK_HINTS[name]}"
+
+
+def _given(name: str, secrets: Secrets) -> tuple[str, str]:
+    """Return where a variable of Slack's was read, and what stands there."""
+    for one, value in os.environ.items():
+        if one.upper() == name and value:
+            return one, value
+    return next(
+        ((secrets.path(one), value) for one, value in secrets.values.items() if one.upper() == name), (name, "")
+    )
+
+
+def _kind_of_token(name: str, value: str) -> str:
+    """Say which of Slack's secrets stands where another is wanted, without any of it; '' where that cannot be told."""
+    bare = value.strip("\"' \t\r\n")
+    start = next((start for start in _KINDS if bare.startswith(start)), None)
+    if start is None:
+        return ""
+    if start not in _SLACK_HINTS[name]:
+        return f"it holds {_KINDS[start]}; "
+    return "there are quotes or blanks around it; " if bare != value else "it is not whole, or has a blank in it; "
+
+
+_KINDS = {  # docs/slack.md 1.3
+    "xoxb-": "a bot token (xoxb-)",
+    "xapp-": "an app-level token (xapp-)",
+    "xoxp-": "a user token (xoxp-)",
+    "xoxe.": "a token that expires (xoxe.), which the bot cannot renew: token rotation must be off for the app",
+    "xoxe-": "a token that renews others (xoxe-)",
+    "xoxa-": "a token of an old kind of app (xoxa-)",
+    "xoxr-": "a token that renews others (xoxr-)",
+    "xoxs-": "a token of somebody's browser (xoxs-)",
+    "xoxc-": "a token of somebody's browser (xoxc-)",
+    "xoxd-": "a cookie of somebody's browser (xoxd-)",
+    "xwfp-": "a token of a workflow (xwfp-)",
+    "https://hooks.slack.com/": "an incoming webhook's address",
+}
 
 
 _NO_RULE = "there is no access rule, so nobody could use the bot; add an [[access]] section with who and may"
@@ -56,29 +110,62 @@ _WORDS = {
     ("data_sources", "missing"): _NO_SOURCE,
     ("data_sources", "too_short"): _NO_SOURCE,
 }
+_NAME = (
+    "a data source's name has at most 40 characters, each of a-z, 0-9, _ . and -, and begins with a letter or a digit"
+)
 
 
-def of_settings(error: ValidationError) -> list[str]:
-    """Say what is wrong with the settings, each by its key."""
-    return [_settings_sentence(problem) for problem in _errors(error)]
+def of_settings(error: ValidationError, read: Read) -> list[str]:
+    """Say what is wrong with the settings, each by its place and key; what only follows from another is left out."""
+    errors = [(_keys(problem), problem) for problem in _errors(error)]
+    unknown = [keys for keys, problem in errors if problem["type"] == "extra_forbidden"]
+    meant = {(*keys[:-1], meant_key(keys[:-1], str(keys[-1]))) for keys in unknown}
+    told = (
+        f"{read.place_of(keys)}: {_settings_sentence(keys, problem)}"
+        for keys, problem in errors
+        if problem["type"] != "default_factory_not_called"  # its own key is fine: another is wrong that it goes by
+        and not read.is_spoiled(keys)
+        and not (problem["type"] == "missing" and keys in meant)
+    )
+    return list(dict.fromkeys(told))  # what may be one of two kinds is refused twice
 
 
-def _settings_sentence(problem: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in problem["loc"] if part != "[key]")
-    said = _WORDS.get((where, problem["type"])) or _PLAIN.get(problem["type"])
-    return f"{where}: {said or problem['msg'].removeprefix('Value error, ')}"
+def _keys(problem: ErrorDetails) -> Keys:
+    """Return the keys that a problem is about, without the library's own marks."""
+    keys = tuple(part for part in problem["loc"] if part != "[key]")
+    while len(keys) > 1 and not is_setting(keys) and problem["type"] != "extra_forbidden":
+        keys = keys[:-1]
+    return keys
 
 
-_PLAIN = {
-    "extra_forbidden": "there is no such setting",
-    "missing": "is missing",
-    "string_type": "is no text; put it in quotes",
-}
+def _settings_sentence(keys: Keys, problem: ErrorDetails) -> str:
+    kind = problem["type"]
+    if (said := _WORDS.get((".".join(map(str, keys)), kind))) is not None:
+        return said
+    if kind == "string_pattern_mismatch":
+        return _NAME
+    if kind == "extra_forbidden":
+        return f"there is no such setting; {advice(keys[:-1], str(keys[-1]))}"
+    if kind == "missing":
+        return f"is missing; it must be {expected(keys)}"
+    if kind == "value_error":  # one of our own
+        return problem["msg"].removeprefix("Value error, ")
+    return f"must be {expected(keys)}"
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:
     """Return what is wrong, and nothing of what was given: a password may stand there."""
     return error.errors(include_url=False, include_input=False, include_context=False)
+
+
+def no_file(read: Read) -> list[str]:
+    """Say that no file was read, where something is missing that would stand in one."""
+    if read.file is not None or read.is_spoiled(()) or {"data_sources", "access"} <= read.raw.keys():
+        return []
+    return [
+        f"SESSION_BOT_CONFIG: is not set, and there is no {DEFAULT_FILE} in {Path.cwd()}, so no file was read; set it "
+        f"to the path of the configuration"
+    ]
 
 
 def unusable_proxy() -> list[str]:
@@ -93,29 +180,47 @@ def unusable_proxy() -> list[str]:
     return []
 
 
-def contradictions(raw: Mapping[str, Any]) -> list[str]:
+def contradictions(read: Read) -> list[str]:
     """Find names that stand for nothing, in whatever part of the configuration is readable."""
+    raw = read.raw
+    if read.is_spoiled(("data_sources",)) and not is_dict(raw.get("data_sources")):
+        return []
     known = set(raw.get("data_sources") or ()) if is_dict(raw.get("data_sources")) else set()
     there = f"there is no such data source; there is {', '.join(sorted(map(str, known))) or 'none'}"
-    named: list[tuple[str, object]] = [("default_source", raw.get("default_source"))]
-    for number, rule in enumerate(dicts(raw.get("access"))):
+    named: list[tuple[Keys, object, str]] = [(("default_source",), raw.get("default_source"), "")]
+    for number, rule in dicts(raw.get("access")):
         names = rule.get("data_sources")
         names = names if isinstance(names, list) else ()
-        named += [(f"access.{number}.data_sources: {name}", name) for name in names]
+        named += [(("access", number, "data_sources"), name, f": {name}") for name in names]
     channels = raw.get("channels")
     for channel, meant in channels.items() if is_dict(channels) else ():
         if is_dict(meant):
-            named.append((f"channels.{channel}.data_source", meant.get("data_source")))
+            named.append((("channels", channel, "data_source"), meant.get("data_source"), ""))
     # What is no name at all has been told as such.
-    return [f"{key}: {there}" for key, name in named if isinstance(name, str) and name not in known]
+    return [
+        f"{read.place_of(keys)}{which}: {there}"
+        for keys, name, which in named
+        if isinstance(name, str)
+        and name not in known
+        and not read.is_spoiled(keys)
+        and not read.is_spoiled(("data_sources", name))
+    ]
 
 
-def without_approvers(settings: Settings) -> list[str]:
+Finding = tuple[Keys, str]  # a key, and what is said of it
+
+
+def of_findings(findings: Sequence[Finding], read: Read) -> list[str]:
+    """Say each with the place of its key, but for what is not known whole."""
+    return [f"{read.place_of(keys)}: {said}" for keys, said in findings if not read.is_spoiled(keys)]
+
+
+def without_approvers(settings: Settings) -> list[Finding]:
     """Find data sources where a second person is wanted and no rule makes anybody one."""
     return [
-        f'{key}: second-person, yet no access rule lets anybody approve there; add one with may = ["approve"]'
-        for key, asking, approving in _second_persons(settings)
-        if not approving and (asking or not key.partition(".tenant_approval.")[1])
+        (keys, 'second-person, yet no access rule lets anybody approve there; add one with may = ["approve"]')
+        for keys, asking, approving in _second_persons(settings)
+        if not approving and (asking or "tenant_approval" not in keys)
     ]
 
 
@@ -125,7 +230,8 @@ def without_second_persons(settings: Settings) -> list[str]:
     Nothing is closed there then, so that it keeps no bot from starting: rights may have been taken from somebody.
     """
     problems = []
-    for key, asking, approving in _second_persons(settings):
+    for keys, asking, approving in _second_persons(settings):
+        key = ".".join(map(str, keys))
         met = [one.who | other.who for one in asking for other in approving if _meet(one, other)]
         if asking and approving and not met:
             problems.append(
@@ -141,11 +247,14 @@ def without_second_persons(settings: Settings) -> list[str]:
     return problems
 
 
-def _second_persons(settings: Settings) -> Iterator[tuple[str, list[AccessRuleSettings], list[AccessRuleSettings]]]:
+def _second_persons(
+    settings: Settings,
+) -> Iterator[tuple[Keys, list[AccessRuleSettings], list[AccessRuleSettings]]]:
     """Yield each key that wants a second person, with the rules that let somebody close, and approve, there."""
     for name, source in settings.data_sources.items():
-        wanted = [(f"tenant_approval.{tenant}", tenant, one) for tenant, one in source.tenant_approval.items()]
-        for key, tenant, approval in [("approval", None, source.approval), *wanted]:
+        usual: tuple[Keys, str | None, str] = (("approval",), None, source.approval)
+        wanted = ((("tenant_approval", tenant), tenant, one) for tenant, one in source.tenant_approval.items())
+        for keys, tenant, approval in (usual, *wanted):
             if approval == "second-person" and not source.read_only:
                 there = [
                     rule
@@ -154,7 +263,7 @@ def _second_persons(settings: Settings) -> Iterator[tuple[str, list[AccessRuleSe
                     and (tenant is None or rule.tenants is None or tenant in rule.tenants)
                 ]
                 asking, approving = ([rule for rule in there if right in rule.may] for right in ("close", "approve"))
-                yield f"data_sources.{name}.{key}", asking, approving
+                yield ("data_sources", name, *keys), asking, approving
 
 
 def _meet(one: AccessRuleSettings, other: AccessRuleSettings) -> bool:
@@ -170,25 +279,28 @@ def _is_one_person(who: frozenset[str]) -> bool:
     return len(who) == 1 and not any(one == EVERYBODY or one.startswith("S") for one in who)
 
 
-def tenants_without(settings: Settings) -> list[str]:
+def tenants_without(settings: Settings) -> list[Finding]:
     """Find tenants that are named of data sources of a kind that has none: nothing would ever match them."""
     without = {name for name, source in settings.data_sources.items() if source.kind == "mysql"}
-    named: list[tuple[str, tuple[str, ...]]] = [
-        (f"data_sources.{name}.{key}", (name,))
+    named: list[tuple[Keys, tuple[str, ...]]] = [
+        (("data_sources", name, key), (name,))
         for name in sorted(without)
         for key in ("tenants", "tenant_approval")
         if getattr(settings.data_sources[name], key)
     ]
     for number, rule in enumerate(settings.access):
         if rule.tenants is not None:
-            named.append((f"access.{number}.tenants", tuple(rule.data_sources or settings.data_sources)))
+            named.append((("access", number, "tenants"), tuple(rule.data_sources or settings.data_sources)))
     for channel, meant in settings.channels.items():
         source = meant.data_source or settings.default_source
         if meant.tenant is not None and source is not None:
-            named.append((f"channels.{channel}.tenant", (source,)))
+            named.append((("channels", channel, "tenant"), (source,)))
     return [
-        f"{key}: {' and '.join(sorted(sources))} {'has' if len(sources) == 1 else 'have'} no tenants, as no MySQL and "
-        "no MariaDB has, so nothing would ever match; leave it out"
-        for key, sources in named
+        (
+            keys,
+            f"{' and '.join(sorted(sources))} {'has' if len(sources) == 1 else 'have'} no tenants, as no MySQL and "
+            "no MariaDB has, so nothing would ever match; leave it out",
+        )
+        for keys, sources in named
         if without.issuperset(sources)
     ]

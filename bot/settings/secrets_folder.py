@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, SecretsSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource
+
+from bot.settings import unreadable
+
+# Of other files nothing is read: a directory of secrets may be shared.
+_OURS = ("SLACK_", "SESSION_BOT", "SESSIONBOT", "SESSIONS", "PORT", "BIND_ADDRESS", "HEALTH_")
+_MOST = 1 << 20  # bytes; whatever is longer is no secret
 
 
-def secrets_folder() -> Path | None:
-    """Return the directory; None where none is named or there is none."""
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the directory holds: values by the names of their files, and what is said of those that cannot be read."""
+
+    folder: Path | None = None
+    values: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    spoiled: tuple[str, ...] = ()  # the names of files that cannot be read
+
+    def path(self, name: str) -> str:
+        """Return a file's path, as people are told it."""
+        return str(self.folder / name) if self.folder is not None else name
+
+
+def read() -> Secrets:
+    """Read the directory. Raises nothing: what cannot be read is among the problems."""
     named = os.environ.get("SESSION_BOT_SECRETS")
+    if not named:
+        return Secrets()
+    folder = Path(named)
     try:
-        return Path(named) if named and Path(named).is_dir() else None
-    except OSError:  # as of a name that is too long
-        return None
+        # Kubernetes keeps what its links lead to in directories whose names begin with a dot.
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.name[0] != "." and _is_ours(entry.name))
+    except OSError as error:
+        return Secrets(problems=[f"SESSION_BOT_SECRETS: {unreadable.directory(named, error)}"], spoiled=("*",))
+    found = Secrets(folder)
+    spoiled = []
+    for name in names:
+        try:
+            found.values[name] = _text(folder / name)
+        except (OSError, UnicodeDecodeError) as error:
+            found.problems.append(f"{found.path(name)}: {unreadable.file(error)}")
+            spoiled.append(name)
+    return Secrets(folder, found.values, found.problems, tuple(spoiled))
 
 
-def secrets_source(settings_cls: type[BaseSettings], *, nested: bool) -> NestedSecretsSettingsSource:
-    """Read its files for one model; ``nested`` splits their names into sections."""
-    return NestedSecretsSettingsSource(
-        SecretsSettingsSource(settings_cls),
-        secrets_dir=secrets_folder(),
-        secrets_nested_delimiter="__" if nested else None,
-    )
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(_OURS)
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_MOST + 1)
+    if len(content) > _MOST:
+        raise unreadable.TooLongError
+    return content.decode("utf-8").strip()
+
+
+def source(settings_cls: type[BaseSettings], values: dict[str, str]) -> EnvSettingsSource:
+    """Read these values as if they stood in the environment; an empty one counts as none."""
+    made = EnvSettingsSource(settings_cls)
+    made.env_vars = {name.lower(): value for name, value in values.items() if value}
+    return made

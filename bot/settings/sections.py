@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from bot.sessions.model import MAX_LIMIT
 from bot.sessions.pool import MAX_AGE
 from bot.sessions.tls import Tls, TlsMode
-from bot.settings.secrets_folder import secrets_source
+from bot.settings import secrets_folder
 from bot.settings.values import (
     ApiUrl,
     ApprovalName,
@@ -182,7 +182,7 @@ class SlackSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment, then the secrets directory."""
-        return init_settings, env_settings, secrets_source(settings_cls, nested=False)
+        return init_settings, env_settings, secrets_folder.source(settings_cls, secrets_folder.read().values)
 
 
 class Settings(BaseSettings):

@@ -5,50 +5,159 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from bot.settings.secrets_folder import secrets_folder, secrets_source
+from bot.settings import secrets_folder, unreadable
+from bot.settings.expected import Keys, expected, is_setting
+from bot.settings.secrets_folder import Secrets
 from bot.settings.sections import PREFIX, Settings
+from bot.settings.unread import Misspelt, is_of_a_service, misspelt
 
 DEFAULT_FILE = "session-bot.toml"
 
 
-def environment(problems: list[str]) -> dict[str, Any]:
-    """Read environment and secrets directory; what cannot be read is added to the problems."""
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    folder = secrets_folder()
-    problems += [
-        f"{variable}: there is no such setting"
-        for variable in (*os.environ, *(one.name for one in (folder.iterdir() if folder else ())))
-        if variable.upper().startswith(PREFIX) and "__".join(variable.upper().split("__")[:2]) not in known
-    ]
-    try:
-        secrets = secrets_source(Settings, nested=True)
-        files = [secrets.load_secrets(path) for path in secrets.secrets_paths]
-        return merge(_read(secrets, *files), _read(EnvSettingsSource(Settings), os.environ))
-    except SettingsError as error:
-        problems.append(f"environment: {error}")
-    except (OSError, UnicodeDecodeError):
-        pass  # told with the tokens, which are read from the same directory
-    return {}
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place where settings stand, and what stands there.
 
-
-def _read(source: EnvSettingsSource, *given: Mapping[str, str]) -> dict[str, Any]:
-    """Read what is ``given`` by its ``source``, but those values that are of one tenant each.
-
-    The source writes all names in lower case and splits them at each ``__``; tenants' names are told apart by both.
+    ``name`` is what people know it by: a path, or a variable. ``at`` is the key that a variable is for, () for a file.
     """
-    source.env_vars = {name: value for name, value in source.env_vars.items() if _of_tenant(name) is None}
-    raw = _known_channels(source())
-    for name, value in (one for values in given for one in values.items()):
-        if (found := _of_tenant(name)) is not None:
-            data_source, tenant = found
-            raw = merge(raw, {"data_sources": {data_source: {"tenant_approval": {tenant: value}}}})
-    return raw
+
+    name: str
+    at: Keys
+    raw: dict[str, Any]
+
+    def has(self, keys: Keys) -> bool:
+        """Whether something stands there at these keys."""
+        found: Any = self.raw
+        for key in keys:
+            try:
+                found = found[key]
+            except (KeyError, IndexError, TypeError):
+                return False
+        return True
+
+
+@dataclass(slots=True)
+class Read:
+    """All that was read, the places that count more last."""
+
+    file: Path | None = None  # None where there is none
+    places: list[Place] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    spoiled: list[Keys] = field(default_factory=list)  # what stands at these keys, or was meant for them, is not known
+    secrets: Secrets = field(default_factory=Secrets)
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """Everything put together."""
+        together: dict[str, Any] = {}
+        for place in self.places:
+            together = merge(together, place.raw)
+        return together
+
+    def is_spoiled(self, keys: Keys) -> bool:
+        """Whether it is not known what was meant to stand at these keys, or at some below them."""
+        return any(keys[: len(one)] == one or one[: len(keys)] == keys for one in self.spoiled)
+
+    def place_of(self, keys: Keys) -> str:
+        """Say where the value of a key stands, and what of the key is not said by that already.
+
+        A key that stands nowhere would stand where its section does.
+        """
+        for place in reversed(self.places):
+            if place.has(keys):
+                return told(place.name, keys[len(place.at) :])
+        section = keys[:-1]
+        holding = [place for place in self.places if len(place.at) < len(keys) and place.has(section)]
+        if holding and section:
+            return told(holding[0].name, keys[len(holding[0].at) :])
+        return told(str(self.file), keys) if self.file else variable(keys)
+
+
+def told(place: str, keys: Keys) -> str:
+    """Name a key of a place."""
+    return ": ".join((place, ".".join(map(str, keys)))) if keys else place
+
+
+def variable(keys: Keys) -> str:
+    """Return the environment variable of a key."""
+    return PREFIX + "__".join(str(key).upper() for key in keys)
+
+
+def read() -> Read:
+    """Read everything from where the environment says. Raises nothing: what cannot be read is among the problems."""
+    found = Read(secrets=secrets_folder.read())
+    found.problems += found.secrets.problems
+    found.spoiled += [_keys_of(name) for name in found.secrets.spoiled if name.upper().startswith(PREFIX)]
+    if "*" in found.secrets.spoiled:
+        found.spoiled.append(())
+    _read_file(found)
+    given = [(found.secrets.path(name), name, value) for name, value in found.secrets.values.items()]
+    given += [(name, name, value) for name, value in os.environ.items()]
+    ours = [one for one in given if one[1].upper().replace("_", "").startswith(("SESSIONBOT", "SESSIONSBOT"))]
+    unread = [one for one in ours if not _is_read(*one)]
+    _read_variables(found, [one for one in ours if one not in unread and one[1].upper().startswith(PREFIX)])
+    _drop_half_sources(found)
+    names = found.raw.get("data_sources")
+    sources = [str(name) for name in names] if is_dict(names) else []
+    for place, name, _ in unread:
+        _tell_misspelt(found, place, misspelt(name, sources))
+    return found
+
+
+def _tell_misspelt(found: Read, place: str, meant: Misspelt) -> None:
+    found.problems.append(f"{place}: there is no such setting; {meant.advice}")
+    if meant.keys is not None:
+        found.spoiled.append(meant.keys)
+
+
+def _is_read(place: str, name: str, value: str) -> bool:
+    """Whether something reads a variable, or a file of the secrets directory, of this name."""
+    if name.upper().startswith(PREFIX):
+        return is_setting(_keys_of(name))
+    in_environment = place == name
+    return in_environment and (name in ("SESSION_BOT_CONFIG", "SESSION_BOT_SECRETS") or is_of_a_service(name, value))
+
+
+def _read_variables(found: Read, given: list[tuple[str, str, str]]) -> None:
+    """Read variables one by one, those of a whole section before those of its keys, and secrets before the others."""
+    source = EnvSettingsSource(Settings)
+    of_files = [one for one in given if one[0] != one[1]]
+    for one in (of_files, [one for one in given if one[0] == one[1]]):
+        for place, name, value in sorted(one, key=lambda given: len(_keys_of(given[1]))):
+            keys = _keys_of(name)
+            try:
+                raw = _nested(source, name, value)
+            except (SettingsError, RecursionError):
+                found.problems.append(f"{place}: is no JSON that can be read; it must be {expected(keys)}")
+                found.spoiled.append(keys)
+            else:
+                found.places.append(Place(place, keys, raw))
+
+
+def _nested(source: EnvSettingsSource, name: str, value: str) -> dict[str, Any]:
+    """Return one value in its sections. A tenant's name is taken as it stands, be it with capitals or a ``__``.
+
+    The source writes all names in lower case and splits them at each ``__``.
+    """
+    if (tenant := _of_tenant(name)) is not None:
+        return {"data_sources": {tenant[0]: {"tenant_approval": {tenant[1]: value}}}}
+    source.env_vars = {name.lower(): value}
+    return _known_channels(source())
+
+
+def _keys_of(name: str) -> Keys:
+    """Return the key that a variable is for."""
+    if (tenant := _of_tenant(name)) is not None:
+        return ("data_sources", tenant[0], "tenant_approval", tenant[1])
+    first, *others = name[len(PREFIX) :].lower().split("__")
+    return (first, *((others[0].upper(), *others[1:]) if first == "channels" and others else others))
 
 
 def _of_tenant(name: str) -> tuple[str, str] | None:
@@ -62,29 +171,52 @@ _TENANT_APPROVAL = re.compile(
 )
 
 
+def _drop_half_sources(found: Read) -> None:
+    """Tell variables of a data source that has no host: its name is misspelt, or the rest of it is missing."""
+    raw = found.raw.get("data_sources")
+    if found.is_spoiled(("data_sources",)) or not is_dict(raw):
+        return
+    known = [name for name, source in raw.items() if is_dict(source) and "host" in source]
+    for place in [place for place in found.places if len(place.at) > 2 and place.at[0] == "data_sources"]:
+        name = str(place.at[1])
+        if any(one.has(place.at[:2]) for one in found.places if len(one.at) < 3) or name in known:
+            continue
+        found.places.remove(place)
+        meant = misspelt(variable(place.at), known) if known else Misspelt("", None)
+        instead = f"{meant.advice} Or " if meant.keys is not None else ""
+        found.problems.append(
+            f"{place.name}: there is no data source {name}; {instead}set "
+            f"{variable(('data_sources', name, 'host'))} and {variable(('data_sources', name, 'user'))} for it as well"
+        )
+        found.spoiled += [place.at[:2], *([meant.keys] if meant.keys is not None else [])]
+
+
 def _known_channels(raw: dict[str, Any]) -> dict[str, Any]:
     """Write channel ids as Slack does: names from the environment arrive in lower case."""
     channels = raw.get("channels")
     return {**raw, "channels": {key.upper(): value for key, value in channels.items()}} if is_dict(channels) else raw
 
 
-def file(problems: list[str]) -> dict[str, Any]:
-    """Read the file that is named, or the usual one; what cannot be read is added to the problems."""
+def _read_file(found: Read) -> None:
+    """Read the file that is named, or the usual one. Where it cannot be read, nothing is known of any setting."""
     named = os.environ.get("SESSION_BOT_CONFIG")
     path = Path(named or DEFAULT_FILE)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark that is no text
+        raw = tomllib.loads(text)
     except FileNotFoundError:
-        if named:
-            problems.append(f"SESSION_BOT_CONFIG: there is no file {path}")
+        if not named and not path.is_symlink():
+            return
+        found.problems.append(f"SESSION_BOT_CONFIG: there is no file {path}; set it to the path of the configuration")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: cannot be read ({error.__class__.__name__})")
+        found.problems.append(f"{path}: {unreadable.configuration(error)}")
     except (ValueError, RecursionError) as error:
-        # Where it is wrong, not what is there: a password may stand in that line. Numbers of thousands of digits
-        # and brackets within brackets are no TOMLDecodeError.
-        where = re.search(r"\((at line \d+, column \d+|at end of document)\)$", str(error))
-        problems.append(f"{path}: is no valid TOML{f' {where[1]}' if where else ''}")
-    return {}
+        found.problems.append(f"{path}: {unreadable.no_toml(error)}")
+    else:
+        found.places.append(Place(str(path), (), raw))
+        found.file = path
+        return
+    found.spoiled.append(())
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +233,6 @@ def is_dict(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
 
 
-def dicts(value: object) -> list[dict[str, Any]]:
-    """Return the sections in a raw list, [] for what is none."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def dicts(value: object) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Return the sections in a raw list with their places, none for what is no list."""
+    yield from ((at, item) for at, item in enumerate(value if isinstance(value, list) else ()) if is_dict(item))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.settings import Loaded, load
+from tests.support.configuration import told
 
 SOURCE = '[data_sources.prod]\nhost = "10.0.0.1"\nuser = "root@sys"\n'
 RULE = '[[access]]\nwho = ["U1"]\nmay = ["view"]\n'
@@ -29,7 +30,7 @@ def loaded(text: str) -> Loaded:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ('[[data_sources]]\nhost = "h"\n' + RULE, "data_sources: "),
         ("data_sources = 5\n" + RULE, "data_sources: "),
@@ -43,8 +44,8 @@ def loaded(text: str) -> Loaded:
         ("_build_sources = 1\n" + SOURCE + RULE, "_build_sources: there is no such setting"),
     ],
 )
-def test_a_value_of_the_wrong_shape_is_one_problem_with_its_key(text: str, told: str) -> None:
-    assert [problem for problem in loaded(text).problems if problem.startswith(told)]
+def test_a_value_of_the_wrong_shape_is_one_problem_with_its_key(text: str, said: str) -> None:
+    assert [problem for problem in told(loaded(text)) if problem.startswith(said)]
 
 
 def test_a_data_source_may_be_used_although_something_else_is_wrong() -> None:
@@ -67,7 +68,9 @@ def test_a_password_from_the_environment_is_taken_as_it_stands(monkeypatch: pyte
 
 def test_a_secrets_directory_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_BOT_SECRETS", "nowhere")
-    assert loaded(SOURCE + RULE).problems == ["SESSION_BOT_SECRETS: there is no directory nowhere"]
+    assert loaded(SOURCE + RULE).problems == [
+        "SESSION_BOT_SECRETS: there is no directory nowhere; set it to the one that has a file for each secret"
+    ]
 
 
 def test_a_file_of_the_secrets_directory_that_is_no_text_or_no_setting_is_told(
@@ -78,14 +81,20 @@ def test_a_file_of_the_secrets_directory_that_is_no_text_or_no_setting_is_told(
     monkeypatch.setenv("SESSION_BOT_SECRETS", str(folder))
     (folder / "SESSION_BOT__COLOUR").write_text("red")
     (folder / "unrelated").write_text("x")
-    assert loaded(SOURCE + RULE).problems == ["SESSION_BOT__COLOUR: there is no such setting"]
-    (folder / "unrelated").write_bytes(b"\xff\xfe")
-    problems = load().problems
-    assert "SESSION_BOT_SECRETS: a file there cannot be read (UnicodeDecodeError)" in problems
+    (folder / "picture").write_bytes(b"\xff\xfe")
+    (problem,) = loaded(SOURCE + RULE).problems
+    assert problem.startswith(f"{folder}/SESSION_BOT__COLOUR: there is no such setting; ")
+    (folder / "SESSION_BOT__COLOUR").unlink()
+    (folder / "SLACK_BOT_TOKEN").write_bytes(b"\xff\xfe")
+    monkeypatch.delenv("SLACK_BOT_TOKEN")
+    assert load().problems == [
+        f"{folder}/SLACK_BOT_TOKEN: is no text in UTF-8; put the value in a file of that name, as plain text, or "
+        "remove it"
+    ]
 
 
 def test_a_list_in_the_environment_that_is_no_json_is_told_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_BOT__DATA_SOURCES", '{"prod": {"password": "hunter2"')
-    problems = loaded(SOURCE + RULE).problems
-    assert any(problem.startswith("environment: ") for problem in problems)
-    assert "hunter2" not in str(problems)
+    (problem,) = loaded(SOURCE + RULE).problems
+    assert problem.startswith("SESSION_BOT__DATA_SOURCES: is no JSON that can be read; it must be ")
+    assert "hunter2" not in problem
