@@ -333,6 +333,7 @@ class SessionBot:
             events.response_url_of(payload),
             events.channel_of(payload),
             person.id,
+            home=events.is_at_home(payload),
             telemetry=self._telemetry,
             outbox=self._outbox,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,12 +18,13 @@ from bot.errors import InputError, NotAllowedError, RequestError
 MOST_CALLED = 20  # people who are told of a break-glass by direct message
 _TOLD_AT_ONCE = 8
 
-# Tells the person of that id from when on the requester may confirm alone; None where it could not.
-Tell = Callable[[ClosingRequest, datetime, str], CardPlace | None]
+# Tells the person of that id from when on the requester may confirm alone; where it could not, why and what to do.
+Tell = Callable[[ClosingRequest, datetime, str], CardPlace | str]
 _NOBODY_TO_CALL = (
     "No approver could be reached by direct message, so break-glass was not started. Ask somebody who may approve to "
     "press; whoever runs this bot can name approvers by id or user group."
 )
+_REASONS = 2  # that are told where nobody could be
 
 
 class BreakGlass:
@@ -73,18 +74,20 @@ class BreakGlass:
         request = replace(request, reason=reason.strip())
         others = iter(self._to_call(request))
         calls: list[Call] = []
+        reasons: list[str] = []
         for one in others:
             place = tell(request, self._clock() + after, one)
-            if place is not None:
+            if isinstance(place, CardPlace):
                 calls.append(Call(one, place))
                 break
+            reasons.append(place)
         if not calls:
-            raise RequestError(_NOBODY_TO_CALL)
+            raise RequestError(_nobody_told(reasons))
         told_at = self._clock()
         due = told_at + after
         with ThreadPoolExecutor(_TOLD_AT_ONCE) as threads:  # the time runs for all of them
             told = threads.map(lambda one: (one, tell(request, due, one)), others)
-            calls += [Call(one, place) for one, place in told if place is not None]
+            calls += [Call(one, place) for one, place in told if isinstance(place, CardPlace)]
         until = due + self._rules.confirm_within
         if not self._store.break_glass.allow(
             request, person, self._clock(), alone_from=due, expires_at=until, called_at=told_at, calls=calls
@@ -133,6 +136,17 @@ class BreakGlass:
         tenants = [target.session.tenant for target in request.targets]
         others = self._access.people(Right.APPROVE, request.source, tenants, request.channel, besides=request.requester)
         return others[:MOST_CALLED]
+
+
+def _nobody_told(reasons: Sequence[str]) -> str:
+    """Say why nobody could be told, once for each reason."""
+    if not reasons:
+        return _NOBODY_TO_CALL
+    why = " · ".join(list(dict.fromkeys(reasons))[:_REASONS])
+    return (
+        f"No approver could be reached by direct message ({why}), so break-glass was not started. Ask somebody who may "
+        "approve to press."
+    )
 
 
 def _refuse_stopped(request: ClosingRequest) -> None:

@@ -167,9 +167,9 @@ class ClosingCards:
         """Let the requester confirm alone after a while, and say so on the card."""
         called: list[tuple[ClosingRequest, CardPlace]] = []
 
-        def tell(request: ClosingRequest, due: datetime, person: str) -> CardPlace | None:
+        def tell(request: ClosingRequest, due: datetime, person: str) -> CardPlace | str:
             place = self.keeper.call(request, due, person)
-            if place is not None:
+            if isinstance(place, CardPlace):
                 called.append((request, place))
             return place
 

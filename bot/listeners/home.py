@@ -8,7 +8,6 @@ from datetime import datetime
 
 from bot.access import Access, Right, Rule
 from bot.closing.requests import ClosingRequests
-from bot.errors import SessionBotError
 from bot.sessions.service import SessionService
 from bot.sessions.source_health import Looks, Tenants, as_they_answer
 from bot.slack.delivery.message import HomeTab
@@ -32,12 +31,8 @@ class HomeCommand:
         """Fill the tab of the person who looks at it."""
         if event.empty:
             event.reply.publish_home(home.loading())
-        try:
-            for view in self._views(self.access.rules_of(event.person)):
-                event.reply.publish_home(view)
-        except SessionBotError as error:
-            event.reply.publish_home(home.problem(error.sentence))
-            raise
+        for view in self._views(self.access.rules_of(event.person)):
+            event.reply.publish_home(view)
 
     def _views(self, rules: list[Rule]) -> Iterator[HomeTab]:
         """Yield the tab, and again as data sources answer."""
@@ -60,6 +55,7 @@ def register(registrar: Registrar, command: HomeCommand) -> None:
         home.REFRESH,
         lambda press: command.opened(HomeOpened(press.person, press.reply)),
         asks=lambda _press: EVERY_SOURCE,
+        shows_progress=True,
     )
 
 

@@ -229,6 +229,12 @@ def channel_of(payload: Payload) -> str:
     return str(payload.get("channel_id") or (payload.get("container") or {}).get("channel_id") or "")
 
 
+def is_at_home(payload: Payload) -> bool:
+    """Whether the person looks at the app's Home tab, which is in no channel and has no response URL."""
+    event = payload.get("event") or {}
+    return event.get("type") == "app_home_opened" or (payload.get("view") or {}).get("type") == "home"
+
+
 def response_url_of(payload: Payload) -> str:
     """Where answers go; for a modal the address of the press that opened it, '' where there is none."""
     given = payload.get("response_url")

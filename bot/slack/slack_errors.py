@@ -293,7 +293,7 @@ WORDS: Mapping[str, tuple[Kind, str, str]] = dict(
                 "msg_blocks_too_long": "the message is too long",
                 "msg_too_long": "the message is too long",
                 "no_text": "the message is empty",
-                "view_too_large": "the window is too large",
+                "view_too_large": "there is too much to show",
                 "snippet_too_large": "the file is larger than 1 MB",
                 "too_many_attachments": "the message is too long",
                 "attachment_payload_limit_exceeded": "the message is too long",

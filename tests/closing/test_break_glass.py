@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -299,7 +300,7 @@ def test_a_stop_that_is_pressed_while_others_are_called_lets_no_break_glass_begi
     (session,) = sleepers(desk, 1)
     stopped_one, request = broken(desk, session), ask(desk, session)
 
-    def tell(_request: ClosingRequest, _due: datetime, person: str) -> CardPlace | None:
+    def tell(_request: ClosingRequest, _due: datetime, person: str) -> CardPlace | str:
         if person == DORA.id:
             desk.cancel(stopped_one.id, DORA)
         return CardPlace(f"D{person}", "1")
@@ -380,10 +381,10 @@ def test_a_break_glass_counts_from_when_the_first_of_those_called_was_told(desk:
     asked_at = desk.clock()
     told: list[str] = []
 
-    def tell(_request: ClosingRequest, _due: datetime, person: str) -> CardPlace | None:
+    def tell(_request: ClosingRequest, _due: datetime, person: str) -> CardPlace | str:
         told.append(person)
         desk.clock.ahead += timedelta(seconds=40)
-        return None if person == BOB.id else CardPlace(f"D{person}", "1")
+        return "the person has left" if person == BOB.id else CardPlace(f"D{person}", "1")
 
     broken_ = desk.break_glass.start(request.id, ALICE, CHANNEL, WHY, tell)
     assert told == [BOB.id, DORA.id], "who asked is not called"
@@ -397,7 +398,7 @@ def test_once_the_first_is_told_all_others_are_at_the_same_time(desk: Desk, monk
     people, together = ["U1", "U2", "U3", "U4"], threading.Barrier(3)
     monkeypatch.setattr(BreakGlass, "_to_call", lambda *_: people)
 
-    def tell(_request: ClosingRequest, _due: datetime, person: str) -> CardPlace | None:
+    def tell(_request: ClosingRequest, _due: datetime, person: str) -> CardPlace | str:
         if person != "U1":
             together.wait(PATIENCE)
         return CardPlace(f"D{person}", "1")
@@ -408,8 +409,12 @@ def test_once_the_first_is_told_all_others_are_at_the_same_time(desk: Desk, monk
 
 def test_where_nobody_is_told_nothing_has_changed(desk: Desk) -> None:
     request = ask(desk, *sleepers(desk, 1))
-    with pytest.raises(RequestError, match="No approver could be reached by direct message"):
-        desk.break_glass.start(request.id, ALICE, CHANNEL, WHY, lambda *_: None)
+    said = (
+        "No approver could be reached by direct message (rate limit; try again in a minute), so break-glass was not "
+        "started. Ask somebody who may approve to press."
+    )
+    with pytest.raises(RequestError, match=re.escape(said)):
+        desk.break_glass.start(request.id, ALICE, CHANNEL, WHY, lambda *_: "rate limit; try again in a minute")
     assert desk.store.requests.find(request.id) == request
 
 

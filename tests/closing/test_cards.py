@@ -22,6 +22,7 @@ from bot.slack.delivery.card_writer import CardWriter, Written
 from bot.slack.delivery.message import Message
 from bot.slack.delivery.replies import Reply
 from bot.slack.events import Press, Submission
+from bot.slack.slack_errors import SlackError, of_answer
 from bot.slack.views import closing_modal
 from tests.closing.conftest import ALICE, BOB, BREAK_GLASS_AFTER, CHANNEL, Desk, tamper
 from tests.closing.several import ask, confirm, outcomes, shared, sleepers
@@ -61,9 +62,9 @@ class Slack(Reply):
         self._spoken.append((channel, message))
         return CardPlace(channel, f"17.{len(self._spoken)}") if self._takes else Written.REFUSED
 
-    def tell(self, person: str, message: Message) -> CardPlace | None:
+    def tell(self, person: str, message: Message) -> CardPlace | SlackError:
         place = self.post(f"D{person}", message)
-        return place if isinstance(place, CardPlace) else None
+        return place if isinstance(place, CardPlace) else of_answer(200, "user_disabled")
 
     def public(self, message: Message) -> bool:
         self._spoken.append(("public", message))

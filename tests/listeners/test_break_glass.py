@@ -244,7 +244,8 @@ def test_a_break_glass_of_which_nobody_could_be_told_does_not_count(
         card = stage.card_of(number)
         stage.alice.fill_in(dialog_of(stage.alice, card, "Break glass", "alone"), "Reason", "stuck")
         assert stage.alice.submit() == {}
-        stage.alice.wait_for_message("No approver could be reached by direct message")
+        told = text_of(stage.alice.wait_for_message("No approver could be reached by direct message"))
+        assert "by direct message (Slack does not know this person; " in told, "why is said"
         assert buttons_of(stage.alice.now(card) or {}) == ["Close Session", "Cancel", "Break glass"], (
             "nothing has changed"
         )

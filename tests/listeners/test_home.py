@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
+from sandbox.slack.faults import Failure
 from tests.support.slack_person import buttons_of, table_of, text_of
 from tests.support.stage import Stage, session_id, staged
 
@@ -44,6 +45,18 @@ def test_where_slack_takes_no_table_the_tab_says_the_same_as_text(stage: Stage) 
     assert not [block for block in tab["blocks"] if block["type"] == "table"]
     assert "demo" in text_of(tab)
     assert buttons_of(tab) == ["Refresh"]
+
+
+def test_whoever_opens_a_tab_that_slack_refuses_hears_so_by_direct_message(stage: Stage) -> None:
+    stage.slack.faults.fall_ill(Failure("", error="not_enabled"), share=1.0, methods={"views.publish"})
+    try:
+        stage.alice.looks_at_home()
+        told = stage.alice.wait_for_message(
+            "Slack did not show the Home tab (the Home tab of the app is off)", "D01ALICE"
+        )
+    finally:
+        stage.slack.faults.recover()
+    assert "Whoever runs this bot must switch it on in the Slack app's settings" in text_of(told)
 
 
 def test_somebody_whom_no_rule_names_sees_that_and_nothing_else(stage: Stage) -> None:

@@ -203,7 +203,6 @@ class Views:
         closed = [self._done(self._request(count)) for count in (1, 2, 7)]
         health, asked = [self._health() for _ in range(3)], [self._request(1), self._request(2)]
         yield from home.home(rules, health, asked, closed, NOW).views()
-        yield from home.problem(self._texts.text()).views()
 
     def notices(self) -> Iterator[Shown]:
         """Errors, questions, help."""

@@ -193,11 +193,12 @@ class CardKeeper:
             self._retries[request.id] = (time.monotonic() + pause, min(pause * 2, _LAST_RETRY))
             self.rewrite(request, in_doubt=in_doubt and self.store.cards.before_start(request))
 
-    def call(self, request: ClosingRequest, due: datetime, person: str) -> CardPlace | None:
-        """Tell somebody who may approve of a break-glass; None where Slack does not take that."""
+    def call(self, request: ClosingRequest, due: datetime, person: str) -> CardPlace | str:
+        """Tell somebody who may approve of a break-glass; where Slack does not take that, why and what to do."""
         message = closing_card.call(request, due, disclosure=self.disclosures.shown(request.source))
         with one_try():  # there are others to be told
-            return self.messages.tell(person, message)
+            told = self.messages.tell(person, message)
+        return told if isinstance(told, CardPlace) else f"{told.why}; {told.advice}"
 
     def end_calls(self, request: ClosingRequest) -> None:
         """Take the buttons off all direct messages that told of a break-glass."""
@@ -230,7 +231,7 @@ class CardKeeper:
         said = from_elsewhere(message, request.channel, card=True)
         decided = request.decided_by.id if request.decided_by is not None else request.requester.id
         people = dict.fromkeys((request.requester.id, decided))
-        told = [one for one in people if self.messages.tell(one, said) is not None]
+        told = [one for one in people if isinstance(self.messages.tell(one, said), CardPlace)]
         if told:
             return True
         if card is not None and card.or_privately(place):

@@ -10,6 +10,7 @@ from bot.slack.delivery.card_writer import Rewrite, Written
 from bot.slack.delivery.message import Message
 from bot.slack.delivery.replies import Reply
 from bot.slack.delivery.retries import one_try
+from bot.slack.slack_errors import SlackError
 from bot.slack.views.notices import notice
 
 # Slack takes five messages for one press (docs/slack.md 1.3): an error must get through.
@@ -22,7 +23,7 @@ class Messages:
 
     update: Callable[[CardPlace, Message], Written]  # rewrites a message by its place
     post: Callable[[str, Message], CardPlace | Written]  # posts a message into a channel
-    tell: Callable[[str, Message], CardPlace | None]  # sends somebody a direct message
+    tell: Callable[[str, Message], CardPlace | SlackError]  # sends somebody a direct message
 
 
 @dataclass(slots=True)

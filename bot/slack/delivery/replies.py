@@ -46,6 +46,8 @@ _LOST = (
     "ask once more."
 )
 
+_INSTEAD = "In a channel, /sessions sources shows the data sources, and /sessions help what you may do."
+
 # Names and addresses in a text become no mentions and no links; chat.update looks for them unless it is told not to.
 _LITERAL: Mapping[str, Any] = {"parse": "none", "link_names": False}
 _NO_PREVIEWS: Mapping[str, Any] = {"unfurl_links": False, "unfurl_media": False}
@@ -65,6 +67,7 @@ class Reply:
         channel: str,
         user: str,
         *,
+        home: bool = False,
         telemetry: Telemetry | None = None,
         outbox: Outbox | None = None,
     ) -> None:
@@ -73,6 +76,8 @@ class Reply:
         self._outbox = outbox
         self._channel = channel
         self._user = user
+        self._home = home  # whether the person looks at the Home tab, which is in no channel
+        self._home_told = False
         self.response_url = response_url
         self.answering = False
         """Whether an answer is on its way, which may wait for Slack."""
@@ -82,7 +87,9 @@ class Reply:
         return self._kept("answer", message, lambda: _first(self._said(message, "in_channel"), self._post(message)))
 
     def private(self, message: Message) -> bool:
-        """Show a message to the person alone."""
+        """Show a message to the person alone; in the Home tab where they look at that."""
+        if self._home:
+            return self._published(HomeTab(message.blocks)) is None or self._told("home", message)
         return self._kept("private answer", message, lambda: self._privately(message))
 
     def replace(self, message: Message, *, ephemeral: bool = False, ts: str = "") -> bool:
@@ -168,21 +175,32 @@ class Reply:
             raise _refused_file(what) from error
 
     def publish_home(self, tab: HomeTab) -> bool:
-        """Fill the person's Home tab, with plainer blocks where Slack refuses one or leaves it out."""
+        """Fill the person's Home tab. Where Slack does not take it they hear so by direct message, once."""
+        refused = self._published(tab)
+        if refused is not None and not self._home_told:
+            self._home_told = True
+            text = f"Slack did not show the Home tab ({refused.why}). {_sentence(refused.advice)} {_INSTEAD}"
+            self._told("home", sentence(text))
+        return refused is None
+
+    def _published(self, tab: HomeTab) -> SlackError | None:
+        """Publish it, with plainer blocks where Slack refuses one or leaves it out; return why it was not."""
         published = False
+        refused = None
         for view in tab.views():
             try:
                 answer = self._client.views_publish(user_id=self._user, view=view)
             except CALL_ERRORS as error:
                 what = slack_error(error)
                 log.warning("home not published", error=what.word)
+                refused = what
                 if what.word not in VIEW_REFUSED:
-                    return published
+                    break
             else:
                 published = True
                 if _shows_all(answer, view):
-                    return True
-        return published
+                    break
+        return None if published else refused
 
     def _kept(self, what: str, message: Message, send: Callable[[], Written], *, card: bool = False) -> bool:
         """Send it, now or later; the person has the ``message`` by direct message where nothing else is left."""
@@ -190,7 +208,7 @@ class Reply:
         written = self._sent(what, send)
         if written.taken or written is Written.LOST:
             return written.taken
-        instead = from_elsewhere(message, self._channel, card=card)
+        instead = from_elsewhere(message, self._channel, card=card) if self._channel else message
         if written is Written.GONE and self._told(what, instead):
             return True
         if self._outbox is not None and may_retry():  # else it is old by then
@@ -211,13 +229,13 @@ class Reply:
         return _first(self._said(message, "ephemeral"), self._post_ephemeral(message))
 
     def _told(self, what: str, message: Message) -> bool:
-        """Send it by direct message; a Home tab has an answer of its own and no channel that could be gone."""
-        if not self._channel:
-            return False
-        told = tell(self._client, self._user, message) is not None
-        if told:
+        """Send it by direct message."""
+        told = tell(self._client, self._user, message)
+        if isinstance(told, CardPlace):
             log.info("answer told by direct message", what=what)
-        return told
+            return True
+        log.error("answer told nowhere", what=what, error=told.word)
+        return False
 
     def _said(self, message: Message, kind: _Kind) -> Iterator[Written]:
         yield self._send(message, kind, replace=False)
@@ -266,34 +284,41 @@ class Reply:
                 channel=self._channel, user=self._user, text=message.text, blocks=blocks, **_LITERAL
             )
 
-        answer = _deliver(post, message, "private message not posted")
-        yield answer if isinstance(answer, Written) else Written.TAKEN
-
-
-def post(client: Client, channel: str, message: Message) -> CardPlace | None:
-    """Post a message into a channel that the bot is in; None where Slack does not take it."""
-    place = post_in(client, channel, message)
-    return place if isinstance(place, CardPlace) else None
+        try:
+            _deliver(post, message, "private message not posted")
+        except CALL_ERRORS as error:
+            yield _failed(error)
+        else:
+            yield Written.TAKEN
 
 
 def post_in(client: Client, channel: str, message: Message) -> CardPlace | Written:
     """Post a message into a channel that the bot is in; say what is known of it where Slack does not take it."""
-
-    def send(blocks: _Blocks) -> SlackResponse:
-        return client.chat_postMessage(channel=channel, text=message.text, blocks=blocks, **_LITERAL, **_NO_PREVIEWS)
-
-    answer = _deliver(send, message, "message not posted")
-    return answer if isinstance(answer, Written) else CardPlace(str(answer["channel"]), str(answer["ts"]))
+    try:
+        return _posted(client, channel, message)
+    except CALL_ERRORS as error:
+        return _failed(error)
 
 
-def tell(client: Client, person: str, message: Message) -> CardPlace | None:
-    """Send somebody a direct message; None where Slack does not take it, as for people who have left."""
+def tell(client: Client, person: str, message: Message) -> CardPlace | SlackError:
+    """Send somebody a direct message; say why where Slack does not take it, as for people who have left."""
     try:
         channel = client.direct_message(person)
     except CALL_ERRORS as error:
         log.warning("direct message not opened", error=slack_error(error).word)
-        return None
-    return post(client, channel, message)
+        return slack_error(error)
+    try:
+        return _posted(client, channel, message)
+    except CALL_ERRORS as error:
+        return slack_error(error)
+
+
+def _posted(client: Client, channel: str, message: Message) -> CardPlace:
+    def send(blocks: _Blocks) -> SlackResponse:
+        return client.chat_postMessage(channel=channel, text=message.text, blocks=blocks, **_LITERAL, **_NO_PREVIEWS)
+
+    answer = _deliver(send, message, "message not posted")
+    return CardPlace(str(answer["channel"]), str(answer["ts"]))
 
 
 def update(client: Client, place: CardPlace, message: Message) -> Written:
@@ -302,8 +327,11 @@ def update(client: Client, place: CardPlace, message: Message) -> Written:
     def rewrite(blocks: _Blocks) -> SlackResponse:
         return client.chat_update(channel=place.channel, ts=place.ts, text=message.text, blocks=blocks, **_LITERAL)
 
-    answer = _deliver(rewrite, message, "message not rewritten")
-    return answer if isinstance(answer, Written) else Written.TAKEN
+    try:
+        _deliver(rewrite, message, "message not rewritten")
+    except CALL_ERRORS as error:
+        return _failed(error)
+    return Written.TAKEN
 
 
 def _first(*ways: Iterator[Written]) -> Written:
@@ -316,17 +344,29 @@ def _first(*ways: Iterator[Written]) -> Written:
     return found
 
 
-def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure: str) -> SlackResponse | Written:
-    """Call Slack with the blocks as meant, then with plainer ones as long as it refuses the blocks."""
-    for blocks in _versions(message):
+def _deliver(call: Callable[[_Blocks], SlackResponse], message: Message, failure: str) -> SlackResponse:
+    """Call Slack with the blocks as meant, then with plainer ones as long as it refuses the blocks.
+
+    Raises one of ``CALL_ERRORS`` where it takes none.
+    """
+    *richer, plainest = _versions(message)
+    for blocks in richer:
         try:
             return call(blocks)
         except CALL_ERRORS as error:
-            what = slack_error(error)
-            if what.word not in BLOCKS_REFUSED:
+            if (what := slack_error(error)).word not in BLOCKS_REFUSED:
                 log.warning(failure, error=what.word)
-                return _unanswered(error) if isinstance(error, AnswerLostError) else _written(what)
-    return Written.REFUSED
+                raise
+    try:
+        return call(plainest)
+    except CALL_ERRORS as error:
+        log.warning(failure, error=slack_error(error).word)
+        raise
+
+
+def _failed(error: Exception) -> Written:
+    """Say what is known of a message at which one of ``CALL_ERRORS`` was raised."""
+    return _unanswered(error) if isinstance(error, AnswerLostError) else _written(slack_error(error))
 
 
 def _unanswered(error: Exception) -> Written:

@@ -78,11 +78,6 @@ def loading() -> HomeTab:
     return HomeTab([components.lines([components.plain("Asking the data sources …")])])
 
 
-def problem(sentence: str) -> HomeTab:
-    """The tab when it cannot be filled."""
-    return HomeTab([components.lines([components.plain(f"⚠️ {sentence}")])])
-
-
 def _nothing() -> kit.Block:
     return components.lines(
         [components.plain("No access rule names you, so that you may do nothing with this bot. Ask whoever runs it.")]

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from bot.closing.model import CardPlace
 from bot.slack.client import Client
 from bot.slack.connections import Answer
 from bot.slack.delivery.message import HomeTab, Message
-from bot.slack.delivery.replies import Reply, post, update
+from bot.slack.delivery.replies import Reply, post_in, update
 from bot.slack.views import blocks as kit
+from sandbox.slack.faults import Failure
 from sandbox.slack.server import SlackSandbox
 from tests.support.slack_person import Person
 from tests.support.slack_text import Json
@@ -48,7 +50,7 @@ def test_a_message_whose_blocks_slack_refuses_is_posted_with_plainer_ones(
     slack: SlackSandbox, client: Client, alice: Person, error: str
 ) -> None:
     slack.faults.fail_next("chat.postMessage", error=error)
-    assert post(client, "C01INC", LIST) is not None
+    assert isinstance(post_in(client, "C01INC", LIST), CardPlace)
     (message,) = alice.messages()
     assert kinds(message) == ["rich_text", "actions"]
 
@@ -75,8 +77,8 @@ def test_a_message_whose_blocks_a_response_url_refuses_is_shown_there_with_plain
 def test_a_message_that_is_rewritten_without_blocks_loses_its_old_buttons(
     slack: SlackSandbox, client: Client, alice: Person
 ) -> None:
-    place = post(client, "C01INC", LIST)
-    assert place is not None
+    place = post_in(client, "C01INC", LIST)
+    assert isinstance(place, CardPlace)
     slack.faults.refuse_blocks |= {"table", "rich_text", "actions"}
     assert update(client, place, LIST).taken
     (message,) = alice.messages()
@@ -86,8 +88,8 @@ def test_a_message_that_is_rewritten_without_blocks_loses_its_old_buttons(
 def test_nothing_in_the_text_of_a_message_is_looked_through_for_names_and_links(
     slack: SlackSandbox, client: Client
 ) -> None:
-    place = post(client, "C01INC", LIST)
-    assert place is not None
+    place = post_in(client, "C01INC", LIST)
+    assert isinstance(place, CardPlace)
     update(client, place, LIST)
     Reply(client, "", "C01INC", "U01ALICE").private(LIST)
     for method in ("chat.postMessage", "chat.update", "chat.postEphemeral"):
@@ -118,3 +120,35 @@ def test_a_home_tab_whose_table_slack_leaves_out_is_published_with_a_plain_one(
 def test_a_home_tab_is_not_published_again_where_slack_refuses_the_person(slack: SlackSandbox, client: Client) -> None:
     assert not Reply(client, "", "", "U09NOBODY").publish_home(HomeTab([TABLE], [PLAINER]))
     assert len(slack.calls.of("views.publish")) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [("not_enabled", "the Home tab of the app is off"), ("view_too_large", "there is too much to show")],
+)
+def test_whoever_opens_a_home_tab_that_slack_refuses_hears_so_and_why_once(
+    slack: SlackSandbox, client: Client, error: str, why: str
+) -> None:
+    slack.faults.fall_ill(Failure("", error=error), share=1.0, methods={"views.publish"})
+    reply = Reply(client, "", "", "U01ALICE", home=True)
+    tab = HomeTab([TABLE, BUTTON], [PLAINER, BUTTON])
+    assert not reply.publish_home(tab)
+    assert not reply.publish_home(tab)
+    slack.faults.recover()
+    (told,) = slack.calls.of("chat.postMessage")
+    assert told.payload["text"].startswith(f"Slack did not show the Home tab ({why}")
+    assert told.payload["channel"].startswith("D")
+    assert "/sessions sources shows the data sources" in told.payload["text"]
+
+
+def test_what_somebody_at_the_home_tab_is_told_stands_there_or_comes_as_a_direct_message(
+    slack: SlackSandbox, client: Client, alice: Person
+) -> None:
+    reply = Reply(client, "", "", "U01ALICE", home=True)
+    assert reply.private(LIST)
+    assert kinds(alice.wait_for_home()) == ["table", "actions"]
+    assert not slack.calls.of("chat.postEphemeral")
+    slack.faults.fail_next("views.publish", error="not_enabled")
+    assert reply.private(LIST)
+    (told,) = slack.calls.of("chat.postMessage")
+    assert told.payload["channel"].startswith("D")
