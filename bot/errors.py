@@ -14,6 +14,8 @@ SessionBotError
 ├── RequestError                a closing request is over, unknown or not this person's
 ├── BudgetError                 so much was closed there within a short time that somebody must agree to more
 ├── StoreError                  requests and records cannot be written or read
+│   ├── StoreAwayError          its database or file fails: the store itself says so in the log
+│   └── StoreTooNewError        only newer bots may work on it
 ├── BusyError                   too much is waiting already
 ├── StoppedError                the bot ends before it could see what came of a close
 └── DataSourceError             the database did not do what was asked
@@ -159,6 +161,14 @@ class BudgetError(SessionBotError):
 
 class StoreError(SessionBotError):
     """The store of requests and records does not answer; nothing may be closed without it."""
+
+
+class StoreAwayError(StoreError):
+    """Its database or file fails. The store itself says so in the log, once a minute, and when it is back."""
+
+
+class StoreTooNewError(StoreError):
+    """A newer bot has prepared the store in a way that this one would misread or spoil."""
 
 
 class BusyError(SessionBotError):

@@ -31,7 +31,8 @@ from bot.closing.store import Store
 from bot.closing.store.database import Database
 from bot.closing.store.leases import LEASE
 from bot.closing.store.lock import WAIT, StoreLock, taken
-from bot.errors import SessionBotError, StoreError
+from bot.closing.store.outage import Outage
+from bot.errors import ConfigurationError, SessionBotError, StoreError, StoreTooNewError
 from bot.listeners import closing_cards, home
 from bot.operations import preflight
 from bot.operations.health import Health, SlackHealth
@@ -157,7 +158,7 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
             bot = SessionBot(client, identity, slack.signing_secret, telemetry, shared)
             store.database.waits = partial(bot.waits_for, STORE.what)
             bot.periodically(LEASE.total_seconds() / 4, shared.look_after, to_the_end=True)
-            running = _Running(_Parts(client, slack, identity, bot, store, telemetry, health, Grace()))
+            running = _Running(_Parts(client, slack, identity, bot, store, telemetry, health, Grace(), signals.fail))
             running.run(settings, server, signals)
     finally:
         server.stop()
@@ -183,20 +184,27 @@ def _alone(lock: StoreLock, signals: Signals) -> bool:
 
 
 def _store(settings: Settings, lock: StoreLock, metrics: Metrics) -> Store:
+    """Open the store and prepare it. Raises ``ConfigurationError`` where it is for newer bots alone."""
     database = Database(settings.store.url.get_secret_value(), settings.store.encryption, lock)
     database.quiet_for = settings.longest_budget
+    database.outage = Outage()
 
     def create() -> str:
         try:
             database.create()
-        except StoreError as error:
+        except StoreTooNewError as error:
             return error.sentence
+        except StoreError:
+            pass  # it has said so, and is tried again
         return ""
 
     # A server that hangs is tried on in the background: the bot is at work before.
     asked = ask_each({"store": create}, STORE_WITHIN) if database.shared else {"store": create()}
-    if problem := asked.get("store", "it has not answered yet"):
-        log.warning("store not ready, trying again", error=problem)
+    if (too_new := asked.get("store")) is None:
+        log.warning("store has not answered yet, trying again")
+    elif too_new:
+        database.close()
+        raise ConfigurationError([f"store.url: {too_new}"])
     return Store(database, metrics.concluded)
 
 
@@ -212,6 +220,7 @@ class _Parts:
     telemetry: BotTelemetry
     health: Health
     grace: Grace
+    fail: Callable[[], object]  # ends the bot from within
 
 
 class _Running:
@@ -237,7 +246,7 @@ class _Running:
         """Answer Slack until a signal comes, then finish what is under way."""
         self.use(settings)
         self._parts.telemetry.metrics.read_out(lambda: self._bot.waiting, self.pools)
-        self._bot.periodically(STORE_AGAIN, self._store.database.create)
+        self._bot.periodically(STORE_AGAIN, self._prepare_store)
         self._bot.periodically(RETENTION_EVERY, self._let_go)
         self._bot.periodically(KEEP_WARM_EVERY, self._keep_warm)
         self._bot.periodically(LEASE.total_seconds() / 4, self._attempts.renew, to_the_end=True)
@@ -256,6 +265,18 @@ class _Running:
             self.service.close()
             self._store.database.close()
         log.info("stopped")
+
+    def _prepare_store(self) -> None:
+        """Prepare it where it was away at the start; end where a newer bot has made it one for its like alone."""
+        try:
+            self._store.database.create()
+            self._store.database.refuse_newer()
+        except StoreTooNewError as error:
+            too_new = error.sentence
+        else:
+            return
+        log.error("this bot is too old for its store, so it ends", error=too_new)
+        self._parts.fail()
 
     def _link(self, signals: Signals) -> SocketLink | None:
         """Make what Slack delivers on in Socket Mode."""

@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from bot.errors import SessionBotError
+from bot.errors import SessionBotError, StoreAwayError
 
 THREADS = 64  # that run what waits for no data source; more of them run what does
 QUEUE = 1500  # works waiting for a thread; beyond it whoever brings one is told so
@@ -396,6 +396,8 @@ class Jobs:
         while not ends.wait(seconds):
             try:
                 self._jobs[name].run()
+            except StoreAwayError:
+                pass  # the store itself says so, once for all
             except SessionBotError as error:
                 log.warning("job failed", job=name, error=str(error))
             except Exception:

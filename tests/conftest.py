@@ -110,6 +110,7 @@ USING_MARIADB = (
     "sessions/test_refused_logins.py",
     "sessions/mysql/test_missing_views.py",
     "closing/store/test_trial.py",
+    "closing/store/test_schema.py",
     "operations/test_preflight.py",
     "operations/test_two_replicas.py",
     "sessions/mysql/test_kept_connections.py",

@@ -22,6 +22,7 @@ from bot.errors import (
     PortInUseError,
     SessionBotError,
     StoreError,
+    StoreTooNewError,
 )
 from bot.operations import slack_trial
 from bot.operations.named_tenants import NamedTenants
@@ -173,21 +174,32 @@ def _is_a_bot(at: ListenAddress) -> bool:
 
 
 def _store(loaded: Loaded) -> list[Report]:
+    """Try the store and say what `run` does to it; nothing is made or changed."""
     if loaded.settings is None:
         return []
     store = _store_of(loaded.settings)
     try:
+        found = store.preparation()
+        if found.is_needed:
+            return [(Verdict.WORKS, f"store: {found}"), *_open_to_others(store)]
         store.try_writing(deleting=loaded.settings.store.keep is not None)
         with store.reading() as connection:
             number, chained = audit_log.newest(connection)
         safety = store.safety()
     except StoreError as error:
         # A file that cannot be made is a wrong setting; a server may be away and come back.
-        return [(Verdict.AWAY if store.shared else Verdict.FAILS, f"store.url: {error}")]
+        away = store.shared and not isinstance(error, StoreTooNewError)
+        return [(Verdict.AWAY if away else Verdict.FAILS, f"store.url: {error}")]
     finally:
         store.close()
     newest = f"; the newest record is number {number}, hash {chained[:16]}…" if number else ""
-    return [(Verdict.WORKS, f"store: requests and records can be written{newest}{safety and f'; {safety}'}")]
+    said = f"store: requests and records can be written; {found}{newest}{safety and f'; {safety}'}"
+    return [(Verdict.WORKS, said), *_open_to_others(store)]
+
+
+def _open_to_others(store: Database) -> list[Report]:
+    said = store.open_to_others()
+    return [(Verdict.LESS, f"store: {said}")] if said else []
 
 
 def _record(loaded: Loaded) -> list[Report]:
@@ -195,17 +207,19 @@ def _record(loaded: Loaded) -> list[Report]:
     if loaded.settings is None:
         return []
     store = _store_of(loaded.settings)
+    reports: list[Report] = []
     try:
-        with store.reading() as connection:
-            rows = audit_log.whole(connection)
+        if not store.preparation().is_needed:
+            with store.reading() as connection:
+                rows = audit_log.whole(connection)
+            reports = [(Verdict.FAILS, f"store: {problem}") for problem in audit_log.problems(rows)]
+            if not reports:
+                without = _without(audit_log.let_go(rows))
+                reports = [(Verdict.WORKS, f"store: no record was changed or removed since it was written{without}")]
     except StoreError:
         return []  # told with the store itself
     finally:
         store.close()
-    reports: list[Report] = [(Verdict.FAILS, f"store: {problem}") for problem in audit_log.problems(rows)]
-    if not reports:
-        without = _without(audit_log.let_go(rows))
-        reports.append((Verdict.WORKS, f"store: no record was changed or removed since it was written{without}"))
     return reports if store.drops_frozen else [*reports, (Verdict.FAILS, f"store: {_HOLDS}")]
 
 

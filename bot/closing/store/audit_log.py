@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from bot.access import Person
 from bot.closing.model import ClosingRequest
-from bot.closing.store import tables
+from bot.closing.store import schema, tables
 
 _audit, _head = tables.audit, tables.audit_head
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,9 +56,15 @@ _NOTHING = LetGo(_EPOCH, 0, "", 0, by_older_version=False)
 def lock(connection: sa.Connection) -> None:
     """Let one writer in at a time, replicas included; the first statement of every transaction that writes.
 
-    The same order everywhere keeps two writers from waiting for each other.
+    The same order everywhere keeps two writers from waiting for each other. Raises ``StoreTooNewError``.
     """
-    connection.execute(_head.update().where(_head.c.id == 1).values(count=_head.c.count))
+    mine = sa.or_(_head.c.oldest_schema.is_(None), _head.c.oldest_schema <= tables.SCHEMA)
+    if not _lock(connection, mine):
+        schema.refuse_newer(connection)
+
+
+def _lock(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> int:
+    return connection.execute(_head.update().where(_head.c.id == 1, *which).values(count=_head.c.count)).rowcount
 
 
 def append(
@@ -211,7 +217,7 @@ def acknowledge(connection: sa.Connection) -> None:
 
     Only that version's head says so, which proves nothing: a store that was made or widened since has no use for it.
     """
-    lock(connection)
+    _lock(connection)  # it has no column yet that says who may
     if not tables.is_older(connection) or _newest_let_go(connection) is not None:
         return
     head = connection.execute(sa.select(_head.c.first, _head.c.first_hash)).first()

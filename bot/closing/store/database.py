@@ -17,21 +17,20 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bot.closing.model import State
-from bot.closing.store import audit_log, tables, trial, url
+from bot.closing.store import audit_log, faults, file_faults, schema, tables, trial, url
 from bot.closing.store.clock import Kept, StoreClock, boot
+from bot.closing.store.faults import UndoneError
 from bot.closing.store.lock import StoreLock
+from bot.closing.store.outage import Outage
+from bot.closing.store.schema import Preparation
 from bot.closing.store.shared_server import LOCK_TRIES, SharedServer, is_held
-from bot.closing.store.sqlite_file import SqliteFile
-from bot.errors import StoreError
-from bot.sessions import refused_logins
-from bot.sessions.database import READ_ONLY_ERRORS, safety
+from bot.closing.store.sqlite_file import SqliteFile, let_read
+from bot.errors import StoreAwayError, StoreError
+from bot.sessions.database import safety
 from bot.sessions.tls import PREFERRED, Tls
 from bot.sessions.uptime import since_boot
 
 TRY_EVERY = 30.0  # seconds between two trials of what is written
-# Of a cluster that takes writes on several nodes, another one has written the same: said at any statement or at COMMIT,
-# and nothing of the transaction stays. InnoDB's deadlock, which Galera answers with as well, and Group Replication's.
-_COLLIDED = frozenset({1213, 3101})
 _TRIES = 6
 _PAUSE = 0.05  # seconds, at the most, before the second try; each is twice as long as the one before
 
@@ -41,10 +40,6 @@ _WRONG_BY = 1.0  # seconds that a machine's clock may be beside the store's
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class _UndoneError(StoreError):
-    """A transaction came to nothing, and may be tried again as a whole."""
 
 
 def tried_again(write: Callable[P, T]) -> Callable[P, T]:
@@ -58,7 +53,7 @@ def tried_again(write: Callable[P, T]) -> Callable[P, T]:
         for tried in range(_TRIES - 1):
             try:
                 return write(*arguments, **named)
-            except _UndoneError:
+            except UndoneError:
                 time.sleep(random() * _PAUSE * 2**tried)  # noqa: S311  # it keeps no secret
         return write(*arguments, **named)
 
@@ -82,11 +77,14 @@ class Database:
         self._ahead: float | None = None  # of this machine's uptime, the server's clock when it was asked last
         self.jumped = False  # whether it was seen to have been set then, since it was asked before
         self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
-        self._place = SharedServer(tls) if self.shared else SqliteFile(url.file_of(parsed), lock)
+        self._file = url.file_of(parsed)
+        self._place = SharedServer(tls) if self.shared else SqliteFile(self._file, lock)
         self.engine = sa.create_engine(parsed, **self._place.options)
         self._place.listen(self.engine)
         self.waits: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         """Entered by whoever uses it, since it may hang: so that others are not kept waiting."""
+        self.outage: Outage | None = None
+        """Told when it fails and when it works, where somebody wants to read that in the log."""
         self._created = False
         self._creating = threading.Lock()
         self._written_at = -TRY_EVERY
@@ -104,23 +102,53 @@ class Database:
         return not isinstance(self._place, SharedServer) or self._place.drops_frozen
 
     def create(self) -> None:
-        """Make the tables, and what an older store lacks of them, unless that is done.
+        """Prepare the store for this bot, unless that is done: make its file, its tables, and what an older one lacks.
 
-        Two replicas may start at once. One that was away is tried again by whoever calls again.
+        Two replicas may start at once. One that was away is tried again by whoever calls again. Raises
+        ``StoreTooNewError`` where only newer bots may work on it.
         """
         with self._creating:
             if self._created:
                 return
-            try:
-                tables.create(self.engine, audit_log.acknowledge)
-            except SQLAlchemyError as error:
-                raise _failed(error) from error
+            with self._told(writing=True):
+                if isinstance(self._place, SqliteFile):
+                    self._place.make()
+                    with self.engine.connect() as connection:
+                        let_read(connection)
+                schema.prepare(self.engine, audit_log.acknowledge)
             self._start_time()
             self.opened = self.clock()
             with self.reading() as connection:
                 newest = connection.execute(sa.select(sa.func.max(tables.audit.c.at))).scalar()
             self.newest_at_start = newest / 1e6 if newest is not None else None
             self._created = True
+
+    def preparation(self) -> Preparation:
+        """Look what ``create`` would do, and whether it may as far as that can be found out; nothing is changed.
+
+        Raises ``StoreTooNewError``.
+        """
+        if isinstance(self._place, SqliteFile) and (file := self._place.missing()) is not None:
+            if why := file_faults.unusable(file):
+                raise file_faults.failure(why)
+            return schema.of_nothing()
+        with self.reading() as connection:
+            found = schema.preparation(connection)
+            if found.is_needed and self.shared:
+                schema.try_rights(connection, found)
+            elif found.is_needed:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # fails where it cannot be written
+            connection.rollback()
+        return found
+
+    def refuse_newer(self) -> None:
+        """Find out whether a newer bot has prepared it for itself meanwhile. Raises ``StoreTooNewError``."""
+        with self.reading() as connection:
+            schema.refuse_newer(connection)
+
+    def open_to_others(self) -> str:
+        """Say who else may read the store's file, and how to end that; '' for nobody, and for a server."""
+        return self._place.open_to_others() if isinstance(self._place, SqliteFile) else ""
 
     def close(self) -> None:
         """Close all connections."""
@@ -141,21 +169,15 @@ class Database:
 
     @tried_again
     def try_writing(self, *, deleting: bool = False) -> None:
-        """Write into all tables as closes do, and roll it back; ``deleting`` as letting go of records does.
-
-        Makes the tables where they are not made yet, as nothing less tells whether that can be done.
-        """
-        self.create()
-        try:
-            with self.engine.connect() as connection:
-                _lock(connection)
-                self._refuse_other_file(connection)
-                written = trial.write(connection, self.clock(), deleting=deleting)
-                connection.rollback()
-                still = tables.requests.c.id == written
-                kept = connection.execute(sa.select(tables.requests.c.id).where(still)).first() is not None
-        except SQLAlchemyError as error:
-            raise _failed(error) from error
+        """Write into all tables as closes do, and roll it back; ``deleting`` as letting go of records does."""
+        with self._told(writing=True), self.engine.connect() as connection:
+            _lock(connection)
+            self._refuse_other_file(connection)
+            # Nothing of it stays. The store's own time is not asked for: in a file it would be set right.
+            written = trial.write(connection, datetime.now(UTC), deleting=deleting)
+            connection.rollback()
+            still = tables.requests.c.id == written
+            kept = connection.execute(sa.select(tables.requests.c.id).where(still)).first() is not None
         if kept:
             raise StoreError(
                 "The store's database keeps what was rolled back, as MyISAM does. Nothing is closed without a record. "
@@ -172,11 +194,8 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Give a connection to read with."""
-        try:
-            with self.waits(), self.engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise _failed(error) from error
+        with self._told(writing=False), self.waits(), self.engine.connect() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -185,16 +204,30 @@ class Database:
         Only one writes at a time, replicas included: what it reads nobody changes before it ends. A server lets it wait
         some seconds, several times, for those who write before.
         """
+        with self._told(writing=True), self.waits(), self.engine.connect() as connection:
+            _lock(connection)
+            self._refuse_other_file(connection)
+            yield connection
+            if not self.shared:
+                connection.execute(tables.clock.update().values(last=self.clock.seconds))
+            connection.commit()
+
+    @contextlib.contextmanager
+    def _told(self, *, writing: bool) -> Iterator[None]:
+        """Say in a sentence what fails within the block, and have it known that the store fails, or works."""
         try:
-            with self.waits(), self.engine.connect() as connection:
-                _lock(connection)
-                self._refuse_other_file(connection)
-                yield connection
-                if not self.shared:
-                    connection.execute(tables.clock.update().values(last=self.clock.seconds))
-                connection.commit()
+            yield
         except SQLAlchemyError as error:
-            raise _failed(error) from error
+            failed = faults.told(error, self._file)
+            if self.outage is not None and isinstance(failed, StoreAwayError):
+                self.outage.noticed(failed, writing=writing)
+            raise failed from error
+        except StoreAwayError as error:  # of the place itself
+            if self.outage is not None:
+                self.outage.noticed(error, writing=writing)
+            raise
+        if self.outage is not None:
+            self.outage.over(writing=writing)
 
     def _refuse_other_file(self, connection: sa.Connection) -> None:
         if isinstance(self._place, SqliteFile):
@@ -266,46 +299,3 @@ def _lock(connection: sa.Connection) -> None:
                 raise
             connection.rollback()
     raise AssertionError("unreachable: the last try returns or raises")
-
-
-def _failed(error: SQLAlchemyError) -> StoreError:
-    errno, said = _number(error)
-    if errno in _COLLIDED:
-        return _UndoneError(
-            "Others write to the store of requests and records at the same time, again and again. Nothing is closed "
-            "without a record. Try again; of a cluster let [store] url name one node alone."
-        )
-    if is_held(error):
-        return StoreError(
-            "Somebody else, perhaps a replica that hangs, is writing to the store of requests and records and does not "
-            "finish. Nothing is closed without a record. Give it half a minute, then try again."
-        )
-    if errno in READ_ONLY_ERRORS:
-        why = "is read-only. Name the server that takes writes in [store] url, or end its read_only"
-    elif errno in _DENIED:
-        why = f"denies its account what is needed: {said}. GRANT it"
-    elif errno in refused_logins.LIMITS:
-        why = f"turns its account away now, which {refused_logins.limit(said)[1].rstrip('.')}"
-    elif refused_logins.explains(errno):
-        why = f"refused the login: {refused_logins.why(errno, said).rstrip('.')}"
-    else:
-        # Its text may hold what was written.
-        kind = f"{type(error).__name__}{f' {errno}' if errno else ''}"
-        return StoreError(
-            f"The store of requests and records does not answer ({kind}). "
-            "Nothing is closed without a record. Check [store] url, its disk or its database."
-        )
-    sentence = f"The database of the store {why}. Nothing is closed without a record."
-    # Its connections are not used again: the address may lead to the server that takes writes by now.
-    return _UndoneError(sentence) if errno in READ_ONLY_ERRORS else StoreError(sentence)
-
-
-_DENIED = (1044, 1142, 1143, 1227)
-
-
-def _number(error: SQLAlchemyError) -> tuple[int, str]:
-    """Return the number and the text that a server or the driver has given, 0 for anything else."""
-    args: tuple[object, ...] = getattr(error.orig, "args", ()) if isinstance(error, DBAPIError) else ()
-    if len(args) < 2 or not isinstance(args[0], int):
-        return 0, ""
-    return args[0], str(args[1])[:200].rstrip(".")

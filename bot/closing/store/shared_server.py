@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bot.closing.store.kept_connections import KeptConnections
-from bot.errors import StoreError, UnsafeConnectionError
+from bot.errors import StoreAwayError, UnsafeConnectionError
 from bot.sessions import session_variables
 from bot.sessions.database import Preparation, login, prepare
 from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT
@@ -88,7 +88,7 @@ class SharedServer:
         try:
             return login(self._tls, **named)
         except UnsafeConnectionError as error:
-            raise StoreError(f"The store's database {error}") from error
+            raise StoreAwayError(f"The store's database {error}") from error
 
     def _isolation(self, cursor: Any) -> str:
         """Choose a level at which whoever waited for the lock sees what it was held for.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
+import os
+import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
+from bot.closing.store import file_faults
 from bot.closing.store.lock import StoreLock
-from bot.errors import ConfigurationError, StoreError
+from bot.errors import ConfigurationError, StoreAwayError, StoreError
 
 _FILE = "file"  # in the info of a connection: which file it has open
 _GONE = "The store's file is gone. Put it back, or restart the bot. Check [store] url."
+_NOT_YET = "The store's file is not made yet, which a bot that runs does within seconds. Try again."
+_OTHERS = 0o077  # rights of other people than the owner
 
 
 class SqliteFile:
@@ -28,6 +33,34 @@ class SqliteFile:
         self._path = path
         self._lock = lock
         self._was_there = False
+
+    def make(self) -> None:
+        """Make the file, for its owner alone: it holds statements. SQLite makes those beside it alike.
+
+        Raises ``StoreError``.
+        """
+        if self._path is None or self._was_there:
+            return
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            why = file_faults.unusable(self._path) or file_faults.refused(error, self._path)
+            raise file_faults.failure(why) from error
+
+    def missing(self) -> Path | None:
+        """Return the file where there is none yet, and nothing but ``make`` makes one."""
+        return self._path if _identity(self._path) is None else None
+
+    def open_to_others(self) -> str:
+        """Say that others than its owner may read it, or what SQLite keeps beside it, and what ends that; '' if not."""
+        beside = ("", "-wal", "-shm") if self._path is not None else ()
+        files = [Path(f"{self._path}{end}") for end in beside]
+        found = [one for one in files if one.exists() and one.stat().st_mode & _OTHERS]
+        if not found:
+            return ""
+        return f"others than its owner may read the store's file, which holds statements: chmod 600 {_words(found)}"
 
     def listen(self, engine: sa.Engine) -> None:
         """Look after every connection that the engine makes."""
@@ -45,14 +78,14 @@ class SqliteFile:
         try:
             alone = self._lock is None or self._lock.take()
         except ConfigurationError as error:
-            raise StoreError(f"{error.sentence} Nothing is closed meanwhile.") from error
+            raise StoreAwayError(f"{error.sentence} Nothing is closed meanwhile.") from error
         if not alone:
-            raise StoreError("Another bot uses the store's file by now. This one closes nothing any more: stop it.")
+            raise StoreAwayError("Another bot uses the store's file by now. This one closes nothing any more: stop it.")
         now = _identity(self._path)
         if now == connection.info.get(_FILE):
             return
         if now is None:
-            raise StoreError(_GONE)  # it may be put back
+            raise StoreAwayError(_GONE)  # it may be put back
         connection.invalidate()
         replaced()
         raise StoreError(
@@ -61,12 +94,14 @@ class SqliteFile:
         )
 
     def _refuse_new_file(self, *_: object) -> None:
-        """Keep SQLite from making an empty file in the place of one that was taken away."""
-        if self._was_there and _identity(self._path) is None:
-            raise StoreError(_GONE)
+        """Keep SQLite from making an empty file where there is none: others could read it, or it would hide a loss."""
+        if self._path is not None and _identity(self._path) is None:
+            raise StoreAwayError(
+                _GONE if self._was_there else "The store's file is not made yet. Try again in a few seconds."
+            )
 
     def _opened(self, connection: Any, record: Any) -> None:
-        _make_durable(connection)
+        connection.execute("PRAGMA synchronous = FULL")  # it keeps the record through a power cut
         record.info[_FILE] = _identity(self._path)
         self._was_there = self._path is not None
 
@@ -81,14 +116,17 @@ def _identity(file: Path | None) -> tuple[int, int] | None:
     return None
 
 
-def _make_durable(connection: Any) -> None:
-    # WAL lets lists be read while a close is recorded; FULL keeps the record through a power cut.
+def let_read(connection: sa.Connection) -> None:
+    """Switch the file to a log of its own (WAL), so that lists can be read while a close is recorded."""
     for last_try in (*[False] * 20, True):
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             break
-        except sqlite3.OperationalError:  # a new file that another process switches: for that SQLite does not wait
+        except OperationalError:  # a new file that another process switches: for that SQLite does not wait
             if last_try:
                 raise
             time.sleep(0.05)
-    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _words(files: Sequence[Path]) -> str:
+    return " ".join(shlex.quote(str(one)) for one in files)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import DBAPIError
 
 from bot.access import Person
 from bot.closing.model import ApprovalPolicy, Call, CardPlace, ClosingRequest, Outcome, State, Target, Untouched
 from bot.closing.store import session_json
 from bot.sessions.model import Mode
+
+# The version of what stands below; a store of an earlier one is brought to it at the start (``schema``). It goes up by
+# one with each change.
+SCHEMA = 1
+# Bots that know this version may go on working on it. It goes up to SCHEMA where they would misread or spoil what is
+# there; NEEDED is the first version of the bot that knows it.
+OLDEST_SCHEMA, NEEDED = 1, "0.1.0"
 
 metadata = sa.MetaData()
 # Whatever a server's own defaults are: what is written is undone where it fails, every text fits, and ids differ by
@@ -116,6 +121,11 @@ audit_head = sa.Table(
     sa.Column("first_hash", sa.String(64), nullable=False),
     # That it is there says that letting go is put on record in this store. It holds nothing.
     sa.Column("letting_go_recorded", sa.Boolean),
+    # SCHEMA, OLDEST_SCHEMA and NEEDED of the newest bot that has prepared this store. They stand in this row so that
+    # whoever takes its lock, as every writer does, finds out in the same moment whether it still may.
+    sa.Column("schema_version", sa.Integer),
+    sa.Column("oldest_schema", sa.Integer),
+    sa.Column("needed", sa.String(32)),
     **_ON_MYSQL,
 )
 
@@ -141,76 +151,15 @@ clock = sa.Table(
     **_ON_MYSQL,
 )
 
-# What who is slower than another replica is told, by SQLite and by MySQL; the next try finds it made. There are
-# fewer tables, columns and indexes to be beaten to than that.
-_BEATEN = re.compile("already exists|duplicate|unique constraint|is locked|concurrent DDL", re.IGNORECASE)
-_RACES = 50
-
-
-def create(engine: sa.Engine, acknowledge: Callable[[sa.Connection], None]) -> None:
-    """Make the tables, and the columns and indexes that an older store lacks. Two replicas may do so at once.
-
-    ``acknowledge`` puts on record what an older store has let go, before it is widened.
-    """
-    for race in range(_RACES):
-        try:
-            metadata.create_all(engine, tables=_tables(engine))
-            with engine.connect() as connection:
-                older = is_older(connection)
-            if older:
-                with engine.begin() as connection:
-                    acknowledge(connection)
-            _add_what_is_missing(engine)
-            with engine.begin() as connection:
-                if connection.execute(sa.select(audit_head.c.id)).first() is None:
-                    start = {"count": 0, "hash": "", "first": 0, "first_hash": ""}
-                    connection.execute(audit_head.insert().values(id=1, **start))
-        except DBAPIError as error:
-            if race + 1 == _RACES or not _BEATEN.search(str(error.orig)):
-                raise
-        else:
-            return
-
-
-def _tables(engine: sa.Engine) -> list[sa.Table]:
-    """Return those of such a store: a shared one has no clock, and may no longer let the bot make a table."""
-    return [one for one in metadata.sorted_tables if one is not clock or engine.dialect.name == "sqlite"]
-
 
 def is_older(connection: sa.Connection) -> bool:
     """Whether the store is of a version that did not put on record what it let go."""
-    return audit_head.c.letting_go_recorded.name not in _columns(connection, audit_head)
+    return audit_head.c.letting_go_recorded.name not in columns(connection, audit_head)
 
 
-def _columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+def columns(connection: sa.Connection, table: sa.Table) -> set[str]:
+    """Return the names of the columns that a table has."""
     return set(connection.execute(sa.text(f"SELECT * FROM {table.name} LIMIT 0")).keys())
-
-
-def _add_what_is_missing(engine: sa.Engine) -> None:
-    """Widen tables of an older version; a column that is new must be empty for the rows that are there.
-
-    SQLAlchemy's inspection stays out of it: it cannot read how OceanBase writes a table's indexes.
-    """
-    with engine.begin() as connection:
-        for table in _tables(engine):
-            known = _columns(connection, table)
-            for column in table.columns:
-                if column.name not in known:
-                    name = engine.dialect.identifier_preparer.quote(column.name)
-                    kind = column.type.compile(engine.dialect)
-                    connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {name} {kind}"))
-            there = set(connection.execute(_INDEXES[engine.dialect.name == "sqlite"], {"table": table.name}).scalars())
-            for index in table.indexes:  # of a table that is there already, `create_all` makes none
-                if index.name not in there:
-                    index.create(connection)
-
-
-_INDEXES = {
-    True: sa.text("SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = :table"),
-    False: sa.text(
-        "SELECT index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = :table"
-    ),
-}
 
 
 def request_values(request: ClosingRequest) -> dict[str, Any]:

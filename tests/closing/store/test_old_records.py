@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot.closing.store import Store, audit_log, tables
+from bot.closing.store import Store, audit_log
 from bot.closing.store.database import Database
 from sandbox.databases.embedded import EmbeddedServer
 from tests.closing.conftest import ALICE
@@ -58,6 +59,10 @@ class Kept:
         with self._thief.begin() as connection:
             for statement in statements:
                 connection.execute(sa.text(statement), values)
+
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        """Write into the tables as they are."""
+        return self._thief.begin()
 
     def remove_up_to(self, number: int) -> None:
         """Remove the first rows as if the bot had let them go, as far as the head can say so."""
@@ -280,12 +285,9 @@ def older(kept: Kept) -> Callable[[int], None]:
 
     def make(gone: int) -> None:
         kept.change(*OLDER, "INSERT INTO audit_head VALUES (1, 0, '', 0, '')")
-        store = Store(Database(kept.url))
-        with store.database.engine.begin() as connection:
-            tables.clock.create(connection)  # an older version has none, and writes without it
-        acts(store, 6, 2 * DAY)
-        store.database.close()
-        kept.change(f"DROP TABLE {tables.clock.name}")
+        with kept.writing() as connection:
+            for number in range(6):
+                audit_log.append(connection, NOW - 2 * DAY, "act", {"number": number}, person=ALICE, source="demo")
         if gone:
             kept.remove_up_to(gone)  # which is what letting go was
 

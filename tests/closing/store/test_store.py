@@ -71,14 +71,6 @@ def test_after_an_intent_a_request_is_never_opened_again_and_never_intended_twic
     assert desk.store.leases.abandoned(()) == []
 
 
-def test_a_store_that_cannot_be_opened_is_told_without_its_password(tmp_path: Path) -> None:
-    for url in (f"sqlite:///{tmp_path}/no/such/folder.db", "mysql+pymysql://u:hush-hush@127.0.0.1:1/x", "nonsense"):
-        with pytest.raises(StoreError) as told:
-            Database(url).create()
-        assert "hush-hush" not in str(told.value)
-        assert "[store] url" in str(told.value)
-
-
 def test_what_another_version_kept_of_a_session_is_read_and_what_is_missing_matches_nothing(desk: Desk) -> None:
     session = session_id(desk.connect())
     request = desk.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION)
