@@ -294,9 +294,11 @@ class SessionBot:
                 taken = True
             handler.run(payload, reply)
 
-        self._answered(run, route, payload, reply, progress)
-        if shared is not None and taken:
-            shared.answered(delivery)
+        try:
+            self._answered(run, route, payload, reply, progress)
+        finally:
+            if shared is not None and taken:
+                shared.answered(delivery)
 
     def _refuse(
         self, route: _Route, payload: Payload, reply: Reply, progress: Progress, sentence: str, *, taken: bool

@@ -9,7 +9,7 @@ SessionBotError
 ├── NotAllowedError             the access rules say no
 ├── PersonUnknownError          Slack did not say who somebody is, so that the rules say neither yes nor no
 ├── SlackRefusedError           Slack did not take what somebody must have
-│   └── AnsweredElsewhereError  another replica answers this delivery: nobody is told anything
+├── AnsweredElsewhereError      another replica answers this delivery: nobody is told anything
 ├── TargetError                 the session asked for is not one that may be closed
 ├── RequestError                a closing request is over, unknown or not this person's
 ├── BudgetError                 so much was closed there within a short time that somebody must agree to more
@@ -119,7 +119,7 @@ class SlackRefusedError(SessionBotError):
     """Slack did not take what somebody must have, such as a file or a window."""
 
 
-class AnsweredElsewhereError(SlackRefusedError):
+class AnsweredElsewhereError(SessionBotError):
     """Another replica answers this delivery, or has opened its window: whoever hears of this says nothing."""
 
 

@@ -12,7 +12,7 @@ from bot.closing.model import ApprovalPolicy, Clock, ClosingRequest, Outcome, St
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
-from bot.errors import InputError, NotAllowedError, TargetError
+from bot.errors import AnsweredElsewhereError, InputError, NotAllowedError, TargetError
 from bot.sessions.model import Mode, Pin, Session, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
@@ -231,7 +231,10 @@ class ClosingRequests:
         now = self._clock()
         expires_at = now + self._rules.confirm_within
         asked = [draft.request(group, approval, now, expires_at, number) for number, group in enumerate(groups)]
-        return self._store.requests.add(*asked, follows=draft.follows)
+        kept = self._store.requests.add(*asked, follows=draft.follows)
+        if kept != asked and not self._store.deliveries.is_ours(draft.delivery):
+            raise AnsweredElsewhereError("Another replica has taken this over.")
+        return kept
 
     def _by_approvers(self, draft: Draft) -> list[list[Session]]:
         """Put together the sessions that the same people may approve.

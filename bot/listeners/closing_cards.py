@@ -359,14 +359,13 @@ def _ids(request: ClosingRequest) -> str:
 def register(registrar: Registrar, cards: ClosingCards) -> None:
     """Announce the buttons of cards and their dialogs.
 
-    A press that opens a window is no ``once``: a trigger id opens one window, and that waits three seconds at most.
+    A press that opens a window at once is no ``once``: a trigger id opens one window, within three seconds.
     """
     for action_id, mode in ((closing_card.CLOSE_SESSION, Mode.SESSION), (closing_card.CLOSE_QUERY, Mode.QUERY)):
         registrar.press(action_id, partial(cards.confirm, mode=mode), shows_progress=True, once=True)
     for action_id, mode in ((closing_card.LOOK_SESSION, Mode.SESSION), (closing_card.LOOK_QUERY, Mode.QUERY)):
         registrar.press(action_id, partial(cards.look, mode=mode), shows_progress=True)
     registrar.press(closing_card.APPROVE, cards.approve, shows_progress=True)
-    registrar.press(closing_card.BREAK_GLASS, cards.ask_reason)
     registrar.submission(closing_modal.CALLBACK, check_number, cards.confirm_looked_at)
     registrar.submission(closing_modal.GLASS_CALLBACK, check_reason, cards.start_break_glass)
     for action_id, act in (
@@ -374,6 +373,7 @@ def register(registrar: Registrar, cards: ClosingCards) -> None:
         (closing_card.STOP, cards.cancel),
         (closing_card.LIFT, cards.lift),
         (closing_card.CLOSE_HOLDER, cards.ask_for_holder),
+        (closing_card.BREAK_GLASS, cards.ask_reason),
         (closing_card.REVIEW, cards.review),
         (notices.EXTEND_BUDGET, cards.extend_budget),
     ):

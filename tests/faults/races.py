@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from bot.closing.model import Outcome
 from sandbox.databases.embedded import EmbeddedServer
-from tests.faults.arena import LONG, Arena, Row, arena, at_once, buttons_of, text_of
+from tests.faults.arena import ASKS, LONG, Arena, Row, arena, at_once, buttons_of, text_of
 from tests.support.running_bot import RunningBot
 from tests.support.slack_person import NotPossible
 from tests.support.slack_text import Json
@@ -53,20 +53,74 @@ def redeliveries(row: Row, tries: int, database: EmbeddedServer, folder: Path) -
 
 
 def two_replicas(row: Row, tries: int, database: EmbeddedServer, folder: Path, store: EmbeddedServer) -> None:
-    """Deliver each press to two replicas on one shared store."""
+    """Deliver each command and each press to two replicas on one shared store."""
     url = shared_store(store)
-    with arena(row, database, folder / "one", store=url) as stage, _replica(stage, folder / "other", url):
+    with arena(row, database, folder / "one", store=url) as stage, _replica(stage, folder / "other", url) as other:
         for _ in stage.tries(tries):
-            victim = stage.victim()
-            card = stage.card(str(victim))
+            victim, bots = stage.victim(), (stage.bot, other)
+            there, answered = stage.slack.connections, _count(bots, _ANSWERED)
             stage.slack.faults.deliver_twice = True  # the second copy goes to the other connection
-            there = stage.slack.connections
+            card = stage.card(str(victim))
             stage.alice.press(card, "Close Session")
             stage.reached(there == stage.slack.connections == 2)
             stage.slack.faults.deliver_twice = False
             stage.ended(card)
+            stage.slack.wait_for(lambda: _count(bots, _ANSWERED) >= answered + 4, what="both to be done with both")  # noqa: B023
             stage.count(victim, card, closed=True)
             _confirmed_once(stage, card["ts"])
+            _told_once(stage, victim, card)
+
+
+def killed_at_a_command(row: Row, tries: int, database: EmbeddedServer, folder: Path, store: EmbeddedServer) -> None:
+    """Deliver a command to two replicas and kill the one that has it, before its card: the other one answers it."""
+    url = shared_store(store)
+    played = arena(row, database, folder / "one", store=url, command=HASTY, relayed=True)
+    with played as stage, _replica(stage, folder / "other", url, command=HASTY) as other:
+        for _ in stage.tries(tries):
+            stage.slack.faults.deliver_twice = True
+            victim = stage.victim()
+            card = _killed_at(stage, victim, (stage.bot, other))
+            stage.slack.faults.deliver_twice = False
+            stage.alice.press(card, "Close Session")
+            stage.ended(card)
+            stage.count(victim, card, closed=True)
+            _told_once(stage, victim, card)
+
+
+def _killed_at(stage: Arena, victim: int, bots: Sequence[RunningBot]) -> Json:
+    """Ask for a close, kill the replica that is looking for the session, and return the card of the other one."""
+    assert stage.relay is not None
+    before, taken_over = [_count([bot], _ANSWERED) for bot in bots], _count(bots, _TAKEN_OVER)
+
+    def waiting() -> list[RunningBot]:
+        return [bot for bot, count in zip(bots, before, strict=True) if _count([bot], _ANSWERED) > count]
+
+    with stage.relay.holds("PROCESSLIST"):
+        stage.alice.types(f"/kill-session {victim}")
+        stage.slack.wait_for(waiting, what="one replica to leave it to the other")
+        (killed,) = [bot for bot in bots if bot not in waiting()]
+        killed.kill()
+    card = stage.alice.wait_for_message(lambda one: str(victim) in text_of(one) and ASKS in text_of(one))
+    stage.reached(_count(bots, _TAKEN_OVER) > taken_over)
+    stage.counts.attempted += 1
+    killed.start()
+    return card
+
+
+_ANSWERED = '"event": "answered"'
+_TAKEN_OVER = '"event": "taken over from a silent replica"'
+
+
+def _count(bots: Sequence[RunningBot], event: str) -> int:
+    """How often these bots have logged that."""
+    return sum(bot.log.read_text(encoding="utf-8").count(event) for bot in bots)
+
+
+def _told_once(stage: Arena, victim: int, card: Json) -> None:
+    """Look that one card, and nothing else, was made for somebody who wants a session closed."""
+    told = [text_of(one) for one in stage.alice.messages() if one["is_bot"] and one["time"] >= card["time"]]
+    asked = stage.value("SELECT COUNT(*) FROM closing_targets WHERE session LIKE :id", id=f'%"id": {victim},%')
+    stage.expect(len(told) == asked == 1, f"for session {victim} there are {asked} requests, and the bot says {told}")
 
 
 def killed_replica(row: Row, tries: int, database: EmbeddedServer, folder: Path, store: EmbeddedServer) -> None:
@@ -144,7 +198,8 @@ def _press_until_over(stage: Arena, card: Json, until: float) -> bool:
 def _replica(stage: Arena, folder: Path, store: str, **more: object) -> Iterator[RunningBot]:
     """Run another bot on the same store, and wait until Slack is connected to both."""
     folder.mkdir()
-    port = stage.tap.port if stage.tap else 0
+    line = stage.relay or stage.tap
+    port = line.port if line else 0
     with RunningBot(stage.slack, stage.database, folder, store=store, more=LONG, port=port, **more) as bot:  # type: ignore[arg-type]  # only what it takes
         stage.slack.wait_for(lambda: stage.slack.connections == 2, what="two replicas")
         yield bot

@@ -48,10 +48,17 @@ SCENARIOS = (
         lambda row, tries, on, folder: races.redeliveries(row, tries, on.kernel, folder),
     ),
     Scenario(
-        "two replicas get the same press",
+        "two replicas get the same command and the same press",
         100,
         4,
         lambda row, tries, on, folder: races.two_replicas(row, tries, on.kernel, folder, on.mariadb()),
+        on_mariadb=True,
+    ),
+    Scenario(
+        "of two replicas that get a command one is killed at it",
+        10,
+        0,
+        lambda row, tries, on, folder: races.killed_at_a_command(row, tries, on.kernel, folder, on.mariadb()),
         on_mariadb=True,
     ),
     Scenario(

@@ -69,5 +69,11 @@ class Deliveries:
         with self._database.writing() as connection:
             connection.execute(_deliveries.update().where(self._own(), open_).values(leases.lease(self._database)))
 
+    def is_ours(self, delivery: str) -> bool:
+        """Whether a delivery is still this process's: another one may have taken it over. Raises ``StoreError``."""
+        with self._database.reading() as connection:
+            ours = sa.select(_deliveries.c.id).where(self._own(), _deliveries.c.id == delivery)
+            return connection.execute(ours).first() is not None
+
     def _own(self) -> sa.ColumnElement[bool]:
         return _deliveries.c.owner == self._database.owner
