@@ -12,7 +12,7 @@ from bot.closing.model import ApprovalPolicy, Clock, ClosingRequest, Outcome, St
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
-from bot.errors import AnsweredElsewhereError, InputError, NotAllowedError, TargetError
+from bot.errors import InputError, NotAllowedError, TargetError
 from bot.sessions.model import Mode, Pin, Session, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
@@ -53,7 +53,8 @@ class ClosingRequests:
         asked for before, on a replica that has fallen silent, is not written again; the requests of it that have no
         card yet are returned.
 
-        Raises ``NotAllowedError``, ``InputError``, ``TargetError``, ``StoreError`` or ``DataSourceError``.
+        Raises ``NotAllowedError``, ``InputError``, ``TargetError``, ``StoreError``, ``DataSourceError``, or
+        ``AnsweredElsewhereError`` where another replica has taken the ``delivery`` over.
         """
         scope = self._access.scope(person, Right.CLOSE, source, channel)
         self._require_reason(reason, f"/kill-session {','.join(str(one.id) for one in wanted[:3])}")
@@ -231,10 +232,7 @@ class ClosingRequests:
         now = self._clock()
         expires_at = now + self._rules.confirm_within
         asked = [draft.request(group, approval, now, expires_at, number) for number, group in enumerate(groups)]
-        kept = self._store.requests.add(*asked, follows=draft.follows)
-        if kept != asked and not self._store.deliveries.is_ours(draft.delivery):
-            raise AnsweredElsewhereError("Another replica has taken this over.")
-        return kept
+        return self._store.requests.add(*asked, follows=draft.follows, delivery=draft.delivery)
 
     def _by_approvers(self, draft: Draft) -> list[list[Session]]:
         """Put together the sessions that the same people may approve.

@@ -10,9 +10,10 @@ from bot.closing.model import CardPlace, ClosingRequest, Outcome, State
 from bot.closing.requests import ClosingRequests
 from bot.closing.store import Store
 from bot.closing.store.leases import LEASE
-from bot.errors import RequestError
+from bot.closing.targets import Wanted
+from bot.errors import AnsweredElsewhereError, RequestError
 from bot.sessions.model import Mode
-from tests.closing.conftest import ALICE, Desk, record_of
+from tests.closing.conftest import ALICE, CHANNEL, Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, shared, sleepers
 
 
@@ -72,3 +73,33 @@ def test_a_press_that_came_to_nothing_closes_nothing_when_it_is_delivered_again_
     events = record_of(desk, request)
     assert [event for event, _ in events] == ["request", "confirm", "release", "confirm", "intent", "outcome"]
     assert events[2][1] == {"why": "the bot stopped before anything was sent"}
+
+
+def test_a_command_that_is_taken_over_gets_the_card_that_is_missing_and_no_request_beside_it(desk: Desk) -> None:
+    first, second = shared(desk), shared(desk)
+    wanted, delivery = [Wanted(sleepers(desk, 1)[0])], "d" * 32
+
+    def asked(store: Store) -> list[ClosingRequest]:
+        return requests(desk, store).ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, delivery=delivery)
+
+    first.deliveries.take(delivery)
+    (request,) = asked(first)
+    with first.database.writing() as connection:  # it falls silent before its card is there
+        connection.exec_driver_sql("UPDATE deliveries SET lease_until = 0")
+    second.deliveries.take(delivery)
+    assert asked(second) == [request]
+    second.cards.place(request, CardPlace("C1", "1.2"))
+    assert asked(second) == []
+    assert [event for event, _ in record_of(desk, request)] == ["request"]
+
+
+def test_a_replica_that_was_frozen_at_a_command_writes_no_request_once_another_one_has_it(desk: Desk) -> None:
+    first, second = shared(desk), shared(desk)
+    first.deliveries.take("d" * 32)
+    with first.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE deliveries SET lease_until = 0")
+    second.deliveries.take("d" * 32)
+    wanted = [Wanted(sleepers(desk, 1)[0])]
+    with pytest.raises(AnsweredElsewhereError):
+        requests(desk, first).ask(ALICE, CHANNEL, "demo", wanted, Mode.SESSION, delivery="d" * 32)
+    assert desk.store.requests.recent(State.OPEN, 5) == []

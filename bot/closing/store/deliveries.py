@@ -36,22 +36,24 @@ class Deliveries:
 
         ``delivery`` is what ``events.delivery_of`` names it by. Raises ``StoreError``.
         """
-        row = _deliveries.c
-        now, ours = self._database.now, row.id == delivery
-        old = sa.not_(row.taken_at.between(now - REMEMBERED, now + REMEMBERED))  # or of before a clock was set back
-        held = row.lease_until.between(now, now + 6 * leases.LEASE.total_seconds())
-        kept = sa.select(row.id, row.owner, row.lease_until, held.label("held")).where(sa.or_(ours, old))
+        row, now = _deliveries.c, self._database.now
+        held = row.lease_until.between(
+            now, now + 6 * leases.LEASE.total_seconds()
+        )  # else of before a clock was set back
+        whose = sa.select(row.owner, row.lease_until, held.label("held")).where(row.id == delivery)
+        old = sa.select(row.id).where(row.taken_at < now - REMEMBERED).limit(1)
         values = {"id": delivery, "taken_at": now, **leases.lease(self._database)}
         with self._database.writing() as connection:
-            found = connection.execute(kept.order_by(sa.case((ours, 0), else_=1)).limit(1)).first()
-            if found is None:
-                connection.execute(_deliveries.insert().values(values))
-            elif found.id == delivery and (found.lease_until is None or found.owner == self._database.owner):
+            found = connection.execute(whose).first()
+            if found is not None and (found.lease_until is None or found.owner == self._database.owner):
                 return Taken.ANSWERED
-            elif found.id == delivery and self._database.shared and found.held:
+            if found is not None and self._database.shared and found.held:
                 return Taken.UNDER_WAY
+            written_over = delivery if found is not None else connection.execute(old).scalar()
+            if written_over is None:
+                connection.execute(_deliveries.insert().values(values))
             else:
-                connection.execute(_deliveries.update().where(row.id == found.id).values(values))
+                connection.execute(_deliveries.update().where(row.id == written_over).values(values))
         return Taken.OURS
 
     @tried_again
@@ -68,12 +70,6 @@ class Deliveries:
         open_ = _deliveries.c.lease_until.is_not(None)
         with self._database.writing() as connection:
             connection.execute(_deliveries.update().where(self._own(), open_).values(leases.lease(self._database)))
-
-    def is_ours(self, delivery: str) -> bool:
-        """Whether a delivery is still this process's: another one may have taken it over. Raises ``StoreError``."""
-        with self._database.reading() as connection:
-            ours = sa.select(_deliveries.c.id).where(self._own(), _deliveries.c.id == delivery)
-            return connection.execute(ours).first() is not None
 
     def _own(self) -> sa.ColumnElement[bool]:
         return _deliveries.c.owner == self._database.owner

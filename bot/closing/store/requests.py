@@ -14,7 +14,7 @@ from bot.access import Person
 from bot.closing.model import ClosingRequest, State, Target
 from bot.closing.store import audit_log, session_json, tables
 from bot.closing.store.database import Database, tried_again
-from bot.errors import RequestError
+from bot.errors import AnsweredElsewhereError, RequestError
 
 # Characters of SQL in the record of one request, shared by its targets: MySQL's TEXT holds 65,535 bytes.
 _RECORDED_SQL = 4000
@@ -31,13 +31,19 @@ class StoredRequests:
         self._database = database
 
     @tried_again
-    def add(self, *requests: ClosingRequest, follows: ClosingRequest | None = None) -> list[ClosingRequest]:
+    def add(
+        self, *requests: ClosingRequest, follows: ClosingRequest | None = None, delivery: str = ""
+    ) -> list[ClosingRequest]:
         """Write new requests and their records; they ``follow`` one of whose targets something had changed.
 
-        Return those that want a card. Where a silent replica has written them for the same delivery, these are what it
-        has left without one: nothing is written then.
+        Return those that want a card. Where a replica that has fallen silent since has written them for the same
+        ``delivery``, these are what it has left without one: nothing is written then. Raises ``AnsweredElsewhereError``
+        where another replica has taken the delivery over.
         """
+        owner = sa.select(tables.deliveries.c.owner).where(tables.deliveries.c.id == delivery)
         with self._database.writing() as connection:
+            if delivery and connection.execute(owner).scalar() not in (None, self._database.owner):
+                raise AnsweredElsewhereError("Another replica has taken this over.")
             try:
                 for request in requests:
                     write(connection, request, follows)
