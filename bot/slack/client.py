@@ -48,11 +48,15 @@ class Client(WebClient):
         super().__init__(token, base_url, timeout, context)
         self.telemetry = telemetry or NoTelemetry()
         self.connections = Connections(context, timeout)
+        self._keeps_ready = False
 
     def keep_ready(self) -> None:
         """Have connections open before somebody needs them, from now on."""
+        self._keeps_ready = True
+        self.connections.keep_ready(self.base_url)
         urls = _RESPONSE_URLS.get(urlsplit(self.base_url).netloc)
-        self.connections.keep_ready(self.base_url, *([urls] if urls else []))
+        if urls is not None:
+            self.connections.keep_ready(urls)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -86,6 +90,8 @@ class Client(WebClient):
 
         ``repeatable`` is for messages that replace another one.
         """
+        if self._keeps_ready:
+            self.connections.keep_ready(url)  # it may be on a host that nobody has named
         body = json.dumps(message).encode()
         headers = {**self._agent, "Content-Type": _JSON}
         return _persistently(
@@ -100,7 +106,7 @@ class Client(WebClient):
 
     def upload(self, url: str, content: bytes) -> Answer:
         """Send the bytes of a file to where Slack wants them. Raises ``OSError``."""
-        return self.connections.post_once(url, {**self._agent, "Content-Type": "application/octet-stream"}, content)
+        return self.connections.post(url, {**self._agent, "Content-Type": "application/octet-stream"}, content)
 
     @property
     def _agent(self) -> dict[str, str]:

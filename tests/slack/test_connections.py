@@ -36,13 +36,19 @@ SAID = Message("1 session", [kit.divider()])
 
 
 class Time:
-    """A clock that a test sets."""
+    """What the bot takes for the time since the machine was started."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    now = 1000.0
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(connections, "since_boot", time)
+    return time
 
 
 @pytest.fixture(scope="module")
@@ -168,72 +174,91 @@ def _served(server: ThreadingHTTPServer) -> Iterator[int]:
 
 
 def test_the_first_call_after_an_hour_of_silence_is_as_quick_as_the_second(
-    slack: SlackSandbox, client: Client, line: CutLine, monkeypatch: pytest.MonkeyPatch
+    slack: SlackSandbox, client: Client, line: CutLine, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "TEND_EVERY", 0.01)
     client.keep_ready()
     slack.wait_for(lambda: line.connections == connections.KEPT_READY, what="connections that nobody has asked for")
     line.cut(Cut.IDLE)  # as a host does that waits no longer
     slack.wait_for(lambda: line.connections == 2 * connections.KEPT_READY, what="others in their place")
-    slack.wait_for(lambda: sum("HEAD" in one for one in line.requests) == 2 * connections.KEPT_READY)
+    time.now += connections.GOOD_FOR_FIRST / 2
+    slack.wait_for(lambda: line.connections == 3 * connections.KEPT_READY, what="younger ones")
+    time.now += 3600
+    slack.wait_for(lambda: line.connections == 4 * connections.KEPT_READY, what="those after an hour")
+    line.takes_no_more()
     client.auth_test()
     client.auth_test()
-    assert line.connections == 2 * connections.KEPT_READY
+    assert len(line.requests) == 2, "nothing was asked to keep them"
 
 
-def test_a_quiet_connection_is_asked_whether_it_works_sooner_where_the_host_closes_early(line: CutLine) -> None:
-    clock = Time()
-    kept = Connections(ssl.create_default_context(), monotonic=clock)
-    host = kept._host(line.url)
-    for _ in range(connections.KEPT_READY):
-        host.tend()
-    assert len(line.requests) == 2
+def test_nothing_goes_out_on_a_connection_that_its_host_may_be_closing(
+    slack: SlackSandbox, line: CutLine, time: Time
+) -> None:
+    with contextlib.closing(Connections(ssl.create_default_context())) as kept:
 
-    def asks_after(seconds: float) -> bool:
-        before = len(line.requests)
-        clock.now += seconds
-        host.tend()
-        host.tend()
-        return len(line.requests) > before
+        def asks_on_a_new_one_after(seconds: float) -> bool:
+            before = line.connections
+            time.now += seconds
+            kept.post(f"{line.url}/api/api.test", {}, b"")
+            return line.connections > before
 
-    assert not asks_after(connections.LONGEST_QUIET - 1)
-    assert asks_after(2)
-    clock.now += 6
-    line.cut(Cut.IDLE)
-    while len(host._idle) != connections.KEPT_READY or not all(one.silent for one in host._idle):
-        host.tend()
-    assert not asks_after(2)
-    assert asks_after(1.5), "half of what it was quiet for"
-    clock.now += connections.TOO_OLD
-    assert host.take() is None, "the bot was frozen: nothing goes out on what may be dead"
-    kept.close()
+        assert asks_on_a_new_one_after(0)
+        assert not asks_on_a_new_one_after(connections.GOOD_FOR_NEXT - 0.1)
+        assert asks_on_a_new_one_after(connections.GOOD_FOR_NEXT)
+        pool_of(kept, line.url).tend()
+        slack.wait_for(lambda: line.connections == 3, what="one that nobody has used")
+        assert not asks_on_a_new_one_after(connections.GOOD_FOR_FIRST - 0.1)
+        pool_of(kept, line.url).tend()
+        slack.wait_for(lambda: line.connections == 4, what="another one")
+        assert asks_on_a_new_one_after(connections.GOOD_FOR_FIRST), "the bot was frozen"
 
 
-def test_a_host_that_ends_its_connections_with_each_answer_has_new_ones_ready(slack: SlackSandbox) -> None:
+def pool_of(kept: Connections, url: str) -> connections._Pool:
+    pool = kept._manager(url).connection_from_url(url)
+    assert isinstance(pool, connections._Pool)
+    return pool
+
+
+def test_a_call_goes_out_on_whatever_connection_is_still_open(slack: SlackSandbox, line: CutLine) -> None:
+    with contextlib.closing(Connections(ssl.create_default_context())) as kept:
+        pool = pool_of(kept, line.url)
+        pool.tend()
+        assert isinstance(pool.pool, connections._Idle)
+        last = pool.pool.queue[-1]
+        last.sock.shutdown(socket.SHUT_RDWR)
+        slack.wait_for(lambda: not last.is_connected, what="the end of one")
+        kept.post(f"{line.url}/api/api.test", {}, b"")
+        assert line.connections == connections.KEPT_READY
+
+
+def test_a_host_that_ends_its_connections_with_each_answer_has_new_ones_ready(
+    slack: SlackSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
     class Curt(BaseHTTPRequestHandler):
         """Speaks HTTP 1.0."""
 
-        def do_HEAD(self) -> None:
-            self.send_response(405)
+        def setup(self) -> None:
+            super().setup()
+            opened.append(self)
+
+        def do_POST(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Keep quiet."""
 
-    clock = Time()
+    monkeypatch.setattr(connections, "TEND_EVERY", 0.01)
     with (
         _served(ThreadingHTTPServer(("127.0.0.1", 0), Curt)) as port,
-        contextlib.closing(Connections(ssl.create_default_context(), monotonic=clock)) as kept,
+        contextlib.closing(Connections(ssl.create_default_context())) as kept,
     ):
-        host = kept._host(f"http://127.0.0.1:{port}/")
-        for _ in range(1 + connections.KEPT_READY):
-            host.tend()
-        first = list(host._idle)
-        assert len(first) == connections.KEPT_READY
-        clock.now += connections.LONGEST_QUIET
-        host.tend()
-        host.tend()
-        assert not {id(one) for one in host._idle} & {id(one) for one in first}
+        kept.keep_ready(f"http://127.0.0.1:{port}/")
+        for ready in range(connections.KEPT_READY, connections.KEPT_READY + 3):
+            slack.wait_for(lambda: len(opened) == ready, what="connections that nobody has asked for")  # noqa: B023  # waited for here
+            kept.post(f"http://127.0.0.1:{port}/", {}, b"")
 
 
 def test_a_proxy_is_used_unless_the_host_is_named_as_reached_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +358,8 @@ def test_calls_go_through_a_proxy_with_its_login_on_connections_that_stay_open(
         client.auth_test()
         assert asked == [f"CONNECT 127.0.0.1:{far.port}"]
         assert far.connections == 1
+        client.keep_ready()
+        slack.wait_for(lambda: far.connections == connections.KEPT_READY, what="a tunnel that nobody has asked for")
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
     with (
         Client(slack.world.bot_token, "https://slack.example/api/") as client,
@@ -340,6 +367,30 @@ def test_calls_go_through_a_proxy_with_its_login_on_connections_that_stay_open(
         pytest.raises(OSError, match="407"),
     ):
         client.auth_test()
+
+
+def test_what_tls_says_unasked_ends_no_connection_that_is_kept_ready(
+    slack: SlackSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    monkeypatch.setattr(connections, "TEND_EVERY", 0.01)
+    tended = threading.Semaphore(0)
+    tend = connections._Pool.tend
+
+    def counted(pool: connections._Pool) -> None:
+        tend(pool)
+        tended.release()
+
+    monkeypatch.setattr(connections._Pool, "tend", counted)
+    with (
+        FarServer(lambda: slack.port, authority.signs("slack", "127.0.0.1"), 0.02) as far,
+        Client(slack.world.bot_token, f"{far.url}/api/") as client,
+    ):
+        client.keep_ready()
+        for _ in range(20):  # its tickets come one round trip after the handshake
+            assert tended.acquire(timeout=10)
+        assert far.connections == connections.KEPT_READY
 
 
 def test_only_a_certificate_of_a_trusted_authority_is_taken(

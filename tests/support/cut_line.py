@@ -70,6 +70,10 @@ class CutLine:
         for thread in threads:
             thread.join()
 
+    def takes_no_more(self) -> None:
+        """Refuse new connections from now on."""
+        _end(self._listener)
+
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -77,7 +81,7 @@ class CutLine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _end(self._listener)
+        self.takes_no_more()
         self.cut(Cut.IDLE)
 
     def _accept(self) -> None:
