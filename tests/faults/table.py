@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.databases.embedded import EmbeddedServer
-from tests.faults import crashes, freezes, owners, races, sick, targets
+from tests.faults import crashes, freezes, links, owners, races, sick, targets
 from tests.faults.arena import MariaDBArena, Row
 
 
@@ -197,5 +197,24 @@ SCENARIOS = (
         20,
         0,
         lambda row, tries, on, folder: sick.closed_channel(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "a socket to Slack falls silent",
+        3,
+        1,
+        lambda row, tries, on, folder: links.silent_socket(row, tries, on.kernel, folder),
+    ),
+    # Played in tests/slack/test_socket_mode.py as well.
+    Scenario(
+        "the app has too many sockets",
+        3,
+        0,
+        lambda row, tries, on, folder: links.too_many_sockets(row, tries, on.kernel, folder),
+    ),
+    Scenario(
+        "Slack's WebSocket is refused",
+        3,
+        0,
+        lambda row, tries, on, folder: links.refused_sockets(row, tries, on.kernel, folder),
     ),
 )

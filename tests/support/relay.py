@@ -57,6 +57,12 @@ class Relay:
         for flow in self._flows:
             flow.forgotten = True
 
+    def ends_what_is_forgotten(self) -> None:
+        """Tell both ends at last."""
+        for flow in self._flows:
+            if flow.forgotten:
+                flow.hang_up(reset=False)
+
     def loses_what_is_sent(self) -> None:
         """Drop what clients send on the connections that there are; what the server says still comes."""
         for flow in self._flows:
