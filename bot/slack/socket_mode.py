@@ -192,8 +192,13 @@ class SocketLink:
             self._cut_off()
 
     def _take(self, socket: AppSocket, message: Message) -> None:
-        request = SocketModeRequest.from_dict(dict(message))
-        if request is not None:
+        try:
+            request = SocketModeRequest.from_dict(dict(message))
+        except ValueError:  # a payload of another kind: the next delivery is none the worse for it
+            request = None
+        if request is None:
+            log.warning("message of Slack's not understood", kind=str(message.get("type"))[:50])
+        else:
             with contextlib.suppress(RuntimeError):  # the link is being closed: Slack delivers once more, elsewhere
                 self._pool.submit(self._dispatch, socket, request)
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from slack_bolt import App
+from structlog.testing import capture_logs
 
 from benchmarks.distance import FarServer
 from bot.closing.model import CardPlace
@@ -405,6 +406,32 @@ def test_only_a_certificate_of_a_trusted_authority_is_taken(
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         client.auth_test()
+
+
+def test_the_socket_goes_through_a_proxy_with_its_login_and_trusts_whom_calls_trust(
+    slack: SlackSandbox, proxy: tuple[int, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, asked = proxy
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    monkeypatch.setenv("HTTPS_PROXY", f"http://bot:wrong@127.0.0.1:{port}")
+    monkeypatch.setenv("NO_PROXY", f"127.0.0.1:{slack.port}")  # calls need none
+    with (
+        FarServer(lambda: slack.port, authority.signs("slack", "127.0.0.1"), 0.0) as far,
+        Client(slack.world.bot_token, slack.api_url) as client,
+        capture_logs() as lines,
+    ):
+        link = SocketLink(App(client=client, signing_secret=""), client, slack.world.app_token)
+        address, here, there = link._address, f"ws://127.0.0.1:{slack.port}", f"wss://127.0.0.1:{far.port}"
+        monkeypatch.setattr(link, "_address", lambda: address().replace(here, there))
+        link.start()
+        try:
+            slack.wait_for(lambda: [line.get("error") for line in lines] == ["status_407"], what="the refusal")
+            monkeypatch.setenv("HTTPS_PROXY", f"http://bot:pass%3Aword@127.0.0.1:{port}")
+            slack.wait_for(link.connected, what="the socket")
+            assert set(asked) == {f"CONNECT 127.0.0.1:{far.port}"}
+        finally:
+            link.close()
 
 
 def test_the_socket_goes_past_a_proxy_too_where_its_host_is_named_as_reached_without_one(

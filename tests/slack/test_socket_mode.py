@@ -162,6 +162,18 @@ def test_whatever_way_a_socket_ends_or_falls_silent_it_is_not_taken_for_a_connec
     link.delivers()
 
 
+@pytest.mark.parametrize("odd", ['{"type": "goodbye"}', '{"type": "x", "envelope_id": "1", "payload": 7}', "{}"])
+def test_a_message_of_another_kind_is_told_and_ends_nothing(
+    slack: SlackSandbox, linked: Callable[[], Link], log: Lines, odd: str
+) -> None:
+    link = linked()
+    link.becomes(True)
+    slack.faults.say(odd)
+    slack.wait_for(lambda: bool(warnings(log)), what="the warning")
+    link.delivers()
+    assert (opened(slack), link.told) == (1, [True])
+
+
 def test_a_silent_socket_is_noticed_and_another_one_opened_within_fifteen_seconds() -> None:
     """What takes longest is silence; a call and a handshake that work take far less than what is left."""
     assert app_socket.SILENT_AFTER + 2 * socket_mode.TEND_EVERY + app_socket.CLOSED_WITHIN < NOTICED_WITHIN - 3
@@ -289,7 +301,7 @@ def test_more_than_ten_sockets_of_one_app_are_greeted_as_too_many(
     late.becomes(True)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 503, 200])
+@pytest.mark.parametrize("status", [403, 503, 200])
 def test_a_refused_handshake_is_no_connection_and_is_told(
     slack: SlackSandbox, linked: Callable[[], Link], log: Lines, status: int
 ) -> None:
