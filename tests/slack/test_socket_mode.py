@@ -59,9 +59,11 @@ def relay(slack: SlackSandbox) -> Iterator[Relay]:
 
 
 @pytest.fixture
-def shortest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the pauses be the shortest that may be drawn."""
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pauses be the shortest that may be drawn, and whoever looks every now and then look more often."""
     monkeypatch.setattr("random.uniform", lambda low, _high: low)
+    monkeypatch.setattr(app_socket, "_TURN", 0.05)
+    monkeypatch.setattr(socket_mode, "TEND_EVERY", 0.1)
 
 
 @pytest.fixture
@@ -102,9 +104,9 @@ class Link:
 
 
 @pytest.fixture
-def linked(slack: SlackSandbox, shortest: None) -> Iterator[Callable[[], Link]]:
+def linked(slack: SlackSandbox, hasty: None) -> Iterator[Callable[[], Link]]:
     """Give a function that opens a link."""
-    del shortest
+    del hasty
     with contextlib.ExitStack() as opened:
 
         def link() -> Link:
@@ -206,8 +208,8 @@ def test_what_comes_on_a_socket_that_is_to_go_is_taken_until_slack_closes_it(
     assert link.link.connected()
     slack.faults.recover()
     slack.wait_for(lambda: slack.connections == 2, what="the next one beside it")
-    relay.hangs_up()
-    link.delivers()
+    for _ in range(2):  # one on each
+        link.delivers()
 
 
 def test_a_socket_that_is_to_go_is_believed_for_a_while_only_where_no_other_opens(
@@ -345,11 +347,11 @@ def test_whatever_hangs_while_a_socket_is_opened_another_one_is_tried(
 def test_a_limit_is_waited_for_as_long_as_slack_asks(
     slack: SlackSandbox, linked: Callable[[], Link], log: Lines
 ) -> None:
-    slack.faults.fail_next(OPEN, 429, "ratelimited", retry_after=3)
+    slack.faults.fail_next(OPEN, 429, "ratelimited", retry_after=2)
     began = time.monotonic()
     link = linked()
     link.becomes(True)
-    assert time.monotonic() - began >= 3
+    assert time.monotonic() - began >= 2
     assert [line["error"] for line in warnings(log)] == ["ratelimited"]
 
 
