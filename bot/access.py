@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,10 +118,17 @@ class Scope:
 class Access:
     """The configured rules, asked for one person at a time."""
 
-    def __init__(self, rules: Sequence[Rule], directory: Directory, read_only: Collection[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        directory: Directory,
+        read_only: Collection[str] = frozenset(),
+        is_barred: Callable[[str], bool] = lambda _channel: False,
+    ) -> None:
         self._rules = tuple(rules)
         self._directory = directory
         self._read_only = frozenset(read_only)  # data sources on which nobody closes anything, whatever the rules say
+        self._is_barred = is_barred  # says of a channel that nobody does anything there: outsiders read it
 
     def scope(self, person: Person, right: Right, source: str, channel: str) -> Scope:
         """Which tenants of ``source`` the person may ``right`` from that channel.
@@ -135,6 +142,7 @@ class Access:
 
         Raises ``NotAllowedError`` where there is none, ``PersonUnknownError`` where that is not known.
         """
+        self._refuse_barred(channel)
         read_only = right is not Right.VIEW and source in self._read_only
         found = _NOTHING if read_only else self._allowed(person, right, source, channel)
         if found.tenants != frozenset():
@@ -198,6 +206,7 @@ class Access:
 
         Raises ``NotAllowedError`` where there is none, ``PersonUnknownError`` where there may be more of them.
         """
+        self._refuse_barred(channel)
         allowed = []
         for name in names:
             try:
@@ -214,6 +223,10 @@ class Access:
                 "Whoever runs this bot can change that."
             )
         raise NotAllowedError(self._why_not(person, _DOES[right]))
+
+    def _refuse_barred(self, channel: str) -> None:
+        if self._is_barred(channel):
+            raise NotAllowedError(_BARRED)
 
     def _why_not(self, person: Person, what: str) -> str:
         """Say why no rule allows that."""
@@ -243,6 +256,7 @@ class Access:
 
         Raises ``NotAllowedError``, which names no tenant, no data source and no session, or ``PersonUnknownError``.
         """
+        self._refuse_barred(channel)
         view = self._view(asker, source, channel, "who asked for this is")
         if view is None or view.narrowed(tenants).tenants == frozenset():
             raise NotAllowedError(f"Whoever asked for this may not see it, {_STANDS}")
@@ -371,6 +385,11 @@ _NOTHING = Scope(frozenset())
 _EXTERNAL = (
     "This bot works only for members of the Slack workspace, or organisation, that it is installed in. "
     "Ask one of them to do this."
+)
+
+_BARRED = (
+    "People of other organisations read this channel, and this bot does nothing in such channels. Use another channel; "
+    "whoever runs this bot can allow it in these (allow_shared_channels)."
 )
 
 # Who may not see a message's tenant is not told its command either.

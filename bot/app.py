@@ -25,6 +25,7 @@ from bot.slack.delivery.outbox import Outbox
 from bot.slack.delivery.progress import Progress
 from bot.slack.delivery.replies import Reply
 from bot.slack.delivery.shared_deduplication import SharedDeduplication
+from bot.slack.directory import home_of
 from bot.slack.telemetry import MeasuredApp, NoTelemetry, Telemetry
 from bot.slack.views import notices
 from bot.workers import Handed, Jobs, Lane, Rush, Task, Workers
@@ -62,9 +63,7 @@ class Identity:
     def read(cls, client: Client) -> Identity:
         """Ask Slack; raises slack_sdk's errors."""
         answer = client.auth_test()
-        # For a whole organisation team_id is its own id, or nothing.
-        team = "" if answer.get("is_enterprise_install") else str(answer["team_id"])
-        enterprise = str(answer.get("enterprise_id") or "")
+        team, enterprise = home_of(answer)
         return cls(team, str(answer.get("bot_id") or ""), str(answer["user_id"]), enterprise)
 
 

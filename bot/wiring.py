@@ -59,6 +59,7 @@ from bot.slack.delivery.replies import post_in, tell, update
 from bot.slack.delivery.shared_deduplication import SharedDeduplication
 from bot.slack.directory import SlackDirectory
 from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_source
+from bot.slack.shared_channels import SharedChannels
 from bot.slack.slack_errors import CALL_ERRORS
 from bot.slack.socket_mode import SocketLink
 from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
@@ -237,6 +238,7 @@ class _Running:
         # What these know outlives a reload.
         who = parts.identity
         self._directory = SlackDirectory(parts.client, who.team, parts.bot.waits_for, enterprise=who.enterprise)
+        self._shared_channels = SharedChannels(parts.client, parts.bot.waits_for)
         self._follow_ups = FollowUps(lambda: self.service, parts.store, parts.store.database.clock)
         self._attempts = OpenAttempts(parts.store)
         self._cards = CardWriter()
@@ -331,7 +333,8 @@ class _Running:
     def _registers(self, settings: Settings, service: SessionService) -> list[Register]:
         """Make everything that answers people, as functions that announce what it answers to."""
         parts, store, now, people = self._parts, self._store, self._store.database.clock, self._directory
-        access = Access(access_rules(settings), people, read_only(settings))
+        is_barred = _nowhere if settings.allow_shared_channels else self._shared_channels.is_shared
+        access = Access(access_rules(settings), people, read_only(settings), is_barred)
         rules, defaults = closing_rules(settings), channel_defaults(settings)
         shown = {name: _SHOWN[one.show_sql] for name, one in settings.data_sources.items()}
         disclosures = Disclosures(access, service, shown)
@@ -420,6 +423,10 @@ class _Running:
         if self._parts.telemetry.slack.unreachable:
             with contextlib.suppress(*CALL_ERRORS):
                 self._parts.client.auth_test()
+
+
+def _nowhere(_channel: str) -> bool:
+    return False
 
 
 def _warm(tenants: NamedTenants, source: DataSource) -> None:

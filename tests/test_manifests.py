@@ -97,8 +97,9 @@ def test_it_names_the_registered_commands_and_asks_for_what_the_code_needs_and_n
     assert len(called) > 5
     events = set(re.findall(r'bolt\.event\("(\w+)"\)', code))
     assert set(whole["settings"]["event_subscriptions"]["bot_events"]) == events
-    wanted = {SCOPES[method] for method in called} | {EVENT_SCOPES[event] for event in events} | {"commands"}
-    assert set(whole["oauth_config"]["scopes"]["bot"]) == wanted - {None}
+    scopes = [SCOPES[method] for method in called] + [EVENT_SCOPES[event] for event in events]
+    wanted = {scope for each in scopes for scope in (each or "").split()} | {"commands"}
+    assert set(whole["oauth_config"]["scopes"]["bot"]) == wanted
     assert list(whole["oauth_config"]["scopes"]) == ["bot"]
 
 

@@ -16,7 +16,9 @@ from bot.access import EVERYBODY
 from bot.operations.reports import Report, Verdict
 from bot.settings import Settings, SlackSettings
 from bot.slack.delivery.retries import one_try
+from bot.slack.directory import home_of, is_ours
 from bot.slack.slack_errors import CALL_ERRORS, Kind, slack_error
+from bot.slack.user_groups import UserGroups
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ SCOPES: Mapping[str, _Scope] = {
     "im:write": _Scope("nothing reaches one person alone: files, calls for approval"),
     "users:read": _Scope('who a full member is, is not known: access rules that name "*" allow nothing'),
     "usergroups:read": _Scope("who is in a user group is not known: access rules that name one allow nothing"),
+    "channels:read": _Scope("a public channel that other organisations read counts as one's own"),
+    "groups:read": _Scope("a private channel that other organisations read counts as one's own"),
 }
+_OF_SHARED_CHANNELS = ("channels:read", "groups:read")
 _MEND = "add it under OAuth & Permissions, as the manifest has it, and install the app anew"
 _SCOPES_HEADER = "x-oauth-scopes"  # docs/slack.md 6: the scopes of the token that a call was made with
 
@@ -54,7 +59,8 @@ def token(client: WebClient) -> tuple[Report, SlackResponse | None]:
             return (Verdict.FAILS, refused), None
         away = f"Slack does not say who the bot is ({what.why}: {what.word}); {what.advice}"
         return (Verdict.AWAY, away), None
-    return (Verdict.WORKS, f"Slack: {answer.get('team')}, as {answer.get('user')}"), answer
+    whole = ", of the whole organisation" if answer.get("is_enterprise_install") else ""
+    return (Verdict.WORKS, f"Slack: {answer.get('team')}, as {answer.get('user')}{whole}"), answer
 
 
 def everything(client: WebClient, slack: SlackSettings, settings: Settings | None) -> list[Report]:
@@ -64,7 +70,7 @@ def everything(client: WebClient, slack: SlackSettings, settings: Settings | Non
     if answer is not None:
         reports += _scopes(answer.headers, settings)
         if settings is not None:
-            reports += _named(client, settings)
+            reports += _named(client, settings, *home_of(answer))
     return reports
 
 
@@ -96,7 +102,8 @@ def _scopes(headers: Mapping[str, Any], settings: Settings | None) -> Iterator[R
         yield Verdict.UNTRIED, f"Slack did not say which scopes the app has: its answer has no {_SCOPES_HEADER}"
         return
     given = {scope.strip() for scope in str(said).split(",")}
-    missing = [name for name in SCOPES if name not in given]
+    unwanted = _OF_SHARED_CHANNELS if settings is not None and settings.allow_shared_channels else ()
+    missing = [name for name in SCOPES if name not in given and name not in unwanted]
     for name in missing:
         fails = SCOPES[name].indispensable or name in _wanted_by_rules(settings)
         yield (
@@ -123,8 +130,9 @@ class _Lookup:
     scope: str  # that it wants
 
 
-def _named(client: WebClient, settings: Settings) -> Iterator[Report]:
+def _named(client: WebClient, settings: Settings, team: str, enterprise: str) -> Iterator[Report]:
     """Look up in Slack each id that the settings name: one that nobody has matches nothing, silently."""
+    user_groups, allowed = UserGroups(client, org_wide=not team), settings.allow_shared_channels
     who = [(f"access.{number}.who", one) for number, rule in enumerate(settings.access) for one in sorted(rule.who)]
     channels = [
         (f"access.{number}.channels", one)
@@ -136,10 +144,11 @@ def _named(client: WebClient, settings: Settings) -> Iterator[Report]:
     groups = [(key, one) for key, one in who if one[0] == "S"]
     # Direct messages have ids of their own, which one alone can open.
     open_to_many = [(key, one) for key, one in channels if one[0] != "D"]
-    yield from _looked_up(people, _Lookup("people", lambda one: _person(client, one), "users:read"))
-    yield from _looked_up(groups, _Lookup("user groups", lambda one: _group(client, one), "usergroups:read"))
+    yield from _looked_up(people, _Lookup("people", lambda one: _person(client, one, team, enterprise), "users:read"))
+    yield from _looked_up(groups, _Lookup("user groups", lambda one: _group(user_groups, one), "usergroups:read"))
     yield from _looked_up(
-        open_to_many, _Lookup("channels", lambda one: _channel(client, one), "channels:read or groups:read")
+        open_to_many,
+        _Lookup("channels", lambda one: _channel(client, one, shared=allowed), "channels:read or groups:read"),
     )
 
 
@@ -164,7 +173,7 @@ def _looked_up(named: Sequence[tuple[str, str]], lookup: _Lookup) -> Iterator[Re
             yield problem[0], f"{key}: {problem[1]}"
 
 
-def _person(client: WebClient, user: str) -> Report | None:
+def _person(client: WebClient, user: str, team: str, enterprise: str) -> Report | None:
     try:
         found = client.users_info(user=user).get("user") or {}
     except CALL_ERRORS as error:
@@ -173,14 +182,16 @@ def _person(client: WebClient, user: str) -> Report | None:
         return Verdict.FAILS, f"Slack knows nobody with the id {user}; copy it from the profile: ⋮, Copy member ID"
     if found.get("is_bot"):
         return Verdict.FAILS, f"{user} is an app, which uses no commands; take it out"
+    if is_ours(found, team, enterprise) is False:
+        return Verdict.LESS, f"{user} is of another organisation, whose people may do nothing; take the id out"
     if found.get("deleted"):
         return Verdict.LESS, f"{user} is deactivated in Slack; take the id out"
     return None
 
 
-def _group(client: WebClient, group: str) -> Report | None:
+def _group(user_groups: UserGroups, group: str) -> Report | None:
     try:
-        members = client.usergroups_users_list(usergroup=group).get("users")
+        members = user_groups.members(group)
     except CALL_ERRORS as error:
         if slack_error(error).word != "no_such_subteam":
             raise
@@ -188,7 +199,7 @@ def _group(client: WebClient, group: str) -> Report | None:
     return None if members else (Verdict.LESS, f"nobody is in the user group {group}; add somebody in Slack")
 
 
-def _channel(client: WebClient, channel: str) -> Report | None:
+def _channel(client: WebClient, channel: str, *, shared: bool) -> Report | None:
     try:
         found = client.conversations_info(channel=channel).get("channel") or {}
     except CALL_ERRORS as error:
@@ -202,4 +213,10 @@ def _channel(client: WebClient, channel: str) -> Report | None:
         )
     if found.get("is_archived"):
         return Verdict.LESS, f"the channel {channel} is archived, so that nobody can ask anything there"
+    if found.get("is_ext_shared") and not shared:
+        return (
+            Verdict.LESS,
+            f"other organisations read the channel {channel}, so that the bot does nothing there; name another one, or "
+            "set allow_shared_channels = true",
+        )
     return None

@@ -193,6 +193,7 @@ class Settings(BaseSettings):
     )
 
     default_source: str | None = None
+    allow_shared_channels: bool = False  # also where people of other organisations read along (Slack Connect)
     data_sources: Annotated[dict[Name, DataSourceSettings], Field(min_length=1)]
     access: Annotated[list[AccessRuleSettings], Field(min_length=1)]
     channels: dict[ChannelId, ChannelSettings] = {}

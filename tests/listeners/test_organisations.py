@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -29,13 +31,21 @@ may = ["view", "close", "approve"]
 EXTERNAL = "This bot works only for members of the Slack workspace, or organisation, that it is installed in."
 
 
+BARRED = "People of other organisations read this channel, and this bot does nothing in such channels."
+ALLOWED = "allow_shared_channels = true"
+
+
+# In the one, Slack does not say which channels are shared, and they count as not shared; in the other it is allowed.
 @pytest.fixture(scope="module", params=[False, True], ids=["one workspace", "whole organisation"])
 def standing(
     request: pytest.FixtureRequest, oceanbase: EmbeddedOceanBase, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     """Give a stage where nobody closes anything alone, with the app in one workspace or in the organisation."""
     folder, world = tmp_path_factory.mktemp("organisation"), organisation(org_wide=request.param)
-    with staged(oceanbase, folder, source='approval = "second-person"', access=ACCESS, world=world) as stage:
+    if not request.param:
+        world = replace(world, scopes=tuple(one for one in world.scopes if one != "channels:read"))
+    first, source = ALLOWED if request.param else "", 'approval = "second-person"'
+    with staged(oceanbase, folder, first=first, source=source, access=ACCESS, world=world) as stage:
         yield stage
 
 
@@ -117,3 +127,34 @@ def test_guests_of_either_workspace_are_not_everybody(stage: Stage, who: str) ->
     listed = stage.asks(stage.alice, "/sessions user=teller", "Sessions on demo")
     stage.presses(guest, listed, "Refresh", "no access rule allows it")
     guest.opens_home("No access rule names you")
+
+
+def reads(stage: Stage, config: str) -> None:
+    """Let the bot work with another configuration from now on."""
+
+    def times() -> int:
+        return stage.bot.log.read_text(encoding="utf-8").count("configuration read again")
+
+    before = times()
+    stage.bot.config.write_text(config, encoding="utf-8")
+    stage.bot.signal(signal.SIGHUP)
+    stage.wait_until(lambda: times() > before, "the configuration to be read")
+
+
+@pytest.mark.parametrize("standing", [True], indirect=True, ids=["whole organisation"])
+def test_nothing_is_done_in_a_channel_that_other_organisations_read_unless_that_is_allowed(stage: Stage) -> None:
+    number, shared = session_id(stage.connect()), "C05SHARED"
+    listed = stage.asks(stage.alice, "/sessions user=teller", "Pick sessions", shared)
+    card = stage.card_of(number, shared)
+    allowed = stage.bot.config.read_text(encoding="utf-8")
+    reads(stage, allowed.replace(ALLOWED, ""))
+    for command in ("/sessions", "/sessions stats by=user", "/sessions audit", f"/kill-session {number}"):
+        assert stage.asks(stage.alice, command, BARRED, shared)["ephemeral"], command
+    assert stage.presses(stage.alice, listed, "Refresh", BARRED)["ephemeral"]
+    assert stage.presses(stage.bob, card, "Close Session", BARRED)["ephemeral"]
+    stage.asks(stage.alice, "/sessions", "Sessions on demo")
+    assert stage.row(number)
+    reads(stage, allowed)
+    dialog_of(stage.bob, card, "Close Session")
+    assert stage.bob.submit() == {}
+    stage.alice.wait_for_change(card, f"Close session {number}: ✅ closed")

@@ -16,6 +16,7 @@ from bot.settings import Settings, SlackSettings
 from bot.slack.client import Client
 from sandbox.slack.server import SlackSandbox
 from sandbox.slack.world import DEMO_WORLD, Channel, Member, World
+from tests.support.organisation import DATA, DBAS, organisation
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = tuple(slack_trial.SCOPES)
@@ -38,7 +39,12 @@ def workspaces() -> Iterator[Callable[[World], SlackSandbox]]:
 
 
 def tried(
-    slack: SlackSandbox, access: Sequence[Mapping[str, object]] = (), channels: Sequence[str] = (), app: str = ""
+    slack: SlackSandbox,
+    access: Sequence[Mapping[str, object]] = (),
+    channels: Sequence[str] = (),
+    app: str = "",
+    *,
+    shared: bool = False,
 ) -> list[Report]:
     world = slack.world
     tokens = SlackSettings(
@@ -48,6 +54,7 @@ def tried(
         {
             "data_sources": {"prod": {"host": "127.0.0.1", "user": "root@sys"}},
             "access": list(access) or [{"who": ["U01ALICE"], "may": ["view"]}],
+            "allow_shared_channels": shared,
             "channels": {channel: {"data_source": "prod"} for channel in channels},
         }
     )
@@ -60,7 +67,7 @@ def worse(found: list[Report]) -> list[Report]:
 
 
 def test_what_works_is_said_and_nobody_is_connected(workspaces: Callable[[World], SlackSandbox]) -> None:
-    slack = workspaces(dataclasses.replace(DEMO_WORLD, scopes=(*MANIFEST, "channels:read", "groups:read")))
+    slack = workspaces(dataclasses.replace(DEMO_WORLD, scopes=MANIFEST))
     access = [{"who": ["*", "U01ALICE", "S0DBATEAM"], "may": ["view"], "channels": ["C01INC", "C02DBA"]}]
     assert [verdict for verdict, _ in tried(slack, access, ["C01INC"])] == [Verdict.WORKS] * 3
     assert slack.connections == 0
@@ -89,7 +96,8 @@ def test_each_scope_that_is_missing_is_told_with_what_does_not_work_then(
 def test_a_scope_without_which_a_rule_allows_nothing_is_a_problem(
     workspaces: Callable[[World], SlackSandbox],
 ) -> None:
-    slack = workspaces(dataclasses.replace(DEMO_WORLD, scopes=("commands", "chat:write", "files:write", "im:write")))
+    scopes = tuple(one for one in MANIFEST if one not in ("users:read", "usergroups:read"))
+    slack = workspaces(dataclasses.replace(DEMO_WORLD, scopes=scopes))
     found = worse(tried(slack, [{"who": ["*", "S0DBATEAM"], "may": ["view"]}]))
     assert [verdict for verdict, text in found if "lacks the scope" in text] == [Verdict.FAILS, Verdict.FAILS]
     assert [text for verdict, text in found if verdict is Verdict.UNTRIED] == [
@@ -125,11 +133,30 @@ def test_ids_that_nobody_has_or_that_are_no_use_are_told_with_their_keys(
     ]
 
 
+@pytest.mark.parametrize("org_wide", [False, True], ids=["one workspace", "whole organisation"])
+def test_people_and_channels_of_other_organisations_are_told_and_those_of_ones_own_are_found(
+    workspaces: Callable[[World], SlackSandbox], org_wide: bool
+) -> None:
+    slack = workspaces(organisation(org_wide=org_wide))
+    names = ["U01ALICE", "U02BOB", "W04CAROL", DBAS, *([DATA] if org_wide else ["U03GUS"])]
+    inside, outside = {"who": names, "may": ["view"]}, {"who": ["U07EVE", "U08MALLORY"], "may": ["view"]}
+    assert worse(tried(slack, [inside], ["C01INC", "C05SHARED"], shared=True)) == []
+    found = worse(tried(slack, [inside, outside], ["C01INC", "C05SHARED"]))
+    assert [text.split("; ")[0] for _, text in found] == [
+        "access.1.who: U07EVE is of another organisation, whose people may do nothing",
+        "access.1.who: U08MALLORY is of another organisation, whose people may do nothing",
+        "channels: other organisations read the channel C05SHARED, so that the bot does nothing there",
+    ]
+    said = "Slack: Example Org, as session-bot, of the whole organisation"
+    assert (said in [text for _, text in tried(slack)]) is org_wide
+
+
 def test_what_slack_does_not_say_of_an_id_is_called_not_looked_up(
     workspaces: Callable[[World], SlackSandbox],
 ) -> None:
-    slack = workspaces(dataclasses.replace(DEMO_WORLD, scopes=MANIFEST))
-    (told,) = worse(tried(slack, channels=["C01INC", "C02DBA"]))
+    without = tuple(one for one in MANIFEST if one not in ("channels:read", "groups:read"))
+    slack = workspaces(dataclasses.replace(DEMO_WORLD, scopes=without))
+    (told,) = worse(tried(slack, channels=["C01INC", "C02DBA"], shared=True))
     assert told == (
         Verdict.UNTRIED,
         "channels that settings name were not looked up (the app has no scope channels:read or groups:read); compare "

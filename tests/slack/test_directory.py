@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 
 from bot.access import Person
 from bot.errors import PersonUnknownError
+from bot.slack.answers import AT_MOST, CACHE_SECONDS, DEADLINE, LAST_ANSWER_SECONDS
 from bot.slack.delivery.retries import RetryWithinDeadline
-from bot.slack.directory import AT_MOST, CACHE_SECONDS, DEADLINE, LAST_ANSWER_SECONDS, SlackDirectory
+from bot.slack.directory import SlackDirectory
 from sandbox.slack.faults import Failure
 from sandbox.slack.server import SlackSandbox
 
