@@ -420,7 +420,8 @@ class _Running:
             ask_each({name: partial(_warm, tenants, service.source(name)) for name in service.names}, KEEP_WARM_EVERY)
 
     def _ask_slack_again(self) -> None:
-        if self._parts.telemetry.slack.unreachable:
+        slack = self._parts.telemetry.slack
+        if slack.unreachable or slack.refused:
             with contextlib.suppress(*CALL_ERRORS):
                 self._parts.client.auth_test()
 

@@ -22,6 +22,7 @@ from bot.errors import (
     SessionBotError,
     UnsafeConnectionError,
 )
+from bot.slack.slack_errors import WORDS, Kind
 
 FRESH = 5.0  # seconds for which an answer of a part is good enough
 PATIENCE = 1.0  # seconds until it is answered with what is known so far
@@ -102,6 +103,7 @@ class SlackHealth:
         self._monotonic = monotonic
         self._answered_at: float | None = None
         self.unreachable = False
+        self.refused = ""  # Slack's word, where it refuses the token
         self.connected: Callable[[], bool] | None = None  # in Socket Mode, whether Slack delivers here now
         self._away_since: float | None = -math.inf  # None while it does
 
@@ -109,7 +111,9 @@ class SlackHealth:
         """Note a call; ``reached`` says that Slack itself answered, be it with an error."""
         self.unreachable = not reached
         if not error:
-            self._answered_at = self._monotonic()
+            self.refused, self._answered_at = "", self._monotonic()
+        elif error in WORDS and WORDS[error][0] is Kind.TOKEN:
+            self.refused = error
 
     def connected_changed(self, connected: bool) -> None:
         """Note that ``connected`` has become that; it is untrue until then."""
@@ -128,6 +132,8 @@ class SlackHealth:
         if self.connected is not None:
             report["connected"] = self.connected()
             well = report["connected"]
+        if self.refused:
+            well, report["problem"] = False, f"the token is refused ({self.refused})"
         return {"status": OK if well else DEGRADED, **report}
 
 
@@ -156,7 +162,7 @@ class Health:
         self._takes = True
 
     def watch(self, store: Look, slack: Look, sources: Mapping[str, Look], stopping: Callable[[], bool]) -> None:
-        """Look at these from now on; ``slack`` asks it again once it could not be reached."""
+        """Look at these from now on; ``slack`` asks it again where it was not reached or refused."""
         self._store = Part("store", store, self._monotonic)
         self._again = Part("slack", slack, self._monotonic)
         self._sources = {name: Part(name, look, self._monotonic) for name, look in sources.items()}

@@ -99,6 +99,18 @@ def test_in_http_mode_no_connection_is_asked_for_and_slacks_api_away_takes_no_re
     assert bot.after(10 * AWAY) == (True, "degraded")
 
 
+def test_a_token_that_slack_refuses_is_never_told_as_well_until_it_is_taken_again() -> None:
+    for bot in (Standing(), Standing(socket_mode=False)):
+        bot.slack.called("missing_scope", reached=True)
+        assert bot.after(0) == (True, "ok"), "that is about one method"
+        bot.slack.called("token_revoked", reached=True)
+        bot.slack.called("ratelimited", reached=True)
+        assert bot.after(0) == (True, "degraded"), "what is answered by response URL still works"
+        assert bot.health.report()[1]["slack"]["problem"] == "the token is refused (token_revoked)"
+        bot.slack.called("", reached=True)
+        assert bot.after(0) == (True, "ok")
+
+
 def test_a_store_that_has_never_answered_keeps_a_new_replica_from_being_ready_and_one_that_has_does_not() -> None:
     bot = Standing()
     bot.stored = False
@@ -316,12 +328,15 @@ def test_in_socket_mode_a_bot_whose_slack_stays_away_is_not_ready_until_it_is_ba
         assert bot.stop() == 0
 
 
-def test_a_bot_whose_web_server_is_lost_ends_with_1_so_that_it_is_started_again(
+def test_a_bot_with_two_ports_that_loses_one_ends_with_1_so_that_it_is_started_again(
     restartable: EmbeddedOceanBase, tmp_path: Path
 ) -> None:
-    web = Web(free_port())
-    with staged(restartable, tmp_path, bot=HttpBot, request_url=request_url(web), web=web, command=DEAF) as stage:
+    web, health = Web(free_port()), Web(free_port())
+    url = request_url(web)
+    with staged(restartable, tmp_path, bot=HttpBot, request_url=url, web=web, health=health, command=DEAF) as stage:
         stage.asks(stage.alice, "/sessions", "Sessions on demo")
+        assert [web.request("GET", path)[0] for path in PATHS] == [404] * 4
+        assert waits_for(stage.slack, health, 200)["status"] == "ok"
         stage.bot.signal(signal.SIGUSR1)
         assert stage.bot.ended() == 1
         said = stage.bot.log.read_text(encoding="utf-8")

@@ -41,7 +41,7 @@ def test_a_call_is_counted_and_tells_how_slack_is(monkeypatch: pytest.MonkeyPatc
     assert 'session_bot_slack_calls_total{method="auth.test"} 1.0' in page()
     with pytest.raises(SlackApiError):
         client.auth_test()
-    assert telemetry.slack.report()["status"] == "ok", "it answered, be it with an error"
+    assert telemetry.slack.report()["problem"] == "the token is refused (invalid_auth)", "it answered"
     assert 'session_bot_slack_errors_total{error="invalid_auth",method="auth.test"} 1.0' in page()
     with one_try(), pytest.raises(ConnectionRefusedError):
         client.auth_test()

@@ -7,6 +7,7 @@ import itertools
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import pymysql
@@ -75,7 +76,7 @@ def standing(
     url = shared_store(server)
     webs = Web(free_port()), Web(free_port())
     folders = [tmp_path_factory.mktemp("replica") for _ in webs]
-    more = {"store": url, "command": HASTY}
+    more: dict[str, Any] = {"store": url, "command": HASTY}
     with (
         Relay(oceanbase.port) as line,
         staged(

@@ -85,11 +85,20 @@ class Web:
 
 
 class HttpBot(RunningBot):
-    """`python -m bot run` in HTTP mode; `port` must be that of the sandbox's request URL."""
+    """`python -m bot run` in HTTP mode; `port` must be that of the sandbox's request URL, `health` is HEALTH_PORT."""
 
-    def __init__(self, sandbox: SlackSandbox, database: EmbeddedServer, folder: Path, web: Web, **more: Any) -> None:
+    def __init__(
+        self,
+        sandbox: SlackSandbox,
+        database: EmbeddedServer,
+        folder: Path,
+        web: Web,
+        health: Web | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(sandbox, database, folder, **more)
         self.web = web
+        self._health = health
         self._readied = 0  # how often its log said so before this start
 
     def start(self) -> None:
@@ -105,6 +114,7 @@ class HttpBot(RunningBot):
             "SLACK_APP_TOKEN": "",
             "SLACK_SIGNING_SECRET": world.signing_secret,
             "PORT": str(self.web.port),
+            "HEALTH_PORT": "" if self._health is None else str(self._health.port),
         }
 
     def is_ready(self) -> bool:
