@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -78,16 +79,19 @@ class Link:
     def __init__(self, slack: SlackSandbox, client: Client) -> None:
         self.slack = slack
         self.told: list[bool] = []
+        self._told = threading.Condition()
         self.cut_off = 0
         app = App(client=client, signing_secret="")
         self.answer: Callable[[Ack], object] = lambda ack: ack("here")
         app.command("/sessions")(self._answer)
-        self.link = SocketLink(app, client, slack.world.app_token, self.told.append, self._cut)
+        self.link = SocketLink(app, client, slack.world.app_token, self._tell, self._cut)
         self.alice = Person(slack, "U01ALICE")
 
-    def becomes(self, connected: bool, within: float = PATIENCE) -> None:
-        """Wait until ``connected`` is that."""
-        self.slack.wait_for(lambda: self.link.connected() is connected, within, f"connected to be {connected}")
+    def becomes(self, *connected: bool) -> None:
+        """Wait until ``connected`` has been these, one after the other, and is the last of them."""
+        with self._told:
+            assert self._told.wait_for(lambda: self.told[-len(connected) :] == list(connected), PATIENCE), self.told
+        assert self.link.connected() is connected[-1]
 
     def delivers(self) -> None:
         """Have a command answered."""
@@ -98,6 +102,11 @@ class Link:
 
     def _answer(self, ack: Ack) -> None:
         self.answer(ack)
+
+    def _tell(self, connected: bool) -> None:
+        with self._told:
+            self.told.append(connected)
+            self._told.notify_all()
 
     def _cut(self) -> None:
         self.cut_off += 1
@@ -156,8 +165,7 @@ def test_whatever_way_a_socket_ends_or_falls_silent_it_is_not_taken_for_a_connec
     assert opened(slack) == 1
     began = time.monotonic()
     WAYS[way](slack, relay)
-    slack.wait_for(lambda: len(link.told) >= 3, what="the end of the socket and the next one")
-    assert link.told == [True, False, True]
+    link.becomes(True, False, True)
     assert time.monotonic() - began < NOTICED_WITHIN
     if way in ("silence", "nothing-reaches-slack"):  # Slack takes the old one for a living one, as long as it likes
         link.alice.types("/sessions")
