@@ -64,6 +64,8 @@ def run() -> int:
     ignore_hangups()
     loaded = load()
     log.info("configuration", read=read_from(loaded))
+    for warning in loaded.warnings:
+        log.warning("configuration", warning=warning)
     client = slack_client(loaded.slack) if loaded.slack else None
     refused = preflight.refusals(loaded, client, data_source)
     if refused or client is None or loaded.slack is None or loaded.settings is None:

@@ -206,6 +206,8 @@ def _store(settings: Settings, lock: StoreLock, metrics: Metrics) -> Store:
     elif too_new:
         database.close()
         raise ConfigurationError([f"store.url: {too_new}"])
+    if open_to_others := database.open_to_others():
+        log.warning("store open to others", problem=open_to_others)
     return Store(database, metrics.concluded)
 
 

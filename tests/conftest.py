@@ -111,6 +111,7 @@ USING_MARIADB = (
     "sessions/mysql/test_missing_views.py",
     "closing/store/test_trial.py",
     "closing/store/test_schema.py",
+    "closing/store/test_faults.py",
     "operations/test_preflight.py",
     "operations/test_two_replicas.py",
     "sessions/mysql/test_kept_connections.py",

@@ -64,6 +64,7 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
             made.close()
 
     reports: list[Report] = [(Verdict.FAILS, problem) for problem in loaded.problems]
+    reports += [(Verdict.LESS, warning) for warning in loaded.warnings]
     if client is not None and loaded.slack is not None:
         reports += slack_trial.everything(client, loaded.slack, loaded.settings)
     reports += [*_ports(loaded.slack), *_store(loaded), *_record(loaded), *_break_glass(loaded.settings)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.errors import ConfigurationError
-from bot.settings import problems, sources
+from bot.settings import open_secrets, problems, sources
 from bot.settings.secrets_folder import Secrets
 from bot.settings.sections import (
     AccessRuleSettings,
@@ -30,6 +30,7 @@ class Loaded(BaseModel):
     data_sources: dict[str, DataSourceSettings]
     problems: list[str]
     file: Path | None = None  # the one that was read, None for none
+    warnings: list[str] = []  # what works, and should be mended all the same
 
     def require(self) -> tuple[SlackSettings, Settings]:
         """Return the settings; raises ``ConfigurationError`` with every problem when there is one."""
@@ -53,6 +54,7 @@ def load() -> Loaded:
         data_sources={name: source for name, source in usable.items() if not read.is_spoiled(("data_sources", name))},
         problems=found,
         file=read.file.absolute() if read.file is not None else None,
+        warnings=open_secrets.warnings(read),
     )
 
 

@@ -302,3 +302,43 @@ def test_a_name_that_stands_for_no_data_source_is_a_contradiction(write: Write, 
 def test_whatever_has_the_wrong_shape_is_a_problem_and_no_crash(write: Write, text: str) -> None:
     write(text)
     assert load().problems
+
+
+def test_secrets_that_everybody_on_the_machine_may_read_are_warned_of_and_the_bot_starts(
+    write: Write, secrets: Path, tmp_path: Path
+) -> None:
+    write(GOOD)
+    (tmp_path / "session-bot.toml").chmod(0o600)
+    mounted = secrets / "..2026_11_21"  # as Kubernetes mounts a Secret
+    mounted.mkdir()
+    for name, mode in (("SLACK_BOT_TOKEN", 0o644), ("SLACK_APP_TOKEN", 0o440)):
+        (mounted / name).write_text(name)
+        (mounted / name).chmod(mode)
+        (secrets / name).symlink_to(f"..2026_11_21/{name}")
+    (said,) = load().warnings
+    assert said == (
+        "SESSION_BOT_SECRETS: the mode of these files lets everybody on the machine read them: "
+        f"{secrets / 'SLACK_BOT_TOKEN'}. chmod o= them; in Kubernetes set defaultMode: 0440 for their volume"
+    )
+    (mounted / "SLACK_BOT_TOKEN").chmod(0o400)
+    assert load().warnings == []
+
+
+@pytest.mark.parametrize(
+    "held",
+    ["[data_sources.prod]\npassword = 'x'", "[store]\nurl = 'mysql+pymysql://u:x@h/db'"],
+    ids=["source", "store"],
+)
+def test_a_file_with_a_password_that_everybody_on_the_machine_may_read_is_warned_of(
+    write: Write, tmp_path: Path, held: str
+) -> None:
+    file = tmp_path / "session-bot.toml"
+    write(held)
+    file.chmod(0o644)
+    (said,) = load().warnings
+    assert said.startswith("session-bot.toml: it holds a password, and its mode lets everybody on the machine read it.")
+    file.chmod(0o640)
+    assert load().warnings == []
+    write("[store]\nurl = 'sqlite:///x.db'")
+    file.chmod(0o644)
+    assert load().warnings == []

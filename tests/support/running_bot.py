@@ -70,6 +70,7 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
 """,
             encoding="utf-8",
         )
+        self.config.chmod(0o600)  # it holds a password
         self._process: subprocess.Popen[bytes] | None = None
         self._before = 0
 

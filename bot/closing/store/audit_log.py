@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from bot.access import Person
 from bot.closing.model import ClosingRequest
 from bot.closing.store import schema, tables
+from bot.errors import StoreError
 
 _audit, _head = tables.audit, tables.audit_head
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -186,8 +187,13 @@ def let_go(rows: Sequence[sa.RowMapping]) -> LetGo | None:
 
 
 def newest(connection: sa.Connection) -> tuple[int, str]:
-    """Return the number and the hash of the newest row."""
-    head = connection.execute(sa.select(_head.c.count, _head.c.hash)).mappings().one()
+    """Return the number and the hash of the newest row. Raises ``StoreError`` where somebody has removed the head."""
+    head = connection.execute(sa.select(_head.c.count, _head.c.hash)).mappings().first()
+    if head is None:
+        raise StoreError(
+            "The head of the record has been removed. Nothing is closed without a record. Find out who can write to "
+            "the store, and restore a backup; or restart the bot, which begins a new head."
+        )
     return int(head["count"]), str(head["hash"])
 
 

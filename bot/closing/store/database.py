@@ -76,9 +76,9 @@ class Database:
         self.newest_at_start: float | None = None  # when the newest record was written, seconds since the epoch
         self._ahead: float | None = None  # of this machine's uptime, the server's clock when it was asked last
         self.jumped = False  # whether it was seen to have been set then, since it was asked before
-        self.shared = parsed.get_backend_name() != "sqlite"  # may other replicas use it as well?
         self._file = url.file_of(parsed)
-        self._place = SharedServer(tls) if self.shared else SqliteFile(self._file, lock)
+        self.shared = self._file is None  # may other replicas use it as well?
+        self._place = SharedServer(tls) if self._file is None else SqliteFile(self._file, lock)
         self.engine = sa.create_engine(parsed, **self._place.options)
         self._place.listen(self.engine)
         self.waits: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from bot.closing.store import tables
-from bot.closing.store.tables import audit_head, clock, columns, is_older, metadata
+from bot.closing.store.tables import audit, audit_head, clock, columns, is_older, metadata
 from bot.errors import StoreTooNewError
 
 # What who is slower than another replica is told, by SQLite and by MySQL; the next try finds it made. There are
@@ -38,7 +38,7 @@ _INDEXES = {
 class Preparation:
     """What a store is, and what it lacks for this bot."""
 
-    version: int | None  # 0: of a bot that wrote none; None: there is nothing yet
+    version: int | None  # 0: of a bot that wrote none; None: nothing has been written there yet
     tables: tuple[sa.Table, ...]
     columns: tuple[sa.Column[Any], ...]  # of tables that are there
     indexes: tuple[sa.Index, ...]  # of tables that are there
@@ -58,7 +58,7 @@ class Preparation:
     def __str__(self) -> str:
         """Say what `run` does to it."""
         if self.version is None:
-            return f"it is empty; session-bot run makes its {len(self.tables)} tables"
+            return f"nothing is in it; session-bot run makes {len(self.tables)} tables"
         if not self.is_needed:
             newer = ", of a newer session-bot, which this one may share" if self.version > tables.SCHEMA else ""
             return f"schema version {self.version}{newer}"
@@ -92,7 +92,7 @@ def preparation(connection: sa.Connection) -> Preparation:
     # A shared store has no clock.
     wanted = [one for one in metadata.sorted_tables if one is not clock or on_sqlite]
     made = [one for one in wanted if one.name in there]
-    version = _version(connection) if audit_head in made else 0 if made else None
+    version = _version(connection, made)
     known = {table: columns(connection, table) for table in made}
     indexes = {(table, name) for table, name in connection.execute(_INDEXES[on_sqlite])}
     return Preparation(
@@ -108,8 +108,13 @@ def preparation(connection: sa.Connection) -> Preparation:
     )
 
 
-def _version(connection: sa.Connection) -> int:
-    return int(refuse_newer(connection).get("schema_version") or 0)
+def _version(connection: sa.Connection, made: Sequence[sa.Table]) -> int | None:
+    if audit_head in made and (head := refuse_newer(connection)):
+        return int(head.get("schema_version") or 0)
+    # A bot that was cut off while it made them has written no head yet; of a record somebody has removed it.
+    if audit not in made or connection.execute(sa.select(audit.c.id).limit(1)).first() is None:
+        return None
+    return tables.SCHEMA
 
 
 def refuse_newer(connection: sa.Connection) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class SqliteFile:
 
     options: Mapping[str, Any] = MappingProxyType({"connect_args": {"timeout": 5}})  # for the engine
 
-    def __init__(self, path: Path | None, lock: StoreLock | None) -> None:
+    def __init__(self, path: Path, lock: StoreLock | None) -> None:
         self._path = path
         self._lock = lock
         self._was_there = False
@@ -39,7 +39,7 @@ class SqliteFile:
 
         Raises ``StoreError``.
         """
-        if self._path is None or self._was_there:
+        if self._was_there:
             return
         try:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -55,8 +55,7 @@ class SqliteFile:
 
     def open_to_others(self) -> str:
         """Say that others than its owner may read it, or what SQLite keeps beside it, and what ends that; '' if not."""
-        beside = ("", "-wal", "-shm") if self._path is not None else ()
-        files = [Path(f"{self._path}{end}") for end in beside]
+        files = [Path(f"{self._path}{end}") for end in ("", "-wal", "-shm")]
         found = [one for one in files if one.exists() and one.stat().st_mode & _OTHERS]
         if not found:
             return ""
@@ -73,8 +72,6 @@ class SqliteFile:
         And one to a file that another bot may have by now, as where the whole folder was replaced. ``replaced`` is
         called where another file is used from now on.
         """
-        if self._path is None:
-            return
         try:
             alone = self._lock is None or self._lock.take()
         except ConfigurationError as error:
@@ -95,21 +92,17 @@ class SqliteFile:
 
     def _refuse_new_file(self, *_: object) -> None:
         """Keep SQLite from making an empty file where there is none: others could read it, or it would hide a loss."""
-        if self._path is not None and _identity(self._path) is None:
-            raise StoreAwayError(
-                _GONE if self._was_there else "The store's file is not made yet. Try again in a few seconds."
-            )
+        if _identity(self._path) is None:
+            raise StoreAwayError(_GONE if self._was_there else _NOT_YET)
 
     def _opened(self, connection: Any, record: Any) -> None:
         connection.execute("PRAGMA synchronous = FULL")  # it keeps the record through a power cut
         record.info[_FILE] = _identity(self._path)
-        self._was_there = self._path is not None
+        self._was_there = True
 
 
-def _identity(file: Path | None) -> tuple[int, int] | None:
+def _identity(file: Path) -> tuple[int, int] | None:
     """Return device and inode of a file; None where there is none."""
-    if file is None:
-        return None
     with contextlib.suppress(OSError):
         found = file.stat()
         return found.st_dev, found.st_ino

@@ -32,6 +32,9 @@ def read(text: str) -> sa.URL:
     if not text.isprintable():
         raise _wrong("holds a character that cannot be seen, such as the end of a line")
     if file := _SQLITE.fullmatch(text):
+        if file["file"] in (None, "", ":memory:"):
+            # It would be empty for each thread, and gone with the process.
+            raise _wrong("names no file: a store in memory has no record of what was closed")
         return sa.URL.create("sqlite", database=file["file"])
     if not text.startswith(("mysql+pymysql://", "mariadb+pymysql://")):
         raise _wrong("is none of the two kinds that the bot can use")
@@ -51,9 +54,8 @@ def read(text: str) -> sa.URL:
 
 
 def file_of(address: sa.URL) -> Path | None:
-    """Return the file of a store that is kept in one; None for a server, and for what is kept in memory."""
-    kept = address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:")
-    return Path(str(address.database)) if kept else None
+    """Return the file of a store that is kept in one; None for a server."""
+    return Path(str(address.database)) if address.get_backend_name() == "sqlite" else None
 
 
 def _host(ipv6: str | None, name: str) -> str | None:

@@ -288,7 +288,7 @@ def test_a_store_that_is_empty_is_looked_at_and_stays_empty(place: Place, tmp_pa
     with store_at(place.url) as store:
         found = store.database.preparation()
         assert found.is_needed
-        assert str(found) == f"it is empty; session-bot run makes its {len(found.tables)} tables"
+        assert str(found) == f"nothing is in it; session-bot run makes {len(found.tables)} tables"
         assert list(tmp_path.glob("store.db*")) == [], "no file is made by looking"
         assert place.everything() == []
         store.database.create()

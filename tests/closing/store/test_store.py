@@ -151,11 +151,6 @@ def test_a_file_that_was_taken_away_is_found_at_the_next_check(tmp_path: Path) -
     with pytest.raises(StoreError, match="The store's file is gone"):
         store.database.check()
     store.database.close()
-    for url in ("sqlite://", "sqlite:///:memory:"):
-        in_memory = Database(url)
-        in_memory.create()
-        in_memory.check()
-        in_memory.close()
 
 
 def test_nothing_is_closed_into_a_file_that_was_taken_away_or_replaced(desk: Desk) -> None:

@@ -61,10 +61,8 @@ def problem(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
-        ("sqlite://", ("sqlite", None, None, None, None, None)),
         ("sqlite:///session-bot.db", ("sqlite", None, None, None, None, "session-bot.db")),
         ("sqlite:////var/lib/a@b c.db", ("sqlite", None, None, None, None, "/var/lib/a@b c.db")),
-        ("sqlite:///:memory:", ("sqlite", None, None, None, None, ":memory:")),
         ("mysql+pymysql://u:p@host/db", ("mysql+pymysql", "u", "p", "host", None, "db")),
         ("mariadb+pymysql://u@10.0.0.1:2881/db", ("mariadb+pymysql", "u", "", "10.0.0.1", 2881, "db")),
         (
@@ -129,6 +127,9 @@ def test_whatever_user_and_password_are_their_quoted_form_is_understood(user: st
         (f"mysql+pymysql://user:{SECRET}@host/db\n", "holds a character that cannot be seen"),
         (f"mysql+pymysql://user:{SECRET}\udcff@host/db", "holds a character that cannot be seen"),
         (f" mysql+pymysql://user:{SECRET}@host/db", "is none of the two kinds"),
+        ("sqlite://", "names no file: a store in memory has no record of what was closed"),
+        ("sqlite:///", "names no file: a store in memory"),
+        ("sqlite:///:memory:", "names no file: a store in memory"),
         (f"mysql://user:{SECRET}@host/db", "is none of the two kinds"),
         (f"mysql+{SECRET}://user:x@host/db", "is none of the two kinds"),
         (f"postgresql://user:{SECRET}@host/db", "is none of the two kinds"),
