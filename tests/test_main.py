@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +47,40 @@ def test_check_of_a_configuration_that_works_says_so(
     assert "Everything works." in result.stdout
     assert "data_sources.demo: OceanBase seekdb-v1.3" in result.stdout
     assert "Slack: OceanBase on-call" in result.stdout
+
+
+def test_check_makes_no_store_and_run_makes_one_for_its_user_alone_and_ends_once_it_is_for_newer_bots(
+    slack: SlackSandbox, oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    running = RunningBot(slack, oceanbase, tmp_path)
+    looked = bot("check", tmp_path, running.environment)
+    assert "ok       store: nothing is in it; session-bot run makes " in looked.stdout
+    assert list(tmp_path.glob("store*")) == []
+    running.start()
+    assert {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.glob("store.db*")} == {0o600}
+    assert (
+        "ok       store: requests and records can be written; schema version 1"
+        in bot("check", tmp_path, running.environment).stdout
+    )
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as store, store:
+        store.execute("UPDATE audit_head SET schema_version = 12, oldest_schema = 11, needed = '9.1.0'")
+    assert running.ended() == 1
+    assert "this bot is too old for its store, so it ends" in running.log.read_text()
+    for verb in ("check", "run"):
+        again = bot(verb, tmp_path, running.environment)
+        assert again.returncode == 1
+        assert "The store has schema version 12, which wants session-bot 9.1.0 or later." in again.stdout + again.stderr
+
+
+def test_a_store_in_memory_is_refused(slack: SlackSandbox, oceanbase: EmbeddedOceanBase, tmp_path: Path) -> None:
+    for url in ("sqlite://", "sqlite:///:memory:"):
+        environment = RunningBot(slack, oceanbase, tmp_path, store=url).environment
+        for verb in ("check", "run"):
+            refused = bot(verb, tmp_path, environment)
+            assert refused.returncode == 1
+            assert (
+                "names no file: a store in memory has no record of what was closed" in refused.stdout + refused.stderr
+            )
 
 
 @pytest.fixture

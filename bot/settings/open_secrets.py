@@ -26,8 +26,8 @@ def warnings(read: Read) -> list[str]:
     inside: Mapping[str, Any] = next((one.raw for one in read.places if not one.at), {})
     if read.file is not None and _holds_secrets(inside) and _is_open(read.file):
         found.append(
-            f"{read.file}: it holds a password, and its mode lets everybody on the machine read it. Put the password "
-            f"into the secrets directory, or chmod o= {shlex.quote(str(read.file))}"
+            f"{read.file}: it holds a password, and its mode lets everybody on the machine read it. Put that into a "
+            f"file of SESSION_BOT_SECRETS, or chmod o= {shlex.quote(str(read.file))}"
         )
     return found
 
