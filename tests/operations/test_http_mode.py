@@ -162,6 +162,9 @@ def test_what_cannot_be_read_is_refused_and_the_bot_goes_on(http_stage: Stage, w
         ("GET", "/slack/install", 404, None),
         ("GET", "/slack/events/", 404, None),
         ("HEAD", "/healthz", 200, None),
+        ("GET", "/readyz", 200, None),
+        ("POST", "/livez", 405, "GET, HEAD"),
+        ("HEAD", "/livez", 200, None),
         ("HEAD", "/metrics", 200, None),
     ],
 )
