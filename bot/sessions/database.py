@@ -10,6 +10,7 @@ import contextlib
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -219,7 +220,7 @@ def open_connection(endpoint: Endpoint, preparation: Preparation) -> Connection:
     try:
         raw = connect(endpoint)
     except (pymysql.Error, OSError) as error:
-        raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
+        raise _explained(endpoint, error, at_login=True) from error
     try:
         prepare(raw, preparation)
     except (pymysql.Error, OSError) as error:
@@ -242,7 +243,7 @@ def try_login(endpoint: Endpoint) -> None:
     try:
         connect(endpoint).close()
     except (pymysql.Error, OSError) as error:
-        raise _explained(endpoint, error, CONNECT_TIMEOUT, at_login=True) from error
+        raise _explained(endpoint, error, at_login=True) from error
 
 
 def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
@@ -346,7 +347,7 @@ class _Guarded(pymysql.Connection):
 
     def _get_server_information(self) -> None:
         """Read the server's greeting, which comes before anything is sent."""
-        super()._get_server_information()  # type: ignore[misc]  # not in PyMySQL's types
+        self._be_greeted()
         if self._tls.must and not self.server_capabilities & CLIENT.SSL:
             raise UnsafeConnectionError(
                 f'offers no TLS, and tls = "{self._tls.mode}" is set. Nothing of the login was sent. Turn TLS on at '
@@ -355,6 +356,18 @@ class _Guarded(pymysql.Connection):
         if self._asks_too_much(self._auth_plugin_name):
             # A server's usual plugin need not be the account's: let it ask for that one by name.
             self._auth_plugin_name = "mysql_native_password"
+
+    def _be_greeted(self) -> None:
+        try:
+            super()._get_server_information()  # type: ignore[misc]  # not in PyMySQL's types
+        except pymysql.err.OperationalError as error:
+            if error.args[:1] != (driver_errors.SERVER_LOST,):
+                raise  # a server may refuse before it greets
+            raise pymysql.err.OperationalError(driver_errors.NO_GREETING, *error.args[1:]) from error
+        except pymysql.err.InternalError as error:  # PyMySQL's own, over the number of a packet
+            raise pymysql.err.OperationalError(driver_errors.OTHER_PROTOCOL, "") from error
+        except (ArithmeticError, LookupError, UnicodeError, ValueError, struct.error) as error:
+            raise pymysql.err.OperationalError(driver_errors.OTHER_PROTOCOL, "") from error
 
     def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
         return super()._read_packet(_AnyName if packet_type is FieldDescriptorPacket else packet_type)  # type: ignore[no-untyped-call]  # so in PyMySQL's types
@@ -427,9 +440,7 @@ def _taken(raw: pymysql.Connection[Any], cursor: Cursor, statement: str) -> bool
     return True
 
 
-def _explained(
-    endpoint: Endpoint, error: Exception, patience: int = READ_TIMEOUT, *, at_login: bool = False
-) -> DataSourceError:
+def _explained(endpoint: Endpoint, error: Exception, *, at_login: bool = False) -> DataSourceError:
     errno = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     text = str(error.args[1]) if len(error.args) > 1 else str(error)
-    return driver_errors.failure(endpoint, errno, text, patience, at_login=at_login)
+    return driver_errors.failure(endpoint, errno, text, at_login=at_login)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 
 from bot.errors import (
     AccountLimitError,
@@ -17,18 +18,22 @@ from bot.errors import (
     UnsafeConnectionError,
 )
 from bot.sessions import refused_logins
-from bot.sessions.endpoint import READ_TIMEOUT, Endpoint
+from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT, Endpoint
 
+# libmysqlclient's numbers for what happens before a login: what greets speaks no protocol of MySQL's, nothing greets,
+# and whatever goes wrong after that.
+OTHER_PROTOCOL = 2007
+NO_GREETING = 2055
 HANDSHAKE_FAILED = 2012
 # As many connections as there may be, of the server or of the account; 5271 is OceanBase's own (docs/oceanbase.md 4.4).
 TOO_MANY = (1040, 5271, *refused_logins.LIMITS)
-_SERVER_LOST = 2013
+SERVER_LOST = 2013
 
 
-def timeout(endpoint: Endpoint, seconds: int = READ_TIMEOUT) -> DataSourceTimeoutError:
+def timeout(endpoint: Endpoint) -> DataSourceTimeoutError:
     """Say that the data source did not answer in time."""
     return DataSourceTimeoutError(
-        f"Data source {endpoint.name} did not answer within {seconds} s. It may be overloaded or hanging. "
+        f"Data source {endpoint.name} did not answer within {READ_TIMEOUT} s. It may be overloaded or hanging. "
         "Try again, or look at the server itself."
     )
 
@@ -38,18 +43,15 @@ def unsafe(endpoint: Endpoint, reason: object) -> UnsafeConnectionError:
     return UnsafeConnectionError(f"Data source {_where(endpoint)} {reason}")
 
 
-def failure(
-    endpoint: Endpoint, errno: int, text: str, patience: int = READ_TIMEOUT, *, at_login: bool = False
-) -> DataSourceError:
+def failure(endpoint: Endpoint, errno: int, text: str, *, at_login: bool = False) -> DataSourceError:
     """Say in a sentence what an error number means (docs/oceanbase.md 2.6); 0 is a socket that was closed.
 
-    ``patience`` is how many seconds were waited for an answer at the most.
     ``at_login``: it came before any statement of the bot's. Whatever a server says then refuses the login, unless it
     is known to be something else: OceanBase passes on what init_connect failed with.
     """
     where = _where(endpoint)
-    if "timed out" in text and errno in (0, _SERVER_LOST):
-        return timeout(endpoint, patience)
+    if "timed out" in text and errno in (0, SERVER_LOST):
+        return timeout(endpoint)
     kind = _BY_ERRNO.get(errno)
     if at_login and (kind is None or kind in (_privilege, _unknown)):
         kind = _refused
@@ -76,6 +78,49 @@ def _no_handshake(where: str, _endpoint: Endpoint, text: str, errno: int) -> Dat
         "Check its port, its TLS and the login plugin of the bot's account there.",
         errno=errno,
     )
+
+
+def _no_greeting(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
+    """Say that nothing came where a server speaks first: one that hangs, and what waits for a request, are alike."""
+    if "timed out" in text:
+        return DataSourceTimeoutError(
+            f"Data source {where} took the connection and did not answer within {READ_TIMEOUT} s, not even with the "
+            "greeting that a MySQL-compatible server begins with. Either it hangs, or something else has that port, "
+            f"such as a web server. {_CHECK_THE_PORT}{_port_of(endpoint)}",
+            errno=errno,
+        )
+    return ConnectionLostError(
+        f"Data source {where} closed the connection before any greeting of a MySQL-compatible server. Something else "
+        "has that port, a proxy there has no server behind it, or it does not let the bot's host in. "
+        f"{_CHECK_THE_PORT}{_port_of(endpoint)}",
+        errno=errno,
+    )
+
+
+def _other_protocol(where: str, endpoint: Endpoint, _text: str, errno: int) -> DataSourceError:
+    return DataSourceUnreachableError(
+        f"Data source {where} answered, but not as a MySQL-compatible server does: something else has that port. "
+        f"{_CHECK_THE_PORT}{_port_of(endpoint)}",
+        errno=errno,
+    )
+
+
+_CHECK_THE_PORT = "Check host and port: an observer's is usually 2881, an OBProxy's 2883, that of MySQL and MariaDB 3306."
+
+
+def _port_of(endpoint: Endpoint) -> str:
+    known = _OTHER_PORTS.get(endpoint.port)
+    return f" {endpoint.port} is usually {known}." if known is not None else ""
+
+
+_OTHER_PORTS: Mapping[int, str] = {
+    22: "SSH's",
+    80: "a web server's",
+    443: "a web server's",
+    2882: "the one by which observers talk to each other",
+    5432: "PostgreSQL's",
+    33060: "MySQL's for its X protocol",
+}
 
 
 def _lost(where: str, _endpoint: Endpoint, _text: str, errno: int) -> DataSourceError:
@@ -151,8 +196,20 @@ def _unfit_letter(where: str, _endpoint: Endpoint, _text: str, errno: int) -> Da
 
 
 def _plain_reason(text: str) -> str:
-    """Cut the driver's frame around the system's own reason."""
-    return text.rsplit("(", 1)[-1].rstrip(")") if "(" in text else text
+    """Cut the frames of driver and Python around the system's own reason."""
+    reason = text.rsplit("(", 1)[-1].rstrip(")") if "(" in text else text
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", reason)
+    return next((said for words, said in _REASONS.items() if words in reason), reason)
+
+
+_REASONS: Mapping[str, str] = {
+    "Connection refused": "nothing listens at that port (connection refused)",
+    "Name or service not known": "there is no such host name",
+    "No address associated with hostname": "there is no such host name",
+    "nodename nor servname provided": "there is no such host name",
+    "Temporary failure in name resolution": "its host name cannot be looked up now",
+    "timed out": f"no answer within {CONNECT_TIMEOUT} s",
+}
 
 
 # Also where a statement meets them: a session whose password has expired may do nothing but set a new one, and
@@ -166,7 +223,9 @@ _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     2005: _unreachable,
     2006: _lost,
     HANDSHAKE_FAILED: _no_handshake,
-    _SERVER_LOST: _lost,
+    SERVER_LOST: _lost,
+    NO_GREETING: _no_greeting,
+    OTHER_PROTOCOL: _other_protocol,
     1040: _too_many,
     **dict.fromkeys(refused_logins.LIMITS, _account_limit),
     1041: _offline,  # out of memory

@@ -89,7 +89,7 @@ def test_those_that_answer_are_shown_while_one_hangs_and_the_same_message_tells_
     rows = {row[0]: row for row in table_of(answer)[1:]}
     assert rows["demo"][1].startswith("in ")
     assert rows["silent"][1] == "no"
-    assert "did not answer within 3 s" in text_of(answer) or "has not answered within 7 s" in text_of(answer)
+    assert "did not answer within 6 s" in text_of(answer) or "has not answered within 7 s" in text_of(answer)
 
 
 def test_the_home_tab_is_filled_while_one_hangs_and_once_more_when_it_is_known(
