@@ -105,7 +105,9 @@ def _other_protocol(where: str, endpoint: Endpoint, _text: str, errno: int) -> D
     )
 
 
-_CHECK_THE_PORT = "Check host and port: an observer's is usually 2881, an OBProxy's 2883, that of MySQL and MariaDB 3306."
+_CHECK_THE_PORT = (
+    "Check host and port: an observer's is usually 2881, an OBProxy's 2883, that of MySQL and MariaDB 3306."
+)
 
 
 def _port_of(endpoint: Endpoint) -> str:

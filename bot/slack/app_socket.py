@@ -68,14 +68,14 @@ def socket_problem(error: Exception) -> SlackError:
         return _passing("proxy", "the address of the proxy cannot be used", "set HTTPS_PROXY to http://host:port")
     if isinstance(error, ConnectionClosed):
         return _passing("closed", "the socket was closed")
-    return _passing(type(error).__name__, "something that is not Slack answered")
+    return _passing("no_websocket", "something that is not Slack answered")
 
 
 def _passing(word: str, why: str, advice: str = _NETWORK) -> SlackError:
     return SlackError(word, Kind.PASSING, why, advice, reached=False)
 
 
-LATE = _passing("TimeoutError", "Slack did not greet in time")
+LATE = _passing("timeout", "Slack did not greet in time")
 SILENT = _passing("silent", "the socket fell silent")
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import enum
 import re
+import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -385,9 +387,20 @@ def _unreached(error: Exception) -> SlackError:
     if "407" in str(error):  # how urllib and urllib3 tell that a proxy lets nobody through
         return SlackError("status_407", Kind.PASSING, "a proxy wants a login, HTTP 407", _NETWORK, reached=False)
     reasons = (error, getattr(error, "reason", None), error.__cause__)
-    late = any(isinstance(one, TimeoutError) or "timed out" in str(one) for one in reasons)
-    why = "no answer in time" if late else "it cannot be reached"
-    return SlackError(type(error).__name__, Kind.PASSING, why, _TRY_AGAIN, reached=False)
+    if any(isinstance(one, TimeoutError) or "timed out" in str(one) for one in reasons):
+        return SlackError("timeout", Kind.PASSING, "no answer in time", _TRY_AGAIN, reached=False)
+    for kind, word, why in _UNREACHED:
+        if any(isinstance(one, kind) for one in reasons):
+            return SlackError(word, Kind.PASSING, why, _NETWORK, reached=False)
+    return SlackError("unreachable", Kind.PASSING, "it cannot be reached", _TRY_AGAIN, reached=False)
+
+
+_UNREACHED: tuple[tuple[type[Exception], str, str], ...] = (
+    (socket.gaierror, "no_such_host", "it cannot be reached, its name leads nowhere"),
+    (ssl.SSLCertVerificationError, "certificate", "it cannot be reached, its certificate is not trusted"),
+    (ssl.SSLError, "no_tls", "it cannot be reached, there is no TLS with what answers"),
+    (ConnectionRefusedError, "refused", "it cannot be reached, nothing listens there"),
+)
 
 
 def _needed(data: Any) -> str:

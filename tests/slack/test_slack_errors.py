@@ -147,7 +147,7 @@ def test_an_unknown_word_is_told_as_it_is_and_blames_nobody(answers: Answer) -> 
 def test_what_never_reached_slack_is_told_without_a_host() -> None:
     client = Client("xoxb-any", "http://127.0.0.1:1/api/")
     what = error_of(client)
-    assert (what.kind, what.reached, what.why) == (Kind.PASSING, False, "it cannot be reached")
+    assert (what.kind, what.reached, what.why) == (Kind.PASSING, False, "it cannot be reached, nothing listens there")
     assert slack_error(OSError("Tunnel connection failed: 407 Proxy Authentication Required")).word == "status_407"
     assert slack_error(TimeoutError("timed out")).why == "no answer in time"
 
