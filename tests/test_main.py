@@ -140,7 +140,7 @@ def test_without_any_configuration_both_say_what_to_set(tmp_path: Path) -> None:
         result = bot(verb, tmp_path, {})
         assert result.returncode == 1
         assert "SLACK_BOT_TOKEN: set it" in result.stdout + result.stderr
-        assert "add an [[access]] section" in result.stdout + result.stderr
+        assert "and an [[access]] section" in result.stdout + result.stderr
 
 
 def test_check_says_where_nobody_could_be_told_of_a_break_glass(

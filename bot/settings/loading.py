@@ -67,9 +67,9 @@ def _slack(found: list[str], secrets: Secrets) -> SlackSettings | None:
 
 
 def _settings(read: sources.Read, found: list[str]) -> Settings | None:
-    if read.is_spoiled(()) and () in read.spoiled:
-        return None  # whatever would be said of it follows from what could not be read
     raw = read.raw
+    if () in read.spoiled or not (read.file or raw):
+        return None  # whatever would be said of it follows from what was not read
     # pydantic-settings takes names with an underscore in front for its own options.
     found += [
         f"{read.place_of((key,))}: there is no such setting; {advice((), key)}" for key in raw if key.startswith("_")

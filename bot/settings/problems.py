@@ -164,7 +164,7 @@ def no_file(read: Read) -> list[str]:
         return []
     return [
         f"SESSION_BOT_CONFIG: is not set, and there is no {DEFAULT_FILE} in {Path.cwd()}, so no file was read; set it "
-        f"to the path of the configuration"
+        "to the path of the configuration, which has a [data_sources.NAME] and an [[access]] section"
     ]
 
 

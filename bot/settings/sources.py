@@ -16,7 +16,7 @@ from bot.settings import secrets_folder, unreadable
 from bot.settings.expected import Keys, expected, is_setting
 from bot.settings.secrets_folder import Secrets
 from bot.settings.sections import PREFIX, Settings
-from bot.settings.unread import Misspelt, is_of_a_service, misspelt
+from bot.settings.unread import Misspelt, is_of_a_service, meant_source, misspelt
 
 DEFAULT_FILE = "session-bot.toml"
 
@@ -182,13 +182,14 @@ def _drop_half_sources(found: Read) -> None:
         if any(one.has(place.at[:2]) for one in found.places if len(one.at) < 3) or name in known:
             continue
         found.places.remove(place)
-        meant = misspelt(variable(place.at), known) if known else Misspelt("", None)
-        instead = f"{meant.advice} Or " if meant.keys is not None else ""
+        meant = meant_source(name, known)
+        keys = ("data_sources", meant, *place.at[2:]) if meant is not None else None
+        instead = f"did you mean {variable(keys)}? Or " if keys is not None else ""
         found.problems.append(
             f"{place.name}: there is no data source {name}; {instead}set "
             f"{variable(('data_sources', name, 'host'))} and {variable(('data_sources', name, 'user'))} for it as well"
         )
-        found.spoiled += [place.at[:2], *([meant.keys] if meant.keys is not None else [])]
+        found.spoiled += [place.at[:2], *([keys] if keys is not None else [])]
 
 
 def _known_channels(raw: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bot.settings.expected import Keys, keys_of, sections_with
+from bot.settings.expected import Keys, is_setting, keys_of, sections_with
 from bot.settings.sections import PREFIX
 
-_ALIKE = 0.75  # of 1: how alike the names of variables are of which one may be meant by the other
+_ALIKE = 0.7  # of 1: how alike the names of variables are of which one may be meant by the other
 _KEYS_ALIKE = 0.6
 
 # What Kubernetes tells each container of the Services beside it, such as one of the name session-bot.
@@ -37,10 +37,17 @@ def misspelt(name: str, sources: Sequence[str]) -> Misspelt:
     """Guess what a variable of that name was meant to be, where these data sources are known."""
     readable = {_bare(one): (one, keys) for one, keys in _readable(sources)}
     alike = difflib.get_close_matches(_bare(name), readable, 1, _ALIKE)
-    if not alike:
+    above = [one for one in readable.values() if name.upper().startswith(f"{one[0]}__") and not _has_keys(one[1])]
+    if not alike and not above:
         return Misspelt(f"a setting's variable is {PREFIX}SECTION__KEY, such as {PREFIX}STORE__URL", None)
-    meant, keys = readable[alike[0]]
+    meant, keys = readable[alike[0]] if alike else above[0]
     return Misspelt(f"did you mean {meant}?", keys)
+
+
+def meant_source(name: str, sources: Sequence[str]) -> str | None:
+    """Guess which data source was meant, None where no guess is good."""
+    alike = difflib.get_close_matches(name, sources, 1, _KEYS_ALIKE)
+    return alike[0] if alike else None
 
 
 def meant_key(section: Keys, key: str) -> str | None:
@@ -69,9 +76,15 @@ def slack_variable(wanted: str, names: Iterable[str]) -> str | None:
 _OF_SLACK = ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET", "SLACK_API_URL")
 
 
+def _has_keys(keys: Keys) -> bool:
+    """Whether variables of their own may stand for what is below a key."""
+    return is_setting((*keys, "name")) or bool(keys_of(keys))
+
+
 def _bare(name: str) -> str:
-    """Write a name without what is most often mistaken in it: case, and how many underscores there are."""
-    return re.sub(r"[\W_]+", "_", name.upper(), flags=re.ASCII)
+    """Write a name without what all have in common and what is most often mistaken: case, how many underscores."""
+    bare = re.sub(r"[\W_]+", "_", name.upper(), flags=re.ASCII)
+    return re.sub(r"^(SESSIONS?_?BOT|SLACK)_?", "", bare)
 
 
 def _readable(sources: Sequence[str]) -> Iterable[tuple[str, Keys]]:

@@ -25,7 +25,7 @@ _REFUSED = b"\xff" + struct.pack("<H", 1064) + b"#42000It knows no data to forge
 _SWITCH, _MORE = b"\xfe", b"\x01"
 
 
-class _Listener(ABC):
+class Listener(ABC):
     """Takes connections on a loopback port for as long as the `with` block; ``told`` is all that clients have sent."""
 
     host = "127.0.0.1"
@@ -62,7 +62,7 @@ class _Listener(ABC):
     def _serve(self, client: socket.socket) -> None: ...
 
 
-class Forged(_Listener):
+class Forged(Listener):
     """A server of its own.
 
     ``greets`` is the login plugin that its greeting names, ``asks`` the one that it then asks for, None for none.
@@ -193,7 +193,7 @@ class _Login:
         return read
 
 
-class Between(_Listener):
+class Between(Listener):
     """Somebody in between, who hands everything on; where he ``strips``, he takes TLS out of the server's greeting.
 
     ``encrypted`` is for each client whether it asked for TLS before it logged in.
