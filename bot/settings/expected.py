@@ -23,12 +23,27 @@ def expected(keys: Keys) -> str:
     >>> expected(("data_sources", "prod", "port"))
     'a whole number from 1 to 65535'
     >>> expected(("closing", "confirm_within"))
-    'a duration from 5s to 1h, such as 90s, 5m or 2h'
+    'a duration from 5s to 1h, such as 90s or 5m'
+    >>> expected(("store", "keep"))
+    'a duration of at least 1d, such as 30d'
     >>> expected(("access", 0, "may"))
     'a list of "view", "close" or "approve", such as ["view"]'
     """
     found = _at(keys)
     return _in_words(keys, *found) if found is not None else ""
+
+
+def in_json(keys: Keys) -> str:
+    """Give an example of what a variable of these keys holds where that is JSON.
+
+    >>> in_json(("data_sources", "prod", "tenants"))
+    '["NAME"]'
+    """
+    if keys == ("access",):
+        return '[{"who": ["U0123456789"], "may": ["view"]}]'
+    found = _at(keys)
+    kind: Any = get_origin(found[0]) if found is not None else None
+    return '["NAME"]' if kind is frozenset else '{"KEY": "VALUE"}'
 
 
 def is_setting(keys: Keys) -> bool:
@@ -132,7 +147,8 @@ def _value_in_words(kind: Any, metadata: Sequence[Any]) -> str:
     if kind is int:
         return f"a whole number{_bounds(metadata)}"
     if kind is timedelta:
-        return f"a duration{_bounds(metadata)}, such as 90s, 5m or 2h"
+        days = any(isinstance(one, Ge) and one.ge >= timedelta(days=1) for one in metadata)
+        return f"a duration{_bounds(metadata)}, such as {'30d' if days else '90s or 5m'}"
     if any(isinstance(one, MinLen) for one in metadata):
         return "a text in quotes that is not empty"
     return "a text in quotes"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bot.access import EVERYBODY
-from bot.settings.expected import Keys, expected, is_setting
+from bot.settings.expected import Keys, expected, is_setting, keys_of
 from bot.settings.secrets_folder import Secrets
 from bot.settings.sections import AccessRuleSettings, Settings
 from bot.settings.sources import DEFAULT_FILE, Read, dicts, is_dict
@@ -57,6 +57,7 @@ def _slack_sentence(problem: ErrorDetails, secrets: Secrets) -> str | None:
         if any(one.upper() in wanted for one in secrets.spoiled):
             return None
         meant = next((one for one in (slack_variable(one, names) for one in wanted) if one is not None), None)
+        meant = secrets.path(meant) if meant in (*secrets.values, *secrets.spoiled) else meant
         instead = f"; {meant} is set, which nothing reads" if meant is not None else ""
         return f"{_MODE_HINTS.get(problem['type']) or f'{name}: {_SLACK_HINTS[name]}'}{instead}"
     if problem["type"] in _MODE_HINTS:
@@ -144,13 +145,13 @@ def _settings_sentence(keys: Keys, problem: ErrorDetails) -> str:
         return said
     if kind == "string_pattern_mismatch":
         return _NAME
-    if kind == "extra_forbidden":
-        return f"there is no such setting; {advice(keys[:-1], str(keys[-1]))}"
-    if kind == "missing":
-        return f"is missing; it must be {expected(keys)}"
     if kind == "value_error":  # one of our own
         return problem["msg"].removeprefix("Value error, ")
-    return f"must be {expected(keys)}"
+    if kind == "extra_forbidden":
+        return f"there is no such setting; {advice(keys[:-1], str(keys[-1]))}"
+    if keys[:1] == ("data_sources",) and len(keys) == 2 and keys[1] in keys_of(("data_sources", "NAME")):
+        return f"{keys[1]} belongs below a line [data_sources.NAME], with the name of the data source"
+    return f"{'is missing; it must be' if kind == 'missing' else 'must be'} {expected(keys)}"
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:

@@ -13,10 +13,10 @@ from typing import Any, TypeGuard
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from bot.settings import secrets_folder, unreadable
-from bot.settings.expected import Keys, expected, is_setting
+from bot.settings.expected import Keys, in_json, is_setting
 from bot.settings.secrets_folder import Secrets
 from bot.settings.sections import PREFIX, Settings
-from bot.settings.unread import Misspelt, is_of_a_service, meant_source, misspelt
+from bot.settings.unread import ENVIRONMENT_ALONE, Misspelt, is_of_a_service, meant_source, misspelt
 
 DEFAULT_FILE = "session-bot.toml"
 
@@ -107,7 +107,10 @@ def read() -> Read:
     names = found.raw.get("data_sources")
     sources = [str(name) for name in names] if is_dict(names) else []
     for place, name, _ in unread:
-        _tell_misspelt(found, place, misspelt(name, sources))
+        meant = misspelt(name, sources)
+        if place != name and name in ENVIRONMENT_ALONE:
+            meant = Misspelt("it is read from the environment alone", ())
+        _tell_misspelt(found, place, meant)
     return found
 
 
@@ -122,7 +125,7 @@ def _is_read(place: str, name: str, value: str) -> bool:
     if name.upper().startswith(PREFIX):
         return is_setting(_keys_of(name))
     in_environment = place == name
-    return in_environment and (name in ("SESSION_BOT_CONFIG", "SESSION_BOT_SECRETS") or is_of_a_service(name, value))
+    return in_environment and (name in ENVIRONMENT_ALONE or is_of_a_service(name, value))
 
 
 def _read_variables(found: Read, given: list[tuple[str, str, str]]) -> None:
@@ -135,7 +138,7 @@ def _read_variables(found: Read, given: list[tuple[str, str, str]]) -> None:
             try:
                 raw = _nested(source, name, value)
             except (SettingsError, RecursionError):
-                found.problems.append(f"{place}: is no JSON that can be read; it must be {expected(keys)}")
+                found.problems.append(f"{place}: is no JSON that can be read; such as {in_json(keys)} is")
                 found.spoiled.append(keys)
             else:
                 found.places.append(Place(place, keys, raw))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from bot.settings.expected import Keys, is_setting, keys_of, sections_with
 from bot.settings.sections import PREFIX
 
+ENVIRONMENT_ALONE = ("SESSION_BOT_CONFIG", "SESSION_BOT_SECRETS")  # they say where all others are read
+
 _ALIKE = 0.7  # of 1: how alike the names of variables are of which one may be meant by the other
 _KEYS_ALIKE = 0.6
 
@@ -88,7 +90,7 @@ def _bare(name: str) -> str:
 
 
 def _readable(sources: Sequence[str]) -> Iterable[tuple[str, Keys]]:
-    yield from ((name, ()) for name in ("SESSION_BOT_CONFIG", "SESSION_BOT_SECRETS"))
+    yield from ((name, ()) for name in ENVIRONMENT_ALONE)
     for key in keys_of(()):
         yield f"{PREFIX}{key.upper()}", (key,)
         sections = {"data_sources": sources or ["name"], "channels": ["ID"]}

@@ -25,7 +25,11 @@ def file(error: OSError | UnicodeDecodeError) -> str:
 
 
 def configuration(error: OSError | UnicodeDecodeError) -> str:
-    """Say why the file of the configuration cannot be read."""
+    """Say why the file of the configuration cannot be read.
+
+    >>> configuration(PermissionError(errno.EACCES, "")).partition(", by")[0]
+    "may not be read by the bot's user; let the user that the bot runs as read it"
+    """
     if isinstance(error, UnicodeDecodeError):
         return f"{_why(error)}; save it as UTF-8"
     return f"{_why(error)}; {_MAY_READ if _is_forbidden(error) else 'set SESSION_BOT_CONFIG to the path of the file'}"

@@ -64,6 +64,13 @@ def forged(stage: Stage, web: Web, payload: dict[str, Any]) -> None:
     assert (status, content) == (200, b"")
 
 
+def test_a_start_says_what_was_read_and_warns_of_nothing(stage: Stage) -> None:
+    (line,) = lines(stage, event="configuration")
+    assert line["read"] == f"{stage.bot.config}, then the environment"
+    assert "SLACK_BOT_TOKEN" in stage.bot.environment
+    assert not [line for line in lines(stage, level="warning") if "will be ignored" in line["event"]]
+
+
 def test_a_command_leaves_one_line_that_says_who_where_what_how_long_and_what_came_of_it(stage: Stage) -> None:
     stage.connect()
     before = len(lines(stage, user="U01ALICE"))

@@ -184,7 +184,7 @@ KEYS = [
     Wrong(
         "keys right below [data_sources]",
         f"{FILE}: data_sources.host: ",
-        "[data_sources.host]",
+        "host belongs below a line [data_sources.NAME]",
         f'[data_sources]\nhost = "h"\n{RULE}',
     ),
     Wrong("no data source", f"{FILE}: data_sources: ", "add a [data_sources.NAME] section", RULE),
@@ -292,7 +292,12 @@ VARIABLES = [
     ),
     _of_env("a rule by its number", "SESSION_BOT__ACCESS__0__WHO", '["*"]', "did you mean SESSION_BOT__ACCESS?"),
     _of_env("a key below a value", "SESSION_BOT__STORE__URL__X", SECRET, "did you mean SESSION_BOT__STORE__URL?"),
-    _of_env("rules that are no JSON", "SESSION_BOT__ACCESS", f'[{{"who": ["{SECRET}"', "is no JSON that can be read"),
+    _of_env(
+        "rules that are no JSON",
+        "SESSION_BOT__ACCESS",
+        f'[{{"who": ["{SECRET}"',
+        'such as [{"who": ["U0123456789"], "may": ["view"]}] is',
+    ),
     _of_env(
         "a list that is no JSON", "SESSION_BOT__DATA_SOURCES__PROD__TENANTS", "a,b", 'such as ["NAME"]', tried=False
     ),
@@ -348,7 +353,13 @@ SECRETS = [
         "SESSION_BOT__STORE__URL?",
         tried=True,
     ),
-    _of_secret("a configuration among the secrets", "SESSION_BOT_CONFIG", b"x", "SESSION_BOT_CONFIG?", tried=False),
+    _of_secret(
+        "a configuration among the secrets",
+        "SESSION_BOT_CONFIG",
+        b"x",
+        "it is read from the environment alone",
+        tried=False,
+    ),
     _of_secret("a store's URL that is none", "SESSION_BOT__STORE__URL", f"u:{SECRET}".encode(), STORE_FORM, tried=True),
     Wrong(
         "a bot token that is no text",
@@ -369,7 +380,7 @@ SECRETS = [
     Wrong(
         "a bot token in a file with an ending",
         "SLACK_BOT_TOKEN: set it to ",
-        "SLACK_BOT_TOKEN.txt is set, which nothing reads",
+        "secrets/SLACK_BOT_TOKEN.txt is set, which nothing reads",
         env={"SLACK_BOT_TOKEN": ""},
         secrets={"SLACK_BOT_TOKEN.txt": f"xoxb-{SECRET}".encode()},
         tried=True,

@@ -96,5 +96,5 @@ def test_a_file_of_the_secrets_directory_that_is_no_text_or_no_setting_is_told(
 def test_a_list_in_the_environment_that_is_no_json_is_told_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_BOT__DATA_SOURCES", '{"prod": {"password": "hunter2"')
     (problem,) = loaded(SOURCE + RULE).problems
-    assert problem.startswith("SESSION_BOT__DATA_SOURCES: is no JSON that can be read; it must be ")
+    assert problem.startswith("SESSION_BOT__DATA_SOURCES: is no JSON that can be read; such as ")
     assert "hunter2" not in problem
