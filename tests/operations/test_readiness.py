@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from sandbox.databases.oceanbase import EmbeddedOceanBase
 from sandbox.slack.faults import Failure
 from sandbox.slack.server import SlackSandbox
 from tests.support.http_bot import HttpBot, SocketBot, Web, free_port, request_url
+from tests.support.patience import PATIENCE
 from tests.support.running_bot import COMMANDS
 from tests.support.stage import staged
 
@@ -173,6 +176,17 @@ def test_health_with_a_port_of_its_own_is_not_on_the_public_one_nor_are_slacks_r
         assert [status(health, path) for path in PATHS] == [503, 503, 200, 200]
         assert status(health, "/slack/events", "POST") == 404
     assert status(slack, "/") == status(health, "/") == 0
+
+
+def test_whoever_floods_the_public_port_keeps_no_probe_waiting() -> None:
+    slack, health = free_port(), free_port()
+    with serving(public(slack), own(health)), contextlib.ExitStack() as flood:
+        for _ in range(520):  # more than it lets in
+            client = flood.enter_context(socket.create_connection(("127.0.0.1", slack), timeout=PATIENCE))
+            client.sendall(b"POST /slack/events HTTP/1.1\r\nContent-Length: 9\r\n")
+        asked = time.monotonic()
+        assert [status(health, path) for path in PATHS] == [503, 503, 200, 200]
+        assert time.monotonic() - asked < 1, "a probe waits for one second, if nothing else is said"
 
 
 def test_on_one_port_all_of_it_is_there() -> None:
