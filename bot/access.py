@@ -224,6 +224,11 @@ class Access:
             )
         raise NotAllowedError(self._why_not(person, _DOES[right]))
 
+    def require_internal(self, person: Person) -> None:
+        """Raise ``NotAllowedError`` for somebody external, whatever their id; ``PersonUnknownError``."""
+        if not self._directory.is_internal(person):
+            raise NotAllowedError(_EXTERNAL)
+
     def _refuse_barred(self, channel: str) -> None:
         if self._is_barred(channel):
             raise NotAllowedError(_BARRED)
@@ -355,8 +360,7 @@ class Access:
 
         Raises ``NotAllowedError`` for somebody whom no rule can name, ``PersonUnknownError``.
         """
-        if not self._directory.is_internal(person):
-            raise NotAllowedError(_EXTERNAL)
+        self.require_internal(person)
         return [rule for rule in self._rules if self._names(rule, person)]
 
     def _names(self, rule: Rule, person: Person) -> bool:

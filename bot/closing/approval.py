@@ -99,6 +99,7 @@ class Approvals:
         request's channel, wherever the button was pressed. Raises ``NotAllowedError``, ``PersonUnknownError`` or
         ``RequestError``.
         """
+        self._access.require_internal(person)
         found = self._store.requests.get(request_id)
         request, targets = self.as_it_holds(found), found.targets
         if person.id not in {request.requester.id, *(one.person for one in request.calls)}:

@@ -30,9 +30,10 @@ def home_of(answer: Mapping[str, Any] | SlackResponse) -> tuple[str, str]:
     """Return the ids of the workspace and the organisation that the app is installed in, as ``auth.test`` answers.
 
     The workspace is '' where it is the whole organisation: `team_id` is then its id, null or left out (docs/slack.md
-    5.1). The organisation is '' where the workspace belongs to none. Raises ``KeyError`` for an incomplete answer.
+    5.1). The organisation is '' where the workspace belongs to none.
     """
-    return "" if answer.get("is_enterprise_install") else str(answer["team_id"]), str(answer.get("enterprise_id") or "")
+    team, enterprise = str(answer.get("team_id") or ""), str(answer.get("enterprise_id") or "")
+    return "" if answer.get("is_enterprise_install") or team == enterprise else team, enterprise
 
 
 def is_ours(user: Mapping[str, Any], team: str, enterprise: str) -> bool | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot.access import Person
 from bot.closing.approval import Confirmation
 from bot.closing.model import ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted
@@ -194,10 +195,11 @@ def test_somebody_without_the_right_can_neither_ask_nor_confirm_nor_cancel(desk:
     with pytest.raises(NotAllowedError):
         desk.ask(GUS, CHANNEL, "demo", [Wanted(session_id(sleeper))], Mode.SESSION)
     request = ask(desk, session_id(sleeper))
-    with pytest.raises(NotAllowedError):
-        desk.closer.confirm(Confirmation(request.id, GUS, CHANNEL, Mode.SESSION), lambda *_: None)
-    with pytest.raises(NotAllowedError):
-        desk.cancel(request.id, GUS)
+    for somebody in (GUS, Person(ALICE.id, "T2")):  # an id counts with its team only
+        with pytest.raises(NotAllowedError):
+            desk.closer.confirm(Confirmation(request.id, somebody, CHANNEL, Mode.SESSION), lambda *_: None)
+        with pytest.raises(NotAllowedError):
+            desk.cancel(request.id, somebody)
     assert outcome(confirm(desk, request)) is Outcome.CLOSED
 
 

@@ -15,7 +15,7 @@ from bot.app import Identity
 from bot.errors import PersonUnknownError
 from bot.slack import user_groups
 from bot.slack.client import Client
-from bot.slack.directory import SlackDirectory
+from bot.slack.directory import SlackDirectory, home_of
 from bot.slack.events import person_of
 from bot.slack.user_groups import UserGroups
 from sandbox.slack.faults import Failure
@@ -64,6 +64,14 @@ def test_the_bot_knows_its_workspace_or_organisation_however_slack_puts_it(
     slack.faults.omit_optional_fields = bare
     team = "" if slack.world.org_wide else "T01DEMO"
     assert Identity.read(client) == Identity(team, "B0SESSIONBOT", "U0SESSIONBOT", ORGANISATION)
+
+
+def test_an_app_of_an_organisation_is_in_no_workspace_of_its_own() -> None:
+    organisation = {"enterprise_id": "E1", "is_enterprise_install": True}
+    for answer in (organisation, organisation | {"team_id": None}, {"team_id": "E1", "enterprise_id": "E1"}):
+        assert home_of(answer) == ("", "E1")
+    assert home_of({"team_id": "T1", "enterprise_id": "E1", "is_enterprise_install": False}) == ("T1", "E1")
+    assert home_of({"team_id": "T1"}) == ("T1", "")
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["team_id told", "team_id left out"])
