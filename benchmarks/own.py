@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,11 +46,11 @@ class Nobody:
         """Whether this is a full member."""
         raise NotImplementedError(person)
 
-    def is_in_group(self, person: Person, group: str) -> bool:
+    def is_in_group(self, person: Person, group: str, ahead: Collection[str] = ()) -> bool:
         """Whether the person is in that group."""
         raise NotImplementedError(person, group)
 
-    def members(self, group: str) -> frozenset[str]:
+    def members(self, group: str, ahead: Collection[str] = ()) -> frozenset[str]:
         """Who is in the group."""
         raise NotImplementedError(group)
 

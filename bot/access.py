@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import enum
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 from bot.errors import NotAllowedError, PersonUnknownError
@@ -62,11 +63,14 @@ class Directory(Protocol):
     def is_full_member(self, person: Person) -> bool:
         """Whether this is a full member among those: no guest or bot."""
 
-    def is_in_group(self, person: Person, group: str) -> bool:
-        """Whether the person is in that user group."""
+    def is_in_group(self, person: Person, group: str, ahead: Collection[str] = ()) -> bool:
+        """Whether the person is in that user group; ``ahead`` as for ``members``."""
 
-    def members(self, group: str) -> frozenset[str]:
-        """The ids of those who are in that user group."""
+    def members(self, group: str, ahead: Collection[str] = ()) -> frozenset[str]:
+        """The ids of those who are in that user group.
+
+        Where Slack has to be asked, it is asked for all groups of ``ahead`` at once: they will be wanted next.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +141,16 @@ class Access:
         """
         return self.scope_as_known(person, right, source, channel).settled()
 
-    def scope_as_known(self, person: Person, right: Right, source: str, channel: str) -> Scope:
+    def scope_as_known(
+        self, person: Person, right: Right, source: str, channel: str, ahead: frozenset[str] | None = None
+    ) -> Scope:
         """Return the same as far as Slack says who the person is, for what can be told of single tenants.
 
         Raises ``NotAllowedError`` where there is none, ``PersonUnknownError`` where that is not known.
         """
         self._refuse_barred(channel)
         read_only = right is not Right.VIEW and source in self._read_only
-        found = _NOTHING if read_only else self._allowed(person, right, source, channel)
+        found = _NOTHING if read_only else self._allowed(person, right, source, channel, ahead)
         if found.tenants != frozenset():
             return found
         found.settled()
@@ -161,24 +167,42 @@ class Access:
         found = self._allowed(person, right, source, channel)
         return found.tenants != frozenset() or found.settled().tenants != frozenset()
 
-    def _allowed(self, person: Person, right: Right, source: str, channel: str) -> Scope:
-        """Add up the rules, first those that name the person by id: Slack is asked for nothing that they allow."""
-        rules = [
+    def _applying(self, right: Right, source: str, channel: str) -> list[Rule]:
+        return [
             rule
             for rule in self._rules
             if right in rule.may
             and (rule.channels is None or channel in rule.channels)
             and (rule.data_sources is None or source in rule.data_sources)
         ]
+
+    def _ahead(self, person: Person, rights: Iterable[Right], sources: Iterable[str], channel: str) -> frozenset[str]:
+        """Return the user groups that may decide it: of rules that name neither the person nor ``EVERYBODY``."""
+        found: frozenset[str] = frozenset()
+        for right, source in product(rights, sources):
+            rules = self._applying(right, source, channel)
+            if not any(person.id in rule.who and rule.tenants is None for rule in rules):
+                found |= _user_groups(rule for rule in rules if not rule.who & {person.id, EVERYBODY})
+        return found
+
+    def _allowed(
+        self, person: Person, right: Right, source: str, channel: str, ahead: frozenset[str] | None = None
+    ) -> Scope:
+        """Add up the rules, those first that Slack has to say least for: it is asked for nothing that they allow.
+
+        ``ahead`` are the user groups that this and other questions of the same decision may want to know of.
+        """
+        rules = self._applying(right, source, channel)
+        ahead = self._ahead(person, [right], [source], channel) if ahead is None else ahead
         tenants: set[str] = set()
         perhaps: set[str] = set()
         unsaid: PersonUnknownError | None = None
         everywhere = False
-        for rule in sorted(rules, key=lambda one: person.id not in one.who):
+        for rule in sorted(rules, key=lambda one: (person.id not in one.who, EVERYBODY not in one.who)):
             if rule.tenants is not None and rule.tenants <= tenants:
                 continue
             try:
-                named = self._names(rule, person)
+                named = self._names(rule, person, ahead)
             except PersonUnknownError as error:
                 unsaid, everywhere = unsaid or error, everywhere or rule.tenants is None
                 perhaps |= rule.tenants or set()
@@ -208,9 +232,10 @@ class Access:
         """
         self._refuse_barred(channel)
         allowed = []
+        ahead = self._ahead(person, [right], names, channel)
         for name in names:
             try:
-                self.scope_as_known(person, right, name, channel)
+                self.scope_as_known(person, right, name, channel, ahead)
             except NotAllowedError:
                 continue
             allowed.append(name)
@@ -288,9 +313,10 @@ class Access:
         """
         found = {}
         unsaid: PersonUnknownError | None = None
+        ahead = self._ahead(person, Right, [source], channel)
         for right in Right:
             try:
-                found[right] = Scope(self.scope_as_known(person, right, source, channel).tenants)
+                found[right] = Scope(self.scope_as_known(person, right, source, channel, ahead).tenants)
             except NotAllowedError:
                 continue
             except PersonUnknownError as error:
@@ -327,9 +353,11 @@ class Access:
         """
         ids: dict[str, None] = {}
         unsaid: PersonUnknownError | None = None
-        for one in self.named(right, source, tenants, channel):
+        named = self.named(right, source, tenants, channel)
+        groups = [one for one in named if one.startswith("S")]
+        for one in named:
             try:
-                members = sorted(self._directory.members(one)) if one.startswith("S") else (one,)
+                members = sorted(self._directory.members(one, groups)) if one in groups else (one,)
             except PersonUnknownError as error:
                 unsaid = error
                 continue
@@ -361,16 +389,17 @@ class Access:
         Raises ``NotAllowedError`` for somebody whom no rule can name, ``PersonUnknownError``.
         """
         self.require_internal(person)
-        return [rule for rule in self._rules if self._names(rule, person)]
+        ahead = _user_groups(rule for rule in self._rules if person.id not in rule.who)
+        return [rule for rule in self._rules if self._names(rule, person, ahead)]
 
-    def _names(self, rule: Rule, person: Person) -> bool:
+    def _names(self, rule: Rule, person: Person, ahead: frozenset[str]) -> bool:
         """Whether a rule names the person; raises ``PersonUnknownError`` where Slack did not say what that takes."""
         if person.id in rule.who:
             return self._directory.is_internal(person)  # an id counts with its team only
         unsaid: PersonUnknownError | None = None
         for who in sorted(one for one in rule.who if one == EVERYBODY or one.startswith("S")):
             try:
-                if self._is_one_of(person, who):
+                if self._is_one_of(person, who, ahead | _user_groups([rule])):
                     return True
             except PersonUnknownError as error:
                 unsaid = unsaid or error
@@ -378,10 +407,14 @@ class Access:
             raise unsaid.of("who you are")
         return False
 
-    def _is_one_of(self, person: Person, who: str) -> bool:
+    def _is_one_of(self, person: Person, who: str, ahead: frozenset[str]) -> bool:
         if who == EVERYBODY:
             return self._directory.is_full_member(person)
-        return self._directory.is_in_group(person, who)
+        return self._directory.is_in_group(person, who, ahead)
+
+
+def _user_groups(rules: Iterable[Rule]) -> frozenset[str]:
+    return frozenset(who for rule in rules for who in rule.who if who.startswith("S"))
 
 
 _NOTHING = Scope(frozenset())

@@ -1,5 +1,6 @@
 """Access rules: whatever no rule allows is denied, and rules only ever add."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pytest
@@ -28,10 +29,10 @@ class Workspace:
     def is_full_member(self, person: Person) -> bool:
         return self.is_internal(person) and person.id in self.full
 
-    def is_in_group(self, person: Person, group: str) -> bool:
+    def is_in_group(self, person: Person, group: str, ahead: Collection[str] = ()) -> bool:
         return person.id in self.members(group)
 
-    def members(self, group: str) -> frozenset[str]:
+    def members(self, group: str, ahead: Collection[str] = ()) -> frozenset[str]:
         return self.dba if group == "S0DBA" else frozenset()
 
 
@@ -345,10 +346,10 @@ class SilentSlack:
         self.asked += 1
         raise _unsaid()
 
-    def is_in_group(self, person: Person, group: str) -> bool:
+    def is_in_group(self, person: Person, group: str, ahead: Collection[str] = ()) -> bool:
         return person.id in self.members(group)
 
-    def members(self, group: str) -> frozenset[str]:
+    def members(self, group: str, ahead: Collection[str] = ()) -> frozenset[str]:
         self.asked += 1
         if self.dba is None:
             raise _unsaid()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTimeError
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ LAST_ANSWER_SECONDS = 600.0  # for so long the last answer counts where Slack gi
 DEADLINE = 3.0  # seconds that anybody waits for Slack here
 AT_MOST = 10_000  # answers of a kind that are remembered at a time
 _AT_ONCE = 16  # questions that wait for Slack; each has a thread
+_AHEAD = 8  # questions that are asked together; Slack answers about user groups 20 times a minute (docs/slack.md 4.1)
 _A_MOMENT = 0.5  # seconds in which Slack answers when it is well
 _LONGEST_PAUSE = 60.0  # seconds, however long Slack asks to wait
 
@@ -82,11 +84,8 @@ class Answers(Generic[_T]):
 
         Without ``wait`` nothing is asked while Slack hangs or has just failed.
         """
-        known = self._known_of(key)
-        if known is not None and self._monotonic() - known[1] <= self._fresh_for:
-            return known[0]
         try:
-            return self._asked_now(key, wait=wait)
+            return self._new_answer(key, wait=wait)
         except Unanswered as error:
             known = self._known_of(key)
             unknown = self._what + " not known"
@@ -98,12 +97,30 @@ class Answers(Generic[_T]):
             log.warning(unknown, key=key, error=error.word, seconds_old=old)
             return known[0]
 
+    def ask_ahead(self, key: str, others: Collection[str]) -> None:
+        """Where ``key`` has to be asked, ask for others too that are not known, and wait for none of the answers."""
+        with self._lock, contextlib.suppress(Unanswered):
+            due = [one for one in dict.fromkeys((key, *others)) if self._fresh(one) is None]
+            if key not in due or len(due) == 1:
+                return
+            self._refuse(time.monotonic(), wait=False)
+            for one in due[:_AHEAD]:
+                if one not in self._asked and len(self._asked) < _AT_ONCE:
+                    self._start(one)
+
+    def _fresh(self, key: str) -> tuple[_T, float] | None:
+        known = self._known.get(key)
+        return known if known is not None and self._monotonic() - known[1] <= self._fresh_for else None
+
     def _known_of(self, key: str) -> tuple[_T, float] | None:
         with self._lock:
             return self._known.get(key)
 
-    def _asked_now(self, key: str, *, wait: bool) -> _T:
+    def _new_answer(self, key: str, *, wait: bool) -> _T:
         with self._lock:
+            known = self._fresh(key)
+            if known is not None:
+                return known[0]
             now = time.monotonic()
             self._refuse(now, wait=wait)
             # Whatever hangs already, this question may be answered, but nobody waits for each in turn.
@@ -112,14 +129,18 @@ class Answers(Generic[_T]):
             if asked is None:
                 if len(self._asked) >= _AT_ONCE:
                     raise Unanswered("busy", "too many questions wait for it", "try again")
-                asked = self._asked[key] = _Asked(now)
-                # A thread of its own: whoever asks waits no longer than that, whatever Slack does.
-                threading.Thread(target=self._run, args=(key, asked), name="ask-slack", daemon=True).start()
+                asked = self._start(key)
         try:
             with self._waits_for("Slack"):
                 return asked.result(max(0.0, asked.since + patience - now))
         except NotInTimeError:
             raise Unanswered("no answer", f"no answer within {DEADLINE:.0f} s", "try again") from None
+
+    def _start(self, key: str) -> _Asked[_T]:
+        asked = self._asked[key] = _Asked(time.monotonic())
+        # A thread of its own: whoever asks waits no longer than that, whatever Slack does.
+        threading.Thread(target=self._run, args=(key, asked), name="ask-slack", daemon=True).start()
+        return asked
 
     def _refuse(self, now: float, *, wait: bool) -> None:
         """Ask nothing before Slack wants to be asked again, nor what can wait while it is not well."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,12 +92,16 @@ class SlackDirectory:
         profile = self._profile(person)
         return profile.full and profile.ours is not False
 
-    def is_in_group(self, person: Person, group: str) -> bool:
+    def is_in_group(self, person: Person, group: str, ahead: Collection[str] = ()) -> bool:
         """Whether somebody internal is in that user group; raises ``PersonUnknownError``."""
-        return self.is_internal(person) and person.id in self.members(group)
+        return self.is_internal(person) and person.id in self.members(group, ahead)
 
-    def members(self, group: str) -> frozenset[str]:
-        """Return the ids of those who are in that user group; raises ``PersonUnknownError``."""
+    def members(self, group: str, ahead: Collection[str] = ()) -> frozenset[str]:
+        """Return the ids of those who are in that user group; raises ``PersonUnknownError``.
+
+        Where Slack has to be asked, it is asked for those of ``ahead`` at once, within its limits.
+        """
+        self._groups.ask_ahead(group, ahead)
         try:
             return self._groups.get(group)
         except Unanswered as error:

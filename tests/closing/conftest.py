@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,10 +61,10 @@ class Nobody:
     def is_full_member(self, person: Person) -> bool:
         return False
 
-    def is_in_group(self, person: Person, group: str) -> bool:
+    def is_in_group(self, person: Person, group: str, ahead: Collection[str] = ()) -> bool:
         return False
 
-    def members(self, group: str) -> frozenset[str]:
+    def members(self, group: str, ahead: Collection[str] = ()) -> frozenset[str]:
         return frozenset()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from structlog.testing import capture_logs
 
-from bot.access import Person
+from bot.access import EVERYBODY, Access, Person, Right, Rule, Scope
 from bot.errors import PersonUnknownError
 from bot.slack.answers import AT_MOST, CACHE_SECONDS, DEADLINE, LAST_ANSWER_SECONDS
 from bot.slack.delivery.retries import RetryWithinDeadline
@@ -185,6 +186,68 @@ def test_several_who_ask_at_once_ask_once() -> None:
         slack.let.set()
         assert all(one.result() for one in answers)
     assert slack.calls == ["usergroups.users.list"]
+
+
+@dataclass
+class WaitingSlack(WebClient):
+    """A Slack that answers once so many user groups were asked for, each on its own; nobody is in any but the last."""
+
+    groups: int
+    calls: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__("xoxb-nobody")
+        self._together = threading.Barrier(self.groups)
+
+    def api_call(self, api_method: str, **arguments: Any) -> Any:
+        self.calls.append(api_method)
+        if api_method == "users.info":
+            return {"ok": True, "user": {"team_id": "T01DEMO"}}
+        self._together.wait(60)
+        asked = arguments["params"]["usergroup"]
+        return {"ok": True, "users": [BOB.id] if asked == f"S{self.groups}" else []}
+
+
+def of_groups(*numbers: int, tenants: frozenset[str] | None = None, source: str = "prod") -> Rule:
+    return Rule(frozenset(f"S{number}" for number in numbers), VIEW, frozenset({source}), tenants)
+
+
+VIEW = frozenset({Right.VIEW})
+DECISIONS: dict[str, tuple[list[Rule], Callable[[Access], object]]] = {
+    "one rule": ([of_groups(1, 2, 3)], lambda access: access.scope(BOB, Right.VIEW, "prod", "C01INC")),
+    "several rules": (
+        [of_groups(1), of_groups(2, tenants=frozenset({"shop"})), of_groups(3)],
+        lambda access: access.scope(BOB, Right.VIEW, "prod", "C01INC"),
+    ),
+    "several data sources": (
+        [of_groups(1), of_groups(2, source="crm"), of_groups(3, source="dwh")],
+        lambda access: access.sources(BOB, Right.VIEW, ["prod", "crm", "dwh"], "C01INC"),
+    ),
+    "approvers": (
+        [of_groups(1, 2, 3)],
+        lambda access: access.people(Right.VIEW, "prod", [None], "C01INC", besides=ALICE),
+    ),
+    "a Home tab": ([of_groups(1), of_groups(2), of_groups(3)], lambda access: access.rules_of(BOB)),
+}
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_user_groups_that_one_decision_depends_on_are_asked_for_together(decision: str) -> None:
+    rules, decide = DECISIONS[decision]
+    slack = WaitingSlack(3)
+    assert decide(Access(rules, SlackDirectory(slack, "T01DEMO")))
+    assert slack.calls == ["usergroups.users.list"] * 3
+
+
+def test_slack_is_asked_for_no_user_group_where_the_person_may_without_it() -> None:
+    slack = WaitingSlack(3)
+    everybody = Rule(frozenset({EVERYBODY}), VIEW)
+    alice = Rule(frozenset({ALICE.id}), VIEW)
+    access = Access([of_groups(1, 2), everybody, alice], SlackDirectory(slack, "T01DEMO"))
+    assert access.scope(ALICE, Right.VIEW, "prod", "C01INC") == Scope(None)
+    assert slack.calls == []
+    assert access.sources(BOB, Right.VIEW, ["prod", "crm"], "C01INC") == ["prod", "crm"]
+    assert slack.calls == ["users.info"]
 
 
 def test_slack_is_not_asked_again_before_it_says(slack: SlackSandbox, directory: SlackDirectory) -> None:
