@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from bot import __version__
 from bot.errors import ConfigurationError
 from bot.operations import logs, preflight, reports
 from bot.operations.lifecycle import ignore_hangups
-from bot.settings import Loaded, load
+from bot.settings import load
 from bot.slack.escaping import visible
 from bot.wiring import data_source, serve, slack_client
 
@@ -50,7 +49,7 @@ def check(*, strict: bool = False) -> int:
     logs.set_up()
     loaded = load()
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(reports.labelled("read", read_from(loaded), width))
+    print(reports.labelled("read", loaded.read, width))
     found = preflight.everything(loaded, slack_client(loaded.slack) if loaded.slack else None, data_source)
     for line in reports.lines(found, width):
         print(line)
@@ -63,7 +62,7 @@ def run() -> int:
     logs.set_up()
     ignore_hangups()
     loaded = load()
-    log.info("configuration", read=read_from(loaded))
+    log.info("configuration", read=loaded.read)
     for warning in loaded.warnings:
         log.warning("configuration", warning=warning)
     client = slack_client(loaded.slack) if loaded.slack else None
@@ -78,15 +77,6 @@ def run() -> int:
     except ConfigurationError as error:
         print(f"session-bot does not start:\nproblem  {error}", file=sys.stderr)
         return 1
-
-
-def read_from(loaded: Loaded) -> str:
-    """Say which file was read, and of what else something was."""
-    others = f", then the environment{' and the secrets directory' if os.environ.get('SESSION_BOT_SECRETS') else ''}"
-    if loaded.file is not None:
-        return f"{loaded.file}{others}"
-    named = os.environ.get("SESSION_BOT_CONFIG")
-    return f"{f'not {named}' if named else 'no file, since SESSION_BOT_CONFIG is not set'}{others}"
 
 
 def demo() -> int:

@@ -123,11 +123,11 @@ def _in_words(keys: Keys, kind: Any, metadata: Sequence[Any]) -> str:
     if get_origin(kind) is list:
         return f"sections, each below a line [[{keys[0]}]] in two brackets"
     if get_origin(kind) is frozenset:
-        return _list_in_words(keys, *_plain(get_args(kind)[0]))
+        return _list_in_words(keys, _plain(get_args(kind)[0])[0], metadata)
     return _value_in_words(kind, metadata)
 
 
-def _list_in_words(keys: Keys, kind: Any, _metadata: Sequence[Any]) -> str:
+def _list_in_words(keys: Keys, kind: Any, metadata: Sequence[Any]) -> str:
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         return f'a list of {_one_of(choices)}, such as ["{choices[0]}"]'
@@ -136,7 +136,8 @@ def _list_in_words(keys: Keys, kind: Any, _metadata: Sequence[Any]) -> str:
         if kind is IPv4Network
         else {"who": "U0123456789", "channels": "C0123456789"}.get(str(keys[-1]), "NAME")
     )
-    return f'a list of at least one text, such as ["{example}"]'
+    texts = "at least one text" if any(isinstance(one, MinLen) for one in metadata) else "texts"
+    return f'a list of {texts}, such as ["{example}"]'
 
 
 def _value_in_words(kind: Any, metadata: Sequence[Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,7 +28,7 @@ class Loaded(BaseModel):
     settings: Settings | None
     data_sources: dict[str, DataSourceSettings]
     problems: list[str]
-    file: Path | None = None  # the one that was read, None for none
+    read: str = ""  # what was read, for people
     warnings: list[str] = []  # what works, and should be mended all the same
 
     def require(self) -> tuple[SlackSettings, Settings]:
@@ -53,7 +52,7 @@ def load() -> Loaded:
         settings=None if read.spoiled or read.problems else settings,
         data_sources={name: source for name, source in usable.items() if not read.is_spoiled(("data_sources", name))},
         problems=found,
-        file=read.file.absolute() if read.file is not None else None,
+        read=f"{read.origin}; the environment{'; the secrets directory' if read.secrets.folder is not None else ''}",
         warnings=open_secrets.warnings(read),
     )
 

@@ -47,7 +47,8 @@ class Place:
 class Read:
     """All that was read, the places that count more last."""
 
-    file: Path | None = None  # None where there is none
+    file: Path | None = None  # None where there is none, or none that can be read
+    origin: str = ""  # which file was read, for people, or why none was
     places: list[Place] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     spoiled: list[Keys] = field(default_factory=list)  # what stands at these keys, or was meant for them, is not known
@@ -210,6 +211,7 @@ def _read_file(found: Read) -> None:
         raw = tomllib.loads(text)
     except FileNotFoundError:
         if not named and not path.is_symlink():
+            found.origin = f"no file: SESSION_BOT_CONFIG is not set, and there is no {path.absolute()}"
             return
         found.problems.append(f"SESSION_BOT_CONFIG: there is no file {path}; set it to the path of the configuration")
     except (OSError, UnicodeDecodeError) as error:
@@ -218,8 +220,9 @@ def _read_file(found: Read) -> None:
         found.problems.append(f"{path}: {unreadable.no_toml(error)}")
     else:
         found.places.append(Place(str(path), (), raw))
-        found.file = path
+        found.file, found.origin = path, str(path.absolute())
         return
+    found.origin = f"not {path.absolute()}"
     found.spoiled.append(())
 
 

@@ -66,7 +66,7 @@ def forged(stage: Stage, web: Web, payload: dict[str, Any]) -> None:
 
 def test_a_start_says_what_was_read_and_warns_of_nothing(stage: Stage) -> None:
     (line,) = lines(stage, event="configuration")
-    assert line["read"] == f"{stage.bot.config}, then the environment"
+    assert line["read"] == f"{stage.bot.config}; the environment"
     assert "SLACK_BOT_TOKEN" in stage.bot.environment
     assert not [line for line in lines(stage, level="warning") if "will be ignored" in line["event"]]
 

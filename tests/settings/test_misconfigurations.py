@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -14,7 +15,8 @@ from bot import __main__
 from bot.errors import DataSourceUnreachableError
 from bot.operations import logs, slack_trial
 from bot.sessions import database
-from bot.settings import DataSourceSettings
+from bot.settings import DataSourceSettings, load
+from bot.settings.expected import Keys, keys_of
 from tests.settings.misconfigurations import GOOD, RULE, SECRET, SOURCE, WRONG, Wrong
 from tests.support.strangers import Stranger
 from tests.test_main import bot
@@ -96,8 +98,8 @@ def test_a_mistake_is_told_once_with_its_place_and_the_way_out(
     assert "7791467914" not in said
     assert FOREIGN.search(said) is None
     assert (len(problems) > len(told)) == wrong.tried
-    assert said.splitlines()[0].startswith("read     ")
-    assert (str(tmp_path / "session-bot.toml") in said.splitlines()[0]) == is_read(wrong)
+    assert said.startswith(f"read     {tmp_path / 'session-bot.toml'}; ") == is_read(wrong)
+    assert said.startswith(("read     not ", "read     no file: ")) != is_read(wrong)
     assert len(told[0]) < 500
 
 
@@ -196,3 +198,34 @@ def test_the_process_says_the_same(verb: str, tmp_path: Path) -> None:
     assert "access" not in said
     assert SECRET not in said
     assert FOREIGN.search(said) is None
+
+
+@pytest.mark.parametrize(
+    "section", [(), ("data_sources", "prod"), ("access", 0), ("channels", "C01"), ("closing",), ("store",)], ids=str
+)
+def test_no_value_of_any_key_is_refused_in_the_words_of_a_library(section: Keys) -> None:
+    values = [
+        "1",
+        "-1",
+        "1.5",
+        "inf",
+        "true",
+        '""',
+        f'"{SECRET}"',
+        "[]",
+        "[1]",
+        f'["{SECRET}"]',
+        "[[]]",
+        "{}",
+        "{x = 1}",
+    ]
+    values += ["2026-11-27", "00:00:00", "99999999999999999999", '"\\u0000"', "[{}]"]
+    header = {(): "", ("access", 0): "[[access]]\n"}.get(section, f"[{'.'.join(map(str, section))}]\n")
+    rest = "" if not section else RULE if section[0] == "data_sources" else GOOD
+    for key, value in itertools.product(keys_of(section), values):
+        Path("session-bot.toml").write_text(f"{rest}{header}{key} = {value}\n", encoding="utf-8")
+        for problem in load().problems:
+            assert problem.startswith("session-bot.toml: ")
+            assert not problem.endswith("must be "), "nothing is known of what it takes"
+            assert FOREIGN.search(problem) is None
+            assert SECRET not in problem or key == "data_sources", "names of data sources are no secrets"
