@@ -78,6 +78,6 @@ def _closes(stage: Arena, victim: int) -> None:
 
 def _answered(stage: Arena, *, failed: bool) -> bool:
     """Whether the press of the first bot is over, as its log says."""
-    outcome = "StoreError" if failed else "done"
+    outcome = "StoreAwayError" if failed else "done"
     lines = stage.bot.log.read_text().splitlines()
     return any("closing.close_session" in line and f'"outcome": "{outcome}"' in line for line in lines)
