@@ -22,8 +22,9 @@ from tests.support.stage import session_id
 HOW = (
     "Slack's API and its response URLs stand behind two relays with TLS that add a round trip of 0, 80 or 200 ms: "
     "three bots, in turns. Milliseconds from the payload in the bot's hand until Slack shows what came of it; round "
-    "trips and new connections of both, as many as were made meanwhile. A close is that of an idle session. Who may "
-    "do what goes by `*`, so that Slack is asked who somebody is once a minute."
+    "trips and new connections of both, as many as were made meanwhile, those that are opened ahead of their use too. "
+    "A close is that of an idle session. Who may do what goes by `*`, so that Slack is asked who somebody is once a "
+    "minute."
 )
 DISTANCES = (0, 80, 200)  # milliseconds
 COMMAND, PRESS, WINDOW = "command → answer", "press → card rewritten", "View SQL → window filled"

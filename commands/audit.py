@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -76,8 +76,10 @@ class AuditCommand:
     audit: AuditTrail
     access: Access
     defaults: Defaults
-    name_of: Callable[[str], str]  # what somebody with that Slack id is called
-    called: Callable[[str, str], bool]  # whether somebody's name contains a text; raises ``PersonUnknownError``
+    # What somebody with that Slack id is called, and whether their name contains a text, which raises
+    # ``PersonUnknownError``; last whose names are wanted next.
+    name_of: Callable[[str, Collection[str]], str]
+    called: Callable[[str, str, Collection[str]], bool]
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
@@ -86,10 +88,11 @@ class AuditCommand:
         source = self.defaults.source_for(arguments.source, command.channel, allowed) if arguments.source else None
         query = AuditQuery(arguments.since, None, source, arguments.tenant, arguments.here)
         records, since = self.audit.read(command.person, command.channel, query, literals=arguments.csv)
-        records = [one for one in records if self._by(one, arguments.by, command)]
+        people = _people(records)
+        records = [one for one in records if self._by(one, arguments.by, command, people)]
         if arguments.csv:
             what = f"{len(records):,} acts since {since:%Y-%m-%d %H:%M:%S} UTC"
-            self._send(command, "audit.csv", view.as_csv(records, self.name_of), what)
+            self._send(command, "audit.csv", view.as_csv(records, self._names(records)), what)
         elif arguments.here:
             self._timeline(command, records, since)
         else:
@@ -98,7 +101,7 @@ class AuditCommand:
             command.reply.private(view.audit(records, heading, since, reviews))
 
     def _timeline(self, command: Command, records: list[AuditRecord], since: datetime) -> None:
-        text = view.timeline(records, since, datetime.now(UTC), self.name_of)
+        text = view.timeline(records, since, datetime.now(UTC), self._names(records))
         sent, problem = False, ""
         if len(text) > _BLOCK:
             try:
@@ -112,7 +115,11 @@ class AuditCommand:
         command.reply.send_file(name, "Record of closes", text, kind="csv")
         command.reply.private(notice(f"{what} have come to you as a file, by direct message."))
 
-    def _by(self, record: AuditRecord, by: str, command: Command) -> bool:
+    def _names(self, records: list[AuditRecord]) -> Callable[[str], str]:
+        people = _people(records)
+        return lambda user: self.name_of(user, people)
+
+    def _by(self, record: AuditRecord, by: str, command: Command, people: Collection[str]) -> bool:
         if not by:
             return True
         person = record.entry.person
@@ -122,4 +129,8 @@ class AuditCommand:
             return person.id == by
         if by.lower() == "me":
             return person.id == command.person.id
-        return self.called(person.id, by.lstrip("@"))
+        return self.called(person.id, by.lstrip("@"), people)
+
+
+def _people(records: list[AuditRecord]) -> list[str]:
+    return list(dict.fromkeys(one.entry.person.id for one in records if one.entry.person is not None))

@@ -107,15 +107,20 @@ class SlackDirectory:
         except Unanswered as error:
             raise PersonUnknownError(f"who is in the user group {group}", error.why, error.advice) from error
 
-    def name_of(self, user: str) -> str:
-        """What somebody is called, for reading only: names can be changed and taken by others. The id if not known."""
+    def name_of(self, user: str, ahead: Collection[str] = ()) -> str:
+        """What somebody is called, for reading only: names can be changed and taken by others. The id if not known.
+
+        ``ahead``, here and below: as for ``members``, other people.
+        """
+        self._profiles.ask_ahead(user, ahead)
         try:
             return self._profiles.get(user, wait=False).name
         except Unanswered:
             return user
 
-    def called(self, user: str, name: str) -> bool:
+    def called(self, user: str, name: str, ahead: Collection[str] = ()) -> bool:
         """Whether somebody's name contains that one, in any case; raises ``PersonUnknownError``."""
+        self._profiles.ask_ahead(user, ahead)
         try:
             return name.casefold() in self._profiles.get(user).name.casefold()
         except Unanswered as error:

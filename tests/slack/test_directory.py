@@ -193,6 +193,7 @@ class WaitingSlack(WebClient):
     """A Slack that answers once so many user groups were asked for, each on its own; nobody is in any but the last."""
 
     groups: int
+    people: bool = False  # the same for people
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -202,7 +203,9 @@ class WaitingSlack(WebClient):
     def api_call(self, api_method: str, **arguments: Any) -> Any:
         self.calls.append(api_method)
         if api_method == "users.info":
-            return {"ok": True, "user": {"team_id": "T01DEMO"}}
+            if self.people:
+                self._together.wait(60)
+            return {"ok": True, "user": {"team_id": "T01DEMO", "name": f"name of {arguments['params']['user']}"}}
         self._together.wait(60)
         asked = arguments["params"]["usergroup"]
         return {"ok": True, "users": [BOB.id] if asked == f"S{self.groups}" else []}
@@ -237,6 +240,14 @@ def test_user_groups_that_one_decision_depends_on_are_asked_for_together(decisio
     slack = WaitingSlack(3)
     assert decide(Access(rules, SlackDirectory(slack, "T01DEMO")))
     assert slack.calls == ["usergroups.users.list"] * 3
+
+
+def test_the_names_of_several_people_are_asked_for_together() -> None:
+    people = ["U1", "U2", "U3"]
+    directory = SlackDirectory(slack := WaitingSlack(3, people=True), "T01DEMO")
+    assert [directory.called(one, "OF U2", people) for one in people] == [False, True, False]
+    assert [directory.name_of(one, people) for one in people] == ["name of U1", "name of U2", "name of U3"]
+    assert slack.calls == ["users.info"] * 3
 
 
 def test_slack_is_asked_for_no_user_group_where_the_person_may_without_it() -> None:
