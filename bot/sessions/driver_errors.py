@@ -81,7 +81,7 @@ def _no_handshake(where: str, _endpoint: Endpoint, text: str, errno: int) -> Dat
 
 
 def _no_greeting(where: str, endpoint: Endpoint, text: str, errno: int) -> DataSourceError:
-    """Say that nothing came where a server speaks first: one that hangs, and what waits for a request, are alike."""
+    """Say that nothing came where a server speaks first: one that hangs, and HTTP, are alike. docs/oceanbase.md 8.6."""
     if "timed out" in text:
         return DataSourceTimeoutError(
             f"Data source {where} took the connection and did not answer within {READ_TIMEOUT} s, not even with the "

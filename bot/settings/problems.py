@@ -87,18 +87,12 @@ def _kind_of_token(name: str, value: str) -> str:
     return "there are quotes or blanks around it; " if bare != value else "it is not whole, or has a blank in it; "
 
 
-_KINDS = {  # docs/slack.md 1.3
+_KINDS = {  # docs/slack.md 4.6
     "xoxb-": "a bot token (xoxb-)",
     "xapp-": "an app-level token (xapp-)",
     "xoxp-": "a user token (xoxp-)",
-    "xoxe.": "a token that expires (xoxe.), which the bot cannot renew: token rotation must be off for the app",
+    "xoxe.": "a token that expires (xoxe.), which the bot cannot renew",
     "xoxe-": "a token that renews others (xoxe-)",
-    "xoxa-": "a token of an old kind of app (xoxa-)",
-    "xoxr-": "a token that renews others (xoxr-)",
-    "xoxs-": "a token of somebody's browser (xoxs-)",
-    "xoxc-": "a token of somebody's browser (xoxc-)",
-    "xoxd-": "a cookie of somebody's browser (xoxd-)",
-    "xwfp-": "a token of a workflow (xwfp-)",
     "https://hooks.slack.com/": "an incoming webhook's address",
 }
 

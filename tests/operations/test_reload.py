@@ -115,7 +115,10 @@ def test_a_wrong_configuration_is_refused_whole_with_every_problem_and_the_old_o
     [
         ((BOB_TOO, BOB_TOO + SECOND.format(port="PORT", password="wrong-password")), "refused the login of auditor"),
         (("sqlite:///", "sqlite:///other-"), "store.url: is read at the start only"),
-        (("[store]", '[store]\ntls = "required"'), "store.tls: is read at the start only"),
+        (
+            ("[store]", '[store]\ntls = "required"\nkeep = "90d"'),
+            "store.tls: is read at the start only; restart the bot to change it\nstore.keep: is read at the start only",
+        ),
         (("sqlite:///", "mysql+pymysql://bot:wrong-password # "), "store.url: The URL of [store] url has no @"),
         ((BOB_TOO, BOB_TOO + SECOND.format(port="PORT", password=APP_PASSWORD) + 'tls = "required"'), "offers no TLS"),
         (("[store]", "[[stor"), "is no valid TOML"),

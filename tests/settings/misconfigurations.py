@@ -392,7 +392,7 @@ SLACK = [
     _of_slack("no bot token", BOT, "", "set it to the app's Bot User OAuth Token"),
     _of_slack("the app's token for the bot's", BOT, f"xapp-{SECRET}", "it holds an app-level token (xapp-); set it to"),
     _of_slack("a user's token for the bot's", BOT, f"xoxp-{SECRET}", "it holds a user token (xoxp-); set it to"),
-    _of_slack("a token that expires", BOT, f"xoxe.xoxb-{SECRET}", "token rotation must be off"),
+    _of_slack("a token that expires", BOT, f"xoxe.xoxb-{SECRET}", "which the bot cannot renew; set it to"),
     _of_slack("quotes around the token", BOT, f'"xoxb-{SECRET}"', "there are quotes or blanks around it"),
     _of_slack("the end of a line after the token", BOT, f"xoxb-{SECRET}\n", "there are quotes or blanks around it"),
     _of_slack("a token that is cut", BOT, "xoxb-", "it is not whole"),
