@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import shutil
 import sys
@@ -12,8 +13,11 @@ import structlog
 
 from bot import __version__
 from bot.errors import ConfigurationError
+from bot.operations import exercise as exercising
 from bot.operations import logs, preflight, reports
 from bot.operations.lifecycle import ignore_hangups
+from bot.operations.reports import Verdict
+from bot.sessions.trial_session import Table
 from bot.settings import load
 from bot.slack.escaping import visible
 from bot.wiring import data_source, serve, slack_client
@@ -34,10 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     trial.add_argument("--strict", action="store_true", help="exit with 1 also where something works with less")
     verbs.add_parser("demo", help="start an embedded OceanBase, a page like Slack and the bot on this machine")
+    trial.add_argument(
+        "--exercise",
+        action="store_true",
+        help="open sessions of its own on each data source and close them, as a proof; prints no address and no text",
+    )
+    trial.add_argument(
+        "--table",
+        type=_table,
+        metavar="DATABASE.TABLE",
+        help="with --exercise: lock the first row of this table for a while, to find the lock; make one for this",
+    )
     given = parser.parse_args(arguments)
+    if given.verb == "check" and given.table is not None and not given.exercise:
+        parser.error("--table goes with --exercise")
     sys.excepthook = logs.ended
     if given.verb == "check":
-        return check(strict=given.strict)
+        return exercise(given.table, strict=given.strict) if given.exercise else check(strict=given.strict)
     return {"run": run, "demo": demo}[given.verb]()
 
 
@@ -55,6 +72,34 @@ def check(*, strict: bool = False) -> int:
         print(line)
     print(reports.summary(found))
     return reports.exit_status(found, strict=strict)
+
+
+def _table(text: str) -> Table:
+    try:
+        return Table.named(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("name it as DATABASE.TABLE") from None
+
+
+def exercise(table: Table | None, *, strict: bool = False) -> int:
+    """Open, list and close sessions of its own on each data source that is readable; the status is as ``check``'s.
+
+    What is wrong with the configuration goes to standard error: it may name what no bug report should.
+    """
+    logs.set_up()
+    loaded = load()
+    for text in loaded.problems:
+        print(f"problem  {visible(text)}", file=sys.stderr)
+    found = []
+    for name, settings in loaded.data_sources.items():
+        with contextlib.closing(data_source(name, settings)) as source:
+            found.append(exercising.exercise(source, table, read_only=settings.read_only))
+    for line in exercising.lines(found, __version__):
+        print(visible(line, lines=True))
+    tried = [(step.verdict, "") for one in found for step in one.steps]
+    tried += [(Verdict.FAILS, "") for _ in loaded.problems]
+    print(f"\n{reports.summary(tried)}")
+    return reports.exit_status(tried, strict=strict)
 
 
 def run() -> int:

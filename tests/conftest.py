@@ -113,6 +113,7 @@ USING_MARIADB = (
     "closing/store/test_schema.py",
     "closing/store/test_faults.py",
     "operations/test_preflight.py",
+    "operations/test_exercise.py",
     "operations/test_two_replicas.py",
     "sessions/mysql/test_kept_connections.py",
     "sessions/mysql/test_server_starts.py",

@@ -156,6 +156,21 @@ def test_check_says_where_nobody_could_be_told_of_a_break_glass(
         assert (result.returncode == 0) is green
 
 
+def test_the_exercise_says_what_came_of_its_own_sessions_and_names_nothing(
+    slack: SlackSandbox, oceanbase: EmbeddedOceanBase, tmp_path: Path
+) -> None:
+    environment = RunningBot(slack, oceanbase, tmp_path).environment
+    result = bot("check --exercise", tmp_path, environment)
+    assert result.returncode == 0, result.stdout
+    assert "demo: OceanBase seekdb-v1.3.0.0, GV$OB_PROCESSLIST" in result.stdout
+    assert "What could be tried works." in result.stdout, "locks are left out without a table"
+    for word in (oceanbase.host, str(oceanbase.port), "root", "sys", oceanbase.password, "SELECT"):
+        assert word not in result.stdout
+    assert bot("check --table ops.trial", tmp_path, environment).returncode == 2
+    wrong = bot("check --exercise --table trial", tmp_path, environment)
+    assert "name it as DATABASE.TABLE" in wrong.stderr
+
+
 def test_help_and_version_need_no_configuration(tmp_path: Path) -> None:
     assert "run" in bot("--help", tmp_path, {}).stdout
     assert bot("--version", tmp_path, {}).stdout.startswith("session-bot ")

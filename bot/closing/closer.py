@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 # Lock waiters take 3-11 s to notice that they were closed: the kernel looks only every 10 s
 # (docs/oceanbase.md 2.2), so less than 15 s would call a close that works a failure.
 VERIFY_FOR = 15.0
-_FIRST_PAUSES = (0.01, 0.03, 0.1, 0.3, 0.5)  # seconds between the first looks
-_LATER_PAUSE = 1.0
+FIRST_PAUSES = (0.01, 0.03, 0.1, 0.3, 0.5)  # seconds between the first looks
+LATER_PAUSE = 1.0
 
 Wait = Callable[[float], object]
 
@@ -177,12 +177,12 @@ class Closer:
 
     def _verify(self, attempt: CloseAttempt) -> None:
         """Look at all that was sent until it is so, each for up to ``VERIFY_FOR`` seconds, in common rounds."""
-        delays = iter(_FIRST_PAUSES)
+        delays = iter(FIRST_PAUSES)
         while attempt.waiting:
             self._verify_once(attempt)
             if attempt.waiting:
                 attempt.tell()
-                self._wait(next(delays, _LATER_PAUSE))
+                self._wait(next(delays, LATER_PAUSE))
 
     def _verify_once(self, attempt: CloseAttempt) -> None:
         waiting = attempt.waiting

@@ -30,6 +30,7 @@ from bot.sessions.model import (
     Transaction,
     same_boot,
 )
+from bot.sessions.trial_session import Way
 from bot.sessions.uptime import since_boot
 
 _AT_ONCE = 0.05  # seconds within which a look's answer comes, as a rule
@@ -457,6 +458,19 @@ class Console:
         with contextlib.suppress(DataSourceError):  # other servers have no such functions
             listed &= {str(self._connection.rows(f"SELECT {self.dialect.own_address}")[0][0])}
         return next(iter(listed), None)
+
+    def ways(self) -> list[Way]:
+        """Return the ways to get here: as it is configured, then straight to each other server of the cluster.
+
+        Raises a ``DataSourceError``.
+        """
+        asked, own = self.dialect.servers(), self.own_server
+        servers = sorted({str(server) for (server,) in self._connection.rows(asked.sql, asked.values) if server})
+        straight = (self._at(server) for server in servers if server != own)
+        return [
+            Way(self._endpoint, direct=False, proxied=own is None),
+            *(Way(endpoint, direct=True, proxied=False) for endpoint in straight if endpoint is not None),
+        ]
 
     def way_past(self, server: str | None) -> bool:
         """Whether a server of the cluster has an address of its own to try, another than this connection's."""

@@ -425,6 +425,12 @@ class Dialect:
             f"SELECT 1 FROM {self.servers_view} WHERE {self.servers_address} = %s AND status = 'ACTIVE'", (server,)
         )
 
+    def servers(self) -> Query:
+        """Select the address of each server that serves; without their list, of each that lists a session."""
+        if self.servers_view is not None:
+            return Query(f"SELECT {self.servers_address} FROM {self.servers_view} WHERE status = 'ACTIVE'")
+        return Query(f"SELECT DISTINCT {self.expressions['server']} FROM {self.view}")
+
     def uncut(self, session_id: int) -> Query | None:
         """Select what a session runs from where more of it stands than in the list; None where there is no such view.
 

@@ -34,6 +34,7 @@ from bot.sessions.protection import Protected, is_thread
 from bot.sessions.source_health import SourceHealth, Tenants
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Grouping, Statistics
+from bot.sessions.trial_session import TrialSession, Way
 from bot.sessions.variables import Variables
 
 log = structlog.get_logger(__name__)
@@ -392,6 +393,16 @@ class DataSource:
     def abilities(self) -> Abilities:
         """Say what its login sees and may close, and what it lacks for more. Raises as ``check``."""
         return self._tried(lambda _, known: Abilities(known.sees, known.closes, known.lacks, known.closing_lacks))
+
+    def ways(self) -> list[Way]:
+        """Return the ways to get to it, as configured first. Raises ``DataSourceError`` or ``BusyError``."""
+        return self.looking(Console.ways)
+
+    @contextlib.contextmanager
+    def trial_session(self, way: Way) -> Iterator[TrialSession]:
+        """Open a session by one of the ``ways``, outside the pool. Raises ``DataSourceError`` or ``BusyError``."""
+        with TrialSession.opened(way, self.looking(lambda console: console.dialect)) as session:
+            yield session
 
     def protection(self, session: Session) -> tuple[str, ...]:
         """Say all that protects a session, each as in "belongs to ocp, a protected user of prod"."""
