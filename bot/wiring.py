@@ -250,7 +250,7 @@ class _Running:
         """Answer Slack until a signal comes, then finish what is under way."""
         self.use(settings)
         self._parts.telemetry.metrics.read_out(lambda: self._bot.waiting, self.pools)
-        self._bot.periodically(STORE_AGAIN, self._prepare_store)
+        self._bot.periodically(STORE_AGAIN, self._look_after_store)
         self._bot.periodically(RETENTION_EVERY, self._let_go)
         self._bot.periodically(KEEP_WARM_EVERY, self._keep_warm)
         self._bot.periodically(LEASE.total_seconds() / 4, self._attempts.renew, to_the_end=True)
@@ -270,11 +270,10 @@ class _Running:
             self._store.database.close()
         log.info("stopped")
 
-    def _prepare_store(self) -> None:
+    def _look_after_store(self) -> None:
         """Prepare it where it was away at the start; end where a newer bot has made it one for its like alone."""
         try:
-            self._store.database.create()
-            self._store.database.refuse_newer()
+            self._store.database.look_after()
         except StoreTooNewError as error:
             too_new = error.sentence
         else:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bot.closing.store import Store
-from bot.closing.store.database import Database
 from bot.settings import load
 from tests.support.certificates import Authority
 from tests.support.documents import anchors, blocks, document, rows, section, sentences
@@ -106,22 +102,6 @@ def test_the_targets_and_files_that_contributors_are_told_of_are_there() -> None
     assert len(named) > 15
     for name in named:
         assert "NAME" in name or (ROOT / name.rstrip(".")).exists(), name
-
-
-def test_the_backup_that_is_shown_copies_a_store_that_is_in_use(tmp_path: Path) -> None:
-    (block,) = blocks(section("install.md", "Backup"))
-    command = shlex.split(block.replace("\\\n", ""))
-    assert command[0] == "python3"
-    store = Store(Database(f"sqlite:///{tmp_path}/session-bot.db"))
-    store.database.create()
-    subprocess.run(
-        [sys.executable, *command[1:3], tmp_path / "session-bot.db", tmp_path / "copy.db"], check=True, timeout=PATIENCE
-    )
-    store.database.close()
-    with sqlite3.connect(tmp_path / "copy.db") as copy:
-        tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    copy.close()
-    assert {"closing_requests", "closing_targets", "audit"} <= tables
 
 
 def test_the_check_that_is_shown_runs_and_leaves_no_file(tmp_path: Path) -> None:

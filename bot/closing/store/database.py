@@ -141,10 +141,16 @@ class Database:
             connection.rollback()
         return found
 
-    def refuse_newer(self) -> None:
-        """Find out whether a newer bot has prepared it for itself meanwhile. Raises ``StoreTooNewError``."""
+    def look_after(self) -> None:
+        """Prepare it where that was not possible yet, and find out whether it works again, or is for newer bots by now.
+
+        Raises ``StoreTooNewError``.
+        """
+        self.create()
         with self.reading() as connection:
             schema.refuse_newer(connection)
+        if self.outage is not None and self.outage.lasts:
+            self.try_writing()
 
     def open_to_others(self) -> str:
         """Say who else may read the store's file, and how to end that; '' for nobody, and for a server."""

@@ -27,6 +27,11 @@ class Outage:
         self._told_at = -EVERY
         self._told = False  # whether of this one
 
+    @property
+    def lasts(self) -> bool:
+        """Whether nobody has used the store since somebody could not."""
+        return self._since is not None
+
     def noticed(self, error: StoreError, *, writing: bool) -> None:
         """Note that somebody could not use the store."""
         with self._lock:

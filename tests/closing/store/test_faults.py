@@ -225,7 +225,7 @@ def test_everybody_who_uses_a_store_that_is_away_makes_one_line_of_the_log(maria
         database.check,
         database.keep_time,
         database.try_writing,
-        database.refuse_newer,
+        database.look_after,
     ]
     with mariadb.connect() as admin, admin.cursor() as cursor, capture_logs() as logs:
         cursor.execute(f"ALTER USER {ACCOUNT} ACCOUNT LOCK")
@@ -234,8 +234,7 @@ def test_everybody_who_uses_a_store_that_is_away_makes_one_line_of_the_log(maria
             with pytest.raises(StoreAwayError, match="refused the login: the account is locked"):
                 use()
         cursor.execute(f"ALTER USER {ACCOUNT} ACCOUNT UNLOCK")
-        for use in uses:
-            use()
+        database.look_after()
         database.close()
         cursor.execute("DROP DATABASE faulty")
     assert [one["event"] for one in logs] == ["store fails", "store works again"]

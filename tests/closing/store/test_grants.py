@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,11 +18,14 @@ from bot.closing.store.deliveries import Taken
 from bot.errors import StoreError
 from bot.sessions.model import Mode
 from sandbox.databases.embedded import EmbeddedServer
+from sandbox.databases.mariadb import EmbeddedMariaDB
 from tests.sessions.examples import EXAMPLE
 from tests.support.documents import grants
+from tests.support.running_bot import ROOT
 from tests.support.stores import store_at
 
 GRANTS = grants("Two replicas on one store")
+MAKING = ("GRANT CREATE", "GRANT INDEX", "GRANT ALTER")
 ALICE = Person("U01ALICE", "T1")
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 Give = Callable[..., Store]
@@ -93,7 +97,13 @@ def test_they_are_enough_from_the_first_start_on(give: Give) -> None:
 
 
 @pytest.mark.parametrize("missing", GRANTS, ids=lambda grant: grant.split()[1].lower())
-def test_without_one_of_them_it_says_so_before_anything_could_be_closed(give: Give, missing: str) -> None:
+def test_without_one_of_them_it_says_so_before_anything_could_be_closed(
+    server: EmbeddedServer, give: Give, missing: str
+) -> None:
+    if missing.startswith("GRANT ALTER"):  # which is for a store of an older version
+        give(*GRANTS).database.create()
+        with server.connect(database="session_bot") as admin, admin.cursor() as cursor:
+            cursor.execute("ALTER TABLE audit_head DROP COLUMN schema_version")
     store = give(*(grant for grant in GRANTS if grant != missing))
     with pytest.raises(StoreError, match="Nothing is closed without a record") as told:
         first_start(store)
@@ -102,7 +112,7 @@ def test_without_one_of_them_it_says_so_before_anything_could_be_closed(give: Gi
 
 def test_once_the_tables_are_there_the_rights_to_make_them_may_be_taken_away(give: Give) -> None:
     give(*GRANTS).database.create()
-    store = give(*(grant for grant in GRANTS if not grant.startswith(("GRANT CREATE", "GRANT INDEX"))))
+    store = give(*(grant for grant in GRANTS if not grant.startswith(MAKING)))
     store.database.create()
     whole_life(store, "second")
 
@@ -141,3 +151,25 @@ def test_part_of_a_request_may_be_decided_and_the_rest_stays_open_without_a_righ
     left = store.requests.get(part.remainder.id)
     assert left.state is State.OPEN
     assert [(one.number, one.session.id) for one in left.targets] == [(1, 101), (2, 103)]
+
+
+def test_the_account_of_compose_has_these_rights_and_no_more(mariadb: EmbeddedMariaDB) -> None:
+    statements = (ROOT / "deploy" / "store-rights.sql").read_text(encoding="utf-8")
+    statements = re.sub("^--.*\n", "", statements, flags=re.MULTILINE)
+    assert sorted(re.findall(r"^(GRANT .+) TO session_bot@'%';$", statements, re.MULTILINE)) == sorted(GRANTS)
+    with mariadb.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE DATABASE session_bot")
+        # What MariaDB's image does with MARIADB_USER and MARIADB_DATABASE, before it runs such files.
+        cursor.execute("CREATE USER session_bot@'%' IDENTIFIED BY 'secret-of-store'")
+        cursor.execute("GRANT ALL ON `session\\_bot`.* TO session_bot@'%'")
+        for statement in filter(str.strip, statements.split(";")):
+            cursor.execute(statement)
+        cursor.execute("SHOW GRANTS FOR session_bot@'%'")
+        _, rights = sorted(str(row[0]) for row in cursor.fetchall())[::-1]
+        with store_at(
+            f"mysql+pymysql://session_bot:secret-of-store@{mariadb.host}:{mariadb.port}/session_bot"
+        ) as store:
+            first_start(store)
+        cursor.execute("DROP USER session_bot@'%'")
+        cursor.execute("DROP DATABASE session_bot")
+    assert rights == "GRANT SELECT, INSERT, UPDATE, CREATE, INDEX, ALTER ON `session_bot`.* TO `session_bot`@`%`"

@@ -1,4 +1,7 @@
-"""A store of an older bot is migrated, whatever is cut off or done twice; one that is for newer bots is left alone."""
+"""A store of an older bot is migrated, whatever is cut off or done twice; one that is for newer bots is left alone.
+
+And what the guide says of a backup and of going back is so.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,12 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
+import re
+import shutil
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +33,10 @@ from bot.closing.store import Store, audit_log, schema, tables
 from bot.errors import StoreError, StoreTooNewError
 from bot.sessions.model import Mode
 from sandbox.databases.embedded import EmbeddedServer
+from sandbox.databases.mariadb import EmbeddedMariaDB
+from tests.conftest import leave_out
+from tests.support.documents import blocks, section
+from tests.support.patience import PATIENCE
 from tests.support.stores import store_at
 
 ALICE = Person("U01ALICE", "T1")
@@ -205,7 +217,7 @@ def test_a_store_that_a_newer_bot_has_prepared_so_that_this_one_may_go_on_is_use
     with store_at(place.url) as store:
         store.database.create()
         newer(place, tables.SCHEMA + 1, tables.SCHEMA)
-        store.database.refuse_newer()
+        store.database.look_after()
     with store_at(place.url) as again:
         assert ", of a newer session-bot, which this one may share" in str(again.database.preparation())
         again.database.create()
@@ -222,7 +234,7 @@ def test_a_store_for_newer_bots_alone_is_refused_at_the_start_and_by_a_bot_that_
         before = place.everything()
         opened, now = store.requests.get("open"), datetime.now(UTC)
         uses: list[Callable[[], object]] = [
-            store.database.refuse_newer,
+            store.database.look_after,
             store.database.try_writing,
             lambda: store.decisions.claim(opened, ALICE, Mode.SESSION, now),
             lambda: store.requests.note(now, "refused", {}, person=ALICE, request=opened),
@@ -280,7 +292,7 @@ def test_a_newer_bot_that_adds_to_the_schema_migrates_the_store_of_this_one_and_
             assert not new.database.preparation().is_needed
             with new.database.reading() as connection:
                 assert connection.execute(sa.select(colours)).all() == []
-        old.database.refuse_newer()
+        old.database.look_after()
         goes_on(old)
 
 
@@ -324,3 +336,97 @@ def test_whoever_changes_a_table_raises_the_schema_version() -> None:
     written = [str(one.compile(dialect=dialect)) for dialect in (sqlite.dialect(), mysql.dialect()) for one in made]
     digest = hashlib.sha256("\n".join(written).encode()).hexdigest()[:16]
     assert LAYOUTS[tables.SCHEMA] == digest, "raise SCHEMA, and put its new digest here"
+
+
+def shown(number: int) -> str:
+    """One of the commands that the guide shows for backups."""
+    return blocks(section("install.md", "Backup"))[number]
+
+
+def sh(command: str, folder: Path, **more: str) -> None:
+    environment = {**os.environ, **more}
+    subprocess.run(["sh", "-ec", command], cwd=folder, env=environment, check=True, timeout=PATIENCE)
+
+
+def test_a_file_is_backed_up_while_it_is_used_and_restored_as_the_guide_says(tmp_path: Path) -> None:
+    folder, away = tmp_path / "session-bot", tmp_path / "backups"
+    folder.mkdir()
+    away.mkdir()
+    place = Place(f"sqlite:///{folder}/session-bot.db", on_sqlite=True)
+
+    def there(command: str) -> str:
+        return (
+            command.replace("/var/lib/session-bot", str(folder))
+            .replace("/var/backups", str(away))
+            .replace("systemctl", ": systemctl")
+            .replace("python3", sys.executable)
+        )
+
+    place.fill()
+    with store_at(place.url) as store:
+        store.database.create()
+        writes(store)
+        sh(there(shown(0)), tmp_path)
+        assert stat.S_IMODE((away / "session-bot.db").stat().st_mode) == 0o600
+        goes_on(store)
+        (folder / "session-bot.db-wal").touch()
+    (folder / "session-bot.db-shm").write_bytes(b"of another store")
+    sh(there(shown(1)), tmp_path)
+    with store_at(place.url) as store:
+        store.database.create()
+        goes_on(store)
+    assert {stat.S_IMODE(one.stat().st_mode) for one in folder.iterdir()} == {0o600}
+    for file in folder.iterdir():
+        file.unlink()
+    sh(there(shown(1)), tmp_path)  # into an empty place
+    with store_at(place.url) as store:
+        store.database.create()
+        goes_on(store)
+
+
+@on_a_server
+def test_a_shared_store_is_dumped_while_it_is_used_and_restored_as_the_guide_says(
+    place: Place, mariadb: EmbeddedMariaDB, tmp_path: Path
+) -> None:
+    if shutil.which("mariadb-dump") is None:
+        leave_out("there is no mariadb-dump on this machine", "mariadb-client")
+    login = tmp_path / ".my.cnf"
+    login.touch(0o600)
+    login.write_text(
+        f"[client]\nhost={mariadb.host}\nport={mariadb.port}\nuser={mariadb.user}\npassword={mariadb.password}\n"
+    )
+    name = str(sa.make_url(place.url).database)
+
+    def there(command: str) -> str:
+        return re.sub(r"\bsession_bot\b", name, command)
+
+    place.fill()  # a backup of before the migration: it is migrated when it is restored
+    sh(there(shown(2)), tmp_path, HOME=str(tmp_path))
+    with store_at(place.url) as store:
+        store.database.create()
+        goes_on(store)
+        sh(there(shown(2)).replace("session-bot.sql", "later.sql"), tmp_path, HOME=str(tmp_path))
+    sh(there(shown(3)), tmp_path, HOME=str(tmp_path))
+    with store_at(place.url) as store:
+        assert "migrates it from schema version 0" in str(store.database.preparation())
+        store.database.create()
+        goes_on(store)
+    sh(there(shown(3)).replace("session-bot.sql", "later.sql"), tmp_path, HOME=str(tmp_path))
+    with store_at(place.url) as store:
+        store.database.create()
+        assert store.requests.get("open").state is State.DONE
+        store.database.check()
+
+
+def test_an_older_bot_of_before_schema_versions_may_go_on_with_what_this_one_has_migrated(place: Place) -> None:
+    place.fill()
+    with store_at(place.url) as store:
+        store.database.create()
+        row = dict(UNVERSIONED["rows"]["closing_requests"][-1], id="of-the-older-bot")
+        engine = sa.create_engine(place.url)
+        with engine.begin() as connection:  # it names all columns that it knows, and no other
+            connection.execute(sa.text("UPDATE audit_head SET count = count WHERE id = 1"))
+            connection.execute(tables.requests.insert().values(row))
+        engine.dispose()
+        assert store.requests.get("of-the-older-bot").state is State.OPEN
+        goes_on(store)
