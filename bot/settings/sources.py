@@ -207,8 +207,8 @@ def _read_file(found: Read) -> None:
     named = os.environ.get("SESSION_BOT_CONFIG")
     path = Path(named or DEFAULT_FILE)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark that is no text
-        raw = tomllib.loads(text)
+        # Some editors begin a file with a mark that is no text.
+        raw = tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
     except FileNotFoundError:
         if not named and not path.is_symlink():
             found.origin = f"no file: SESSION_BOT_CONFIG is not set, and there is no {path.absolute()}"

@@ -1,7 +1,8 @@
 """Settings from the outside that are broken, unknown or shapeless; the plain cases are in test_settings."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -342,3 +343,35 @@ def test_a_file_with_a_password_that_everybody_on_the_machine_may_read_is_warned
     write("[store]\nurl = 'sqlite:///x.db'")
     file.chmod(0o644)
     assert load().warnings == []
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "session-bot.toml").write_text(GOOD, encoding="utf-8-sig")
+    assert load().require()[1].data_sources["prod"].host == "10.0.0.1"
+
+
+def test_what_the_bots_user_may_not_read_is_told_and_nothing_that_would_follow_from_it(
+    write: Write, secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(GOOD)
+    (secrets / "SLACK_BOT_TOKEN").write_text("xoxb-1")
+    monkeypatch.delenv("SLACK_BOT_TOKEN")
+    secrets.chmod(0)
+    with as_somebody():
+        assert not {text.partition(";")[0] for text in load().problems} - {
+            "session-bot.toml: may not be read by the bot's user",  # root's temporary folders are closed to all others
+            f"SESSION_BOT_SECRETS: {secrets} may not be read by the bot's user",
+        }
+        assert load().problems
+    secrets.chmod(0o700)
+
+
+@contextlib.contextmanager
+def as_somebody() -> Iterator[None]:
+    """Be a user to whom modes of files mean something, where that is root."""
+    was = os.geteuid()
+    os.seteuid(was or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
