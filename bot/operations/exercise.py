@@ -24,6 +24,7 @@ from bot.closing.model import Outcome
 from bot.closing.targets import refuse_protected
 from bot.closing.verification import verify_all
 from bot.errors import (
+    AccountLimitError,
     BusyError,
     ConnectionLostError,
     DataSourceError,
@@ -104,7 +105,7 @@ def _of_others(closes: Reach | None, *, read_only: bool) -> Step:
     """Say that closing one's own proves no privilege: whether others' may be closed is known from the grants alone."""
     what = "close others' sessions"
     if read_only or closes is None:
-        return Step("by its grants", what, Verdict.UNTRIED, "left out: read_only" if read_only else "not known")
+        return Step("by its grants", what, Verdict.UNTRIED, "read_only" if read_only else "not known")
     own = closes is Reach.OWN
     said = "its login may close its own alone" if own else f"its login may close those of {_REACH[closes]}; not tried"
     return Step("by its grants", what, _met(not own), said)
@@ -154,6 +155,7 @@ def why(error: SessionBotError) -> str:
 
 _WHY: Mapping[type[SessionBotError], str] = {
     LoginRefusedError: "the login is refused",
+    AccountLimitError: "the account has used up a limit of its own",
     DataSourceUnreachableError: "it cannot be reached",
     DataSourceTimeoutError: "no answer in time",
     ConnectionLostError: "the connection broke",
@@ -209,7 +211,7 @@ class _Exercise:
         off = abs(session.time - (self._seen_at - asked))
         self._tell("compare its time", _met(off <= self._facts.time.within), f"{off:.1f} s off", fact=self._facts.time)
         if self._read_only:
-            self._tell("close", Verdict.UNTRIED, "left out: read_only")
+            self._tell("close", Verdict.UNTRIED, "read_only")
             return
         session = self._until(lambda: self._nameable(one), "know its query again", "never for long enough")
         sent_at = self._close(session, Mode.QUERY, "close its query", self._facts.query)
@@ -217,7 +219,7 @@ class _Exercise:
         goes_on = one.next_statement().errno is None
         self._tell("use it again", _met(goes_on), "it stays" if goes_on else "it has ended", fact=self._facts.stays)
         if self._table is None:
-            self._tell("lock a row", Verdict.UNTRIED, "left out: no --table")
+            self._tell("lock a row", Verdict.UNTRIED, "no --table")
         elif self._holds(one, self._table):
             self._wait_for(one, self._opened(opened), self._table)
             return
@@ -226,7 +228,11 @@ class _Exercise:
 
     def _opened(self, opened: ExitStack) -> TrialSession:
         started = since_boot()
-        session = opened.enter_context(self._source.trial_session(self._way))
+        try:
+            session = opened.enter_context(self._source.trial_session(self._way))
+        except (DataSourceError, BusyError) as error:
+            self._tell("open a session", Verdict.FAILS, why(error))
+            raise _FailedError from error
         self._tell("open a session", Verdict.WORKS, "logged in", since_boot() - started)
         return session
 
@@ -299,7 +305,7 @@ class _Exercise:
         took = since_boot() - started
         self._tell(what, _met(took <= self._facts.wait.within), "a row lock", took, self._facts.wait)
         if self._facts.holder is None:
-            self._tell("find who holds it", Verdict.UNTRIED, "left out: the bot names no holders there")
+            self._tell("find who holds it", Verdict.UNTRIED, "the bot names no holders there")
             return
         started = since_boot()
         holders = self._source.details(waiter).holders

@@ -24,8 +24,9 @@ from bot.sessions.trial_session import Table, TrialSession
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.mariadb import EmbeddedMariaDB
 from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.support.cluster import BOT, Cluster
 from tests.support.odp import Odp
-from tests.support.stage import session_id
+from tests.support.stage import APP_PASSWORD, session_id
 
 ROOT = Path(__file__).parents[2]
 TABLE = Table.named("ops.trial")
@@ -94,7 +95,8 @@ def test_on_each_kernel_its_own_sessions_are_listed_read_and_closed_and_no_other
         found = exercise(source, None)
         other.ping(reconnect=False)
     assert steps(found, Verdict.LESS) == steps(found, Verdict.FAILS) == []
-    assert steps(found, Verdict.UNTRIED) == [("lock a row", "left out: no --table")]
+    others = ("close others' sessions", "its login may close those of everybody")
+    assert steps(found, Verdict.UNTRIED) == [("lock a row", "no --table"), others]
     closed = [(step.what, step.shown.partition(",")[0]) for step in found.steps if step.what.startswith("close")]
     assert closed[:2] == [("close its query", "query closed"), ("close the session", "closed")]
     killed, opened = sent()
@@ -114,13 +116,30 @@ def test_through_a_proxy_that_keeps_kill_to_itself_each_way_is_tried(oceanbase: 
         ]
 
 
+def test_a_server_of_the_cluster_that_the_bot_cannot_reach_is_told_and_the_others_are_tried(
+    mariadb: EmbeddedMariaDB, sent: Sent
+) -> None:
+    with Cluster(mariadb) as cluster, cluster.database.connect() as other:
+        cluster.serves("127.0.0.9", port=1)
+        with closing(source_of(mariadb, user=BOT, password=APP_PASSWORD)) as source:
+            found = exercise(source, None)
+        other.ping(reconnect=False)
+    assert [(step.way, step.what, step.shown) for step in found.steps if step.verdict is Verdict.FAILS] == [
+        ("server 1 of 1, directly", "open a session", "it cannot be reached (2003)")
+    ]
+    assert ("close the session", "closed, the server answered OK") in steps(found, Verdict.WORKS)
+    assert sent()[0] == sent()[1]
+    assert "127.0.0.9" not in whole(found)
+
+
 def test_on_the_kernel_a_lock_between_two_of_its_own_is_found_and_freed(
     oceanbase: EmbeddedOceanBase, sent: Sent
 ) -> None:
     with_table(oceanbase)
     with closing(source_of(oceanbase)) as source:
         found = exercise(source, TABLE)
-    assert steps(found, Verdict.LESS) == steps(found, Verdict.FAILS) == steps(found, Verdict.UNTRIED) == []
+    assert steps(found, Verdict.LESS) == steps(found, Verdict.FAILS) == []
+    assert [what for what, _ in steps(found, Verdict.UNTRIED)] == ["close others' sessions"]
     assert ("find who holds it", "named") in steps(found, Verdict.WORKS)
     assert ("whether the other goes on", "an answer") in steps(found, Verdict.WORKS)
     killed, opened = sent()
@@ -166,7 +185,7 @@ def test_where_nothing_is_closed_it_closes_nothing_and_what_fails_is_told_withou
 ) -> None:
     with closing(source_of(mariadb)) as source:
         found = exercise(source, TABLE, read_only=True)
-    assert ("close", "left out: read_only") in steps(found, Verdict.UNTRIED)
+    assert ("close", "read_only") in steps(found, Verdict.UNTRIED)
     assert steps(found, Verdict.FAILS) == []
     assert sent()[0] == set()
     with closing(source_of(mariadb, user="nobody", password="wrong")) as source:
