@@ -25,6 +25,7 @@ GREETED_WITHIN = 10.0  # from the call of apps.connections.open
 PING_EVERY = 3.0
 SILENT_AFTER = 9.0
 LEAVES_WITHIN = 10.0  # how long Slack is believed to deliver on a socket that it asks to go (docs/slack.md 3.1)
+FROZEN_AFTER = 3.0  # between two turns of a thread: it was this process that stood still, and no line
 CLOSED_WITHIN = 1.0  # Slack answers a close and leaves TCP open (docs/slack.md 3.1)
 _TURN, _SHORT_TURN = 0.25, 0.02
 
@@ -100,6 +101,7 @@ class AppSocket:
         self._told_to_end = threading.Event()
         self._connection: ClientConnection | None = None
         self._answered_at: float | None = None  # when the last ping that was answered was sent
+        self._awake_since = 0.0
         self._thread = threading.Thread(target=self._run, name="slack-socket", daemon=True)
         self.started_at = since_boot()
         self.greeted_at: float | None = None
@@ -129,7 +131,7 @@ class AppSocket:
         """Whether it was not greeted in time, or does not answer pings any more."""
         if self.greeted_at is None:
             return now - self.started_at >= GREETED_WITHIN
-        return now - (self._answered_at or self.greeted_at) >= SILENT_AFTER
+        return now - max(self._answered_at or self.greeted_at, self._awake_since) >= SILENT_AFTER
 
     def lasted(self, now: float) -> float:
         """For how many seconds Slack has been delivering here, until it ended or was asked to go."""
@@ -186,9 +188,12 @@ class AppSocket:
             self._read(connection)
 
     def _read(self, connection: ClientConnection) -> None:
-        pong, pinged_at = None, 0.0
+        pong, pinged_at, turned_at = None, 0.0, since_boot()
         while not self._told_to_end.is_set():
             now = since_boot()
+            if now - turned_at >= FROZEN_AFTER:
+                self._awake_since = now  # what has come meanwhile is read first
+            turned_at = now
             if pong is not None and pong.is_set():
                 pong, first, self._answered_at = None, self._answered_at is None, pinged_at
                 if first:

@@ -17,7 +17,7 @@ from slack_sdk.socket_mode.client import BaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 
 from bot.sessions.uptime import since_boot
-from bot.slack.app_socket import LATE, AppSocket, Message
+from bot.slack.app_socket import FROZEN_AFTER, LATE, AppSocket, Message
 from bot.slack.client import Client
 from bot.slack.delivery.retries import one_try
 from bot.slack.slack_errors import SlackError
@@ -107,9 +107,13 @@ class SocketLink:
         return old if current is None else (current, *old)
 
     def _run(self) -> None:
+        looked_at = since_boot()
         while not self._closing and self.refusal is None:
+            now = since_boot()
+            was_frozen, looked_at = now - looked_at >= FROZEN_AFTER, now
             try:
-                self._tend(since_boot())
+                if not was_frozen:  # else the sockets are heard first
+                    self._tend(now)
             except Exception:  # this thread is the only way to Slack
                 log.exception("the link to Slack was not looked after")
             self._changed.wait(TEND_EVERY)
@@ -128,7 +132,11 @@ class SocketLink:
             self._current.start()
         replaced = self._current is not None and self._current.delivers(now)
         for one in self._old:
-            if one.is_silent(now) or (replaced and one.leaves_since and now - one.leaves_since >= KEPT_BESIDE):
+            if (
+                one.leaves_since is None
+                or one.is_silent(now)
+                or (replaced and one.leaves_since and now - one.leaves_since >= KEPT_BESIDE)
+            ):
                 one.end()
         self._old = tuple(one for one in self._old if not one.ended)
         self._note(now)

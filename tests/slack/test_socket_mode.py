@@ -190,6 +190,21 @@ def test_a_silent_socket_is_noticed_and_another_one_opened_within_fifteen_second
     assert app_socket.SILENT_AFTER - app_socket.PING_EVERY >= 5, "a line may be slow"
 
 
+def test_a_bot_that_was_frozen_asks_again_whether_its_socket_works_and_does_not_blame_it(
+    slack: SlackSandbox, linked: Callable[[], Link], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, frozen_for = app_socket.since_boot, [0.0]
+    for module in (app_socket, socket_mode):
+        monkeypatch.setattr(module, "since_boot", lambda: now() + frozen_for[0])
+    link = linked()
+    link.becomes(True)
+    frozen_for[0] = 2 * app_socket.SILENT_AFTER
+    assert not link.link.connected(), "whether Slack delivers is not known"
+    slack.wait_for(link.link.connected, what="an answer to the next ping")
+    link.delivers()
+    assert opened(slack) == 1
+
+
 def test_a_socket_that_slack_renews_is_open_until_the_next_one_is_and_no_delivery_is_lost(
     slack: SlackSandbox, linked: Callable[[], Link], log: Lines
 ) -> None:
