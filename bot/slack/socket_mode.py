@@ -132,11 +132,8 @@ class SocketLink:
             self._current.start()
         replaced = self._current is not None and self._current.delivers(now)
         for one in self._old:
-            if (
-                one.leaves_since is None
-                or one.is_silent(now)
-                or (replaced and one.leaves_since and now - one.leaves_since >= KEPT_BESIDE)
-            ):
+            kept_until = now if one.leaves_since is None else one.leaves_since + KEPT_BESIDE
+            if one.is_silent(now) or (replaced and now >= kept_until):
                 one.end()
         self._old = tuple(one for one in self._old if not one.ended)
         self._note(now)

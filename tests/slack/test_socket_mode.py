@@ -14,6 +14,7 @@ import pytest
 from slack_bolt import Ack, App
 from structlog.testing import capture_logs
 
+from bot.sessions.uptime import since_boot
 from bot.slack import app_socket, socket_mode
 from bot.slack.client import Client
 from bot.slack.socket_mode import SocketLink
@@ -193,9 +194,10 @@ def test_a_silent_socket_is_noticed_and_another_one_opened_within_fifteen_second
 def test_a_bot_that_was_frozen_asks_again_whether_its_socket_works_and_does_not_blame_it(
     slack: SlackSandbox, linked: Callable[[], Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, frozen_for = app_socket.since_boot, [0.0]
+    frozen_for = [0.0]
     for module in (app_socket, socket_mode):
-        monkeypatch.setattr(module, "since_boot", lambda: now() + frozen_for[0])
+        monkeypatch.setattr(module, "since_boot", lambda: since_boot() + frozen_for[0])
+    monkeypatch.setattr(socket_mode, "TEND_EVERY", 0.5)  # as it is: each socket has its turn before
     link = linked()
     link.becomes(True)
     frozen_for[0] = 2 * app_socket.SILENT_AFTER
