@@ -106,9 +106,9 @@ def _of_others(closes: Reach | None, *, read_only: bool) -> Step:
     what = "close others' sessions"
     if read_only or closes is None:
         return Step("by its grants", what, Verdict.UNTRIED, "read_only" if read_only else "not known")
-    own = closes is Reach.OWN
-    said = "its login may close its own alone" if own else f"its login may close those of {_REACH[closes]}; not tried"
-    return Step("by its grants", what, _met(not own), said)
+    if closes is Reach.OWN:
+        return Step("by its grants", what, Verdict.LESS, "its login may close its own alone")
+    return Step("by its grants", what, Verdict.UNTRIED, f"its login may close those of {_REACH[closes]}")
 
 
 _REACH = {Reach.ALL: "everybody", Reach.TENANT: "its tenant"}
