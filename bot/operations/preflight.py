@@ -180,13 +180,12 @@ def _store(loaded: Loaded) -> list[Report]:
         return []
     store = _store_of(loaded.settings)
     try:
-        found = store.preparation()
+        found, safety = store.preparation(), store.safety()
         if found.is_needed:
-            return [(Verdict.WORKS, f"store: {found}"), *_open_to_others(store)]
+            return [(Verdict.WORKS, f"store: {found}{safety and f'; {safety}'}"), *_open_to_others(store)]
         store.try_writing(deleting=loaded.settings.store.keep is not None)
         with store.reading() as connection:
             number, chained = audit_log.newest(connection)
-        safety = store.safety()
     except StoreError as error:
         # A file that cannot be made is a wrong setting; a server may be away and come back.
         away = store.shared and not isinstance(error, StoreTooNewError)

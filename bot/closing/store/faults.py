@@ -12,6 +12,7 @@ import sqlite3
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from bot.closing.store import file_faults
 from bot.closing.store.shared_server import is_held
@@ -72,6 +73,11 @@ def told(error: SQLAlchemyError, file: Path | None = None) -> StoreError:
     """Say what an error means and what to do; ``file`` is that of a store in one."""
     if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
         return file_faults.failure(file_faults.told(error.orig, file))
+    if isinstance(error, PoolTimeoutError):
+        return StoreAwayError(
+            "Too many wait for the store of requests and records at once. Nothing is closed without a record. Try "
+            "again in half a minute; if it says so again, look at the store's database."
+        )
     number, said = _number(error)
     if number in _COLLIDED:
         return UndoneError(

@@ -93,7 +93,8 @@ class SqliteFile:
     def _refuse_new_file(self, *_: object) -> None:
         """Keep SQLite from making an empty file where there is none: others could read it, or it would hide a loss."""
         if _identity(self._path) is None:
-            raise StoreAwayError(_GONE if self._was_there else _NOT_YET)
+            why = file_faults.unusable(self._path)
+            raise file_faults.failure(why) if why else StoreAwayError(_GONE if self._was_there else _NOT_YET)
 
     def _opened(self, connection: Any, record: Any) -> None:
         connection.execute("PRAGMA synchronous = FULL")  # it keeps the record through a power cut

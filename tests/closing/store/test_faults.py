@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from structlog.testing import capture_logs
 
-from bot.closing.store import audit_log, file_faults
+from bot.closing.store import audit_log, faults, file_faults
 from bot.closing.store.database import Database
 from bot.closing.store.outage import EVERY, Outage
 from bot.closing.store.sqlite_file import SqliteFile
@@ -85,6 +86,18 @@ def test_a_place_where_the_bots_user_may_not_write_is_told(tmp_path: Path, unpri
     assert said.startswith(
         f"cannot be used: the user that this runs as (uid {os.geteuid()}) may not write to {closed}."
     )
+
+
+def test_a_disk_that_is_mounted_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted = os.statvfs(tmp_path)
+    read_only = os.statvfs_result([*mounted[:8], mounted.f_flag | os.ST_RDONLY, *mounted[9:]])
+    monkeypatch.setattr(os, "statvfs", lambda _folder: read_only)
+    said = file_faults.unusable(tmp_path / "store.db")
+    assert said.startswith(f"cannot be written: {tmp_path} is on a disk that is mounted read-only. Name another place")
+
+
+def test_a_pool_that_has_no_connection_left_is_told() -> None:
+    assert "Too many wait for the store" in str(faults.told(PoolTimeoutError("QueuePool limit of size 5 overflow 10")))
 
 
 def test_a_file_that_is_no_store_or_is_damaged_is_told(tmp_path: Path) -> None:
