@@ -1,3 +1,3 @@
 """Session bot: see and close OceanBase sessions from Slack."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

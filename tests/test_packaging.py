@@ -79,7 +79,7 @@ def test_without_any_configuration_it_says_what_to_set_and_does_not_start(built:
         told = result.stdout + result.stderr
         assert result.returncode == 1
         assert "SLACK_BOT_TOKEN: set it to the app's Bot User OAuth Token, which starts with xoxb-" in told
-        assert "data_sources: there is no data source; add a [data_sources.NAME] section" in told
+        assert "so no file was read; set it to the path of the configuration" in told
         assert "Traceback" not in told
     assert list(tmp_path.iterdir()) == []
 
@@ -99,9 +99,7 @@ def test_without_the_demos_extra_the_demo_says_what_to_install(built: Built, whe
     # What the bot runs on is the image's, which has nothing that the demo wants.
     result = built.run("python", "-m", "bot", "demo", folder=tmp_path / "wheel")
     assert result.returncode == 1
-    assert 'The demo needs starlette, uvicorn, websockets. Install it with: pip install "session-bot[demo]"' in (
-        result.stderr
-    )
+    assert 'The demo needs starlette, uvicorn. Install it with: pip install "session-bot[demo]"' in (result.stderr)
 
 
 def test_the_demo_runs_from_the_wheel_in_an_environment_without_this_checkout(wheel: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ KNOWN = {
     "USER",
     "VOLUME",
     "EXPOSE",
+    "LABEL",
     "STOPSIGNAL",
     "HEALTHCHECK",
     "ENTRYPOINT",

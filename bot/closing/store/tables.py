@@ -20,7 +20,7 @@ from bot.sessions.model import Mode
 SCHEMA = 1
 # Bots that know this version may go on working on it. It goes up to SCHEMA where they would misread or spoil what is
 # there; NEEDED is the first version of the bot that knows it.
-OLDEST_SCHEMA, NEEDED = 1, "0.1.0"
+OLDEST_SCHEMA, NEEDED = 1, "0.2.0"
 
 metadata = sa.MetaData()
 # Whatever a server's own defaults are: what is written is undone where it fails, every text fits, and ids differ by

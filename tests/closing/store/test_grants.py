@@ -156,20 +156,20 @@ def test_part_of_a_request_may_be_decided_and_the_rest_stays_open_without_a_righ
 def test_the_account_of_compose_has_these_rights_and_no_more(mariadb: EmbeddedMariaDB) -> None:
     statements = (ROOT / "deploy" / "store-rights.sql").read_text(encoding="utf-8")
     statements = re.sub("^--.*\n", "", statements, flags=re.MULTILINE)
-    assert sorted(re.findall(r"^(GRANT .+) TO session_bot@'%';$", statements, re.MULTILINE)) == sorted(GRANTS)
+    assert sorted(re.findall(r"^(GRANT .+) TO session_bot_store@'%';$", statements, re.MULTILINE)) == sorted(GRANTS)
     with mariadb.connect() as admin, admin.cursor() as cursor:
         cursor.execute("CREATE DATABASE session_bot")
         # What MariaDB's image does with MARIADB_USER and MARIADB_DATABASE, before it runs such files.
-        cursor.execute("CREATE USER session_bot@'%' IDENTIFIED BY 'secret-of-store'")
-        cursor.execute("GRANT ALL ON `session\\_bot`.* TO session_bot@'%'")
+        cursor.execute("CREATE USER session_bot_store@'%' IDENTIFIED BY 'secret-of-store'")
+        cursor.execute("GRANT ALL ON `session\\_bot`.* TO session_bot_store@'%'")
         for statement in filter(str.strip, statements.split(";")):
             cursor.execute(statement)
-        cursor.execute("SHOW GRANTS FOR session_bot@'%'")
+        cursor.execute("SHOW GRANTS FOR session_bot_store@'%'")
         _, rights = sorted(str(row[0]) for row in cursor.fetchall())[::-1]
         with store_at(
-            f"mysql+pymysql://session_bot:secret-of-store@{mariadb.host}:{mariadb.port}/session_bot"
+            f"mysql+pymysql://session_bot_store:secret-of-store@{mariadb.host}:{mariadb.port}/session_bot"
         ) as store:
             first_start(store)
-        cursor.execute("DROP USER session_bot@'%'")
+        cursor.execute("DROP USER session_bot_store@'%'")
         cursor.execute("DROP DATABASE session_bot")
-    assert rights == "GRANT SELECT, INSERT, UPDATE, CREATE, INDEX, ALTER ON `session_bot`.* TO `session_bot`@`%`"
+    assert rights == "GRANT SELECT, INSERT, UPDATE, CREATE, INDEX, ALTER ON `session_bot`.* TO `session_bot_store`@`%`"
