@@ -15,6 +15,7 @@ from bot import __version__
 from bot.errors import ConfigurationError
 from bot.operations import exercise as exercising
 from bot.operations import logs, preflight, reports
+from bot.operations import reload as reloading
 from bot.operations.lifecycle import ignore_hangups
 from bot.operations.reports import Verdict
 from bot.sessions.trial_session import Table
@@ -31,12 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="session-bot", description="See and close OceanBase sessions from the incident channel in Slack."
     )
     parser.add_argument("--version", action="version", version=f"session-bot {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|check|demo")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|check|reload|demo")
     verbs.add_parser("run", help="start the bot with the configuration of the environment and session-bot.toml")
     trial = verbs.add_parser(
         "check", help="read the configuration, try everything, say what works, what works with less and what does not"
     )
     trial.add_argument("--strict", action="store_true", help="exit with 1 also where something works with less")
+    verbs.add_parser("reload", help="make the bot that runs here read its configuration again, and wait until it has")
     verbs.add_parser("demo", help="start an embedded OceanBase, a page like Slack and the bot on this machine")
     trial.add_argument(
         "--exercise",
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.excepthook = logs.ended
     if given.verb == "check":
         return exercise(given.table, strict=given.strict) if given.exercise else check(strict=given.strict)
-    return {"run": run, "demo": demo}[given.verb]()
+    return {"run": run, "reload": reload, "demo": demo}[given.verb]()
 
 
 def check(*, strict: bool = False) -> int:
@@ -122,6 +124,16 @@ def run() -> int:
     except ConfigurationError as error:
         print(f"session-bot does not start:\nproblem  {error}", file=sys.stderr)
         return 1
+
+
+def reload() -> int:
+    """Make the bot that runs here read its configuration again; 0 when it works with it, else it says why not."""
+    try:
+        reloading.reload(load().slack)
+    except ConfigurationError as error:
+        print(f"problem  {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def demo() -> int:

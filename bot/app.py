@@ -217,6 +217,7 @@ class SessionBot:
         known = route in self._handlers
         self._handlers[route] = handler
         if not known:
+            self._telemetry.answers(route.name)
             for listen in listens:
                 listen(self._listener(route))
 

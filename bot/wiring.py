@@ -37,7 +37,7 @@ from bot.listeners import closing_cards, home
 from bot.operations import preflight
 from bot.operations.health import Health, SlackHealth
 from bot.operations.lifecycle import Grace, Signals, until_slack_answers, until_slack_delivers
-from bot.operations.metrics import Metrics
+from bot.operations.metrics import Metrics, Standing
 from bot.operations.named_tenants import NamedTenants
 from bot.operations.telemetry import BotTelemetry
 from bot.operations.web_server import Pages, WebServer
@@ -147,6 +147,10 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
     client.telemetry = telemetry
     client.keep_ready()
     health = Health(telemetry.slack, __version__)
+    reloads = health.reloads
+    telemetry.metrics.stand(
+        Standing(health.is_connected, health.is_store_up, lambda: reloads.succeeded, lambda: reloads.read_at)
+    )
     pages = Pages(health.report, health.live, telemetry.metrics.page)
     server = WebServer(slack.events_at, slack.health_at, pages, signals.fail)
     server.start()
@@ -313,6 +317,7 @@ class _Running:
         """Work with these settings from now on; what is under way ends with those before."""
         before = {name: self.service.source(name) for name in self.service.names}
         sources = self._sources(settings, before)
+        self._parts.telemetry.metrics.visits(settings.data_sources)
         self.service = service = SessionService(sources)
         self._bot.register(self._registers(settings, service))
         self._store.database.quiet_for = settings.longest_budget
@@ -386,14 +391,27 @@ class _Running:
         threading.Thread(target=self._reload, name="reload", daemon=True).start()
 
     def _reload(self) -> None:
+        reloads = self._parts.health.reloads
         with self._reloading:
-            loaded = load()
-            problems = self._refusals(loaded)
-            if problems or loaded.settings is None:
-                log.error("new configuration refused, the one before stays", problems=problems)
-                return
-            self.use(loaded.settings)
-            log.info("configuration read again", sources=list(self.service.names), rules=len(loaded.settings.access))
+            reloads.begin()
+            succeeded = False
+            try:
+                succeeded = self._read_again()
+            except Exception:
+                log.exception("new configuration not taken, restart the bot")
+            finally:
+                reloads.end(succeeded=succeeded)
+
+    def _read_again(self) -> bool:
+        """Read the configuration and work with it from now on; False where it is refused."""
+        loaded = load()
+        problems = self._refusals(loaded)
+        if problems or loaded.settings is None:
+            log.error("new configuration refused, the one before stays", problems=problems)
+            return False
+        self.use(loaded.settings)
+        log.info("configuration read again", sources=list(self.service.names), rules=len(loaded.settings.access))
+        return True
 
     def _refusals(self, loaded: Loaded) -> list[str]:
         problems, before = list(loaded.problems), self._settings

@@ -271,4 +271,4 @@ def test_the_unit_gives_the_bot_a_folder_and_time_and_no_rights() -> None:
     assert EXIT_AFTER < int(service["TimeoutStopSec"]) <= 90, "systemd waits longer than the bot takes to end"
     assert (service["NoNewPrivileges"], service["ProtectSystem"], service["User"]) == ("yes", "strict", "session-bot")
     assert service["CapabilityBoundingSet"] == ""
-    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert service["ExecReload"] == "/opt/session-bot/bin/session-bot reload"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from bot.errors import (
     SessionBotError,
     UnsafeConnectionError,
 )
+from bot.operations.reload import Reloads
 from bot.slack.slack_errors import WORDS, Kind
 
 FRESH = 5.0  # seconds for which an answer of a part is good enough
@@ -147,6 +149,7 @@ class Health:
     """
 
     def __init__(self, slack: SlackHealth, version: str, monotonic: Monotonic = time.monotonic) -> None:
+        self.reloads = Reloads()
         self._slack = slack
         self._version = version
         self._monotonic = monotonic
@@ -170,7 +173,20 @@ class Health:
 
     def live(self) -> dict[str, Any]:
         """Say that the process works. Nothing that a restart would not bring back makes this fail."""
-        return {"status": OK, "bot": "session-bot", "version": self._version}
+        here = {"pid": os.getpid(), "configuration": self.reloads.report()}
+        return {"status": OK, "bot": "session-bot", "version": self._version, **here}
+
+    def is_connected(self) -> bool:
+        """Whether Slack can be worked with."""
+        return bool(self._slack.report()["status"] == OK)
+
+    def is_store_up(self) -> bool:
+        """Whether the store can be used; takes a second at most."""
+        store = self._store
+        if store is None:
+            return False
+        wait([store.ask()], timeout=PATIENCE)
+        return not store.problem()
 
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the bot is ready, and how each part is; takes a second at most."""
@@ -184,11 +200,13 @@ class Health:
             "process": {"status": "stopping" if stopping else OK, "version": self._version},
             "slack": {**self._slack.report(), **({"status": FAILING} if away else {})},
             "store": _said(store.problem(), FAILING),
+            "configuration": self.reloads.report(),
             "data_sources": {name: _said(part.problem(), DEGRADED) for name, part in sources.items()},
         }
         self._stored = self._stored or parts["store"]["status"] == OK
         ready = self._stored and not stopping and not away
-        whole = all(part["status"] == OK for part in (parts["slack"], parts["store"], *parts["data_sources"].values()))
+        looked_at = (parts["slack"], parts["store"], parts["configuration"], *parts["data_sources"].values())
+        whole = all(part["status"] == OK for part in looked_at)
         return ready, {"status": FAILING if not ready else OK if whole else DEGRADED, **parts}
 
 

@@ -49,6 +49,7 @@ class Signals:
         self._came: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.ended = False
         self.failed = False
+        self._hung_up = False  # while the bot started
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, _frame: self._came.put(number))
 
@@ -62,13 +63,16 @@ class Signals:
         until = time.monotonic() + seconds
         while not self.ended:
             try:
-                self._take(self._came.get(timeout=max(0.0, until - time.monotonic())))
+                hung_up = self._take(self._came.get(timeout=max(0.0, until - time.monotonic())))
+                self._hung_up = self._hung_up or hung_up
             except queue.Empty:
                 return False
         return True
 
     def wait(self, reload: Callable[[], None]) -> None:
-        """Wait for the end; call ``reload`` for each SIGHUP before it."""
+        """Wait for the end; call ``reload`` for each SIGHUP before it, for those of before at once."""
+        if self._hung_up:
+            reload()
         while not self.ended:
             with contextlib.suppress(queue.Empty):
                 if self._take(self._came.get(timeout=NOTICED_WITHIN)):

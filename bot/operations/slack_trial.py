@@ -15,7 +15,6 @@ from slack_sdk.web import SlackResponse
 from bot.access import EVERYBODY
 from bot.operations.reports import Report, Verdict
 from bot.settings import Settings, SlackSettings
-from bot.settings.problems import without_second_persons
 from bot.slack.delivery.retries import one_try
 from bot.slack.directory import home_of, is_ours
 from bot.slack.slack_errors import CALL_ERRORS, Kind, slack_error
@@ -134,7 +133,6 @@ class _Lookup:
 def _named(client: WebClient, settings: Settings, team: str, enterprise: str) -> Iterator[Report]:
     """Look up in Slack each id that the settings name: one that nobody has matches nothing, silently."""
     user_groups, allowed = UserGroups(client, org_wide=not team), settings.allow_shared_channels
-    members: dict[str, frozenset[str]] = {}
     who = [(f"access.{number}.who", one) for number, rule in enumerate(settings.access) for one in sorted(rule.who)]
     channels = [
         (f"access.{number}.channels", one)
@@ -147,11 +145,7 @@ def _named(client: WebClient, settings: Settings, team: str, enterprise: str) ->
     # Direct messages have ids of their own, which one alone can open.
     open_to_many = [(key, one) for key, one in channels if one[0] != "D"]
     yield from _looked_up(people, _Lookup("people", lambda one: _person(client, one, team, enterprise), "users:read"))
-    yield from _looked_up(
-        groups, _Lookup("user groups", lambda one: _group(user_groups, one, members), "usergroups:read")
-    )
-    told = without_second_persons(settings)  # whoever is in the groups
-    yield from ((Verdict.FAILS, one) for one in without_second_persons(settings, members) if one not in told)
+    yield from _looked_up(groups, _Lookup("user groups", lambda one: _group(user_groups, one), "usergroups:read"))
     yield from _looked_up(
         open_to_many,
         _Lookup("channels", lambda one: _channel(client, one, shared=allowed), "channels:read or groups:read"),
@@ -195,15 +189,14 @@ def _person(client: WebClient, user: str, team: str, enterprise: str) -> Report 
     return None
 
 
-def _group(user_groups: UserGroups, group: str, members: dict[str, frozenset[str]]) -> Report | None:
-    """Look a user group up, and note its members."""
+def _group(user_groups: UserGroups, group: str) -> Report | None:
     try:
-        members[group] = user_groups.members(group)
+        members = user_groups.members(group)
     except CALL_ERRORS as error:
         if slack_error(error).word != "no_such_subteam":
             raise
         return Verdict.FAILS, f"Slack knows no user group with the id {group}; copy it from the group: ⋮, Copy group ID"
-    return None if members[group] else (Verdict.LESS, f"nobody is in the user group {group}; add somebody in Slack")
+    return None if members else (Verdict.LESS, f"nobody is in the user group {group}; add somebody in Slack")
 
 
 def _channel(client: WebClient, channel: str, *, shared: bool) -> Report | None:

@@ -23,6 +23,10 @@ class BotTelemetry:
         """A command, press or submission was carried out, refused or turned away."""
         self.metrics.answered(what, outcome, seconds)
 
+    def answers(self, what: str) -> None:
+        """Something of that name is answered from now on."""
+        self.metrics.answers(what)
+
     def called(self, method: str, error: str, *, reached: bool = True) -> None:
         """Slack was called."""
         self.metrics.called(method, error)

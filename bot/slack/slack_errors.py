@@ -403,6 +403,20 @@ _UNREACHED: tuple[tuple[type[Exception], str, str], ...] = (
 )
 
 
+_UNANSWERED = ("timeout", "unreachable", *(word for _, word, _ in _UNREACHED))
+# What something on the way, or Slack without a word of its own, is known to answer with.
+_STATUSES = (400, 401, 403, 404, 407, 410, 413, 429, 500, 502, 503, 504)
+# The words that metrics show.
+LABELS = frozenset((*WORDS, *_UNANSWERED, *(f"status_{status}" for status in _STATUSES)))
+
+
+def kind_of(word: str) -> Kind:
+    """Say what the ``word`` of a ``SlackError`` is about."""
+    if word in WORDS:
+        return WORDS[word][0]
+    return Kind.PASSING if word in _UNANSWERED or word.startswith("status_") else Kind.OTHER
+
+
 def _needed(data: Any) -> str:
     """Return the scope that Slack says is missing."""
     needed = str(data.get("needed") or "") if isinstance(data, Mapping) else ""

@@ -17,6 +17,9 @@ class Telemetry(Protocol):
     def answered(self, what: str, outcome: str, seconds: float) -> None:
         """A command, press or submission was carried out, refused or turned away."""
 
+    def answers(self, what: str) -> None:
+        """Something of that name is answered from now on."""
+
     def called(self, method: str, error: str, *, reached: bool = True) -> None:
         """Slack was called; ``error`` is its code, or the kind of failure where it was not ``reached``, '' for none."""
 
@@ -28,6 +31,9 @@ class NoTelemetry:
         """See ``Telemetry``."""
 
     def answered(self, what: str, outcome: str, seconds: float) -> None:
+        """See ``Telemetry``."""
+
+    def answers(self, what: str) -> None:
         """See ``Telemetry``."""
 
     def called(self, method: str, error: str, *, reached: bool = True) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.http_bot import SocketBot, Web, free_port, value
+from tests.support.patience import PATIENCE
 from tests.support.slack_person import buttons_of, text_of
 from tests.support.stage import APP_PASSWORD, Stage, session_id, staged
 
@@ -32,6 +35,23 @@ host = "127.0.0.1"
 port = {port}
 user = "auditor"
 password = "{password}"
+"""
+
+# A bot that can put no second configuration to use.
+FAILS_LATER = """
+import sys
+from bot.__main__ import main
+from bot.wiring import _Running
+
+use = _Running.use
+
+def fails(self, settings):
+    if self._settings is not None:
+        1 / 0
+    use(self, settings)
+
+_Running.use = fails
+sys.exit(main(["run"]))
 """
 
 
@@ -132,6 +152,61 @@ def test_what_cannot_be_used_is_refused(stage: Stage, change: tuple[str, str], p
     assert "wrong-password" not in stage.bot.log.read_text()
     stage.asks(stage.bob, "/sessions", "no access rule allows it")
     stage.asks(stage.alice, "/sessions", "Sessions on demo")
+
+
+def asked_to_reload(stage: Stage) -> tuple[int, str]:
+    """Run what the unit's ExecReload runs, with the bot's own environment; return its exit status and what it says."""
+    command = [sys.executable, "-m", "bot", "reload"]
+    done = subprocess.run(
+        command,
+        cwd=stage.bot.log.parent,
+        env=stage.bot.environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_whoever_asks_for_a_reload_is_told_what_came_of_it(stage: Stage, web: Web) -> None:
+    def gauges() -> tuple[float, float]:
+        of = "session_bot_config_last_reload_"
+        return web.metric(f"{of}successful"), web.metric(f"{of}success_timestamp_seconds")
+
+    good = stage.bot.config.read_text()
+    successful, started_at = gauges()
+    assert (successful, time.time() - started_at < PATIENCE) == (1, True)
+    stage.bot.config.write_text(good + BOB_TOO, encoding="utf-8")
+    assert asked_to_reload(stage) == (0, "")
+    stage.asks(stage.bob, "/sessions", "Sessions on demo")
+    successful, reloaded_at = gauges()
+    assert (successful, reloaded_at > started_at) == (1, True)
+    stage.bot.config.write_text(f'colour = "red"\n{good}', encoding="utf-8")
+    status, said = asked_to_reload(stage)
+    assert status == 1
+    assert "The bot has refused the new configuration and goes on with the one before." in said
+    assert gauges() == (0, reloaded_at)
+    assert web.health()[0] == 200
+    assert web.health()[1]["configuration"]["problem"] == "the last was refused"
+    (line,) = lines(stage, "new configuration refused, the one before stays")
+    assert line["level"] == "error"
+    stage.asks(stage.bob, "/sessions", "Sessions on demo")
+    # The configuration is good, and putting it to use fails.
+    stage.bot.stop()
+    stage.bot.config.write_text(good, encoding="utf-8")
+    stage.bot.command = ("-c", FAILS_LATER)
+    stage.bot.start()
+    stage.slack.wait_for(lambda: gauges()[0] == 1)
+    status, said = asked_to_reload(stage)
+    assert status == 1
+    assert gauges()[0] == 0
+    (line,) = lines(stage, "new configuration not taken, restart the bot")
+    assert "ZeroDivisionError" in line["exception"]
+    stage.bot.stop()
+    status, said = asked_to_reload(stage)
+    assert status == 1
+    assert "No session-bot of this version answers on port" in said
 
 
 def test_data_sources_come_change_and_go_and_connections_go_with_them(stage: Stage, web: Web) -> None:
