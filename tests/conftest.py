@@ -65,6 +65,7 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
 
 USING_OCEANBASE = (
     "test_main",
+    "test_guide",
     "commands/test_data_sources",
     "listeners/test_second_person",
     "listeners/test_break_glass",

@@ -116,7 +116,7 @@ def test_the_check_that_is_shown_runs_and_leaves_no_file(tmp_path: Path) -> None
     work = tmp_path / "work"
     work.mkdir()
     command = (
-        block.replace("cd /var/lib/session-bot", f"cd {work}")
+        block.replace("/var/lib/session-bot", str(work))
         .replace("runuser -u session-bot -- ", "")
         .replace("/etc/session-bot/", f"{tmp_path}/")
         .replace("/opt/session-bot/bin/session-bot", f"{sys.executable} -m bot")

@@ -1,0 +1,168 @@
+"""docs/install.md, walked: its commands and files in their order, up to a session that is closed by a press."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.closing.store.tables import SCHEMA
+from sandbox.databases.embedded import EmbeddedServer
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from sandbox.slack.server import SlackSandbox
+from sandbox.slack.world import DEMO_WORLD
+from tests.sessions.test_grants import ABSENT
+from tests.support.documents import blocks, section
+from tests.support.http_bot import Web, free_port, request_url
+from tests.support.machine import ACCOUNT, Machine, Program, Unit
+from tests.support.running_bot import COMMANDS, RunningBot
+from tests.support.stage import Stage, accounts, session_id
+
+PASSWORD = "secret-of-the-bots-account"
+SECRETS = {
+    "SLACK_BOT_TOKEN": DEMO_WORLD.bot_token,
+    "SLACK_APP_TOKEN": DEMO_WORLD.app_token,
+    "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD": PASSWORD,
+}
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    made = Machine()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def account(oceanbase: EmbeddedOceanBase) -> Iterator[None]:
+    """Make the account as section 2 says; what seekdb has not is left out there, too."""
+    (statements,) = blocks(section("install.md", "OceanBase: a cluster"), "sql")
+    with oceanbase.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("DROP USER IF EXISTS session_bot")
+        for statement in re.findall(r"^((?:CREATE|GRANT)[^;]+);", statements, re.MULTILINE):
+            if not any(name in statement for name in ABSENT):
+                cursor.execute(statement.replace("'PASSWORD'", f"'{PASSWORD}'"))
+        yield
+        cursor.execute("DROP USER session_bot")
+
+
+def configuration(database: EmbeddedServer) -> tuple[str, str]:
+    """Return where the file of section 5 belongs, and what is in it, with the values of this machine."""
+    text = section("install.md", "5. The configuration")
+    (path,) = re.findall(r"^`(/etc/\S+\.toml)`, which holds no secret:$", text, re.MULTILINE)
+    toml = blocks(text, "toml")[0]
+    for placeholder, value in (
+        ('"10.0.0.1"', f'"{database.host}"'),
+        ("2881", str(database.port)),
+        ("U0123456789", "U01ALICE"),
+    ):
+        assert placeholder in toml
+        toml = toml.replace(placeholder, value)
+    return path, toml
+
+
+@contextlib.contextmanager
+def slack_for(database: EmbeddedServer, folder: Path, web: Web | None = None) -> Iterator[Stage]:
+    """Give a Slack with people, in HTTP mode if there is a ``web``; the bot is whoever connects."""
+    accounts(database)
+    with SlackSandbox(commands=COMMANDS, request_url=request_url(web) if web else None) as slack:
+        slack.limits.rates.clear()
+        stage = Stage(database, slack, RunningBot(slack, database, folder))
+        yield stage
+        stage.tidy()
+
+
+def closes_a_session(stage: Stage) -> None:
+    """List, ask, press, and look whether it is gone."""
+    victim = session_id(stage.connect())
+    stage.asks(stage.alice, "/sessions user=teller", str(victim))
+    card = stage.card_of(victim)
+    stage.alice.press(card, "Close Session")
+    stage.alice.wait_for_change(card, "✅ closed")
+    assert not stage.row(victim)
+
+
+@contextlib.contextmanager
+def service(machine: Machine, log: Path, stage: Stage, ports: dict[str, str]) -> Iterator[tuple[Unit, Program]]:
+    """Run the service as its unit says; it is ready."""
+    unit = Unit(machine, "session-bot.service", **ports)
+    program = unit.start(log, SLACK_API_URL=stage.slack.api_url)
+    try:
+        program.waits_for("ready")
+        yield unit, program
+    finally:
+        program.stop()
+
+
+def install(machine: Machine, database: EmbeddedServer) -> None:
+    """Do what sections 4 and 5 say."""
+    machine.runs(blocks(section("install.md", "4. The bot"))[0])
+    home = machine.path("/var/lib/session-bot")
+    assert machine.recorded() == [
+        f"useradd --system --user-group --no-create-home --home-dir {home} --shell /usr/sbin/nologin session-bot"
+    ]
+    folders, secrets = blocks(section("install.md", "5. The configuration"))
+    machine.runs(folders)
+    path, toml = configuration(database)
+    machine.path(path).write_text(toml, encoding="utf-8")
+    machine.runs(secrets, SECRETS)
+    if machine.as_account:
+        kept = machine.path("/etc/session-bot/secrets/SLACK_BOT_TOKEN").stat()
+        assert (kept.st_uid, kept.st_gid, kept.st_mode & 0o777) == (0, ACCOUNT, 0o640)
+
+
+def change_to_http_mode(machine: Machine) -> None:
+    """Put the one secret in the place of the other, and what the guide adds to the unit into its file."""
+    secrets = blocks(section("install.md", "5. The configuration"))[1]
+    (line,) = [line for line in secrets.splitlines() if "HTTP mode" in line]
+    command, told = line.split("#")
+    (before,) = re.findall(r"SLACK_\w+", command)
+    (after,) = re.findall(r"SLACK_\w+", told)
+    machine.path(f"/etc/session-bot/secrets/{before}").unlink()
+    machine.runs(f"{command.replace(before, after)}\n", {after: DEMO_WORLD.signing_secret})
+    added = machine.path("/etc/systemd/system/session-bot.service.d")
+    added.mkdir()
+    (drop_in,) = blocks(section("install.md", "As a service of systemd"), "ini")
+    (added / "override.conf").write_text(drop_in, encoding="utf-8")
+
+
+def test_from_the_guide_alone_a_service_closes_a_session_by_a_press_in_both_modes(
+    machine: Machine, oceanbase: EmbeddedOceanBase, account: None, tmp_path: Path
+) -> None:
+    """Sections 4 to 7 and the service, by their commands.
+
+    In the place of what ``pip`` would fetch by requirements.lock stand the packages that the tests run on; the rest of
+    ``pip`` is done. What wants systemd is done by what the unit says.
+    """
+    port, health = Web(free_port()), Web(free_port())
+    ports = {"PORT": str(port.port), "HEALTH_PORT": str(health.port)}
+    install(machine, oceanbase)
+    (check,) = blocks(section("install.md", "6. Check"))
+    path, toml = configuration(oceanbase)
+    with slack_for(oceanbase, tmp_path) as stage:
+        check = f"export SLACK_API_URL={stage.slack.api_url}\n{check}"
+        checked = machine.runs(check)
+        assert not re.search(r"^(problem|warning)", checked, re.MULTILINE), checked
+        assert "ok       store: nothing is in it; session-bot run makes " in checked
+        assert list(machine.path("/var/lib/session-bot/").iterdir()) == []
+        machine.runs(blocks(section("install.md", "As a service of systemd"))[0])
+        assert machine.recorded() == [
+            "systemctl daemon-reload",
+            "systemctl enable --now session-bot",
+            "journalctl -fu session-bot",
+        ]
+        assert machine.path(path).read_text(encoding="utf-8") == toml, "what was written stays"
+        with service(machine, tmp_path / "socket.log", stage, ports) as (unit, program):
+            closes_a_session(stage)
+            assert health.health()[0] == 200
+            unit.reload(program)
+            program.waits_for("configuration read again")
+            assert f"schema version {SCHEMA}" in machine.runs(check)
+    change_to_http_mode(machine)
+    with slack_for(oceanbase, tmp_path, port) as stage, service(machine, tmp_path / "http.log", stage, ports):
+        closes_a_session(stage)
+        assert health.health()[0] == 200
+        assert port.request("GET", "/metrics")[0] == 404
