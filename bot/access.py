@@ -287,7 +287,7 @@ class Access:
         Raises ``NotAllowedError``, which names no tenant, no data source and no session, or ``PersonUnknownError``.
         """
         self._refuse_barred(channel)
-        view = self._view(asker, source, channel, "who asked for this is")
+        view = self._view(asker, source, channel, "who the person is who asked for this")
         if view is None or view.narrowed(tenants).tenants == frozenset():
             raise NotAllowedError(f"Whoever asked for this may not see it, {_STANDS}")
         if scope_digest not in (EVERY_TENANT, view.digest):

@@ -385,7 +385,7 @@ def test_what_slack_does_not_say_is_told_as_not_known_and_not_as_not_allowed(who
 def test_who_asked_for_a_message_is_told_apart_from_who_presses() -> None:
     rules = Access([Rule(names("U02BOB"), VIEW), Rule(names("*"), VIEW)], SilentSlack())
     bob = Person("U02BOB", "T01")
-    with pytest.raises(PersonUnknownError, match="Slack did not say who asked for this is"):
+    with pytest.raises(PersonUnknownError, match="Slack did not say who the person is who asked for this"):
         rules.kept_view(ALICE, EVERY_TENANT, bob, "prod", "C01INC", None)
     with pytest.raises(PersonUnknownError, match="Slack did not say who you are"):
         rules.kept_view(bob, EVERY_TENANT, ALICE, "prod", "C01INC", None)

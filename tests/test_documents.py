@@ -126,6 +126,6 @@ def test_the_check_that_is_shown_runs_and_leaves_no_file(tmp_path: Path) -> None
         command, shell=True, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 1, done.stderr
-    assert "ok       store: nothing is in it; session-bot run makes " in done.stdout
+    assert "ok       store: it is empty; session-bot run makes " in done.stdout
     assert "Data source prod (127.0.0.1:1) cannot be reached" in done.stdout
     assert list(work.iterdir()) == []

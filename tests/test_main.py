@@ -54,7 +54,7 @@ def test_check_makes_no_store_and_run_makes_one_for_its_user_alone_and_ends_once
 ) -> None:
     running = RunningBot(slack, oceanbase, tmp_path)
     looked = bot("check", tmp_path, running.environment)
-    assert "ok       store: nothing is in it; session-bot run makes " in looked.stdout
+    assert "ok       store: it is empty; session-bot run makes " in looked.stdout
     assert list(tmp_path.glob("store*")) == []
     running.start()
     assert {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.glob("store.db*")} == {0o600}

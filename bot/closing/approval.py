@@ -175,7 +175,7 @@ class Approvals:
         try:
             return self._lost_by(self._asker_may(request), request)
         except PersonUnknownError as error:
-            raise error.of("who asked for this is") from error
+            raise error.of("who the person is who asked for this") from error
 
     def _asker_may(self, request: ClosingRequest) -> Scope:
         try:

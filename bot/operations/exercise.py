@@ -107,7 +107,7 @@ def _of_others(closes: Reach | None, *, read_only: bool) -> Step:
     if read_only or closes is None:
         return Step("by its grants", what, Verdict.UNTRIED, "read_only" if read_only else "not known")
     if closes is Reach.OWN:
-        return Step("by its grants", what, Verdict.LESS, "its login may close its own alone")
+        return Step("by its grants", what, Verdict.LESS, "its login may close only its own")
     return Step("by its grants", what, Verdict.UNTRIED, f"its login may close those of {_REACH[closes]}")
 
 
@@ -196,7 +196,7 @@ class _Exercise:
         except _FailedError:
             pass
         except TargetError:
-            self._tell("close", Verdict.FAILS, "not sent: it is protected, or none of those that were opened here")
+            self._tell("close", Verdict.FAILS, "not sent: it is protected, or was not opened here")
         except (DataSourceError, BusyError) as error:
             self._tell("go on", Verdict.FAILS, why(error))
         return self._steps

@@ -90,7 +90,7 @@ def _reach(able: Abilities, read_only: bool) -> str:
 _WHOSE: Mapping[Reach | None, str] = {
     Reach.ALL: "everybody's sessions",
     Reach.TENANT: "those of its tenant",
-    Reach.OWN: "its own alone",
+    Reach.OWN: "only its own",
     None: "what its server lets it",
 }
 
@@ -159,7 +159,7 @@ def _ports(slack: SlackSettings | None) -> list[Report]:
             said = f"{at.port_variable}: {what} on {where}, where a session-bot runs now" if runs else str(error)
             reports.append((Verdict.UNTRIED if runs else Verdict.FAILS, said))
     return reports or [
-        (Verdict.WORKS, "HEALTH_PORT: not set, so the bot listens nowhere, for health and metrics neither")
+        (Verdict.WORKS, "HEALTH_PORT: not set, so the bot listens nowhere: there are no health page and no metrics")
     ]
 
 

@@ -35,8 +35,8 @@ SCOPES: Mapping[str, _Scope] = {
     "chat:write": _Scope("no list, card or outcome is posted or kept up to date", indispensable=True),
     "files:write": _Scope("statements too long for a window and files of /sessions audit cannot be sent"),
     "im:write": _Scope("nothing reaches one person alone: files, calls for approval"),
-    "users:read": _Scope('who a full member is, is not known: access rules that name "*" allow nothing'),
-    "usergroups:read": _Scope("who is in a user group is not known: access rules that name one allow nothing"),
+    "users:read": _Scope('it is not known who is a full member: access rules that name "*" allow nothing'),
+    "usergroups:read": _Scope("it is not known who is in a user group: access rules that name one allow nothing"),
     "channels:read": _Scope("a public channel that other organisations read counts as one's own"),
     "groups:read": _Scope("a private channel that other organisations read counts as one's own"),
 }
@@ -77,7 +77,7 @@ def everything(client: WebClient, slack: SlackSettings, settings: Settings | Non
 def _way_in(client: WebClient, slack: SlackSettings) -> Report:
     """Try what Slack's deliveries come by: the app's token is used, and the connection that it opens is not."""
     if slack.app_token is None:
-        return Verdict.UNTRIED, "SLACK_SIGNING_SECRET: whether it is the app's shows with the first request of Slack's"
+        return Verdict.UNTRIED, "SLACK_SIGNING_SECRET: only Slack's first request will show whether it is the app's"
     try:
         with one_try():
             client.apps_connections_open(app_token=slack.app_token.get_secret_value())

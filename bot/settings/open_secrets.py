@@ -19,8 +19,8 @@ def warnings(read: Read) -> list[str]:
     secrets = [Path(read.secrets.path(name)) for name in read.secrets.values]
     if is_open := [one for one in secrets if _is_open(one)]:
         found.append(
-            f"SESSION_BOT_SECRETS: the mode of these files lets everybody on the machine read them: {_words(is_open)}. "
-            "chmod o= them; in Kubernetes set defaultMode: 0440 for their volume"
+            "SESSION_BOT_SECRETS: the mode of these files lets everybody on the machine read them: "
+            f"{shlex.join(map(str, is_open))}. chmod o= them; in Kubernetes set defaultMode: 0440 for their volume"
         )
     # The file is the first place that is for no key of its own.
     inside: Mapping[str, Any] = next((one.raw for one in read.places if not one.at), {})
@@ -42,7 +42,3 @@ def _holds_secrets(raw: Mapping[str, Any]) -> bool:
     sources, store = raw.get("data_sources"), raw.get("store")
     passwords = [one.get("password") for one in sources.values() if is_dict(one)] if is_dict(sources) else []
     return any(passwords) or (is_dict(store) and "@" in str(store.get("url")))
-
-
-def _words(files: list[Path]) -> str:
-    return " ".join(shlex.quote(str(one)) for one in files)

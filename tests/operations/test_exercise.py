@@ -208,7 +208,7 @@ def test_a_table_that_the_login_may_not_lock_leaves_locks_out_and_the_rest_goes_
             "lock a row",
             "left out: the login lacks a privilege (1142); it wants SELECT and UPDATE on that table",
         ),
-        ("close others' sessions", "its login may close its own alone"),
+        ("close others' sessions", "its login may close only its own"),
     ]
     assert ("close the session", "closed, the server answered OK") in steps(found, Verdict.WORKS)
 

@@ -58,7 +58,7 @@ class Preparation:
     def __str__(self) -> str:
         """Say what `run` does to it."""
         if self.version is None:
-            return f"nothing is in it; session-bot run makes {len(self.tables)} tables"
+            return f"it is empty; session-bot run makes {len(self.tables)} tables"
         if not self.is_needed:
             newer = ", of a newer session-bot, which this one may share" if self.version > tables.SCHEMA else ""
             return f"schema version {self.version}{newer}"
@@ -66,11 +66,11 @@ class Preparation:
         adds = ", ".join(lacks + _listed("index", (str(one.name) for one in self.indexes)))
         if self.version == tables.SCHEMA:
             return f"schema version {tables.SCHEMA}; session-bot run adds what it lacks: {adds}"
-        first = "Back it up"
+        first = "back it up"
         if self.version < tables.OLDEST_SCHEMA:
-            first += ", and stop every session-bot of before,"
+            first = "stop all older session-bots and back it up"
         more = f" and adds {adds}" if adds else ""
-        return f"session-bot run migrates it from schema version {self.version} to {tables.SCHEMA}{more}. {first} first"
+        return f"session-bot run migrates it from schema version {self.version} to {tables.SCHEMA}{more}. First {first}"
 
 
 def _listed(what: str, names: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -54,12 +54,12 @@ class SqliteFile:
         return self._path if _identity(self._path) is None else None
 
     def open_to_others(self) -> str:
-        """Say that others than its owner may read it, or what SQLite keeps beside it, and what ends that; '' if not."""
+        """Say that not only its owner may read it, or what SQLite keeps beside it, and what ends that; '' if so."""
         files = [Path(f"{self._path}{end}") for end in ("", "-wal", "-shm")]
-        found = [one for one in files if one.exists() and one.stat().st_mode & _OTHERS]
+        found = [str(one) for one in files if one.exists() and one.stat().st_mode & _OTHERS]
         if not found:
             return ""
-        return f"others than its owner may read the store's file, which holds statements: chmod 600 {_words(found)}"
+        return f"not only its owner can read the store's file, which holds statements: chmod 600 {shlex.join(found)}"
 
     def listen(self, engine: sa.Engine) -> None:
         """Look after every connection that the engine makes."""
@@ -120,7 +120,3 @@ def let_read(connection: sa.Connection) -> None:
             if last_try:
                 raise
             time.sleep(0.05)
-
-
-def _words(files: Sequence[Path]) -> str:
-    return " ".join(shlex.quote(str(one)) for one in files)

@@ -232,7 +232,7 @@ _TELLS = {
     "__all_virtual_processlist": "the plan of a running statement is not known",
     "DBA_OB_SERVERS": "servers that are away are not named",
     "DEADLOCK_EVENT_HISTORY": "/sessions deadlocks shows none",
-    "DBA_OB_TENANTS": "neither whose a deadlock is known nor whether there are the tenants that settings name",
+    "DBA_OB_TENANTS": "it is not known which tenant a deadlock is of, nor whether the tenants that settings name exist",
     "CDB_OB_SYS_VARIABLES": "/sessions vars shows those of its own tenant alone",
 }
 

@@ -42,8 +42,8 @@ _Blocks = list[dict[str, Any]]
 _EXCHANGED = "exchanged_trigger_id"
 
 _LOST = (
-    "The connection to Slack broke before Slack said whether it took an answer to you. If the answer is not here, "
-    "ask once more."
+    "The connection to Slack broke while the bot answered you. If you see no answer, ask once more: Slack did not say "
+    "whether it took it."
 )
 
 _INSTEAD = "In a channel, /sessions sources shows the data sources, and /sessions help what you may do."

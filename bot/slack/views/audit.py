@@ -64,7 +64,7 @@ def timeline_message(text: str, *, sent: bool, file_problem: str = "") -> Messag
     if sent:
         where = "The timeline is long: it has come to you as a file, by direct message."
         return Message(where, [components.lines([components.plain(where)])])
-    where = f"The timeline of this channel, to copy:{file_problem and f' ({file_problem})'}"
+    where = f"{file_problem} The timeline of this channel, to copy:".lstrip()
     return Message(where, [components.lines([components.plain(where)]), *components.preformatted(text)])
 
 

@@ -166,7 +166,7 @@ def test_a_login_that_is_refused_and_rights_that_are_missing_are_told_at_check_a
         account(server, f"{everything.replace(f' {right},', '')} ON faulty.*")
         told(url, f"denies its account what is needed: {right} command denied", "GRANT it.")
     account(server, f"{everything} ON faulty.*")
-    assert "store: nothing is in it; session-bot run makes " in check(url)
+    assert "store: it is empty; session-bot run makes " in check(url)
     assert run(url) == ""
     with server.connect(database="faulty") as admin, admin.cursor() as cursor:
         cursor.execute("ALTER TABLE closing_targets DROP COLUMN holder")

@@ -146,7 +146,7 @@ def test_a_store_of_before_schema_versions_is_migrated_with_all_that_is_in_it(pl
         said = str(store.database.preparation())
         assert said.startswith(f"session-bot run migrates it from schema version 0 to {tables.SCHEMA} and adds ")
         assert "column audit_head.schema_version" in said
-        assert said.endswith("Back it up, and stop every session-bot of before, first")
+        assert said.endswith("First stop all older session-bots and back it up")
         assert place.everything() == before, "looking changes nothing"
         store.database.create()
         assert place.version() == (tables.SCHEMA, tables.OLDEST_SCHEMA, tables.NEEDED)
@@ -286,7 +286,7 @@ def test_a_newer_bot_that_adds_to_the_schema_migrates_the_store_of_this_one_and_
             said = str(new.database.preparation())
             assert said == (
                 f"session-bot run migrates it from schema version {tables.SCHEMA - 1} to {tables.SCHEMA} and adds "
-                "table colours, column closing_targets.colour, index ix_closing_targets_colour. Back it up first"
+                "table colours, column closing_targets.colour, index ix_closing_targets_colour. First back it up"
             )
             new.database.create()
             assert not new.database.preparation().is_needed
@@ -300,7 +300,7 @@ def test_a_store_that_is_empty_is_looked_at_and_stays_empty(place: Place, tmp_pa
     with store_at(place.url) as store:
         found = store.database.preparation()
         assert found.is_needed
-        assert str(found) == f"nothing is in it; session-bot run makes {len(found.tables)} tables"
+        assert str(found) == f"it is empty; session-bot run makes {len(found.tables)} tables"
         assert list(tmp_path.glob("store.db*")) == [], "no file is made by looking"
         assert place.everything() == []
         store.database.create()
