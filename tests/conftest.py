@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -26,6 +27,11 @@ from tests.support.stages import (  # noqa: F401  # fixtures, here for all folde
     standing_wide_stage,
     wide_stage,
 )
+
+# The bot is started hundreds of times: what it consists of is compiled once, whatever the machine's environment says
+# about bytecode (images forbid it), and so are the tests. Git ignores it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes says how busy the machine is. CI tries the same examples each time, people new ones.
 settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
