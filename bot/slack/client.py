@@ -11,14 +11,10 @@ from typing import Any, Self
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from slack_sdk import WebClient
-from slack_sdk.http_retry.handler import RetryHandler
-from slack_sdk.http_retry.request import HttpRequest
-from slack_sdk.http_retry.response import HttpResponse
-from slack_sdk.http_retry.state import RetryState
 from slack_sdk.web import SlackResponse
 
 from bot.slack.connections import Answer, Connections
-from bot.slack.delivery.retries import RetryWithinDeadline, is_repeatable
+from bot.slack.delivery.retries import Tries, is_repeatable
 from bot.slack.slack_errors import CALL_ERRORS, slack_error
 from bot.slack.telemetry import NoTelemetry, Telemetry
 
@@ -95,9 +91,7 @@ class Client(WebClient):
         body = json.dumps(message).encode()
         headers = {**self._agent, "Content-Type": _JSON}
         return _persistently(
-            url,
-            lambda: self.connections.post(url, headers, body, repeatable=repeatable),
-            RetryWithinDeadline(repeatable=repeatable),
+            lambda: self.connections.post(url, headers, body, repeatable=repeatable), Tries(repeatable=repeatable)
         )
 
     def direct_message(self, person: str) -> str:
@@ -121,10 +115,9 @@ class Client(WebClient):
         headers = {**self._agent, "Content-Type": kind, "Authorization": f"Bearer {token}"}
         repeatable = is_repeatable(method)
         answer = _persistently(
-            url,
             lambda: self.connections.post(url, headers, body.encode(), repeatable=repeatable),
-            RetryWithinDeadline(),
-            parse=_said,
+            Tries(method, repeatable=repeatable),
+            lambda answer: str(_said(answer).get("error") or ""),
         )
         said = SlackResponse(
             client=self,
@@ -139,32 +132,19 @@ class Client(WebClient):
         return said
 
 
-def _persistently(
-    url: str,
-    post: Callable[[], Answer],
-    retries: RetryHandler,
-    parse: Callable[[Answer], dict[str, Any]] = lambda _answer: {},
-) -> Answer:
-    """Post, and again as long as that is of use."""
-    request, state = HttpRequest(method="POST", url=url, headers={}), RetryState()
+def _persistently(post: Callable[[], Answer], tries: Tries, word_of: Callable[[Answer], str] = lambda _: "") -> Answer:
+    """Post, and again as long as that is of use; ``word_of`` reads the error that Slack's answer names."""
+    again = False
     while True:
-        state.next_attempt_requested = False
-        answer: Answer | None = None
-        problem: OSError | None = None
         try:
             answer = post()
         except OSError as error:
-            problem = error
-        response = None
-        if answer is not None:
-            response = HttpResponse(
-                status_code=answer.status, headers=dict(answer.headers), body=parse(answer), data=answer.body
-            )
-        if not retries.can_retry(state=state, request=request, response=response, error=problem):
-            if answer is None:
-                raise problem or OSError("no answer")
-            return replace(answer, again=answer.again or state.current_attempt > 0)
-        retries.prepare_for_next_attempt(state=state, request=request, response=response, error=problem)
+            if not tries.go_on(error):
+                raise
+        else:
+            if not tries.go_on(answer, word_of(answer)):
+                return replace(answer, again=answer.again or again)
+        again = True
 
 
 def _given(arguments: Mapping[str, Any] | None) -> dict[str, Any]:

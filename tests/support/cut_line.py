@@ -96,7 +96,7 @@ class CutLine:
                 self.connections += 1
                 self._open[client] = wakes
                 self._threads.append(thread)
-            thread.start()
+                thread.start()  # in here: whoever joins those that are noted finds them started
 
     def _serve(self, client: socket.socket, woken: socket.socket) -> None:
         reset = False

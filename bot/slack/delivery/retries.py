@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from http.client import HTTPException
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
 
-from slack_sdk.http_retry.handler import RetryHandler
-from slack_sdk.http_retry.request import HttpRequest
-from slack_sdk.http_retry.response import HttpResponse
-from slack_sdk.http_retry.state import RetryState
-
-from bot.slack.connections import AnswerLostError
+from bot.slack.connections import Answer, AnswerLostError
 from bot.slack.slack_errors import FAILED, LIMITED
 
-SECONDS = 20.0  # for one call, all its tries together
+SECONDS = 20.0  # for all tries of one call, since the first has ended
 _BRIEFLY = 2.0  # seconds: what opens a window lives for three, and nobody waits longer to hear who somebody is
 _BRIEF = ("views.open", "views.push", "users.info", "usergroups.users.list")
 _AGAIN, _ONCE_MORE = 4, 1  # tries after the first one that Slack failed at
+_MOST = 20  # tries after the first one in all, should Slack ask to wait no time at all
 
 # Made twice, these do the same as once. Of all others Slack may have carried out what it answered with an error:
 # they are tried once more only, since an answer that comes twice is better than none. Where no answer came at all to
@@ -59,73 +53,39 @@ def is_repeatable(method: str) -> bool:
     return method.startswith(_REPEATABLE)
 
 
-class RetryWithinDeadline(RetryHandler):
-    """Waits as long as Slack says when it limits, and tries again when it fails, within ``SECONDS`` in all.
+class Tries:
+    """The tries of one call: again after as long as Slack says when it limits, and when it fails, for ``SECONDS``.
 
-    ``repeatable`` is for clients of response URLs whose messages replace another one.
+    ``method`` is that of the Web API, '' for a response URL; ``repeatable`` says that doing it twice is doing it once.
     """
 
-    def __init__(self, *, repeatable: bool = False) -> None:
-        super().__init__(max_retry_count=20)  # what ends it is the time, or the number of failures
+    def __init__(self, method: str = "", *, repeatable: bool) -> None:
         self._repeatable = repeatable
+        self._seconds = _BRIEFLY if method in _BRIEF else SECONDS
+        self._ended_first: float | None = None  # when the first try had ended
+        self._tried = self._failures = 0
 
-    def _can_retry(
-        self,
-        *,
-        state: RetryState,
-        request: HttpRequest,
-        response: HttpResponse | None = None,
-        error: Exception | None = None,
-    ) -> bool:
-        kept = state.custom_values = state.custom_values or {"since": time.monotonic(), "failures": 0}
-        limited, failed = _is_limited(response), _is_failed(response, error)
-        if not _retrying.get() or not (limited or failed):
+    def go_on(self, came: Answer | OSError, word: str = "") -> bool:
+        """Whether to call again after what ``came``, whose error is ``word``; waits until it is time for that."""
+        status, now = came.status if isinstance(came, Answer) else 0, time.monotonic()
+        limited = status == 429 or word in LIMITED
+        failed = isinstance(came, OSError) or status >= 500 or word in FAILED
+        self._ended_first = now if self._ended_first is None else self._ended_first
+        if not may_retry() or not (limited or failed) or self._tried >= _MOST:
             return False
-        method = urlsplit(request.url).path.rsplit("/", 1)[-1]
-        repeatable = self._repeatable or is_repeatable(method)
-        if isinstance(error, AnswerLostError) and not repeatable:
+        if isinstance(came, AnswerLostError) and not self._repeatable:
             return False
-        wait = (
-            _asked_to_wait(response) if limited else self.interval_calculator.calculate_sleep_duration(kept["failures"])
-        )
-        kept["failures"] += failed
-        if kept["failures"] > (_AGAIN if repeatable else _ONCE_MORE):
+        wait = _asked_to_wait(came) if limited else 0.5 * 2**self._failures + random.random()  # noqa: S311  # no secret
+        self._tried, self._failures = self._tried + 1, self._failures + failed
+        if self._failures > (_AGAIN if self._repeatable else _ONCE_MORE):
             return False
-        kept["wait"] = wait
-        most = _BRIEFLY if method in _BRIEF else SECONDS
-        return bool(time.monotonic() + wait - kept["since"] <= most)
-
-    def prepare_for_next_attempt(
-        self,
-        *,
-        state: RetryState,
-        request: HttpRequest,
-        response: HttpResponse | None = None,
-        error: Exception | None = None,
-    ) -> None:
-        """Sleep for what ``_can_retry`` has found."""
-        del request, response, error
-        state.next_attempt_requested = True
-        time.sleep((state.custom_values or {})["wait"])
-        state.increment_current_attempt()
+        if now + wait - self._ended_first > self._seconds:
+            return False
+        time.sleep(wait)
+        return True
 
 
-def _is_limited(response: HttpResponse | None) -> bool:
-    return response is not None and (response.status_code == 429 or _error_in(response) in LIMITED)
-
-
-def _is_failed(response: HttpResponse | None, error: Exception | None) -> bool:
-    if response is not None:
-        return response.status_code >= 500 or _error_in(response) in FAILED
-    # Timeouts and refused or broken connections; HTTPError comes with a response.
-    return isinstance(error, OSError | HTTPException) and not isinstance(error, HTTPError)
-
-
-def _error_in(response: HttpResponse) -> str:
-    return str((response.body or {}).get("error") or "")
-
-
-def _asked_to_wait(response: HttpResponse | None) -> float:
-    headers = {name.lower(): values for name, values in (response.headers if response is not None else {}).items()}
-    seconds = str((headers.get("retry-after") or ["1"])[0])
+def _asked_to_wait(came: Answer | OSError) -> float:
+    headers = came.headers if isinstance(came, Answer) else {}
+    seconds = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
     return float(seconds) if seconds.isdecimal() else 1.0
