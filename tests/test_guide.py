@@ -12,21 +12,13 @@ import pytest
 from bot.closing.store.tables import SCHEMA
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from sandbox.slack.server import SlackSandbox
 from sandbox.slack.world import DEMO_WORLD
 from tests.sessions.test_grants import ABSENT
 from tests.support.documents import blocks, section
-from tests.support.http_bot import Web, free_port, request_url
+from tests.support.http_bot import Web, free_port
 from tests.support.machine import ACCOUNT, Machine, Program, Unit
-from tests.support.running_bot import COMMANDS, RunningBot
-from tests.support.stage import Stage, accounts, session_id
-
-PASSWORD = "secret-of-the-bots-account"
-SECRETS = {
-    "SLACK_BOT_TOKEN": DEMO_WORLD.bot_token,
-    "SLACK_APP_TOKEN": DEMO_WORLD.app_token,
-    "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD": PASSWORD,
-}
+from tests.support.stage import Stage
+from tests.support.walk import PASSWORD, SECRETS, closes_a_session, configured, slack_for
 
 
 @pytest.fixture
@@ -53,36 +45,7 @@ def configuration(database: EmbeddedServer) -> tuple[str, str]:
     """Return where the file of section 5 belongs, and what is in it, with the values of this machine."""
     text = section("install.md", "5. The configuration")
     (path,) = re.findall(r"^`(/etc/\S+\.toml)`, which holds no secret:$", text, re.MULTILINE)
-    toml = blocks(text, "toml")[0]
-    for placeholder, value in (
-        ('"10.0.0.1"', f'"{database.host}"'),
-        ("2881", str(database.port)),
-        ("U0123456789", "U01ALICE"),
-    ):
-        assert placeholder in toml
-        toml = toml.replace(placeholder, value)
-    return path, toml
-
-
-@contextlib.contextmanager
-def slack_for(database: EmbeddedServer, folder: Path, web: Web | None = None) -> Iterator[Stage]:
-    """Give a Slack with people, in HTTP mode if there is a ``web``; the bot is whoever connects."""
-    accounts(database)
-    with SlackSandbox(commands=COMMANDS, request_url=request_url(web) if web else None) as slack:
-        slack.limits.rates.clear()
-        stage = Stage(database, slack, RunningBot(slack, database, folder))
-        yield stage
-        stage.tidy()
-
-
-def closes_a_session(stage: Stage) -> None:
-    """List, ask, press, and look whether it is gone."""
-    victim = session_id(stage.connect())
-    stage.asks(stage.alice, "/sessions user=teller", str(victim))
-    card = stage.card_of(victim)
-    stage.alice.press(card, "Close Session")
-    stage.alice.wait_for_change(card, "✅ closed")
-    assert not stage.row(victim)
+    return path, configured(blocks(text, "toml")[0], database)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ AS_USER = ("setpriv", "--reuid", str(ACCOUNT), "--regid", str(ACCOUNT), "--clear
 CHECKOUT = (
     *PACKAGES,
     "deploy",
+    "compose.yaml",
     "pyproject.toml",
     "README.md",
     "LICENSE",
@@ -40,7 +41,7 @@ CHECKOUT = (
 
 _RECORDED = ("useradd", "systemctl", "journalctl", "docker", "kubectl")  # nothing happens; the test looks at them
 _RECORD = 'echo "$(basename "$0") $*" >> "$RECORD"\n'
-# As `make venv` of a machine with the package index would, but in no time: the pip at hand, and in the place of what
+# Environments in no time: the pip at hand, and in the place of what
 # requirements.lock names the packages of the tests' own environment.
 _PYTHON = """
 if [ "$1 $2" = "-m venv" ]; then
@@ -219,6 +220,10 @@ class Program:
             assert self._process.poll() is None, f"it has ended:\n{tail(self.log, 40)}"
             assert time.monotonic() < deadline, f"no {event}:\n{tail(self.log, 40)}"
             time.sleep(0.02)
+
+    def signal(self, number: int) -> None:
+        """Send its process a signal."""
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """End it as systemd and Docker do; it must end well."""
