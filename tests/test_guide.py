@@ -109,7 +109,7 @@ def test_from_the_guide_alone_a_service_closes_a_session_by_a_press_in_both_mode
         check = f"export SLACK_API_URL={stage.slack.api_url}\n{check}"
         checked = machine.runs(check)
         assert not re.search(r"^(problem|warning)", checked, re.MULTILINE), checked
-        assert "ok       store: nothing is in it; session-bot run makes " in checked
+        assert "ok       store: it is empty; session-bot run makes " in checked
         assert list(machine.path("/var/lib/session-bot/").iterdir()) == []
         machine.runs(blocks(section("install.md", "As a service of systemd"))[0])
         assert machine.recorded() == [
@@ -121,7 +121,7 @@ def test_from_the_guide_alone_a_service_closes_a_session_by_a_press_in_both_mode
         with service(machine, tmp_path / "socket.log", stage, ports) as (unit, program):
             closes_a_session(stage)
             assert health.health()[0] == 200
-            unit.reload(program)
+            unit.reload(SLACK_API_URL=stage.slack.api_url)
             program.waits_for("configuration read again")
             assert f"schema version {SCHEMA}" in machine.runs(check)
     change_to_http_mode(machine)

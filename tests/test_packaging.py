@@ -242,6 +242,7 @@ def test_from_the_guide_alone_two_replicas_of_compose_close_a_session_by_a_press
         "docker compose run --rm bot check",
         "docker compose up -d",
     ]
+    reload = re.findall(r"`docker compose exec --index 1 bot ([^`]+)`", section("install.md", "With Docker"))[0].split()
     replicas = []
     with (
         composed.store(mariadb),
@@ -264,7 +265,7 @@ def test_from_the_guide_alone_two_replicas_of_compose_close_a_session_by_a_press
         edited.replace(composed.config)
         for container, bot, folder in replicas:
             assert container.healthy()
-            bot.signal(signal.SIGHUP)
+            assert container.exec(reload, SLACK_API_URL=stage.slack.api_url) == 0
             bot.waits_for("configuration read again")
             assert list(folder.iterdir()) == [], "its own folder is read-only"
         stage.asks(stage.alice, f"/kill-session {session_id(stage.connect())}", "reason=")

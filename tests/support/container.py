@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.image import Built, stages
@@ -38,9 +38,14 @@ class Container:
     def healthy(self) -> bool:
         """Whether Docker would call it so."""
         check = self._final["HEALTHCHECK"].text
-        command = json.loads(check[check.index("CMD") + 3 :])
-        done = subprocess.run(command, env=self._with({}), check=False, capture_output=True, timeout=PATIENCE)
-        return done.returncode == 0
+        return self.exec(json.loads(check[check.index("CMD") + 3 :])) == 0
+
+    def exec(self, command: Sequence[str], **more: str) -> int:
+        """Run something beside the bot, as ``docker compose exec`` does, and return its exit status."""
+        path = self._built.venv / "bin" / command[0]
+        return subprocess.run(
+            [path, *command[1:]], env=self._with(more), check=False, capture_output=True, timeout=PATIENCE
+        ).returncode
 
     def _with(self, more: Mapping[str, str]) -> dict[str, str]:
         return {**self._environment, "HOME": "/var/lib/session-bot", **more}

@@ -221,10 +221,6 @@ class Program:
             assert time.monotonic() < deadline, f"no {event}:\n{tail(self.log, 40)}"
             time.sleep(0.02)
 
-    def signal(self, number: int) -> None:
-        """Send its process a signal."""
-        self._process.send_signal(number)
-
     def stop(self) -> None:
         """End it as systemd and Docker do; it must end well."""
         if self._process.poll() is None:
@@ -251,26 +247,35 @@ class Unit:
 
     def start(self, log: Path, **environment: str) -> Program:
         """Start its program as it says: user, folder, environment."""
-        given = dict(value.split("=", 1) for name, value in self.lines if name == "Environment")
-        assert self.value("User") == "session-bot"
-        folder = self._machine.here(self.value("WorkingDirectory").replace("%S", "/var/lib"))
-        return Program(
-            [*self._machine.as_account, *shlex.split(self._machine.here(self.value("ExecStart")))],
-            Path(folder),
-            {
-                "PATH": os.environ["PATH"],
-                "HOME": str(self._machine.path("/var/lib/session-bot")),  # as systemd does for a User=
-                **environment,
-                **{name: self._machine.here(value) for name, value in given.items()},
-                **self._instead,
-            },
-            log,
+        return Program(self._command("ExecStart"), self._folder, self._environment(environment), log)
+
+    def reload(self, **environment: str) -> None:
+        """Do what `systemctl reload` does; it fails where the bot refuses the configuration."""
+        subprocess.run(
+            self._command("ExecReload"),
+            cwd=self._folder,
+            env=self._environment(environment),
+            check=True,
+            timeout=PATIENCE,
         )
 
-    def reload(self, program: Program) -> None:
-        """Do what `systemctl reload` does."""
-        command = self.value("ExecReload").replace("$MAINPID", str(program.id))
-        subprocess.run(shlex.split(self._machine.here(command)), check=True, timeout=PATIENCE)
+    @property
+    def _folder(self) -> Path:
+        return Path(self._machine.here(self.value("WorkingDirectory").replace("%S", "/var/lib")))
+
+    def _command(self, key: str) -> list[str]:
+        assert self.value("User") == "session-bot"
+        return [*self._machine.as_account, *shlex.split(self._machine.here(self.value(key)))]
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        given = dict(value.split("=", 1) for name, value in self.lines if name == "Environment")
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._machine.path("/var/lib/session-bot")),  # as systemd does for a User=
+            **more,
+            **{name: self._machine.here(value) for name, value in given.items()},
+            **self._instead,
+        }
 
 
 def service_lines(text: str) -> list[tuple[str, str]]:
