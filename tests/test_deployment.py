@@ -19,6 +19,10 @@ import yaml
 
 from bot.operations.lifecycle import EXIT_AFTER
 from bot.settings import SlackSettings, load
+from tests.support.documents import blocks, section
+from tests.support.fields import COMPOSE as COMPOSE_FIELDS
+from tests.support.fields import KUBERNETES as KUBERNETES_FIELDS
+from tests.support.fields import mistakes
 from tests.support.image import clean, in_context, stages
 from tests.support.patience import PATIENCE
 from tests.support.running_bot import ROOT
@@ -154,6 +158,27 @@ def test_the_images_health_check_tells_a_bot_of_use_from_one_that_is_not(health:
     answers.status = 503
     assert not healthy()
     assert not healthy(HEALTH_PORT="1")
+
+
+def test_compose_and_kubernetes_know_every_field_that_is_used() -> None:
+    assert list(mistakes(COMPOSE, "compose", COMPOSE_FIELDS)) == []
+    (added,) = blocks(section("install.md", "In Kubernetes"), "yaml")
+    for one in (*KUBERNETES.values(), *yaml.safe_load_all(added)):
+        assert list(mistakes(one, one["kind"], KUBERNETES_FIELDS)) == []
+
+
+def test_a_field_that_neither_knows_is_told() -> None:
+    service = {"image": "bot", "read-only": True, "cap_drop": "ALL", "depends_on": {"store": {}}}
+    assert list(mistakes({"services": {"bot": service}}, "compose", COMPOSE_FIELDS)) == [
+        "compose.services.*.read-only is no field",
+        "compose.services.*.cap_drop is a str",
+        "compose.services.*.depends_on.*.condition is missing",
+    ]
+    container = {"name": "bot", "livenessProbe": {"httpGet": {"path": "/livez"}}, "env": [{"name": "A", "value": 1}]}
+    assert list(mistakes({"containers": [container]}, "Deployment.spec.template.spec", KUBERNETES_FIELDS)) == [
+        "Deployment.spec.template.spec.containers[].livenessProbe.httpGet.port is missing",
+        "Deployment.spec.template.spec.containers[].env[].value is a int",
+    ]
 
 
 def test_compose_runs_two_replicas_that_can_write_nowhere_and_share_one_store() -> None:
