@@ -6,7 +6,7 @@ Nothing here connects: whoever is connected in Socket Mode is handed people's co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from slack_sdk import WebClient
@@ -17,7 +17,7 @@ from bot.operations.reports import Report, Verdict
 from bot.settings import Settings, SlackSettings
 from bot.slack.delivery.retries import one_try
 from bot.slack.directory import home_of, is_ours
-from bot.slack.slack_errors import CALL_ERRORS, NO_GROUP, NO_PERSON, Kind, slack_error
+from bot.slack.slack_errors import CALL_ERRORS, NO_GROUP, NO_PERSON, of_app_token, slack_error
 from bot.slack.user_groups import UserGroups
 
 
@@ -41,7 +41,6 @@ SCOPES: Mapping[str, _Scope] = {
     "groups:read": _Scope("a private channel that other organisations read counts as one's own"),
 }
 _OF_SHARED_CHANNELS = ("channels:read", "groups:read")
-_MAKE_ANEW = "make an app-level token with the scope connections:write, under Basic Information, and set that"
 _MEND = "add it under OAuth & Permissions, as the manifest has it, and install the app anew"
 _SCOPES_HEADER = "x-oauth-scopes"  # docs/slack.md 6: the scopes of the token that a call was made with
 
@@ -84,9 +83,7 @@ def _way_in(client: WebClient, slack: SlackSettings) -> Report:
         if not what.authorization:
             away = f"Slack does not say whether Socket Mode works ({what.why}: {what.word}); {what.advice}"
             return Verdict.AWAY, away
-        if what.kind is Kind.TOKEN or what.word in ("missing_scope", "no_permission"):
-            what = replace(what, advice=_MAKE_ANEW)
-        return Verdict.FAILS, what.refusing("SLACK_APP_TOKEN")
+        return Verdict.FAILS, of_app_token(what).refusing("SLACK_APP_TOKEN")
     return Verdict.WORKS, "SLACK_APP_TOKEN: Slack opens a connection for it in Socket Mode"
 
 

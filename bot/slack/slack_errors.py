@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -384,6 +384,19 @@ def of_answer(status: int, word: str, *, retry_after: str = "", needed: str = ""
         why = f"the app lacks the scope {needed}"
         advice = _OPERATOR + f"add the scope {needed} to the Slack app and install it anew"
     return SlackError(word, kind, why, advice)
+
+
+def of_app_token(error: SlackError) -> SlackError:
+    """Say the same of a call that was made with the app's token: installing the app anew makes no new one of those."""
+    if error.kind is Kind.TOKEN or error.word in ("missing_scope", "no_permission"):
+        return replace(error, advice=_OPERATOR + _MAKE_ANOTHER)
+    return error
+
+
+_MAKE_ANOTHER = (
+    "make an app-level token with the scope connections:write, under Basic Information of the Slack app, and set it as "
+    "SLACK_APP_TOKEN"
+)
 
 
 def _limited(word: str, retry_after: str) -> SlackError:
