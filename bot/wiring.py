@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -28,13 +28,15 @@ from bot.closing.requests import ClosingRequests
 from bot.closing.retention import Retention
 from bot.closing.rules import ClosingRules, SourceRules
 from bot.closing.store import Store
+from bot.closing.store.audit_log import Recorded
 from bot.closing.store.database import Database
 from bot.closing.store.leases import LEASE
 from bot.closing.store.lock import WAIT, StoreLock, taken
 from bot.closing.store.outage import Outage
 from bot.errors import ConfigurationError, SessionBotError, StoreError, StoreTooNewError
 from bot.listeners import closing_cards, home
-from bot.operations import preflight
+from bot.operations import closing_log, preflight
+from bot.operations.audit_stream import AuditStream
 from bot.operations.health import Health, SlackHealth
 from bot.operations.lifecycle import Grace, Signals, until_slack_answers, until_slack_delivers
 from bot.operations.metrics import Metrics, Standing
@@ -67,6 +69,7 @@ from commands import audit, deadlocks, kill_session, sessions, show, sources, st
 log = structlog.get_logger("bot")
 
 LAST_RECORDS = 8.0  # seconds for what the store has not taken when the bot ends
+LAST_ACTS = 1.0  # seconds for what the audit log has not been written when the bot ends
 LAST_CARDS = 1.5  # seconds for what cards have to tell when the bot ends
 STORE_WITHIN = 1.5  # seconds for which the start waits for a store on a server
 STORE_AGAIN = 5.0  # seconds between two tries to set up a store that was away at the start
@@ -148,8 +151,16 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
     client.keep_ready()
     health = Health(telemetry.slack, __version__)
     reloads = health.reloads
+    stream = AuditStream(settings.store.audit_log) if settings.store.audit_log is not None else None
     telemetry.metrics.stand(
-        Standing(health.is_connected, health.is_store_up, lambda: reloads.succeeded, lambda: reloads.read_at)
+        Standing(
+            health.is_connected,
+            health.is_store_up,
+            lambda: reloads.succeeded,
+            lambda: reloads.read_at,
+            lambda: stream.waiting if stream is not None else 0,
+            lambda: stream.lost if stream is not None else 0,
+        )
     )
     pages = Pages(health.report, health.live, telemetry.metrics.page)
     server = WebServer(slack.events_at, slack.health_at, pages, signals.fail)
@@ -158,7 +169,7 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
     try:
         identity = _identity(client, signals) if _alone(lock, signals) else None
         if identity is not None:
-            store = _store(settings, lock, telemetry.metrics)
+            store = _store(settings, lock, telemetry.metrics, partial(_tell, stream))
             shared = SharedDeduplication(store.deliveries)
             bot = SessionBot(client, identity, slack.signing_secret, telemetry, shared)
             store.database.waits = partial(bot.waits_for, STORE.what)
@@ -169,6 +180,8 @@ def serve(client: Client, slack: SlackSettings, settings: Settings) -> int:
         server.stop()
         client.close()
         lock.release()
+        if stream is not None:
+            stream.close(LAST_ACTS)
     return 1 if signals.failed else 0
 
 
@@ -188,11 +201,24 @@ def _alone(lock: StoreLock, signals: Signals) -> bool:
     return True
 
 
-def _store(settings: Settings, lock: StoreLock, metrics: Metrics) -> Store:
+def _tell(stream: AuditStream | None, acts: Sequence[Recorded]) -> None:
+    """Tell acts to the log, and to whom they are sent on. Never raises: they are on record."""
+    try:
+        closing_log.tell(acts)
+        if stream is not None:
+            stream.send(acts)
+    except Exception:
+        log.exception("acts are on record, and not told")
+
+
+def _store(
+    settings: Settings, lock: StoreLock, metrics: Metrics, recorded: Callable[[Sequence[Recorded]], None]
+) -> Store:
     """Open the store and prepare it. Raises ``ConfigurationError`` where it is for newer bots alone."""
     database = Database(settings.store.url.get_secret_value(), settings.store.encryption, lock)
     database.quiet_for = settings.longest_budget
     database.outage = Outage()
+    database.recorded = recorded
 
     def create() -> str:
         try:

@@ -205,7 +205,17 @@ class _Sending:
             self._not_sent(target, sent)
             return
         if sent.answer is not Answer.OK:
-            log.warning("kill failed", session=sent.session.id, mode=order.mode.value, answer=sent.answer.value)
+            request, session = self._attempt.request, sent.session
+            log.warning(
+                "kill failed",
+                request=request.id,
+                source=request.source,
+                server=session.server,
+                session=session.id,
+                tenant=session.tenant,
+                mode=order.mode.value,
+                answer=sent.answer.value,
+            )
         known = self._known.get(client_of(target.session)) if target.session.running else None
         self._attempt.sent[target.number] = Kill(sent, self._attempt.timer(), known)
         with contextlib.suppress(StoreError):  # it is written once more, with the outcome

@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 
 from bot.closing.approval import Approvals, Confirmation
+from bot.closing.attempt import counted
 from bot.closing.break_glass import BreakGlass
 from bot.closing.budget import BudgetExtensions
 from bot.closing.closer import Closer
@@ -261,6 +262,8 @@ class ClosingCards:
             if (shown and not self.keeper.withdraw(card)) or self._says_other(request_id, error):
                 self.keeper.show_as_it_is(request_id, card)
             raise
+        found = counted(one.outcome for one in request.targets if one.outcome is not None)
+        structlog.contextvars.bind_contextvars(finding=found or None)  # for the line that the log gets of the press
         self._show_done(event, request, card)
 
     def _says_other(self, request_id: str, error: SessionBotError) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -107,6 +107,8 @@ class Standing:
     store_up: Callable[[], bool]
     reload_succeeded: Callable[[], bool]
     read_at: Callable[[], float]  # seconds since the epoch
+    acts_waiting: Callable[[], int]
+    acts_lost: Callable[[], int]
 
 
 class Metrics:
@@ -272,6 +274,16 @@ class _Gauges(Collector):
             "session_bot_config_last_reload_success_timestamp_seconds",
             "When a configuration was taken last.",
             standing.read_at(),
+        )
+        yield GaugeMetricFamily(
+            "session_bot_audit_log_waiting",
+            "Acts that wait to be written to the audit log.",
+            standing.acts_waiting(),
+        )
+        yield CounterMetricFamily(
+            "session_bot_audit_log_lost",
+            "Acts that were never written to the audit log; the store has them.",
+            standing.acts_lost(),
         )
 
 

@@ -24,7 +24,7 @@ from bot.errors import (
     StoreError,
     StoreTooNewError,
 )
-from bot.operations import slack_trial
+from bot.operations import audit_stream, slack_trial
 from bot.operations.named_tenants import NamedTenants
 from bot.operations.reports import Report, Verdict
 from bot.operations.web_server import listen
@@ -67,7 +67,13 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
     reports += [(Verdict.LESS, warning) for warning in loaded.warnings]
     if client is not None and loaded.slack is not None:
         reports += slack_trial.everything(client, loaded.slack, loaded.settings)
-    reports += [*_ports(loaded.slack), *_store(loaded), *_record(loaded), *_break_glass(loaded.settings)]
+    reports += [
+        *_ports(loaded.slack),
+        *_store(loaded),
+        *_record(loaded),
+        *_audit_log(loaded),
+        *_break_glass(loaded.settings),
+    ]
     if loaded.settings is not None:
         reports += [(Verdict.FAILS, problem) for problem in without_second_persons(loaded.settings)]
     with ThreadPoolExecutor(SOURCES_AT_ONCE) as pool:
@@ -221,6 +227,17 @@ def _record(loaded: Loaded) -> list[Report]:
     finally:
         store.close()
     return reports if store.drops_frozen else [*reports, (Verdict.FAILS, f"store: {_HOLDS}")]
+
+
+def _audit_log(loaded: Loaded) -> list[Report]:
+    """Say whether acts can be sent on; the bot starts all the same, since the store has them."""
+    place = loaded.settings.store.audit_log if loaded.settings is not None else None
+    if place is None:
+        return []
+    if why := audit_stream.unusable(place):
+        return [(Verdict.FAILS, f"store.audit_log: acts cannot be sent on: {why}")]
+    where = "standard output" if place == audit_stream.STDOUT else place
+    return [(Verdict.WORKS, f"store.audit_log: each act is written to {where}")]
 
 
 _HOLDS = (

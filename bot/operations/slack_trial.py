@@ -17,7 +17,7 @@ from bot.operations.reports import Report, Verdict
 from bot.settings import Settings, SlackSettings
 from bot.slack.delivery.retries import one_try
 from bot.slack.directory import home_of, is_ours
-from bot.slack.slack_errors import CALL_ERRORS, NO_GROUP, NO_PERSON, of_app_token, slack_error
+from bot.slack.slack_errors import CALL_ERRORS, Kind, slack_error
 from bot.slack.user_groups import UserGroups
 
 
@@ -44,6 +44,8 @@ _OF_SHARED_CHANNELS = ("channels:read", "groups:read")
 _MEND = "add it under OAuth & Permissions, as the manifest has it, and install the app anew"
 _SCOPES_HEADER = "x-oauth-scopes"  # docs/slack.md 6: the scopes of the token that a call was made with
 
+_NOBODY = ("user_not_found", "users_not_found", "user_not_visible")
+
 
 def token(client: WebClient) -> tuple[Report, SlackResponse | None]:
     """Ask Slack who the bot is; returns what it answers where it does."""
@@ -53,7 +55,8 @@ def token(client: WebClient) -> tuple[Report, SlackResponse | None]:
     except CALL_ERRORS as error:
         what = slack_error(error)
         if what.authorization:
-            return (Verdict.FAILS, what.refusing("SLACK_BOT_TOKEN")), None
+            refused = f"SLACK_BOT_TOKEN: Slack refuses it ({what.why}: {what.word}); {what.advice}"
+            return (Verdict.FAILS, refused), None
         away = f"Slack does not say who the bot is ({what.why}: {what.word}); {what.advice}"
         return (Verdict.AWAY, away), None
     whole = ", of the whole organisation" if answer.get("is_enterprise_install") else ""
@@ -81,9 +84,14 @@ def _way_in(client: WebClient, slack: SlackSettings) -> Report:
     except CALL_ERRORS as error:
         what = slack_error(error)
         if not what.authorization:
-            away = f"Slack does not say whether Socket Mode works ({what.why}: {what.word}); {what.advice}"
-            return Verdict.AWAY, away
-        return Verdict.FAILS, of_app_token(what).refusing("SLACK_APP_TOKEN")
+            return (
+                Verdict.AWAY,
+                f"Slack does not say whether Socket Mode works ({what.why}: {what.word}); {what.advice}",
+            )
+        new = what.kind is Kind.TOKEN or what.word in ("missing_scope", "no_permission")
+        advice = "make an app-level token with the scope connections:write, under Basic Information, and set that"
+        advice = advice if new else what.advice
+        return Verdict.FAILS, f"SLACK_APP_TOKEN: Slack refuses it ({what.why}: {what.word}); {advice}"
     return Verdict.WORKS, "SLACK_APP_TOKEN: Slack opens a connection for it in Socket Mode"
 
 
@@ -169,7 +177,7 @@ def _person(client: WebClient, user: str, team: str, enterprise: str) -> Report 
     try:
         found = client.users_info(user=user).get("user") or {}
     except CALL_ERRORS as error:
-        if slack_error(error).word not in NO_PERSON:
+        if slack_error(error).word not in _NOBODY:
             raise
         return Verdict.FAILS, f"Slack knows nobody with the id {user}; copy it from the profile: ⋮, Copy member ID"
     if found.get("is_bot"):
@@ -185,7 +193,7 @@ def _group(user_groups: UserGroups, group: str) -> Report | None:
     try:
         members = user_groups.members(group)
     except CALL_ERRORS as error:
-        if slack_error(error).word != NO_GROUP:
+        if slack_error(error).word != "no_such_subteam":
             raise
         return Verdict.FAILS, f"Slack knows no user group with the id {group}; copy it from the group: ⋮, Copy group ID"
     return None if members else (Verdict.LESS, f"nobody is in the user group {group}; add somebody in Slack")

@@ -17,6 +17,7 @@ from bot.settings.values import (
     ApiUrl,
     ApprovalName,
     AppToken,
+    AuditLog,
     BindAddress,
     BotToken,
     ChannelId,
@@ -116,6 +117,7 @@ class StoreSettings(_Encrypted):
 
     url: StoreUrl = SecretStr("sqlite:///session-bot.db")
     keep: Annotated[Duration, Field(ge=timedelta(days=1))] | None = None  # older records are let go; None: never
+    audit_log: AuditLog | None = None  # where each act is written as a line of JSON besides; None: nowhere
 
 
 class SlackSettings(BaseSettings):

@@ -53,6 +53,12 @@ def _store_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _audit_log(place: str) -> str:
+    if place != "stdout" and not (place.startswith("/") and place.isprintable() and not place.endswith("/")):
+        raise ValueError('it is "stdout" or a whole path, such as "/var/log/session-bot/audit.log"')
+    return place
+
+
 def _host(host: str) -> str:
     """Take a name or an address alone: whoever writes a URL here may have written a password in it."""
     with contextlib.suppress(ValueError):
@@ -128,6 +134,7 @@ class ListenAddress:
 ApiUrl = Annotated[str, AfterValidator(_api_url)]
 ApprovalName = Literal["requester", "second-person"]
 AppToken = Annotated[SecretStr, AfterValidator(_token("xapp-"))]
+AuditLog = Annotated[str, AfterValidator(_audit_log)]
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
 BotToken = Annotated[SecretStr, AfterValidator(_token("xoxb-"))]
 ChannelId = Annotated[str, AfterValidator(_channel_id)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from bot.slack.delivery.replies import Reply
 Payload = Mapping[str, Any]
 
 RESPONSE_URL = "response_url"  # in the metadata of a modal: where the bot is no member, nothing else reaches the card
+_REQUEST = re.compile(r"[\w-]{22}", re.ASCII)  # the id of a closing request, and nothing that people type
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,16 @@ def is_at_home(payload: Payload) -> bool:
     """Whether the person looks at the app's Home tab, which is in no channel and has no response URL."""
     event = payload.get("event") or {}
     return event.get("type") == "app_home_opened" or (payload.get("view") or {}).get("type") == "home"
+
+
+def request_of(payload: Payload) -> str:
+    """The id of the closing request that a press or a dialog of a card is about, '' for anything else."""
+    action = (payload.get("actions") or [{}])[0]
+    if str(action.get("action_id")).startswith("closing."):
+        named = str(action.get("value") or "").partition("|")[0]
+    else:
+        named = _metadata(payload.get("view") or {}).get("request", "")
+    return named if _REQUEST.fullmatch(named) else ""
 
 
 def response_url_of(payload: Payload) -> str:

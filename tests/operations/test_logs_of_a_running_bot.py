@@ -39,8 +39,9 @@ def web() -> Web:
 @pytest.fixture(scope="module")
 def standing_stage(oceanbase: EmbeddedOceanBase, web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Give a stage in HTTP mode: there is a signing secret to keep as well."""
-    more = {"web": web, "first": 'default_source = "demo"', "more": AWAY}
     folder = tmp_path_factory.mktemp("logs")
+    audit_log = f'audit_log = "{folder / "audit.log"}"\n'
+    more = {"web": web, "first": 'default_source = "demo"', "more": audit_log + AWAY}
     with staged(oceanbase, folder, bot=HttpBot, request_url=request_url(web), **more) as stage:
         yield stage
 
@@ -193,6 +194,68 @@ def test_no_token_password_url_or_literal_is_in_the_log_of_a_busy_day(stage: Sta
     assert "KeyError at " in failed["exception"]
     outcomes = {line["outcome"] for line in lines(stage, event="answered")}
     assert {"done", "InputError", "NotAllowedError", "TargetError", "DataSourceUnreachableError"} <= outcomes
+
+
+def test_who_closed_what_when_and_how_long_it_took_is_in_the_log_and_in_what_is_sent_on(stage: Stage) -> None:
+    """A close and one that came to nothing; the file is moved away between them."""
+    file = stage.bot.log.parent / "audit.log"
+    before = stage.stored("SELECT count(*) FROM audit")[0][0]
+    secret = stage.runs(f"SELECT SLEEP(60), 'card {CARD}'")
+    card = stage.card_of(secret.id)
+    stage.alice.press(card, "Close Session")
+    stage.alice.wait_for_change(card, "✅ closed")
+    found = stage.slack.wait_for(lambda: lines(stage, event="recorded", act="outcome", session=secret.id))
+    (outcome,) = found
+    request = outcome["request"]
+    told = lines(stage, event="recorded", request=request)
+    assert [line["act"] for line in told] == ["request", "confirm", "intent", "outcome"]
+    for line in told:
+        named = {name: line[name] for name in ("source", "session", "tenant", "mode", "user", "requester", "channel")}
+        assert named == {
+            "source": "demo",
+            "session": secret.id,
+            "tenant": "sys",
+            "mode": "Close Session",
+            "user": "U01ALICE",
+            "requester": "U01ALICE",
+            "channel": "C01INC",
+        }
+        assert line["server"]
+    assert outcome["finding"] == "closed"
+    assert outcome["seconds"] > 0
+    (answered,) = stage.slack.wait_for(lambda: lines(stage, event="answered", request=request))
+    assert (answered["finding"], answered["what"]) == ("1 closed", "closing.close_session")
+    assert {line["id"] for line in told[1:]} == {answered["id"]}, "they are of this very press"
+    stage.slack.wait_for(lambda: file.read_text().count(request) == 4)
+    moved = file.rename(file.with_name("audit.log.1"))
+
+    sleeper = session_id(stage.connect())
+    card = stage.card_of(sleeper)
+    stage.change_store(
+        "UPDATE closing_targets SET session = json_set(session, '$.peer', '127.0.0.1:1') "
+        "WHERE request_id IN (SELECT id FROM closing_requests WHERE state = 'open')"
+    )
+    stage.alice.press(card, "Close Session")
+    found = stage.slack.wait_for(lambda: lines(stage, event="recorded", act="outcome", session=sleeper))
+    assert [line["finding"] for line in found] == ["changed, not closed"]
+    (answered,) = stage.slack.wait_for(lambda: lines(stage, event="answered", request=found[0]["request"]))
+    assert answered["finding"] == "1 changed, not closed"
+
+    def sent() -> list[dict[str, Any]]:
+        texts = [one.read_text() for one in (moved, file) if one.exists()]
+        acts = [json.loads(line) for text in texts for line in text.splitlines()]
+        return [one for one in acts if one["number"] > before]
+
+    def on_record() -> list[Any]:
+        return stage.stored("SELECT id, event FROM audit WHERE id > ? ORDER BY id", before)
+
+    each_once = "each act of the record once and in order"
+    stage.slack.wait_for(lambda: [(one["number"], one["act"]) for one in sent()] == on_record(), what=each_once)
+    (asked,) = [one for one in sent() if one.get("request") == request and one["act"] == "request"]
+    assert asked["details"]["targets"][0]["sql"] == "SELECT SLEEP(?), ?"
+    for text in (stage.bot.log.read_text(), moved.read_text(), file.read_text()):
+        assert f"card {CARD}" not in text
+    assert "SLEEP" not in stage.bot.log.read_text()
 
 
 class NoTerminal(io.StringIO):

@@ -241,6 +241,7 @@ KEYS = [
     Wrong(
         "closing that is no section", f"{FILE}: closing: ", "a section, [closing]", f"closing = 5\n{GOOD}", tried=True
     ),
+    _of_section("audit_log without a whole path", '[store]\naudit_log = "a.log"\n', "store.audit_log", "a whole path"),
     _of_section("keep that is too short", '[store]\nkeep = "1h"\n', "store.keep", "a duration of at least 1d"),
     _of_section("a misspelt key of the store", '[store]\nuri = "x"\n', "store.uri", "did you mean url?"),
 ]

@@ -23,6 +23,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _CHAINED = ("id", "at", "event", "person", "team", "channel", "source", "request_id", "details")
 _TOLD = 5  # wrong places that are told one by one
 FORGET = "forget"  # the event of letting old rows go
+_UNDER_WAY = "session_bot.acts"  # of a connection: the acts of its transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,14 @@ class Entry:
     request_id: str | None
     details: Mapping[str, Any]
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One act that has come on record, and the request that it is about as whoever wrote it knew it."""
+
+    entry: Entry
+    request: ClosingRequest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ def append(
     person: Person | None = None,
     channel: str | None = None,
     source: str | None = None,
-    request_id: str | None = None,
+    request: ClosingRequest | None = None,
 ) -> int:
     """Write one act and return its number. The caller holds the ``lock``."""
     count, before = newest(connection)
@@ -89,13 +98,26 @@ def append(
         "team": person.team if person else None,
         "channel": channel,
         "source": source,
-        "request_id": request_id,
+        "request_id": request.id if request else None,
         "details": json.dumps(details),
     }
-    chained = _hash(before, row)
-    connection.execute(_audit.insert().values(**row, hash=chained))
+    row["hash"] = chained = _hash(before, row)
+    connection.execute(_audit.insert().values(**row))
     connection.execute(_head.update().values(count=row["id"], hash=chained))
+    connection.info.setdefault(_UNDER_WAY, []).append(Recorded(_to_entry(row), request))
     return count + 1
+
+
+def taken(connection: sa.Connection) -> list[Recorded]:
+    """Return the acts of the transaction, in order, and take them from it: they are told once."""
+    acts: list[Recorded] = connection.info.pop(_UNDER_WAY, [])
+    return acts
+
+
+def has(connection: sa.Connection, recorded: Recorded) -> bool:
+    """Whether that very act is on record."""
+    found = entry(connection, recorded.entry.number)
+    return found is not None and found.hash == recorded.entry.hash
 
 
 def append_for(
@@ -107,8 +129,9 @@ def append_for(
     person: Person | None = None,
 ) -> None:
     """Write one act about a request. The caller holds the ``lock``."""
-    about = {"channel": request.channel, "source": request.source, "request_id": request.id}
-    append(connection, at, event, details, person=person, **about)
+    append(
+        connection, at, event, details, person=person, channel=request.channel, source=request.source, request=request
+    )
 
 
 def entry(connection: sa.Connection, number: int) -> Entry | None:
@@ -262,7 +285,7 @@ def _hash(before: str, row: Mapping[str, Any] | sa.RowMapping) -> str:
     return hashlib.sha256(json.dumps(kept, default=repr).encode()).hexdigest()
 
 
-def _to_entry(row: sa.RowMapping) -> Entry:
+def _to_entry(row: Mapping[str, Any] | sa.RowMapping) -> Entry:
     return Entry(
         number=row["id"],
         at=_EPOCH + row["at"] * _MICROSECOND,

@@ -7,7 +7,8 @@ import functools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from random import random
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bot.closing.model import State
 from bot.closing.store import audit_log, faults, file_faults, schema, tables, trial, url
+from bot.closing.store.audit_log import Recorded
 from bot.closing.store.clock import Kept, StoreClock, boot
 from bot.closing.store.faults import UndoneError
 from bot.closing.store.lock import StoreLock
@@ -85,6 +87,9 @@ class Database:
         """Entered by whoever uses it, since it may hang: so that others are not kept waiting."""
         self.outage: Outage | None = None
         """Told when it fails and when it works, where somebody wants to read that in the log."""
+        self.recorded: Callable[[Sequence[Recorded]], object] = lambda _acts: None
+        """Told the acts that have come on record, once each. Must be quick and never raise."""
+        self._in_doubt: deque[Recorded] = deque()  # of transactions of which it is not known whether they ended well
         self._created = False
         self._creating = threading.Lock()
         self._written_at = -TRY_EVERY
@@ -115,13 +120,17 @@ class Database:
                     self._place.make()
                     with self.engine.connect() as connection:
                         let_read(connection)
-                schema.prepare(self.engine, audit_log.acknowledge)
+                schema.prepare(self.engine, self._acknowledge)
             self._start_time()
             self.opened = self.clock()
             with self.reading() as connection:
                 newest = connection.execute(sa.select(sa.func.max(tables.audit.c.at))).scalar()
             self.newest_at_start = newest / 1e6 if newest is not None else None
             self._created = True
+
+    def _acknowledge(self, connection: sa.Connection) -> None:
+        audit_log.acknowledge(connection)
+        self._in_doubt.extend(audit_log.taken(connection))
 
     def preparation(self) -> Preparation:
         """Look what ``create`` would do, and whether it may as far as that can be found out; nothing is changed.
@@ -213,10 +222,29 @@ class Database:
         with self._told(writing=True), self.waits(), self.engine.connect() as connection:
             _lock(connection)
             self._refuse_other_file(connection)
+            self._tell_doubtful(connection)
+            audit_log.taken(connection)  # of a transaction before that came to nothing
             yield connection
             if not self.shared:
                 connection.execute(tables.clock.update().values(last=self.clock.seconds))
-            connection.commit()
+            acts = audit_log.taken(connection)
+            try:
+                connection.commit()
+            except SQLAlchemyError:
+                self._in_doubt.extend(acts)
+                raise
+        self.recorded(acts)
+
+    def _tell_doubtful(self, connection: sa.Connection) -> None:
+        """Tell those acts that came on record although the answer to their COMMIT was lost."""
+        for one in list(self._in_doubt):
+            on_record = audit_log.has(connection, one)
+            try:
+                self._in_doubt.remove(one)
+            except ValueError:  # another thread has told it
+                continue
+            if on_record:
+                self.recorded([one])
 
     @contextlib.contextmanager
     def _told(self, *, writing: bool) -> Iterator[None]:

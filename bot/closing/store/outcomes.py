@@ -74,7 +74,7 @@ class Outcomes:
             still.append(_targets.c.intent_at.is_(None))
         changed = connection.execute(_targets.update().where(*still).values(_values(outcome))).rowcount
         if changed == 1:
-            audit_log.append_for(connection, request, now, "outcome", _details(target, outcome))
+            audit_log.append_for(connection, request, now, "outcome", _details(request, target, outcome))
         return changed == 1
 
     @tried_again
@@ -112,7 +112,7 @@ class Outcomes:
                 intended = {"intent_at": outcome.at.timestamp()} if outcome.sent else {}
                 values = _values(outcome) | intended
                 connection.execute(_targets.update().where(is_target(request, target)).values(values))
-                details = _details(target, outcome)
+                details = _details(request, target, outcome)
                 audit_log.append_for(connection, request, now, "outcome", details, request.decided_by)
         return True
 
@@ -169,7 +169,7 @@ def _write_later(
     values = {**_values(outcome), **more}
     changed = connection.execute(_targets.update().where(which).values(values)).rowcount
     if changed == 1:
-        audit_log.append_for(connection, request, now, "later", _details(target, outcome))
+        audit_log.append_for(connection, request, now, "later", _details(request, target, outcome))
         show_anew(connection, request)
     return changed == 1
 
@@ -200,7 +200,9 @@ def _values(outcome: TargetOutcome) -> dict[str, Any]:
     }
 
 
-def _details(target: Target, outcome: TargetOutcome) -> dict[str, Any]:
+def _details(request: ClosingRequest, target: Target, outcome: TargetOutcome) -> dict[str, Any]:
     answer = outcome.said or outcome.answer
     details = {"outcome": outcome.outcome.value, "detail": outcome.detail, "answer": answer}
-    return {**named(target), **details}
+    since = request.decided_at
+    took = {"seconds": round((outcome.at - since).total_seconds(), 3)} if since is not None else {}
+    return {**named(target), **details, **took}

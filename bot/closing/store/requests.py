@@ -49,6 +49,7 @@ class StoredRequests:
                     write(connection, request, follows)
             except IntegrityError:
                 connection.rollback()
+                audit_log.taken(connection)
                 known = {one.id: one for one in read(connection, _requests.c.id.in_([one.id for one in requests]))}
                 if not known:
                     raise

@@ -238,7 +238,7 @@ class CardKeeper:
             return True
         if request.id not in self._told_nobody:
             self._told_nobody.add(request.id)
-            log.error("told nobody", request=request.id, channel=request.channel, text=message.text)
+            log.error("told nobody", request=request.id, channel=request.channel)
         return False
 
     def _as_it_stands(self, request: ClosingRequest, note: str) -> Message | None:

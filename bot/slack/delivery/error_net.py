@@ -63,7 +63,9 @@ def answer(
     """
     error_id = secrets.token_hex(4)
     started = time.monotonic()
-    with structlog.contextvars.bound_contextvars(id=error_id, rows=None, **about(payload) | {"what": what}):
+    with structlog.contextvars.bound_contextvars(
+        id=error_id, rows=None, finding=None, **about(payload) | {"what": what}
+    ):
         outcome, why, tell = "done", {}, log.info
         try:
             with progress.told(waits_for):
@@ -92,7 +94,13 @@ def about(payload: Payload) -> dict[str, str]:
         or (payload.get("view") or {}).get("callback_id")
         or payload.get("type")
     )
-    return {"user": person.id, "channel": events.channel_of(payload), "what": str(what)}
+    request = events.request_of(payload)
+    return {
+        "user": person.id,
+        "channel": events.channel_of(payload),
+        "what": str(what),
+        **({"request": request} if request else {}),
+    }
 
 
 def _typed(payload: Payload) -> str:
