@@ -38,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check", help="read the configuration, try everything, say what works, what works with less and what does not"
     )
     trial.add_argument("--strict", action="store_true", help="exit with 1 also where something works with less")
-    verbs.add_parser("reload", help="make the bot that runs here read its configuration again, and wait until it has")
-    verbs.add_parser("demo", help="start an embedded OceanBase, a page like Slack and the bot on this machine")
     trial.add_argument(
         "--exercise",
         action="store_true",
@@ -51,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DATABASE.TABLE",
         help="with --exercise: lock the first row of this table for a while, to find the lock; make one for this",
     )
+    verbs.add_parser("reload", help="make the bot that runs here read its configuration again, and wait until it has")
+    verbs.add_parser("demo", help="start an embedded OceanBase, a page like Slack and the bot on this machine")
     given = parser.parse_args(arguments)
     if given.verb == "check" and given.table is not None and not given.exercise:
         parser.error("--table goes with --exercise")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import http.server
 import os
 import re
@@ -10,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,16 @@ from typing import Any
 import pytest
 import yaml
 
+from bot import __version__
 from bot.operations.lifecycle import EXIT_AFTER
 from bot.settings import SlackSettings, load
+from tests.conftest import leave_out
+from tests.support.documents import blocks, document, section
+from tests.support.fields import COMPOSE as COMPOSE_FIELDS
+from tests.support.fields import KUBERNETES as KUBERNETES_FIELDS
+from tests.support.fields import mistakes
 from tests.support.image import clean, in_context, stages
+from tests.support.machine import service_lines
 from tests.support.patience import PATIENCE
 from tests.support.running_bot import ROOT
 
@@ -102,6 +109,28 @@ def test_the_image_runs_the_bot_as_nobody_in_particular_with_nothing_to_compile_
     assert order.index("USER") > max(index for index, name in enumerate(order) if name == "RUN")
 
 
+def test_the_image_says_what_it_is_in_labels() -> None:
+    (labels,) = [one for one in stages()[1] if one.name == "LABEL"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert dict(word.split("=", 1) for word in labels.words) == {
+        "org.opencontainers.image.title": project["name"],
+        "org.opencontainers.image.description": project["description"],
+        "org.opencontainers.image.version": __version__,
+        "org.opencontainers.image.licenses": project["license"],
+    }
+
+
+def test_the_version_is_the_bots_wherever_one_is_to_be_typed_or_pulled() -> None:
+    guide = document("install.md").partition("The service of 0.1.0 ran")[0]
+    texts = {
+        "the guide": guide,
+        "compose.yaml": (ROOT / "compose.yaml").read_text(encoding="utf-8"),
+        "kubernetes.yaml": (ROOT / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8"),
+    }
+    for name, text in texts.items():
+        assert set(re.findall(r"\bsession-bot[-:](\d[\w.]*\w)", text)) == {__version__}, name
+
+
 class _Health(http.server.BaseHTTPRequestHandler):
     status = 200
 
@@ -154,6 +183,27 @@ def test_the_images_health_check_tells_a_bot_of_use_from_one_that_is_not(health:
     answers.status = 503
     assert not healthy()
     assert not healthy(HEALTH_PORT="1")
+
+
+def test_compose_and_kubernetes_know_every_field_that_is_used() -> None:
+    assert list(mistakes(COMPOSE, "compose", COMPOSE_FIELDS)) == []
+    (added,) = blocks(section("install.md", "In Kubernetes"), "yaml")
+    for one in (*KUBERNETES.values(), *yaml.safe_load_all(added)):
+        assert list(mistakes(one, one["kind"], KUBERNETES_FIELDS)) == []
+
+
+def test_a_field_that_neither_knows_is_told() -> None:
+    service = {"image": "bot", "read-only": True, "cap_drop": "ALL", "depends_on": {"store": {}}}
+    assert list(mistakes({"services": {"bot": service}}, "compose", COMPOSE_FIELDS)) == [
+        "compose.services.*.read-only is no field",
+        "compose.services.*.cap_drop is a str",
+        "compose.services.*.depends_on.*.condition is missing",
+    ]
+    container = {"name": "bot", "livenessProbe": {"httpGet": {"path": "/livez"}}, "env": [{"name": "A", "value": 1}]}
+    assert list(mistakes({"containers": [container]}, "Deployment.spec.template.spec", KUBERNETES_FIELDS)) == [
+        "Deployment.spec.template.spec.containers[].livenessProbe.httpGet.port is missing",
+        "Deployment.spec.template.spec.containers[].env[].value is a int",
+    ]
 
 
 def test_compose_runs_two_replicas_that_can_write_nowhere_and_share_one_store() -> None:
@@ -233,23 +283,21 @@ def test_kubernetes_runs_it_without_rights_and_gives_it_time_to_end() -> None:
 
 
 def unit() -> list[tuple[str, str]]:
-    """The lines of the unit's [Service], in order; a key may stand there more than once."""
-    text = UNIT.read_text(encoding="utf-8").partition("[Service]")[2].partition("[Install]")[0]
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return [(key, value) for key, _, value in (line.partition("=") for line in lines)]
+    """The lines of the unit's [Service]."""
+    return service_lines(UNIT.read_text(encoding="utf-8"))
 
 
-def test_systemd_takes_the_unit_without_a_word(tmp_path: Path) -> None:
+def test_systemd_takes_the_unit_and_what_the_guide_adds_to_it_without_a_word(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        parsed = configparser.ConfigParser(strict=False, interpolation=None)
-        parsed.read(UNIT)
-        assert parsed.sections() == ["Unit", "Service", "Install"]
-        return
+        leave_out("there is no systemd-analyze on this machine", "systemd")
     there = tmp_path / "session-bot.service"
     # Whether the program is there is the only thing it cannot know.
     text = UNIT.read_text(encoding="utf-8").replace("/opt/session-bot/bin/session-bot", "/bin/true")
     there.write_text(text, encoding="utf-8")
+    (drop_in,) = blocks(section("install.md", "As a service of systemd"), "ini")
+    (tmp_path / "session-bot.service.d").mkdir()
+    (tmp_path / "session-bot.service.d" / "override.conf").write_text(drop_in, encoding="utf-8")
     done = subprocess.run([analyze, "verify", there], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

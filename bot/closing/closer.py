@@ -25,7 +25,7 @@ from bot.sessions.uptime import since_boot
 
 log = structlog.get_logger(__name__)
 
-# Lock waiters take 3-11 s to notice that they were closed: the kernel looks only every 10 s
+# Lock waiters take 1-11 s to notice that they were closed: the kernel looks only every 10 s
 # (docs/oceanbase.md 2.2), so less than 15 s would call a close that works a failure.
 VERIFY_FOR = 15.0
 FIRST_PAUSES = (0.01, 0.03, 0.1, 0.3, 0.5)  # seconds between the first looks

@@ -15,8 +15,8 @@ import structlog
 
 from bot.errors import ConfigurationError, StoppedError
 from bot.slack.delivery.retries import one_try
-from bot.slack.slack_errors import CALL_ERRORS, SlackError, slack_error
-from bot.slack.socket_mode import SocketLink
+from bot.slack.slack_errors import CALL_ERRORS, slack_error
+from bot.slack.socket_mode import LONGEST_PAUSE, LONGEST_WAIT, SocketLink
 
 # Seconds since SIGTERM. A close looks for up to 15 s whether it worked; whoever stops the bot waits for 20 s.
 CUT_SHORT_AFTER = 16.5
@@ -26,9 +26,6 @@ log = structlog.get_logger("bot")
 
 # Seconds. The system may give a signal to any thread, and Python handles it in this one: only when that runs again.
 NOTICED_WITHIN = 1.0
-
-# Seconds between two tries of a start; Slack may ask to wait longer.
-_LONGEST_PAUSE, _LONGEST_WAIT = 30.0, 300.0
 
 T = TypeVar("T")
 
@@ -118,11 +115,11 @@ def until_slack_answers(ask: Callable[[], T], signals: Signals, token: str) -> T
         except CALL_ERRORS as error:
             what = slack_error(error)
             if what.authorization:
-                raise ConfigurationError([_refused(token, what)]) from error
-            wait = max(pause, min(what.wait or 0.0, _LONGEST_WAIT))
+                raise ConfigurationError([what.refusing(token)]) from error
+            wait = max(pause, min(what.wait or 0.0, LONGEST_WAIT))
             log.warning("Slack does not answer, trying again", seconds=wait, error=what.word, why=what.why)
             signals.end_within(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, LONGEST_PAUSE)
     return None
 
 
@@ -135,12 +132,8 @@ def until_slack_delivers(link: SocketLink, signals: Signals) -> bool:
         if signals.end_within(0):
             return False
     if link.refusal is not None:
-        raise ConfigurationError([_refused("SLACK_APP_TOKEN", link.refusal)])
+        raise ConfigurationError([link.refusal.refusing("SLACK_APP_TOKEN")])
     return True
-
-
-def _refused(token: str, what: SlackError) -> str:
-    return f"{token}: Slack refuses it ({what.why}: {what.word}); {what.advice}"
 
 
 def _exit() -> None:

@@ -15,9 +15,10 @@ from slack_sdk.web import SlackResponse
 from bot.access import EVERYBODY
 from bot.operations.reports import Report, Verdict
 from bot.settings import Settings, SlackSettings
+from bot.settings.problems import without_second_persons
 from bot.slack.delivery.retries import one_try
 from bot.slack.directory import home_of, is_ours
-from bot.slack.slack_errors import CALL_ERRORS, Kind, slack_error
+from bot.slack.slack_errors import CALL_ERRORS, NO_GROUP, NO_PERSON, of_app_token, slack_error
 from bot.slack.user_groups import UserGroups
 
 
@@ -44,8 +45,6 @@ _OF_SHARED_CHANNELS = ("channels:read", "groups:read")
 _MEND = "add it under OAuth & Permissions, as the manifest has it, and install the app anew"
 _SCOPES_HEADER = "x-oauth-scopes"  # docs/slack.md 6: the scopes of the token that a call was made with
 
-_NOBODY = ("user_not_found", "users_not_found", "user_not_visible")
-
 
 def token(client: WebClient) -> tuple[Report, SlackResponse | None]:
     """Ask Slack who the bot is; returns what it answers where it does."""
@@ -55,8 +54,7 @@ def token(client: WebClient) -> tuple[Report, SlackResponse | None]:
     except CALL_ERRORS as error:
         what = slack_error(error)
         if what.authorization:
-            refused = f"SLACK_BOT_TOKEN: Slack refuses it ({what.why}: {what.word}); {what.advice}"
-            return (Verdict.FAILS, refused), None
+            return (Verdict.FAILS, what.refusing("SLACK_BOT_TOKEN")), None
         away = f"Slack does not say who the bot is ({what.why}: {what.word}); {what.advice}"
         return (Verdict.AWAY, away), None
     whole = ", of the whole organisation" if answer.get("is_enterprise_install") else ""
@@ -84,14 +82,9 @@ def _way_in(client: WebClient, slack: SlackSettings) -> Report:
     except CALL_ERRORS as error:
         what = slack_error(error)
         if not what.authorization:
-            return (
-                Verdict.AWAY,
-                f"Slack does not say whether Socket Mode works ({what.why}: {what.word}); {what.advice}",
-            )
-        new = what.kind is Kind.TOKEN or what.word in ("missing_scope", "no_permission")
-        advice = "make an app-level token with the scope connections:write, under Basic Information, and set that"
-        advice = advice if new else what.advice
-        return Verdict.FAILS, f"SLACK_APP_TOKEN: Slack refuses it ({what.why}: {what.word}); {advice}"
+            away = f"Slack does not say whether Socket Mode works ({what.why}: {what.word}); {what.advice}"
+            return Verdict.AWAY, away
+        return Verdict.FAILS, of_app_token(what).refusing("SLACK_APP_TOKEN")
     return Verdict.WORKS, "SLACK_APP_TOKEN: Slack opens a connection for it in Socket Mode"
 
 
@@ -133,6 +126,7 @@ class _Lookup:
 def _named(client: WebClient, settings: Settings, team: str, enterprise: str) -> Iterator[Report]:
     """Look up in Slack each id that the settings name: one that nobody has matches nothing, silently."""
     user_groups, allowed = UserGroups(client, org_wide=not team), settings.allow_shared_channels
+    members: dict[str, frozenset[str]] = {}
     who = [(f"access.{number}.who", one) for number, rule in enumerate(settings.access) for one in sorted(rule.who)]
     channels = [
         (f"access.{number}.channels", one)
@@ -145,7 +139,11 @@ def _named(client: WebClient, settings: Settings, team: str, enterprise: str) ->
     # Direct messages have ids of their own, which one alone can open.
     open_to_many = [(key, one) for key, one in channels if one[0] != "D"]
     yield from _looked_up(people, _Lookup("people", lambda one: _person(client, one, team, enterprise), "users:read"))
-    yield from _looked_up(groups, _Lookup("user groups", lambda one: _group(user_groups, one), "usergroups:read"))
+    yield from _looked_up(
+        groups, _Lookup("user groups", lambda one: _group(user_groups, one, members), "usergroups:read")
+    )
+    told = without_second_persons(settings)  # whoever is in the groups
+    yield from ((Verdict.FAILS, one) for one in without_second_persons(settings, members) if one not in told)
     yield from _looked_up(
         open_to_many,
         _Lookup("channels", lambda one: _channel(client, one, shared=allowed), "channels:read or groups:read"),
@@ -177,7 +175,7 @@ def _person(client: WebClient, user: str, team: str, enterprise: str) -> Report 
     try:
         found = client.users_info(user=user).get("user") or {}
     except CALL_ERRORS as error:
-        if slack_error(error).word not in _NOBODY:
+        if slack_error(error).word not in NO_PERSON:
             raise
         return Verdict.FAILS, f"Slack knows nobody with the id {user}; copy it from the profile: ⋮, Copy member ID"
     if found.get("is_bot"):
@@ -189,14 +187,15 @@ def _person(client: WebClient, user: str, team: str, enterprise: str) -> Report 
     return None
 
 
-def _group(user_groups: UserGroups, group: str) -> Report | None:
+def _group(user_groups: UserGroups, group: str, members: dict[str, frozenset[str]]) -> Report | None:
+    """Look a user group up, and note its members."""
     try:
-        members = user_groups.members(group)
+        members[group] = user_groups.members(group)
     except CALL_ERRORS as error:
-        if slack_error(error).word != "no_such_subteam":
+        if slack_error(error).word != NO_GROUP:
             raise
         return Verdict.FAILS, f"Slack knows no user group with the id {group}; copy it from the group: ⋮, Copy group ID"
-    return None if members else (Verdict.LESS, f"nobody is in the user group {group}; add somebody in Slack")
+    return None if members[group] else (Verdict.LESS, f"nobody is in the user group {group}; add somebody in Slack")
 
 
 def _channel(client: WebClient, channel: str, *, shared: bool) -> Report | None:

@@ -121,6 +121,10 @@ class Connection:
             with contextlib.suppress(pymysql.Error, OSError):  # the server may have closed it
                 self._raw.close()
 
+    def wait_for_answers(self, seconds: int) -> None:
+        """Let each statement from now on take so long."""
+        self._raw._read_timeout = seconds  # type: ignore[attr-defined]  # PyMySQL has no public name
+
     def abandon(self) -> None:
         """Close it under a statement that another thread waits for: that thread is told so at once."""
         self.broken = True
@@ -223,14 +227,11 @@ def _arrives(sock: socket.socket, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def open_connection(endpoint: Endpoint, preparation: Preparation, *, patience: int = READ_TIMEOUT) -> Connection:
-    """Log in and prepare the session; ``patience`` is how many seconds an answer may take.
-
-    Raises one of the ``DataSourceError`` family.
-    """
+def open_connection(endpoint: Endpoint, preparation: Preparation) -> Connection:
+    """Log in and prepare the session. Raises one of the ``DataSourceError`` family."""
     opened = time.monotonic()
     try:
-        raw = connect(endpoint, patience)
+        raw = connect(endpoint)
     except (pymysql.Error, OSError) as error:
         raise _explained(endpoint, error, at_login=True) from error
     try:
@@ -258,7 +259,7 @@ def try_login(endpoint: Endpoint) -> None:
         raise _explained(endpoint, error, at_login=True) from error
 
 
-def connect(endpoint: Endpoint, patience: int = READ_TIMEOUT) -> pymysql.Connection[Any]:
+def connect(endpoint: Endpoint) -> pymysql.Connection[Any]:
     """Open a connection with all time-outs set; raises ``UnsafeConnectionError`` or what the driver raises."""
     try:
         return login(
@@ -273,7 +274,7 @@ def connect(endpoint: Endpoint, patience: int = READ_TIMEOUT) -> pymysql.Connect
             conv=_CONVERSIONS,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=patience,
+            read_timeout=READ_TIMEOUT,
             write_timeout=READ_TIMEOUT,
         )
     except UnsafeConnectionError as error:

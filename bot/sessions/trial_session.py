@@ -82,12 +82,13 @@ class TrialSession:
     @contextlib.contextmanager
     def opened(cls, way: Way, dialect: Dialect) -> Iterator[TrialSession]:
         """Log in. Raises a ``DataSourceError``, also where the list does not have the session that asks."""
-        connection = open_connection(way.endpoint, _PREPARE, patience=_PATIENCE)
+        connection = open_connection(way.endpoint, _PREPARE)
         try:
             asked = dialect.itself()
             found = own_sessions(connection.rows(asked.sql, asked.values), dialect.login.user)
             if len(found) != 1:
                 raise DataSourceError(f"The list has {len(found)} sessions for the one that asks.")
+            connection.wait_for_answers(_PATIENCE)
             yield cls(connection, found[0])
         finally:
             connection.abandon()  # it may be in the middle of a statement

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -210,6 +210,9 @@ def of_findings(findings: Sequence[Finding], read: Read) -> list[str]:
     return [f"{read.place_of(keys)}: {said}" for keys, said in findings if not read.is_spoiled(keys)]
 
 
+_NOT_KNOWN: Mapping[str, frozenset[str]] = {}
+
+
 def without_approvers(settings: Settings) -> list[Finding]:
     """Find data sources where a second person is wanted and no rule makes anybody one."""
     return [
@@ -219,15 +222,17 @@ def without_approvers(settings: Settings) -> list[Finding]:
     ]
 
 
-def without_second_persons(settings: Settings) -> list[str]:
+def without_second_persons(settings: Settings, members: Mapping[str, frozenset[str]] = _NOT_KNOWN) -> list[str]:
     """Find data sources where whoever may approve could never confirm what another asked for.
 
-    Nothing is closed there then, so that it keeps no bot from starting: rights may have been taken from somebody.
+    ``members`` are those of user groups, as far as they are known. Nothing is closed there then, so that it keeps no
+    bot from starting: rights may have been taken from somebody.
     """
     problems = []
     for keys, asking, approving in _second_persons(settings):
         key = ".".join(map(str, keys))
-        met = [one.who | other.who for one in asking for other in approving if _meet(one, other)]
+        pairs = [one.who | other.who for one in asking for other in approving if _meet(one, other)]
+        met = [frozenset(person for one in who for person in members.get(one) or (one,)) for who in pairs]
         if asking and approving and not met:
             problems.append(
                 f"{key}: second-person, yet whoever may close there and whoever may approve have no tenant or no "
@@ -270,7 +275,7 @@ def _meet(one: AccessRuleSettings, other: AccessRuleSettings) -> bool:
 
 
 def _is_one_person(who: frozenset[str]) -> bool:
-    """Whether these ids are of a single person: none is a user group's, or everybody's."""
+    """Whether these ids are of a single person: none is everybody's, or a user group's that is not known."""
     return len(who) == 1 and not any(one == EVERYBODY or one.startswith("S") for one in who)
 
 

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import structlog
 from cachetools import TTLCache
 
-from bot.slack.slack_errors import CALL_ERRORS, slack_error
+from bot.slack.slack_errors import CALL_ERRORS, NO_GROUP, NO_PERSON, slack_error
 
 CACHE_SECONDS = 60.0  # for so long an answer is not asked for again
 LAST_ANSWER_SECONDS = 600.0  # for so long the last answer counts where Slack gives no new one
@@ -24,9 +24,6 @@ _AT_ONCE = 16  # questions that wait for Slack; each has a thread
 _AHEAD = 8  # questions that are asked together; Slack answers about user groups 20 times a minute (docs/slack.md 4.1)
 _A_MOMENT = 0.5  # seconds in which Slack answers when it is well
 _LONGEST_PAUSE = 60.0  # seconds, however long Slack asks to wait
-
-# Words by which Slack says that there is no such person or group: an answer, and no failure to give one.
-_NOBODY = ("user_not_found", "users_not_found", "user_not_visible", "no_such_subteam")
 
 log = structlog.get_logger(__name__)
 
@@ -172,7 +169,7 @@ class Answers(Generic[_T]):
             return self._ask(key)
         except CALL_ERRORS as error:
             what = slack_error(error)
-            if what.word in _NOBODY:
+            if what.word in (*NO_PERSON, NO_GROUP):
                 return self._nobody(key)
             raise Unanswered(what.word, what.why, what.advice, what.wait) from error
         except KeyError as error:

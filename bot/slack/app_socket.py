@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from bot.sessions.uptime import since_boot
 from bot.slack.connections import proxy_for
-from bot.slack.slack_errors import CALL_ERRORS, Kind, SlackError, slack_error
+from bot.slack.slack_errors import CALL_ERRORS, Kind, SlackError, of_app_token, slack_error
 
 # Seconds. What falls silent is noticed within SILENT_AFTER of its last answer, so that there is time left of fifteen
 # seconds to open the next one.
@@ -56,7 +56,7 @@ REASONS = {
 def socket_problem(error: Exception) -> SlackError:
     """Say why a socket could not be opened. Texts of such errors may hold its address, so they are not told."""
     if isinstance(error, CALL_ERRORS):
-        problem = slack_error(error)
+        problem = of_app_token(slack_error(error))
         return REASONS.get(problem.word, problem)
     if isinstance(error, InvalidProxyStatus):
         status = error.response.status_code

@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -63,6 +63,10 @@ class SlackError:
         """Whether a token or the app itself is refused: nothing helps until somebody changes that."""
         return self.kind in (Kind.TOKEN, Kind.APP)
 
+    def refusing(self, token: str) -> str:
+        """Say that a token is refused, which is named by its variable."""
+        return f"{token}: Slack refuses it ({self.why}: {self.word}); {self.advice}"
+
 
 def _rows(kind: Kind, advice: str, words: Mapping[str, str]) -> Iterator[tuple[str, tuple[Kind, str, str]]]:
     return ((word, (kind, why, advice)) for word, why in words.items())
@@ -99,6 +103,19 @@ _NEVER_ASKED_FOR = (
     "alt_txt_too_large",
     "unknown_subtype",
     "channels_limit_exceeded",
+)
+
+# What they answer to arguments that they cannot read.
+_UNREADABLE = (
+    "invalid_arguments",
+    "invalid_arg_name",
+    "invalid_array_arg",
+    "invalid_charset",
+    "invalid_form_data",
+    "invalid_post_type",
+    "missing_post_type",
+    "missing_argument",
+    "invalid_payload",
 )
 
 # By Slack's word: what it is about, in a few words, and what to do.
@@ -301,20 +318,11 @@ WORDS: Mapping[str, tuple[Kind, str, str]] = dict(
                 "attachment_payload_limit_exceeded": "the message is too long",
             },
         ),
-        *_rows(Kind.CONTENT, _UP_TO_DATE, dict.fromkeys(_NEVER_ASKED_FOR, "Slack does not take what the bot asks for")),
         *_rows(
             Kind.CONTENT,
             _UP_TO_DATE,
             {
-                "invalid_arguments": "Slack does not take what the bot asks for",
-                "invalid_arg_name": "Slack does not take what the bot asks for",
-                "invalid_array_arg": "Slack does not take what the bot asks for",
-                "invalid_charset": "Slack does not take what the bot asks for",
-                "invalid_form_data": "Slack does not take what the bot asks for",
-                "invalid_post_type": "Slack does not take what the bot asks for",
-                "missing_post_type": "Slack does not take what the bot asks for",
-                "missing_argument": "Slack does not take what the bot asks for",
-                "invalid_payload": "Slack does not take what the bot asks for",
+                **dict.fromkeys((*_NEVER_ASKED_FOR, *_UNREADABLE), "Slack does not take what the bot asks for"),
                 "unknown_snippet_type": "Slack does not know this type of file",
                 "unknown_method": "Slack does not offer this any more",
                 "method_deprecated": "Slack does not offer this any more",
@@ -328,6 +336,9 @@ WORDS: Mapping[str, tuple[Kind, str, str]] = dict(
 BLOCKS_REFUSED = ("invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_blocks_too_long")
 VIEW_REFUSED = (*BLOCKS_REFUSED, "invalid_arguments", "view_too_large")
 LIMITED = ("ratelimited", "rate_limited")
+# How it says that there is no such person or user group: an answer, and no failure to give one.
+NO_PERSON = ("user_not_found", "users_not_found", "user_not_visible")
+NO_GROUP = "no_such_subteam"
 # Slack may have carried out what it answers with one of these (docs/slack.md 4.2).
 FAILED = ("internal_error", "fatal_error", "server_error", "service_unavailable", "request_timeout")
 
@@ -373,6 +384,19 @@ def of_answer(status: int, word: str, *, retry_after: str = "", needed: str = ""
         why = f"the app lacks the scope {needed}"
         advice = _OPERATOR + f"add the scope {needed} to the Slack app and install it anew"
     return SlackError(word, kind, why, advice)
+
+
+def of_app_token(error: SlackError) -> SlackError:
+    """Say the same of a call that was made with the app's token: installing the app anew makes no new one of those."""
+    if error.kind is Kind.TOKEN or error.word in ("missing_scope", "no_permission"):
+        return replace(error, advice=_OPERATOR + _MAKE_ANOTHER)
+    return error
+
+
+_MAKE_ANOTHER = (
+    "make an app-level token with the scope connections:write, under Basic Information of the Slack app, and set it as "
+    "SLACK_APP_TOKEN"
+)
 
 
 def _limited(word: str, retry_after: str) -> SlackError:

@@ -7,13 +7,13 @@ import threading
 from cachetools import TTLCache
 from slack_sdk import WebClient
 
-from bot.slack.slack_errors import CALL_ERRORS, slack_error
+from bot.slack.slack_errors import CALL_ERRORS, NO_GROUP, slack_error
 
 REMEMBERED = 600.0  # seconds for which it counts which workspaces there are, and that one does not have a group
 _PAGE = 200  # workspaces in one answer; Slack gives up to 1,000
 
 # Words by which Slack says that a workspace has no such group, or that the app is not in that workspace any more.
-_ELSEWHERE = ("no_such_subteam", "team_access_not_granted")
+_ELSEWHERE = (NO_GROUP, "team_access_not_granted")
 
 
 class UserGroups:

@@ -194,7 +194,7 @@ def test_a_bot_is_ready_once_slack_has_greeted_it_and_ends_when_slack_refuses_it
             slack.faults.drop_connections(abruptly=True)
             assert bot.ended() == 1
             assert '"Slack refuses the bot"' in bot.log.read_text()
-            assert "give the bot its new token" in bot.log.read_text()
+            assert "make an app-level token" in bot.log.read_text(), "not: install the app anew, which makes none"
         finally:
             slack.faults.sockets_refused = None
             starting.join(PATIENCE)

@@ -45,6 +45,7 @@ def tried(
     app: str = "",
     *,
     shared: bool = False,
+    approval: str = "requester",
 ) -> list[Report]:
     world = slack.world
     tokens = SlackSettings(
@@ -52,7 +53,7 @@ def tried(
     )
     settings = Settings.model_validate(
         {
-            "data_sources": {"prod": {"host": "127.0.0.1", "user": "root@sys"}},
+            "data_sources": {"prod": {"host": "127.0.0.1", "user": "root@sys", "approval": approval}},
             "access": list(access) or [{"who": ["U01ALICE"], "may": ["view"]}],
             "allow_shared_channels": shared,
             "channels": {channel: {"data_source": "prod"} for channel in channels},
@@ -149,6 +150,17 @@ def test_people_and_channels_of_other_organisations_are_told_and_those_of_ones_o
     ]
     said = "Slack: Example Org, as session-bot, of the whole organisation"
     assert (said in [text for _, text in tried(slack)]) is org_wide
+
+
+def test_a_user_group_of_one_who_asks_as_well_is_no_second_person(workspaces: Callable[[World], SlackSandbox]) -> None:
+    slack = workspaces(
+        dataclasses.replace(DEMO_WORLD, groups={"S0DBATEAM": ("U02BOB",), "S0MORE": ("U02BOB", "U01ALICE")})
+    )
+    asks = {"who": ["U02BOB"], "may": ["close"]}
+    (told,) = worse(tried(slack, [asks, {"who": ["S0DBATEAM"], "may": ["approve"]}], approval="second-person"))
+    assert told[0] is Verdict.FAILS
+    assert "data_sources.prod.approval: second-person, yet U02BOB alone may both close and approve there" in told[1]
+    assert worse(tried(slack, [asks, {"who": ["S0MORE"], "may": ["approve"]}], approval="second-person")) == []
 
 
 def test_what_slack_does_not_say_of_an_id_is_called_not_looked_up(

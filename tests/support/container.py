@@ -48,7 +48,8 @@ class Container:
         ).returncode
 
     def _with(self, more: Mapping[str, str]) -> dict[str, str]:
-        return {**self._environment, "HOME": "/var/lib/session-bot", **more}
+        # The image's packages are compiled by its pip, the test's are not: else each start would compile all of them.
+        return {**self._environment, "HOME": "/var/lib/session-bot", "PYTHONDONTWRITEBYTECODE": "", **more}
 
 
 def _here(value: str, mounts: Mapping[str, Path]) -> str:

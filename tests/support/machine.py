@@ -166,7 +166,6 @@ class Machine:
             "PATH": f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHON": self.python,
             "PIP_PACKAGE": str(Path(pip.__file__).parent),
-            "PIP_NO_COMPILE": "1",
             "BORROWED": "\n".join(site.getsitepackages()),
             "ACCOUNT": str(ACCOUNT),
             "AS_ACCOUNT": shlex.join(self.as_account),

@@ -95,13 +95,9 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     grants = Grants(frozenset()) if tenant == _SYS else granted(connection)
     sees, closes = _reach(grants, tenant)
     tagged = "MODULE" in found.columns
-    lacks = list(found.caveats)
-    if sees is Reach.OWN:
-        lacks.append(_ONLY[sees].format(user=user, tenant=tenant, roles=grants.hint(login.user)))
-    caveats = [
-        *found.caveats,
-        *([_ONLY[sees].format(user=user, tenant=tenant, roles=grants.hint(login.user))] if sees in _ONLY else []),
-    ]
+    only = [_ONLY[sees].format(user=user, tenant=tenant, roles=grants.hint(login.user))] if sees in _ONLY else []
+    caveats = [*found.caveats, *only]
+    lacks = [*found.caveats, *(only if sees is Reach.OWN else [])]
     if not tagged:
         caveats.append(f"Sessions of {login.user} are left out: the bot could not tell its own among them.")
     refused: list[str] = []
