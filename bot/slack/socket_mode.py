@@ -29,6 +29,7 @@ LONGEST_PAUSE_UNREACHED = 10.0  # seconds, where it does not: nobody is asked in
 LONGEST_WAIT = 300.0  # seconds that are waited where Slack asks for it
 TOLD_AGAIN_AFTER = 600.0  # seconds until the same trouble is told again
 KEPT_BESIDE = 60.0  # seconds for which one that Slack asks to go, and does not close, stays open beside the next
+ENDS_WITHIN = 2.0  # seconds that all sockets together have to end when the link does
 CALL_WITHIN = 4  # seconds for each piece of an answer of apps.connections.open
 DISPATCHERS = 10  # threads that take deliveries; each is acknowledged within milliseconds
 
@@ -82,7 +83,7 @@ class SocketLink:
 
         After several sockets that ended young, one is believed only once it has lasted for a while.
         """
-        now, hold = since_boot(), min(LONGEST_PAUSE, 2.0 ** (self._flaps - 1)) if self._flaps > 1 else 0.0
+        now, hold = since_boot(), _growing(self._flaps, LONGEST_PAUSE) if self._flaps > 1 else 0.0
         return any(
             one.delivers(now) and one.greeted_at is not None and now - one.greeted_at >= hold for one in self._sockets
         )
@@ -94,11 +95,11 @@ class SocketLink:
         if self._thread.is_alive():
             self._thread.join()
         self._pool.shutdown()
-        sockets = self._sockets
+        sockets, until = self._sockets, time.monotonic() + ENDS_WITHIN
         for one in sockets:
             one.end()
         for one in sockets:
-            one.end(wait=2.0)
+            one.end(wait=max(0.0, until - time.monotonic()))
         self._client.close()
 
     @property
@@ -161,7 +162,7 @@ class SocketLink:
 
     def _pause(self, problem: SlackError | None) -> float:
         longest = LONGEST_PAUSE if problem is None or problem.reached else LONGEST_PAUSE_UNREACHED
-        pause = min(longest, 2.0 ** (self._failures - 1)) * random.uniform(0.5, 1)  # noqa: S311  # no secret
+        pause = _growing(self._failures, longest) * random.uniform(0.5, 1)  # noqa: S311  # no secret
         asked = problem.wait if problem is not None else None
         return max(pause, min(asked or 0.0, LONGEST_WAIT))
 
@@ -215,6 +216,11 @@ class SocketLink:
             send_response(_Answers((socket, *self._sockets)), request, response, began)
         except Exception:
             log.exception("delivery not taken")
+
+
+def _growing(times: int, longest: float) -> float:
+    """Return a second for the first time and twice as much for each after it; hours of failures are a large number."""
+    return min(longest, 2.0 ** min(times - 1, 10))
 
 
 class _Answers(BaseSocketModeClient):

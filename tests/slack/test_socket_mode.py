@@ -305,6 +305,29 @@ def test_the_pauses_grow_to_half_a_minute_and_are_never_the_same_for_all(slack: 
         link.close()
 
 
+def test_after_hours_without_slack_the_pauses_are_still_the_longest(slack: SlackSandbox) -> None:
+    with Client(slack.world.bot_token, slack.api_url) as client:
+        link = SocketLink(App(client=client, signing_secret=""), client, slack.world.app_token)
+        link._failures = link._flaps = 5000
+        assert link._pause(None) >= socket_mode.LONGEST_PAUSE / 2
+        assert not link.connected()
+        link.close()
+
+
+def test_a_link_whose_sockets_all_hang_ends_within_seconds(
+    slack: SlackSandbox, linked: Callable[[], Link], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(app_socket, "GREETED_WITHIN", 0.3)
+    monkeypatch.setattr(SocketLink, "_address", lambda _self: str(over.wait(PATIENCE)))  # as a name that resolves late
+    link = linked().link
+    slack.wait_for(lambda: len(link._sockets) >= 3, what="three that hang")
+    began = time.monotonic()
+    link.close()
+    assert time.monotonic() - began < socket_mode.ENDS_WITHIN + 1
+    over.set()
+
+
 def test_the_same_trouble_is_told_again_after_ten_minutes(slack: SlackSandbox, log: Lines) -> None:
     with Client(slack.world.bot_token, slack.api_url) as client:
         link = SocketLink(App(client=client, signing_secret=""), client, slack.world.app_token)
