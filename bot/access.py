@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 from bot.errors import NotAllowedError, PersonUnknownError
 
@@ -105,6 +105,13 @@ class Scope:
         """Whether everything that the other one covers is within."""
         return self.tenants is None or (other.tenants is not None and other.tenants <= self.tenants)
 
+    def added(self, other: Scope) -> Scope:
+        """What is within this one or the other."""
+        if self.tenants is None or other.tenants is None:
+            return Scope(None)
+        perhaps = None if self.perhaps is None or other.perhaps is None else self.perhaps | other.perhaps
+        return Scope(self.tenants | other.tenants, self.unsaid or other.unsaid, perhaps)
+
     def narrowed(self, tenants: frozenset[str] | None) -> Scope:
         """What of it is of those tenants; None are all."""
         if tenants is None:
@@ -117,6 +124,20 @@ class Scope:
         if self.tenants is None:
             return EVERY_TENANT
         return hashlib.sha256(repr(sorted(self.tenants)).encode()).hexdigest()[:12]
+
+
+class Sources(list[str]):
+    """Names of data sources that somebody may use; ``unsaid`` says why that is not known of others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsaid: dict[str, PersonUnknownError] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether it is among them; raises ``PersonUnknownError`` where Slack did not say what that depends on."""
+        if name in self.unsaid:
+            raise self.unsaid[name]
+        return name in self
 
 
 class Access:
@@ -133,6 +154,10 @@ class Access:
         self._directory = directory
         self._read_only = frozenset(read_only)  # data sources on which nobody closes anything, whatever the rules say
         self._is_barred = is_barred  # says of a channel that nobody does anything there: outsiders read it
+
+    def for_one_decision(self) -> Access:
+        """Return the same rules, which ask for nothing twice: an answer that does not come is waited for once."""
+        return Access(self._rules, _Remembered(self._directory), self._read_only, self._is_barred)
 
     def scope(self, person: Person, right: Right, source: str, channel: str) -> Scope:
         """Which tenants of ``source`` the person may ``right`` from that channel.
@@ -225,22 +250,33 @@ class Access:
                 "no access rule allows it. Ask whoever runs this bot; your Slack id is " + person.id + "."
             )
 
-    def sources(self, person: Person, right: Right, names: Sequence[str], channel: str) -> list[str]:
-        """Of these data sources, those where the person may do that at all.
+    def sources(self, person: Person, right: Right, names: Sequence[str], channel: str, *others: Right) -> Sources:
+        """Of these data sources, those where the person may do that, or one of the ``others``, at all.
 
-        Raises ``NotAllowedError`` where there is none, ``PersonUnknownError`` where there may be more of them.
+        Raises ``NotAllowedError`` where there is none, ``PersonUnknownError`` where that is known of none.
         """
         self._refuse_barred(channel)
-        allowed = []
-        ahead = self._ahead(person, [right], names, channel)
+        allowed = Sources()
+        rights, once = (right, *others), self.for_one_decision()
+        ahead = self._ahead(person, rights, names, channel)
         for name in names:
-            try:
-                self.scope_as_known(person, right, name, channel, ahead)
-            except NotAllowedError:
-                continue
-            allowed.append(name)
+            unsaid: PersonUnknownError | None = None
+            for one in rights:
+                try:
+                    once.scope_as_known(person, one, name, channel, ahead)
+                except NotAllowedError:
+                    continue
+                except PersonUnknownError as error:
+                    unsaid = unsaid or error
+                    continue
+                allowed.append(name)
+                break
+            else:
+                allowed.unsaid |= {name: unsaid} if unsaid is not None else {}
         if allowed:
             return allowed
+        if allowed.unsaid:
+            raise next(iter(allowed.unsaid.values()))
         read_only = right is not Right.VIEW and self._read_only.issuperset(names)
         if read_only and any(self._allows(person, one, name, channel) for name in names for one in Right):
             raise NotAllowedError(
@@ -305,6 +341,18 @@ class Access:
             return None
         except PersonUnknownError as error:
             raise error.of(who) from error
+
+    def any_scope(self, person: Person, rights: Iterable[Right], source: str, channel: str) -> Scope:
+        """Return the tenants with which the person may do one of these, as far as Slack says who that is.
+
+        Raises ``NotAllowedError`` where people of other organisations read the channel, and for nothing else.
+        """
+        self._refuse_barred(channel)
+        found = _NOTHING
+        for right in rights:
+            if right is Right.VIEW or source not in self._read_only:
+                found = found.added(self._allowed(person, right, source, channel))
+        return found
 
     def rights(self, person: Person, source: str, channel: str) -> dict[Right, Scope]:
         """Everything that the person is known to be allowed to do with one data source in that channel.
@@ -411,6 +459,37 @@ class Access:
         if who == EVERYBODY:
             return self._directory.is_full_member(person)
         return self._directory.is_in_group(person, who, ahead)
+
+
+class _Remembered:
+    """A directory that is asked for nothing twice, also not for what it did not say."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._said: dict[tuple[str, object], Any] = {}
+
+    def is_internal(self, person: Person) -> bool:
+        return bool(self._once("internal", person, lambda: self._directory.is_internal(person)))
+
+    def is_full_member(self, person: Person) -> bool:
+        return bool(self._once("full", person, lambda: self._directory.is_full_member(person)))
+
+    def is_in_group(self, person: Person, group: str, ahead: Collection[str] = ()) -> bool:
+        return bool(self._once("in", (person, group), lambda: self._directory.is_in_group(person, group, ahead)))
+
+    def members(self, group: str, ahead: Collection[str] = ()) -> frozenset[str]:
+        return frozenset(self._once("members", group, lambda: self._directory.members(group, ahead)))
+
+    def _once(self, what: str, about: object, ask: Callable[[], object]) -> Any:
+        if (what, about) not in self._said:
+            try:
+                self._said[what, about] = ask()
+            except PersonUnknownError as error:
+                self._said[what, about] = error
+        said = self._said[what, about]
+        if isinstance(said, PersonUnknownError):
+            raise said
+        return said
 
 
 def _user_groups(rules: Iterable[Rule]) -> frozenset[str]:

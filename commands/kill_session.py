@@ -78,12 +78,13 @@ class KillSessionCommand:
     def _understood(self, command: Command, text: str) -> tuple[KillArguments, str]:
         """Read what was typed, and decide on which data source it is to be done."""
         person, channel, names = command.person, command.channel, self.sessions.names
-        closable = self.access.sources(person, Right.CLOSE, names, channel)
+        access = self.access.for_one_decision()
+        closable = access.sources(person, Right.CLOSE, names, channel)
         arguments = kill_arguments.parse(text)
         # Among those that are seen as well: an id that was read on one is never asked for on another.
-        used = [name for name in names if self.access.rights(person, name, channel).keys() & {Right.VIEW, Right.CLOSE}]
+        used = access.sources(person, Right.CLOSE, names, channel, Right.VIEW)
         source = self.defaults.source_for(arguments.source, channel, used, offered=closable)
-        self.access.scope(person, Right.CLOSE, source, channel)
+        access.scope(person, Right.CLOSE, source, channel)
         return arguments, source
 
     def asks(self, command: Command) -> Asked:

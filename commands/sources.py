@@ -35,6 +35,8 @@ class SourcesCommand:
         """Answer with all data sources that this person may view in this channel; in a channel as they answer."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         private = parse(text)
+        for unsaid in allowed.unsaid.values():
+            raise unsaid  # it shows all that there are
         asked = {}
         for name in allowed:
             scope = self.access.scope(command.person, Right.VIEW, name, command.channel)

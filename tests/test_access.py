@@ -428,6 +428,51 @@ def test_of_one_tenant_is_known_what_of_another_is_not() -> None:
     ).tenants == names("shop")
 
 
+def test_what_is_not_known_of_one_data_source_takes_no_other_away() -> None:
+    rules = Access(
+        [
+            Rule(names("U01ALICE"), CLOSES, data_sources=names("prod")),
+            Rule(names("*"), VIEW, data_sources=names("test")),
+            Rule(names("U01ALICE"), VIEW, data_sources=names("crm")),
+        ],
+        SilentSlack(),
+    )
+    usable = rules.sources(ALICE, Right.VIEW, ["test", "prod", "crm"], "C01INC")
+    assert (usable, list(usable.unsaid)) == (["prod", "crm"], ["test"])
+    assert usable.has("prod")
+    assert not usable.has("other")
+    with pytest.raises(PersonUnknownError):
+        usable.has("test")
+    assert rules.sources(ALICE, Right.CLOSE, ["test", "prod", "crm"], "C01INC") == ["prod"]
+    slack = SilentSlack()
+    many = [f"test{number}" for number in range(9)]
+    everywhere = Access([Rule(names("*"), CLOSES), Rule(names("U01ALICE"), VIEW, data_sources=names("test8"))], slack)
+    assert everywhere.sources(ALICE, Right.CLOSE, many, "C01INC", Right.VIEW) == ["test8"]
+    assert slack.asked == 1, "an answer that does not come is waited for once"
+    either = rules.sources(ALICE, Right.CLOSE, ["test", "prod", "crm"], "C01INC", Right.VIEW)
+    assert (either, list(either.unsaid)) == (["prod", "crm"], ["test"])
+    with pytest.raises(PersonUnknownError):
+        rules.sources(ALICE, Right.VIEW, ["test"], "C01INC")
+
+
+def test_what_somebody_may_by_one_of_several_rights_is_known_as_far_as_each_is() -> None:
+    approve = frozenset({Right.APPROVE})
+    rules = [
+        Rule(names("U01ALICE"), CLOSES, tenants=names("shop")),
+        Rule(names("S0DBA"), approve, tenants=names("billing")),
+    ]
+    both = (Right.CLOSE, Right.APPROVE)
+    scope = Access(rules, SilentSlack()).any_scope(ALICE, both, "prod", "C01INC")
+    assert scope.covers("shop")
+    assert not scope.covers("crm")
+    with pytest.raises(PersonUnknownError):
+        scope.covers("billing")
+    told = Access(rules, SilentSlack(dba=names("U01ALICE")))
+    assert told.any_scope(ALICE, both, "prod", "C01INC").tenants == names("shop", "billing")
+    read_only = Access(rules, SilentSlack(), read_only=["prod"])
+    assert read_only.any_scope(ALICE, both, "prod", "C01INC") == Scope(frozenset())
+
+
 def test_one_group_that_slack_tells_is_enough() -> None:
     rules = Access([Rule(names("*", "S0DBA"), VIEW)], SilentSlack(dba=names("U01ALICE")))
     assert rules.scope(ALICE, Right.VIEW, "prod", "C01INC").tenants is None

@@ -103,9 +103,11 @@ class Approvals:
         found = self._store.requests.get(request_id)
         request, targets = self.as_it_holds(found), found.targets
         if person.id not in {request.requester.id, *(one.person for one in request.calls)}:
-            rights = self._access.rights(person, request.source, request.channel)
-            scopes = [rights[right] for right in (Right.CLOSE, Right.APPROVE) if right in rights]
-            targets = tuple(one for one in targets if any(scope.covers(one.session.tenant) for scope in scopes))
+            scope = self._access.any_scope(person, (Right.CLOSE, Right.APPROVE), request.source, request.channel)
+            known = Scope(scope.tenants)
+            targets = tuple(one for one in targets if known.covers(one.session.tenant))
+            if not targets:
+                any(scope.covers(one.session.tenant) for one in found.targets)  # raises where that is not known
         if not targets:
             first = request.targets[0].session.tenant
             self._access.require(person, Right.CLOSE, request.source, request.channel, first)

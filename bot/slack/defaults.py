@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bot.access import Sources
 from bot.errors import InputError, SourceOpenError
 from bot.sessions.model import Condition, Field, Operator, SessionQuery
 
@@ -29,12 +30,15 @@ class Defaults:
 
         Defaults that are none of them are passed over. Of ``allowed`` only those ``offered`` are told, all where none
         is. Raises ``SourceOpenError`` when it is open which one is meant, ``InputError`` for one that the person may
-        not use.
+        not use, ``PersonUnknownError`` where Slack did not say whether they may.
         """
         here = self.channels.get(channel, ChannelDefault())
-        only = allowed[0] if len(allowed) == 1 else None
+        unsaid = allowed.unsaid if isinstance(allowed, Sources) else {}
+        only = allowed[0] if len(allowed) == 1 and not unsaid else None
         meant = [named] if named else [here.data_source, self.source, only]
         for one in meant:
+            if one is not None and one in unsaid:
+                raise unsaid[one]
             if one is not None and one in allowed:
                 return one
         offered = offered or allowed

@@ -123,9 +123,9 @@ _ASKER = re.compile(
 def own_view(press: Press, access: Access, sessions: SessionService, source: str) -> Scope:
     """Return which sessions of the data source of a message its presser may see.
 
-    Raises ``NotAllowedError``, which does not name the data source.
+    Raises ``NotAllowedError``, which does not name the data source, or ``PersonUnknownError``.
     """
-    if source not in access.sources(press.person, Right.VIEW, sessions.names, press.channel):
+    if not access.sources(press.person, Right.VIEW, sessions.names, press.channel).has(source):
         raise NotAllowedError(
             "This is about a data source that you may not use here. /sessions lists what you may see."
         )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from bot.access import Person
+from bot.access import Access, Person, Right, Rule
 from bot.closing.approval import Confirmation
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State
 from bot.closing.rules import SourceRules
 from bot.closing.targets import Wanted
-from bot.errors import NotAllowedError, RequestError, StoreError
+from bot.errors import NotAllowedError, PersonUnknownError, RequestError, StoreError
 from bot.sessions.model import Mode
-from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, GUS, Desk, record_of, tamper
+from tests.closing.conftest import ALICE, BOB, CAROL, CHANNEL, DORA, GUS, Desk, Nobody, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
 from tests.sessions.examples import sql_of
 from tests.support.stage import session_id
@@ -150,6 +151,22 @@ def test_a_request_is_ended_by_nobody_else(desk: Desk) -> None:
     for stranger in (CAROL, DORA):
         with pytest.raises(NotAllowedError):
             desk.cancel(request.id, stranger)
+    assert desk.state(request) is State.OPEN
+
+
+@pytest.mark.parametrize("right", [Right.CLOSE, Right.APPROVE])
+def test_whoever_may_stop_it_by_a_user_group_that_slack_does_not_tell_is_not_told_that_no_rule_allows_it(
+    desk: Desk, right: Right
+) -> None:
+    class Silent(Nobody):
+        def is_in_group(self, person: Person, group: str, ahead: Collection[str] = ()) -> bool:
+            raise PersonUnknownError(f"who is in the user group {group}", "rate limit", "try again")
+
+    request = ask(desk, *sleepers(desk, 1))
+    sees = Rule(frozenset({GUS.id}), frozenset({Right.VIEW}))
+    desk.approvals._access = Access([sees, Rule(frozenset({"S0DBA"}), frozenset({right}))], Silent())
+    with pytest.raises(PersonUnknownError, match="Slack did not say who"):
+        desk.cancel(request.id, GUS)
     assert desk.state(request) is State.OPEN
 
 

@@ -16,10 +16,17 @@ EVERYBODY = """
 [[access]]
 who = ["U02BOB"]
 may = ["view", "close"]
+data_sources = ["demo"]
 
 [[access]]
 who = ["*"]
 may = ["view", "close"]
+data_sources = ["demo"]
+
+[[access]]
+who = ["S0DBATEAM"]
+may = ["view", "close"]
+data_sources = ["spare"]
 """
 UNSAID = "Slack did not say who you are (the app lacks a scope). Nothing was done; whoever runs this bot must add"
 INCIDENT = "C01INC"
@@ -27,8 +34,10 @@ INCIDENT = "C01INC"
 
 @pytest.fixture(scope="module")
 def standing(oceanbase: EmbeddedOceanBase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    more = '[closing]\nconfirm_within = "5m"'
-    with staged(oceanbase, tmp_path_factory.mktemp("bot"), access=EVERYBODY, more=more) as stage:
+    spare = f'[data_sources.spare]\nhost = "{oceanbase.host}"\nport = {oceanbase.port}\nuser = "root@sys"\n'
+    more = f'[closing]\nconfirm_within = "5m"\n{spare}password = "{oceanbase.password}"'
+    first = 'default_source = "demo"'
+    with staged(oceanbase, tmp_path_factory.mktemp("bot"), access=EVERYBODY, more=more, first=first) as stage:
         yield stage
 
 
@@ -39,6 +48,20 @@ def stage(standing: Stage) -> Iterator[Stage]:
     standing.slack.faults.recover()
     standing.slack.faults.closed_channels.clear()
     standing.tidy()
+
+
+def test_what_slack_does_not_say_of_one_data_source_takes_no_other_away(stage: Stage) -> None:
+    sleeper = session_id(stage.connect())
+    stage.slack.faults.fall_ill(Failure("", 200, "missing_scope"), share=1.0, methods=["usergroups.users.list"])
+    stage.asks(stage.bob, f"/sessions id={sleeper}", "Sessions on demo")
+    help_ = full_text(stage.asks(stage.bob, "/sessions help", "You may here"))
+    assert "demo: see everything; close everything" in help_
+    assert "on 1 more is not known: Slack did not say who you are" in help_
+    for typed in ("/sessions source=spare", f"/kill-session {sleeper} source=spare", "/sessions sources"):
+        assert stage.asks(stage.bob, typed, "Slack did not say who you are (the app lacks a scope)")["ephemeral"], typed
+    card = stage.card_of(sleeper, person=stage.bob)
+    stage.bob.press(card, "Close Session")
+    stage.bob.wait_for_change(card, "✅ closed")
 
 
 def test_where_slack_does_not_say_who_somebody_is_nothing_is_done_and_that_is_said(stage: Stage) -> None:

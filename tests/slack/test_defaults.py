@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.errors import InputError, SourceOpenError
+from bot.access import Sources
+from bot.errors import InputError, PersonUnknownError, SourceOpenError
 from bot.slack.arguments.session_query import parse
 from bot.slack.defaults import ChannelDefault, Defaults
 
@@ -87,3 +88,15 @@ def test_the_tenant_of_a_channel_is_meant_on_its_own_data_source_alone(
     source: str, channel: str, tenant: str | None
 ) -> None:
     assert DEFAULTS.tenant_for(source, channel) == tenant
+
+
+def test_nothing_is_guessed_where_slack_did_not_say_what_somebody_may_use() -> None:
+    usable = Sources()
+    usable.append("spare")
+    usable.unsaid["prod"] = PersonUnknownError("who you are", "rate limit", "try again")
+    assert DEFAULTS.source_for("spare", "C99", usable) == "spare"
+    for named in ("prod", None):  # prod is the default
+        with pytest.raises(PersonUnknownError):
+            DEFAULTS.source_for(named, "C99", usable)
+    with pytest.raises(SourceOpenError, match="You may use: spare"):  # the only one that is known
+        Defaults(None).source_for(None, "C99", usable)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.access import Access, Person, Right, Scope
+from bot.errors import PersonUnknownError
 from bot.sessions.masking import cut
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
@@ -42,12 +43,23 @@ class Allowance:
 
 
 def help_for(topics: Sequence[Topic], access: Access, sources: Sequence[str], person: Person, channel: str) -> Message:
-    """Show what this person may do in that channel."""
-    return help_page(topics, [Allowance(source, access.rights(person, source, channel)) for source in sources])
+    """Show what this person may do in that channel; raises ``PersonUnknownError`` where that is known of nothing."""
+    allowances, unsaid = [], {}
+    for source in sources:
+        try:
+            allowances.append(Allowance(source, access.rights(person, source, channel)))
+        except PersonUnknownError as error:
+            unsaid[source] = error
+    if unsaid and not any(one.scopes for one in allowances):
+        raise next(iter(unsaid.values()))
+    return help_page(topics, allowances, not_known=len(unsaid))
 
 
-def help_page(topics: Sequence[Topic], allowances: Sequence[Allowance]) -> Message:
-    """Show the topics that need no other right than the person has, and the rights."""
+def help_page(topics: Sequence[Topic], allowances: Sequence[Allowance], *, not_known: int = 0) -> Message:
+    """Show the topics that need no other right than the person has, and the rights.
+
+    ``not_known`` is on how many data sources Slack did not say what these are.
+    """
     rights = {right for allowance in allowances for right in allowance.scopes}
     shown = [topic for topic in topics if topic.right in rights]
     if not shown:
@@ -63,6 +75,9 @@ def help_page(topics: Sequence[Topic], allowances: Sequence[Allowance]) -> Messa
     left = (
         [[components.plain(f"and more on {len(mine) - _SOURCES} other data sources.")]] if len(mine) > _SOURCES else []
     )
+    if not_known:
+        unsaid = f"What you may on {not_known} more is not known: Slack did not say who you are. Try again later."
+        left.append([components.plain(unsaid)])
     rows = [[components.plain(cut(visible(one.sentence), _SENTENCE))] for one in mine[:_SOURCES]]
     blocks.append(components.lines([components.bold("You may here")], *rows, *left))
     return Message(top_level("; ".join(topic.usage for topic in shown)), list(blocks))
