@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,16 +23,16 @@ from bot.errors import (
 )
 from bot.operations import audit_stream, slack_trial
 from bot.operations.named_tenants import NamedTenants
+from bot.operations.reload import asked
 from bot.operations.reports import Report, Verdict
 from bot.operations.web_server import listen
 from bot.sessions.asking import ask_each
 from bot.sessions.details import Abilities, Reach
 from bot.sessions.source import DataSource
-from bot.settings import DataSourceSettings, ListenAddress, Loaded, Settings, SlackSettings
+from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings
 from bot.settings.problems import without_second_persons
 
 SOURCES_AT_ONCE = 16
-ANSWERS_WITHIN = 2.0  # seconds for a bot that listens here
 LOGINS_WITHIN = 1.5  # seconds; a bot that is restarted in an incident is at work before its data sources are
 
 
@@ -161,23 +158,13 @@ def _ports(slack: SlackSettings | None) -> list[Report]:
             listen(at).close()
             reports.append((Verdict.WORKS, f"{at.port_variable}: {what} on {where}, which is free"))
         except ConfigurationError as error:
-            runs = isinstance(error, PortInUseError) and slack.health_at is not None and _is_a_bot(slack.health_at)
+            in_use = isinstance(error, PortInUseError)
+            runs = in_use and slack.health_at is not None and asked(slack.health_at) is not None
             said = f"{at.port_variable}: {what} on {where}, where a session-bot runs now" if runs else str(error)
             reports.append((Verdict.UNTRIED if runs else Verdict.FAILS, said))
     return reports or [
         (Verdict.WORKS, "HEALTH_PORT: not set, so the bot listens nowhere: there are no health page and no metrics")
     ]
-
-
-def _is_a_bot(at: ListenAddress) -> bool:
-    """Whether a session-bot answers there."""
-    host = at.host if at.host not in (None, "0.0.0.0") else "127.0.0.1"  # noqa: S104  # nothing is bound
-    connection = http.client.HTTPConnection(host, at.port, timeout=ANSWERS_WITHIN)
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-        connection.request("GET", "/livez")
-        answer = json.loads(connection.getresponse().read(1000))
-        return isinstance(answer, dict) and answer.get("bot") == "session-bot"
-    return False
 
 
 def _store(loaded: Loaded) -> list[Report]:

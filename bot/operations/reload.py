@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from bot.errors import ConfigurationError
@@ -61,27 +62,30 @@ def reload(slack: SlackSettings | None) -> None:
         raise ConfigurationError(
             ["HEALTH_PORT is not set, so the bot cannot say what comes of a reload. Nothing was done. Set it, restart."]
         )
-    before = _asked(at)
-    if before is None:
+    before = asked(at)
+    if before is None or "configuration" not in before:
         raise ConfigurationError(
             [
                 f"No session-bot of this version answers on port {at.port}, where {at.port_variable} has its health. "
                 "Nothing was done. Start it."
             ]
         )
+    elsewhere = ConfigurationError(
+        ["The bot that answers runs in another container or on another machine. Nothing was done. Reload it there."]
+    )
     try:
+        if not _listens(before["pid"], at.port):
+            raise elsewhere
         os.kill(before["pid"], signal.SIGHUP)
-    except ProcessLookupError:
-        raise ConfigurationError(
-            ["The bot that answers runs in another container or on another machine. Nothing was done. Reload it there."]
-        ) from None
+    except (FileNotFoundError, ProcessLookupError):
+        raise elsewhere from None
     except PermissionError:
         raise ConfigurationError(
             ["The bot runs as another user. Nothing was done. Run this as that user, or as root."]
         ) from None
     until = time.monotonic() + OUTCOME_WITHIN
     while time.monotonic() < until:
-        now = _asked(at)
+        now = asked(at)
         # One that had begun before may have read what was there before.
         if now is not None and now["configuration"]["reloads_ended"] > before["configuration"]["reloads_begun"]:
             if now["configuration"]["status"] == "ok":
@@ -98,13 +102,31 @@ def reload(slack: SlackSettings | None) -> None:
     )
 
 
-def _asked(at: ListenAddress) -> dict[str, Any] | None:
+def _listens(pid: int, port: int) -> bool:
+    """Whether that process of this machine listens at the port; raises ``OSError``.
+
+    Else it is not the one that answers: a container has numbers of its own, and anybody may answer at a free port.
+    """
+    has = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has been closed meanwhile
+            has.add(str(one.readlink()))
+    tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6")]
+    rows = [row.split() for table in tables if table.exists() for row in table.read_text().splitlines()[1:]]
+    listening = (row for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port)
+    return any(f"socket:[{row[9]}]" in has for row in listening)
+
+
+_LISTENS = "0A"  # the state of a socket in /proc/net/tcp
+
+
+def asked(at: ListenAddress) -> dict[str, Any] | None:
     """Return what a session-bot there says of itself; None where there is none."""
     host = at.host if at.host not in (None, "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104  # nothing is bound
     connection = http.client.HTTPConnection(host, at.port, timeout=_ANSWERS_WITHIN)
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException, ValueError):
         connection.request("GET", "/livez")
         answer = json.loads(connection.getresponse().read(10_000))
-        if isinstance(answer, dict) and answer.get("bot") == "session-bot" and "configuration" in answer:
+        if isinstance(answer, dict) and answer.get("bot") == "session-bot":
             return answer
     return None

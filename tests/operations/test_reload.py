@@ -6,13 +6,19 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from bot.errors import ConfigurationError
+from bot.operations import reload as reloading
+from bot.settings import SlackSettings
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.http_bot import SocketBot, Web, free_port, value
 from tests.support.patience import PATIENCE
@@ -207,6 +213,31 @@ def test_whoever_asks_for_a_reload_is_told_what_came_of_it(stage: Stage, web: We
     status, said = asked_to_reload(stage)
     assert status == 1
     assert "No session-bot of this version answers on port" in said
+
+
+def test_a_reload_signals_nobody_but_the_process_that_answers() -> None:
+    somebody = subprocess.Popen(["sleep", "60"])  # of the number that a bot in a container has there, or a liar says
+
+    class Says(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            said = {"bot": "session-bot", "pid": somebody.pid, "configuration": {"reloads_begun": 0}}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(said).encode())
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Says) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        slack = SlackSettings.model_construct(
+            bind_address="127.0.0.1", health_port=server.server_port, app_token=SecretStr("xapp-")
+        )
+        try:
+            with pytest.raises(ConfigurationError, match="The bot that answers runs in another container"):
+                reloading.reload(slack)
+            assert somebody.poll() is None
+        finally:
+            somebody.kill()
+            somebody.wait()
+            server.shutdown()
 
 
 def test_data_sources_come_change_and_go_and_connections_go_with_them(stage: Stage, web: Web) -> None:
