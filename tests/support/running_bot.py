@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ from sandbox.databases.embedded import EmbeddedServer
 from sandbox.processes import tail
 from sandbox.slack.server import SlackSandbox
 from tests.support.patience import PATIENCE
+from tests.support.preloaded import Forked, started
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ({"command": "/sessions"}, {"command": "/kill-session"})
@@ -71,7 +71,7 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
             encoding="utf-8",
         )
         self.config.chmod(0o600)  # it holds a password
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._before = 0
 
     @property
@@ -91,13 +91,7 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         """Start the process and wait until it is connected."""
         self._before = self._sandbox.connections
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self.command],
-                cwd=self._folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+            self._process = started(self.command, folder=self._folder, environment=self.environment, log=log)
         process = self._process
         self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, PATIENCE, "the bot's connection")
         if process.poll() is not None:
@@ -133,6 +127,8 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         assert process is not None
 
         def stopped() -> bool:
+            if isinstance(process, Forked):
+                return process.is_stopped()
             _, status = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
             return os.WIFSTOPPED(status)
 
