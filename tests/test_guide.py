@@ -125,7 +125,36 @@ def test_from_the_guide_alone_a_service_closes_a_session_by_a_press_in_both_mode
             program.waits_for("configuration read again")
             assert f"schema version {SCHEMA}" in machine.runs(check)
     change_to_http_mode(machine)
-    with slack_for(oceanbase, tmp_path, port) as stage, service(machine, tmp_path / "http.log", stage, ports):
+    http = slack_for(oceanbase, tmp_path, port)
+    with http as stage, service(machine, tmp_path / "http.log", stage, ports) as (unit, program):
         closes_a_session(stage)
+        unit.reload(SLACK_API_URL=stage.slack.api_url)
+        program.waits_for("configuration read again")
         assert health.health()[0] == 200
         assert port.request("GET", "/metrics")[0] == 404
+
+
+def test_the_folders_that_the_service_of_0_1_0_has_left_become_those_of_the_guide(machine: Machine) -> None:
+    """Its user existed only while it ran: its secrets were root's alone, its store in a folder that systemd hides."""
+    old = machine.path("/opt/session-bot")
+    old.mkdir()
+    (old / "version").write_text("0.1.0", encoding="utf-8")
+    machine.path("/opt/session-bot-0.2.0").mkdir()
+    private = machine.path("/var/lib/private")
+    (private / "session-bot").mkdir(parents=True, mode=0o700)
+    private.chmod(0o700)
+    (private / "session-bot" / "session-bot.db").touch(0o600)
+    machine.path("/var/lib/session-bot").symlink_to("private/session-bot")
+    secrets = machine.path("/etc/session-bot/secrets")
+    secrets.mkdir(parents=True, mode=0o700)
+    (secrets / "SLACK_BOT_TOKEN").touch(0o600)
+    before, after = blocks(section("install.md", "Upgrading"))
+    (link,) = [one for one in blocks(section("install.md", "4. The bot"))[0].splitlines() if one.startswith("ln ")]
+    machine.runs(before + link + "\n" + blocks(section("install.md", "5. The configuration"))[0] + after)
+    assert machine.recorded() == ["systemctl stop session-bot"]
+    assert machine.path("/opt/session-bot").resolve() == machine.path("/opt/session-bot-0.2.0")
+    store = "/var/lib/session-bot/session-bot.db"
+    machine.runs(f"runuser -u session-bot -- cat {store} /etc/session-bot/secrets/SLACK_BOT_TOKEN")
+    (back,) = re.findall(r"^ +(ln -sfn .*)$", section("install.md", "Upgrading"), re.MULTILINE)
+    machine.runs(back.replace("0.2.0", "0.1.0"))
+    assert (machine.path("/opt/session-bot") / "version").read_text(encoding="utf-8") == "0.1.0"

@@ -70,9 +70,21 @@ while (($#)); do
     *) arguments+=("$1"); shift;;
   esac
 done
-exec "$REAL_INSTALL" "${arguments[@]}"
+PATH=$OTHERS
+exec install "${arguments[@]}"
 """
-_CHOWN = '((EUID)) || exec "$REAL_CHOWN" "$@"\n'
+_CHANGE_OWNER = """
+arguments=()
+for argument; do
+  case $argument in
+    session-bot) arguments+=("$ACCOUNT");;
+    session-bot:session-bot) arguments+=("$ACCOUNT:$ACCOUNT");;
+    *) arguments+=("$argument");;
+  esac
+done
+PATH=$OTHERS
+((EUID)) || exec "$(basename "$0")" "${arguments[@]}"
+"""
 _RUNUSER = '[[ "$1 $2 $3" == "-u session-bot --" ]] || exit 9\nshift 3\nexec $AS_ACCOUNT "$@"\n'
 
 
@@ -101,9 +113,9 @@ class Machine:
         self._record.touch()
         for name in _RECORDED:
             self._program(name, _RECORD)
-        for name, text in (("python3", _PYTHON), ("pip-of", _PIP), ("install", _INSTALL), ("chown", _CHOWN)):
+        done = {"python3": _PYTHON, "pip-of": _PIP, "install": _INSTALL, "runuser": _RUNUSER}
+        for name, text in (done | dict.fromkeys(("chown", "chgrp"), _CHANGE_OWNER)).items():
             self._program(name, text)
-        self._program("runuser", _RUNUSER)
 
     def close(self) -> None:
         """Remove all of it."""
@@ -169,8 +181,7 @@ class Machine:
             "BORROWED": "\n".join(site.getsitepackages()),
             "ACCOUNT": str(ACCOUNT),
             "AS_ACCOUNT": shlex.join(self.as_account),
-            "REAL_INSTALL": shutil.which("install") or "",
-            "REAL_CHOWN": shutil.which("chown") or "",
+            "OTHERS": os.environ["PATH"],
             "RECORD": str(self._record),
         }
 
