@@ -57,6 +57,8 @@ _PIP = """
 venv=$1; shift
 if [[ "$*" == *"--require-hashes"*"-r requirements.lock" ]]; then
   for library in "$venv"/lib/python3*/site-packages; do printf '%s\\n' "$BORROWED" > "$library/borrowed.pth"; done
+elif [[ "$*" == *"-r requirements-build.lock" ]]; then
+  exec "$venv/bin/python" -m pip -q "$@" --no-compile # it is used once
 else
   exec "$venv/bin/python" -m pip -q "$@"
 fi
