@@ -77,6 +77,15 @@ def install(machine: Machine, database: EmbeddedServer) -> None:
         assert (kept.st_uid, kept.st_gid, kept.st_mode & 0o777) == (0, ACCOUNT, 0o640)
 
 
+def change_the_password(machine: Machine, database: EmbeddedServer) -> None:
+    """Change the password of the bot's account, and put the new one where the first one was put."""
+    name, password = "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD", f"new-{PASSWORD}"
+    with database.connect() as admin, admin.cursor() as cursor:
+        cursor.execute(f"ALTER USER session_bot IDENTIFIED BY '{password}'")
+    lines = blocks(section("install.md", "5. The configuration"))[1].splitlines(keepends=True)
+    machine.runs(next(line for line in lines if name in line), {name: password})
+
+
 def change_to_http_mode(machine: Machine) -> None:
     """Put the one secret in the place of the other, and what the guide adds to the unit into its file."""
     secrets = blocks(section("install.md", "5. The configuration"))[1]
@@ -121,7 +130,8 @@ def test_from_the_guide_alone_a_service_closes_a_session_by_a_press_in_both_mode
         with service(machine, tmp_path / "socket.log", stage, ports) as (unit, program):
             closes_a_session(stage)
             assert health.health()[0] == 200
-            unit.reload(SLACK_API_URL=stage.slack.api_url)
+            change_the_password(machine, oceanbase)
+            unit.reload(SLACK_API_URL=stage.slack.api_url)  # it logs in anew where something has changed
             program.waits_for("configuration read again")
             assert f"schema version {SCHEMA}" in machine.runs(check)
     change_to_http_mode(machine)
