@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -32,6 +35,8 @@ from bot.workers import Handed, Jobs, Lane, Rush, Task, Workers
 
 PROGRESS_AFTER = 2.0  # seconds until somebody who waits hears that it goes on
 OUTBOX_EVERY = 1.0  # seconds
+TOLD_AT_ONCE = 50  # people who are told that their press was turned away; each has a thread
+TOLD_WITHIN = 2.0  # seconds for the last of them when the bot ends
 TOO_MUCH = "The bot has too much to do at this moment."
 RESTARTING = "The bot is being restarted."
 NOTHING_DONE = "Nothing was done. Try again in a few seconds."
@@ -107,6 +112,8 @@ class SessionBot:
         self._jobs = Jobs()
         self._handlers: dict[_Route, _Handler] = {}
         self._stopping = False
+        self._telling: list[threading.Thread] = []
+        self._telling_lock = threading.Lock()
         self.bolt = _bolt(client, identity, signing_secret, self._telemetry)
         self.periodically(OUTBOX_EVERY, self._outbox.deliver)
 
@@ -211,6 +218,9 @@ class SessionBot:
         self._jobs.end()
         if close_link is not None:
             close_link()
+        until = time.monotonic() + TOLD_WITHIN
+        for thread in self._telling:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _answer(self, route: _Route, handler: _Handler, *listens: Callable[[Listener], object]) -> None:
         """Let a handler answer a route from now on. The first time Bolt is told as well: it listens in one place."""
@@ -248,9 +258,18 @@ class SessionBot:
             return
         why = TOO_MUCH if handed is Handed.FULL else RESTARTING
         log.warning("turned away", why=why, **error_net.about(payload))
-        if not _turn_away(ack, payload, why) and handed is Handed.STOPPED:
-            self._reply(payload).private(notices.notice(f"{why} {NOTHING_DONE}"))
+        if not _turn_away(ack, payload, why):
+            self._tell_aside(self._reply(payload), f"{why} {NOTHING_DONE}")
         self._telemetry.answered(route.name, "turned away", 0.0)
+
+    def _tell_aside(self, reply: Reply, text: str) -> None:
+        """Tell it in a thread of its own: the acknowledgement does not wait for Slack."""
+        thread = threading.Thread(target=reply.private, args=(notices.notice(text),), name="turned-away", daemon=True)
+        with self._telling_lock, contextlib.suppress(RuntimeError):  # the system gives no more threads
+            self._telling = [one for one in self._telling if one.is_alive()]
+            if len(self._telling) < TOLD_AT_ONCE:
+                thread.start()
+                self._telling.append(thread)
 
     def _task(self, route: _Route, payload: Payload, *, taken: bool = False) -> Task:
         reply = self._reply(payload)

@@ -15,6 +15,8 @@ from slack_bolt.adapter.socket_mode import SocketModeHandler
 from bot.app import Identity, SessionBot
 from bot.errors import DataSourceError, InputError
 from bot.slack.client import Client
+from bot.slack.delivery.message import Message
+from bot.slack.delivery.replies import Reply
 from bot.slack.events import Command
 from bot.slack.views.notices import notice
 from sandbox.slack.server import SlackSandbox
@@ -146,6 +148,40 @@ def test_a_command_that_finds_no_place_in_the_queue_is_told_so(run: Run, monkeyp
         alice.types("/sessions")
     alice.wait_for_message("The bot has too much to do at this moment. Nothing was done.")
     release.set()
+
+
+@pytest.mark.parametrize("why", ["is being restarted", "has too much to do"])
+def test_a_press_that_is_turned_away_is_acknowledged_before_slack_has_taken_what_is_told_of_it(
+    slack: SlackSandbox, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """The acknowledgement of a press carries no text; the answer is another call, which Slack may be slow to take."""
+    let, told = threading.Event(), []
+
+    def private(_reply: Reply, message: Message) -> bool:
+        let.wait(PATIENCE)
+        told.append(message.text)
+        return True
+
+    monkeypatch.setattr(Reply, "private", private)
+    press = {
+        "type": "block_actions",
+        "user": {"id": "U01ALICE", "team_id": "T01DEMO"},
+        "trigger_id": "1.2",
+        "actions": [{"type": "button", "action_id": "one", "block_id": "b"}],
+    }
+    with Client(slack.world.bot_token, slack.api_url) as client:
+        bot = SessionBot(client, Identity.read(client))
+        bot.register([lambda bot: bot.press("one", lambda _press: None)])
+        if why == "is being restarted":
+            bot._workers.stop()
+        else:
+            monkeypatch.setattr("bot.workers.THREADS", 0)
+            monkeypatch.setattr("bot.workers.QUEUE", 0)
+        assert bot.bolt.dispatch(BoltRequest(body=press, mode="socket_mode")).status == 200
+        assert not told
+        let.set()
+        bot.stop()
+    assert [why in text for text in told] == [True]
 
 
 def test_a_dialog_that_finds_no_place_in_the_queue_stays_open_and_says_so(
