@@ -57,6 +57,9 @@ class Outbox:
             except SessionBotError as error:  # what had to be done after it was sent
                 log.warning("sent, but not noted", what=what, error=str(error))
                 return True
+            except Exception:  # of a fault in one of them the others know nothing
+                log.exception("answer not sent", what=what)
+                return False
 
     def deliver(self) -> None:
         """Try again what is due."""

@@ -137,6 +137,22 @@ def test_an_answer_that_is_never_taken_is_given_up_and_holds_up_no_other() -> No
     assert FOR <= tried[-1] - 100 <= FOR + 15
 
 
+def test_an_answer_at_which_something_fails_that_nobody_expected_takes_no_other_with_it() -> None:
+    clock = Time()
+    outbox = Outbox(clock.monotonic)
+    sent: list[str] = []
+
+    def fails() -> bool:
+        raise ValueError
+
+    outbox.keep("odd", fails, at_last=partial(_note, sent, "odd, by direct message"))
+    outbox.keep("answer", partial(_note, sent, "answer"))
+    for _ in range(int(FOR) + 15):
+        clock.sleep(1)
+        outbox.deliver()
+    assert sent == ["answer", "odd, by direct message"]
+
+
 def test_too_many_answers_push_out_the_oldest() -> None:
     clock = Time()
     outbox = Outbox(clock.monotonic)
