@@ -135,8 +135,12 @@ class Answers(Generic[_T]):
 
     def _start(self, key: str) -> _Asked[_T]:
         asked = self._asked[key] = _Asked(time.monotonic())
-        # A thread of its own: whoever asks waits no longer than that, whatever Slack does.
-        threading.Thread(target=self._run, args=(key, asked), name="ask-slack", daemon=True).start()
+        try:
+            # A thread of its own: whoever asks waits no longer than that, whatever Slack does.
+            threading.Thread(target=self._run, args=(key, asked), name="ask-slack", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads
+            del self._asked[key]
+            raise Unanswered("busy", "too many questions wait for it", "try again") from None
         return asked
 
     def _refuse(self, now: float, *, wait: bool) -> None:

@@ -66,7 +66,7 @@ class SlackDirectory:
         self._client = client
         self._team = team
         self._enterprise = enterprise
-        self._profiles = Answers(self._ask_profile, _Profile, waits_for, monotonic)
+        self._profiles = Answers(self._ask_profile, lambda user: _Profile(user, ours=False), waits_for, monotonic)
         groups = UserGroups(client, org_wide=not team)
         self._groups = Answers(groups.members, lambda _group: frozenset[str](), waits_for, monotonic)
 
@@ -80,7 +80,10 @@ class SlackDirectory:
                 return True
             if not self._enterprise:
                 return False
-        return self._profile(person).ours is True
+        ours = self._profile(person).ours
+        if ours is None:
+            raise PersonUnknownError("who you are", "its answer was incomplete", "try again")
+        return ours
 
     def is_full_member(self, person: Person) -> bool:
         """Whether somebody internal is a full member: no guest, bot or deactivated person.

@@ -343,6 +343,8 @@ NO_GROUP = "no_such_subteam"
 FAILED = ("internal_error", "fatal_error", "server_error", "service_unavailable", "request_timeout")
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{1,99}", re.ASCII)
+# How urllib and urllib3 tell that a proxy lets nobody through. Errors of TLS end in a number as well, of a line of C.
+_PROXY_LOGIN = re.compile(r"(?<![\w.:])407\b", re.ASCII)
 _SCOPE = re.compile(r"[a-z:,._ -]{1,200}", re.ASCII)
 _NETWORK = _OPERATOR + "check the network, the proxy and SLACK_API_URL"
 
@@ -408,7 +410,7 @@ def _limited(word: str, retry_after: str) -> SlackError:
 
 def _unreached(error: Exception) -> SlackError:
     """Say why nothing was answered. The texts of such errors name hosts, so that only their kind is told."""
-    if "407" in str(error):  # how urllib and urllib3 tell that a proxy lets nobody through
+    if _PROXY_LOGIN.search(str(error)):
         return SlackError("status_407", Kind.PASSING, "a proxy wants a login, HTTP 407", _NETWORK, reached=False)
     reasons = (error, getattr(error, "reason", None), error.__cause__)
     if any(isinstance(one, TimeoutError) or "timed out" in str(one) for one in reasons):

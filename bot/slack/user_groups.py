@@ -69,7 +69,10 @@ class UserGroups:
         cursor: str | None = None
         while True:
             answer = self._client.auth_teams_list(limit=_PAGE, cursor=cursor)
-            found += [str(team["id"]) for team in answer["teams"]]
+            teams = answer.get("teams")
+            if teams is None:
+                raise KeyError("teams")
+            found += [str(team["id"]) for team in teams]
             cursor = (answer.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 break

@@ -175,6 +175,37 @@ def test_nobody_waits_longer_than_three_seconds_and_not_for_each_question_in_tur
     assert slack.calls == ["users.info"]
 
 
+def test_where_the_system_gives_no_more_threads_it_is_not_known_and_asked_the_next_time(
+    directory: SlackDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(PersonUnknownError):
+            directory.is_full_member(ALICE)
+    assert directory.is_full_member(ALICE)
+
+
+def test_somebody_of_whom_slack_does_not_say_whose_they_are_is_not_known_and_nobody_is_none_of_ours() -> None:
+    class Bare(WebClient):
+        def api_call(self, *_: Any, **__: Any) -> Any:
+            return {"ok": True, "user": {"name": "alice"}}
+
+    with pytest.raises(PersonUnknownError, match="its answer was incomplete"):
+        SlackDirectory(Bare("xoxb-nobody"), "T01DEMO").is_internal(Person("U01ALICE", ""))
+
+
+def test_workspaces_that_slack_leaves_out_of_its_answer_are_not_known() -> None:
+    class Bare(WebClient):
+        def api_call(self, *_: Any, **__: Any) -> Any:
+            return {"ok": True, "teams": None}
+
+    with pytest.raises(PersonUnknownError, match="its answer was incomplete"):
+        SlackDirectory(Bare("xoxb-nobody"), "", enterprise="E1").members("S0DBATEAM")
+
+
 def test_several_who_ask_at_once_ask_once() -> None:
     slack = StubbornSlack()
     directory = SlackDirectory(slack, "T01DEMO")

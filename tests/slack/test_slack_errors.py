@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -149,6 +150,7 @@ def test_what_never_reached_slack_is_told_without_a_host() -> None:
     what = error_of(client)
     assert (what.kind, what.reached, what.why) == (Kind.PASSING, False, "it cannot be reached, nothing listens there")
     assert slack_error(OSError("Tunnel connection failed: 407 Proxy Authentication Required")).word == "status_407"
+    assert slack_error(ssl.SSLEOFError(8, "EOF occurred in violation of protocol (_ssl.c:2407)")).word == "no_tls"
     assert slack_error(TimeoutError("timed out")).why == "no answer in time"
 
 
