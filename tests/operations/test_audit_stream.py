@@ -144,8 +144,9 @@ def test_a_reader_that_hangs_keeps_nobody_waiting_and_what_is_left_is_told(
         ("acts not sent on, the bot ends; the store has them", 3),
     ]
     assert (said[1]["first"], said[1]["last"]) == (1, 3)
-    with pipe.open("rb", buffering=0) as reader:  # so that its thread comes to its end
+    with pipe.open("rb", buffering=0) as reader:
         reader.read(1)
+    stream._thread.join(PATIENCE)  # which finds out now that it is to end
 
 
 def test_one_act_that_cannot_be_told_keeps_no_other_from_it(tmp_path: Path, said: list[dict[str, Any]]) -> None:
