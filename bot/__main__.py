@@ -1,4 +1,4 @@
-"""The command line: run, check, demo."""
+"""The command line: run, check, reload, demo."""
 
 from __future__ import annotations
 

@@ -70,6 +70,13 @@ def test_a_line_has_who_did_what_and_statements_as_digests(tmp_path: Path) -> No
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_standard_output_is_a_stream_of_lines_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
+    stream = AuditStream("stdout")
+    stream.send([act(1), act(2)])
+    stream.close(PATIENCE)
+    assert [json.loads(line)["number"] for line in capfd.readouterr().out.splitlines()] == [1, 2]
+
+
 def test_a_file_that_was_moved_away_or_emptied_is_followed_and_no_line_is_lost(tmp_path: Path) -> None:
     file, moved = tmp_path / "audit.log", tmp_path / "audit.log.1"
     stream = AuditStream(str(file))

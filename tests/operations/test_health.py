@@ -99,7 +99,7 @@ def test_a_hung_database_is_degraded_and_keeps_nobody_waiting(stage: Stage, web:
     becomes("ok", 200)
 
 
-def test_a_store_that_is_gone_is_told_and_well_again_once_it_is_back(stage: Stage, becomes: Wait) -> None:
+def test_a_store_that_is_gone_is_told_and_well_again_once_it_is_back(stage: Stage, web: Web, becomes: Wait) -> None:
     becomes("ok", 200)
     store = stage.bot.log.parent / "store.db"
     away = store.rename(store.with_name("away.db"))
@@ -107,9 +107,11 @@ def test_a_store_that_is_gone_is_told_and_well_again_once_it_is_back(stage: Stag
         report = becomes("degraded", 200)
         assert report["store"]["status"] == "failing"
         assert report["data_sources"]["demo"]["status"] == "ok"
+        assert (web.metric("session_bot_store_up"), web.metric("session_bot_connected")) == (0, 1)
     finally:
         away.rename(store)
     becomes("ok", 200)
+    assert web.metric("session_bot_store_up") == 1
 
 
 def test_what_people_do_is_counted(stage: Stage, web: Web) -> None:
@@ -174,9 +176,11 @@ def test_in_socket_mode_health_has_a_port_of_its_own_and_follows_the_connection(
     with SlackSandbox(commands=COMMANDS) as slack, SocketBot(slack, restartable, tmp_path, web):
         slack.wait_for(lambda: web.health()[1]["status"] == "ok")
         assert web.health()[1]["slack"]["connected"] is True
+        assert web.metric("session_bot_connected") == 1
         assert web.request("POST", "/slack/events")[0] == 404, "nothing but health and metrics there"
         slack.stop()
         slack.wait_for(lambda: web.health()[1]["slack"]["status"] == "degraded")
+        assert web.metric("session_bot_connected") == 0
         assert web.health()[0] == 200
         slack.start()
         slack.wait_for(lambda: web.health()[1]["slack"]["status"] == "ok", what="the bot's way back to Slack")

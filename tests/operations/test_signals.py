@@ -30,6 +30,26 @@ print("ended")
 """
 
 
+WHILE_IT_STARTS = """
+import os, signal
+from bot.operations.lifecycle import Signals
+
+signals = Signals()
+for number in (signal.SIGHUP, signal.SIGTERM):
+    os.kill(os.getpid(), number)
+    while not signals.end_within(0) and number == signal.SIGTERM:
+        pass
+signals.wait(lambda: print("reads again"))
+"""
+
+
+def test_a_hangup_that_comes_while_the_bot_starts_is_not_lost() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WHILE_IT_STARTS], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (ended.stdout, ended.returncode) == ("reads again\n", 0), ended.stderr
+
+
 def test_a_signal_that_another_thread_was_given_ends_the_bot() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
