@@ -148,7 +148,8 @@ def test_errors_of_slack_are_counted_by_their_code(stage: Stage, web: Web) -> No
     stage.slack.faults.fail_next("chat.postMessage", error="channel_is_archived")
     stage.alice.types("/sessions")
     stage.slack.wait_for(lambda: web.metric("session_bot_slack_errors_total", error="channel_is_archived") == 1)
-    assert web.metric("session_bot_slack_errors_total", method="response_url", error="status_404") == 1
+    assert web.metric("session_bot_slack_errors_total", method="response_url", error="expired_url") == 1
+    assert web.metric("session_bot_slack_calls_total", method="response_url", outcome="place") == 1
 
 
 def test_who_waits_and_which_connections_are_in_use_is_shown(stage: Stage, web: Web) -> None:

@@ -269,7 +269,7 @@ class Reply:
                 return Written.TAKEN
             what = of_answer(answer.status, word)
             log.warning("response url refused", status=answer.status, error=what.word)
-            self._telemetry.called("response_url", f"status_{answer.status}", reached=what.reached)
+            self._telemetry.called("response_url", what.word, reached=what.reached)
             if what.word not in BLOCKS_REFUSED:
                 return _written(what)
         return Written.REFUSED
