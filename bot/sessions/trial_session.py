@@ -20,14 +20,25 @@ from bot.sessions.statement import Disclosure
 from bot.sessions.uptime import since_boot
 
 LASTS = 30  # seconds after which whatever it runs has ended by itself, also where its client is gone
+HOLDS = 60  # seconds after which a server takes back the row that it has locked, whatever became of its client
 _PATIENCE = LASTS + 10  # seconds that its client waits for an answer
 
-# Untagged, so that a list shows it as anybody's where tags tell the bot's own.
-_PREPARE: Preparation = (
-    {"ob_query_timeout": f"{LASTS * 1_000_000}"},  # OceanBase, microseconds
-    {"innodb_lock_wait_timeout": f"{LASTS}"},
-    {"max_statement_time": "0"},  # MariaDB
-    {"max_execution_time": "0"},  # MySQL
+
+def _preparation() -> Preparation:
+    """What a server is told. Untagged, so that a list shows it as anybody's where tags tell the bot's own."""
+    return (
+        {"ob_query_timeout": f"{LASTS * 1_000_000}", "ob_trx_timeout": f"{HOLDS * 1_000_000}"},  # OceanBase
+        {"innodb_lock_wait_timeout": f"{LASTS}"},
+        {"lock_wait_timeout": f"{LASTS}"},  # for a table that somebody alters
+        {"max_statement_time": "0"},  # MariaDB
+        {"max_execution_time": "0"},  # MySQL
+        {"wait_timeout": f"{HOLDS}"},  # else a client that hangs, or whose machine is gone, keeps the row for 8 hours
+    )
+
+
+_VIEW = (
+    "SELECT 1 FROM information_schema.tables "
+    "WHERE table_schema = %s AND table_name = %s AND table_type LIKE '%%VIEW' LIMIT 1"
 )
 
 
@@ -51,7 +62,13 @@ class Table:
     '`ops`.`check`'
     """
 
-    sql: str
+    database: str
+    name: str
+
+    @property
+    def sql(self) -> str:
+        """Its name as it stands in a statement."""
+        return f"`{self.database}`.`{self.name}`"
 
     @classmethod
     def named(cls, text: str) -> Table:
@@ -59,7 +76,7 @@ class Table:
         parts = text.split(".")
         if len(parts) != 2 or not all(part and part.isprintable() and not set(part) & set("`%\"'") for part in parts):
             raise ValueError(text)
-        return cls(".".join(f"`{part}`" for part in parts))
+        return cls(*parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +99,7 @@ class TrialSession:
     @contextlib.contextmanager
     def opened(cls, way: Way, dialect: Dialect) -> Iterator[TrialSession]:
         """Log in. Raises a ``DataSourceError``, also where the list does not have the session that asks."""
-        connection = open_connection(way.endpoint, _PREPARE)
+        connection = open_connection(way.endpoint, _preparation())
         try:
             asked = dialect.itself()
             found = own_sessions(connection.rows(asked.sql, asked.values), dialect.login.user)
@@ -115,6 +132,10 @@ class TrialSession:
     def run_marked(self) -> Future[Ended]:
         """Run a statement that carries the mark and locks nothing."""
         return self._started(self.sql)
+
+    def is_view(self, table: Table) -> bool:
+        """Whether it is a view: who reads a row of it with a lock may lock all that it is made of."""
+        return bool(self._connection.rows(_VIEW, (table.database, table.name)))
 
     def lock(self, table: Table) -> list[Row]:
         """Begin a transaction and lock the first row of a table; [] where there is none.

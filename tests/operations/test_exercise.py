@@ -17,8 +17,10 @@ from bot.operations import facts
 from bot.operations.exercise import Exercised, exercise
 from bot.operations.facts import Fact
 from bot.operations.reports import Verdict
+from bot.sessions import trial_session
 from bot.sessions.database import Connection
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.protection import Protected
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.trial_session import Table, TrialSession
 from sandbox.databases.embedded import EmbeddedServer
@@ -26,6 +28,7 @@ from sandbox.databases.mariadb import EmbeddedMariaDB
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.cluster import BOT, Cluster
 from tests.support.odp import Odp
+from tests.support.servers import EmbeddedMySQL
 from tests.support.stage import APP_PASSWORD, session_id
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +45,12 @@ def login(database: EmbeddedServer) -> str:
     return "root@sys" if isinstance(database, EmbeddedOceanBase) else "root"
 
 
-def source_of(database: EmbeddedServer, port: int = 0, user: str = "", password: str = "") -> DataSource:
+def source_of(
+    database: EmbeddedServer, port: int = 0, user: str = "", password: str = "", protected: Protected | None = None
+) -> DataSource:
     named = SecretStr(password or database.password)
     endpoint = Endpoint("prod", database.host, port or database.port, user or login(database), named)
-    return DataSource(endpoint, DataSourceOptions())
+    return DataSource(endpoint, DataSourceOptions(protected=protected or Protected()))
 
 
 def with_table(database: EmbeddedServer) -> None:
@@ -211,6 +216,59 @@ def test_a_table_that_the_login_may_not_lock_leaves_locks_out_and_the_rest_goes_
         ("close others' sessions", "its login may close only its own"),
     ]
     assert ("close the session", "closed, the server answered OK") in steps(found, Verdict.WORKS)
+
+
+NOBODY_WAITS = ("wait for the row", "left out: nobody has to wait for it, so this table has no row locks")
+
+
+@pytest.mark.parametrize(
+    ("made", "left_out"),
+    [
+        ("TABLE ops.odd (id INT)", ("lock a row", "left out: the table has no row")),
+        ("TABLE ops.odd (id INT) ENGINE=MyISAM", NOBODY_WAITS),
+        # Who locks a row of it locks all that is counted.
+        ("VIEW ops.odd AS SELECT COUNT(*) FROM ops.trial", ("lock a row", "left out: it is a view; name a table")),
+    ],
+    ids=["empty", "no-row-locks", "view"],
+)
+def test_a_table_in_which_no_row_can_be_waited_for_is_told_and_nothing_is_called_broken(
+    mysql: EmbeddedMySQL, made: str, left_out: tuple[str, str]
+) -> None:
+    with_table(mysql)
+    with mysql.connect() as admin, admin.cursor() as cursor:
+        cursor.execute(f"CREATE {made}")
+        if left_out is NOBODY_WAITS:
+            cursor.execute("INSERT INTO ops.odd VALUES (1)")
+        with closing(source_of(mysql)) as source:
+            found = exercise(source, Table.named("ops.odd"))
+        cursor.execute(f"DROP {made.partition(' ')[0]} ops.odd")
+    assert steps(found, Verdict.FAILS) == []
+    assert steps(found, Verdict.LESS) == [left_out]
+    assert ("close the session", "closed, the server answered OK") in steps(found, Verdict.WORKS)
+
+
+@pytest.mark.parametrize("server", ["oceanbase", "mariadb", "mysql"], ids=["oceanbase-4.3.5", "mariadb", "mysql"])
+def test_a_check_that_hangs_keeps_a_row_from_nobody_for_long(
+    request: pytest.FixtureRequest, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_session, "HOLDS", 1)
+    database: EmbeddedServer = request.getfixturevalue(server)
+    with_table(database)
+    with closing(source_of(database)) as source, source.trial_session(source.ways()[0]) as hanging:
+        assert hanging.lock(TABLE)
+        with database.connect() as other, other.cursor() as cursor:
+            cursor.execute(f"SELECT id FROM {TABLE.sql} FOR UPDATE")  # it waits, and fails after 10 s or later
+
+
+def test_a_login_whose_sessions_are_protected_is_left_alone_and_nothing_is_called_broken(
+    mariadb: EmbeddedMariaDB, sent: Sent
+) -> None:
+    with closing(source_of(mariadb, protected=Protected(users=frozenset({"root"})))) as source:
+        found = exercise(source, TABLE)
+    assert steps(found, Verdict.FAILS) == []
+    said = "protected by the settings, as all of the bot's login or address is"
+    assert ("close", said) in steps(found, Verdict.UNTRIED)
+    assert sent()[0] == set()
 
 
 def test_what_differs_from_a_fact_is_told_with_its_section() -> None:
