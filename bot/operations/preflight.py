@@ -173,10 +173,11 @@ def _store(loaded: Loaded) -> list[Report]:
         return []
     store = _store_of(loaded.settings)
     try:
-        found, safety = store.preparation(), store.safety()
+        deleting = loaded.settings.store.keep is not None
+        found, safety = store.preparation(deleting=deleting), store.safety()
         if found.is_needed:
             return [(Verdict.WORKS, f"store: {found}{safety and f'; {safety}'}"), *_open_to_others(store)]
-        store.try_writing(deleting=loaded.settings.store.keep is not None)
+        store.try_writing(deleting=deleting)
         with store.reading() as connection:
             number, chained = audit_log.newest(connection)
     except StoreError as error:

@@ -132,10 +132,11 @@ class Database:
         audit_log.acknowledge(connection)
         self._in_doubt.extend(audit_log.taken(connection))
 
-    def preparation(self) -> Preparation:
+    def preparation(self, *, deleting: bool = False) -> Preparation:
         """Look what ``create`` would do, and whether it may as far as that can be found out; nothing is changed.
 
-        Raises ``StoreTooNewError``.
+        Where something is to be done, a server is also asked whether its account may write, with ``deleting`` also let
+        go of records. Raises ``StoreTooNewError``.
         """
         if isinstance(self._place, SqliteFile) and (file := self._place.missing()) is not None:
             if why := file_faults.unusable(file):
@@ -144,7 +145,7 @@ class Database:
         with self.reading() as connection:
             found = schema.preparation(connection)
             if found.is_needed and self.shared:
-                schema.try_rights(connection, found)
+                schema.try_rights(connection, found, deleting=deleting)
             elif found.is_needed:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # fails where it cannot be written
             connection.rollback()

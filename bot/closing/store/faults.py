@@ -86,8 +86,8 @@ def told(error: SQLAlchemyError, file: Path | None = None) -> StoreError:
         )
     if is_held(error):
         return StoreAwayError(
-            "Somebody else, perhaps a replica that hangs, is writing to the store of requests and records and does not "
-            "finish. Nothing is closed without a record. Give it half a minute, then try again."
+            "Somebody else, perhaps a replica that hangs or a backup, is at the store of requests and records and does "
+            "not finish. Nothing is closed without a record. Give it half a minute, then try again."
         )
     why = _of_server(error, number, said)
     if why is None:

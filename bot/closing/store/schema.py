@@ -178,10 +178,11 @@ def _adding(column: sa.Column[Any], name: str, dialect: sa.Dialect) -> str:
     return f"ALTER TABLE {column.table.name} ADD COLUMN {quoted} {column.type.compile(dialect)}"
 
 
-def try_rights(connection: sa.Connection, needed: Preparation) -> None:
-    """Find out whether an account may prepare the store, by statements of which each fails at something else.
+def try_rights(connection: sa.Connection, needed: Preparation, *, deleting: bool) -> None:
+    """Find out whether an account may prepare the store and write to it, by statements that do nothing or fail.
 
-    A server says first that a right is missing: MySQL, MariaDB and OceanBase alike. Raises ``DBAPIError`` then.
+    A server says first that a right is missing. Raises ``DBAPIError`` then. Of one to write OceanBase says so only once
+    the table is there.
     """
     absent = f"not_there_{secrets.token_hex(8)}"
     tried = []
@@ -191,6 +192,10 @@ def try_rights(connection: sa.Connection, needed: Preparation) -> None:
         column = needed.columns[0]
         tried.append(_adding(column, next(iter(column.table.primary_key)).name, connection.dialect))
     tried += [f"CREATE INDEX {absent} ON {table.name} ({absent})" for table in needed.indexed[:1]]
+    head = audit_head.name
+    tried.append(f"INSERT INTO {head} SELECT * FROM {head} WHERE FALSE")
+    tried.append(f"UPDATE {head} SET id = id WHERE FALSE")
+    tried += [f"DELETE FROM {head} WHERE FALSE"] if deleting else []
     for statement in tried:
         try:
             connection.execute(sa.text(statement))

@@ -37,6 +37,8 @@ _PREPARATION: Preparation = (
     {"ob_query_timeout": "10000000", **session_variables.OCEANBASE},
     {"max_statement_time": "0", "alter_algorithm": "'DEFAULT'"},  # MariaDB's; else it may refuse to make an index
     {"max_execution_time": "0"},
+    # A change of a table waits for whoever reads it, such as a backup, and whoever comes later waits for the change.
+    {"lock_wait_timeout": f"{_LOCK_WAIT}"},
 )
 # What is read has all that was written before, through whichever node of a cluster: Galera's and Group Replication's.
 _CAUSAL = ("wsrep_sync_wait = 7", "group_replication_consistency = 'BEFORE'")

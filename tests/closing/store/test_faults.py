@@ -24,6 +24,7 @@ from bot.sessions.tls import Tls
 from bot.settings import Loaded, Settings
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.mariadb import EmbeddedMariaDB
+from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.stores import store_at
 
 SECRET = "Geheim-77"
@@ -165,11 +166,16 @@ def test_a_login_that_is_refused_and_rights_that_are_missing_are_told_at_check_a
     for right in ("CREATE", "INDEX"):
         account(server, f"{everything.replace(f' {right},', '')} ON faulty.*")
         told(url, f"denies its account what is needed: {right} command denied", "GRANT it.")
+    for right in ("INSERT", "UPDATE") if not isinstance(server, EmbeddedOceanBase) else ():
+        account(server, f"{everything.replace(f' {right},', '')} ON faulty.*")
+        told(url, f"denies its account what is needed: {right} command denied", "GRANT it.")
     account(server, f"{everything} ON faulty.*")
     assert "store: it is empty; session-bot run makes " in check(url)
     assert run(url) == ""
     with server.connect(database="faulty") as admin, admin.cursor() as cursor:
         cursor.execute("ALTER TABLE closing_targets DROP COLUMN holder")
+    account(server, f"{everything.replace(' INSERT,', '')} ON faulty.*")
+    assert "denies its account what is needed: INSERT command denied" in check(url)
     account(server, f"{everything.removesuffix(', ALTER')} ON faulty.*")
     told(url, "denies its account what is needed: ALTER command denied", "GRANT it.")
     account(server, f"{everything} ON faulty.*")

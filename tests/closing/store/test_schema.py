@@ -205,6 +205,21 @@ def test_replicas_that_migrate_at_once_all_find_it_done(place: Place) -> None:
         assert place.version() == (tables.SCHEMA, tables.OLDEST_SCHEMA, tables.NEEDED)
 
 
+@pytest.mark.parametrize("place", ["mariadb", "mysql"], indirect=True)
+def test_a_migration_waits_a_little_for_whoever_reads_the_store_and_leaves_nobody_waiting_for_it(place: Place) -> None:
+    place.fill()
+    engine = sa.create_engine(place.url)
+    with engine.connect() as backup, store_at(place.url) as store:
+        backup.execute(sa.text("SELECT * FROM audit_head")).all()
+        with pytest.raises(StoreError, match="perhaps a replica that hangs or a backup, is at the store"):
+            store.database.create()
+        assert not place.run("SELECT * FROM information_schema.processlist WHERE info LIKE 'ALTER%'")
+        backup.rollback()
+        store.database.create()
+        goes_on(store)
+    engine.dispose()
+
+
 def writes(store: Store) -> None:
     """Write nothing in particular."""
     with store.database.writing():
