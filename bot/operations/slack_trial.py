@@ -35,7 +35,7 @@ SCOPES: Mapping[str, _Scope] = {
     "commands": _Scope("/sessions and /kill-session do not work", indispensable=True),
     "chat:write": _Scope("no list, card or outcome is posted or kept up to date", indispensable=True),
     "files:write": _Scope("statements too long for a window and files of /sessions audit cannot be sent"),
-    "im:write": _Scope("nothing reaches one person alone: files, calls for approval"),
+    "im:write": _Scope("no direct message is sent: no file, no call for approval, nothing whose channel is gone"),
     "users:read": _Scope('it is not known who is a full member: access rules that name "*" allow nothing'),
     "usergroups:read": _Scope("it is not known who is in a user group: access rules that name one allow nothing"),
     "channels:read": _Scope("a public channel that other organisations read counts as one's own"),

@@ -82,7 +82,7 @@ def told(error: SQLAlchemyError, file: Path | None = None) -> StoreError:
     if number in _COLLIDED:
         return UndoneError(
             "Others write to the store of requests and records at the same time, again and again. Nothing is closed "
-            "without a record. Try again; of a cluster let [store] url name one node alone."
+            "without a record. Try again; of a cluster let [store] url name only one node."
         )
     if is_held(error):
         return StoreAwayError(
