@@ -131,6 +131,13 @@ def test_the_version_is_the_bots_wherever_one_is_to_be_typed_or_pulled() -> None
         assert set(re.findall(r"\bsession-bot[-:](\d[\w.]*\w)", text)) == {__version__}, name
 
 
+def test_the_changelog_has_a_section_for_the_version_and_for_each_that_the_guide_names() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
+    assert released[0] == __version__
+    assert set(re.findall(r"\b\d+\.\d+\.0\b", section("install.md", "Upgrading"))) <= set(released)
+
+
 class _Health(http.server.BaseHTTPRequestHandler):
     status = 200
 
