@@ -50,25 +50,47 @@ CHROMIUM_ARGUMENTS = [
 
 
 class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
-    """Keep all tests of one kernel in one process, so that each kernel runs once; else those of one file.
+    """Keep all tests of one group in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def group_of(nodeid: str) -> str:
+    """Return a test's group: those of one kernel, so that each kernel runs once; else those of one file.
 
     Closing has the newer kernel a second time: together with all others its tests would take longer than all the rest.
     """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
-        if file.startswith("closing/") and file not in USING_MARIADB:
-            return "closing"
-        for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
-            if kernel in nodeid:
-                return kernel
-        if file in USING_MARIADB and file not in RESTARTING:
-            return "mariadb"
-        if file.startswith(USING_OCEANBASE):
-            return "oceanbase-4.3.5"
-        return "restartable" if file in USING_RESTARTABLE else file
+    file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
+    if file.startswith("closing/") and file not in USING_MARIADB:
+        return "closing"
+    for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
+        if kernel in nodeid:
+            return kernel
+    if file in USING_MARIADB and file not in RESTARTING:
+        return "mariadb"
+    if file.startswith(USING_OCEANBASE):
+        return "oceanbase-4.3.5"
+    return "restartable" if file in USING_RESTARTABLE else file
 
 
+# The groups that take long, longest first: they begin first, so that no process is left alone with one in the end.
+LONGEST = (
+    "oceanbase-4.3.5",
+    "mariadb",
+    "faults/test_faults.py",
+    "restartable",
+    "closing",
+    "listeners/test_owners.py",
+    "test_packaging.py",
+    "sessions/mysql/test_server_starts.py",
+    "seekdb-1.4",
+    "sessions/oceanbase/test_server_started.py",
+    "slack/test_socket_mode.py",
+    "sandbox/demo/test_launch.py",
+    "support/test_left_out.py",
+    "test_secrets.py",
+)
 USING_OCEANBASE = (
     "test_main",
     "test_guide",
@@ -157,11 +179,17 @@ def file_of(item: pytest.Item) -> str:
     return item.nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as ``more`` what is another test on a machine without a MariaDB and chromium: CI runs that as there, too."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as ``more`` what is another test on a machine without a MariaDB and chromium: CI runs that as there, too.
+
+    Processes that share the tests out begin with those that take long.
+    """
     for item in items:
         if file_of(item).startswith(USING_MARIADB + USING_CHROMIUM + LOOKING_FOR_MORE):
             item.add_marker("more")
+    if hasattr(config, "workerinput"):
+        places = {group: place for place, group in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(group_of(item.nodeid), len(places)))
 
 
 @pytest.hookimpl(optionalhook=True)
