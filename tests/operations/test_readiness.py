@@ -350,7 +350,8 @@ def test_a_bot_with_two_ports_that_loses_one_ends_with_1_so_that_it_is_started_a
     with staged(restartable, tmp_path, bot=HttpBot, request_url=url, web=web, health=health, command=DEAF) as stage:
         stage.asks(stage.alice, "/sessions", "Sessions on demo")
         assert [web.request("GET", path)[0] for path in PATHS] == [404] * 4
-        assert waits_for(stage.slack, health, 200)["status"] == "ok"
+        # A part that has not answered yet, as on a machine with much to do, is `degraded` at first.
+        stage.slack.wait_for(lambda: health.health()[1]["status"] == "ok", what="all parts to be well")
         stage.bot.signal(signal.SIGUSR1)
         assert stage.bot.ended() == 1
         said = stage.bot.log.read_text(encoding="utf-8")
