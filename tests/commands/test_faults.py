@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,3 +197,7 @@ def test_a_bot_killed_between_intent_and_outcome_finishes_the_record_without_clo
     result = stage.alice.wait_for_change(card, "still running")
     assert "The bot was restarted while closing" in text_of(result)
     assert stage.row(session_id(sleeper)), "a restart closes nothing"
+    lines = [json.loads(line) for line in stage.bot.log.read_text().splitlines() if '"recorded"' in line]
+    (told,) = [line for line in lines if line["act"] == "outcome"]
+    named = told["session"], told["user"], told["mode"], told["finding"]
+    assert named == (session_id(sleeper), "U01ALICE", "Close Session", "still running"), "the log tells it as any other"

@@ -18,8 +18,11 @@ import structlog
 
 from bot.access import Person
 from bot.closing.store.audit_log import Entry, Recorded
-from bot.operations import audit_stream
+from bot.operations import audit_stream, preflight
 from bot.operations.audit_stream import AuditStream
+from bot.operations.reports import Report, Verdict
+from bot.settings import load
+from tests.support.image import clean
 from tests.support.patience import PATIENCE
 
 
@@ -170,3 +173,22 @@ def test_a_place_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -
     assert audit_stream.unusable(str(tmp_path / "audit.log")) == ""
     assert "is a folder; name a file" in audit_stream.unusable(str(tmp_path))
     assert "there is no folder" in audit_stream.unusable(str(tmp_path / "no" / "audit.log"))
+
+
+def test_check_tells_where_acts_go_and_why_they_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ.keys() - clean().keys():
+        monkeypatch.delenv(name)
+    config = tmp_path / "session-bot.toml"
+    source = '[data_sources.prod]\nhost = "h"\nuser = "u"\n[[access]]\nwho = ["*"]\nmay = ["view"]\n'
+    monkeypatch.setenv("SESSION_BOT_CONFIG", str(config))
+
+    def said(place: Path) -> list[Report]:
+        config.write_text(f'{source}[store]\naudit_log = "{place}"\n', encoding="utf-8")
+        return preflight._audit_log(load())
+
+    assert said(tmp_path / "a.log") == [
+        (Verdict.WORKS, f"store.audit_log: each act is written to {tmp_path / 'a.log'}"),
+    ]
+    ((verdict, sentence),) = said(tmp_path / "no" / "a.log")
+    assert (verdict, "acts cannot be sent on: there is no folder" in sentence) == (Verdict.FAILS, True)
+    assert [one.name for one in tmp_path.iterdir()] == [config.name], "check makes nothing"
