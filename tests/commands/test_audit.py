@@ -6,10 +6,7 @@ import csv
 import io
 import itertools
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -262,23 +259,7 @@ def test_a_record_of_more_than_one_answer_holds_says_since_when_it_is_whole(
         stage.tidy()
 
 
-def checked(stage: Stage, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the check that the bot of this stage would be started after."""
-    return subprocess.run(
-        [sys.executable, "-m", "bot", "check"],
-        env={**os.environ, **stage.bot.environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 def test_check_finds_a_record_that_was_changed_or_removed(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> None:
-    def check(stage: Stage) -> subprocess.CompletedProcess[str]:
-        return checked(stage, tmp_path)
-
     def tamper(statement: str) -> None:
         with sqlite3.connect(tmp_path / "store.db") as store:
             store.execute(statement)
@@ -286,22 +267,22 @@ def test_check_finds_a_record_that_was_changed_or_removed(oceanbase: EmbeddedOce
 
     with staged(oceanbase, tmp_path, access=ACCESS) as stage:
         closes(stage, "a leak")
-        good = check(stage)
-        assert good.returncode == 0, good.stdout
-        assert "no record was changed or removed since it was written" in good.stdout
+        status, told = stage.bot.asked("check")
+        assert status == 0, told
+        assert "no record was changed or removed since it was written" in told
         tamper("UPDATE audit SET person = 'U02BOB' WHERE event = 'confirm'")
-        changed = check(stage)
-        assert changed.returncode == 1
-        assert "problem  store: record 2 was changed\n" in changed.stdout
+        status, told = stage.bot.asked("check")
+        assert status == 1
+        assert "problem  store: record 2 was changed\n" in told
         tamper("UPDATE audit SET person = 'U01ALICE' WHERE event = 'confirm'")
-        assert check(stage).returncode == 0, "what was written is whole again"
+        assert stage.bot.asked("check")[0] == 0, "what was written is whole again"
         tamper("DELETE FROM audit WHERE event = 'intent'")
         tamper("UPDATE audit_head SET first = 1, first_hash = (SELECT hash FROM audit WHERE id = 1)")
         tamper("DELETE FROM audit WHERE id = 1")  # as if it had been let go
-        gone = check(stage)
-        assert gone.returncode == 1
+        status, told = stage.bot.asked("check")
+        assert status == 1
         for number in (1, 3):
-            assert f"problem  store: record {number} is missing\n" in gone.stdout
+            assert f"problem  store: record {number} is missing\n" in told
         stage.tidy()
 
 
@@ -313,11 +294,8 @@ def test_check_says_what_was_let_go_and_since_when_that_is_on_record(
         now = datetime.now(UTC)
         with store_at(f"sqlite:///{tmp_path / 'store.db'}") as store:
             assert store.old_records.forget(now, now) == 2
-        told = checked(stage, tmp_path)
-        assert told.returncode == 0, told.stdout
-        assert (
-            f"; records up to number 2 were deleted on purpose, as recorded on {now:%Y-%m-%d %H:%M} UTC\n"
-            in told.stdout
-        )
+        status, told = stage.bot.asked("check")
+        assert status == 0, told
+        assert f"; records up to number 2 were deleted on purpose, as recorded on {now:%Y-%m-%d %H:%M} UTC\n" in told
         assert "let go of 2 records, up to number 2" in text_of(record(stage, "since=30d"))
         stage.tidy()

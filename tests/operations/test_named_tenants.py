@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,17 +61,9 @@ def bot_on(
 
 def checked(bot: RunningBot) -> tuple[int, list[str]]:
     """Run the check; return its exit status and what it says of tenants."""
-    result = subprocess.run(
-        [sys.executable, "-m", "bot", "check"],
-        env={**os.environ, **bot.environment},
-        cwd=bot.config.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-    lines = [line for line in result.stdout.splitlines() if "tenant" in line]
-    return result.returncode, [line.removeprefix("problem  ") for line in lines]
+    status, told = bot.asked("check")
+    lines = [line for line in told.splitlines() if "tenant" in line]
+    return status, [line.removeprefix("problem  ") for line in lines]
 
 
 def test_check_and_the_start_tell_each_name_that_no_tenant_of_the_server_has(

@@ -1,6 +1,6 @@
 """Bots as processes forked from one that has imported them: imports are more than half of what a start takes of a CPU.
 
-Such a bot is unchanged and runs as by `python -m bot run`; what it shares with the next one is what is imported, and at
+Such a bot is unchanged and runs as by `python -m bot`; what it shares with the next one is what is imported, and at
 import nothing is opened, connected or read (`tests/test_layers.py`).
 """
 
@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 ROOT = Path(__file__).parents[2]
 _READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "TZ")  # of the environment, by Python or what it stands on
@@ -73,20 +73,22 @@ class Forked:
 
 
 def started(
-    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: BinaryIO
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: IO[bytes]
 ) -> Forked | subprocess.Popen[bytes]:
     """Start ``python COMMAND`` in a folder; a fork where that is the bot itself and Python begins alike."""
-    if tuple(command) == ("-m", "bot", "run") and sys.platform == "linux":
+    if tuple(command[:2]) == ("-m", "bot") and sys.platform == "linux":
         preloaded, beginning = _preloaded()
         if _read_at_start(environment) == beginning:
-            return _forked(preloaded, folder, environment, log)
+            return _forked(preloaded, command[2:], folder, environment, log)
     return subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, stdout=log, stderr=log)
 
 
-def _forked(preloaded: socket.socket, folder: Path, environment: Mapping[str, str], log: BinaryIO) -> Forked:
+def _forked(
+    preloaded: socket.socket, words: Sequence[str], folder: Path, environment: Mapping[str, str], log: IO[bytes]
+) -> Forked:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        request = json.dumps({"folder": str(folder), "environment": dict(environment)}).encode()
+        request = json.dumps({"words": words, "folder": str(folder), "environment": dict(environment)}).encode()
         assert len(request) <= _REQUEST_BYTES
         socket.send_fds(preloaded, [request], [log.fileno(), theirs.fileno()])
     return Forked(ours)
@@ -136,6 +138,7 @@ def serve(requests: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.path[0] = request["folder"]
+    sys.argv = ["bot", *request["words"]]
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -161,5 +164,4 @@ if __name__ == "__main__":
         del sys.modules["bot.__main__"]  # each bot runs that as Python runs it
         gc.freeze()
         serve(channel)
-    sys.argv = ["bot", "run"]
     runpy.run_module("bot", run_name="__main__", alter_sys=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -96,6 +97,14 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, PATIENCE, "the bot's connection")
         if process.poll() is not None:
             raise AssertionError(f"the bot ended with {process.returncode}:\n{self.log.read_text()}")
+
+    def asked(self, verb: str) -> tuple[int, str]:
+        """Run another verb of the command line to its end; return its exit status and all that it said."""
+        with tempfile.TemporaryFile() as said:
+            process = started(("-m", "bot", verb), folder=self._folder, environment=self.environment, log=said)
+            status = process.wait(PATIENCE)
+            said.seek(0)
+            return status, said.read().decode()
 
     def is_ready(self) -> bool:
         """Whether it is connected to Slack."""
