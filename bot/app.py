@@ -21,6 +21,7 @@ from slack_bolt.logger.messages import warning_client_prioritized_and_token_skip
 
 from bot.errors import BusyError, SessionBotError
 from bot.slack import events
+from bot.slack.answers import for_delivery_of
 from bot.slack.client import Client
 from bot.slack.delivery import error_net
 from bot.slack.delivery.deduplication import Deduplication
@@ -48,6 +49,7 @@ Run = Callable[[Payload, Reply], object]
 Check = Callable[[Payload, Reply], Mapping[str, str]]  # what is wrong with a modal, by block id
 Asks = Callable[[Payload, Reply], events.Asked | None]
 Once = Callable[[Payload, Reply], bool]
+Asking = Callable[[], AbstractContextManager[None]]  # entered while Slack is asked for this delivery
 Listener = Callable[[Ack, dict[str, Any]], None]
 
 
@@ -274,9 +276,10 @@ class SessionBot:
     def _task(self, route: _Route, payload: Payload, *, taken: bool = False) -> Task:
         reply = self._reply(payload)
         progress = Progress(reply, route.progress_after)
+        asking = partial(for_delivery_of, time.monotonic())
         return Task(
-            partial(self._work, route, payload, reply, progress, taken=taken),
-            partial(self._lane, route, payload, reply),
+            partial(self._work, route, payload, reply, progress, asking, taken=taken),
+            partial(self._lane, route, payload, reply, asking),
             progress.tell,
             partial(self._refuse, route, payload, reply, progress, taken=taken),
         )
@@ -288,11 +291,12 @@ class SessionBot:
         if handed is not Handed.TAKEN and task.refuse is not None:
             task.refuse(f"{TOO_MUCH if handed is Handed.FULL else RESTARTING} {NOTHING_DONE}")
 
-    def _lane(self, route: _Route, payload: Payload, reply: Reply) -> Lane | None:
+    def _lane(self, route: _Route, payload: Payload, reply: Reply, asking: Asking) -> Lane | None:
         self._rush.stand_back()
         asks = self._handlers[route].asks
         try:
-            asked = asks(payload, reply) if asks is not None else None
+            with asking():
+                asked = asks(payload, reply) if asks is not None else None
         except SessionBotError:  # the handler says what is wrong
             return None
         except Exception:
@@ -300,7 +304,9 @@ class SessionBot:
             return None
         return Lane(asked.what, asked.closing) if asked is not None else None
 
-    def _work(self, route: _Route, payload: Payload, reply: Reply, progress: Progress, *, taken: bool) -> None:
+    def _work(
+        self, route: _Route, payload: Payload, reply: Reply, progress: Progress, asking: Asking, *, taken: bool
+    ) -> None:
         delivery, shared = events.delivery_of(payload), self._shared_deduplication
 
         def run(payload: Payload, reply: Reply) -> None:
@@ -311,7 +317,8 @@ class SessionBot:
             if shared is not None and not taken and handler.once(payload, reply):
                 shared.take(delivery, partial(self._take_over, route, payload))
                 taken = True
-            handler.run(payload, reply)
+            with asking():
+                handler.run(payload, reply)
 
         try:
             self._answered(run, route, payload, reply, progress)

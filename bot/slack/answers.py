@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTimeError
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Generic, TypeVar
 
 import structlog
@@ -22,14 +24,30 @@ DEADLINE = 3.0  # seconds that anybody waits for Slack here
 AT_MOST = 10_000  # answers of a kind that are remembered at a time
 _AT_ONCE = 16  # questions that wait for Slack; each has a thread
 _AHEAD = 8  # questions that are asked together; Slack answers about user groups 20 times a minute (docs/slack.md 4.1)
+_UNANSWERED_FOR = 5.0  # seconds for which a delivery does not ask again what it was not told
 _A_MOMENT = 0.5  # seconds in which Slack answers when it is well
 _LONGEST_PAUSE = 60.0  # seconds, however long Slack asks to wait
 
 log = structlog.get_logger(__name__)
 
+_delivered_at: ContextVar[float] = ContextVar("delivered_at", default=math.inf)
+
 _T = TypeVar("_T")
 
 WaitsFor = Callable[[str], AbstractContextManager[None]]  # told for what a thread waits, for those who wait with it
+
+
+@contextlib.contextmanager
+def for_delivery_of(delivered_at: float) -> Iterator[None]:
+    """Say when the delivery came for which things are asked within the block, by ``time.monotonic``.
+
+    It asks for nothing twice that Slack has not answered since: its person waits for each deadline once.
+    """
+    token = _delivered_at.set(delivered_at)
+    try:
+        yield
+    finally:
+        _delivered_at.reset(token)
 
 
 class Unanswered(Exception):  # noqa: N818  # reads as a sentence where it is raised
@@ -69,6 +87,7 @@ class Answers(Generic[_T]):
         self._fresh_for = fresh_for  # seconds
         self._lock = threading.Lock()
         self._known: TTLCache[str, tuple[_T, float]] = TTLCache(AT_MOST, LAST_ANSWER_SECONDS, monotonic)
+        self._unanswered: TTLCache[str, tuple[float, Unanswered]] = TTLCache(AT_MOST, _UNANSWERED_FOR)
         self._asked: dict[str, _Asked[_T]] = {}
         self._failed: tuple[float, Unanswered] = -_A_MOMENT, Unanswered("", "", "")  # when it last did, and why
 
@@ -118,6 +137,9 @@ class Answers(Generic[_T]):
             known = self._fresh(key)
             if known is not None:
                 return known[0]
+            unanswered = self._unanswered.get(key)
+            if unanswered is not None and unanswered[0] >= _delivered_at.get():
+                raise unanswered[1]
             now = time.monotonic()
             self._refuse(now, wait=wait)
             # Whatever hangs already, this question may be answered, but nobody waits for each in turn.
@@ -160,7 +182,7 @@ class Answers(Generic[_T]):
             with self._lock:
                 del self._asked[key]
                 if isinstance(error, Unanswered):
-                    self._failed = time.monotonic(), error
+                    self._failed = self._unanswered[key] = time.monotonic(), error
             asked.set_exception(error)
             return
         with self._lock:

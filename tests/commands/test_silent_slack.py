@@ -82,7 +82,9 @@ def test_where_slack_does_not_say_who_somebody_is_nothing_is_done_and_that_is_sa
         f"/kill-session where id={sleeper}",
         "/kill-session help",
     ):
+        before = len(stage.slack.calls.of("users.info"))
         assert stage.asks(stage.alice, typed, UNSAID)["ephemeral"], typed
+        assert len(stage.slack.calls.of("users.info")) == before + 1, typed
     stage.alice.choose(listed, "sessions.pick", options_of(listed, "sessions.pick"))
     for place, button in ((listed, "Refresh"), (listed, "Close Session"), (card, "Close Session"), (card, "Cancel")):
         assert stage.presses(stage.alice, place, button, UNSAID)["ephemeral"], button

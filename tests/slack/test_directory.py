@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from bot.access import EVERYBODY, Access, Person, Right, Rule, Scope
 from bot.errors import PersonUnknownError
-from bot.slack.answers import AT_MOST, CACHE_SECONDS, DEADLINE, LAST_ANSWER_SECONDS
+from bot.slack.answers import AT_MOST, CACHE_SECONDS, DEADLINE, LAST_ANSWER_SECONDS, for_delivery_of
 from bot.slack.client import Client
 from bot.slack.directory import SlackDirectory
 from sandbox.slack.faults import Failure
@@ -127,6 +127,19 @@ def test_the_last_answer_counts_for_ten_minutes_and_the_log_says_so(
     now[0] = LAST_ANSWER_SECONDS + 1
     with pytest.raises(PersonUnknownError):
         directory.is_full_member(ALICE)
+
+
+def test_what_slack_did_not_say_is_asked_once_for_each_delivery(slack: SlackSandbox, directory: SlackDirectory) -> None:
+    slack.faults.fall_ill(Failure("", 500, "server_error"), share=1.0)
+    for delivery in (1, 2):
+        before, delivered_at = len(slack.calls.of("users.info")), time.monotonic()
+        for _ in range(3):
+            with for_delivery_of(delivered_at), pytest.raises(PersonUnknownError, match="HTTP 500"):
+                directory.is_full_member(ALICE)
+        assert len(slack.calls.of("users.info")) == before + 1, delivery
+    slack.faults.recover()
+    with for_delivery_of(time.monotonic()):
+        assert directory.is_full_member(ALICE)
 
 
 def test_a_failure_is_not_remembered_and_a_new_answer_replaces_the_last(slack: SlackSandbox, now: list[float]) -> None:
