@@ -36,6 +36,7 @@ SCOPES = {
     "chat_postEphemeral": "chat:write",
     "chat_update": "chat:write",
     "users_info": "users:read",
+    "bots_info": "users:read",
     "usergroups_users_list": "usergroups:read",
     "files_getUploadURLExternal": "files:write",
     "files_completeUploadExternal": "files:write",

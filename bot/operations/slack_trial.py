@@ -5,6 +5,7 @@ Nothing here connects: whoever is connected in Socket Mode is handed people's co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,7 @@ SCOPES: Mapping[str, _Scope] = {
 }
 _OF_SHARED_CHANNELS = ("channels:read", "groups:read")
 _MEND = "add it under OAuth & Permissions, as the manifest has it, and install the app anew"
+_APP_TOKEN = re.compile(r"xapp-\d+-(A[A-Z0-9]+)-")  # docs/slack.md 4.6
 _SCOPES_HEADER = "x-oauth-scopes"  # docs/slack.md 6: the scopes of the token that a call was made with
 
 
@@ -66,6 +68,7 @@ def everything(client: WebClient, slack: SlackSettings, settings: Settings | Non
     report, answer = token(client)
     reports = [report, _way_in(client, slack)]
     if answer is not None:
+        reports += _of_another_app(client, slack, answer)
         reports += _scopes(answer.headers, settings)
         if settings is not None:
             reports += _named(client, settings, *home_of(answer))
@@ -86,6 +89,26 @@ def _way_in(client: WebClient, slack: SlackSettings) -> Report:
             return Verdict.AWAY, away
         return Verdict.FAILS, of_app_token(what).refusing("SLACK_APP_TOKEN")
     return Verdict.WORKS, "SLACK_APP_TOKEN: Slack opens a connection for it in Socket Mode"
+
+
+def _of_another_app(client: WebClient, slack: SlackSettings, answer: SlackResponse) -> list[Report]:
+    """Find tokens of two apps: each works, and commands for the one would come in at the other."""
+    named = _APP_TOKEN.match(slack.app_token.get_secret_value()) if slack.app_token is not None else None
+    if named is None or not answer.get("bot_id"):
+        return []
+    try:
+        with one_try():
+            bot = client.bots_info(bot=answer["bot_id"], team_id=answer.get("team_id") or None).get("bot") or {}
+    except CALL_ERRORS as error:
+        unknown = f"whether it is of the same app as SLACK_BOT_TOKEN is not known ({slack_error(error).why})"
+        return [(Verdict.UNTRIED, f"SLACK_APP_TOKEN: {unknown}")]
+    app = bot.get("app_id")
+    if not app or app == named[1]:
+        return []
+    other = (
+        f"it is of another app than SLACK_BOT_TOKEN, so that no command comes in; set it to a token of the app {app}"
+    )
+    return [(Verdict.FAILS, f"SLACK_APP_TOKEN: {other} {app}")]
 
 
 def _scopes(headers: Mapping[str, Any], settings: Settings | None) -> Iterator[Report]:

@@ -31,6 +31,7 @@ DOCUMENTED_RATES: dict[str, Rate] = {
     "views.push": TIER_4,
     "views.update": TIER_4,
     "users.info": TIER_4,
+    "bots.info": TIER_3,
     "usergroups.users.list": TIER_2,
     "auth.teams.list": TIER_2,
     "conversations.info": TIER_3,

@@ -19,7 +19,7 @@ def required(arguments: Json, *names: str) -> list[str]:
 
 
 class WorkspaceMethods:
-    """auth.test, auth.teams.list, apps.connections.open, users.info, usergroups.users.list, conversations.info."""
+    """auth.test, auth.teams.list, apps.connections.open, users.info, bots.info and the like."""
 
     def __init__(self, world: World, base_url: str, open_socket: Callable[[], str] | None, faults: Faults) -> None:
         self._world = world
@@ -33,6 +33,7 @@ class WorkspaceMethods:
             "auth.test": Method(self.auth_test),
             "apps.connections.open": Method(self.connections_open, app_token=True),
             "users.info": Method(self.users_info, scope="users:read"),
+            "bots.info": Method(self.bots_info, scope="users:read"),
             "usergroups.users.list": Method(self.group_members, scope="usergroups:read"),
             "auth.teams.list": Method(self.teams_list),
             "conversations.info": Method(self.conversations_info),
@@ -69,6 +70,16 @@ class WorkspaceMethods:
             "teams": [{"id": one.id, "name": one.name} for one in workspaces[first:following]],
             "response_metadata": {"next_cursor": str(following) if following < len(workspaces) else ""},
         }
+
+    def bots_info(self, arguments: Json) -> Json:
+        """Describe a bot; a token of a whole organisation must say of which workspace."""
+        bot = self._world.bot
+        if self._world.org_wide and not arguments.get("team_id"):
+            raise Refused("missing_argument")
+        if required(arguments, "bot") != [bot.bot_id]:
+            raise Refused("bot_not_found")
+        described = {"id": bot.bot_id, "deleted": False, "name": bot.name, "app_id": bot.app_id, "user_id": bot.user_id}
+        return {"bot": described}
 
     def connections_open(self, _: Json) -> Json:
         """Hand out a WebSocket address that works once."""

@@ -77,6 +77,23 @@ def test_what_works_is_said_and_nobody_is_connected(workspaces: Callable[[World]
     assert asked.count("conversations.info") == 2
 
 
+def test_an_app_token_of_another_app_is_told_and_one_of_the_same_is_not(
+    workspaces: Callable[[World], SlackSandbox],
+) -> None:
+    own, other = "xapp-1-A0SESSIONBOT-1-abc", "xapp-1-A0OTHER-1-abc"  # Slack opens a connection for either
+    slack = workspaces(dataclasses.replace(DEMO_WORLD, app_token=other))
+    said = [text for verdict, text in tried(slack) if verdict is Verdict.FAILS]
+    assert said == [
+        "SLACK_APP_TOKEN: it is of another app than SLACK_BOT_TOKEN, so that no command comes in; set it to a token of "
+        "the app A0SESSIONBOT"
+    ]
+    slack = workspaces(dataclasses.replace(DEMO_WORLD, app_token=own))
+    assert worse(tried(slack)) == []
+    slack = workspaces(dataclasses.replace(DEMO_WORLD, app_token=own, scopes=("commands", "chat:write")))
+    told = "SLACK_APP_TOKEN: whether it is of the same app as SLACK_BOT_TOKEN is not known ("
+    assert [text for verdict, text in tried(slack) if verdict is Verdict.UNTRIED and text.startswith(told)]
+
+
 def test_scopes_are_those_of_both_manifests() -> None:
     for manifest in ("manifest.yml", "manifest-http.yml"):
         written = yaml.safe_load((ROOT / manifest).read_text(encoding="utf-8"))
