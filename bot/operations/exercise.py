@@ -111,7 +111,7 @@ def _of_others(closes: Reach | None, *, read_only: bool) -> Step:
     return Step("by its grants", what, Verdict.UNTRIED, f"its login may close those of {_REACH[closes]}")
 
 
-_REACH = {Reach.ALL: "everybody", Reach.TENANT: "its tenant"}
+_REACH = {Reach.ALL: "everybody", Reach.MOST: "everybody but accounts with SYSTEM_USER", Reach.TENANT: "its tenant"}
 
 
 def lines(found: Iterable[Exercised], version: str) -> Iterator[str]:

@@ -92,6 +92,7 @@ def _reach(able: Abilities, read_only: bool) -> str:
 
 _WHOSE: Mapping[Reach | None, str] = {
     Reach.ALL: "everybody's sessions",
+    Reach.MOST: "everybody's sessions but those of accounts with SYSTEM_USER",
     Reach.TENANT: "those of its tenant",
     Reach.OWN: "only its own",
     None: "what its server lets it",

@@ -16,6 +16,7 @@ class Reach(enum.Enum):
     """Whose sessions a login sees or may close (docs/oceanbase.md 1.4 and 2.3)."""
 
     ALL = "all"  # a login of the sys tenant
+    MOST = "most"  # for closing: all but those of accounts with SYSTEM_USER, which MySQL has since 8.0.16
     TENANT = "tenant"  # PROCESS for seeing, SUPER for closing
     OWN = "own"
 

@@ -219,7 +219,7 @@ class Dialect:
     @property
     def closes_unseen(self) -> bool:
         """Whether the login may close sessions that it does not see."""
-        order = (Reach.OWN, Reach.TENANT, Reach.ALL)
+        order = (Reach.OWN, Reach.TENANT, Reach.MOST, Reach.ALL)
         return self.closes is not None and self.sees is not None and order.index(self.closes) > order.index(self.sees)
 
     @property

@@ -28,6 +28,8 @@ def expected(keys: Keys) -> str:
     'a duration of at least 1d, such as 30d'
     >>> expected(("access", 0, "may"))
     'a list of "view", "close" or "approve", such as ["view"]'
+    >>> expected(("access", 0))
+    'a section below a line [[access]] in two brackets'
     """
     found = _at(keys)
     return _in_words(keys, *found) if found is not None else ""
@@ -115,7 +117,8 @@ def _is_section(kind: Any) -> bool:
 
 def _in_words(keys: Keys, kind: Any, metadata: Sequence[Any]) -> str:
     if _is_section(kind):
-        return f"a section, {_header(keys)}"
+        below = isinstance(keys[-1], int)
+        return f"a section{f' below a line [[{keys[0]}]] in two brackets' if below else f', {_header(keys)}'}"
     if get_origin(kind) is dict:
         if _is_section(_plain(get_args(kind)[1])[0]):
             return f"sections, such as {_header((*keys, 'ID' if keys == ('channels',) else 'NAME'))}"

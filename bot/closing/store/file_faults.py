@@ -55,6 +55,8 @@ def _unusable(file: Path) -> str:
     if not folder.is_dir():
         return f"cannot be made: there is no folder {folder}. Make it, for the user that the bot runs as."
     there = file.exists()
+    if file.is_symlink() and not there:
+        return f"cannot be made: {file} is a link that leads nowhere. Remove it, or name another file in [store] url."
     if there and not file.is_file():
         return f"cannot be {file}, which is no file. Name a file in [store] url."
     if os.statvfs(folder).f_flag & os.ST_RDONLY:

@@ -56,6 +56,9 @@ _CLOSES_ALL = frozenset({"ALL PRIVILEGES", "SUPER", "CONNECTION ADMIN", "CONNECT
 MARIADB = "MariaDB"
 # From then on MariaDB's SUPER has no part of CONNECTION ADMIN (MDEV-29668): 10.11 closes by it, 11.8 answers 1095.
 _SUPER_IS_NOT_ALL = (11,)
+# From then on MySQL lets accounts with SYSTEM_USER be closed by those alone that have it as well.
+_SPARES_SYSTEM_USERS = (8, 0, 16)
+_CLOSES_SYSTEM_USERS = frozenset({"ALL PRIVILEGES", "SYSTEM_USER"})
 _SEES_ALL = frozenset({"ALL PRIVILEGES", "PROCESS"})
 
 # Amazon RDS keeps the privilege to close others' sessions to itself, and lets its users do it by these: its user guide,
@@ -134,7 +137,12 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
     name, version = _name(connection)
     closing = _CLOSES_ALL - {"SUPER"} if name == MARIADB and version >= _SUPER_IS_NOT_ALL else _CLOSES_ALL
     procedures = bool(connection.rows(_KILL_PROCEDURES))
-    closes = Reach.ALL if grants.privileges & closing or (procedures and _may_call(connection)) else Reach.OWN
+    closes = Reach.OWN
+    if procedures and _may_call(connection):
+        closes = Reach.ALL
+    elif grants.privileges & closing:
+        all_of_them = name == MARIADB or version < _SPARES_SYSTEM_USERS or grants.privileges & _CLOSES_SYSTEM_USERS
+        closes = Reach.ALL if all_of_them else Reach.MOST
     hint = grants.hint(login.user) if sees_all else ""  # else with what it cannot see
     return Dialect(
         name=f"{name} {'.'.join(map(str, version))}",

@@ -105,6 +105,7 @@ def _reach(reach: Reach | None, tenant: str | None) -> str:
         return "-"
     return {
         Reach.ALL: "any session" if tenant is None else "all tenants",
+        Reach.MOST: "any session but those of accounts with SYSTEM_USER",
         Reach.TENANT: f"tenant {tenant}",
         Reach.OWN: "its own only",
     }[reach]

@@ -77,6 +77,8 @@ def test_a_folder_that_is_not_there_or_no_folder_is_told(tmp_path: Path) -> None
     told(f"sqlite:///{tmp_path}/none/store.db", f"there is no folder {tmp_path}/none. Make it, for the user")
     (tmp_path / "file").touch()
     told(f"sqlite:///{tmp_path}/file/store.db", f"there is no folder {tmp_path}/file.")
+    (tmp_path / "link.db").symlink_to(tmp_path / "nowhere.db")
+    told(f"sqlite:///{tmp_path}/link.db", f"cannot be made: {tmp_path}/link.db is a link that leads nowhere. Remove it")
     told(f"sqlite:///{tmp_path}", f"cannot be {tmp_path}, which is no file. Name a file")
     told(f"sqlite:///{tmp_path}/{'x' * 300}.db", "cannot be made: file name too long. Name another place")
 
