@@ -144,6 +144,16 @@ def test_from_the_guide_alone_a_service_closes_a_session_by_a_press_in_both_mode
         assert port.request("GET", "/metrics")[0] == 404
 
 
+def test_every_command_of_the_bot_that_is_shown_runs_as_its_user_where_it_works_with_its_configuration() -> None:
+    (check,) = blocks(section("install.md", "6. Check"))
+    start = check.removesuffix("check\n")
+    (proof,) = blocks(section("install.md", "A proof on your own servers"))
+    assert blocks(section("install.md", "7. The first list"))[0] == f"{start}run\n"
+    assert proof.replace("\\\n  --table", "--table") == (
+        f"{start}check --exercise --table ops.session_bot_check > exercise.txt\n"
+    )
+
+
 def test_the_folders_that_the_service_of_0_1_0_has_left_become_those_of_the_guide(machine: Machine) -> None:
     """Its user existed only while it ran: its secrets were root's alone, its store in a folder that systemd hides."""
     old = machine.path("/opt/session-bot")
