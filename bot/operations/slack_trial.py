@@ -108,7 +108,7 @@ def _of_another_app(client: WebClient, slack: SlackSettings, answer: SlackRespon
     other = (
         f"it is of another app than SLACK_BOT_TOKEN, so that no command comes in; set it to a token of the app {app}"
     )
-    return [(Verdict.FAILS, f"SLACK_APP_TOKEN: {other} {app}")]
+    return [(Verdict.FAILS, f"SLACK_APP_TOKEN: {other}")]
 
 
 def _scopes(headers: Mapping[str, Any], settings: Settings | None) -> Iterator[Report]:
@@ -240,5 +240,11 @@ def _channel(client: WebClient, channel: str, *, shared: bool) -> Report | None:
             Verdict.LESS,
             f"other organisations read the channel {channel}, so that the bot does nothing there; name another one, or "
             "set allow_shared_channels = true",
+        )
+    if found.get("is_member") is False:
+        return (
+            Verdict.LESS,
+            f"the bot is not in the channel {channel}, where its cards are kept up to date for half an hour at the "
+            "most then; invite it there",
         )
     return None

@@ -271,6 +271,23 @@ def test_a_login_whose_sessions_are_protected_is_left_alone_and_nothing_is_calle
     assert sent()[0] == set()
 
 
+def test_beside_a_bot_that_has_all_the_connections_of_its_account_nothing_is_called_broken(
+    mariadb: EmbeddedMariaDB,
+) -> None:
+    with mariadb.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE OR REPLACE USER exercised IDENTIFIED BY 'pw' WITH MAX_USER_CONNECTIONS 1")
+        cursor.execute("GRANT PROCESS, CONNECTION ADMIN ON *.* TO exercised")
+        with closing(source_of(mariadb, user="exercised", password="pw")) as source:
+            found = exercise(source, None)
+            with closing(source_of(mariadb, user="exercised", password="pw")) as second:
+                again = exercise(second, None)
+        cursor.execute("DROP USER exercised")
+    limited = ("open a session", "the account has used up a limit of its own (1226)")
+    for one in (found, again):
+        assert steps(one, Verdict.FAILS) == []
+        assert limited in steps(one, Verdict.UNTRIED)
+
+
 def test_what_differs_from_a_fact_is_told_with_its_section() -> None:
     fact = Fact("2.2", "it takes 0.1 s", 1.0)
     step = exercising.Step("as configured", "close its query", Verdict.LESS, "query closed", 12.1, fact)

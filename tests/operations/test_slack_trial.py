@@ -137,13 +137,18 @@ def test_ids_that_nobody_has_or_that_are_no_use_are_told_with_their_keys(
             {"who": ["U01ALICE", "U09NOBODY"], "may": ["view"], "channels": ["C01INC", "C09NOWHERE"]},
             {"who": ["U04EVE", "U0SESSIONBOT", "S0EMPTY", "S9NONE", "U09NOBODY"], "may": ["view"]},
         ],
-        ["C04SECRET", "D01ALICE"],
+        ["C04SECRET", "D01ALICE", "C03GENERAL"],
     )
     assert sorted((verdict.value, text.split("; ")[0]) for verdict, text in worse(found)) == [
         ("less", "access.0.channels: Slack shows the bot no channel with the id C09NOWHERE"),
         ("less", "access.1.who: U04EVE is deactivated in Slack"),
         ("less", "access.1.who: nobody is in the user group S0EMPTY"),
         ("less", "channels: Slack shows the bot no channel with the id C04SECRET"),
+        (
+            "less",
+            "channels: the bot is not in the channel C03GENERAL, where its cards are kept up to date for half an hour "
+            "at the most then",
+        ),
         ("problem", "access.0.who: Slack knows nobody with the id U09NOBODY"),
         ("problem", "access.1.who: Slack knows no user group with the id S9NONE"),
         ("problem", "access.1.who: Slack knows nobody with the id U09NOBODY"),
