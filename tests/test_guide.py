@@ -23,9 +23,8 @@ from tests.support.walk import PASSWORD, SECRETS, closes_a_session, configured, 
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    made = Machine()
-    yield made
-    made.close()
+    with contextlib.closing(Machine()) as made:
+        yield made
 
 
 @pytest.fixture

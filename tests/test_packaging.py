@@ -209,7 +209,13 @@ class Composed:
 
 
 @pytest.fixture
-def composed(mariadb: EmbeddedMariaDB, tmp_path: Path) -> Iterator[Composed]:
+def machine() -> Iterator[Machine]:
+    with contextlib.closing(Machine()) as made:
+        yield made
+
+
+@pytest.fixture
+def composed(machine: Machine, mariadb: EmbeddedMariaDB, tmp_path: Path) -> Composed:
     """Do what the guide says for Docker; its own commands are looked at alone."""
     text = section("install.md", "With Docker")
     folders, then = blocks(text)
@@ -218,7 +224,7 @@ def composed(mariadb: EmbeddedMariaDB, tmp_path: Path) -> Iterator[Composed]:
     url = replaced(url, {"PASSWORD": STORE_PASSWORD, "@store/": f"@{mariadb.host}:{mariadb.port}/"})
     secrets = {**SECRETS, "store_password": STORE_PASSWORD, "SESSION_BOT__STORE__URL": url}
     assert secrets.keys() == compose["secrets"].keys()
-    walked = Composed(Machine(), compose, tmp_path / "run")
+    walked = Composed(machine, compose, tmp_path / "run")
     walked.machine.runs(folders)
     toml = configured(walked.config.read_text(encoding="utf-8"), mariadb)
     walked.config.write_text(toml.replace('"session_bot@sys"', '"session_bot"'), encoding="utf-8")
@@ -229,8 +235,7 @@ def composed(mariadb: EmbeddedMariaDB, tmp_path: Path) -> Iterator[Composed]:
         if name in walked.service["secrets"]:
             (walked.given / name).symlink_to(file)
     walked.machine.runs(then)
-    yield walked
-    walked.machine.close()
+    return walked
 
 
 def test_from_the_guide_alone_two_replicas_of_compose_close_a_session_by_a_press(
