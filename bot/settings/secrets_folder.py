@@ -60,7 +60,8 @@ def _text(path: Path) -> str:
         content = file.read(_MOST + 1)
     if len(content) > _MOST:
         raise unreadable.TooLongError
-    return content.decode("utf-8").strip()
+    # Some editors begin a file with a mark that is no text.
+    return content.decode("utf-8-sig").strip()
 
 
 def source(settings_cls: type[BaseSettings], values: dict[str, str]) -> EnvSettingsSource:

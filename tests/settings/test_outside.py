@@ -350,6 +350,12 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     assert load().require()[1].data_sources["prod"].host == "10.0.0.1"
 
 
+def test_a_secret_with_a_byte_order_mark_is_read_without_it(write: Write, secrets: Path) -> None:
+    write(GOOD)
+    (secrets / "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD").write_text("secret\n", encoding="utf-8-sig")
+    assert load().require()[1].data_sources["prod"].password.get_secret_value() == "secret"
+
+
 def test_what_the_bots_user_may_not_read_is_told_and_nothing_that_would_follow_from_it(
     write: Write, secrets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
