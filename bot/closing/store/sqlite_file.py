@@ -54,12 +54,16 @@ class SqliteFile:
         return self._path if _identity(self._path) is None else None
 
     def open_to_others(self) -> str:
-        """Say that not only its owner may read it, or what SQLite keeps beside it, and what ends that; '' if so."""
+        """Say that the mode of it, or of what SQLite keeps beside it, is not for its owner alone, and what ends that.
+
+        '' where it is.
+        """
         files = [Path(f"{self._path}{end}") for end in ("", "-wal", "-shm")]
         found = [str(one) for one in files if one.exists() and one.stat().st_mode & _OTHERS]
         if not found:
             return ""
-        return f"not only its owner can read the store's file, which holds statements: chmod 600 {shlex.join(found)}"
+        mode = "the mode of the store's file, which holds statements, lets not only its owner read it"
+        return f"{mode}: chmod 600 {shlex.join(found)}"
 
     def listen(self, engine: sa.Engine) -> None:
         """Look after every connection that the engine makes."""
