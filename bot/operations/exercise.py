@@ -298,6 +298,9 @@ class _Exercise:
         except ConnectionLostError:
             raise
         except DataSourceError as error:
+            if error.errno in _LOCKED:
+                self._tell("lock a row", Verdict.UNTRIED, "somebody else has it locked", since_boot() - started)
+                return False
             hint = "; it wants SELECT and UPDATE on that table" if isinstance(error, PrivilegeMissingError) else ""
             self._tell("lock a row", Verdict.LESS, f"left out: {why(error)}{hint}", since_boot() - started)
             return False
@@ -459,6 +462,7 @@ class _Exercise:
         self._steps.append(Step(self._name, what, verdict, shown, seconds, fact))
 
 
+_LOCKED = (1205, 3572)  # to NOWAIT: of MariaDB and OceanBase, and of MySQL
 _INTERRUPTED = frozenset({1317})
 _NONE = frozenset({None})
 

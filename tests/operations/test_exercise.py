@@ -247,7 +247,26 @@ def test_a_table_in_which_no_row_can_be_waited_for_is_told_and_nothing_is_called
     assert ("close the session", "closed, the server answered OK") in steps(found, Verdict.WORKS)
 
 
-@pytest.mark.parametrize("server", ["oceanbase", "mariadb", "mysql"], ids=["oceanbase-4.3.5", "mariadb", "mysql"])
+EACH = pytest.mark.parametrize("server", ["oceanbase", "mariadb", "mysql"], ids=["oceanbase-4.3.5", "mariadb", "mysql"])
+
+
+@EACH
+def test_a_row_that_somebody_else_has_locked_is_left_to_them(
+    request: pytest.FixtureRequest, server: str, sent: Sent
+) -> None:
+    database: EmbeddedServer = request.getfixturevalue(server)
+    with_table(database)
+    with closing(source_of(database)) as source, database.connect() as other, other.cursor() as cursor:
+        other.begin()
+        cursor.execute(f"SELECT id FROM {TABLE.sql} FOR UPDATE")
+        found = exercise(source, TABLE)
+        other.ping(reconnect=False)
+    assert steps(found, Verdict.FAILS) == steps(found, Verdict.LESS) == []
+    assert ("lock a row", "somebody else has it locked") in steps(found, Verdict.UNTRIED)
+    assert sent()[0] == sent()[1]
+
+
+@EACH
 def test_a_check_that_hangs_keeps_a_row_from_nobody_for_long(
     request: pytest.FixtureRequest, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
