@@ -33,7 +33,7 @@ _SLACK_HINTS = {
 _MODE_HINTS = {
     "no_mode": "SLACK_APP_TOKEN: set it for Socket Mode, to an app-level token with connections:write, which starts "
     "with xapp-; or set SLACK_SIGNING_SECRET for HTTP mode",
-    "two_modes": "SLACK_SIGNING_SECRET: SLACK_APP_TOKEN is set as well; leave this one out for Socket Mode, "
+    "two_modes": "{SLACK_SIGNING_SECRET}: {SLACK_APP_TOKEN} is set as well; leave this one out for Socket Mode, "
     "or that one for HTTP mode",
     "no_port_of_its_own": "HEALTH_BIND_ADDRESS: health and metrics have no port of their own; set HEALTH_PORT, in HTTP "
     "mode to another than PORT, or leave this out",
@@ -61,7 +61,8 @@ def _slack_sentence(problem: ErrorDetails, secrets: Secrets) -> str | None:
         instead = f"; {meant} is set, which nothing reads" if meant is not None else ""
         return f"{_MODE_HINTS.get(problem['type']) or f'{name}: {_SLACK_HINTS[name]}'}{instead}"
     if problem["type"] in _MODE_HINTS:
-        return _MODE_HINTS[problem["type"]]
+        places = {one: _given(one, secrets)[0] for one in _SLACK_HINTS}
+        return _MODE_HINTS[problem["type"]].format(**places)
     place, value = _given(name, secrets)
     return f"{place}: {_kind_of_token(name, value)}{_SLACK_HINTS[name]}"
 

@@ -350,6 +350,16 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     assert load().require()[1].data_sources["prod"].host == "10.0.0.1"
 
 
+def test_of_secrets_of_both_modes_each_is_told_with_its_place(
+    write: Write, secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(GOOD)
+    monkeypatch.setenv("SLACK_APP_TOKEN", "xapp-1")
+    (secrets / "SLACK_SIGNING_SECRET").write_text("8f742231b10e8f74")
+    (said,) = load().problems
+    assert said.startswith(f"{secrets / 'SLACK_SIGNING_SECRET'}: SLACK_APP_TOKEN is set as well; leave this one out")
+
+
 def test_a_secret_with_a_byte_order_mark_is_read_without_it(write: Write, secrets: Path) -> None:
     write(GOOD)
     (secrets / "SESSION_BOT__DATA_SOURCES__PROD__PASSWORD").write_text("secret\n", encoding="utf-8-sig")
