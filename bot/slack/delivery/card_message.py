@@ -65,14 +65,14 @@ class CardMessage:
         return told
 
     def _by(self, ways: Sequence[Rewrite], message: Message) -> Written:
-        found = []
+        found: list[Written] = []
         for way in ways:
             written = way(message)
             if written.taken:
-                return Written.IN_DOUBT if Written.UNKNOWN in found else Written.TAKEN
+                return Written.IN_DOUBT if any(one.in_doubt for one in found) else Written.TAKEN
             found.append(written)
-        if Written.UNKNOWN in found:
-            return Written.UNKNOWN
+        if any(one.in_doubt for one in found):
+            return Written.UNKNOWN  # an answer that was lost included: the same rewrite may be sent again
         return Written.REFUSED if Written.REFUSED in found else Written.GONE
 
     def _by_place(self, message: Message) -> Written:
