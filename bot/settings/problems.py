@@ -179,10 +179,10 @@ def unusable_proxy() -> list[str]:
 def contradictions(read: Read) -> list[str]:
     """Find names that stand for nothing, in whatever part of the configuration is readable."""
     raw = read.raw
-    if read.is_spoiled(("data_sources",)) and not is_dict(raw.get("data_sources")):
-        return []
-    known = set(raw.get("data_sources") or ()) if is_dict(raw.get("data_sources")) else set()
-    there = f"there is no such data source; there is {', '.join(sorted(map(str, known))) or 'none'}"
+    known = raw.get("data_sources")
+    if not is_dict(known) or not known:
+        return []  # that there is none is told already
+    there = f"there is no such data source; there is {', '.join(sorted(map(str, known)))}"
     named: list[tuple[Keys, object, str]] = [(("default_source",), raw.get("default_source"), "")]
     for number, rule in dicts(raw.get("access")):
         names = rule.get("data_sources")

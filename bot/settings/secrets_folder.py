@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def _is_ours(name: str) -> bool:
 
 
 def _text(path: Path) -> str:
-    with path.open("rb") as file:
+    # To open a named pipe would wait for somebody who writes into it.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            raise unreadable.PipeError
         content = file.read(_MOST + 1)
     if len(content) > _MOST:
         raise unreadable.TooLongError

@@ -13,6 +13,10 @@ class TooLongError(OSError):
     """A file is longer than a secret can be."""
 
 
+class PipeError(OSError):
+    """A file is a named pipe, which can be read once."""
+
+
 def file(error: OSError | UnicodeDecodeError) -> str:
     """Say why a file of the secrets directory cannot be read.
 
@@ -21,6 +25,8 @@ def file(error: OSError | UnicodeDecodeError) -> str:
     """
     if isinstance(error, TooLongError):
         return f"is longer than a secret can be; {_SECRET}"
+    if isinstance(error, PipeError):
+        return f"is a named pipe; {_SECRET}"
     return f"{_why(error)}; {_MAY_READ if _is_forbidden(error) else _SECRET}"
 
 

@@ -305,6 +305,24 @@ def test_whatever_has_the_wrong_shape_is_a_problem_and_no_crash(write: Write, te
     assert load().problems
 
 
+def test_a_secret_that_is_a_named_pipe_is_told_and_not_waited_for(write: Write, secrets: Path) -> None:
+    write(GOOD)
+    pipe = secrets / "SLACK_APP_TOKEN"
+    os.mkfifo(pipe)
+    told = f"{pipe}: is a named pipe; put the value in a file of that name, as plain text, or remove it"
+    assert told in load().problems
+
+
+@pytest.mark.parametrize("sources", ["data_sources = 1", "data_sources = {}", ""])
+def test_where_there_is_no_data_source_nothing_is_said_of_their_names(write: Write, sources: str) -> None:
+    write(
+        f'{sources}\ndefault_source = "prod"\n[[access]]\nwho = ["*"]\nmay = ["view"]\ndata_sources = ["prod"]\n'
+        '[channels.C1]\ndata_source = "prod"\n'
+    )
+    (problem,) = told(load())
+    assert problem.startswith("data_sources: ")
+
+
 def test_secrets_that_everybody_on_the_machine_may_read_are_warned_of_and_the_bot_starts(
     write: Write, secrets: Path, tmp_path: Path
 ) -> None:
