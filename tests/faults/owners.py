@@ -79,18 +79,20 @@ def slow_slack(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> 
 
 def late_rewrites(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
     """Let a progress update be carried out after the outcome: the outcome comes back."""
-    with arena(row, database, folder) as stage:
-        for _ in stage.tries(tries):
-            waiter = stage.waits_for_lock()
-            card = stage.card(str(waiter.id))
-            stage.slack.faults.carry_out_late("chat.update", 20, times=1)  # the outcome is known by then
-            stage.alice.press(card, "Close Session")
-            stage.ended(card)
-            if stage.reached(stage.slack.faults.late_calls_left("chat.update") == 0):  # else it was closed too soon
-                stage.alice.wait_for_change(card, "Closing …", timeout=40)
+    for number in range(tries):
+        # A bot of its own: what another card is rewritten with minutes later would be late in its place.
+        with arena(row, database, folder / str(number)) as stage:
+            for _ in stage.tries(1):
+                waiter = stage.waits_for_lock()
+                card = stage.card(str(waiter.id))
+                stage.slack.faults.carry_out_late("chat.update", 20, times=1)  # the outcome is known by then
+                stage.alice.press(card, "Close Session")
                 stage.ended(card)
-            stage.slack.faults.recover()
-            stage.count(waiter.id, card, closed=True)
+                if stage.reached(stage.slack.faults.late_calls_left("chat.update") == 0):  # else it was closed too soon
+                    stage.alice.wait_for_change(card, "Closing …", timeout=40)
+                    stage.ended(card)
+                stage.slack.faults.recover()
+                stage.count(waiter.id, card, closed=True)
 
 
 def clock_jumps(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> None:
