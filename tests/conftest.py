@@ -152,9 +152,11 @@ USING_MARIADB = (
     "listeners/test_approval_by_tenant.py",
     "sessions/test_charsets.py",
     "sessions/mysql/test_logins.py",
+    "test_packaging.py",
 )
 # Servers of their own.
 RESTARTING = (
+    "test_packaging.py",
     "sessions/oceanbase/test_server_started.py",
     "sessions/mysql/test_server_starts.py",
     "sessions/mysql/test_missing_views.py",

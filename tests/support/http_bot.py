@@ -99,12 +99,6 @@ class HttpBot(RunningBot):
         super().__init__(sandbox, database, folder, **more)
         self.web = web
         self._health = health
-        self._readied = 0  # how often its log said so before this start
-
-    def start(self) -> None:
-        """Start the process and wait until it takes what Slack sends."""
-        self._readied = self._times_ready()
-        super().start()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -116,13 +110,6 @@ class HttpBot(RunningBot):
             "PORT": str(self.web.port),
             "HEALTH_PORT": "" if self._health is None else str(self._health.port),
         }
-
-    def is_ready(self) -> bool:
-        """Whether it takes what Slack sends: by its own log, since whoever listens on its port may be another bot."""
-        return self._times_ready() > self._readied
-
-    def _times_ready(self) -> int:
-        return self.log.read_text(encoding="utf-8").count('"event": "ready"') if self.log.exists() else 0
 
 
 class SocketBot(HttpBot):
@@ -137,10 +124,6 @@ class SocketBot(HttpBot):
             "SLACK_SIGNING_SECRET": "",
             "HEALTH_PORT": str(self.web.port),
         }
-
-    def is_ready(self) -> bool:
-        """Whether it is connected to Slack."""
-        return self._sandbox.connections > self._before
 
 
 def signed(secret: str, body: bytes, at: float | None = None) -> dict[str, str]:

@@ -73,7 +73,7 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         )
         self.config.chmod(0o600)  # it holds a password
         self._process: subprocess.Popen[bytes] | Forked | None = None
-        self._before = 0
+        self._readied = 0  # how often its log said so before this start
 
     @property
     def environment(self) -> dict[str, str]:
@@ -89,12 +89,12 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         }
 
     def start(self) -> None:
-        """Start the process and wait until it is connected."""
-        self._before = self._sandbox.connections
+        """Start the process and wait until it takes what Slack sends."""
+        self._readied = self._times_ready()
         with self.log.open("ab") as log:
             self._process = started(self.command, folder=self._folder, environment=self.environment, log=log)
         process = self._process
-        self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, PATIENCE, "the bot's connection")
+        self._sandbox.wait_for(lambda: self.is_ready() or process.poll() is not None, PATIENCE, "the bot's start")
         if process.poll() is not None:
             raise AssertionError(f"the bot ended with {process.returncode}:\n{self.log.read_text()}")
 
@@ -107,8 +107,11 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
             return status, said.read().decode()
 
     def is_ready(self) -> bool:
-        """Whether it is connected to Slack."""
-        return self._sandbox.connections > self._before
+        """Whether it takes what Slack sends: by its own log, since another bot may listen or be connected as well."""
+        return self._times_ready() > self._readied
+
+    def _times_ready(self) -> int:
+        return self.log.read_text(encoding="utf-8").count('"event": "ready"') if self.log.exists() else 0
 
     def signal(self, number: int) -> None:
         """Send its process a signal."""
