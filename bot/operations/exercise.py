@@ -44,7 +44,7 @@ from bot.operations.reports import Verdict
 from bot.sessions import kill
 from bot.sessions.details import Reach
 from bot.sessions.kill import NotSent, Why
-from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery, Wait
+from bot.sessions.model import Condition, Field, Mode, Operator, Pin, Session, SessionFilter, SessionQuery, WaitKind
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource
 from bot.sessions.statement import Disclosure
@@ -440,7 +440,7 @@ class _Exercise:
 
     def _waiting(self, one: TrialSession) -> Session | None:
         found = self._marked(one)
-        return found if found is not None and found.waits is Wait.ROW_LOCK else None
+        return found if found is not None and found.waits is WaitKind.ROW_LOCK else None
 
     def _now(self, one: TrialSession) -> Session:
         return self._until(lambda: next(iter(self._rows(one)), None), "find it again", "not there")

@@ -32,6 +32,7 @@ from bot.sessions.model import (
 )
 from bot.sessions.trial_session import Way
 from bot.sessions.uptime import since_boot
+from bot.sessions.waits.reading import Party
 
 _AT_ONCE = 0.05  # seconds within which a look's answer comes, as a rule
 _RECENT = 0.5  # seconds, those for asking a server that is far away included
@@ -109,6 +110,14 @@ class Console:
         rows = self._rows(lambda dialect: dialect.by_ids(ids))
         found = [self.dialect.to_session(self._endpoint.name, row) for row in rows]
         return as_clients([one for one in found if allowed is None or one.tenant in allowed])
+
+    def parties(self, parties: Collection[Party]) -> list[Session]:
+        """Return the sessions that are ends of waits; others may have the same id or number."""
+        ids = {one.session_id for one in parties if one.session_id is not None}
+        transactions = {one.transaction_id for one in parties if one.transaction_id is not None}
+        query = self.dialect.involved(ids, transactions)
+        rows = self._connection.rows(query.sql, query.values)
+        return as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
 
     def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> list[Session]:
         """Return every session of a configured tenant that is in one of these transactions of that tenant."""

@@ -22,6 +22,7 @@ from bot.sessions.model import (
 )
 from bot.sessions.pool import OwnSession
 from bot.sessions.statement import Disclosure, RawSql, Statement
+from bot.sessions.waits.reading import LocksReader
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
 COLUMNS = (
@@ -170,6 +171,7 @@ class Dialect:
     sees: Reach | None = None  # None: not known
     closes: Reach | None = None
     login: Login = field(default_factory=lambda: Login(""))  # as the server itself has it
+    locks: LocksReader | None = None  # reads who waits for whom
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them
     own_transaction: str | None = None  # whether the asking connection's is listed; None: the list is never stale
@@ -357,6 +359,14 @@ class Dialect:
         of = (tenant,) if tenant is not None else ()
         where += f" AND BINARY {self.expressions['tenant']} = %s" if of else ""
         return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(numbers), *of))
+
+    def involved(self, ids: Collection[int], transactions: Collection[int]) -> Query:
+        """Select every session that has one of these ids or is in one of these transactions, the bot's own included."""
+        columns = ", ".join(self._columns(LIST_SQL_BYTES, pinned=True))
+        named = [(self.expressions["id"], tuple(ids)), (self.expressions["transaction_id"], tuple(transactions))]
+        where = " OR ".join(f"{column} IN %s" for column, numbers in named if numbers)
+        values = [numbers for _, numbers in named if numbers]
+        return Query(f"SELECT {columns} FROM {self.view} WHERE {where or 'FALSE'}", (*self.own_values, *values))
 
     def count(self, which: str = "1 = 1") -> str:
         """Count sessions for which something is so: the rows of one client behind a proxy are one."""

@@ -156,6 +156,10 @@ class Transaction:
     id: int | None
     state: str | None
     started: float | None = None  # seconds since the epoch; InnoDB: whole ones; OceanBase: of autocommit's alone
+    age: float | None = None  # seconds; where waits or transactions are asked for
+    autocommit: bool | None = None  # whether its one statement is all of it; None: the server does not say
+    rows_changed: int | None = None  # InnoDB: it falls while it is rolled back
+    bytes_changed: int | None = None  # OceanBase: of its log
 
     @property
     def over(self) -> bool:
@@ -163,10 +167,24 @@ class Transaction:
         return self.state in _OVER
 
 
-class Wait(enum.Enum):
+class WaitKind(enum.Enum):
     """What a statement waits for; ``value`` is how it is told."""
 
     ROW_LOCK = "row lock"
+    METADATA = "table metadata lock"
+    GLOBAL_READ_LOCK = "global read lock"
+    BACKUP_LOCK = "backup lock"
+    TABLE_FLUSH = "table flush"
+    TABLE_LOCK = "table lock"
+    USER_LOCK = "user lock"
+
+
+@dataclass(frozen=True, slots=True)
+class LastStatement:
+    """What an idle session ran last, where the server keeps it."""
+
+    statement: Statement
+    ago: float  # seconds since it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +222,8 @@ class Session:
     listed: bool = True  # else a server session that only the view of transactions has, its client having been closed
     event: bool = False  # a run of an event, which the server has begun by itself: it has no client
     servers: tuple[str, ...] = ()  # all of one client behind a proxy (docs/oceanbase.md 4.1), where there are several
+    doing: str | None = None  # MySQL's and MariaDB's STATE, for example "Waiting for table metadata lock"
+    last_statement: LastStatement | None = None  # of an idle one, where waits or transactions are asked for
 
     @property
     def active(self) -> bool:
@@ -283,13 +303,13 @@ class Session:
         return not self.idle and self.state in ("QUERY_KILLED", "SESSION_KILLED", "KILLED")
 
     @property
-    def waits(self) -> Wait | None:
+    def waits(self) -> WaitKind | None:
         """What its statement waits for, as far as the list tells.
 
         RETRY_INFO -6005 is OB_TRY_LOCK_ROW_CONFLICT; measured on seekdb 1.3 and 1.4. InnoDB says it in words.
         """
         locked = self.retry_info == -6005 or self._transaction_is("LOCK WAIT")
-        return Wait.ROW_LOCK if locked and not self.idle else None
+        return WaitKind.ROW_LOCK if locked and not self.idle else None
 
     def _transaction_is(self, state: str) -> bool:
         return self.transaction is not None and self.transaction.state == state

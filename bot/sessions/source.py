@@ -36,6 +36,8 @@ from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.trial_session import TrialSession, Way
 from bot.sessions.variables import Variables
+from bot.sessions.waits import reading
+from bot.sessions.waits.graph import WaitGraph
 
 log = structlog.get_logger(__name__)
 
@@ -304,6 +306,19 @@ class DataSource:
             return self._read(ask)
         except (DataSourceError, BusyError) as error:
             return SessionDetails(session, caveats=(f"Not all could be read: {error.sentence}",))
+
+    def waits(self) -> WaitGraph:
+        """Read who waits for whom, of every tenant: whoever shows it narrows it to what its asker may see.
+
+        Raises ``DataSourceError`` or ``BusyError``.
+        """
+
+        def ask(connection: Connection, dialect: Dialect) -> WaitGraph:
+            if dialect.locks is None:
+                return WaitGraph(self.name, datetime.now(UTC), lacks=("This server names no locks to this login.",))
+            return reading.read(connection, self.name, dialect.locks, self._console(connection, dialect).parties)
+
+        return self._read(ask)
 
     def health(self, tenants: Tenants) -> SourceHealth:
         """Say how this data source is and what its login may do; a failure is part of the answer."""

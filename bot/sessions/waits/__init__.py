@@ -1,0 +1,1 @@
+"""Who waits for whom, for what, and what to do about it."""

@@ -1,0 +1,217 @@
+"""All waits of a data source at one moment: who holds up whom, and who is at the head.
+
+Servers tell a wait in different ways (``bot/sessions/oceanbase/waits.py``, ``bot/sessions/mysql/waits.py``); from here
+on it is the same whatever the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+from bot.sessions.model import Session, Transaction, WaitKind
+
+Place = tuple[str | None, int, str | None]  # server, id, tenant: what names a session within its data source
+
+
+def place_of(session: Session) -> Place:
+    """Name a session within its data source; a client behind a proxy by its number there, whatever its server."""
+    return (None if session.client_session else session.server, session.id, session.tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A transaction that XA has prepared and that no session has: only XA COMMIT or XA ROLLBACK ends it."""
+
+    transaction: Transaction
+    tenant: str | None = None
+    xid: str | None = None  # as XA RECOVER lists it, where the login may read that
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One session that waits, and one that holds what it waits for.
+
+    ``holder`` is None where the server names nobody. A ``candidate`` may hold it, which no view says.
+    """
+
+    waiter: Session
+    holder: Session | Prepared | None
+    kind: WaitKind
+    told_by: str  # the view or the column that tells it, as people can look it up
+    waited: float | None = None  # seconds, None where the server does not say
+    what: str | None = None  # shown: the table, as database.table; a user lock's name is a literal, so masked
+    lock: str | None = None  # never shown: names the very lock, so that a queue for it can be told from a chain
+    candidate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A session, or a prepared transaction, that others wait for and that waits for nobody."""
+
+    holder: Session | Prepared
+    waits: tuple[Wait, ...]  # of those that wait for it directly
+    held_up: int  # sessions that wait for it, directly and through others
+    longest: float | None  # seconds of the longest wait of these
+    candidate: bool  # whether it is only a candidate for all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One line of a chain: a session under the one that it waits for. ``depth`` 0 is a head."""
+
+    depth: int
+    who: Session | Prepared | None  # None: a holder that the server does not name
+    wait: Wait | None  # None for a head
+    cycle: bool = False  # it stands further up already: here the chain comes back to itself
+
+
+@dataclass(frozen=True)
+class WaitGraph:
+    """What one look showed; a snapshot of a server is not atomic, so what no longer fits is ``dropped``."""
+
+    source: str
+    as_of: datetime  # UTC
+    waits: tuple[Wait, ...] = ()
+    dropped: int = 0  # waits whose waiter or holder was gone, or waited for something else, a moment later
+    lacks: tuple[str, ...] = ()  # sentences on what the login may not read here, each with its grant
+
+    @cached_property
+    def heads(self) -> tuple[Head, ...]:
+        """Most harmful first: those that hold up the most, then the longest wait; candidates after those named."""
+        waiting = set(self._holders)
+        found: dict[object, Session | Prepared] = {}
+        for one in self.waits:
+            if one.holder is not None and _key(one.holder) not in waiting:
+                found.setdefault(_key(one.holder), one.holder)
+        heads = [self._head(holder) for holder in found.values()]
+        return tuple(sorted(heads, key=lambda one: (one.candidate, -one.held_up, -(one.longest or 0.0))))
+
+    def holders(self, session: Session) -> tuple[Wait, ...]:
+        """The waits of a session itself: whom it waits for, and for what."""
+        return tuple(self._holders.get(_key(session), ()))
+
+    def waiters(self, holder: Session | Prepared) -> tuple[Wait, ...]:
+        """The waits for what a session or a prepared transaction holds, direct ones alone."""
+        return tuple(self._waiters.get(_key(holder), ()))
+
+    def held_up(self, holder: Session | Prepared) -> tuple[Session, ...]:
+        """All sessions that wait for it, directly and through others, each once; never itself."""
+        seen: dict[object, Session] = {}
+        todo = [_key(holder)]
+        while todo:
+            for one in self._waiters.get(todo.pop(), ()):
+                key = _key(one.waiter)
+                if key not in seen and key != _key(holder):
+                    seen[key] = one.waiter
+                    todo.append(key)
+        return tuple(seen.values())
+
+    def heads_of(self, session: Session) -> tuple[Session | Prepared, ...]:
+        """Who is at the head of what a session waits for; empty where it waits for nobody, or in a circle."""
+        seen, found, todo = {_key(session)}, dict[object, Session | Prepared](), [*self.holders(session)]
+        while todo:
+            holder = todo.pop().holder
+            if holder is None or _key(holder) in seen:
+                continue
+            seen.add(_key(holder))
+            further = self._holders.get(_key(holder), ())
+            if further:
+                todo += further
+            else:
+                found[_key(holder)] = holder
+        return tuple(found.values())
+
+    def chains(self) -> Iterator[Link]:
+        """All waits as lines, each waiter once, under the first that it waits for; then circles, then unnamed ones."""
+        shown: set[object] = set()
+        for head in self.heads:
+            yield from self._chain(Link(0, head.holder, None), shown)
+        for one in self.waits:
+            if one.holder is not None and _key(one.waiter) not in shown:
+                yield from self._chain(Link(0, one.holder, None), shown)
+        for one in self.waits:
+            if one.holder is None and _key(one.waiter) not in shown:
+                yield from self._chain(Link(0, None, None), shown, (one,))
+
+    def seen_by(self, tenants: frozenset[str] | None) -> WaitGraph:
+        """The same of those tenants alone, None for all: a wait with any end in them, so that it can be counted."""
+        if tenants is None:
+            return self
+        return replace(
+            self,
+            waits=tuple(
+                one
+                for one in self.waits
+                if _tenant(one.waiter) in tenants or (one.holder is not None and _tenant(one.holder) in tenants)
+            ),
+        )
+
+    def _chain(self, start: Link, shown: set[object], waits: Sequence[Wait] | None = None) -> Iterator[Link]:
+        todo: list[tuple[Link, tuple[object, ...]]] = [(start, ())]
+        while todo:
+            link, above = todo.pop()
+            key = _key(link.who) if link.who is not None else None
+            if key in above:
+                yield replace(link, cycle=True)
+                continue
+            if link.wait is not None and key in shown:
+                continue
+            yield link
+            shown.add(key)
+            under = self._waiters.get(key, ()) if waits is None or link is not start else waits
+            path = (*above, key)
+            for one in reversed(sorted(under, key=lambda wait: -(wait.waited or 0.0))):  # the last is the next
+                waiter = _key(one.waiter)
+                if waiter not in shown or waiter in path:
+                    todo.append((Link(link.depth + 1, one.waiter, one), path))
+
+    def _head(self, holder: Session | Prepared) -> Head:
+        direct = self.waiters(holder)
+        held_up = self.held_up(holder)
+        keys = {_key(one) for one in held_up}
+        times = [one.waited for one in self.waits if one.waited is not None and _key(one.waiter) in keys]
+        return Head(holder, direct, len(held_up), max(times, default=None), all(one.candidate for one in direct))
+
+    @cached_property
+    def _holders(self) -> dict[object, list[Wait]]:
+        found: dict[object, list[Wait]] = {}
+        for one in self.waits:
+            found.setdefault(_key(one.waiter), []).append(one)
+        return found
+
+    @cached_property
+    def _waiters(self) -> dict[object, list[Wait]]:
+        found: dict[object, list[Wait]] = {}
+        for one in self.waits:
+            if one.holder is not None:
+                found.setdefault(_key(one.holder), []).append(one)
+        return found
+
+
+def without_queues(waits: Collection[Wait]) -> list[Wait]:
+    """Leave out who merely stands in the same queue: InnoDB names a lock's earlier waiters as blockers of the later.
+
+    A holder that itself waits for the very lock is dropped where somebody else is named who does not.
+    """
+    queued = {(_key(one.waiter), one.lock) for one in waits if one.lock is not None}
+    held = {
+        (_key(one.waiter), one.lock)
+        for one in waits
+        if one.holder is not None and (_key(one.holder), one.lock) not in queued
+    }
+    return [
+        one
+        for one in waits
+        if one.holder is None or (_key(one.holder), one.lock) not in queued or (_key(one.waiter), one.lock) not in held
+    ]
+
+
+def _key(one: Session | Prepared) -> object:
+    return place_of(one) if isinstance(one, Session) else ("prepared", one.tenant, one.transaction.id)
+
+
+def _tenant(one: Session | Prepared) -> str | None:
+    return one.tenant
