@@ -163,7 +163,7 @@ class WaitGraph:
             shown.add(key)
             under = self._waiters.get(key, ()) if waits is None or link is not start else waits
             path = (*above, key)
-            for one in reversed(sorted(under, key=lambda wait: -(wait.waited or 0.0))):  # the last is the next
+            for one in sorted(under, key=lambda wait: -(wait.waited or 0.0))[::-1]:  # the last is the next
                 waiter = _key(one.waiter)
                 if waiter not in shown or waiter in path:
                     todo.append((Link(link.depth + 1, one.waiter, one), path))
