@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from bot.errors import InputError
 from bot.sessions.model import Flag, Operator
-from bot.slack.arguments.vocabulary import Vocabulary, nearest, resembled
+from bot.slack.arguments.vocabulary import SAME, Vocabulary, nearest, resembled
 
 _SIGN = "=!<>~≥≤≠"  # what a comparison is written with; NFKC leaves the last three as they are
 _COMMAS = ",、،"  # NFKC makes the full-width one plain, the Chinese and the Arabic one it leaves
@@ -138,7 +138,7 @@ class _Tokenizer:
         return match if known or not port else None
 
     def _keyed(self, match: re.Match[str], *, comma: bool) -> KeyToken:
-        start, name, typed = self._at, match[1].lower(), match.group().strip()
+        start, name, typed = self._at, SAME.get(match[1].lower(), match[1].lower()), match.group().strip()
         slip = Slip.COMMA if comma else Slip.COLON if match[2] == ":" else None
         meant = self._vocabulary.key(name, near=True) or name
         operator = Operator.CONTAINS if match[2] == ":" else _operator(typed, match[2])

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+SAME = {"on": "source"}  # keys that are typed for others, without a note
+
 _SLIP = 3  # letters too many or too few that a slip may have
 
 
@@ -35,6 +37,7 @@ class Vocabulary:
 
     def key(self, typed: str, *, near: bool) -> str | None:
         """Return the key that was meant; ``near`` takes slips as well."""
+        typed = SAME.get(typed, typed)
         return self.keys.get(typed) or (self.keys.get(nearest(typed, self.keys) or "") if near else None)
 
     def flag(self, typed: str, *, near: bool) -> str | None:

@@ -11,7 +11,8 @@ from bot.sessions.model import SORTABLE, Condition, Field, Flag, Operator, Sessi
 from bot.sessions.states import STATES
 from bot.slack.arguments import kill_arguments
 from bot.slack.arguments.normalization import MAX_TYPED, normalize
-from bot.slack.arguments.session_query import describe, parse
+from bot.slack.arguments.session_query import describe, named_source, parse
+from commands import deadlocks, variables
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,17 @@ def assert_runs(example: str) -> None:
     name, _, words = example.partition(" ")
     assert name in ("/sessions", "/kill-session")
     parse(normalize(words)) if name == "/sessions" else kill_arguments.parse(normalize(words))
+
+
+def test_on_names_a_data_source_for_every_command_without_a_note() -> None:
+    assert parse("user=a,b on=prod").query == parse("user=a,b source=prod").query
+    assert not parse("on=prod").notes
+    assert named_source("deadlocks on=prod") == "prod"
+    assert deadlocks.parse("on=prod").source == "prod"
+    assert variables.parse("on=prod").source == "prod"
+    assert kill_arguments.parse("5 on=prod") == kill_arguments.parse("5 source=prod")
+    with pytest.raises(InputError, match="twice"):
+        parse("on=prod source=crm")
 
 
 def test_three_thousand_characters_are_refused_with_a_sentence() -> None:
