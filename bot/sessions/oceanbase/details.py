@@ -105,7 +105,7 @@ class OceanBaseDetails:
             f"GROUP BY id2, id1 LIMIT {_EDGES}",
             values,
         )
-        edges = [(_number(holder), _number(transaction), waited) for holder, transaction, waited in rows]
+        edges = [(number(holder), number(transaction), waited) for holder, transaction, waited in rows]
         found = _found(find, session.tenant, (transaction for _, transaction, _ in edges))
         return tuple(
             self._holder(connection, session, holder, transaction, waited, _one_of(found, transaction, holder))
@@ -137,7 +137,7 @@ class OceanBaseDetails:
             f"SELECT DISTINCT session_id, trans_id FROM {self.locks} WHERE block = 1 AND {which} LIMIT {_EDGES}",
             values,
         )
-        edges = [(_number(waiter), _number(transaction)) for waiter, transaction in rows]
+        edges = [(number(waiter), number(transaction)) for waiter, transaction in rows]
         found = _found(find, session.tenant, (transaction for _, transaction in edges))
         listed = ((waiter, _one_of(found, transaction, waiter)) for waiter, transaction in edges)
         ids = {one.id if one is not None else waiter for waiter, one in listed}
@@ -158,8 +158,8 @@ def _one_of(found: Iterable[Session], transaction: int | None, named: int | None
     return min(there, key=lambda one: (one.id != named, bool(one.master_session_id)), default=None)
 
 
-def _number(cell: object) -> int | None:
-    """Read an id that a view may leave out: as NULL, as '' or as 0."""
+def number(cell: object) -> int | None:
+    """Read an id that a view may leave out: as NULL, as '' or as 0. Whatever else is no number is none."""
     text = str(cell or "")
     return int(text) or None if text.isdecimal() else None
 

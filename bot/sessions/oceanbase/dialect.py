@@ -15,6 +15,7 @@ from bot.sessions.dialect import UNCUT_BYTES, Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
 from bot.sessions.oceanbase.details import SYS_VARIABLES, TENANTS, OceanBaseDetails, readable
+from bot.sessions.oceanbase.waits import OceanBaseLocks, Tablets
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE: Preparation = (
@@ -102,6 +103,8 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         caveats.append(f"Sessions of {login.user} are left out: the bot could not tell its own among them.")
     refused: list[str] = []
     details = OceanBaseDetails.probe(connection, refused, several_tenants=tenant == _SYS and not seekdb)
+    unread = tuple(map(_without, (view for view in refused if view.endswith("OB_LOCKS"))))
+    locks = OceanBaseLocks(details.locks, details.tenants, Tablets.probe(connection, details.tenants), unread)
     servers = readable(connection, "svr_ip, sql_port, status", _SERVERS, refused)
     if found.view != _LAST_RESORT:  # whose own caveat says it all
         refused = [view for view in refused if tenant == _SYS or view not in _OF_SYS]
@@ -130,6 +133,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         sees=sees,
         closes=closes,
         login=login,
+        locks=locks.read,
         details=details.read,
         own_address=_address("host_ip()", "mysql_port()"),
         client=_CLIENT if {"PROXY_SESSID", "SVR_IP", "TENANT"} <= found.columns else None,
