@@ -15,6 +15,7 @@ import structlog
 from bot import __version__
 from bot.access import Access, Right, Rule
 from bot.app import Identity, SessionBot
+from bot.closing.advice import Adviser
 from bot.closing.approval import Approvals
 from bot.closing.audit_query import AuditTrail
 from bot.closing.break_glass import BreakGlass
@@ -272,6 +273,7 @@ class _Running:
         self._directory = SlackDirectory(parts.client, who.team, parts.bot.waits_for, enterprise=who.enterprise)
         self._shared_channels = SharedChannels(parts.client, parts.bot.waits_for)
         self._follow_ups = FollowUps(lambda: self.service, parts.store, parts.store.database.clock)
+        self._adviser = Adviser(lambda: self.service, parts.store, parts.store.database.clock)
         self._attempts = OpenAttempts(parts.store)
         self._cards = CardWriter()
         self._retention = Retention(parts.store)

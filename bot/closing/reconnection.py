@@ -54,8 +54,11 @@ def _same_work(before: Session, now: Session) -> bool:
 
     An idle one does nothing that could be told from what any other new session of an application does.
     """
-    if before.database != now.database or not now.running:
-        return False
+    return before.database == now.database and now.running and same_statement(before, now)
+
+
+def same_statement(before: Session, now: Session) -> bool:
+    """Whether two sessions run the same statement, whatever its literals; two that run none do."""
     one, other = before.statement, now.statement
     if one is None or other is None:
         return one is other

@@ -145,20 +145,9 @@ def refuse_protected(sessions: SessionService, session: Session, *, set_aside: C
 
     ``set_aside`` is what protects it and was said on a card: whatever else protects it still does.
     """
-    if session.own:
-        raise _refused(session, "is one of this bot's own. It is never closed.")
-    if session.master_session_id:
-        raise _refused(
-            session,
-            f"executes a part of session {session.master_session_id}. "
-            f"Close that one instead: /kill-session {session.master_session_id}",
-        )
-    if not session.client.user:
-        raise _refused(session, "belongs to the database itself, not to a user. It is never closed.")
-    if sessions.source(session.source).is_thread(session):
-        raise _refused(
-            session, f"is a thread of the server itself or of replication ({session.command}). It is never closed."
-        )
+    never = never_closed(sessions, session)
+    if never:
+        raise _refused(session, never)
     left = [one for one in sessions.source(session.source).protection(session) if one not in set_aside]
     if left and set_aside:
         why = f"{', and '.join(left)}. Its card did not say so."
@@ -171,6 +160,22 @@ def refuse_protected(sessions: SessionService, session: Session, *, set_aside: C
             why=f"{why}: closing it could harm the cluster.",
             tenants=(session.tenant,),
         )
+
+
+def never_closed(sessions: SessionService, session: Session) -> str:
+    """Say why a session is never closed, as in "is one of this bot's own. It is never closed."; '' where it may be."""
+    if session.own:
+        return "is one of this bot's own. It is never closed."
+    if session.master_session_id:
+        return (
+            f"executes a part of session {session.master_session_id}. "
+            f"Close that one instead: /kill-session {session.master_session_id}"
+        )
+    if not session.client.user:
+        return "belongs to the database itself, not to a user. It is never closed."
+    if sessions.source(session.source).is_thread(session):
+        return f"is a thread of the server itself or of replication ({session.command}). It is never closed."
+    return ""
 
 
 def closable(sessions: SessionService, session: Session, *, set_aside: Collection[str] = ()) -> bool:

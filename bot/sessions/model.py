@@ -160,6 +160,7 @@ class Transaction:
     autocommit: bool | None = None  # whether its one statement is all of it; None: the server does not say
     rows_changed: int | None = None  # InnoDB: it falls while it is rolled back
     bytes_changed: int | None = None  # OceanBase: of its log
+    prepared: bool | None = None  # whether XA has prepared it, so that no close ends it; None: the server does not say
 
     @property
     def over(self) -> bool:
@@ -293,9 +294,16 @@ class Session:
 
     @property
     def ending(self) -> bool:
-        """Whether somebody has closed it, and the server is at it: it is not closed again."""
-        rolls_back = self.state == "KILLED" and self._transaction_is("ROLLING BACK")  # InnoDB
-        return self.listed and (self.state == "SESSION_KILLED" or rolls_back)
+        """Whether it is at its end, or being rolled back, whoever has done that: it is not closed again.
+
+        MySQL shows what a closed session rolls back with the statement that ran, as if that went on.
+        """
+        return self.listed and (self.state == "SESSION_KILLED" or self._transaction_is("ROLLING BACK"))
+
+    @property
+    def query_closed(self) -> bool:
+        """Whether only what ran in it has been closed: it is idle, and goes on with its client's next request."""
+        return self.idle and not self.ending and self.listed and self.state in ("QUERY_KILLED", "KILLED")
 
     @property
     def query_ending(self) -> bool:

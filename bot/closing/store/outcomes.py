@@ -133,6 +133,24 @@ class Outcomes:
             still = _targets.c.outcome == before.value
             return _write_later(connection, request, target, outcome, now, still, {})
 
+    def closed_since(self, source: str, since: datetime) -> list[tuple[ClosingRequest, Mapping[int, datetime]]]:
+        """The requests on a data source that were decided since then, and when which of their sessions came back."""
+        decided = sa.and_(
+            _requests.c.source == source,
+            _requests.c.state.in_([State.CLAIMED.value, State.DONE.value]),
+            _requests.c.decided_at > since.timestamp(),
+        )
+        found = self._stored.where(decided)
+        if not found:
+            return []
+        with self._database.reading() as connection:
+            entries = audit_log.entries(connection, since=since, event="came back")
+        back: dict[str, dict[int, datetime]] = {}
+        for entry in entries:
+            for number in entry.details.get("newcomers", ()):
+                back.setdefault(entry.request_id or "", {}).setdefault(int(number), entry.at)
+        return [(one, back.get(one.id, {})) for one in found]
+
     @tried_again
     def came_back(self, request: ClosingRequest, newcomers: Mapping[int, int], now: datetime) -> bool:
         """Write which new sessions do what closed targets, by number, did; True where one of it is new."""

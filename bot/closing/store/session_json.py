@@ -10,7 +10,7 @@ from typing import Any
 from bot.sessions.model import Client, Session, Transaction
 from bot.sessions.statement import KEPT_SQL, Disclosure, Statement
 
-_PARTS = ("client", "statement", "transaction")
+_PARTS = ("client", "statement", "transaction", "last_statement")  # the last is not kept
 # What is kept of the parts, each by itself as all versions have it.
 _CLIENT = {one.name: "client_info" if one.name == "info" else one.name for one in fields(Client)}
 _TRANSACTION = {one.name: f"transaction_{one.name}" for one in fields(Transaction)}
@@ -50,7 +50,8 @@ def read(text: str) -> Session:
 
 def as_kept(session: Session) -> Session:
     """Return the session as it will be read back from the store."""
-    return replace(session, statement=_statement(_kept_statement(session.statement, KEPT_SQL)))
+    statement = _statement(_kept_statement(session.statement, KEPT_SQL))
+    return replace(session, statement=statement, last_statement=None)
 
 
 def without_statement(text: str) -> str:

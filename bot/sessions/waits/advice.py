@@ -6,12 +6,32 @@ One pure function of a session, its waits and its past; ``locks``, ``triage``, `
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bot.sessions.model import Session
+from bot.sessions.address import host_of
+from bot.sessions.masking import cut
+from bot.sessions.model import Session, WaitKind
+from bot.sessions.spans import span
+from bot.sessions.statement import Disclosure
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
+
+# OceanBase looks for closed lock waiters every 10 s: 1 to 11 s after the KILL they are gone (docs/oceanbase.md 2.2).
+ENDS_WITHIN = 15.0  # seconds
+
+_NAMED = 3  # sessions that one sentence names; more are counted
+_NAME = 40  # characters of a name
+# A deadlock is looked for at once or within 5 s (docs/oceanbase.md 5.3): a circle that stands longer is none to it.
+_CIRCLE_ENDS_WITHIN = 10.0  # seconds
+
+# What a session keeps whatever becomes of its statement and its transaction.
+_OF_SESSION = (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK)
+# In the queues for these a statement that waits keeps out those behind it that the holder alone would let through.
+_QUEUED = (WaitKind.METADATA, WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK)
+_DDL = frozenset(
+    "ALTER CREATE DROP TRUNCATE RENAME OPTIMIZE REPAIR ANALYZE FLUSH LOCK BACKUP".split()  # noqa: SIM905  # one line
+)
 
 
 class Action(enum.Enum):
@@ -22,7 +42,8 @@ class Action(enum.Enum):
     CLOSE_BLOCKER = "Close the blocker instead"
     WAIT = "Wait"
     NOTHING = "Nothing to close"  # no session will end it, or nothing has to be ended
-    OVERRIDE = "Protected"  # closed with an override, or never
+    OVERRIDE = "Protected"  # closed only where its protection is set aside
+    NEVER = "Never closed"  # the bot's own, or the server's
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,15 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollback:
+    """How far a rollback is: rows that it has still to undo, as two looks or more have counted them."""
+
+    left: int
+    of: int  # the most that were seen
+    seconds: float | None = None  # that it takes at this pace; None while only one look has counted
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """A session or a prepared transaction, and what is known of it when advice is asked for."""
 
@@ -47,6 +77,13 @@ class Case:
     heads: tuple[Session | Prepared, ...] = ()  # who is at the head of what it waits for
     protected: tuple[str, ...] = ()  # reasons, each as in "belongs to ocp, a protected user of prod"
     past: tuple[Closed, ...] = ()  # of the last ten minutes, newest first
+    frees: int = 0  # of those held up, the ones that wait for nobody else
+    circle: int = 0  # how many sessions wait for each other in a circle with it, itself included
+    never: str = ""  # why it is never closed, as in "is one of this bot's own."
+    killed_for: float | None = None  # seconds since it was seen, or known, to have been closed
+    rollback: Rollback | None = None
+    blockers: tuple[Case, ...] = ()  # the heads, each with what is known of it
+    hidden: bool = False  # whether who asks may not see some head
 
     @classmethod
     def of(
@@ -56,47 +93,363 @@ class Case:
         protected: Sequence[str] = (),
         past: Sequence[Closed] = (),
     ) -> Case:
-        """Take from the waits what concerns this session."""
-        waits = graph.holders(who) if isinstance(who, Session) else ()
-        heads = graph.heads_of(who) if isinstance(who, Session) else ()
-        held_up = len(graph.held_up(who))
-        return cls(who, waits, graph.waiters(who), held_up, heads, tuple(protected), tuple(past))
+        """Take from the waits what concerns this session, and what they tell of it."""
+        is_session = isinstance(who, Session)
+        who = graph.known(who) if isinstance(who, Session) else who
+        return cls(
+            who=who,
+            waits=graph.holders(who) if isinstance(who, Session) else (),
+            waiters=graph.waiters(who),
+            held_up=len(graph.held_up(who)),
+            heads=graph.heads_of(who) if isinstance(who, Session) else (),
+            protected=tuple(protected),
+            past=tuple(past),
+            frees=len(graph.frees(who)) if is_session else 0,
+            circle=len(graph.circle(who)) if isinstance(who, Session) else 0,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to do, and why in the words of the case; ``then`` is what comes after it, '' for nothing."""
+    """What to do, and why in the words of the case; ``then`` is what comes after it, '' for nothing.
+
+    Its texts hold names from the database: they are shown as text, never as markup.
+    """
 
     action: Action
     reason: str
     instead: tuple[Session | Prepared, ...] = ()  # whom to close, or to look at, instead
     past: str = ""  # what was closed before and came back; beside whichever action
+    then: str = ""
+    closed: Closed | None = None  # who has closed this very session, where that is known and it is ending
 
 
-def advise(case: Case) -> Advice:  # noqa: PLR0911  # a rule each
+Rule = Callable[[Case, Session], Advice | None]
+
+
+def advise(case: Case) -> Advice:
     """Say what to do; the first rule that matches counts."""
-    who = case.who
+    if isinstance(case.who, Prepared):
+        return _prepared(case, case.who)
+    found = next(filter(None, (rule(case, case.who) for rule in RULES)))
+    if case.who.event and found.action is not Action.NEVER:
+        reason = f"{found.reason} It is a run of an event of the scheduler: it has no client, and runs when next due."
+        found = replace(found, reason=reason)
+    return replace(found, past=_past(case))
+
+
+def named(who: Session | Prepared) -> str:
+    """Name a session, or a prepared transaction, in a sentence."""
     if isinstance(who, Prepared):
-        return Advice(
-            Action.NOTHING,
-            "A prepared XA transaction holds it, and no session: XA RECOVER names it; its transaction manager ends it "
-            "by XA COMMIT or XA ROLLBACK.",
-        )
-    if case.protected:
-        return Advice(Action.OVERRIDE, f"It {case.protected[0]}.")
+        return f"a prepared XA transaction{f' ({cut(who.xid, _NAME)})' if who.xid else ''}"
+    user = cut(" ".join(who.client.user.split()), _NAME)
+    return f"session {who.id}{f' of {user}' if user else ''}"
+
+
+def _prepared(case: Case, who: Prepared) -> Advice:
+    of = f" ({cut(who.xid, _NAME)})" if who.xid else ""
+    return Advice(
+        Action.NOTHING,
+        f"A prepared XA transaction{of} holds up {_sessions(case.held_up)}, and no session has it. XA RECOVER lists "
+        "it; its transaction manager, or you by hand, must end it by XA COMMIT or XA ROLLBACK.",
+    )
+
+
+def _protected(case: Case, who: Session) -> Advice | None:
+    if case.never:
+        return Advice(Action.NEVER, f"It {case.never}")
+    if not case.protected:
+        return None
+    frees = f" It {_holds_up(case)}." if case.held_up else ""
+    return Advice(
+        Action.OVERRIDE,
+        f"It {', and '.join(case.protected)}: closing it could harm the cluster.{frees} Where it must be closed, "
+        f'somebody who may approve can confirm it: /kill-session {who.id} override reason="…"',
+    )
+
+
+def _killed_and_waiting(case: Case, who: Session) -> Advice | None:
+    kind = case.waits[0].kind if case.waits else who.waits
+    killed = who.query_ending or (who.ending and not who.idle)
+    if not killed or kind is None:
+        return None
+    since = f" {span(case.killed_for)} ago" if case.killed_for is not None and case.killed_for >= 1 else ""
+    said = f"It was closed already{since} and still waits for a {kind.value}."
+    over = case.killed_for is not None and case.killed_for > ENDS_WITHIN
+    if kind is not WaitKind.USER_LOCK and not over:
+        return Advice(Action.WAIT, f"{said} Wait {ENDS_WITHIN:.0f} s: the server may notice that late.", case.heads)
+    late = "It ends when it gets the lock, not before." if kind is WaitKind.USER_LOCK else "It should have ended."
+    return _blocked(case, f"{said} {late}")
+
+
+def _ending(case: Case, who: Session) -> Advice | None:
     if who.ending:
-        return Advice(Action.WAIT, "It was closed already and is ending.")
-    if case.waits:
-        named = tuple(case.heads)
+        closed = next((one for one in case.past if one.same_session), None)
+        if not who.in_transaction:
+            said = "It was closed already and is ending. There is nothing more to close."
+            return Advice(Action.WAIT, said, closed=closed)
+        what = "It was closed already, and its" if closed is not None or who.state != "ACTIVE" else "Its"
+        how_far = f" ({progress(case.rollback)})" if case.rollback is not None else ""
         return Advice(
-            Action.CLOSE_BLOCKER if named else Action.WAIT,
-            f"It waits itself: closing it frees the {case.held_up} behind it."
-            if case.held_up
-            else "It waits itself: closing it frees nobody.",
-            named,
+            Action.WAIT,
+            f"{what} transaction is being rolled back{how_far}. Wait: closing it would not make that faster.",
+            closed=closed,
         )
-    if who.idle:
-        return Advice(Action.CLOSE_SESSION, "It is idle: Close Query would do nothing.")
-    if who.transaction is not None and who.transaction.autocommit:
-        return Advice(Action.CLOSE_QUERY, "Its statement is all of its transaction.")
-    return Advice(Action.CLOSE_SESSION, "Close Query would keep what its transaction holds.")
+    if who.query_ending:
+        return Advice(Action.WAIT, "What runs in it was closed already and has not stopped yet. Wait for it.")
+    return None
+
+
+def _closed_by_client_id(case: Case, who: Session) -> Advice | None:
+    if who.listed:
+        return None
+    return Advice(
+        Action.CLOSE_SESSION,
+        "Its client was closed and is off the list, yet its transaction lives on until the client's next request. "
+        f"{_closing(case)}",
+    )
+
+
+def _only_query_closed(case: Case, who: Session) -> Advice | None:
+    if not (who.query_closed and (who.in_transaction or case.waiters)):
+        return None
+    return Advice(
+        Action.CLOSE_SESSION,
+        f"Its query was closed, which does nothing to an idle transaction: it is not ending. {_closing(case)}",
+    )
+
+
+def _holds_prepared(case: Case, who: Session) -> Advice | None:
+    if who.transaction is None or not who.transaction.prepared:
+        return None
+    return Advice(
+        Action.NOTHING,
+        f"XA has prepared its transaction, which {_holds_up(case)}: closing the session frees nothing. XA RECOVER "
+        "lists it; its transaction manager must end it by XA COMMIT or XA ROLLBACK.",
+    )
+
+
+def _ddl_in_a_queue(case: Case, who: Session) -> Advice | None:
+    kind = case.waits[0].kind if case.waits else who.waits
+    word = _first_word(who)
+    if kind not in _QUEUED or not case.frees or word not in _DDL:
+        return None
+    what = f"the {word}, which has run for {span(who.total_time)}"
+    reason = f"It waits for a {kind.value}, and {_sessions(case.held_up)} behind it: closing its query frees "
+    more = f"{case.frees} of them" if case.frees < case.held_up else "them"
+    return replace(_blocked(case, ""), action=Action.CLOSE_QUERY, reason=f"{reason}{more} and loses only {what}.")
+
+
+def _waits_itself(case: Case, who: Session) -> Advice | None:
+    if not case.waits and who.waits is None:
+        return None
+    if case.circle:
+        return _in_a_circle(case)
+    if case.frees:
+        behind = "one" if case.frees == 1 else case.frees
+        said = f"It waits itself: closing it frees only the {behind} behind it."
+    else:
+        said = "It waits itself: closing it frees nobody."
+    return _blocked(case, said)
+
+
+def _in_a_circle(case: Case) -> Advice:
+    said = f"{case.circle} sessions wait for each other in a circle."
+    waited = max((one.waited or 0.0 for one in case.waits), default=0.0)
+    if waited < _CIRCLE_ENDS_WITHIN:
+        return Advice(Action.WAIT, f"{said} Wait {_CIRCLE_ENDS_WITHIN:.0f} s: the server ends one of them by itself.")
+    going_on = _closing(case, "closing it ")
+    return Advice(Action.CLOSE_SESSION, f"{said} The server has not ended that by itself; {going_on}")
+
+
+def _idle(case: Case, who: Session) -> Advice | None:
+    if who.running or not (who.in_transaction or case.waiters):
+        return None
+    of_session = [one.kind for one in case.waiters if one.kind in _OF_SESSION]
+    if who.in_transaction:
+        age = who.transaction.age if who.transaction is not None else None
+        old = f" that is {span(age)} old" if age is not None else ""
+        said = f"It has been idle for {span(who.time)} in a transaction{old}"
+    elif of_session:
+        said = f"It is idle and {'may hold' if _only_candidate(case) else 'holds'} a {of_session[0].value}"
+    else:
+        said = "It is idle and holds a lock"
+    return Advice(Action.CLOSE_SESSION, f"{said}. {_closing(case)} Close Query would do nothing.")
+
+
+def _runs_in_a_transaction(case: Case, who: Session) -> Advice | None:
+    if who.idle or not who.running or _is_all(who):
+        of_session = [one.kind for one in case.waiters if one.kind in _OF_SESSION and not one.candidate]
+        if not who.running or not of_session:
+            return None
+        why = f"The {of_session[0].value} that others wait for is the session's, not its statement's."
+        return Advice(Action.CLOSE_SESSION, f"{why} {_closing(case)} Close Query would keep the lock.")
+    before = _before(who)
+    if before is not None:
+        why = f"Its transaction began {span(before)} before this statement."
+    elif who.transaction is not None and (who.transaction.autocommit is False or who.transaction.state == "ACTIVE"):
+        why = "Its client has begun a transaction."
+    else:
+        why = "Whether its statement is all of its transaction is not known."
+        return Advice(Action.CLOSE_SESSION, f"{why} {_closing(case)} Close Query might keep its locks.")
+    return Advice(Action.CLOSE_SESSION, f"{why} {_closing(case)} Close Query would keep the lock.")
+
+
+def _runs_alone(case: Case, who: Session) -> Advice | None:
+    if not who.running:
+        return None
+    why = "Its statement is all of its transaction" if who.in_transaction else "It runs without a transaction"
+    frees = f" and frees {_freed(case)}" if case.held_up else ""
+    return Advice(Action.CLOSE_QUERY, f"{why}: Close Query suffices{frees}; the client stays connected.")
+
+
+def _harmless(case: Case, who: Session) -> Advice:
+    known = "" if who.transaction_known else " Whether a transaction is open is not known."
+    if who.logging_in:
+        does = "Its client has not logged in yet"
+    elif who.idle:
+        does = f"It has been idle for {span(who.time)}"
+    else:
+        does = "It runs no statement"
+    return Advice(Action.NOTHING, f"{does} and {_holds_up(case)}.{known}")
+
+
+# In this order; the last one matches whatever is left.
+RULES: tuple[Rule, ...] = (
+    _protected,
+    _killed_and_waiting,
+    _closed_by_client_id,
+    _ending,
+    _only_query_closed,
+    _holds_prepared,
+    _ddl_in_a_queue,
+    _waits_itself,
+    _idle,
+    _runs_in_a_transaction,
+    _runs_alone,
+    _harmless,
+)
+
+
+def progress(rollback: Rollback) -> str:
+    """Say how far a rollback is.
+
+    >>> progress(Rollback(104_000, 300_000, 1.0)), progress(Rollback(104_000, 104_000))
+    ('rows left 104,000 of 300,000, about 1.0 s', 'rows left 104,000')
+    """
+    if rollback.seconds is None:
+        return f"rows left {rollback.left:,}"
+    return f"rows left {rollback.left:,} of {rollback.of:,}, about {span(max(rollback.seconds, 0.1))}"
+
+
+def _blocked(case: Case, said: str) -> Advice:
+    """Advise on those at the head of what it waits for, each with advice of its own."""
+    waits = case.waits
+    then = " ".join(f"{_capital(named(one.who))}: {_short(advise(one))}" for one in case.blockers[:_NAMED])
+    hidden = "A session that you may not see holds it." if case.hidden else ""
+    if not case.heads:
+        unnamed = hidden or "Who holds what it waits for is not known: this server names nobody."
+        return Advice(Action.WAIT, f"{said} {unnamed}".strip())
+    them = ", ".join(map(named, case.heads[:_NAMED]))
+    them += f" and {len(case.heads) - _NAMED} more" if len(case.heads) > _NAMED else ""
+    several = len(case.heads) > 1
+    if waits and all(one.candidate for one in waits):
+        holds = "may hold it; no view of this server says who does."
+    elif any(one.holder in case.heads for one in waits):
+        holds = "hold it." if several else "holds it."
+    else:
+        holds = "are at the head of the queue." if several else "is at the head of the queue."
+    reason = f"{said} {_capital(them)} {holds} {hidden}".strip()
+    if all(isinstance(one, Prepared) for one in case.heads):
+        return Advice(Action.NOTHING, reason, case.heads, then=then)
+    if case.blockers and all(advise(one).action is Action.WAIT for one in case.blockers):
+        return Advice(Action.WAIT, reason, case.heads, then=then)
+    return Advice(Action.CLOSE_BLOCKER, reason, case.heads, then=then)
+
+
+def _short(advice: Advice) -> str:
+    return f"{advice.action.value}. {advice.reason}"
+
+
+def _closing(case: Case, start: str = "Closing it ") -> str:
+    """Say what closing the session does for those that it holds up."""
+    if not case.held_up:
+        return "It holds up nobody."
+    if _only_candidate(case):
+        waits = "waits" if case.held_up == 1 else "wait"
+        return f"It may be what {_sessions(case.held_up)} {waits} for; no view of this server says so."
+    return f"{start}frees {_freed(case)}."
+
+
+def _freed(case: Case) -> str:
+    left = case.held_up - case.frees
+    more = f"; {left} more {'waits' if left == 1 else 'wait'} for others as well" if left else ""
+    return f"{_sessions(case.frees)}{more}"
+
+
+def _holds_up(case: Case) -> str:
+    return f"holds up {_sessions(case.held_up)}" if case.held_up else "holds up nobody"
+
+
+def _only_candidate(case: Case) -> bool:
+    return bool(case.waiters) and all(one.candidate for one in case.waiters)
+
+
+def _is_all(who: Session) -> bool:
+    """Whether its statement is known to be all of its transaction."""
+    transaction = who.transaction
+    if transaction is None:
+        return who.transaction_known
+    if transaction.autocommit is not None:
+        return transaction.autocommit
+    return transaction.state == "IMPLICIT_ACTIVE" and who.statement_transaction
+
+
+def _before(who: Session) -> float | None:
+    """For how long its transaction had been open when its statement began; None where that is not known to be so.
+
+    InnoDB tells the start of a transaction in whole seconds.
+    """
+    if who.transaction is None:
+        return None
+    before = None
+    if who.transaction.started is not None and who.request_started is not None:
+        before = who.request_started - who.request_started_within - who.transaction.started
+    elif who.transaction.age is not None:
+        before = who.transaction.age - who.total_time
+    return before if before is not None and before >= 1 else None
+
+
+def _first_word(who: Session) -> str:
+    """The word that says what its statement is; comments are no part of its digest."""
+    words = who.statement.shown(Disclosure.DIGEST, _NAME).split() if who.statement is not None else []
+    return words[0].upper() if words else ""
+
+
+def _past(case: Case) -> str:
+    """Say what was closed before and came back; '' where nothing was."""
+    closed = [one for one in case.past if not one.same_session or one.query]
+    if not closed or not isinstance(case.who, Session):
+        return ""
+    count = len(closed)
+    what = "The same query was" if all(one.query for one in closed) else "The same was"
+    said = f"{what} closed {_often(count)} in 10 min"
+    back = [one.back_after for one in closed if one.back_after is not None]
+    if not back:
+        return f"{said}."
+    each = "" if count == 1 else " each time" if len(back) == count else f" {_often(len(back))}"
+    soon, late = span(min(back)), span(max(back))
+    where = host_of(case.who.client.origin) or "its address"
+    return f"{said}, back{each} after {soon if soon == late else f'{soon} to {late}'}: stop the client at {where}."
+
+
+def _often(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _sessions(count: int) -> str:
+    return f"{count} session{'' if count == 1 else 's'}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

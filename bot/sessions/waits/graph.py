@@ -124,6 +124,42 @@ class WaitGraph:
                 found[_key(holder)] = holder
         return tuple(found.values())
 
+    def frees(self, holder: Session | Prepared) -> tuple[Session, ...]:
+        """Those of whom it holds up that wait for nobody else then; one whose holder is not named waits on."""
+        held_up = self.held_up(holder)
+        free: set[object] = {_key(holder)}
+        left, before = list(held_up), -1
+        while left and len(left) != before:
+            before = len(left)
+            goes_on = [
+                one
+                for one in left
+                if all(wait.holder is not None and _key(wait.holder) in free for wait in self.holders(one))
+            ]
+            free |= set(map(_key, goes_on))
+            left = [one for one in left if _key(one) not in free]
+        return tuple(one for one in held_up if _key(one) in free)
+
+    def circle(self, session: Session) -> tuple[Session, ...]:
+        """The circle of waits that a session is in, itself first; empty where it is in none."""
+        path: list[tuple[Session, ...]] = [(session,)]
+        seen = {_key(session)}
+        while path:
+            way = path.pop()
+            for one in self.holders(way[-1]):
+                if not isinstance(one.holder, Session):
+                    continue
+                if _key(one.holder) == _key(session):
+                    return way
+                if _key(one.holder) not in seen:
+                    seen.add(_key(one.holder))
+                    path.append((*way, one.holder))
+        return ()
+
+    def known(self, session: Session) -> Session:
+        """The same session with what the waits tell of it, where it is in them."""
+        return self._sessions.get(_key(session), session)
+
     def chains(self) -> Iterator[Link]:
         """All waits as lines, each waiter once, under the first that it waits for; then circles, then unnamed ones."""
         shown: set[object] = set()
@@ -174,6 +210,11 @@ class WaitGraph:
         keys = {_key(one) for one in held_up}
         times = [one.waited for one in self.waits if one.waited is not None and _key(one.waiter) in keys]
         return Head(holder, direct, len(held_up), max(times, default=None), all(one.candidate for one in direct))
+
+    @cached_property
+    def _sessions(self) -> dict[object, Session]:
+        ends = [end for one in self.waits for end in (one.waiter, one.holder) if isinstance(end, Session)]
+        return {_key(one): one for one in ends}
 
     @cached_property
     def _holders(self) -> dict[object, list[Wait]]:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from bot.sessions.masking import cut
 from bot.sessions.model import Session
+from bot.sessions.spans import span
 from bot.sessions.statement import Disclosure, Statement
 from bot.slack.escaping import visible
 
@@ -33,22 +34,8 @@ def utc(at: datetime) -> str:
 
 
 def seconds(value: float) -> str:
-    """A span for people: 40 ms, 1.4 s, 75 s, 12 min, 3.5 h, 4.0 days.
-
-    >>> [seconds(value) for value in (0.04, 1.44, 75, 720, 12_600, 345_600)]
-    ['40 ms', '1.4 s', '75 s', '12 min', '3.5 h', '4.0 days']
-    """
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    if value < 10:
-        return f"{value:.1f} s"
-    if value < 600:
-        return f"{value:.0f} s"
-    if value < 7200:
-        return f"{value / 60:.0f} min"
-    if value < 172_800:
-        return f"{value / 3600:.1f} h"
-    return f"{value / 86_400:.1f} days"
+    """A span for people."""
+    return span(value)
 
 
 def name(text: str | None) -> str:

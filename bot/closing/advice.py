@@ -1,0 +1,163 @@
+"""Advice on sessions as the waits show them, with who may be closed at all and what was closed before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+from cachetools import TTLCache
+
+from bot.closing.attempt import Timer
+from bot.closing.model import Clock, ClosingRequest, Target
+from bot.closing.reconnection import client_of, same_statement
+from bot.closing.store import Store
+from bot.closing.targets import never_closed
+from bot.errors import StoreError
+from bot.sessions.model import Mode, Pin, Session
+from bot.sessions.service import SessionService
+from bot.sessions.uptime import since_boot
+from bot.sessions.waits.advice import Advice, Case, Closed, Rollback, advise
+from bot.sessions.waits.graph import Prepared, WaitGraph, place_of
+
+PAST = timedelta(minutes=10)  # for which closes count as the past of a session
+
+_KNOWN_FOR = 600.0  # seconds since the last look at a session that is ending
+_MOST = 1000  # such sessions
+_READ_FOR = 1.0  # seconds for which what the store says of the past is used again
+
+Past = list[tuple[ClosingRequest, Mapping[int, datetime]]]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Ending:
+    """What looks have shown of a session that is ending; times are readings of the timer."""
+
+    since: float
+    transaction: int | None = None
+    most: int = 0  # rows to undo at the first look that counted them
+    counted_at: float = 0.0
+
+
+class Adviser:
+    """Gives advice on sessions; one for the process, which remembers what is ending and how fast.
+
+    ``sessions`` gives the data sources of the configuration that holds now, ``timer`` seconds since some moment.
+    """
+
+    def __init__(
+        self, sessions: Callable[[], SessionService], store: Store, clock: Clock, timer: Timer = since_boot
+    ) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._clock = clock
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._ending: TTLCache[object, _Ending] = TTLCache(_MOST, _KNOWN_FOR, timer)
+        self._past: TTLCache[str, Past] = TTLCache(100, _READ_FOR, timer)
+
+    def advise(self, graph: WaitGraph, who: Session | Prepared, tenants: frozenset[str | None] | None = None) -> Advice:
+        """Say what to do about a session or a prepared transaction of these waits.
+
+        ``tenants`` are those whose sessions whoever asks may see, None for all: others are not named. Raises
+        ``InputError`` for a data source that the configuration names no more. A store that does not answer leaves the
+        past unsaid.
+        """
+        past = self._past_of(graph.source)
+        case = self._case(graph, who, past)
+        seen = [one for one in case.heads if tenants is None or one.tenant in tenants]
+        blockers = tuple(self._case(graph, one, past) for one in seen)
+        return advise(replace(case, heads=tuple(seen), hidden=len(seen) < len(case.heads), blockers=blockers))
+
+    def _case(self, graph: WaitGraph, who: Session | Prepared, past: Past) -> Case:
+        case = Case.of(who, graph)
+        if isinstance(case.who, Prepared):
+            return case
+        who = case.who
+        closed = closes_of(who, past)
+        killed_for, rollback = self._remembered(who, closed)
+        sessions = self._sessions()
+        return replace(
+            case,
+            never=never_closed(sessions, who),
+            protected=sessions.source(graph.source).protection(who),
+            past=tuple(closed),
+            killed_for=killed_for,
+            rollback=rollback,
+        )
+
+    def _remembered(self, who: Session, closed: list[Closed]) -> tuple[float | None, Rollback | None]:
+        """Say since when a session has been ending, and how far its rollback is; remember this look."""
+        if not (who.ending or who.query_ending):
+            return None, None
+        now, key = self._timer(), (who.source, place_of(who))
+        with self._lock:
+            ending = self._ending.get(key) or _Ending(now)
+            rollback = _rollback(ending, who, now)
+            self._ending[key] = ending
+        known = [(self._clock() - one.at).total_seconds() for one in closed if one.same_session]
+        return max([now - ending.since, *known]), rollback
+
+    def _past_of(self, source: str) -> Past:
+        with self._lock:
+            known = self._past.get(source)
+        if known is not None:
+            return known
+        try:
+            past = self._store.outcomes.closed_since(source, self._clock() - PAST)
+        except StoreError as error:
+            log.warning("past not read", source=source, error=error.sentence)
+            past = []
+        with self._lock:
+            self._past[source] = past
+        return past
+
+
+def closes_of(who: Session, past: Past) -> list[Closed]:
+    """Return the closes of this session, and of others of the same user and client that did the same, newest first.
+
+    Those of one request count once: they were closed together.
+    """
+    found = []
+    for request, back in past:
+        alike = [(target, same) for target in request.targets if (same := _is_alike(who, target)) is not None]
+        if not alike or request.decided_by is None:
+            continue
+        target, same_session = max(alike, key=lambda one: one[1])
+        at = target.intent_at or request.decided_at or request.created_at
+        over = target.outcome_at or at
+        came_back = [(back[one.session.id] - (one.outcome_at or over)) for one, _ in alike if one.session.id in back]
+        after = max(0.0, min(came_back).total_seconds()) if came_back else None
+        query = request.decided_mode is Mode.QUERY
+        found.append(Closed(at, request.decided_by.id, same_session, query, after))
+    return sorted(found, key=lambda one: one.at, reverse=True)
+
+
+def _is_alike(who: Session, target: Target) -> bool | None:
+    """Whether a target to which a KILL was sent is this very session; None where it is not even like it."""
+    if target.intent_at is None:
+        return None
+    before = target.sent or target.session
+    if Pin.of(before).same_session(who):
+        return True
+    if client_of(before) != client_of(who) or before.running != who.running or not same_statement(before, who):
+        return None
+    # An idle one without a transaction does nothing that could be told from what any other does.
+    return False if who.running or (before.in_transaction and who.in_transaction) else None
+
+
+def _rollback(ending: _Ending, who: Session, now: float) -> Rollback | None:
+    """Say how far a rollback is, by this look and the first one at the same transaction."""
+    transaction = who.transaction
+    if transaction is None or transaction.rows_changed is None or transaction.state != "ROLLING BACK":
+        return None
+    left = transaction.rows_changed
+    if ending.transaction != transaction.id or left > ending.most:
+        ending.transaction, ending.most, ending.counted_at = transaction.id, left, now
+    undone = ending.most - left
+    pace = undone / (now - ending.counted_at) if now > ending.counted_at else 0.0
+    return Rollback(left, ending.most, left / pace if pace else None)

@@ -1,0 +1,270 @@
+"""What is advised, rule by rule: the first that matches counts, each with its reason in the words of the case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bot.sessions.model import Session, Transaction, WaitKind
+from bot.sessions.statement import Statement
+from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise
+from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
+from tests.sessions.examples import EXAMPLE
+from tests.support.sessions import like
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+OPEN = Transaction(12, "ACTIVE", age=240.0)
+
+
+def running(number: int, **changes: Any) -> Session:
+    return like(EXAMPLE, id=number, **changes)
+
+
+def idle(number: int, **changes: Any) -> Session:
+    mine = {"command": "Sleep", "state": "SLEEP", "statement": None, "time": 75.0, "transaction": OPEN} | changes
+    return like(EXAMPLE, id=number, **mine)
+
+
+def wait(waiter: Session, holder: Session | Prepared | None, kind: WaitKind = WaitKind.ROW_LOCK, **more: Any) -> Wait:
+    return Wait(waiter, holder, kind, "a view", **{"waited": 20.0, **more})
+
+
+def advised(who: Session | Prepared, *waits: Wait, **known: Any) -> Advice:
+    graph = WaitGraph("demo", NOW, waits)
+    case = Case.of(who, graph)
+    blockers = tuple(Case.of(one, graph) for one in case.heads)
+    return advise(replace(case, **{"blockers": blockers, **known}))
+
+
+def test_an_idle_holder_is_closed_and_the_reason_says_what_that_frees() -> None:
+    holder = idle(1)
+    found = advised(holder, wait(running(2), holder), wait(running(3), holder), wait(running(4), running(3)))
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason == (
+        "It has been idle for 75 s in a transaction that is 240 s old. Closing it frees 3 sessions. "
+        "Close Query would do nothing."
+    )
+
+
+def test_what_waits_for_somebody_else_as_well_is_not_called_freed() -> None:
+    holder, other, waiter = idle(1), idle(9), running(2)
+    found = advised(holder, wait(waiter, holder), wait(waiter, other), wait(running(3), holder))
+    assert "frees 1 session; 1 more waits for others as well" in found.reason
+
+
+def test_a_victim_is_not_to_be_closed_and_the_head_is_named_with_its_own_advice() -> None:
+    head, middle, victim = idle(1), running(2), running(3)
+    found = advised(victim, wait(middle, head), wait(victim, middle))
+    assert (found.action, found.instead) == (Action.CLOSE_BLOCKER, (head,))
+    assert found.reason == ("It waits itself: closing it frees nobody. Session 1 of app is at the head of the queue.")
+    assert found.then.startswith("Session 1 of app: Close Session. It has been idle for 75 s in a transaction")
+    between = advised(middle, wait(middle, head), wait(victim, middle))
+    assert between.reason.startswith("It waits itself: closing it frees only the one behind it. Session 1 of app holds")
+
+
+def test_a_head_of_which_no_view_says_so_is_said_to_hold_it_perhaps() -> None:
+    head, victim = idle(1), running(2)
+    edge = wait(victim, head, WaitKind.METADATA, candidate=True)
+    assert "Session 1 of app may hold it; no view of this server says who does." in advised(victim, edge).reason
+    assert "It may be what 1 session waits for; no view of this server says so." in advised(head, edge).reason
+
+
+def test_a_head_that_one_may_not_see_is_not_named() -> None:
+    head, victim = idle(1), running(2)
+    found = advised(victim, wait(victim, head), heads=(), blockers=(), hidden=True)
+    assert (found.action, found.instead) == (Action.WAIT, ())
+    assert found.reason.endswith("A session that you may not see holds it.")
+
+
+def test_where_nobody_is_named_that_is_said() -> None:
+    victim = running(2)
+    found = advised(victim, wait(victim, None, WaitKind.USER_LOCK))
+    assert found.action is Action.WAIT
+    assert "closing it frees nobody. Who holds what it waits for is not known" in found.reason
+
+
+@pytest.mark.parametrize("kind", [WaitKind.GLOBAL_READ_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK])
+def test_an_idle_holder_of_a_lock_needs_no_transaction(kind: WaitKind) -> None:
+    holder = idle(1, transaction=None)
+    found = advised(holder, wait(running(2), holder, kind))
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason.startswith(f"It is idle and holds a {kind.value}. Closing it frees 1 session.")
+
+
+def test_an_idle_session_without_a_transaction_that_holds_up_nobody_is_left_alone() -> None:
+    assert advised(idle(1, transaction=None)) == Advice(
+        Action.NOTHING, "It has been idle for 75 s and holds up nobody."
+    )
+
+
+def test_what_runs_within_an_older_transaction_is_closed_with_its_session() -> None:
+    holder = running(1, transaction=Transaction(12, "RUNNING", started=1000.0), request_started=1240.0)
+    found = advised(holder, wait(running(2), holder))
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason == (
+        "Its transaction began 240 s before this statement. Closing it frees 1 session. "
+        "Close Query would keep the lock."
+    )
+    same_second = running(1, transaction=Transaction(12, "RUNNING", started=1000.0), request_started=1000.4)
+    found = advised(same_second, wait(running(2), same_second))
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason.startswith("Whether its statement is all of its transaction is not known.")
+
+
+@pytest.mark.parametrize(
+    "transaction", [Transaction(12, "RUNNING", autocommit=True), Transaction(12, "IMPLICIT_ACTIVE"), None]
+)
+def test_of_a_statement_that_is_all_of_its_transaction_the_query_is_enough(transaction: Transaction | None) -> None:
+    holder = running(1, transaction=transaction)
+    found = advised(holder, wait(running(2), holder, WaitKind.METADATA))
+    assert found.action is Action.CLOSE_QUERY
+    assert found.reason.endswith("Close Query suffices and frees 1 session; the client stays connected.")
+
+
+def test_what_is_the_sessions_and_not_its_statements_is_not_freed_by_closing_the_query() -> None:
+    holder = running(1, transaction=None)
+    found = advised(holder, wait(running(2), holder, WaitKind.USER_LOCK))
+    assert found.action is Action.CLOSE_SESSION
+    assert "The user lock that others wait for is the session's" in found.reason
+
+
+def test_a_ddl_at_the_head_of_a_queue_loses_only_itself_and_who_it_waits_for_follows() -> None:
+    reader = running(1, transaction=Transaction(7, "RUNNING", autocommit=True))
+    ddl = running(2, statement=Statement.of("/* deploy */ alter table orders add note text"), transaction=None)
+    behind = [running(number) for number in range(3, 10)]
+    waits = (wait(ddl, reader, WaitKind.METADATA), *(wait(one, ddl, WaitKind.METADATA) for one in behind))
+    found = advised(ddl, *waits)
+    assert found.action is Action.CLOSE_QUERY
+    assert found.reason == (
+        "It waits for a table metadata lock, and 7 sessions behind it: closing its query frees them and loses only "
+        "the ALTER, which has run for 75 s."
+    )
+    assert (found.instead, found.then[:41]) == ((reader,), "Session 1 of app: Close Query. Its statem")
+    update = replace(ddl, statement=Statement.of("UPDATE orders SET note = 'alter table'"))
+    waits = (wait(update, reader, WaitKind.METADATA), *(wait(one, update, WaitKind.METADATA) for one in behind))
+    assert advised(update, *waits).action is Action.CLOSE_BLOCKER
+    assert advised(ddl, wait(ddl, reader, WaitKind.METADATA)).action is Action.CLOSE_BLOCKER
+
+
+def test_what_is_killed_and_waits_is_waited_for_then_its_holder_is_the_one() -> None:
+    head, victim = idle(1), running(2, state="SESSION_KILLED", transaction=Transaction(9, "ABORTED"))
+    waits = (wait(victim, head),)
+    early = advised(victim, *waits, killed_for=4.0)
+    assert early.action is Action.WAIT
+    assert early.reason.startswith("It was closed already 4.0 s ago and still waits for a row lock. Wait 15 s")
+    late = advised(victim, *waits, killed_for=16.0)
+    assert (late.action, late.instead) == (Action.CLOSE_BLOCKER, (head,))
+    assert late.then.startswith("Session 1 of app: Close Session.")
+
+
+def test_of_a_killed_waiter_for_a_user_lock_the_holder_is_the_one_at_once() -> None:
+    head, victim = idle(1, transaction=None), running(2, state="SESSION_KILLED")
+    found = advised(victim, wait(victim, head, WaitKind.USER_LOCK), killed_for=0.0)
+    assert (found.action, found.instead) == (Action.CLOSE_BLOCKER, (head,))
+    unnamed = advised(victim, wait(victim, None, WaitKind.USER_LOCK), killed_for=0.0)
+    assert unnamed.action is Action.WAIT
+    assert "It ends when it gets the lock, not before." in unnamed.reason
+
+
+def test_what_is_rolling_back_is_waited_for_and_how_far_it_is_is_said() -> None:
+    ending = idle(1, state="KILLED", transaction=Transaction(9, "ROLLING BACK", rows_changed=104_000))
+    found = advised(ending, wait(running(2), ending), rollback=Rollback(104_000, 300_000, 1.0))
+    assert (found.action, found.reason) == (
+        Action.WAIT,
+        "It was closed already, and its transaction is being rolled back (rows left 104,000 of 300,000, about 1.0 s). "
+        "Wait: closing it would not make that faster.",
+    )
+    by_itself = running(1, transaction=Transaction(9, "ROLLING BACK"))
+    assert advised(by_itself).reason.startswith("Its transaction is being rolled back.")
+    waiter = running(2)
+    assert advised(waiter, wait(waiter, ending)).action is Action.WAIT, "its blocker is to be waited for"
+
+
+def test_who_has_closed_what_is_ending_is_told_where_that_is_known() -> None:
+    ours = Closed(NOW, "U01ALICE", same_session=True, query=False)
+    like_it = replace(ours, same_session=False, at=NOW + timedelta(seconds=1))
+    ending = idle(1, state="SESSION_KILLED", transaction=None)
+    assert advised(ending, past=(like_it, ours)).closed == ours
+    assert advised(ending, past=(like_it,)).closed is None
+
+
+def test_of_a_client_that_was_closed_by_its_id_the_server_session_is_closed() -> None:
+    left = idle(1, state="SESSION_KILLED", listed=False)
+    found = advised(left, wait(running(2), left))
+    assert found.action is Action.CLOSE_SESSION
+    assert "its transaction lives on until the client's next request. Closing it frees 1 session." in found.reason
+
+
+@pytest.mark.parametrize("state", ["QUERY_KILLED", "KILLED"])
+def test_a_closed_query_of_an_idle_transaction_ends_nothing(state: str) -> None:
+    holder = idle(1, state=state)
+    found = advised(holder, wait(running(2), holder))
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason.startswith("Its query was closed, which does nothing to an idle transaction: it is not ending.")
+    assert advised(idle(1, state=state, transaction=None)).action is Action.NOTHING
+
+
+def test_a_closed_query_that_has_not_stopped_is_waited_for() -> None:
+    assert advised(running(1, state="QUERY_KILLED")).action is Action.WAIT
+
+
+def test_a_prepared_transaction_is_nobodys_to_close() -> None:
+    prepared = Prepared(Transaction(77, "RUNNING"), xid="'order-7'")
+    found = advised(prepared, wait(running(2), prepared))
+    assert found.action is Action.NOTHING
+    assert found.reason.startswith("A prepared XA transaction ('order-7') holds up 1 session")
+    victim = running(2)
+    found = advised(victim, wait(victim, prepared))
+    assert (found.action, found.instead) == (Action.NOTHING, (prepared,))
+    holder = idle(1, transaction=replace(OPEN, prepared=True))
+    assert advised(holder, wait(running(2), holder)).action is Action.NOTHING
+
+
+def test_the_protected_and_the_bots_own_come_first() -> None:
+    holder = idle(1, state="SESSION_KILLED", transaction=Transaction(9, "ROLLING BACK"))
+    found = advised(holder, wait(running(2), holder), protected=("belongs to ocp, a protected user of demo",))
+    assert found.action is Action.OVERRIDE
+    assert "It holds up 1 session." in found.reason
+    assert '/kill-session 1 override reason="…"' in found.reason
+    own = advised(holder, never="is one of this bot's own. It is never closed.")
+    assert own == Advice(Action.NEVER, "It is one of this bot's own. It is never closed.")
+
+
+def test_an_event_has_no_client_and_runs_again() -> None:
+    event = running(1, event=True, transaction=None)
+    found = advised(event, wait(running(2), event, WaitKind.METADATA))
+    assert found.action is Action.CLOSE_QUERY
+    assert found.reason.endswith("It is a run of an event of the scheduler: it has no client, and runs when next due.")
+
+
+def test_a_circle_is_left_to_the_server_for_a_while() -> None:
+    one, other = running(1), running(2)
+    young = (wait(one, other, waited=2.0), wait(other, one, waited=1.0))
+    assert advised(one, *young).action is Action.WAIT
+    old = (wait(one, other), wait(other, one), wait(running(3), one))
+    found = advised(one, *old)
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason.startswith("2 sessions wait for each other in a circle. The server has not ended that")
+
+
+def closed(ago: float, back: float | None = None, **more: Any) -> Closed:
+    known: dict[str, Any] = {"same_session": False, "query": False, **more}
+    return Closed(NOW - timedelta(seconds=ago), "U01ALICE", back_after=back, **known)
+
+
+def test_what_was_closed_before_and_came_back_is_told_beside_whatever_is_advised() -> None:
+    holder = idle(1)
+    assert advised(holder, past=(closed(60, 2.0), closed(300, 2.0))).past == (
+        "The same was closed twice in 10 min, back each time after 2.0 s: stop the client at 10.0.3.7."
+    )
+    assert advised(holder, past=(closed(60), closed(300, 4.0))).past == (
+        "The same was closed twice in 10 min, back once after 4.0 s: stop the client at 10.0.3.7."
+    )
+    assert advised(holder, past=(closed(60),)).past == "The same was closed once in 10 min."
+    assert advised(holder, past=(closed(60, same_session=True),)).past == ""
+    again = closed(60, 1.0, same_session=True, query=True)
+    assert advised(running(1), past=(again,)).past.startswith("The same query was closed once in 10 min, back after")
+    assert advised(holder).past == ""
