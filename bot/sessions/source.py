@@ -21,19 +21,20 @@ from bot.errors import (
     NotAllowedError,
     SessionBotError,
 )
-from bot.sessions import deadlocks, disclosed, probing, states, statistics, variables
+from bot.sessions import deadlocks, disclosed, probing, states, statistics, transactions, variables
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, Row, try_login
 from bot.sessions.deadlocks import Deadlocks
 from bot.sessions.details import Abilities, Reach, SessionDetails, TenantNames
 from bot.sessions.dialect import Dialect, own_sessions
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Condition, Field, Operator, Session, SessionFilter, SessionPage, SessionQuery, Sort
+from bot.sessions.model import Condition, Field, Flag, Operator, Session, SessionFilter, SessionPage, SessionQuery, Sort
 from bot.sessions.pool import MAX_AGE, OwnSession, Pool, PoolUse, Purpose, Visited
 from bot.sessions.protection import Protected, is_thread
 from bot.sessions.source_health import SourceHealth, Tenants
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Grouping, Statistics
+from bot.sessions.transactions import TransactionFilter, Transactions
 from bot.sessions.trial_session import TrialSession, Way
 from bot.sessions.variables import Variables
 from bot.sessions.waits import reading
@@ -319,6 +320,41 @@ class DataSource:
             return reading.read(connection, self.name, dialect.locks, self._console(connection, dialect).parties)
 
         return self._read(ask)
+
+    def transactions(self, tenants: Tenants, wanted: TransactionFilter | None = None) -> Transactions:
+        """Read the open transactions, oldest first, of those tenants and as they are wanted.
+
+        Raises ``NotAllowedError``, ``DataSourceError`` or ``BusyError``.
+        """
+        scope = self.configured(tenants)
+
+        def ask(connection: Connection, dialect: Dialect) -> Transactions:
+            self._refuse_tenants(dialect, self._scope(tenants))
+            return self._transactions(connection, dialect)
+
+        return self._read(ask).narrowed(scope, wanted)
+
+    def _transactions(self, connection: Connection, dialect: Dialect) -> Transactions:
+        caveats = self._caveats(connection, dialect)
+        if dialect.transactions is None:
+            return self._listed_transactions(connection, dialect, caveats)
+        console = self._console(connection, dialect)
+        found = transactions.read(
+            connection, self.name, dialect.transactions, console.parties, unlisted=dialect.cluster
+        )
+        return replace(found, caveats=(*caveats, *found.caveats))
+
+    def _listed_transactions(self, connection: Connection, dialect: Dialect, caveats: tuple[str, ...]) -> Transactions:
+        """Read what the list of sessions alone tells of transactions."""
+        if dialect.expressions["transaction_state"] == "NULL":
+            unknown = "This server tells this login of no transaction, so none is shown."
+            return Transactions(self.name, datetime.now(UTC), (), caveats=(unknown, *caveats))
+        only = SessionFilter(flags=frozenset({Flag.IN_TRANSACTION}))
+        asked = dialect.page(None, only, Sort(Field.TIME, descending=True), transactions.MOST + 1, 0)
+        rows = connection.rows(asked.sql, asked.values)
+        unknown = "How old a transaction is, is not known here: that is in a view that this login cannot read."
+        sessions = (dialect.to_session(self.name, row) for row in rows)
+        return transactions.of_list(self.name, sessions, (unknown, *caveats))
 
     def health(self, tenants: Tenants) -> SourceHealth:
         """Say how this data source is and what its login may do; a failure is part of the answer."""

@@ -101,6 +101,7 @@ def works(prod: DataSource, scene: Scene) -> set[str]:
             "rollback seen": still_open(prod, holder),
             "plan": of_waiter.plan_id,
             "deadlocks": has_deadlocks(prod),
+            "changes": any(one.transaction.bytes_changed for one in prod.transactions(None).open),
         }.items()
         if found
     }
@@ -111,16 +112,18 @@ def still_open(prod: DataSource, holder: Session) -> bool | None:
         return console.transaction_open(holder)
 
 
-ALL = {"list", "lock holder", "transaction", "rollback seen", "plan", "deadlocks"}
+ALL = {"list", "lock holder", "transaction", "rollback seen", "plan", "deadlocks", "changes"}
 # What is gone without the grant on a view whose name ends so, and the words that say it.
-GONE = {
+GONE: dict[str | tuple[str, ...], tuple[set[str], str]] = {
     "OB_PROCESSLIST": (
         {"list", "lock holder", "plan", "transaction", "rollback seen"},
         "trace ids, transactions, lock waits and proxies are not known",
     ),
     "OB_LOCKS": ({"lock holder"}, "who holds a row lock that a session waits for is not known (GRANT SELECT ON it)"),
     # A rollback is still seen here: by the lock that somebody waits for.
-    "OB_TRANSACTION_SCHEDULERS": ({"transaction"}, "neither the age of a transaction is known"),
+    "OB_TRANSACTION_SCHEDULERS": ({"transaction", "changes"}, "neither the age of a transaction is known"),
+    # /sessions transactions and `check` say it, by themselves.
+    ("OB_TRANSACTION_PARTICIPANTS", "OB_TRANSACTION_WRITE_STATE"): ({"changes"}, ""),
     "__all_virtual_processlist": ({"plan"}, "the plan of a running statement is not known (GRANT SELECT ON it)"),
     "DEADLOCK_EVENT_HISTORY": ({"deadlocks"}, ""),  # asked for by itself, it says so by itself
 }

@@ -120,7 +120,7 @@ class ProcessList:
             else "NULL",
             "transaction_id": "trx_id" if self.transactions else "NULL",
             "transaction_state": "trx_state" if self.transactions else "NULL",
-            "transaction_started": _TRANSACTION_STARTED if self.transactions else "NULL",
+            "transaction_started": TRANSACTION_STARTED if self.transactions else "NULL",
             # Sessions cannot be tagged here: all of the bot's login are the bot's.
             "own": f"(ID = connection_id() OR BINARY COALESCE({self._login}, '') = %s)",
             "memory": "MEMORY_USED" if "MEMORY_USED" in self.columns else "NULL",
@@ -214,7 +214,7 @@ class ProcessList:
 
 
 # Both servers give it in the system's time zone, whatever that of the session is.
-_TRANSACTION_STARTED = "UNIX_TIMESTAMP(CONVERT_TZ(trx_started, 'SYSTEM', @@session.time_zone))"
+TRANSACTION_STARTED = "UNIX_TIMESTAMP(CONVERT_TZ(trx_started, 'SYSTEM', @@session.time_zone))"
 
 # INFO is the innermost statement of a routine, and like the request's text it may be cut: compared is what both have.
 _IS_CUT = "RIGHT(request_sql, 3) = '...'"  # it was longer than performance_schema_max_sql_text_length

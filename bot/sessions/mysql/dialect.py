@@ -16,6 +16,7 @@ from bot.sessions.details import CLOSES_ITS_OWN, Grants, Reach, granted, logged_
 from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
+from bot.sessions.mysql import transactions as open_transactions
 from bot.sessions.mysql.columns import (
     REQUESTS,
     SERVER,
@@ -156,6 +157,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         thread_users=THREAD_USERS,
         transaction_view=TRANSACTIONS if transactions else None,
         transaction_column="trx_id",
+        transactions=open_transactions.read if transactions else None,
         own_transaction=_OWN_TRANSACTION if transactions else None,
         makes_sql_ids=True,
         lists_itself=True,

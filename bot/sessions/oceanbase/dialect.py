@@ -15,6 +15,7 @@ from bot.sessions.dialect import UNCUT_BYTES, Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
 from bot.sessions.oceanbase.details import SYS_VARIABLES, TENANTS, OceanBaseDetails, readable
+from bot.sessions.oceanbase.transactions import OceanBaseTransactions
 from bot.sessions.oceanbase.waits import OceanBaseLocks, Tablets
 
 # Run on each new connection; a server that does not know one is not worth less.
@@ -106,11 +107,15 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     unread = tuple(map(_without, (view for view in refused if view.endswith("OB_LOCKS"))))
     locks = OceanBaseLocks(details.locks, details.tenants, Tablets.probe(connection, details.tenants), unread)
     servers = readable(connection, "svr_ip, sql_port, status", _SERVERS, refused)
+    transactions = None
+    if details.transactions is not None:
+        transactions = OceanBaseTransactions.probe(connection, details.transactions, details.tenants, login.tenant)
     if found.view != _LAST_RESORT:  # whose own caveat says it all
         refused = [view for view in refused if tenant == _SYS or view not in _OF_SYS]
         caveats += map(_without, refused)
         lacks += map(_without, refused)
         lacks += map(_without, _refused_elsewhere(connection, tenant, seekdb=seekdb))
+        lacks += transactions.lacks if transactions is not None else ()
     return Dialect(
         name=name,
         view=found.view,
@@ -125,6 +130,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         own_tag=_TAG if tagged else _LOGIN,
         protected_users=PROTECTED_USERS,
         transaction_view=details.transactions,
+        transactions=transactions.read if transactions is not None else None,
         transaction_servers=details.transaction_servers,
         lock_view=details.locks,
         caveats=tuple(caveats),

@@ -307,7 +307,9 @@ def test_super_closes_others_where_the_server_lets_it(server: EmbeddedServer, lo
 # What the views of a cluster look like that the stand-in does without elsewhere.
 MORE_VIEWS = """
 CREATE TABLE oceanbase.`GV$OB_LOCKS` (SESSION_ID INT, ID1 INT, ID2 INT, ID3 INT, TRANS_ID INT, BLOCK INT, CTIME INT);
-CREATE TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` (TX_ID INT, SESSION_ID INT, ACTIVE_TIME DATETIME);
+CREATE TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` (
+  TX_ID INT, SESSION_ID INT, STATE VARCHAR(20), ACTIVE_TIME DATETIME);
+CREATE TABLE oceanbase.`GV$OB_TRANSACTION_PARTICIPANTS` (TX_ID INT, PENDING_LOG_SIZE INT, FLUSHED_LOG_SIZE INT);
 CREATE TABLE oceanbase.`__all_virtual_processlist` (ID INT, TRACE_ID VARCHAR(64), PLAN_ID INT);
 CREATE TABLE oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY (TENANT_ID INT, EVENT_ID INT, REPORT_TIME DATETIME(6),
   CYCLE_IDX INT, CYCLE_SIZE INT, ROLE VARCHAR(20), VISITOR VARCHAR(64), OBJECT VARCHAR(64), EXTRA_VALUE1 TEXT);
@@ -391,6 +393,8 @@ def test_without_one_of_them_it_says_what_is_missing(cluster: Cluster, prod: Log
     elif view == "oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY":
         with pytest.raises(InputError, match="keeps no history of deadlocks that its login can read"):
             source.deadlocks(timedelta(days=1), None)
+    elif view == "oceanbase.GV$OB_TRANSACTION_PARTICIPANTS":
+        assert source.transactions(None).caveats == (lack,)
     else:
         assert source.page(SessionQuery(), None).caveats == (lack,)
 
