@@ -46,12 +46,15 @@ from bot.operations.telemetry import BotTelemetry
 from bot.operations.web_server import Pages, WebServer
 from bot.sessions.asking import ask_each
 from bot.sessions.endpoint import Endpoint
+from bot.sessions.model import Session
 from bot.sessions.pool import PoolUse, Visited
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.source_health import Looks
 from bot.sessions.statement import Disclosure
+from bot.sessions.waits.advice import Advice, Case, advise
+from bot.sessions.waits.graph import Prepared, WaitGraph
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.client import Client
 from bot.slack.defaults import ChannelDefault, Defaults
@@ -65,7 +68,7 @@ from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_source
 from bot.slack.shared_channels import SharedChannels
 from bot.slack.slack_errors import CALL_ERRORS
 from bot.slack.socket_mode import SocketLink
-from commands import audit, deadlocks, kill_session, sessions, show, sources, statistics, variables
+from commands import audit, deadlocks, kill_session, locks, sessions, show, sources, statistics, variables
 
 log = structlog.get_logger("bot")
 
@@ -79,7 +82,8 @@ KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connecti
 
 # What help shows.
 TOPICS = {
-    module.NAME: module.TOPIC for module in (show, statistics, variables, deadlocks, sources, audit, kill_session)
+    module.NAME: module.TOPIC
+    for module in (locks, show, statistics, variables, deadlocks, sources, audit, kill_session)
 }
 
 _SHOWN = {"digest": Disclosure.DIGEST, "full": Disclosure.ALL_BUT_PASSWORDS}
@@ -395,7 +399,9 @@ class _Running:
         lists = sessions.SessionList(service, access, defaults, disclosures)
         show_command = show.ShowCommand(service, record, access, defaults, disclosures)
         statistics_command = statistics.StatisticsCommand(service, access, defaults, disclosures, lists.answer)
+        locks_command = locks.LocksCommand(service, access, defaults, disclosures, _advise)
         verbs: dict[str, Verb] = {
+            locks.NAME: locks_command.answer,
             show.NAME: show_command.answer,
             statistics.NAME: statistics_command.answer,
             variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
@@ -405,8 +411,10 @@ class _Running:
         }
         waits = {audit.NAME: STORE, sources.NAME: EVERY_SOURCE}
         kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, keeper.post)
+        alone = dict.fromkeys(locks.ALONE, locks.NAME)
         return [
-            partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, waits, TOPICS)),
+            partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, waits, TOPICS, alone)),
+            partial(locks.register, command=locks_command),
             partial(show.register, command=show_command),
             partial(statistics.register, command=statistics_command),
             partial(home.register, command=home.HomeCommand(service, requests, access, now, looks)),
@@ -475,6 +483,10 @@ class _Running:
 
 def _nowhere(_channel: str) -> bool:
     return False
+
+
+def _advise(graph: WaitGraph, who: Session | Prepared) -> Advice:
+    return advise(Case.of(who, graph))
 
 
 def _warm(tenants: NamedTenants, source: DataSource) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -24,7 +24,7 @@ from bot.slack.views.help import HELP_WORDS, Topic, help_for
 from bot.slack.views.notices import CHOOSE_SOURCE, notice, which_source
 
 NAME = "/sessions"
-USAGE = "[filter…] [active-only|idle] [private] | show ID | stats | vars | deadlocks | audit | sources | help"
+USAGE = "[filter…] [active-only|idle] [private] | locks | show ID | stats | vars | deadlocks | audit | sources | help"
 DESCRIPTION = "List OceanBase sessions and close them"
 
 EXAMPLES = (
@@ -95,9 +95,11 @@ class SessionsCommand:
     verbs: Mapping[str, Verb] = field(default_factory=dict)  # /sessions VERB …: each a file of its own
     waits: Mapping[str, Asked] = field(default_factory=dict)  # for what verbs wait that are about no one data source
     topics: Mapping[str, Topic] = field(default_factory=dict)  # what help shows of each verb, and of other commands
+    alone: Mapping[str, str] = field(default_factory=dict)  # words that mean a verb where nothing else is typed
 
     def answer(self, command: Command) -> None:
         """Answer the slash command."""
+        command = replace(command, text=self._spelled_out(command.text))
         try:
             self._answer(command)
         except SourceOpenError as error:
@@ -105,7 +107,7 @@ class SessionsCommand:
 
     def asks(self, command: Command) -> Asked | None:
         """Say what a command will wait for, None for help; raises as ``answer``."""
-        text = normalize(command.text)
+        text = normalize(self._spelled_out(command.text))
         first, _, rest = text.partition(" ")
         if text.lower() in HELP_WORDS or (first.lower() in self.verbs and rest.strip().lower() in HELP_WORDS):
             return None
@@ -115,6 +117,9 @@ class SessionsCommand:
         """Run what was typed again, on the data source whose button was pressed."""
         press.reply.replace(notice(f"/sessions {press.value}"), ephemeral=press.ephemeral, ts=press.message_ts)
         self._answer(_typed(press))
+
+    def _spelled_out(self, text: str) -> str:
+        return self.alone.get(text.strip().lower(), text)
 
     def _answer(self, command: Command) -> None:
         text = normalize(command.text)

@@ -17,11 +17,14 @@ from bot.closing.store.audit_log import Entry
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SourceOpenError, TargetError
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.details import LockHolder, Reach, SessionDetails
-from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
+from bot.sessions.model import LastStatement, Mode, Session, SessionPage, SessionQuery, Transaction, WaitKind
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Group, Grouping, Statistics
 from bot.sessions.variables import Variable, Variables
+from bot.sessions.waits.advice import Action, Advice
+from bot.sessions.waits.blockages import blockages
+from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import describe, parse
 from bot.slack.delivery.message import Message
@@ -33,6 +36,7 @@ from bot.slack.views import (
     deadlocks,
     help,  # noqa: A004  # the view is called like the verb
     home,
+    locks,
     notices,
     session_details,
     session_list,
@@ -66,6 +70,7 @@ class Views:
         kinds = (
             self.session_lists,
             self.details,
+            self.locks,
             self.cards,
             self.statistics,
             self.variables,
@@ -113,6 +118,32 @@ class Views:
         yield session_details.session_details(found, NOW, self._notes(), disclosure=next(self._full), asker=_ASKER)
         yield session_details.gone(SessionReference.of(session), NOW, reused=True)
         yield session_details.several([session, holder])
+
+    def locks(self) -> Iterator[Shown]:
+        """Waits of any number, with every kind of holder, with advice of all kinds and for who may not see all."""
+        waits = list(self._waits(self._random.choice((0, 1, 8, 60))))
+        graph = WaitGraph(self._source(), NOW, tuple(waits), 3, self._several(3))
+        tenants = self._random.choice((None, frozenset({waits[0].waiter.tenant or ""}) if waits else None))
+        advice = tuple(
+            locks.Advised(one, Advice(self._random.choice(list(Action)), self._texts.text(), (), self._texts.text()))
+            for one in blockages(graph)[: locks.MOST]
+        )
+        found = locks.Locks(graph, tenants, "on=prod", advice, 7, locks.Open(10**6, 1e9, more=True), self._texts.text())
+        yield locks.locks(found, self._notes(), disclosure=next(self._full), asker=_ASKER)
+
+    def _waits(self, count: int) -> Iterator[Wait]:
+        sessions: list[Session] = []
+        text = self._texts.text
+        for number in range(count):
+            last = LastStatement(Statement.of(self._texts.sql()), 1e6) if self._random.random() < 0.5 else None
+            waiter = replace(self._session(), id=number + 2, doing=text(), last_statement=last)
+            prepared = Prepared(Transaction(2**63, text(), age=1e9), text(), text())
+            holders = [prepared, None, replace(waiter, id=number + 1000), *sessions[-5:] * 3, waiter]
+            holder = self._random.choice(holders)
+            kind = self._random.choice(list(WaitKind))
+            candidate = self._random.random() < 0.3
+            yield Wait(waiter, holder, kind, text(), 1e6, self._random.choice((None, text())), candidate=candidate)
+            sessions.append(waiter)
 
     def cards(self) -> Iterator[Shown]:
         """Closing cards of any number of targets in every state."""

@@ -173,17 +173,18 @@ class WaitGraph:
                 yield from self._chain(Link(0, None, None), shown, (one,))
 
     def seen_by(self, tenants: frozenset[str] | None) -> WaitGraph:
-        """The same of those tenants alone, None for all: a wait with any end in them, so that it can be counted."""
+        """The same of those chains alone that touch these tenants, None for all: whole, so that all can be counted."""
         if tenants is None:
             return self
-        return replace(
-            self,
-            waits=tuple(
-                one
-                for one in self.waits
-                if _tenant(one.waiter) in tenants or (one.holder is not None and _tenant(one.holder) in tenants)
-            ),
-        )
+        touched: set[object] = set()
+        todo = [_key(end) for one in self.waits for end in _ends(one) if end.tenant in tenants]
+        while todo:
+            key = todo.pop()
+            if key not in touched:
+                touched.add(key)
+                near = (*self._holders.get(key, ()), *self._waiters.get(key, ()))
+                todo += [_key(end) for one in near for end in _ends(one)]
+        return replace(self, waits=tuple(one for one in self.waits if _key(one.waiter) in touched))
 
     def _chain(self, start: Link, shown: set[object], waits: Sequence[Wait] | None = None) -> Iterator[Link]:
         todo: list[tuple[Link, tuple[object, ...]]] = [(start, ())]
@@ -254,5 +255,5 @@ def _key(one: Session | Prepared) -> object:
     return place_of(one) if isinstance(one, Session) else ("prepared", one.tenant, one.transaction.id)
 
 
-def _tenant(one: Session | Prepared) -> str | None:
-    return one.tenant
+def _ends(wait: Wait) -> tuple[Session | Prepared, ...]:
+    return (wait.waiter, wait.holder) if wait.holder is not None else (wait.waiter,)

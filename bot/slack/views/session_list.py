@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from tabulate import tabulate
@@ -11,6 +11,7 @@ from bot.sessions.masking import cut
 from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
 from bot.sessions.statement import Disclosure
 from bot.slack.arguments.session_query import describe
+from bot.slack.arguments.tokens import quoted
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import PICK, Asker, SessionReference
@@ -26,6 +27,7 @@ REFRESH = "sessions.refresh"
 PREVIOUS = "sessions.previous"
 NEXT = "sessions.next"
 TOGGLE_ACTIVE = "sessions.active_only"
+WHO_BLOCKS = "locks.open"
 
 PICK_BLOCK = "sessions.picked"
 
@@ -218,7 +220,15 @@ def _browse(page: SessionPage, asker: Asker | None) -> kit.Block:
                 style="primary" if only_active else None,
             )
         )
+    if any(session.waits for session in page.sessions):
+        buttons.append(who_blocks(page.source, query.filter.tenants or ()))
     return kit.actions(buttons, block_id=Asker.block("sessions.browse", asker))
+
+
+def who_blocks(source: str, tenants: Collection[str]) -> kit.Element:
+    """A button that leads to all waits of a data source; of one tenant where that is the only one meant."""
+    tenant = f" tenant={quoted(*tenants)}" if len(tenants) == 1 else ""
+    return kit.button("Who blocks?", action_id=WHO_BLOCKS, value=f"on={quoted(source)}{tenant}")
 
 
 def _arrow(sign: str, label: str, action_id: str, query: SessionQuery) -> kit.Element:

@@ -84,3 +84,18 @@ def test_a_prepared_transaction_is_a_head_and_an_unnamed_holder_is_none() -> Non
     found = graph(row, wait(3, 2), wait(5, None))
     assert [(one.holder, one.held_up) for one in found.heads] == [(prepared, 2)]
     assert lines(found) == [(0, None, False), (1, 2, False), (2, 3, False), (0, None, False), (1, 5, False)]
+
+
+def test_chains_that_touch_a_tenant_stay_whole_so_that_all_can_be_counted() -> None:
+    def of(tenant: str, number: int) -> Session:
+        return replace(EXAMPLE, id=number, tenant=tenant)
+
+    def row(waiter: Session, holder: Session) -> Wait:
+        return Wait(waiter, holder, WaitKind.ROW_LOCK, "a view", 1.0)
+
+    found = graph(row(of("crm", 2), of("crm", 1)), row(of("shop", 3), of("crm", 2)), row(of("crm", 4), of("crm", 1)))
+    others = graph(*found.waits, row(of("hr", 12), of("hr", 11)))
+    assert others.seen_by(frozenset({"shop"})).waits == found.waits
+    assert others.seen_by(frozenset({"hr"})).waits == others.waits[3:]
+    assert others.seen_by(frozenset({"other"})).waits == ()
+    assert others.seen_by(None) is others

@@ -24,6 +24,7 @@ from tests.support.hostile_views import Views
 KINDS = {
     "session_lists",
     "details",
+    "locks",
     "cards",
     "statistics",
     "variables",

@@ -1,0 +1,118 @@
+"""What of all waits is told first: each head with those behind it, each circle, and those whose holder nobody names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from bot.sessions.model import Session, WaitKind
+from bot.sessions.waits.graph import Link, Place, Prepared, Wait, WaitGraph, place_of
+
+
+@dataclass(frozen=True, slots=True)
+class Blockage:
+    """One cause of waits.
+
+    ``who`` is what advice is about: a head; a DDL that itself waits while others queue up behind it; or, where no
+    holder is named and in a circle, the waiter that has waited longest.
+    """
+
+    who: Session | Prepared
+    waits: tuple[Wait, ...]  # for it directly; in a circle, and where nobody is named, those that it consists of
+    behind: tuple[Session, ...]  # all that are held up, directly and through others, each once
+    longest: float | None = None  # seconds of the longest wait of these, None where the server does not say
+    candidate: bool = False  # the server does not name the holder: it is only one that may be
+    waiting: bool = False  # a DDL as above
+    named: bool = True  # whether the server names who holds it
+    circle: tuple[Session, ...] = ()  # who waits for each other, in order; empty where it is none
+    shared: int = 0  # of those behind, how many wait for another head as well
+
+
+def blockages(graph: WaitGraph) -> tuple[Blockage, ...]:
+    """Most harmful first: by how many are held up, then by the longest wait; candidates after those named.
+
+    A DDL with a queue behind it stands before the first that it waits for.
+    """
+    heads = [_head(graph, head.holder, candidate=head.candidate) for head in graph.heads]
+    found = [*_with_shared(heads), *_circles(graph), *_unnamed(graph)]
+    found.sort(key=lambda one: (one.candidate, -len(one.behind), -(one.longest or 0.0)))
+    ordered: list[Blockage] = []
+    told: set[Place] = set()
+    for one in found:
+        ddl = _ddl(graph, one)
+        if ddl is not None and place_of(ddl) not in told:
+            told.add(place_of(ddl))
+            ordered.append(replace(_head(graph, ddl), waiting=True))
+        ordered.append(one)
+    return tuple(ordered)
+
+
+def circles(links: Sequence[Link]) -> Iterator[tuple[Session, ...]]:
+    """Yield who waits for each other, each circle once, from the lines of chains."""
+    path: list[Session | Prepared | None] = []
+    for link in links:
+        del path[link.depth :]
+        if link.cycle and isinstance(link.who, Session):
+            places = [place_of(one) if isinstance(one, Session) else None for one in path]
+            yield tuple(one for one in path[places.index(place_of(link.who)) :] if isinstance(one, Session))
+        path.append(link.who)
+
+
+def _head(graph: WaitGraph, who: Session | Prepared, *, candidate: bool = False) -> Blockage:
+    behind = graph.held_up(who)
+    return Blockage(who, graph.waiters(who), behind, _longest(graph, behind), candidate)
+
+
+def _with_shared(heads: Sequence[Blockage]) -> list[Blockage]:
+    counts: dict[Place, int] = {}
+    for head in heads:
+        for one in head.behind:
+            counts[place_of(one)] = counts.get(place_of(one), 0) + 1
+    return [replace(head, shared=sum(counts[place_of(one)] > 1 for one in head.behind)) for head in heads]
+
+
+def _circles(graph: WaitGraph) -> list[Blockage]:
+    return [
+        Blockage(
+            max(circle, key=lambda one: _waited(graph, one)),
+            tuple(wait for one in circle for wait in graph.holders(one)),
+            graph.held_up(circle[0]) + circle[:1],
+            _longest(graph, circle),
+            circle=circle,
+        )
+        for circle in circles(tuple(graph.chains()))
+    ]
+
+
+def _unnamed(graph: WaitGraph) -> list[Blockage]:
+    groups: dict[tuple[WaitKind, str | None], list[Wait]] = {}
+    for wait in graph.waits:
+        if wait.holder is None and all(one.holder is None for one in graph.holders(wait.waiter)):
+            groups.setdefault((wait.kind, wait.what), []).append(wait)
+    found = []
+    for waits in groups.values():
+        behind = {place_of(wait.waiter): wait.waiter for wait in waits}
+        for wait in waits:
+            behind |= {place_of(one): one for one in graph.held_up(wait.waiter)}
+        all_behind = tuple(behind.values())
+        first = max(waits, key=lambda wait: wait.waited or 0.0)
+        found.append(Blockage(first.waiter, tuple(waits), all_behind, _longest(graph, all_behind), named=False))
+    return found
+
+
+def _ddl(graph: WaitGraph, head: Blockage) -> Session | None:
+    """Return who waits for a table's metadata and holds up the most meanwhile: whoever came later queues behind it."""
+    if head.circle or not head.named:
+        return None
+    waiters = [one.waiter for one in head.waits if one.kind is WaitKind.METADATA]
+    leader = max(waiters, key=lambda one: len(graph.held_up(one)), default=None)
+    return leader if leader is not None and graph.waiters(leader) else None
+
+
+def _longest(graph: WaitGraph, sessions: Sequence[Session]) -> float | None:
+    times = [wait.waited for one in sessions for wait in graph.holders(one) if wait.waited is not None]
+    return max(times, default=None)
+
+
+def _waited(graph: WaitGraph, session: Session) -> float:
+    return max((wait.waited or 0.0 for wait in graph.holders(session)), default=0.0)
