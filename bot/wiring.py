@@ -46,15 +46,12 @@ from bot.operations.telemetry import BotTelemetry
 from bot.operations.web_server import Pages, WebServer
 from bot.sessions.asking import ask_each
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.model import Session
 from bot.sessions.pool import PoolUse, Visited
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.source_health import Looks
 from bot.sessions.statement import Disclosure
-from bot.sessions.waits.advice import Advice, Case, advise
-from bot.sessions.waits.graph import Prepared, WaitGraph
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.client import Client
 from bot.slack.defaults import ChannelDefault, Defaults
@@ -278,6 +275,7 @@ class _Running:
         self._shared_channels = SharedChannels(parts.client, parts.bot.waits_for)
         self._follow_ups = FollowUps(lambda: self.service, parts.store, parts.store.database.clock)
         self._adviser = Adviser(lambda: self.service, parts.store, parts.store.database.clock)
+        self._adviser = Adviser(lambda: self.service, parts.store, parts.store.database.clock)
         self._attempts = OpenAttempts(parts.store)
         self._cards = CardWriter()
         self._retention = Retention(parts.store)
@@ -399,7 +397,7 @@ class _Running:
         lists = sessions.SessionList(service, access, defaults, disclosures)
         show_command = show.ShowCommand(service, record, access, defaults, disclosures)
         statistics_command = statistics.StatisticsCommand(service, access, defaults, disclosures, lists.answer)
-        locks_command = locks.LocksCommand(service, access, defaults, disclosures, _advise)
+        locks_command = locks.LocksCommand(service, access, defaults, disclosures, self._adviser)
         verbs: dict[str, Verb] = {
             locks.NAME: locks_command.answer,
             show.NAME: show_command.answer,
@@ -483,10 +481,6 @@ class _Running:
 
 def _nowhere(_channel: str) -> bool:
     return False
-
-
-def _advise(graph: WaitGraph, who: Session | Prepared) -> Advice:
-    return advise(Case.of(who, graph))
 
 
 def _warm(tenants: NamedTenants, source: DataSource) -> None:

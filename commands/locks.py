@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.access import Access, Right, Scope
+from bot.closing.advice import Adviser
 from bot.closing.disclosures import Disclosures
-from bot.errors import NotAllowedError
-from bot.sessions.model import Session
+from bot.errors import BusyError, DataSourceError, NotAllowedError
 from bot.sessions.service import SessionService
+from bot.sessions.source import DataSource
+from bot.sessions.source_health import Tenants
 from bot.sessions.waits.advice import Action, Advice
-from bot.sessions.waits.blockages import blockages
-from bot.sessions.waits.graph import Prepared, WaitGraph
+from bot.sessions.waits.blockages import Blockage, blockages
+from bot.sessions.waits.graph import WaitGraph
 from bot.slack.arguments import keys_and_flags
 from bot.slack.arguments.tokens import quoted
 from bot.slack.arguments.vocabulary import Vocabulary
@@ -62,9 +63,6 @@ def parse(text: str) -> LocksArguments:
     return LocksArguments(given.get("tenant"), given.get("source"), "private" in typed.flags, typed.notes)
 
 
-Advise = Callable[[WaitGraph, Session | Prepared], Advice]
-
-
 @dataclass(frozen=True, slots=True)
 class LocksCommand:
     """What /sessions locks, its Refresh, and the button Who blocks? do."""
@@ -73,7 +71,7 @@ class LocksCommand:
     access: Access
     defaults: Defaults
     disclosures: Disclosures
-    advise: Advise
+    adviser: Adviser
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command."""
@@ -111,22 +109,45 @@ class LocksCommand:
         tenants = source.configured(scope.tenants)
         wanted = tenants if asked.tenant is None else source.configured(frozenset({asked.tenant}))
         graph = source.waits().seen_by(wanted)
-        told = self._locks(asked, graph, tenants)
+        advised, left = self._advised(graph, tenants)
+        told = view.Locks(
+            graph, tenants, asked.words, advised, left, None if graph.waits else _open(source, wanted), asked.tenant
+        )
         return view.locks(told, asked.notes, disclosure=self.disclosures.shown(source.name), asker=asker)
 
-    def _locks(self, asked: LocksArguments, graph: WaitGraph, tenants: frozenset[str] | None) -> view.Locks:
+    def _advised(self, graph: WaitGraph, tenants: Tenants) -> tuple[tuple[view.Advised, ...], int]:
+        """Return the worst with what is advised about them, and how many more there are."""
         advised: list[view.Advised] = []
         left = 0
-        for one in blockages(graph):
+        for found in blockages(graph):
             if len(advised) == view.MOST:
-                left += not one.waiting
+                left += not found.waiting
                 continue
-            seen = tenants is None or one.who.tenant in tenants
-            advice = self.advise(graph, one.who) if seen else None
+            one, advice = self._advice(graph, found, tenants)
             if one.waiting and (advice is None or advice.action not in _CLOSES):
                 continue  # it is in the table, below whom it waits for
             advised.append(view.Advised(one, advice))
-        return view.Locks(graph, tenants, asked.words, tuple(advised), left, tenant=asked.tenant)
+        return tuple(advised), left
+
+    def _advice(self, graph: WaitGraph, one: Blockage, tenants: Tenants) -> tuple[Blockage, Advice | None]:
+        """Advise on it; in a circle on the first of them that may be closed."""
+        seen = [who for who in one.circle or (one.who,) if tenants is None or who.tenant in tenants]
+        first: tuple[Blockage, Advice | None] = one, None
+        for who in seen:
+            advice = self.adviser.advise(graph, who, tenants)
+            if advice.action in _CLOSES:
+                return replace(one, who=who), advice
+            first = first if first[1] is not None else (replace(one, who=who), advice)
+        return first
+
+
+def _open(source: DataSource, tenants: Tenants) -> view.Open | None:
+    """Say how many transactions are open; None where that cannot be read now. Raises ``NotAllowedError``."""
+    try:
+        found = source.transactions(tenants)
+    except (DataSourceError, BusyError):
+        return None
+    return view.Open(len(found.open), found.oldest, found.more)
 
 
 def register(registrar: Registrar, command: LocksCommand) -> None:

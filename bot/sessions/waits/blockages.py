@@ -13,8 +13,8 @@ from bot.sessions.waits.graph import Link, Place, Prepared, Wait, WaitGraph, pla
 class Blockage:
     """One cause of waits.
 
-    ``who`` is what advice is about: a head; a DDL that itself waits while others queue up behind it; or, where no
-    holder is named and in a circle, the waiter that has waited longest.
+    ``who`` is what advice is about: a head; a DDL that itself waits while others queue up behind it; of a circle the
+    one whose transaction is the youngest; where no holder is named the one that has waited longest.
     """
 
     who: Session | Prepared
@@ -24,8 +24,7 @@ class Blockage:
     candidate: bool = False  # the server does not name the holder: it is only one that may be
     waiting: bool = False  # a DDL as above
     named: bool = True  # whether the server names who holds it
-    circle: tuple[Session, ...] = ()  # who waits for each other, in order; empty where it is none
-    shared: int = 0  # of those behind, how many wait for another head as well
+    circle: tuple[Session, ...] = ()  # who waits for each other; empty where it is none
 
 
 def blockages(graph: WaitGraph) -> tuple[Blockage, ...]:
@@ -34,7 +33,7 @@ def blockages(graph: WaitGraph) -> tuple[Blockage, ...]:
     A DDL with a queue behind it stands before the first that it waits for.
     """
     heads = [_head(graph, head.holder, candidate=head.candidate) for head in graph.heads]
-    found = [*_with_shared(heads), *_circles(graph), *_unnamed(graph)]
+    found = [*heads, *_circles(graph), *_unnamed(graph)]
     found.sort(key=lambda one: (one.candidate, -len(one.behind), -(one.longest or 0.0)))
     ordered: list[Blockage] = []
     told: set[Place] = set()
@@ -63,25 +62,14 @@ def _head(graph: WaitGraph, who: Session | Prepared, *, candidate: bool = False)
     return Blockage(who, graph.waiters(who), behind, _longest(graph, behind), candidate)
 
 
-def _with_shared(heads: Sequence[Blockage]) -> list[Blockage]:
-    counts: dict[Place, int] = {}
-    for head in heads:
-        for one in head.behind:
-            counts[place_of(one)] = counts.get(place_of(one), 0) + 1
-    return [replace(head, shared=sum(counts[place_of(one)] > 1 for one in head.behind)) for head in heads]
-
-
 def _circles(graph: WaitGraph) -> list[Blockage]:
-    return [
-        Blockage(
-            max(circle, key=lambda one: _waited(graph, one)),
-            tuple(wait for one in circle for wait in graph.holders(one)),
-            graph.held_up(circle[0]) + circle[:1],
-            _longest(graph, circle),
-            circle=circle,
-        )
-        for circle in circles(tuple(graph.chains()))
-    ]
+    found = []
+    for circle in circles(tuple(graph.chains())):
+        youngest_first = tuple(sorted(circle, key=_age))
+        waits = tuple(wait for one in circle for wait in graph.holders(one))
+        behind = (*graph.held_up(circle[0]), circle[0])
+        found.append(Blockage(youngest_first[0], waits, behind, _longest(graph, circle), circle=youngest_first))
+    return found
 
 
 def _unnamed(graph: WaitGraph) -> list[Blockage]:
@@ -114,5 +102,6 @@ def _longest(graph: WaitGraph, sessions: Sequence[Session]) -> float | None:
     return max(times, default=None)
 
 
-def _waited(graph: WaitGraph, session: Session) -> float:
-    return max((wait.waited or 0.0 for wait in graph.holders(session)), default=0.0)
+def _age(session: Session) -> float:
+    age = session.transaction.age if session.transaction is not None else None
+    return session.time if age is None else age

@@ -27,7 +27,7 @@ MOST = 5  # blockages in one message
 _ROWS = 30
 _CHARACTERS = 12_500  # of a message in all; Slack refuses it from about 13,200 on (docs/slack.md 2.2)
 _SQL, _REASON, _PAST, _IN_TEXT = 160, 350, 200, 300
-_CIRCLE = 6  # ids that are named of a circle, and buttons for them
+_CIRCLE = 6  # ids that are named of a circle
 _ARROWS = 6  # by which a line is indented; deeper ones say how deep they are
 # Characters of the SQL cell and of any other cell; the first pair that fits is taken.
 _WIDTHS = ((60, 48), (44, 32), (24, 24), (12, 16), (8, 12))
@@ -135,8 +135,8 @@ def advised(who: Session | Prepared, advice: Advice) -> components.Line:
     what = advice.action.value
     if isinstance(who, Session) and advice.action in _CLOSES:
         what = f"{what} {who.id}"
-    past = f" {cut(visible(advice.past), _PAST)}" if advice.past else ""
-    return [components.bold(f"{what}. "), components.plain(f"{cut(visible(advice.reason), _REASON)}{past}")]
+    more = "".join(f" {cut(visible(text), _PAST)}" for text in (advice.then, advice.past) if text)
+    return [components.bold(f"{what}. "), components.plain(f"{cut(visible(advice.reason), _REASON)}{more}")]
 
 
 def held_up(behind: Sequence[Session], shows: Callable[[Session], bool]) -> str:
@@ -160,37 +160,18 @@ _CLOSES = {Action.CLOSE_SESSION: (Button.SESSION,), Action.CLOSE_QUERY: (Button.
 def _blockage(found: Locks, number: int, one: Advised, disclosure: Disclosure) -> list[kit.Block]:
     blockage = one.blockage
     title = [components.bold(f"{number}. {_who_holds_up(found, blockage)}"), components.plain(_for_what(blockage))]
-    if blockage.circle:
-        return [kit.divider(), components.lines(title, [components.plain(_IN_CIRCLE)]), *_circle_buttons(found, one)]
     who = blockage.who
     if one.advice is None:
         return [kit.divider(), components.lines(title)]
-    rows: list[components.Line] = [title]
-    if blockage.shared:
-        rows.append([components.plain(_shared(blockage))])
-    if not blockage.named:
-        rows.append([components.plain(f"This server does not name who holds it ({_told_by(blockage)}).")])
     said = advised(who, one.advice)
-    rows.append(said if blockage.named else [components.plain(f"About session {_id(who)}: "), *said])
+    rows: list[components.Line] = [
+        title,
+        said if blockage.named and not blockage.circle else [components.plain(f"Session {_id(who)}: "), *said],
+    ]
     if isinstance(who, Session):
         rows += _session(who, disclosure)
     buttons = holder_buttons(who, one.advice)
     return [kit.divider(), components.lines(*rows), *([kit.actions(buttons)] if buttons else [])]
-
-
-_IN_CIRCLE = (
-    "They wait for each other, so none goes on unless the server ends one of them. If it does not within a minute, "
-    "close one: the others go on."
-)
-
-
-def _circle_buttons(found: Locks, one: Advised) -> list[kit.Block]:
-    # One button a block: an action id may stand only once in each.
-    return [
-        kit.actions([kit.button(f"Details {each.id}", action_id=DETAILS, value=str(SessionReference.of(each)))])
-        for each in one.blockage.circle[:2]
-        if found.shows(each)
-    ]
 
 
 def _who_holds_up(found: Locks, blockage: Blockage) -> str:
@@ -215,15 +196,6 @@ def _for_what(blockage: Blockage) -> str:
     more = f" and {len(kinds) - 2} more" if len(kinds) > 2 else ""
     candidate = " · a candidate: the server does not name the holder" if blockage.candidate else ""
     return f"{longest} · {', '.join(kinds[:2])}{more}{candidate}"
-
-
-def _shared(blockage: Blockage) -> str:
-    which = "All of these wait" if blockage.shared == len(blockage.behind) else f"{blockage.shared:,} of these wait"
-    return f"{which} for another head as well, so that closing this one alone does not free them."
-
-
-def _told_by(blockage: Blockage) -> str:
-    return ", ".join(dict.fromkeys(cut(visible(wait.told_by), 60) for wait in blockage.waits[:20]))[:120]
 
 
 def _called(found: Locks, who: Session | Prepared) -> str:
@@ -292,10 +264,11 @@ def _in_words(found: Locks) -> str:
     first = found.advised[0]
     said = f"{_who_holds_up(found, first.blockage)}{_for_what(first.blockage)}. "
     who = first.blockage.who
-    if first.advice is not None and isinstance(who, Session) and not first.blockage.circle:
+    if first.advice is not None and isinstance(who, Session) and first.blockage.named and not first.blockage.circle:
         of = f"{wording.name(who.client.user)} from {wording.name(who.client.origin)}, {wording.name(who.state)}"
         said += f"It is {of} for {wording.lasts(who)}. "
     if first.advice is not None:
+        said += "" if first.blockage.named and not first.blockage.circle else f"Session {_id(who)}: "
         said += "".join(piece["text"] for piece in advised(who, first.advice))
     more = len(found.advised) - 1 + found.left
     return cut(f"{cut(said, 3 * _IN_TEXT)}{f' And {more} more below.' if more else ''}", 4 * _IN_TEXT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.sessions.model import Session, WaitKind
+from bot.sessions.model import Session, Transaction, WaitKind
 from bot.sessions.waits.blockages import blockages
 from bot.sessions.waits.graph import Wait, WaitGraph
 from tests.sessions.waits.test_graph import graph, numbered, wait
@@ -35,16 +35,18 @@ def test_the_head_that_holds_up_the_most_is_first_and_a_candidate_last() -> None
 def test_a_ddl_with_a_queue_behind_it_stands_before_those_whom_it_waits_for_once() -> None:
     found = graph(metadata(9, 1), metadata(9, 2), *(metadata(number, 9) for number in range(20, 25)))
     assert told(found) == [(9, 5), (1, 6), (2, 6)]
-    assert [(one.waiting, one.shared) for one in blockages(found)] == [(True, 0), (False, 6), (False, 6)]
+    assert [one.waiting for one in blockages(found)] == [True, False, False]
     alone = graph(metadata(9, 1))
     assert told(alone) == [(1, 1)], "nobody stands behind it"
 
 
 def test_a_circle_is_one_blockage_with_all_that_stand_behind_it() -> None:
-    [one] = blockages(graph(wait(1, 2), wait(2, 3, 30.0), wait(3, 1), wait(4, 3), wait(5, 4)))
+    young = replace(numbered(2), time=1.0, transaction=Transaction(7, "ACTIVE", age=3.0))
+    circle = (replace(wait(1, 2), holder=young), replace(wait(2, 3, 30.0), waiter=young), wait(3, 1))
+    [one] = blockages(graph(*circle, wait(4, 3), wait(5, 4)))
     assert {session.id for session in one.circle} == {1, 2, 3}
     assert {session.id for session in one.behind} == {1, 2, 3, 4, 5}
-    assert (one.who, one.longest) == (numbered(2), 30.0)
+    assert (one.who, one.longest) == (young, 30.0), "of which the youngest transaction is the least to lose"
 
 
 def test_waiters_whose_holder_nobody_names_are_told_together_by_what_they_wait_for() -> None:

@@ -59,7 +59,7 @@ def test_the_head_is_told_first_with_what_to_do_and_the_chain_stands_below() -> 
     message, said = shown(asked(row(second, head), row(waiter(13), second, 30.0), row(waiter(14), head)))
     text = text_of(said)
     assert "1. Session 11 holds up 3 sessions, the longest for 30 s · row lock on shop.stock" in text
-    assert "Close Session 11. It is idle: Close Query would do nothing." in text
+    assert "Close Session 11. It has been idle for 252 s in a transaction" in text
     assert "User batch  ·  Source 10.0.3.7:51234  ·  Database Name orders  ·  Tenant shop" in text
     assert "Status SLEEP, idle for 252 s  ·  Transaction ACTIVE, open for 300 s" in text
     assert "Ran last, 250 s ago UPDATE stock SET n = ?" in text
@@ -71,7 +71,7 @@ def test_the_head_is_told_first_with_what_to_do_and_the_chain_stands_below() -> 
         ["↳ 14", "row lock on shop.stock", "9.0 s"],
     ]
     assert message.text.startswith("Locks on prod: Session 11 holds up 3 sessions, the longest for 30 s")
-    assert "It is batch from 10.0.3.7:51234, SLEEP for 252 s. Close Session 11. It is idle" in message.text
+    assert "It is batch from 10.0.3.7:51234, SLEEP for 252 s. Close Session 11. It has been idle" in message.text
     assert "4242" not in str(said) + message.text
     full = text_of(shown(asked(row(second, head)), Disclosure.ALL_BUT_PASSWORDS)[1])
     assert "SET n = 4242" in full
@@ -99,7 +99,7 @@ def test_what_is_not_to_be_closed_has_no_close_button(who: Session | Prepared) -
 def test_a_prepared_transaction_is_told_as_such_with_how_it_ends() -> None:
     message, said = shown(asked(row(waiter(12), Prepared(Transaction(77, "RUNNING"), "shop", "a'b"))))
     assert "Prepared XA transaction a'b (id 77) holds up 1 session" in text_of(said)
-    assert "Nothing to close. A prepared XA transaction holds it" in message.text
+    assert "Nothing to close. A prepared XA transaction" in message.text
     assert table_of(said)[1][0] == "prepared XA 77"
 
 
@@ -111,17 +111,23 @@ def test_a_candidate_is_called_one_everywhere() -> None:
     assert table_of(said)[2][1] == "table metadata lock on shop.stock, perhaps"
 
 
-def test_a_holder_that_nobody_names_and_a_circle_are_told_as_such_and_nothing_is_offered_to_be_closed() -> None:
+def test_a_holder_that_nobody_names_is_told_as_such_and_nothing_is_offered_to_be_closed() -> None:
     _, said = shown(asked(row(waiter(12), None, kind=WaitKind.USER_LOCK, what=None)))
     assert "1. 1 session waits for a holder that is not named" in text_of(said)
-    assert "This server does not name who holds it (GV$OB_LOCKS)." in text_of(said)
+    assert "Session 12: Wait. It waits itself" in text_of(said)
     assert table_of(said)[1][0] == "holder not named"
     assert [label for label in buttons_of(said) if label.startswith("Close")] == []
-    one, two = waiter(21), waiter(22)
-    _, said = shown(asked(row(one, two), row(two, one), row(waiter(23), two)))
+
+
+def test_a_circle_is_told_as_one_and_ends_in_the_table() -> None:
+    one, two = waiter(21), waiter(22, time=3.0)
+    _, said = shown(asked(row(one, two, 60.0), row(two, one), row(waiter(23), two)))
     assert "A circle of 2 sessions (22, 21) holds up 3 sessions" in text_of(said)
+    assert "Session 22: Close Session 22. 2 sessions wait for each other in a circle." in text_of(said)
     assert "↳ ↳ back to 22" in [line[0] for line in table_of(said)]
-    assert [label for label in buttons_of(said) if label.startswith("Close")] == []
+    _, said = shown(asked(row(one, two, 1.0), row(two, one, 1.0)))
+    assert "Wait 10 s: the server ends one of them by itself" in text_of(said)
+    assert not [label for label in buttons_of(said) if label.startswith("Close")]
 
 
 def test_of_whom_one_may_not_see_there_is_only_how_many() -> None:
