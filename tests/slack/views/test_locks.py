@@ -121,7 +121,7 @@ def test_a_holder_that_nobody_names_is_told_as_such_and_nothing_is_offered_to_be
 
 def test_a_circle_is_told_as_one_and_ends_in_the_table() -> None:
     one, two = waiter(21), waiter(22, time=3.0)
-    _, said = shown(asked(row(one, two, 60.0), row(two, one), row(waiter(23), two)))
+    _, said = shown(asked(row(one, two, 60.0), row(two, one, 60.0), row(waiter(23), two)))
     assert "A circle of 2 sessions (22, 21) holds up 3 sessions" in text_of(said)
     assert "Session 22: Close Session 22. 2 sessions wait for each other in a circle." in text_of(said)
     assert "↳ ↳ back to 22" in [line[0] for line in table_of(said)]
