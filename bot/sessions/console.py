@@ -115,8 +115,7 @@ class Console:
         """Return the sessions that are ends of waits; others may have the same id or number."""
         ids = {one.session_id for one in parties if one.session_id is not None}
         transactions = {one.transaction_id for one in parties if one.transaction_id is not None}
-        query = self.dialect.involved(ids, transactions)
-        rows = self._connection.rows(query.sql, query.values)
+        rows = self._rows(lambda dialect: dialect.involved(ids, transactions))
         return as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
 
     def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> list[Session]:

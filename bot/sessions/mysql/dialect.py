@@ -17,6 +17,7 @@ from bot.sessions.dialect import Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
 from bot.sessions.mysql import transactions as open_transactions
+from bot.sessions.mysql import waits
 from bot.sessions.mysql.columns import (
     REQUESTS,
     SERVER,
@@ -170,6 +171,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         sees=Reach.ALL if sees_all else Reach.OWN,
         closes=closes,
         login=login,
+        locks=waits.probe(connection, transactions=transactions),
     )
 
 

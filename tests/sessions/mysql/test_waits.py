@@ -1,0 +1,214 @@
+"""Who waits for whom on real MariaDBs and MySQLs, each wait made for real, with bystanders that are not to blame."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pymysql
+import pytest
+
+from bot.sessions.model import Session, WaitKind
+from bot.sessions.source import DataSource
+from bot.sessions.waits.graph import Prepared, WaitGraph
+from sandbox.databases.embedded import EmbeddedServer
+from tests.sessions.conftest import Make, until
+from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
+from tests.support.servers import EmbeddedMySQL
+from tests.support.stage import RunningStatement, session_id
+
+
+class Scene:
+    """Sessions of an application that hold and wait; none is left after the test."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self.server = server
+        self._clients: list[pymysql.Connection[Any]] = []
+        self._statements: list[RunningStatement] = []
+
+    def client(self, *statements: str, user: str = "mysql_app") -> pymysql.Connection[Any]:
+        """Open a session that has run these and is idle now."""
+        client = self.server.connect(user=user, password=PASSWORD, database="mysql_test")
+        self._clients.append(client)
+        with client.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+        return client
+
+    def runs(self, *statements: str, user: str = "mysql_app") -> RunningStatement:
+        """Open a session that has run all of these but the last, which it runs now."""
+        *before, last = statements
+        statement = RunningStatement(self.client(*before, user=user), last)
+        self._statements.append(statement)
+        return statement
+
+    def root(self, *statements: str) -> None:
+        with self.server.connect() as root, root.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def close(self, who: RunningStatement | pymysql.Connection[Any]) -> None:
+        self.root(f"KILL {who.id if isinstance(who, RunningStatement) else session_id(who)}")
+
+    def tidy(self) -> None:
+        everybody: tuple[RunningStatement | pymysql.Connection[Any], ...] = (*self._clients, *self._statements)
+        for who in everybody:
+            with contextlib.suppress(pymysql.Error):
+                self.close(who)
+        for statement in self._statements:
+            statement.join(10)
+        for client in self._clients:
+            with contextlib.suppress(pymysql.Error):
+                client.close()
+
+
+@pytest.fixture
+def scene(server: EmbeddedServer, logins: str) -> Iterator[Scene]:
+    """Give a scene with a table of ten rows."""
+    assert logins
+    it = Scene(server)
+    it.root("INSERT INTO mysql_test.stock VALUES (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (9, 1)")
+    yield it
+    it.tidy()
+
+
+def is_mysql(scene: Scene) -> bool:
+    return isinstance(scene.server, EmbeddedMySQL)
+
+
+def numbers(*who: RunningStatement | pymysql.Connection[Any]) -> list[int]:
+    return [one.id if isinstance(one, RunningStatement) else session_id(one) for one in who]
+
+
+def pairs(graph: WaitGraph) -> set[tuple[int, int | None]]:
+    """Whom each waits for; None is a prepared transaction, or nobody that is named."""
+    return {(one.waiter.id, one.holder.id if isinstance(one.holder, Session) else None) for one in graph.waits}
+
+
+def heads(graph: WaitGraph) -> list[tuple[int | None, int]]:
+    """Ids of those at the head, and how many each holds up."""
+    return [(one.holder.id if isinstance(one.holder, Session) else None, one.held_up) for one in graph.heads]
+
+
+def waiting(crm: DataSource, count: int) -> WaitGraph:
+    """Wait until so many wait, each once for what it waits for; InnoDB shows its locks anew after 0.1 s."""
+    found: list[WaitGraph] = []
+
+    def come() -> bool:
+        found[:] = [crm.waits()]
+        return len({one.waiter.id for one in found[0].waits}) == count
+
+    until(come)
+    return found[0]
+
+
+def change(row: int) -> str:
+    return f"UPDATE stock SET quantity = quantity + 1 WHERE sku = {row}"
+
+
+def test_row_locks_are_chains_whose_queues_are_no_links(scene: Scene, crm_source: Make) -> None:
+    crm = crm_source()
+    bystander = scene.client("BEGIN", change(9))
+    reader = scene.client("START TRANSACTION WITH CONSISTENT SNAPSHOT", "SELECT * FROM stock")
+    holder, other = scene.client("BEGIN", change(1)), scene.client("BEGIN", change(5))
+    middle = scene.runs("BEGIN", change(2), change(1))
+    waiting(crm, 1)
+    queue = [scene.runs("BEGIN", change(1)) for _ in range(50)]
+    lower = scene.runs("BEGIN", change(3), change(2))
+    waiting(crm, 52)
+    lowest = [scene.runs("BEGIN", change(3)), scene.runs("BEGIN", change(2)), scene.runs("BEGIN", change(5))]
+    found = waiting(crm, 55)
+    (first, second), here, below = numbers(holder, other), numbers(middle)[0], numbers(lower)[0]
+    assert pairs(found) == {
+        *((one, first) for one in numbers(middle, *queue)),
+        (below, here),
+        *zip(numbers(*lowest), (below, here, second), strict=True),
+    }
+    assert heads(found) == [(first, 54), (second, 1)]
+    assert {(one.kind, one.what, one.candidate) for one in found.waits} == {
+        (WaitKind.ROW_LOCK, "mysql_test.stock", False)
+    }
+    assert max(one.depth for one in found.chains()) == 3
+    assert not {*numbers(bystander, reader)} & {one for pair in pairs(found) for one in pair}
+    scene.close(holder)
+    until(lambda: heads(crm.waits())[:1] not in ([(first, 54)], []))
+    assert first not in {one for pair in pairs(crm.waits()) for one in pair}
+    scene.close(other)
+    assert lowest[2].ended() == 0
+
+
+def test_a_row_that_was_only_inserted_is_held_by_who_inserted_it(scene: Scene, crm_source: Make) -> None:
+    """MySQL names the thread that has made the lock, which is the first that waits for it."""
+    holder = scene.client("BEGIN", "INSERT INTO stock VALUES (20, 1)")
+    first = scene.runs("BEGIN", change(20))
+    waiting(crm_source(), 1)
+    second = scene.runs("INSERT INTO stock VALUES (20, 2)")
+    found = waiting(crm_source(), 2)
+    assert pairs(found) == {(one, session_id(holder)) for one in numbers(first, second)}
+
+
+def test_an_insert_waits_for_the_gap_and_not_for_who_waits_for_the_row(scene: Scene, crm_source: Make) -> None:
+    crm = crm_source()
+    scene.root("INSERT INTO mysql_test.stock VALUES (40, 1)")
+    gap = scene.client("BEGIN", "SELECT * FROM stock WHERE sku = 20 FOR UPDATE")
+    row = scene.runs("BEGIN", change(40), "INSERT INTO stock VALUES (30, 1)")
+    waiting(crm, 1)
+    waiter = scene.runs(change(40))
+    found = waiting(crm, 2)
+    (between,) = numbers(row)
+    assert pairs(found) == {(between, session_id(gap)), (numbers(waiter)[0], between)}
+    gap.rollback()
+    assert row.ended() == 0
+
+
+def test_holders_that_have_written_nothing_are_told_apart_or_are_candidates(scene: Scene, crm_source: Make) -> None:
+    """MariaDB gives each such transaction the number 0."""
+    holder = scene.client("BEGIN", "SELECT * FROM stock WHERE sku = 1 LOCK IN SHARE MODE")
+    reader = scene.client("START TRANSACTION WITH CONSISTENT SNAPSHOT", "SELECT * FROM stock")
+    waiter = scene.runs("BEGIN", change(1))
+    found = waiting(crm_source(), 1)
+    assert (pairs(found), found.waits[0].candidate) == ({(waiter.id, session_id(holder))}, False)
+    other = scene.client("BEGIN", "SELECT * FROM stock WHERE sku = 2 LOCK IN SHARE MODE")
+    until(lambda: is_mysql(scene) or len(crm_source().waits().waits) == 2)
+    found = crm_source().waits()
+    assert {one.candidate for one in found.waits} == {not is_mysql(scene)}
+    assert session_id(reader) not in {holds for _, holds in pairs(found)}
+    assert (waiter.id, session_id(other)) in pairs(found) or is_mysql(scene)
+
+
+def test_what_xa_has_prepared_is_no_session_and_is_named(scene: Scene, crm_source: Make) -> None:
+    crm = crm_source()
+    holder = scene.client("XA START 'order 77'", change(1), "XA END 'order 77'", "XA PREPARE 'order 77'")
+    try:
+        waiter = scene.runs("BEGIN", change(1))
+        assert heads(waiting(crm, 1)) in ([(session_id(holder), 1)], [(None, 1)])  # MySQL's session lets go of it
+        holder.close()
+        until(lambda: isinstance(waiting(crm, 1).waits[0].holder, Prepared))
+        (head,) = waiting(crm, 1).heads
+        assert isinstance(head.holder, Prepared)
+        assert (head.held_up, head.holder.transaction.state, head.holder.transaction.rows_changed) == (1, "RUNNING", 1)
+        assert head.holder.xid == (None if is_mysql(scene) else "'order 77'")  # XA_RECOVER_ADMIN
+    finally:
+        with scene.server.connect() as root, root.cursor() as cursor:
+            until(lambda: _rolled_back(cursor))
+    assert waiter.ended() == 0
+
+
+def _rolled_back(cursor: Any) -> bool:
+    """Whether the prepared transaction has ended; its session may not have gone yet (1397)."""
+    with contextlib.suppress(pymysql.Error):
+        cursor.execute("XA ROLLBACK 'order 77'")
+        return True
+    return False
+
+
+def test_an_emoji_that_makes_the_list_of_transactions_unreadable_does_not_hide_who_waits(
+    scene: Scene, crm_source: Make
+) -> None:
+    crm = crm_source()
+    holder = scene.client("BEGIN", change(1))
+    waiter = scene.runs("BEGIN", f"{change(1)} /* \U0001f600 */")
+    found = waiting(crm, 1)
+    assert pairs(found) == {(waiter.id, session_id(holder))}
+    assert heads(found) == [(session_id(holder), 1)]
