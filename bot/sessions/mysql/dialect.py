@@ -135,6 +135,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         *(unreadable or _lacks(user, found, grants, sees_all=sees_all)),
         *(_without(view, found) for view in refused),
     )
+    locks = waits.probe(connection, transactions=transactions)
     login = Login(logged_in(connection))
     name, version = _name(connection)
     closing = _CLOSES_ALL - {"SUPER"} if name == MARIADB and version >= _SUPER_IS_NOT_ALL else _CLOSES_ALL
@@ -166,12 +167,12 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         kills_by_query_id="QUERY_ID" in columns,
         request_started_within=found.request_started_within,
         caveats=(f"The sessions of {user}, this bot's own login, are left out.", *lacks),
-        lacks=lacks,
+        lacks=(*lacks, *locks.lacks),
         closing_lacks=_closing_lacks(name, procedures, hint) if closes is Reach.OWN else "",
         sees=Reach.ALL if sees_all else Reach.OWN,
         closes=closes,
         login=login,
-        locks=waits.probe(connection, transactions=transactions),
+        locks=locks,
     )
 
 

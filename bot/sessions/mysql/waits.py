@@ -99,29 +99,34 @@ def probe(connection: Connection, *, transactions: bool) -> LockViews:
     Raises where the connection is lost.
     """
     lacks: list[str] = []
-    data_locks = _readable(connection, (_DATA_LOCK_WAITS, _DATA_LOCKS, THREADS), lacks, _HOLDERS_OF_ROWS)
-    lock_waits = transactions and not data_locks and _readable(connection, (_LOCK_WAITS, _LOCKS))
-    return LockViews(transactions, lock_waits, data_locks, tuple(lacks))
+    of_innodb = [_reads(connection, view) for view in (_LOCK_WAITS, _LOCKS)]
+    data_locks = False
+    if None in of_innodb:  # MariaDB refuses what is not there as well, and MySQL's views are not
+        views = (_DATA_LOCK_WAITS, _DATA_LOCKS, THREADS)
+        data_locks = _reads_all(connection, views, lacks, "who holds a row lock that a session waits for is not known")
+    return LockViews(transactions, transactions and all(of_innodb), data_locks, tuple(lacks))
 
 
-_HOLDERS_OF_ROWS = "who holds the row lock that a session waits for is not known"
+def _reads(connection: Connection, view: str) -> bool | None:
+    """Whether the login may read a view; None where that is not there. Raises where the connection is lost."""
+    try:
+        connection.rows(f"SELECT 1 FROM {view} LIMIT 1")
+    except PrivilegeMissingError:
+        return False
+    except (ConnectionLostError, DataSourceTimeoutError):
+        raise
+    except DataSourceError:
+        return None
+    return True
 
 
-def _readable(connection: Connection, views: Iterable[str], lacks: list[str] | None = None, missed: str = "") -> bool:
-    """Whether all of these can be read; what the login may not goes to ``lacks``, with what is missed without it."""
-    refused = []
-    for view in views:
-        try:
-            connection.rows(f"SELECT 1 FROM {view} LIMIT 1")
-        except (ConnectionLostError, DataSourceTimeoutError):
-            raise
-        except PrivilegeMissingError:
-            refused.append(view)
-        except DataSourceError:
-            return False
-    if refused and lacks is not None:
+def _reads_all(connection: Connection, views: Iterable[str], lacks: list[str], missed: str) -> bool:
+    """Whether the login may read all of these; what it may not goes to ``lacks``, with what is missed without it."""
+    readable = {view: _reads(connection, view) for view in views}
+    refused = [view for view, may in readable.items() if may is False]
+    if refused:
         lacks.append(f"The bot's login may not read {' and '.join(refused)}, so {missed} (GRANT SELECT ON it).")
-    return not refused
+    return all(readable.values())
 
 
 def read_transactions(connection: Connection) -> list[InnoDBTransaction]:
