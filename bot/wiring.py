@@ -61,7 +61,7 @@ from bot.slack.delivery.card_writer import CardWriter
 from bot.slack.delivery.replies import post_in, tell, update
 from bot.slack.delivery.shared_deduplication import SharedDeduplication
 from bot.slack.directory import SlackDirectory
-from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_source
+from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_diagnosis, of_source
 from bot.slack.shared_channels import SharedChannels
 from bot.slack.slack_errors import CALL_ERRORS
 from bot.slack.socket_mode import SocketLink
@@ -100,7 +100,8 @@ def data_source(
     networks = tuple(sorted(source.protected_sources, key=str))
     protected = Protected(source.protected_users, source.protected_modules, networks)
     options = DataSourceOptions(source.tenants, protected, source.kind, source.connection_max_age)
-    return DataSource(endpoint, options, visited, partial(waits_for, of_source(name).what))
+    lists, diagnoses = (partial(waits_for, asked.what) for asked in (of_source(name), of_diagnosis(name)))
+    return DataSource(endpoint, options, visited, lists, diagnoses)
 
 
 def read_only(settings: Settings) -> list[str]:

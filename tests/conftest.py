@@ -106,6 +106,7 @@ USING_OCEANBASE = (
     "sessions/test_variables",
 )
 USING_MARIADB = (
+    "sessions/test_diagnosis.py",
     "sessions/test_transactions.py",
     "sandbox/databases/test_mariadb.py",
     "support/test_odp.py",

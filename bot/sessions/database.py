@@ -24,7 +24,14 @@ from pymysql.protocol import FieldDescriptorPacket, MysqlPacket
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, UnsafeConnectionError
 from bot.sessions import driver_errors, parsec, refused_logins
 from bot.sessions.charsets import decoded
-from bot.sessions.endpoint import CONNECT_TIMEOUT, READ_TIMEOUT, Endpoint
+from bot.sessions.endpoint import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    STATEMENT_LIMITS,
+    STATEMENT_TIMEOUT,
+    WAY_BACK,
+    Endpoint,
+)
 from bot.sessions.session_variables import CHARACTER_SET, COLLATION
 from bot.sessions.tls import Tls
 
@@ -104,9 +111,11 @@ class Connection:
         self.broken = False  # what arrives on it next may be the answer to something else
         self.demoted = False  # its server has said that it takes no writes
         self.answered = True  # whether anything has arrived on it since it was borrowed
+        self.limit: float | None = None  # seconds that a statement may take, where that is less than usual
         self._endpoint = endpoint
         self._raw = raw
         self._life = SignOfLife(raw)
+        self._limits: tuple[str, ...] | None = None  # the variables by which this server is told so; None: not tried
 
     @property
     def is_open(self) -> bool:
@@ -124,6 +133,31 @@ class Connection:
     def wait_for_answers(self, seconds: int) -> None:
         """Let each statement from now on take so long."""
         self._raw._read_timeout = seconds  # type: ignore[attr-defined]  # PyMySQL has no public name
+
+    def limit_to(self, seconds: float | None) -> None:
+        """Let each statement from now on take so many seconds, at the server and on the way; None is as after login.
+
+        Raises one of the ``DataSourceError`` family where the connection is lost.
+        """
+        if seconds == self.limit:
+            return
+        at_server = STATEMENT_TIMEOUT if seconds is None else seconds
+        values = {name: f"{name} = {_decimal(at_server * units)}" for name, units in STATEMENT_LIMITS.items()}
+        if self._limits is None:
+            self._limits = tuple(name for name, value in values.items() if self._takes(f"SET SESSION {value}"))
+        elif self._limits:
+            self.rows(f"SET SESSION {', '.join(values[name] for name in self._limits)}")
+        self._raw._read_timeout = READ_TIMEOUT if seconds is None else seconds + WAY_BACK  # type: ignore[attr-defined]  # PyMySQL has no public name
+        self.limit = seconds
+
+    def _takes(self, statement: str) -> bool:
+        try:
+            self.rows(statement)
+        except (ConnectionLostError, DataSourceTimeoutError):
+            raise
+        except DataSourceError:
+            return False  # this server has no such variable
+        return True
 
     def abandon(self) -> None:
         """Close it under a statement that another thread waits for: that thread is told so at once."""
@@ -206,6 +240,10 @@ class Connection:
     def _failed(self, error: pymysql.Error | OSError) -> DataSourceError:
         """Say what went wrong, and whether anything can be asked on this connection after it."""
         translated = _explained(self._endpoint, error)
+        if self.limit is not None and isinstance(translated, DataSourceTimeoutError):
+            translated = DataSourceTimeoutError(
+                str(driver_errors.timeout(self._endpoint, self.limit)), errno=translated.errno
+            )
         errno = error.args[0] if error.args else None
         told = isinstance(error, pymysql.Error) and isinstance(errno, int) and errno > 0 and errno not in _ON_THE_WAY
         # What was given up on here may still be answered: never use that socket again. What the server gave up on is
@@ -216,6 +254,11 @@ class Connection:
             # It was kept for a while, and nothing has arrived on it since: it may be the connection, not the server.
             return ConnectionLostError(str(translated), errno=translated.errno)
         return translated
+
+
+def _decimal(number: float) -> str:
+    """Write a number without an exponent, which session variables do not take, and a whole one without a point."""
+    return f"{number:.3f}".rstrip("0").rstrip(".")
 
 
 def _arrives(sock: socket.socket, seconds: float) -> bool:

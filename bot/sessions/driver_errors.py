@@ -30,10 +30,10 @@ TOO_MANY = (1040, 5271, *refused_logins.LIMITS)
 SERVER_LOST = 2013
 
 
-def timeout(endpoint: Endpoint) -> DataSourceTimeoutError:
-    """Say that the data source did not answer in time."""
+def timeout(endpoint: Endpoint, seconds: float = READ_TIMEOUT) -> DataSourceTimeoutError:
+    """Say that the data source did not answer within so many seconds."""
     return DataSourceTimeoutError(
-        f"Data source {endpoint.name} did not answer within {READ_TIMEOUT} s. It may be overloaded or hanging. "
+        f"Data source {endpoint.name} did not answer within {seconds:g} s. It may be overloaded or hanging. "
         "Try again, or look at the server itself."
     )
 

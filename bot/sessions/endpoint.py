@@ -14,6 +14,13 @@ from bot.sessions.tls import PREFERRED, Tls
 CONNECT_TIMEOUT = 3
 STATEMENT_TIMEOUT = 5
 READ_TIMEOUT = 6
+WAY_BACK = 0.5  # by how much the bot waits longer than a server that is asked to give up earlier
+# The session variables that bound a statement, in units per second; each server knows one of them, OceanBase two.
+STATEMENT_LIMITS = {
+    "ob_query_timeout": 1_000_000,  # OceanBase
+    "max_statement_time": 1,  # MariaDB
+    "max_execution_time": 1_000,  # MySQL: reading only
+}
 
 
 @dataclass(frozen=True, slots=True)

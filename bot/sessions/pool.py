@@ -65,16 +65,18 @@ class PoolUse:
 class Purpose(enum.IntEnum):
     """What a connection is borrowed for; of those who wait, a higher one comes first."""
 
-    READING = 0
-    SEARCHING = 1  # for what a filter closes: it may take long, as any search
-    CLOSING = 2  # looks at what was named or confirmed, and KILL
+    DIAGNOSING = 0  # reads locks, transactions and what else explains sessions: views that may be slow in an incident
+    READING = 1
+    SEARCHING = 2  # for what a filter closes: it may take long, as any search
+    CLOSING = 3  # looks at what was named or confirmed, and KILL
 
 
 class Pool:
     """The connections of one data source. Opens none until the first use.
 
     Once there are two, one of them is for closing alone: whoever reads or searches gets another, and waits where there
-    is none.
+    is none. Once there are three, one more is for nobody who diagnoses. A statement of a diagnosis may take
+    ``diagnosis_limit`` seconds.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class Pool:
         visited: Visited | None = None,
         welcome: Welcome = lambda _connection, _moved: None,
         max_age: timedelta = MAX_AGE,
+        diagnosis_limit: float | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._limits = {Purpose.DIAGNOSING: diagnosis_limit}
         self._prepare = tuple(prepare)
         self._visited: Visited = visited or (lambda _source, _seconds, _error: None)
         self._welcome = welcome
@@ -178,6 +182,7 @@ class Pool:
         try:
             connection = self._usable(connection)
             connection.waited, connection.behind = waited, before
+            connection.limit_to(self._limits.get(purpose))
             yield connection
         finally:
             self._give_back(connection)
@@ -192,7 +197,7 @@ class Pool:
             while True:
                 with self._changed:
                     if queue[0] is ticket and self._may_take(purpose):
-                        connection = self._idle.pop()
+                        connection = self._idle.pop(self._best(purpose))
                         self._in_use[connection] = purpose
                         return connection, before
                     if not self._may_open():
@@ -215,7 +220,13 @@ class Pool:
             return False
         # Whoever closes has one for himself once there are two.
         others = sum(one is not Purpose.CLOSING for one in self._in_use.values())
-        return purpose is Purpose.CLOSING or others < max(1, self._open - 1)
+        kept = 2 if purpose is Purpose.DIAGNOSING else 1
+        return purpose is Purpose.CLOSING or others < max(1, self._open - kept)
+
+    def _best(self, purpose: Purpose) -> int:
+        """Choose among those that are idle the one used last whose limit need not be changed."""
+        wanted = self._limits.get(purpose)
+        return next((at for at in reversed(range(len(self._idle))) if self._idle[at].limit == wanted), -1)
 
     @property
     def _open(self) -> int:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -31,6 +31,7 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import Condition, Field, Flag, Operator, Session, SessionFilter, SessionPage, SessionQuery, Sort
 from bot.sessions.pool import MAX_AGE, OwnSession, Pool, PoolUse, Purpose, Visited
 from bot.sessions.protection import Protected, is_thread
+from bot.sessions.shared_read import SharedRead
 from bot.sessions.source_health import SourceHealth, Tenants
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Grouping, Statistics
@@ -54,6 +55,7 @@ _GONE = (1044, 1054, 1109, 1142, 1143, _NO_SUCH_VIEW, 1227, 3854)
 SERVERS_EVERY = 10.0  # seconds between two looks at which servers of a cluster serve
 PROBE_EVERY = 60.0  # seconds after which a login that could not see everything may have been given more
 TRY_EVERY = 30.0  # seconds between two trials of what lists and closes run
+DIAGNOSIS_LIMIT = 2.0  # seconds
 SLOW = 2.0  # seconds on its way after which a list says so
 
 _BROKEN_OFF = (
@@ -70,6 +72,7 @@ class DataSourceOptions:
     protected: Protected = field(default_factory=Protected)
     kind: probing.Kind = "auto"
     max_age: timedelta = MAX_AGE  # of a connection
+    diagnosis_limit: float = DIAGNOSIS_LIMIT  # seconds that a statement of a diagnosis may take
 
 
 class DataSource:
@@ -81,13 +84,16 @@ class DataSource:
         options: DataSourceOptions,
         visited: Visited | None = None,
         waits: Waits = contextlib.nullcontext,
+        waits_for_diagnosis: Waits = contextlib.nullcontext,
     ) -> None:
         self.name = endpoint.name
         self.options = options
         self._waits = waits
+        self._waits_for_diagnosis = waits_for_diagnosis
         self._endpoint = endpoint
         self._prepare = probing.PREPARE[options.kind]
-        self._pool = Pool(endpoint, self._prepare, visited, self._welcome, options.max_age)
+        self._pool = Pool(endpoint, self._prepare, visited, self._welcome, options.max_age, options.diagnosis_limit)
+        self._diagnoses: dict[str, SharedRead[Any]] = {}
         self._dialect: Dialect | None = None
         self._fresh_looks = threading.Lock()
         self._probed_at = 0.0
@@ -319,20 +325,31 @@ class DataSource:
                 return WaitGraph(self.name, datetime.now(UTC), lacks=("This server names no locks to this login.",))
             return reading.read(connection, self.name, dialect.locks, self._console(connection, dialect).parties)
 
-        return self._read(ask)
+        return self.diagnosis("waits", ask)
+
+    def diagnosis(self, name: str, ask: Callable[[Connection, Dialect], _T]) -> _T:
+        """Ask what explains sessions, each question by its ``name``, and never twice at a time.
+
+        Whoever asks the same meanwhile shares the answer (``SharedRead``): so it is read of all tenants, and narrowed
+        to each asker's afterwards. Each statement has ``diagnosis_limit`` seconds, and there are connections that no
+        diagnosis gets: nobody who lists or closes waits for it. Raises ``DataSourceError`` or ``BusyError``.
+        """
+        with self._waits_for_diagnosis():
+            shared = self._diagnoses.setdefault(name, SharedRead())
+            return cast("_T", shared.get(lambda: self._read(ask, Purpose.DIAGNOSING)))
 
     def transactions(self, tenants: Tenants, wanted: TransactionFilter | None = None) -> Transactions:
         """Read the open transactions, oldest first, of those tenants and as they are wanted.
 
         Raises ``NotAllowedError``, ``DataSourceError`` or ``BusyError``.
         """
-        scope = self.configured(tenants)
 
-        def ask(connection: Connection, dialect: Dialect) -> Transactions:
-            self._refuse_tenants(dialect, self._scope(tenants))
-            return self._transactions(connection, dialect)
+        def ask(connection: Connection, dialect: Dialect) -> tuple[Dialect, Transactions]:
+            return dialect, self._transactions(connection, dialect)
 
-        return self._read(ask).narrowed(scope, wanted)
+        dialect, found = self.diagnosis("transactions", ask)
+        self._refuse_tenants(dialect, self._scope(tenants))
+        return found.narrowed(self.configured(tenants), wanted)
 
     def _transactions(self, connection: Connection, dialect: Dialect) -> Transactions:
         caveats = self._caveats(connection, dialect)
@@ -563,7 +580,8 @@ class DataSource:
             return self._ask(ask, purpose, anew=True)
 
     def _ask(self, ask: Callable[[Connection, Dialect], _T], purpose: Purpose, *, anew: bool = False) -> _T:
-        with self._waits(), self._pool.connection(purpose) as connection:
+        waits = self._waits_for_diagnosis if purpose is Purpose.DIAGNOSING else self._waits
+        with waits(), self._pool.connection(purpose) as connection:
             return ask(connection, self._probed(connection, anew=anew))
 
     def _welcome(self, connection: Connection, moved: bool) -> None:

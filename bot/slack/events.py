@@ -86,6 +86,11 @@ def of_source(name: str, *, closing: bool = False) -> Asked:
     return Asked(f"data source {name}", closing)
 
 
+def of_diagnosis(name: str) -> Asked:
+    """What explains the sessions of one data source: nobody who lists or closes waits behind it."""
+    return Asked(f"a diagnosis of data source {name}")
+
+
 @dataclass(frozen=True, slots=True)
 class HomeOpened:
     """Somebody looks at the app's Home tab; ``empty`` says that nothing has been shown there yet."""
