@@ -57,6 +57,7 @@ class EmbeddedServer(ABC):
         self._is_temporary = base_dir is None
         self._start_within = start_within
         self._process: GuardedProcess | None = None
+        self._took_password = False  # when it was started, as a folder that was used before does
 
     def __enter__(self) -> Self:
         self.start()
@@ -182,11 +183,14 @@ class EmbeddedServer(ABC):
     def _probe(self) -> "Connection[Cursor]":
         """Log in with the password (a folder used before has it) or without (a new one has not)."""
         try:
-            return self._probe_with(self.password)
+            connection = self._probe_with(self.password)
         except pymysql.err.OperationalError as problem:
             if problem.args[0] != ER.ACCESS_DENIED_ERROR:
                 raise
-        return self._probe_with("")
+            self._took_password = False
+            return self._probe_with("")
+        self._took_password = True
+        return connection
 
     def _probe_with(self, password: str) -> "Connection[Cursor]":
         """Try whether it answers, then log in anew: what is done first after a start may take longer than a try."""
