@@ -16,7 +16,7 @@ from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
 from bot.sessions.oceanbase.details import SYS_VARIABLES, TENANTS, OceanBaseDetails, readable
 from bot.sessions.oceanbase.transactions import OceanBaseTransactions
-from bot.sessions.oceanbase.waits import OceanBaseLocks, Tablets
+from bot.sessions.oceanbase.waits import OceanBaseLocks, RowLocks, WaitingSessions
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE: Preparation = (
@@ -104,12 +104,14 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         caveats.append(f"Sessions of {login.user} are left out: the bot could not tell its own among them.")
     refused: list[str] = []
     details = OceanBaseDetails.probe(connection, refused, several_tenants=tenant == _SYS and not seekdb)
-    unread = tuple(map(_without, (view for view in refused if view.endswith("OB_LOCKS"))))
-    locks = OceanBaseLocks(details.locks, details.tenants, Tablets.probe(connection, details.tenants), unread)
+    unread = [_without(view) for view in refused if view.endswith("OB_LOCKS")]
     servers = readable(connection, "svr_ip, sql_port, status", _SERVERS, refused)
     transactions = None
     if details.transactions is not None:
         transactions = OceanBaseTransactions.probe(connection, details.transactions, details.tenants, login.tenant)
+    listed = WaitingSessions(found.view, found.columns)
+    rows = RowLocks.probe(connection, details.locks, details.tenants)
+    locks = OceanBaseLocks.probe(connection, listed, rows, transactions, details.tenants, tenant, unread, single=seekdb)
     if found.view != _LAST_RESORT:  # whose own caveat says it all
         refused = [view for view in refused if tenant == _SYS or view not in _OF_SYS]
         caveats += map(_without, refused)

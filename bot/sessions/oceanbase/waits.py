@@ -5,18 +5,48 @@ Which view tells it is probed, never derived from a version (docs/oceanbase.md 5
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
+from bot.sessions.charsets import whole_letters
 from bot.sessions.database import Connection
-from bot.sessions.dialect import Tenants
-from bot.sessions.model import WaitKind
+from bot.sessions.dialect import LIST_SQL_BYTES, Tenants
+from bot.sessions.model import LastStatement, WaitKind
 from bot.sessions.oceanbase.details import number, readable
-from bot.sessions.waits.reading import Edge, Locks, Party
+from bot.sessions.oceanbase.transactions import OceanBaseTransactions
+from bot.sessions.statement import Statement
+from bot.sessions.transactions import MOST, Begun
+from bot.sessions.waits.graph import Prepared
+from bot.sessions.waits.reading import Edge, Known, Locks, Party
 
 _OF_ALL_TENANTS = "oceanbase.CDB_OBJECTS"  # for a login of sys
 _OF_ONE = "oceanbase.DBA_OBJECTS"
+
+_USER_LOCKS = ("oceanbase.__all_detect_lock_info_v2", "oceanbase.__all_detect_lock_info")
+_LONG_OPERATIONS = ("oceanbase.GV$SESSION_LONGOPS", "oceanbase.V$SESSION_LONGOPS")
+_AUDIT = ("oceanbase.GV$OB_SQL_AUDIT",)
+_TELLS = {
+    **dict.fromkeys(_USER_LOCKS, "who holds a user lock that a session waits for is not known"),
+    **dict.fromkeys(_LONG_OPERATIONS, "which transaction the making of an index waits for is not known"),
+    **dict.fromkeys(_AUDIT, "what an idle session ran last is not known"),
+}
+
+_ROW_LOCKED, _TABLE_LOCKED = -6005, -4023  # RETRY_INFO of who waits for a row, and for a table that it changes
+_PENDING = "PENDING_TX_ID: "
+_USER_LOCK = "INSERT INTO oceanbase.__all_detect_lock_info"  # what INFO is while GET_LOCK waits (docs/oceanbase.md 5.4)
+_IN_GET_LOCK = re.compile(re.escape(_USER_LOCK) + r"\w* \(([^)]*)\) VALUES \(([^)]*)\)")
+_UPTIME = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'Uptime'"
+_GET_LOCK = "13"  # OBJ_TYPE of its locks
+_FIRST_WORD = re.compile(r"\s*(?:/\*.*?\*/\s*)*(\w+)", re.DOTALL)
+_CHANGES_TABLES = ("ALTER", "CREATE", "DROP", "RENAME", "TRUNCATE")
+_NAMES = re.compile(r"`((?:[^`]|``)+)`|([\w$]+)")
+
+_HEADS = 10  # whose last statement is read
+_AUDIT_TIMEOUT = 150_000  # microseconds; reading a million of its rows takes a quarter of a second
+_NOW_MICROSECONDS = "UNIX_TIMESTAMP(NOW(6)) * 1000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +81,67 @@ class Tablets:
 
 
 @dataclass(frozen=True, slots=True)
-class OceanBaseLocks:
-    """What this login reads of locks; ``lacks`` are sentences on what it may not, each with its grant."""
+class RowLocks:
+    """The view that names both ends of each wait for a row, or for a table that a transaction has locked."""
 
-    view: str | None  # GV$OB_LOCKS where it has ID3
+    view: str  # GV$OB_LOCKS where it has ID3
     tenants: Tenants
     tablets: Tablets
-    lacks: tuple[str, ...]
 
-    def read(self, connection: Connection) -> Locks:
-        """Read all waits; raises one of the ``DataSourceError`` family."""
-        rows = self._rows(connection)
+    @classmethod
+    def probe(cls, connection: Connection, view: str | None, tenants: Tenants) -> RowLocks | None:
+        """Find out what names tables beside it; None where this login reads no such view."""
+        return cls(view, tenants, Tablets.probe(connection, tenants)) if view is not None else None
+
+    def waits(self, connection: Connection) -> Sequence[Edge]:
+        """Read all of them; raises one of the ``DataSourceError`` family."""
+        tenant = "tenant_id" if self.tenants.view is not None else "NULL"
+        rows = [
+            _Row(str(lock or ""), int(waited or 0), *map(number, names))
+            for *names, lock, waited in connection.rows(
+                f"SELECT {tenant}, session_id, trans_id, id2, id1, id3, ctime FROM {self.view} WHERE block = 1"
+            )
+        ]
         names = self.tablets.names(connection, {row.tablet for row in rows if row.tablet is not None})
         tenants = self._tenants(connection) if rows else {}
-        return Locks(tuple(dict.fromkeys(self._edge(row, names, tenants) for row in rows)), self.lacks)
+        return [self._edge(row, names, tenants) for row in rows]
 
-    def _rows(self, connection: Connection) -> list[_Row]:
-        if self.view is None:
-            return []
+    def holding(self, connection: Connection) -> Mapping[Party, frozenset[str]]:
+        """Return who has locked which tables, each as ``database.table``, in writing them or as a whole.
+
+        Raises one of the ``DataSourceError`` family.
+        """
         tenant = "tenant_id" if self.tenants.view is not None else "NULL"
-        rows = connection.rows(
-            f"SELECT {tenant}, session_id, trans_id, id2, id1, id3, ctime FROM {self.view} WHERE block = 1"
-        )
-        return [_Row(str(lock or ""), int(waited or 0), *map(number, names)) for *names, lock, waited in rows]
+        rows = [
+            _Row(str(lock or ""), 0, *map(number, names))
+            for *names, lock in connection.rows(
+                f"SELECT {tenant}, NULL, NULL, session_id, trans_id, id3 FROM {self.view} "
+                "WHERE type = 'TM' AND block = 0"
+            )
+        ]
+        names = self.tablets.names(connection, {row.tablet for row in rows if row.tablet is not None})
+        tenants = self._tenants(connection) if rows else {}
+        found: dict[Party, set[str]] = {}
+        for row in rows:
+            table = self._table(row, names)
+            if row.holder is not None and table is not None:
+                found.setdefault(self._party(row.holder, row.holding, tenants.get(row.tenant)), set()).add(table)
+        return {party: frozenset(tables) for party, tables in found.items()}
 
     def _edge(self, row: _Row, names: Mapping[tuple[int | None, int], str], tenants: Mapping[int | None, str]) -> Edge:
+        tenant = tenants.get(row.tenant)
         return Edge(
-            self._party(row.waiter, row.waiting, tenants.get(row.tenant)),
-            self._party(row.holder, row.holding, tenants.get(row.tenant)),
+            self._party(row.waiter, row.waiting, tenant),
+            self._party(row.holder, row.holding, tenant),
             WaitKind.ROW_LOCK if row.lock else WaitKind.TABLE_LOCK,
-            str(self.view),
+            self.view,
             row.waited / 1e6,
-            names.get((row.tenant if self.tablets.tenant != "NULL" else None, row.tablet)) if row.tablet else None,
+            self._table(row, names),
             row.lock or None,
         )
+
+    def _table(self, row: _Row, names: Mapping[tuple[int | None, int], str]) -> str | None:
+        return names.get((row.tenant if self.tenants.several else None, row.tablet)) if row.tablet else None
 
     def _party(self, session: int | None, transaction: int | None, tenant: str | None) -> Party:
         if not self.tenants.told:  # another tenant's transaction may have that number, and a session has its id alone
@@ -96,6 +153,261 @@ class OceanBaseLocks:
             return {}
         rows = connection.rows(f"SELECT tenant_id, tenant_name FROM {self.tenants.view}")
         return {int(tenant): str(name) for tenant, name in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """A session of the list whose statement waits, as the list itself tells."""
+
+    party: Party
+    retries: int  # the error for which its statement is tried again
+    seconds: float  # since its statement came
+    trace_id: str | None
+    database: str | None
+    text: str  # the beginning of what runs
+
+    @property
+    def user_lock(self) -> int | None:
+        """The number of the lock that its GET_LOCK waits for: it shows the server's own statement with it."""
+        found = _IN_GET_LOCK.match(self.text)
+        row = dict(zip(*(part.split(", ") for part in found.groups()), strict=False)) if found is not None else {}
+        return number(row.get("obj_id")) if row.get("obj_type") == _GET_LOCK else None
+
+    @property
+    def changes_tables(self) -> bool:
+        """Whether its statement is one that creates, changes or drops something."""
+        found = _FIRST_WORD.match(self.text)
+        return found is not None and found[1].upper() in _CHANGES_TABLES
+
+    def names(self, table: str) -> bool:
+        """Whether its statement has the name of a ``database.table``, in that database."""
+        names = {(quoted or bare).replace("``", "`").lower() for quoted, bare in _NAMES.findall(self.text)}
+        database, _, name = table.lower().partition(".")
+        whole = self.text.lower().split()[:2] == ["drop", "database"]
+        return (database in names and whole) or (name in names and database in {*names, (self.database or "").lower()})
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSessions:
+    """The list of sessions, asked for those of which it tells that they wait."""
+
+    view: str
+    columns: frozenset[str]
+
+    def read(self, connection: Connection, traces: Collection[str] = ()) -> Sequence[Doing]:
+        """Read those that wait for a row, for a table, for a user lock, or have one of these trace ids.
+
+        Raises one of the ``DataSourceError`` family.
+        """
+        if not self.columns >= {"RETRY_INFO", "TRACE_ID", "TRANS_ID", "TOTAL_TIME"}:
+            return ()  # information_schema.PROCESSLIST tells nothing of it
+        tenant = "TENANT" if "TENANT" in self.columns else "NULL"
+        rows = connection.rows(
+            f"SELECT ID, {tenant}, RETRY_INFO, TOTAL_TIME, TRACE_ID, NULLIF(DB, 'NULL'), "
+            f"LEFT(CAST(INFO AS BINARY), {LIST_SQL_BYTES}) FROM {self.view} WHERE COMMAND <> 'Sleep' "
+            f"AND (RETRY_INFO IN %s OR LOCATE('{_USER_LOCK}', INFO) = 1{' OR TRACE_ID IN %s' if traces else ''})",
+            ((_ROW_LOCKED, _TABLE_LOCKED), *((tuple(traces),) if traces else ())),
+        )
+        return [
+            Doing(
+                Party(int(session), tenant=str(named) if named else None),
+                int(retries or 0),
+                float(seconds or 0),
+                str(trace) if trace else None,
+                str(database) if database else None,
+                str(text or ""),
+            )
+            for session, named, retries, seconds, trace, database, text in rows
+        ]
+
+    def listed(self, connection: Connection, ids: Collection[int]) -> Collection[int]:
+        """Return those of these ids that a session has."""
+        if not ids:
+            return ()
+        return {int(one) for (one,) in connection.rows(f"SELECT ID FROM {self.view} WHERE ID IN %s", (tuple(ids),))}
+
+
+@dataclass(frozen=True, slots=True)
+class OceanBaseLocks:
+    """What this login reads of locks; ``lacks`` are sentences on what it may not, each with its grant."""
+
+    rows: RowLocks | None
+    listed: WaitingSessions
+    tenants: Tenants
+    login_tenant: str | None
+    user_locks: str | None  # where the holders of GET_LOCK's locks are, of the login's own tenant
+    long_operations: str | None  # where a statement that makes an index names the transaction that it waits for
+    transactions: OceanBaseTransactions | None
+    audit: str | None  # where the last statements are
+    single: bool  # there is one server only
+    lacks: tuple[str, ...]
+
+    @classmethod
+    def probe(
+        cls,
+        connection: Connection,
+        listed: WaitingSessions,
+        rows: RowLocks | None,
+        transactions: OceanBaseTransactions | None,
+        tenants: Tenants,
+        login_tenant: str | None,
+        lacks: Sequence[str],
+        *,
+        single: bool,
+    ) -> OceanBaseLocks:
+        """Find out what else tells of waits. Raises ``ConnectionLostError`` or ``DataSourceTimeoutError``."""
+        refused: list[str] = []
+        user_locks = readable(connection, "obj_type, obj_id, owner_id", _USER_LOCKS, refused)
+        long_operations = readable(connection, "trace_id, message", _LONG_OPERATIONS, refused)
+        audit = readable(connection, "request_id, sid, query_sql, request_time, elapsed_time", _AUDIT, refused)
+        missed = [f"The bot's login may not read {view}, so {_TELLS[view]} (GRANT SELECT ON it)." for view in refused]
+        return cls(
+            rows,
+            listed,
+            tenants,
+            login_tenant,
+            user_locks,
+            long_operations,
+            transactions,
+            audit,
+            single,
+            (*lacks, *missed),
+        )
+
+    def read(self, connection: Connection) -> Locks:
+        """Read all waits; raises one of the ``DataSourceError`` family."""
+        edges = [*(self.rows.waits(connection) if self.rows is not None else ()), *self._of_list(connection)]
+        begun = self._begun(connection) if edges else ()
+        prepared = {(one.session.tenant, one.transaction.id): one for one in begun if one.prepared}
+        edges = [_held_by_prepared(edge, prepared) for edge in dict.fromkeys(edges)]
+        ends = {party for edge in edges for party in (edge.waiter, edge.holder) if isinstance(party, Party)}
+        numbers = {party.transaction_id for party in ends}
+        known = [Known(one.session, one.transaction) for one in begun if one.transaction.id in numbers]
+        return Locks(tuple(edges), self.lacks, (*known, *self._last_statements(connection, edges)))
+
+    def _of_list(self, connection: Connection) -> Iterable[Edge]:
+        pending = self._pending(connection)
+        doing = self.listed.read(connection, pending)
+        owners = self._owners(connection) if any(one.user_lock is not None for one in doing) else {}
+        there = self.listed.listed(connection, set(owners.values()))
+        tried = [one for one in doing if one.retries == _TABLE_LOCKED and one.changes_tables]
+        holding = self.rows.holding(connection) if tried and self.rows is not None else {}
+        for one in doing:
+            transaction = pending.get(one.trace_id or "")
+            if transaction is not None:
+                yield _table_wait(one, Party(None, transaction, one.party.tenant), str(self.long_operations))
+            elif one.user_lock is not None:
+                yield self._user_wait(one, owners, there)
+            elif one in tried:
+                told_by = self.rows.view if self.rows is not None else f"{self.listed.view}.RETRY_INFO"
+                yield from _candidates(one, holding, told_by)
+            elif one.retries == _ROW_LOCKED and self.rows is None:
+                yield Edge(one.party, None, WaitKind.ROW_LOCK, f"{self.listed.view}.RETRY_INFO", one.seconds)
+
+    def _pending(self, connection: Connection) -> Mapping[str, int]:
+        """Return the transactions that statements which make an index wait for, by the statements' trace ids."""
+        if self.long_operations is None or not self.tenants.told:
+            return {}
+        rows = connection.rows(
+            f"SELECT trace_id, message FROM {self.long_operations} WHERE message LIKE %s", (f"%{_PENDING}%",)
+        )
+        told = ((str(trace), number(str(message).partition(_PENDING)[2].strip())) for trace, message in rows)
+        return {trace: transaction for trace, transaction in told if transaction is not None}
+
+    def _owners(self, connection: Connection) -> Mapping[int, int]:
+        """Return the sessions that have locks of GET_LOCK, by the locks' numbers.
+
+        [kernel] ``ob_table_lock_common.h``: the lower 32 bits of an owner are the session's id.
+        """
+        if self.user_locks is None:
+            return {}
+        # seekdb 1.4 keeps the lock of a session that is gone (docs/oceanbase.md 5.4); ids begin anew with a server.
+        since = f" AND gmt_create > NOW(6) - INTERVAL ({_UPTIME}) SECOND" if self.single else ""
+        rows = connection.rows(f"SELECT obj_id, owner_id FROM {self.user_locks} WHERE obj_type = {_GET_LOCK}{since}")
+        return {int(lock): int(owner) & 0xFFFF_FFFF for lock, owner in rows}
+
+    def _user_wait(self, waiter: Doing, owners: Mapping[int, int], there: Collection[int]) -> Edge:
+        own = not self.tenants.several or waiter.party.tenant == self.login_tenant  # another tenant counts by itself
+        owner = owners.get(waiter.user_lock or 0) if own else None
+        holder = Party(owner, tenant=waiter.party.tenant) if owner in there else None
+        told_by = str(self.user_locks) if holder is not None else f"{self.listed.view}.INFO"
+        lock = f"{waiter.party.tenant}/{waiter.user_lock}"
+        return Edge(waiter.party, holder, WaitKind.USER_LOCK, told_by, waiter.seconds, lock=lock)
+
+    def _begun(self, connection: Connection) -> Sequence[Begun]:
+        if self.transactions is None:
+            return ()
+        begun = self.transactions.read(connection, MOST).begun
+        if self.tenants.told:
+            return begun
+        return [replace(one, session=replace(one.session, transaction_id=None)) for one in begun]
+
+    def _last_statements(self, connection: Connection, edges: Sequence[Edge]) -> Sequence[Known]:
+        """Read what those ran last who hold up others and wait for nobody, where the ring still has it."""
+        waiting = {edge.waiter for edge in edges}
+        holders = Counter(edge.holder for edge in edges if isinstance(edge.holder, Party))
+        heads = {
+            party.session_id: party
+            for party, _ in holders.most_common()
+            if party not in waiting and party.session_id is not None
+        }
+        asked = tuple(heads)[:_HEADS]
+        if self.audit is None or not asked:
+            return ()
+        hint = f"/*+ QUERY_TIMEOUT({_AUDIT_TIMEOUT}) */"
+        try:
+            last = connection.rows(
+                f"SELECT {hint} MAX(request_id) FROM {self.audit} WHERE sid IN %s AND is_inner_sql = 0 GROUP BY sid",
+                (asked,),
+            )
+            rows = connection.rows(
+                f"SELECT {hint} sid, LEFT(CAST(query_sql AS BINARY), {LIST_SQL_BYTES}), LENGTH(query_sql), sql_id, "
+                f"({_NOW_MICROSECONDS} - request_time - elapsed_time) / 1e6 FROM {self.audit} "
+                "WHERE request_id IN %s AND sid IN %s AND is_inner_sql = 0 ORDER BY request_time",
+                (tuple(number for (number,) in last) or (0,), asked),
+            )
+        except ConnectionLostError:
+            raise
+        except DataSourceError:
+            return ()  # a ring that is long to read is not worth the wait
+        return [
+            Known(heads[int(session)], last_statement=_last(str(text or ""), int(length or 0), sql_id, float(ago)))
+            for session, text, length, sql_id, ago in rows
+        ]
+
+
+def _last(text: str, length: int, sql_id: object, ago: float) -> LastStatement:
+    whole = whole_letters(text) if length > LIST_SQL_BYTES else text
+    return LastStatement(Statement.of(whole, length=length, sql_id=str(sql_id) if sql_id else None), max(0.0, ago))
+
+
+def _held_by_prepared(edge: Edge, prepared: Mapping[tuple[str | None, int | None], Begun]) -> Edge:
+    """Let a wait be for the prepared transaction itself, which no session has."""
+    if not isinstance(edge.holder, Party):
+        return edge
+    its = prepared.get((edge.holder.tenant, edge.holder.transaction_id))
+    return replace(edge, holder=Prepared(its.transaction, its.session.tenant, its.xid)) if its is not None else edge
+
+
+def _table_wait(
+    waiter: Doing, holder: Party | None, told_by: str, what: str | None = None, *, candidate: bool = False
+) -> Edge:
+    return Edge(waiter.party, holder, WaitKind.METADATA, told_by, waiter.seconds, what, candidate=candidate)
+
+
+def _candidates(waiter: Doing, holding: Mapping[Party, frozenset[str]], told_by: str) -> Iterable[Edge]:
+    """Yield who has locked a table that a statement names: it may wait for each of them, which nothing tells."""
+    found = [
+        (holder, table)
+        for holder, tables in holding.items()
+        if holder.tenant is None or waiter.party.tenant in (None, holder.tenant)
+        for table in sorted(tables)
+        if waiter.names(table)
+    ]
+    for holder, table in found:
+        yield _table_wait(waiter, holder, told_by, table, candidate=True)
+    if not found:
+        yield _table_wait(waiter, None, told_by)
 
 
 @dataclass(frozen=True, slots=True)

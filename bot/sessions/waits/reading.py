@@ -6,12 +6,12 @@ Joined by the server itself the two take four times as long (docs/oceanbase.md 5
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.sessions.database import Connection
-from bot.sessions.model import Session, WaitKind
-from bot.sessions.waits.graph import Prepared, Wait, WaitGraph, without_queues
+from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
+from bot.sessions.waits.graph import Place, Prepared, Wait, WaitGraph, place_of, without_queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,21 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What a server tells of an end of waits that its list of sessions does not have."""
+
+    party: Party
+    transaction: Transaction | None = None  # its age and what it has changed
+    last_statement: LastStatement | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Locks:
     """What a dialect read of the locks of a server."""
 
     edges: tuple[Edge, ...] = ()
     lacks: tuple[str, ...] = ()  # sentences on what the login may not read, each with its grant
+    known: tuple[Known, ...] = ()
 
 
 # Reads the locks on a connection; raises one of the ``DataSourceError`` family.
@@ -59,11 +69,12 @@ def read(connection: Connection, source: str, locks_of: LocksReader, sessions_of
     """
     locks = locks_of(connection)
     parties = [party for edge in locks.edges for party in (edge.waiter, edge.holder) if isinstance(party, Party)]
-    sessions = sessions_of(parties) if parties else []
+    ends = Ends(sessions_of(parties) if parties else [])
+    ends.learn(locks.known)
     waits, dropped = [], 0
     for edge in locks.edges:
-        waiter = session_of(edge.waiter, sessions)
-        holder = session_of(edge.holder, sessions) if isinstance(edge.holder, Party) else edge.holder
+        waiter = ends.session_of(edge.waiter)
+        holder = ends.session_of(edge.holder) if isinstance(edge.holder, Party) else edge.holder
         if waiter is None or waiter.idle or (edge.holder is not None and holder is None) or waiter is holder:
             dropped += 1
             continue
@@ -71,10 +82,43 @@ def read(connection: Connection, source: str, locks_of: LocksReader, sessions_of
     return WaitGraph(source, datetime.now(UTC), tuple(without_queues(waits)), dropped, locks.lacks)
 
 
+class Ends:
+    """Sessions by what names them, so that each end of a wait is looked for among a few."""
+
+    def __init__(self, sessions: Iterable[Session]) -> None:
+        self._of_id: dict[int, list[Session]] = {}
+        self._of_transaction: dict[int, list[Session]] = {}
+        for one in sessions:
+            self._of_id.setdefault(one.id, []).append(one)
+            if one.transaction_id is not None:
+                self._of_transaction.setdefault(one.transaction_id, []).append(one)
+        self._learnt: dict[Place, Session] = {}
+
+    def learn(self, known: Iterable[Known]) -> None:
+        """Take what is known of an end beside the list; of a session that is not there it is nothing."""
+        for one in known:
+            session = self.session_of(one.party)
+            if session is not None:
+                self._learnt[place_of(session)] = _knowing(session, one)
+
+    def session_of(self, party: Party) -> Session | None:
+        """Return the session that a party is."""
+        of_id = self._of_id.get(party.session_id, []) if party.session_id is not None else []
+        of_number = self._of_transaction.get(party.transaction_id, []) if party.transaction_id is not None else []
+        session = session_of(party, [*of_number, *of_id])
+        return self._learnt.get(place_of(session), session) if session is not None else None
+
+
 def session_of(party: Party, sessions: Iterable[Session]) -> Session | None:
-    """Return the session that a party is: by its transaction where it has one, since ids may be of other servers."""
-    fitting = [one for one in sessions if _fits(party, one)]
-    return min(fitting, key=lambda one: (one.id != party.session_id, bool(one.master_session_id)), default=None)
+    """Return the session that a party is: by its transaction where it has one, since ids may be of other servers.
+
+    None where there is none, and where a bare id could be one of several.
+    """
+    fitting = {place_of(one): one for one in sessions if _fits(party, one)}
+    if party.transaction_id is None and len(fitting) > 1:
+        return None
+    chosen = sorted(fitting.values(), key=lambda one: (one.id != party.session_id, bool(one.master_session_id)))
+    return chosen[0] if chosen else None
 
 
 def _fits(party: Party, session: Session) -> bool:
@@ -82,5 +126,21 @@ def _fits(party: Party, session: Session) -> bool:
         return False
     if party.transaction_id is not None and session.transaction_id is not None:
         return session.transaction_id == party.transaction_id
+    if party.transaction_id is not None and session.transaction_known and session.transaction is None:
+        return False  # it has ended meanwhile
     here = party.server is None or session.server == party.server
     return party.session_id is not None and session.id == party.session_id and here
+
+
+def _knowing(session: Session, known: Known) -> Session:
+    """Add to a session what its list does not tell; what the list tells stands."""
+    transaction, told = session.transaction, known.transaction
+    if transaction is not None and told is not None:
+        transaction = replace(
+            transaction,
+            age=told.age,
+            autocommit=told.autocommit if transaction.autocommit is None else transaction.autocommit,
+            rows_changed=told.rows_changed,
+            bytes_changed=told.bytes_changed,
+        )
+    return replace(session, transaction=transaction, last_statement=known.last_statement or session.last_statement)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pymysql
@@ -11,9 +11,13 @@ import pytest
 
 from bot.sessions.model import Session, WaitKind
 from bot.sessions.source import DataSource
+from bot.sessions.statement import Disclosure
+from bot.sessions.waits import reading
 from bot.sessions.waits.graph import WaitGraph
+from bot.sessions.waits.reading import Party
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import Make, until
+from tests.support.patience import PATIENCE
 from tests.support.stage import RunningStatement, session_id
 
 
@@ -65,7 +69,9 @@ def shop(database: EmbeddedOceanBase) -> Iterator[Shop]:
     with database.connect() as root, root.cursor() as cursor:
         cursor.execute("CREATE DATABASE IF NOT EXISTS waits")
         cursor.execute("USE waits")
-        cursor.execute("DROP TABLE IF EXISTS stock")
+        cursor.execute("DROP TABLE IF EXISTS stock, other")
+        cursor.execute("CREATE TABLE other (n INT)")
+        cursor.execute("INSERT INTO other VALUES (0)")
         cursor.execute("CREATE TABLE stock (sku INT PRIMARY KEY, quantity INT)")
         cursor.execute("INSERT INTO stock VALUES " + ", ".join(f"({row}, 100)" for row in range(1, 21)))
     shop = Shop(database)
@@ -124,3 +130,100 @@ def test_fifty_waiters_for_one_row_are_fifty_waits_for_one_session_and_no_queue(
     assert ids(found) == {head: 50}
     assert {one.waiter.id for one in found.waits} == waiters
     assert {depth for depth, _ in lines(found)} == {0, 1}
+
+
+def test_the_head_is_told_with_its_transaction_and_what_it_ran_last(source: Make, shop: Shop) -> None:
+    prod = source()
+    holder = shop.holder(1)
+    shop.waiter(1)
+    found = seen(prod, 1)
+    (head,) = found.heads
+    assert isinstance(head.holder, Session)
+    transaction = head.holder.transaction
+    assert transaction is not None
+    assert transaction.state == "ACTIVE"
+    assert transaction.age is not None
+    assert head.longest is not None
+    assert transaction.age >= head.longest
+    assert transaction.bytes_changed, "of one row"
+    last = head.holder.last_statement
+    with prod.console() as console:
+        keeps_them = "v1.4" not in console.dialect.name
+    assert (last is not None) is keeps_them
+    if last is not None:
+        assert last.statement.shown(Disclosure.ALL_BUT_PASSWORDS) == change(1)
+        assert 0 <= last.ago < PATIENCE
+    assert session_id(holder) == head.holder.id
+
+
+def test_a_holder_that_goes_on_between_the_locks_and_the_sessions_is_not_named(source: Make, shop: Shop) -> None:
+    prod = source()
+    holder, stays = shop.holder(1), shop.holder(2)
+    shop.waiter(1)
+    shop.waiter(2)
+    seen(prod, 2)
+    with prod.console() as console:
+        assert console.dialect.locks is not None
+        connection = console._connection
+
+        def sessions_of(parties: Sequence[Party]) -> list[Session]:
+            with holder.cursor() as cursor:
+                cursor.execute("ROLLBACK")
+            return console.parties(parties)
+
+        found = reading.read(connection, "prod", console.dialect.locks, sessions_of)
+    assert ids(found) == {session_id(stays): 1}
+    assert found.dropped == 1
+
+
+def test_a_waiter_that_is_being_closed_stays_in_its_chain(
+    database: EmbeddedOceanBase, source: Make, shop: Shop
+) -> None:
+    prod = source()
+    head = session_id(shop.holder(1))
+    closed, other = shop.waiter(1, 2), shop.waiter(2)
+    seen(prod, 2)
+    with database.connect() as root, root.cursor() as cursor:
+        cursor.execute(f"KILL {closed}")
+    found = prod.waits()
+    if len(found.waits) == 2:  # the server looks for closed ones every 10 s: it may be gone by now
+        (its,) = (one for one in found.waits if one.waiter.id == closed)
+        assert its.waiter.ending
+        assert lines(found) == [(0, head), (1, closed), (2, other)]
+
+
+def test_who_holds_a_user_lock_is_named_to_those_who_wait_for_it(
+    database: EmbeddedOceanBase, source: Make, shop: Shop
+) -> None:
+    prod = source()
+    holder = shop.session("SELECT GET_LOCK('nightly run', 5)")
+    shop.session("SELECT GET_LOCK('another', 5)", "SELECT RELEASE_LOCK('another')")
+    waiters = {
+        shop.waits(shop.session(), f"{verb} GET_LOCK('nightly run', 100), RELEASE_LOCK('nightly run')")
+        for verb in ("SELECT", "DO")
+    }
+    found = seen(prod, 2)
+    assert ids(found) == {session_id(holder): 2}
+    assert {one.waiter.id for one in found.waits} == waiters
+    assert {(one.kind, one.what) for one in found.waits} == {(WaitKind.USER_LOCK, None)}, "its name is a literal"
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT RELEASE_LOCK('nightly run')")
+    for statement in shop.statements:
+        assert statement.ended() == 0
+
+
+def test_a_change_of_a_table_waits_for_whoever_has_written_to_it(source: Make, shop: Shop) -> None:
+    prod = source()
+    head = session_id(shop.holder(1))
+    bystander = session_id(shop.session("UPDATE other SET n = 1"))
+    index = shop.waits(shop.session(), "CREATE INDEX by_quantity ON stock (quantity)")
+    found = seen(prod, 1)
+    (its,) = found.waits
+    assert (its.waiter.id, its.kind, its.candidate) == (index, WaitKind.METADATA, False)
+    assert its.told_by.endswith("V$SESSION_LONGOPS")
+    truncate = shop.waits(shop.session(), "TRUNCATE TABLE stock")
+    found = seen(prod, 2)
+    (its,) = (one for one in found.waits if one.waiter.id == truncate)
+    assert (its.kind, its.what, its.candidate) == (WaitKind.METADATA, "waits.stock", True)
+    assert ids(found) == {head: 2}
+    assert bystander not in ids(found)
