@@ -92,6 +92,7 @@ def works(prod: DataSource, scene: Scene) -> set[str]:
     assert prod.variables("ob_query_timeout", None, everywhere=True).matching == 1
     assert prod.health(None).problem == ""
     of_waiter, of_holder = prod.details(waiter), prod.details(holder)
+    waits = prod.waits()
     return {
         feature
         for feature, found in {
@@ -101,6 +102,9 @@ def works(prod: DataSource, scene: Scene) -> set[str]:
             "rollback seen": still_open(prod, holder),
             "plan": of_waiter.plan_id,
             "deadlocks": has_deadlocks(prod),
+            "table": any(one.what == "depot.stock" for one in waits.waits),
+            "index": not any("SESSION_LONGOPS, so which transaction" in said for said in waits.lacks),
+            "user lock": not any("_v2, so who holds a user lock" in said for said in waits.lacks),
             "changes": any(one.transaction.bytes_changed for one in prod.transactions(None).open),
         }.items()
         if found
@@ -112,14 +116,24 @@ def still_open(prod: DataSource, holder: Session) -> bool | None:
         return console.transaction_open(holder)
 
 
-ALL = {"list", "lock holder", "transaction", "rollback seen", "plan", "deadlocks", "changes"}
+ALL = {
+    *("list", "lock holder", "table", "index", "user lock"),
+    *("transaction", "rollback seen", "plan", "deadlocks", "changes"),
+}
 # What is gone without the grant on a view whose name ends so, and the words that say it.
 GONE: dict[str | tuple[str, ...], tuple[set[str], str]] = {
     "OB_PROCESSLIST": (
         {"list", "lock holder", "plan", "transaction", "rollback seen"},
         "trace ids, transactions, lock waits and proxies are not known",
     ),
-    "OB_LOCKS": ({"lock holder"}, "who holds a row lock that a session waits for is not known (GRANT SELECT ON it)"),
+    # /sessions locks says these by itself.
+    "_OBJECTS": ({"table"}, ""),
+    "SESSION_LONGOPS": ({"index"}, ""),
+    "__all_detect_lock_info_v2": ({"user lock"}, ""),
+    "OB_LOCKS": (
+        {"lock holder", "table"},
+        "who holds a row lock that a session waits for is not known (GRANT SELECT ON it)",
+    ),
     # A rollback is still seen here: by the lock that somebody waits for.
     "OB_TRANSACTION_SCHEDULERS": ({"transaction", "changes"}, "neither the age of a transaction is known"),
     # /sessions transactions and `check` say it, by themselves.

@@ -16,7 +16,7 @@ from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
 from bot.sessions.oceanbase.details import SYS_VARIABLES, TENANTS, OceanBaseDetails, readable
 from bot.sessions.oceanbase.transactions import OceanBaseTransactions
-from bot.sessions.oceanbase.waits import OceanBaseLocks, RowLocks, WaitingSessions
+from bot.sessions.oceanbase.waits import OceanBaseLocks, WaitingSessions
 
 # Run on each new connection; a server that does not know one is not worth less.
 PREPARE: Preparation = (
@@ -110,8 +110,9 @@ def probe(connection: Connection, user: str) -> Dialect | None:
     if details.transactions is not None:
         transactions = OceanBaseTransactions.probe(connection, details.transactions, details.tenants, login.tenant)
     listed = WaitingSessions(found.view, found.columns)
-    rows = RowLocks.probe(connection, details.locks, details.tenants)
-    locks = OceanBaseLocks.probe(connection, listed, rows, transactions, details.tenants, tenant, unread, single=seekdb)
+    locks = OceanBaseLocks.probe(
+        connection, listed, details.locks, transactions, details.tenants, tenant, unread, single=seekdb
+    )
     if found.view != _LAST_RESORT:  # whose own caveat says it all
         refused = [view for view in refused if tenant == _SYS or view not in _OF_SYS]
         caveats += map(_without, refused)

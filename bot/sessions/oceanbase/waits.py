@@ -29,9 +29,9 @@ _USER_LOCKS = ("oceanbase.__all_detect_lock_info_v2", "oceanbase.__all_detect_lo
 _LONG_OPERATIONS = ("oceanbase.GV$SESSION_LONGOPS", "oceanbase.V$SESSION_LONGOPS")
 _AUDIT = ("oceanbase.GV$OB_SQL_AUDIT",)
 _TELLS = {
+    **dict.fromkeys((_OF_ALL_TENANTS, _OF_ONE), "the table of a row lock is not known"),
     **dict.fromkeys(_USER_LOCKS, "who holds a user lock that a session waits for is not known"),
     **dict.fromkeys(_LONG_OPERATIONS, "which transaction the making of an index waits for is not known"),
-    **dict.fromkeys(_AUDIT, "what an idle session ran last is not known"),
 }
 
 _ROW_LOCKED, _TABLE_LOCKED = -6005, -4023  # RETRY_INFO of who waits for a row, and for a table that it changes
@@ -57,12 +57,15 @@ class Tablets:
     tenant: str = "NULL"  # the column with the tenant's id, where several may have a tablet of that number
 
     @classmethod
-    def probe(cls, connection: Connection, tenants: Tenants) -> Tablets:
-        """Find the view. Raises ``ConnectionLostError`` or ``DataSourceTimeoutError``."""
+    def probe(cls, connection: Connection, tenants: Tenants, refused: list[str]) -> Tablets:
+        """Find the view; adds to ``refused`` as ``readable`` does.
+
+        Raises ``ConnectionLostError`` or ``DataSourceTimeoutError``.
+        """
         if tenants.several and tenants.view is None:
             return cls()  # another tenant's table may have that number
-        view, tenant = (_OF_ALL_TENANTS, "con_id") if tenants.several else (_OF_ONE, "NULL")
-        return cls(readable(connection, f"owner, object_name, data_object_id, {tenant}", (view,), []), tenant)
+        views, tenant = ((_OF_ALL_TENANTS,), "con_id") if tenants.several else ((_OF_ONE, _OF_ALL_TENANTS), "NULL")
+        return cls(readable(connection, f"owner, object_name, data_object_id, {tenant}", views, refused), tenant)
 
     def names(self, connection: Connection, tablets: Collection[int]) -> Mapping[tuple[int | None, int], str]:
         """Return ``database.table`` by the tenant's id and the tablet's; what cannot be read now is left out."""
@@ -89,9 +92,9 @@ class RowLocks:
     tablets: Tablets
 
     @classmethod
-    def probe(cls, connection: Connection, view: str | None, tenants: Tenants) -> RowLocks | None:
+    def probe(cls, connection: Connection, view: str | None, tenants: Tenants, refused: list[str]) -> RowLocks | None:
         """Find out what names tables beside it; None where this login reads no such view."""
-        return cls(view, tenants, Tablets.probe(connection, tenants)) if view is not None else None
+        return cls(view, tenants, Tablets.probe(connection, tenants, refused)) if view is not None else None
 
     def waits(self, connection: Connection) -> Sequence[Edge]:
         """Read all of them; raises one of the ``DataSourceError`` family."""
@@ -247,7 +250,7 @@ class OceanBaseLocks:
         cls,
         connection: Connection,
         listed: WaitingSessions,
-        rows: RowLocks | None,
+        locks: str | None,
         transactions: OceanBaseTransactions | None,
         tenants: Tenants,
         login_tenant: str | None,
@@ -255,11 +258,16 @@ class OceanBaseLocks:
         *,
         single: bool,
     ) -> OceanBaseLocks:
-        """Find out what else tells of waits. Raises ``ConnectionLostError`` or ``DataSourceTimeoutError``."""
+        """Find out what tells of waits beside ``locks``, the view of ``RowLocks``.
+
+        Raises ``ConnectionLostError`` or ``DataSourceTimeoutError``.
+        """
         refused: list[str] = []
+        rows = RowLocks.probe(connection, locks, tenants, refused)
         user_locks = readable(connection, "obj_type, obj_id, owner_id", _USER_LOCKS, refused)
         long_operations = readable(connection, "trace_id, message", _LONG_OPERATIONS, refused)
-        audit = readable(connection, "request_id, sid, query_sql, request_time, elapsed_time", _AUDIT, refused)
+        # It opens the SQL of everybody: not missed where it is not granted.
+        audit = readable(connection, "request_id, sid, query_sql, request_time, elapsed_time", _AUDIT, [])
         missed = [f"The bot's login may not read {view}, so {_TELLS[view]} (GRANT SELECT ON it)." for view in refused]
         return cls(
             rows,
