@@ -140,6 +140,7 @@ USING_MARIADB = (
     "sessions/mysql/test_definers.py",
     "sessions/mysql/test_clients.py",
     "sessions/test_refused_logins.py",
+    "commands/test_triage.py",
     "sessions/mysql/test_missing_views.py",
     "closing/store/test_trial.py",
     "closing/store/test_schema.py",
@@ -162,6 +163,7 @@ RESTARTING = (
     "test_packaging.py",
     "sessions/oceanbase/test_server_started.py",
     "sessions/mysql/test_server_starts.py",
+    "commands/test_triage.py",
     "sessions/mysql/test_missing_views.py",
 )
 USING_RESTARTABLE = (

@@ -73,6 +73,10 @@ class Adviser:
         blockers = tuple(self._case(graph, one, past) for one in seen)
         return advise(replace(case, heads=tuple(seen), hidden=len(seen) < len(case.heads), blockers=blockers))
 
+    def require_past(self, source: str) -> None:
+        """Raise ``StoreError`` where advice on sessions of that data source leaves their past unsaid."""
+        self._store.outcomes.closed_since(source, self._clock() - PAST)
+
     def _case(self, graph: WaitGraph, who: Session | Prepared, past: Past) -> Case:
         case = Case.of(who, graph)
         if isinstance(case.who, Prepared):
