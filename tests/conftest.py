@@ -127,6 +127,7 @@ USING_MARIADB = (
     "closing/store/test_elsewhere.py",
     "closing/store/test_server_defaults.py",
     "sessions/oceanbase/test_several_tenants.py",
+    "sessions/oceanbase/test_waits_of_a_cluster.py",
     "sessions/test_own_sessions.py",
     "sessions/test_login.py",
     "sessions/test_relatives.py",
