@@ -11,6 +11,7 @@ SessionBotError
 ├── SlackRefusedError           Slack did not take what somebody must have
 ├── AnsweredElsewhereError      another replica answers this delivery: nobody is told anything
 ├── TargetError                 the session asked for is not one that may be closed
+│   └── AlreadyClosedError      it is ending already
 ├── RequestError                a closing request is over, unknown or not this person's
 ├── BudgetError                 so much was closed there within a short time that somebody must agree to more
 ├── StoreError                  requests and records cannot be written or read
@@ -34,6 +35,7 @@ SessionBotError
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 
 class SessionBotError(Exception):
@@ -134,6 +136,26 @@ class TargetError(SessionBotError):
         super().__init__(sentence)
         self.why = why or sentence
         self.tenants = tuple(dict.fromkeys(tenants))
+
+
+class AlreadyClosedError(TargetError):
+    """The session asked for is ending already: nothing was sent.
+
+    ``by`` is the Slack id of whoever closed it and ``at`` when; '' and None where that is not known.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        why: str = "",
+        tenants: Collection[str | None] = (),
+        by: str = "",
+        at: datetime | None = None,
+    ) -> None:
+        super().__init__(sentence, why=why, tenants=tenants)
+        self.by = by
+        self.at = at
 
 
 class RequestError(SessionBotError):

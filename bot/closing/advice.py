@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from time import sleep
 
 import structlog
 from cachetools import TTLCache
@@ -15,15 +16,19 @@ from bot.closing.model import Clock, ClosingRequest, Target
 from bot.closing.reconnection import client_of, same_statement
 from bot.closing.store import Store
 from bot.closing.targets import never_closed
-from bot.errors import StoreError
+from bot.errors import AlreadyClosedError, SessionBotError, StoreError
+from bot.sessions.asking import ask_each
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
 from bot.sessions.uptime import since_boot
-from bot.sessions.waits.advice import Advice, Case, Closed, Rollback, advise
-from bot.sessions.waits.graph import Prepared, WaitGraph, place_of
+from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise
+from bot.sessions.waits.graph import Place, Prepared, WaitGraph, place_of
 
 PAST = timedelta(minutes=10)  # for which closes count as the past of a session
+LONG_PAST = timedelta(days=1)  # within which whoever has closed a session that is ending is sought
+READ_WITHIN = 1.0  # seconds that a card waits for what the server says of waits; it goes on without
 
+_BETWEEN = 0.25  # seconds between two looks; InnoDB fills its list anew after 0.1 s, and a read is shared for that long
 _KNOWN_FOR = 600.0  # seconds since the last look at a session that is ending
 _MOST = 1000  # such sessions
 _READ_FOR = 1.0  # seconds for which what the store says of the past is used again
@@ -60,26 +65,97 @@ class Adviser:
         self._ending: TTLCache[object, _Ending] = TTLCache(_MOST, _KNOWN_FOR, timer)
         self._past: TTLCache[str, Past] = TTLCache(100, _READ_FOR, timer)
 
-    def advise(self, graph: WaitGraph, who: Session | Prepared, tenants: frozenset[str | None] | None = None) -> Advice:
+    def advise(self, graph: WaitGraph, who: Session | Prepared, tenants: frozenset[str] | None = None) -> Advice:
         """Say what to do about a session or a prepared transaction of these waits.
 
         ``tenants`` are those whose sessions whoever asks may see, None for all: others are not named. Raises
         ``InputError`` for a data source that the configuration names no more. A store that does not answer leaves the
         past unsaid.
         """
-        past = self._past_of(graph.source)
-        case = self._case(graph, who, past)
-        seen = [one for one in case.heads if tenants is None or one.tenant in tenants]
-        blockers = tuple(self._case(graph, one, past) for one in seen)
-        return advise(replace(case, heads=tuple(seen), hidden=len(seen) < len(case.heads), blockers=blockers))
+        return advise(self._case(graph, who, self._past_of(graph.source), tenants))
 
-    def require_past(self, source: str) -> None:
-        """Raise ``StoreError`` where advice on sessions of that data source leaves their past unsaid."""
-        self._store.outcomes.closed_since(source, self._clock() - PAST)
+    def for_card(
+        self, source: str, sessions: Sequence[Session], tenants: frozenset[str] | None
+    ) -> Mapping[Place, Advice]:
+        """Say what to do about sessions whose close is asked for, by the waits as they are now; ``tenants`` as above.
 
-    def _case(self, graph: WaitGraph, who: Session | Prepared, past: Past) -> Case:
+        Never raises, and waits twice ``READ_WITHIN`` at the most: where the waits cannot be read in time, it says so.
+        """
+        graph = self._read(source)
+        if isinstance(graph, WaitGraph) and any(one.waits and not graph.holders(one) for one in sessions):
+            sleep(_BETWEEN)  # the read may have been shared with somebody who asked before it waited
+            graph = self._read(source)
+        if isinstance(graph, WaitGraph):
+            past = self._past_of(source)
+            cases = {place_of(one): self._case(graph, one, past, tenants) for one in sessions}
+            # What protects a session has been refused before, or is set aside.
+            return {place: advise(replace(case, never="", protected=())) for place, case in cases.items()}
+        unknown = Advice(Action.UNKNOWN, f"Who waits for whom could not be read: {graph}")
+        return {place_of(one): unknown for one in sessions}
+
+    def already_closed(
+        self, session: Session, tenants: frozenset[str] | None, *, alone: bool = True
+    ) -> AlreadyClosedError:
+        """Say of a session that is ending that nothing is sent: who closed it, how far it is, whom it waits for.
+
+        ``alone`` reads that: two counts of its rollback where the server counts, and the waits; of several only the
+        record is read. Never raises.
+        """
+        graph: WaitGraph | str = ""
+        if alone:
+            session = self._counted(session)
+            graph = self._read(session.source)
+        if not isinstance(graph, WaitGraph):
+            graph = WaitGraph(session.source, self._clock())
+        case = self._case(graph, session, self._closed_within(session.source, LONG_PAST), tenants)
+        found = advise(replace(case, never="", protected=()))
+        closed = next((one for one in case.past if one.same_session), None)
+        why = f"{found.reason} {found.then}".strip()
+        return AlreadyClosedError(
+            f"Session {session.id}: {why} Nothing was sent. Look again: /sessions show {session.id}",
+            why=why,
+            tenants=(session.tenant,),
+            by=closed.by if closed is not None else "",
+            at=closed.at if closed is not None else None,
+        )
+
+    def _counted(self, session: Session) -> Session:
+        for look in range(2):
+            if session.transaction is None or session.transaction.state != "ROLLING BACK":
+                break
+            if look:
+                sleep(_BETWEEN)
+            try:
+                left = self._sessions().source(session.source).looking(lambda console: console.rows_left(session))  # noqa: B023
+            except SessionBotError:
+                break
+            if left is None:
+                break
+            session = replace(session, transaction=replace(session.transaction, rows_changed=left))
+            self._remembered(session, [])
+        return session
+
+    def _read(self, source: str) -> WaitGraph | str:
+        """Read the waits; return why not where that fails or takes too long."""
+
+        def read() -> WaitGraph | str:
+            try:
+                return self._sessions().source(source).waits()
+            except SessionBotError as error:
+                return error.sentence
+
+        return ask_each({source: read}, READ_WITHIN).get(source, f"there was no answer within {READ_WITHIN:.0f} s.")
+
+    def _case(self, graph: WaitGraph, who: Session | Prepared, past: Past, tenants: frozenset[str] | None) -> Case:
+        """Put together what is known of one of these, and of those at the head of what it waits for."""
+        case = self._alone(graph, who, past)
+        seen = tuple(one for one in case.heads if tenants is None or one.tenant in tenants)
+        blockers = tuple(self._alone(graph, one, past) for one in seen)
+        return replace(case, heads=seen, hidden=len(seen) < len(case.heads), blockers=blockers)
+
+    def _alone(self, graph: WaitGraph, who: Session | Prepared, past: Past) -> Case:
         case = Case.of(who, graph)
-        if isinstance(case.who, Prepared):
+        if isinstance(case.who, Prepared) or isinstance(who, Prepared):
             return case
         who = case.who
         closed = closes_of(who, past)
@@ -111,14 +187,17 @@ class Adviser:
             known = self._past.get(source)
         if known is not None:
             return known
-        try:
-            past = self._store.outcomes.closed_since(source, self._clock() - PAST)
-        except StoreError as error:
-            log.warning("past not read", source=source, error=error.sentence)
-            past = []
+        past = self._closed_within(source, PAST)
         with self._lock:
             self._past[source] = past
         return past
+
+    def _closed_within(self, source: str, time: timedelta) -> Past:
+        try:
+            return self._store.outcomes.closed_since(source, self._clock() - time)
+        except StoreError as error:
+            log.warning("past not read", source=source, error=error.sentence)
+            return []
 
 
 def closes_of(who: Session, past: Past) -> list[Closed]:
@@ -128,7 +207,9 @@ def closes_of(who: Session, past: Past) -> list[Closed]:
     """
     found = []
     for request, back in past:
-        alike = [(target, same) for target in request.targets if (same := _is_alike(who, target)) is not None]
+        query = request.decided_mode is Mode.QUERY
+        found_alike = ((target, _is_alike(who, target, query=query)) for target in request.targets)
+        alike = [(target, same) for target, same in found_alike if same is not None]
         if not alike or request.decided_by is None:
             continue
         target, same_session = max(alike, key=lambda one: one[1])
@@ -136,18 +217,17 @@ def closes_of(who: Session, past: Past) -> list[Closed]:
         over = target.outcome_at or at
         came_back = [(back[one.session.id] - (one.outcome_at or over)) for one, _ in alike if one.session.id in back]
         after = max(0.0, min(came_back).total_seconds()) if came_back else None
-        query = request.decided_mode is Mode.QUERY
         found.append(Closed(at, request.decided_by.id, same_session, query, after))
     return sorted(found, key=lambda one: one.at, reverse=True)
 
 
-def _is_alike(who: Session, target: Target) -> bool | None:
+def _is_alike(who: Session, target: Target, *, query: bool) -> bool | None:
     """Whether a target to which a KILL was sent is this very session; None where it is not even like it."""
     if target.intent_at is None:
         return None
     before = target.sent or target.session
     if Pin.of(before).same_session(who):
-        return True
+        return True if not query or same_statement(before, who) else None
     if client_of(before) != client_of(who) or before.running != who.running or not same_statement(before, who):
         return None
     # An idle one without a transaction does nothing that could be told from what any other does.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from bot.access import Person
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Target, Untouched
 from bot.closing.store import session_json
 from bot.sessions.model import Mode, Session
+from bot.sessions.waits.advice import Advice
+from bot.sessions.waits.graph import Place, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Draft:
     override: tuple[str, ...] = ()
     follows: ClosingRequest | None = None  # whose targets these were, before they changed
     delivery: str = ""  # of the command or press that asks
+    advice: Mapping[Place, Advice] = field(default_factory=dict)  # on its sessions
 
     def request(
         self, group: Sequence[Session], approval: ApprovalPolicy, now: datetime, expires_at: datetime, number: int
@@ -49,12 +52,17 @@ class Draft:
             approval=approval,
             created_at=now,
             expires_at=expires_at,
-            targets=tuple(Target(number, session_json.as_kept(session)) for number, session in enumerate(group, 1)),
+            targets=tuple(self._target(number, session) for number, session in enumerate(group, 1)),
             untouched=untouched,
             filter_text=self.filter_text,
             matching=len(group) + len(untouched) + beyond if self.matching else 0,
             override=self.override,
         )
+
+    def _target(self, number: int, session: Session) -> Target:
+        advice = self.advice.get(place_of(session))
+        kept = session_json.advice_as_kept(advice) if advice is not None else None
+        return Target(number, session_json.as_kept(session), advice=kept)
 
     def _id(self, number: int) -> str:
         """Name a request: the same for each replica that gets the same delivery, so that one of them can write it."""

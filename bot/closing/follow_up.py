@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from bot.closing.attempt import CloseAttempt, Timer
 from bot.closing.model import Clock, ClosingRequest, Outcome, Target, TargetOutcome
-from bot.closing.reconnection import SessionKey, key_of, newcomers_of
+from bot.closing.reconnection import SessionKey, client_of, key_of, newcomers_of, rests, runs_again
 from bot.closing.store import Store
 from bot.closing.verification import verify
 from bot.errors import BusyError, DataSourceError, InputError
@@ -32,10 +32,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Watch:
-    """An attempt whose closed clients may come back."""
+    """An attempt whose closed clients may come back, or run again what was closed."""
 
     request: ClosingRequest
     closed: dict[int, Session]  # as they were right before their KILLs, by the number of the target
+    queries: dict[int, Session]  # the same of those whose queries alone were closed
     known: set[SessionKey]  # sessions of the same users and clients right before, and those that came back since
     until: float  # reading of the timer
 
@@ -60,19 +61,24 @@ class FollowUps:
         self._verified_once = False
 
     def follow(self, attempt: CloseAttempt) -> None:
-        """Look, from now on, whether the clients whose running sessions were closed come back."""
+        """Look, from now on, whether the clients that were closed come back, or run again what was closed."""
         kills = {
             number: one
             for number, one in attempt.sent.items()
-            if attempt.outcomes[number].outcome is Outcome.CLOSED and one.known is not None and one.sent.session.running
+            if attempt.outcomes[number].outcome is Outcome.CLOSED and one.known is not None
         }
-        if not kills:
+        queries = {
+            number: one.sent.session
+            for number, one in attempt.sent.items()
+            if attempt.outcomes[number].outcome is Outcome.QUERY_CLOSED
+        }
+        if not kills and not queries:
             return
         known = {key for one in kills.values() for key in one.known or ()}
         closed = {number: one.sent.session for number, one in kills.items()}
         with self._lock:
             self._watches.append(
-                _Watch(attempt.request, closed, known, self._timer() + COMES_BACK_WITHIN.total_seconds())
+                _Watch(attempt.request, closed, queries, known, self._timer() + COMES_BACK_WITHIN.total_seconds())
             )
 
     def verify(self) -> list[ClosingRequest]:
@@ -88,18 +94,44 @@ class FollowUps:
         away: set[str] = set()
         self._verify_unfinished(news, away)
         for watch in watches:
-            newcomers = self._asked(
-                watch.request.source, away, partial(newcomers_of, closed=watch.closed, known=watch.known)
-            )
-            if not newcomers:
+            back = self._back(watch, away)
+            if not back:
                 continue
-            ids = {number: one.id for number, one in newcomers.items()}
+            ids = {number: one.id for number, one in back.items()}
             if self._store.outcomes.came_back(watch.request, ids, self._clock()):
                 news[watch.request.id] = None
-            for number, one in newcomers.items():
-                del watch.closed[number]
-                watch.known.add(key_of(one))
+            for number, one in back.items():
+                watch.queries.pop(number, None)
+                if watch.closed.pop(number, None) is not None:
+                    watch.known.add(key_of(one))
         return [request for request in map(self._store.requests.find, news) if request is not None]
+
+    def _back(self, watch: _Watch, away: set[str]) -> dict[int, Session]:
+        """Look once at one of them; return what does again what was closed, by the number of the target."""
+        source, known = watch.request.source, watch.known
+        found: dict[int, Session] = {}
+        if watch.queries:
+            found |= self._asked(source, away, partial(runs_again, closed=watch.queries)) or {}
+        if watch.closed:
+            new = partial(newcomers_of, closed=watch.closed, known=known)
+            found |= self._asked(source, away, new) or {}
+        # Of those that rested without a transaction only such as held up others are followed.
+        resting = {number: one for number, one in watch.closed.items() if number not in found and rests(one)}
+        return found | (self._holding_again(source, resting, known) if resting and source not in away else {})
+
+    def _holding_again(
+        self, source: str, closed: Mapping[int, Session], known: Collection[SessionKey]
+    ) -> dict[int, Session]:
+        """Return the new sessions of the same clients that hold up others again, by the number of the target."""
+        try:
+            heads = [one.holder for one in self._sessions().source(source).waits().heads]
+        except (DataSourceError, BusyError, InputError):
+            return {}
+        new = [one for one in heads if isinstance(one, Session) and key_of(one) not in known]
+        pairs = (
+            (number, one) for number, before in closed.items() for one in new if client_of(one) == client_of(before)
+        )
+        return dict(pairs)
 
     def _verify_unfinished(self, news: dict[str, None], away: set[str]) -> None:
         # The first look of a process is for what ended while there was none.

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from bot.access import Person
 from bot.sessions.model import Mode, Pin, Session
+from bot.sessions.waits.advice import Action, Advice
 
 Clock = Callable[[], datetime]  # gives the time, UTC
 
@@ -86,7 +87,28 @@ class Target:
     answer: str = ""  # of the server to the KILL, as a value of ``sessions.kill.Answer``; '' where none is known
     sent: Session | None = None  # as it was looked at right before the KILL
     holder: Session | None = None  # the server session that still has the locks of a client that was closed
-    newcomer: int | None = None  # the id of a new session of the same user and source that does the same
+    newcomer: int | None = (
+        None  # the id of the session that does the same since; its own, where only a query was closed
+    )
+    advice: Advice | None = None  # when it was asked for; None in requests of older versions
+
+    @property
+    def holds(self) -> bool:
+        """Whether it ran something, was in a transaction, or held up others: what would be seen to come back."""
+        held_up = self.advice is not None and self.advice.held_up > 0
+        return self.session.running or self.session.in_transaction or held_up
+
+    @property
+    def runs_again(self) -> bool:
+        """Whether its query alone was closed and the very session runs it anew."""
+        return self.newcomer == self.session.id
+
+    @property
+    def blockers(self) -> tuple[Session, ...]:
+        """The sessions that are advised to be closed instead."""
+        if self.advice is None or self.advice.action is not Action.CLOSE_BLOCKER:
+            return ()
+        return tuple(one for one in self.advice.instead if isinstance(one, Session))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Telling a client that comes back: which sessions it had before a close, and which new one does the same."""
+"""Telling a client that comes back: which sessions it had before a close, and which new one does the same.
+
+After a close of a query alone: whether the very session runs it again.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from bot.sessions.address import host_of
 from bot.sessions.console import Console
-from bot.sessions.model import Session
+from bot.sessions.model import Pin, Session
 from bot.sessions.statement import Disclosure
 
 ClientKey = tuple[str | None, str, str]  # tenant, user and host
@@ -14,6 +17,7 @@ SessionKey = tuple[str | None, int]  # server and id; no server for a client beh
 
 _ALIKE = 200  # sessions of one user and client; where there are more, a new one cannot be told from an old one
 _SQL_CHARACTERS = 200
+_RESTS = 1.0  # seconds idle in a transaction after which that is no pause between two statements
 
 
 def sessions_alike(console: Console, session: Session) -> frozenset[SessionKey] | None:
@@ -39,6 +43,17 @@ def newcomers_of(console: Console, closed: Mapping[int, Session], known: Collect
     return newcomers
 
 
+def runs_again(console: Console, closed: Mapping[int, Session]) -> dict[int, Session]:
+    """Return the sessions that run the very text anew that was closed in them, by the number of the target."""
+    looks = console.looks([Pin.of(one) for one in closed.values()])
+    there = {number: look.session for number, look in zip(closed, looks, strict=True)}
+    return {
+        number: now
+        for number, now in there.items()
+        if now is not None and _same_text(closed[number], now) and not Pin.of(closed[number]).same_request(now)
+    }
+
+
 def client_of(session: Session) -> ClientKey:
     """Name what the sessions of one user and client have in common."""
     return (session.tenant, session.client.user, host_of(session.client.origin))
@@ -49,12 +64,23 @@ def key_of(session: Session) -> SessionKey:
     return (None if session.client_session else session.server, session.id)
 
 
-def _same_work(before: Session, now: Session) -> bool:
-    """Whether a session runs the same statement on the same database.
+def rests(session: Session) -> bool:
+    """Whether it rests without a transaction: a new one that does tells nothing unless it holds up others."""
+    return not (session.running or session.in_transaction)
 
-    An idle one does nothing that could be told from what any other new session of an application does.
-    """
-    return before.database == now.database and now.running and same_statement(before, now)
+
+def _same_work(before: Session, now: Session) -> bool:
+    """Whether a session runs the same statement on the same database, or rests in a transaction as the other did."""
+    if before.database != now.database or before.running != now.running:
+        return False
+    if now.running:
+        return same_statement(before, now)
+    return before.in_transaction and now.in_transaction and now.time >= _RESTS
+
+
+def _same_text(before: Session, now: Session) -> bool:
+    one, other = before.statement, now.statement
+    return one is not None and other is not None and now.running and one.raw_sql == other.raw_sql
 
 
 def same_statement(before: Session, now: Session) -> bool:

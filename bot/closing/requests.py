@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bot.access import Access, Person, Right
 from bot.closing import targets
+from bot.closing.advice import Adviser
 from bot.closing.draft import Draft
 from bot.closing.model import ApprovalPolicy, Clock, ClosingRequest, Outcome, State, Target, Untouched
 from bot.closing.rules import ClosingRules
 from bot.closing.store import Store
 from bot.closing.targets import Wanted
-from bot.errors import InputError, NotAllowedError, TargetError
+from bot.errors import InputError, NotAllowedError, PersonUnknownError, TargetError
 from bot.sessions.model import Mode, Pin, Session, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
@@ -24,13 +26,20 @@ class ClosingRequests:
     """Makes requests; who may confirm them is ``Approvals``'s, and carrying them out the closer's."""
 
     def __init__(
-        self, sessions: SessionService, access: Access, store: Store, rules: ClosingRules, clock: Clock
+        self,
+        sessions: SessionService,
+        access: Access,
+        store: Store,
+        rules: ClosingRules,
+        clock: Clock,
+        adviser: Adviser,
     ) -> None:
         self._sessions = sessions
         self._access = access
         self._store = store
         self._rules = rules
         self._clock = clock
+        self._adviser = adviser
 
     def ask(
         self,
@@ -62,7 +71,9 @@ class ClosingRequests:
         if override:
             _require_override(wanted, reason)
         self._require_few(wanted, source)
-        search = targets.Search(self._sessions, source, mode, scope.tenants, tenant, override)
+        seen = self._seen_by(person, source, channel, scope.tenants)
+        ended = partial(self._adviser.already_closed, tenants=seen, alone=len(wanted) == 1)
+        search = targets.Search(self._sessions, source, mode, scope.tenants, ended, tenant, override)
         found, untouched = _find_all(search, wanted)
         protection = self._sessions.source(source).protection(found[0]) if override else ()
         return self._write(
@@ -78,13 +89,12 @@ class ClosingRequests:
         *,
         filter_text: str,
         reason: str = "",
-        fits: Callable[[Session], bool] = lambda _session: True,
         delivery: str = "",
     ) -> list[ClosingRequest]:
         """Write requests to close what fits a filter: ACTIVE and longest first, no more than one request may.
 
-        ``query`` names its data source; ``filter_text`` is the filter in words, for the card; of what ``fits`` not,
-        nothing is asked for. Raises as ``ask``, and ``UnknownStatusError``.
+        ``query`` names its data source; ``filter_text`` is the filter in words, for the card. Raises as ``ask``, and
+        ``UnknownStatusError``.
         """
         source = query.source or ""
         scope = self._access.scope(person, Right.CLOSE, source, channel)
@@ -92,20 +102,19 @@ class ClosingRequests:
         filter_ = query.filter
         if mode is Mode.QUERY:
             filter_ = replace(filter_, running=True)
-        asked = SessionQuery(source=source, filter=filter_, limit=self.max_targets(source))
+        asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
         # Whoever may close all of these sees their literals.
         page = self._sessions.source(source).page(asked, scope.tenants, Disclosure.ALL_BUT_PASSWORDS, pinned=True)
-        fitting = [one for one in page.sessions if fits(one)]
-        if not fitting:
+        if not page.sessions:
             running = " that runs a query" if mode is Mode.QUERY else ""
             raise TargetError(
                 f"No session{running} on {source} fits that; there are {page.total} in all. Nothing was closed. "
                 f"Look again: /sessions {filter_text}"
             )
-        matching = page.matching - (len(page.sessions) - len(fitting))
-        closable, untouched = self._told_apart(fitting)
+        ended = partial(self._adviser.already_closed, tenants=scope.tenants, alone=False)
+        closable, untouched = self._told_apart(page.sessions, mode, ended)
         if not closable:
-            raise _none_of(matching, untouched)
+            raise _none_of(page.matching, untouched)
         return self._write(
             Draft(
                 person,
@@ -116,18 +125,22 @@ class ClosingRequests:
                 reason,
                 untouched,
                 filter_text,
-                matching,
+                page.matching,
                 delivery=delivery,
             )
         )
 
-    def _told_apart(self, sessions: Sequence[Session]) -> tuple[list[Session], list[Untouched]]:
+    def _told_apart(
+        self, sessions: Sequence[Session], mode: Mode, ended: Callable[[Session], TargetError]
+    ) -> tuple[list[Session], list[Untouched]]:
         """Return those that may be closed at all, and why the others are not."""
         closable, untouched = [], []
         for session in sessions:
             try:
                 targets.refuse_protected(self._sessions, session)
                 targets.refuse_unpinned(session)
+                if targets.is_ending(session, mode):
+                    raise ended(session)
             except TargetError as error:
                 untouched.append(Untouched(session.id, session.server, error.why, error.tenants))
             else:
@@ -191,6 +204,27 @@ class ClosingRequests:
             Draft(person, channel, request.source, Mode.SESSION, [there], request.reason, delivery=delivery)
         )
 
+    def ask_for_blocker(
+        self, person: Person, channel: str, request_id: str, blocker: Session, delivery: str = ""
+    ) -> list[ClosingRequest]:
+        """Write a request for the session that a card advises to close instead of its own; raises as ``ask``."""
+        request = self._store.requests.get(request_id)
+
+        def is_it(session: Session) -> bool:
+            return Pin.of(blocker).same_session(session)
+
+        wanted = [Wanted(blocker.id, blocker.server, is_it)]
+        return self.ask(
+            person,
+            channel,
+            request.source,
+            wanted,
+            Mode.SESSION,
+            tenant=blocker.tenant,
+            reason=request.reason,
+            delivery=delivery,
+        )
+
     def recent(
         self, limit: int, sees: Callable[[str, str | None], bool]
     ) -> tuple[list[ClosingRequest], list[ClosingRequest]]:
@@ -202,12 +236,11 @@ class ClosingRequests:
         now = self._clock()
         return [one for one in found[0] if not one.expired(now)][:limit], found[1][:limit]
 
-    def max_targets(self, source: str) -> int:
-        """How many sessions one request may close there."""
+    def _most(self, source: str) -> int:
         return self._rules.of(source).max_targets
 
     def _require_few(self, wanted: Sequence[Wanted], source: str) -> None:
-        most = self.max_targets(source)
+        most = self._most(source)
         if len(wanted) > most:
             raise InputError(
                 f"Those are {len(wanted)} sessions; one request closes at most {most} on {source}. "
@@ -233,10 +266,28 @@ class ClosingRequests:
         groups = [list(draft.sessions)]
         if approval is ApprovalPolicy.SECOND_PERSON:
             groups = self._by_approvers(draft)
+        advice = self._adviser.for_card(
+            draft.source,
+            draft.sessions,
+            self._seen_by(draft.person, draft.source, draft.channel, _tenants_of(draft.sessions)),
+        )
+        draft = replace(draft, advice=advice)
         now = self._clock()
         expires_at = now + self._rules.confirm_within
         asked = [draft.request(group, approval, now, expires_at, number) for number, group in enumerate(groups)]
         return self._store.requests.add(*asked, follows=draft.follows, delivery=draft.delivery)
+
+    def _seen_by(
+        self, person: Person, source: str, channel: str, closes: frozenset[str] | None
+    ) -> frozenset[str] | None:
+        """The tenants whose sessions may be named to somebody who may close those of some; None are all."""
+        if closes is None:
+            return None
+        try:
+            view = self._access.rights(person, source, channel).get(Right.VIEW)
+        except (NotAllowedError, PersonUnknownError):
+            view = None
+        return closes if view is None else None if view.tenants is None else closes | view.tenants
 
     def _by_approvers(self, draft: Draft) -> list[list[Session]]:
         """Put together the sessions that the same people may approve.
@@ -263,6 +314,12 @@ class ClosingRequests:
         if channel.startswith("D"):
             return " Ask in a channel where others can confirm it."
         return " Ask whoever runs this bot to name somebody."
+
+
+def _tenants_of(sessions: Sequence[Session]) -> frozenset[str] | None:
+    """The tenants of sessions; None where the server has none."""
+    tenants = [one.tenant for one in sessions]
+    return None if None in tenants else frozenset(one for one in tenants if one is not None)
 
 
 def _is_other(request: ClosingRequest, target: Target) -> bool:

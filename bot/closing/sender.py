@@ -135,11 +135,11 @@ class _Sending:
         self._kill_all(console, [target for target, _ in wanted if target.number in self._intended])
 
     def _list_alike(self, console: Console, left: Sequence[Target]) -> None:
-        """List the sessions of each client one of whose running sessions is closed: an idle one does not come back."""
+        """List the sessions of each client one of whose sessions may be seen to come back."""
         if self._attempt.mode is not Mode.SESSION or not self._lists:
             return
-        for session in (target.session for target in left):
-            if session.running and client_of(session) not in self._known:
+        for session in (target.session for target in left if target.holds):
+            if client_of(session) not in self._known:
                 self._known[client_of(session)] = _alike(console, session)
 
     def _intend(self, console: Console, wanted: Sequence[tuple[Target, Look]]) -> None:
@@ -216,7 +216,7 @@ class _Sending:
                 mode=order.mode.value,
                 answer=sent.answer.value,
             )
-        known = self._known.get(client_of(target.session)) if target.session.running else None
+        known = self._known.get(client_of(target.session)) if target.holds else None
         self._attempt.sent[target.number] = Kill(sent, self._attempt.timer(), known)
         with contextlib.suppress(StoreError):  # it is written once more, with the outcome
             self._store.intents.answered(self._attempt.request, target, sent.answer.value, sent.session)

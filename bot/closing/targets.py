@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bot.errors import InputError, TargetError
+from bot.errors import AlreadyClosedError, InputError, TargetError
 from bot.sessions.address import same_server
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
@@ -41,6 +41,7 @@ class Search:
     source: str
     mode: Mode
     allowed: frozenset[str] | None  # the tenants that the person may close in; None: all
+    ended: Callable[[Session], AlreadyClosedError]  # says of one that is ending why it is not closed again
     tenant: str | None = None
     override: bool = False  # takes a protected session, and no other
 
@@ -69,6 +70,8 @@ class Search:
                 tenants=(session.tenant,),
             )
         self._judge_protection(session)
+        if is_ending(session, self.mode):
+            raise self.ended(session)
         refuse_unpinned(session)
         if self.mode is Mode.QUERY:
             _refuse_idle(session)
@@ -95,6 +98,11 @@ class Search:
                 f"Ask without override: /kill-session {session.id}",
                 tenants=(session.tenant,),
             )
+
+
+def is_ending(session: Session, mode: Mode) -> bool:
+    """Whether what would be closed has been closed already, and is ending."""
+    return session.ending or (mode is Mode.QUERY and session.query_ending)
 
 
 def _refuse_idle(session: Session) -> None:

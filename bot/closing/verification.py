@@ -68,7 +68,10 @@ def _verdict(console: Console, sent: Sent, mode: Mode, seen: Look) -> Verdict:
         return Verdict(Outcome.UNVERIFIED, f"{_taken(sent)} {why}".strip())
     ended = _ended(sent, seen, mode)
     if mode is Mode.SESSION and console.prepared(sent.session):
-        stays = "Its prepared XA transaction and its locks stay; XA RECOVER lists it."
+        stays = (
+            "The session is gone; its prepared XA transaction stays, with its locks. XA RECOVER lists it: end it by "
+            "XA COMMIT or XA ROLLBACK."
+        )
         return replace(ended, detail=f"{ended.detail} {stays}".strip())
     if mode is Mode.SESSION and console.transaction_open(sent.session):
         return _locks_live_on(console, sent)
@@ -95,6 +98,9 @@ def _ended(sent: Sent, seen: Look, mode: Mode) -> Verdict:
     query = mode is Mode.QUERY
     if sent.answer is Answer.OK:
         whole = "The whole session has ended." if query and seen.session is None else ""
+        if not query and sent.session.state == "KILLED" and not sent.session.idle:  # MariaDB's word for both kinds
+            before = "The session has ended; it, or what ran in it, had been closed before this KILL."
+            return Verdict(Outcome.ALREADY_GONE, before, final=True)
         return Verdict(Outcome.QUERY_CLOSED if query else Outcome.CLOSED, whole, final=True)
     what = "query" if query else "session"
     if sent.answer is Answer.NOT_ASKED:

@@ -29,6 +29,7 @@ from bot.errors import (
     SessionBotError,
     SlackRefusedError,
     StoreError,
+    TargetError,
 )
 from bot.sessions.model import Mode
 from bot.slack.arguments.normalization import normalize
@@ -36,7 +37,7 @@ from bot.slack.delivery.card_keeper import REMAINDER, CardKeeper
 from bot.slack.delivery.card_message import CardMessage
 from bot.slack.delivery.replies import Reply
 from bot.slack.events import RESPONSE_URL, Press, Registrar, Submission
-from bot.slack.views import closing_card, closing_modal, notices
+from bot.slack.views import closing_advice, closing_card, closing_modal, notices
 from bot.slack.views.notices import notice
 
 TIDY_EVERY = 2.0  # seconds; how late a card may say that it has expired, or what came of it afterwards
@@ -123,6 +124,22 @@ class ClosingCards:
         )
         for one in asked:
             self.keeper.post(one, press.reply)
+
+    def ask_for_blocker(self, press: Press) -> None:
+        """Post a card for the session that is advised to be closed instead, and cancel the one that was pressed."""
+        request_id, _, number = press.value.partition("|")
+        request = self.store.requests.get(request_id)
+        instead = closing_advice.blockers(request)
+        if not number.isdecimal() or int(number) >= len(instead):
+            raise TargetError("There is nothing to close under this button any more. Nothing was closed.")
+        blocker = instead[int(number)]
+        asked = self.requests.ask_for_blocker(press.person, press.channel, request_id, blocker, press.delivery)
+        for one in asked:
+            self.keeper.post(one, press.reply)
+        if press.person.id == request.requester.id and all(one.blockers for one in request.targets):
+            with contextlib.suppress(NotAllowedError, RequestError):  # somebody has decided it meanwhile
+                cancelled = self.approvals.cancel(request_id, press.person)
+                self.keeper.show_result(cancelled.request, self._card_of(replace(press, value=request_id)))
 
     def cancel(self, press: Press) -> None:
         """End a request without a close."""
@@ -376,6 +393,7 @@ def register(registrar: Registrar, cards: ClosingCards) -> None:
         (closing_card.STOP, cards.cancel),
         (closing_card.LIFT, cards.lift),
         (closing_card.CLOSE_HOLDER, cards.ask_for_holder),
+        *((f"{closing_card.CLOSE_BLOCKER}.{number}", cards.ask_for_blocker) for number in range(3)),
         (closing_card.BREAK_GLASS, cards.ask_reason),
         (closing_card.REVIEW, cards.review),
         (notices.EXTEND_BUDGET, cards.extend_budget),

@@ -116,8 +116,7 @@ class Console:
         ids = {one.session_id for one in parties if one.session_id is not None}
         transactions = {one.transaction_id for one in parties if one.transaction_id is not None}
         rows = self._rows(lambda dialect: dialect.involved(ids, transactions))
-        found = as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
-        return self.with_servers(found)
+        return as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
 
     def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> list[Session]:
         """Return every session of a configured tenant that is in one of these transactions of that tenant."""
@@ -380,6 +379,7 @@ class Console:
         as_holder = replace(own, transaction=Transaction(0, None))
         self.transaction_open(as_holder)
         self.prepared(as_holder)
+        self.rows_left(as_holder)
         self.server_session(as_holder)
         self.unseen(own.server, own.tenant)
         self._own_start()
@@ -411,6 +411,12 @@ class Console:
         """Whether a session's transaction has outlived it, prepared by XA: only XA COMMIT or ROLLBACK ends that."""
         query = self.dialect.prepared(session)
         return query is not None and bool(self._connection.rows(query.sql, query.values))
+
+    def rows_left(self, session: Session) -> int | None:
+        """Return how many rows a rollback has still to undo; None where it is over, or the server does not count."""
+        query = self.dialect.rows_left(session)
+        rows = self._connection.rows(query.sql, query.values) if query is not None else []
+        return int(rows[0][0]) if rows else None
 
     def server_session(self, client: Session) -> Session | None:
         """Return the server session that still has the transaction of a client that is off the list.

@@ -513,6 +513,13 @@ class Dialect:
         which = f"{self.transaction_column} = %s AND trx_mysql_thread_id = 0 AND trx_state <> 'ROLLING BACK'"
         return Query(f"SELECT 1 FROM {self.transaction_view} WHERE {which}", (session.transaction_id,))
 
+    def rows_left(self, session: Session) -> Query | None:
+        """Select how many rows a rollback has still to undo; None where the server does not count them."""
+        if self.own_transaction is None or self.transaction_view is None or session.transaction_id is None:
+            return None
+        which = f"{self.transaction_column} = %s AND trx_state = 'ROLLING BACK'"
+        return Query(f"SELECT trx_rows_modified FROM {self.transaction_view} WHERE {which}", (session.transaction_id,))
+
     def server_session(self, session: Session) -> Query | None:
         """Select server session and address of a session's transaction; None where the server cannot say."""
         if (

@@ -19,6 +19,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.access import Access, Person, Right, Rule
+from bot.closing.advice import Adviser
 from bot.closing.approval import Approvals
 from bot.closing.audit_query import AuditTrail
 from bot.closing.break_glass import BreakGlass
@@ -116,7 +117,8 @@ class Desk:
         demo = SourceRules(approval, max_targets=MAX_TARGETS, break_glass_after=BREAK_GLASS_AFTER)
         self._of_sources = {"demo": demo}
         self.rules = ClosingRules(timedelta(minutes=2), sources=self._of_sources)
-        self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock)
+        self.adviser = Adviser(lambda: self.sessions, self.store, self.clock, self.clock.timer)
+        self.requests = ClosingRequests(self.sessions, access, self.store, self.rules, self.clock, self.adviser)
         self.approvals = Approvals(access, self.store, self.rules, self.clock)
         self.break_glass = BreakGlass(access, self.approvals, self.store, self.rules, self.clock)
         self.budget = BudgetExtensions(access, self.store, self.rules, self.clock)

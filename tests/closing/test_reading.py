@@ -122,7 +122,7 @@ def test_where_a_reason_is_required_blanks_are_none(desk: Desk) -> None:
     (session,) = sleepers(desk, 1)
     query = SessionQuery(source="demo", filter=SessionFilter())
     rules = replace(desk.rules, require_reason=True)
-    requests = ClosingRequests(desk.sessions, desk.requests._access, desk.store, rules, desk.clock)
+    requests = ClosingRequests(desk.sessions, desk.requests._access, desk.store, rules, desk.clock, desk.adviser)
     for reason in ("", "  "):
         with pytest.raises(InputError, match="A reason is required") as told:
             requests.ask(ALICE, CHANNEL, "demo", [Wanted(session)], Mode.SESSION, reason=reason)

@@ -18,7 +18,7 @@ from tests.closing.several import ask, confirm, outcomes, shared, sleepers
 
 
 def requests(desk: Desk, store: Store) -> ClosingRequests:
-    return ClosingRequests(desk.sessions, desk.access, store, desk.rules, desk.clock)
+    return ClosingRequests(desk.sessions, desk.access, store, desk.rules, desk.clock, desk.adviser)
 
 
 def claimed(desk: Desk) -> ClosingRequest:

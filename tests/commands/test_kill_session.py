@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 
 from tests.support.slack_person import NotPossible, buttons_of, options_of, text_of
-from tests.support.stage import Stage, session_id
+from tests.support.stage import ASKS, Stage, session_id
 
 
 def events_of(stage: Stage) -> list[tuple[str, str | None]]:
@@ -307,3 +307,18 @@ def test_the_record_keeps_no_password_of_a_statement(stage: Stage) -> None:
 def test_half_a_character_in_a_reason_is_no_failure_of_the_bot(stage: Stage) -> None:
     number = session_id(stage.connect())
     assert "Reason half ?" in text_of(stage.card_of(f'{number} reason="half \ud800"'))
+
+
+def test_a_victims_card_leads_to_who_blocks_it_and_ends_itself(stage: Stage) -> None:
+    victim = stage.waits_for_lock()
+    card = stage.card_of(str(victim.id))
+    assert "💡 Close the blocker instead. It waits itself: closing it frees nobody." in text_of(card)
+    assert "the locks are released" not in text_of(card)
+    assert buttons_of(card)[0] == "Close the blocker instead"
+    instead = stage.presses(stage.alice, card, "Close the blocker instead", ASKS)
+    assert "nothing was closed" in text_of(stage.alice.wait_for_change(card, "cancelled")).lower()
+    assert "💡 Close Session. It has been idle for" in text_of(instead)
+    assert "Closing it frees 1 session." in text_of(instead)
+    stage.alice.press(instead, "Close Session")
+    stage.alice.wait_for_change(instead, "✅ closed")
+    assert victim.ended() == 0, "who waited goes on"

@@ -9,11 +9,14 @@ from typing import Any
 
 from bot.sessions.model import Client, Session, Transaction
 from bot.sessions.statement import KEPT_SQL, Disclosure, Statement
+from bot.sessions.waits.advice import Action, Advice
 
 _PARTS = ("client", "statement", "transaction", "last_statement")  # the last is not kept
 # What is kept of the parts, each by itself as all versions have it.
 _CLIENT = {one.name: "client_info" if one.name == "info" else one.name for one in fields(Client)}
 _TRANSACTION = {one.name: f"transaction_{one.name}" for one in fields(Transaction)}
+_ADVICE = "advice"  # beside the session of a target; versions that do not know it leave it
+_INSTEAD = 3  # sessions that are kept of those advised to be closed instead
 _SQL, _LENGTH, _SQL_ID, _INNER = "sql", "sql_length", "sql_id", "inner_sql"
 
 
@@ -25,9 +28,9 @@ def kept(session: Session, most: int = KEPT_SQL) -> dict[str, Any]:
     return flat | _kept_statement(session.statement, most)
 
 
-def written(session: Session) -> str:
-    """Return the same as text, for a column."""
-    return json.dumps(kept(session))
+def written(session: Session, advice: Advice | None = None) -> str:
+    """Return the same as text, for a column, with the advice on it."""
+    return json.dumps(kept(session) | ({_ADVICE: _kept_advice(advice)} if advice is not None else {}))
 
 
 def read(text: str) -> Session:
@@ -48,6 +51,22 @@ def read(text: str) -> Session:
     )
 
 
+def read_advice(text: str) -> Advice | None:
+    """Read the advice that was written with a session; None where there is none."""
+    flat = json.loads(text).get(_ADVICE)
+    if flat is None:
+        return None
+    instead = tuple(read(json.dumps(one)) for one in flat["instead"])
+    action, held_up = Action[flat["action"]], flat["held_up"]
+    return Advice(action, flat["reason"], instead, flat["past"], flat["then"], held_up=held_up)
+
+
+def advice_as_kept(advice: Advice) -> Advice:
+    """Return advice as it will be read back: what those run who are to be closed instead is not kept."""
+    sessions = [one for one in advice.instead if isinstance(one, Session)][:_INSTEAD]
+    return replace(advice, instead=tuple(replace(as_kept(one), statement=None) for one in sessions), closed=None)
+
+
 def as_kept(session: Session) -> Session:
     """Return the session as it will be read back from the store."""
     statement = _statement(_kept_statement(session.statement, KEPT_SQL))
@@ -57,6 +76,15 @@ def as_kept(session: Session) -> Session:
 def without_statement(text: str) -> str:
     """Return what was written, without what the session ran."""
     return json.dumps(json.loads(text) | {_SQL: None, _INNER: None, _SQL_ID: None})
+
+
+def _kept_advice(advice: Advice) -> dict[str, Any]:
+    flat = {"action": advice.action.name, "reason": advice.reason, "past": advice.past, "then": advice.then}
+    return (
+        flat
+        | {"held_up": advice.held_up}
+        | {"instead": [kept(one) for one in advice.instead if isinstance(one, Session)]}
+    )
 
 
 def _kept_statement(statement: Statement | None, most: int) -> dict[str, Any]:

@@ -191,7 +191,11 @@ def _untouched(one: Untouched) -> dict[str, Any]:
 def target_values(request: ClosingRequest) -> list[dict[str, Any]]:
     """Return the rows of a new request's targets."""
     return [
-        {"request_id": request.id, "number": target.number, "session": session_json.written(target.session)}
+        {
+            "request_id": request.id,
+            "number": target.number,
+            "session": session_json.written(target.session, target.advice),
+        }
         for target in request.targets
     ]
 
@@ -240,6 +244,7 @@ def _to_target(row: sa.RowMapping) -> Target:
         sent=session_json.read(row["sent"]) if row["sent"] else None,
         newcomer=row["newcomer"],
         holder=session_json.read(row["holder"]) if row["holder"] else None,
+        advice=session_json.read_advice(row["session"]),
     )
 
 

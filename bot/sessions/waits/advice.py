@@ -44,6 +44,7 @@ class Action(enum.Enum):
     NOTHING = "Nothing to close"  # no session will end it, or nothing has to be ended
     OVERRIDE = "Protected"  # closed only where its protection is set aside
     NEVER = "Never closed"  # the bot's own, or the server's
+    UNKNOWN = "Not known"  # the waits could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Advice:
     past: str = ""  # what was closed before and came back; beside whichever action
     then: str = ""
     closed: Closed | None = None  # who has closed this very session, where that is known and it is ending
+    held_up: int = 0  # sessions that wait for it, directly and through others
 
 
 Rule = Callable[[Case, Session], Advice | None]
@@ -130,12 +132,12 @@ Rule = Callable[[Case, Session], Advice | None]
 def advise(case: Case) -> Advice:
     """Say what to do; the first rule that matches counts."""
     if isinstance(case.who, Prepared):
-        return _prepared(case, case.who)
+        return replace(_prepared(case, case.who), held_up=case.held_up)
     found = next(filter(None, (rule(case, case.who) for rule in RULES)))
     if case.who.event and found.action is not Action.NEVER:
         reason = f"{found.reason} It is a run of an event of the scheduler: it has no client, and runs when next due."
         found = replace(found, reason=reason)
-    return replace(found, past=_past(case))
+    return replace(found, past=_past(case), held_up=case.held_up)
 
 
 def named(who: Session | Prepared) -> str:

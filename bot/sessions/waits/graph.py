@@ -13,6 +13,9 @@ from functools import cached_property
 
 from bot.sessions.model import Session, Transaction, WaitKind
 
+# What is told of a transaction where waits are read, and in no list.
+_BESIDE = ("started", "age", "autocommit", "rows_changed", "bytes_changed", "prepared")
+
 Place = tuple[str | None, int, str | None]  # server, id, tenant: what names a session within its data source
 
 
@@ -157,8 +160,16 @@ class WaitGraph:
         return ()
 
     def known(self, session: Session) -> Session:
-        """The same session with what the waits tell of it, where it is in them."""
-        return self._sessions.get(_key(session), session)
+        """The same session with what was read beside the waits, where it is in them: it may have been seen later."""
+        told = self._sessions.get(_key(session), session)
+        one, other = session.transaction, told.transaction
+        if told is session:
+            return session
+        if one is None or other is None or one.id != other.id:
+            return replace(session, last_statement=session.last_statement or told.last_statement)
+        more = {name: getattr(other, name) for name in _BESIDE if getattr(one, name) is None}
+        last = session.last_statement or told.last_statement
+        return replace(session, last_statement=last, transaction=replace(one, **more))
 
     def chains(self) -> Iterator[Link]:
         """All waits as lines, each waiter once, under the first that it waits for; then circles, then unnamed ones."""

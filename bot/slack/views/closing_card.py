@@ -10,10 +10,11 @@ from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome
 from bot.sessions.masking import cut
 from bot.sessions.model import Mode
 from bot.sessions.statement import Disclosure
+from bot.sessions.waits.advice import Action
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import closing_targets, closing_text, components, wording
+from bot.slack.views import closing_advice, closing_targets, closing_text, components, wording
 from bot.slack.views.closing_text import CardText, Sentence
 
 # action ids
@@ -27,6 +28,7 @@ CANCEL = "closing.cancel"
 APPROVE = "closing.approve"  # in a direct message: opens the same dialog for what its break-glass called for
 STOP = "closing.stop"  # in a direct message: the same as CANCEL on the card
 LIFT = "closing.lift"  # lets the Stop of an earlier request hold no more
+CLOSE_BLOCKER = "closing.close_blocker"  # asks for the session that is advised to be closed instead
 CLOSE_HOLDER = "closing.close_holder"  # asks for the server session that still has a closed client's locks
 
 _SQL_CHARACTERS = 600
@@ -177,11 +179,15 @@ def _holders(request: ClosingRequest) -> list[kit.Block]:
 
 def _buttons(request: ClosingRequest, card: CardText, *, break_glass: bool) -> list[kit.Block]:
     offered = [mode for mode in Mode if request.affected(mode)]
-    # What was asked for stands first and is the coloured one.
-    offered.sort(key=lambda mode: mode is not request.mode)
+    # What is advised stands first, else what was asked for, which is the coloured one.
+    first = closing_advice.advised_mode(request) or request.mode
+    offered.sort(key=lambda mode: mode is not first)
     buttons: list[kit.Element] = [
-        _close_button(request, mode, card.meanings[mode], "danger" if mode is request.mode else None)
-        for mode in offered
+        *_blockers(request),
+        *(
+            _close_button(request, mode, card.meanings[mode], "danger" if mode is request.mode else None)
+            for mode in offered
+        ),
     ]
     stop = "Cancel" if request.alone_from is None else "Stop"
     buttons.append(kit.button(stop, action_id=CANCEL, value=request.id))
@@ -191,6 +197,21 @@ def _buttons(request: ClosingRequest, card: CardText, *, break_glass: bool) -> l
     if request.stops:
         buttons.append(kit.button("Lift Stop", action_id=LIFT, value=request.id))
     return [kit.actions(buttons)]
+
+
+def _blockers(request: ClosingRequest) -> list[kit.Element]:
+    """Lead from what waits itself to whom it waits for; nothing is closed by these."""
+    sessions = closing_advice.blockers(request)
+    alone = Action.CLOSE_BLOCKER.value if len(sessions) == 1 else "Close {} instead"
+    return [
+        kit.button(
+            alone.format(one.id),
+            action_id=f"{CLOSE_BLOCKER}.{number}",
+            value=f"{request.id}|{number}",
+            style="primary" if number == 0 else None,
+        )
+        for number, one in enumerate(sessions)
+    ]
 
 
 def _close_button(request: ClosingRequest, mode: Mode, means: str, style: Literal["danger"] | None) -> kit.Element:

@@ -59,7 +59,9 @@ def session_meaning(session: Session) -> str:
         parts = ["ends this run of an event of the scheduler, which has no client; it runs again when it is next due."]
     if session.running:
         parts.append("Its running query is stopped.")
-    if session.in_transaction:
+    if session.in_transaction and session.waits is not None:
+        parts.append("Its own transaction is rolled back; what it waits for stays with whoever holds that.")
+    elif session.in_transaction:
         parts.append("Its open transaction is rolled back and the locks are released.")
     return " ".join(parts)
 

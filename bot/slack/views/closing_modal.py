@@ -12,7 +12,7 @@ from bot.sessions.model import Mode, Session
 from bot.sessions.statement import Disclosure
 from bot.slack.escaping import visible
 from bot.slack.views import blocks as kit
-from bot.slack.views import closing_meaning, components, wording
+from bot.slack.views import closing_advice, closing_meaning, components, wording
 
 CALLBACK = "closing.typed"
 TYPED = "closing.number"  # action id
@@ -60,6 +60,7 @@ def as_it_is_now(
     blocks = [
         *_head(request),
         *_targets(request, present, unseen, others, disclosure),
+        *_advice(request),
         components.lines([components.bold(mode.value), components.plain("  " + meaning)]),
         *([_number_input(number)] if number is not None else []),
     ]
@@ -113,6 +114,13 @@ def _modal(
         callback_id=callback,
         private_metadata=json.dumps(dict(metadata)) if metadata is not None else None,
     )
+
+
+def _advice(request: ClosingRequest) -> list[kit.Block]:
+    """Say what was advised when it was asked for."""
+    said = closing_advice.sentences(request)
+    rows: list[components.Line] = [[components.bold(which), components.plain(why)] for which, why in said]
+    return [components.lines(*rows)] if rows else []
 
 
 def _head(request: ClosingRequest) -> list[kit.Block]:

@@ -11,6 +11,7 @@ from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, St
 from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Session
 from bot.slack.escaping import top_level, visible
+from bot.slack.views import closing_advice
 from bot.slack.views.closing_meaning import meanings, number, transaction
 from bot.slack.views.wording import called, lasts, mention, moment, name, seconds, status, utc
 
@@ -36,6 +37,10 @@ _NEXT = {
 _BACK = (
     "🔁 came back as {}: a new session of the same user and source does the same. Closing again will not help: the "
     "client, probably a connection pool, reconnects."
+)
+_AGAIN = (
+    "🔁 runs it again: the client of session {} has sent the same query once more. Closing it again will not help: "
+    "stop the client, or close the session."
 )
 _UNRECORDED = "The store does not answer: the bot writes this down as soon as it does."
 _STOPPED = (
@@ -94,7 +99,8 @@ def waiting(request: ClosingRequest, approvers: Sequence[str], note: str) -> Car
             *([[(f"⚠️ {note}", "")]] if note else []),
             _untouched(request),
             *([[("⛔ Protected.", cut(visible(protected), 1000))]] if request.override else []),
-            _means(means),
+            closing_advice.sentences(request),
+            _means(means, closing_advice.advised_mode(request)),
         ),
         small=(
             *_approval(request, approvers),
@@ -222,8 +228,9 @@ def _state(request: ClosingRequest, what: str) -> list[Sentence]:
     ]
 
 
-def _means(means: Mapping[Mode, str]) -> list[Sentence]:
-    return [(mode.value, f"  {said}") for mode, said in means.items()]
+def _means(means: Mapping[Mode, str], first: Mode | None = None) -> list[Sentence]:
+    ordered = sorted(means.items(), key=lambda one: first is not None and one[0] is not first)
+    return [(mode.value, f"  {said}") for mode, said in ordered]
 
 
 def _summary(request: ClosingRequest, what: str) -> str:
@@ -234,7 +241,8 @@ def _summary(request: ClosingRequest, what: str) -> str:
 def _in_words(request: ClosingRequest, means: Mapping[Mode, str]) -> str:
     """Say all that decides in the text, which is the whole card to a screen reader and on a phone's lock screen."""
     said = [f"{mode.value} {meaning}" for mode, meaning in means.items() if request.affected(mode)]
-    sentences = [top_level(" ".join(said))]
+    advised = [cut(f"{heading}{why}".strip(), 300) for heading, why in closing_advice.sentences(request)[:1]]
+    sentences = [top_level(" ".join((*advised, *said)))]
     if request.override:
         sentences.append(top_level(cut(visible(f"Protected: this session {request.protection}."), 500)))
     if request.alone_from is not None:
@@ -290,7 +298,9 @@ def _review(request: ClosingRequest) -> str:
 
 def _came_back(target: Target) -> str:
     """Say which new session does what a closed one did; '' where none does."""
-    return _BACK.format(f"session {target.newcomer}") if target.newcomer is not None else ""
+    if target.newcomer is None:
+        return ""
+    return _AGAIN.format(target.newcomer) if target.runs_again else _BACK.format(f"session {target.newcomer}")
 
 
 def _next_step(outcome: Outcome, ids: Iterable[int]) -> str:
@@ -303,13 +313,17 @@ def _outcomes(targets: Iterable[Target]) -> list[Sentence]:
     targets = list(targets)
     over = [(one.outcome, one.detail, one) for one in targets if one.outcome is not None]
     over = [one for one in over if one[1] or one[0] in _NEXT]
-    back = [one for one in targets if one.newcomer is not None]
+    back = [one for one in targets if one.newcomer is not None and not one.runs_again]
+    again = [one for one in targets if one.runs_again]
     groups = []
     for (outcome, detail), members in groupby(sorted(over, key=_by_words), key=lambda one: one[:2]):
         ids = [target.session.id for _, _, target in members]
         groups.append((f"{DONE[outcome]}: {_ids(ids)}.", f"{detail} {_next_step(outcome, ids)}".strip()))
     if back:
         what, why = _BACK.format(_ids([one.newcomer for one in back if one.newcomer is not None])).split(": ", 1)
+        groups.append((f"{what}:", why[0].upper() + why[1:]))
+    if again:
+        what, why = _AGAIN.format(_ids([one.session.id for one in again])).split(": ", 1)
         groups.append((f"{what}:", why[0].upper() + why[1:]))
     return _few(groups)
 

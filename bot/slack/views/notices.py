@@ -6,7 +6,15 @@ import contextlib
 import re
 from collections.abc import Sequence
 
-from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SessionBotError, SourceOpenError
+from bot.errors import (
+    AlreadyClosedError,
+    BudgetError,
+    InputError,
+    NotAllowedError,
+    RequestError,
+    SessionBotError,
+    SourceOpenError,
+)
 from bot.sessions.masking import cut
 from bot.slack.arguments.normalization import normalize
 from bot.slack.delivery.message import Message
@@ -38,6 +46,8 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
         if example:
             rows.append([components.plain("For example: "), components.code(cut(visible(example), 2000))])
     first = f"{wording.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
+    if isinstance(error, AlreadyClosedError) and error.by and error.at is not None:
+        first = f"{wording.mention(error.by)} closed it at {wording.moment(error.at)}. "
     who = where = ""
     if isinstance(error, NotAllowedError):
         who = f"{_who(error.who)} " if error.who else ""

@@ -201,9 +201,9 @@ def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
 def _buttons(session: Session, asker: Asker | None) -> kit.Block:
     reference = str(SessionReference.of(session))
     buttons = [kit.button("View SQL", action_id=VIEW_SQL, value=reference)]
-    if session.running and not session.own:
+    if session.running and not (session.own or session.ending or session.query_ending):
         buttons.append(kit.button("Close Query", action_id=CLOSE_QUERY, value=reference))
-    if not session.own:
+    if not (session.own or session.ending):
         buttons.append(kit.button("Close Session", action_id=CLOSE_SESSION, value=reference))
     buttons.append(kit.button("Refresh", action_id=REFRESH, value=str(CardReference.of(session))))
     return kit.actions(buttons, block_id=Asker.block("session.browse", asker))

@@ -1,0 +1,201 @@
+"""Advice on a real kernel: what a card says, what it leads to, and what comes of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pymysql
+import pytest
+
+from bot.closing.advice import READ_WITHIN
+from bot.closing.model import ClosingRequest, Outcome
+from bot.closing.targets import Wanted
+from bot.errors import AlreadyClosedError, DataSourceError, StoreError
+from bot.sessions.model import Mode
+from bot.sessions.waits.advice import Action, Advice
+from bot.sessions.waits.graph import WaitGraph
+from tests.closing.conftest import ALICE, CHANNEL, Desk, before_a_look
+from tests.closing.several import ask, confirm, outcomes
+from tests.support.stage import RunningStatement, close, session_id
+
+HERE = "127.0.0.57"  # nobody else's clients come from there
+
+
+def holder(desk: Desk, sku: int, **more: Any) -> pymysql.Connection[Any]:
+    """Open a transaction that has one row, and rests."""
+    connection = desk.connect(database="depot", **more)
+    connection.begin()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = %s", (sku,))
+    desk.until(lambda: desk.row(session_id(connection)).get("COMMAND") == "Sleep")
+    return connection
+
+
+def waiter(desk: Desk, sku: int, connection: pymysql.Connection[Any] | None = None) -> RunningStatement:
+    """Wait for that row."""
+    sql = f"UPDATE stock SET quantity = 0 WHERE sku = {sku}"
+    found = desk.runs(sql, database="depot") if connection is None else desk.starts(connection, sql)
+    desk.until(lambda: desk.row(found.id).get("RETRY_INFO") == -6005)
+    return found
+
+
+def advice(request: ClosingRequest) -> Advice:
+    found = request.targets[0].advice
+    assert found is not None
+    return found
+
+
+def test_a_victims_card_leads_to_the_head_of_the_chain_and_closing_that_frees_all(desk: Desk) -> None:
+    head, decoy = holder(desk, 1), holder(desk, 3)
+    middle = holder(desk, 2)
+    waiting = waiter(desk, 1, middle)
+    victim = waiter(desk, 2)
+    asked = ask(desk, victim.id)
+    assert advice(asked).action is Action.CLOSE_BLOCKER
+    assert advice(asked).reason.startswith("It waits itself: closing it frees nobody.")
+    (blocker,) = asked.targets[0].blockers
+    assert blocker.id == session_id(head)
+    assert desk.store.requests.get(asked.id).targets == asked.targets, "that is kept with the request"
+    (instead,) = desk.requests.ask_for_blocker(ALICE, CHANNEL, asked.id, blocker)
+    assert instead.targets[0].session.id == session_id(head)
+    assert advice(instead).action is Action.CLOSE_SESSION
+    assert "Closing it frees 2 sessions." in advice(instead).reason
+    assert outcomes(confirm(desk, instead)) == [Outcome.CLOSED]
+    assert waiting.ended() == 0
+    middle.rollback()
+    assert victim.ended() == 0
+    assert desk.row(session_id(decoy)), "who holds up nobody stays"
+
+
+def test_what_runs_in_a_transaction_of_its_client_is_closed_and_what_is_autocommits_is_only_stopped(desk: Desk) -> None:
+    head = desk.starts(holder(desk, 1), "SELECT SLEEP(60)")
+    in_transaction = waiter(desk, 1)
+    assert [one.id for one in ask(desk, in_transaction.id).targets[0].blockers] == [head.id]
+    assert advice(ask(desk, head.id)).action is Action.CLOSE_SESSION
+    alone = desk.runs("UPDATE stock SET quantity = SLEEP(60) WHERE sku = 2", database="depot")
+    assert advice(ask(desk, alone.id)).action is Action.CLOSE_QUERY
+    assert advice(ask(desk, desk.runs("SELECT SLEEP(60)").id)).action is Action.CLOSE_QUERY
+
+
+def test_an_idle_transaction_whose_query_was_closed_is_not_ending(desk: Desk) -> None:
+    resting = holder(desk, 1)
+    blocked = waiter(desk, 1)
+    with desk.database.connect() as admin, admin.cursor() as cursor:
+        cursor.execute(f"KILL QUERY {session_id(resting)}")
+    desk.until(lambda: desk.row(session_id(resting)).get("STATE") == "QUERY_KILLED")
+    asked = ask(desk, session_id(resting))
+    assert advice(asked).reason.startswith("Its query was closed, which does nothing to an idle transaction")
+    assert outcomes(confirm(desk, asked)) == [Outcome.CLOSED]
+    assert blocked.ended() == 0
+
+
+def test_a_killed_lock_waiter_is_not_closed_again_and_who_closed_it_is_told(desk: Desk) -> None:
+    def play(waiting: list[RunningStatement]) -> tuple[ClosingRequest, AlreadyClosedError]:
+        done = confirm(desk, ask(desk, waiting[0].id))
+        with pytest.raises(AlreadyClosedError) as refused:
+            ask(desk, waiting[0].id)
+        return done, refused.value
+
+    done, refused = before_a_look(desk, play)
+    assert refused.by == ALICE.id
+    assert refused.at == desk.store.requests.get(done.id).targets[0].intent_at
+    assert "still waits for a row lock" in refused.sentence
+    assert "Nothing was sent." in refused.sentence
+
+
+def test_somebody_elses_kill_is_not_told_as_ours(desk: Desk) -> None:
+    def play(waiting: list[RunningStatement]) -> tuple[AlreadyClosedError, ClosingRequest]:
+        asked = ask(desk, waiting[0].id)
+        with desk.database.connect() as admin, admin.cursor() as cursor:
+            cursor.execute(f"KILL {waiting[0].id}")
+        desk.until(lambda: desk.row(waiting[0].id).get("STATE") == "SESSION_KILLED")
+        with pytest.raises(AlreadyClosedError) as refused:
+            ask(desk, waiting[0].id)
+        return refused.value, confirm(desk, asked)
+
+    refused, done = before_a_look(desk, play)
+    assert (refused.by, refused.at) == ("", None)
+    assert outcomes(done) == [Outcome.ROLLING_BACK]
+    assert done.targets[0].intent_at is None
+
+
+def test_waits_that_cannot_be_read_hold_up_no_card(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeper = session_id(desk.connect())
+    source, released = desk.sessions.source("demo"), threading.Event()
+
+    def hangs() -> WaitGraph:
+        released.wait(30)
+        raise DataSourceError("It was too late.")
+
+    monkeypatch.setattr(source, "waits", hangs)
+    asked = ask(desk, sleeper)
+    released.set()
+    assert advice(asked) == Advice(
+        Action.UNKNOWN, f"Who waits for whom could not be read: there was no answer within {READ_WITHIN:.0f} s."
+    )
+    assert outcomes(confirm(desk, asked)) == [Outcome.CLOSED]
+
+    def fails() -> WaitGraph:
+        raise DataSourceError("The view is away.")
+
+    monkeypatch.setattr(source, "waits", fails)
+    failed = ask(desk, session_id(desk.connect()))
+    assert advice(failed).reason == "Who waits for whom could not be read: The view is away."
+
+
+def test_a_store_that_does_not_answer_leaves_the_past_unsaid(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("The store does not answer.")
+
+    monkeypatch.setattr(desk.store.outcomes, "closed_since", away)
+    resting = holder(desk, 1)
+    found = desk.adviser.advise(desk.sessions.source("demo").waits(), ask(desk, session_id(resting)).targets[0].session)
+    assert (found.action, found.past) == (Action.CLOSE_SESSION, "")
+
+
+def closed_and_back(desk: Desk, seconds: float) -> None:
+    """Close a client that rests in a transaction, and have it back after a while."""
+    resting = holder(desk, 1, bind_address=HERE)
+    assert outcomes(confirm(desk, ask(desk, session_id(resting)))) == [Outcome.CLOSED]
+    assert desk.closer._follow_ups.verify() == []
+    desk.clock.wait(seconds)
+    again = holder(desk, 1, bind_address=HERE)
+    desk.until(lambda: (desk.row(session_id(again)).get("TIME") or 0) >= 1)
+    (told,) = desk.closer._follow_ups.verify()
+    assert told.targets[0].newcomer == session_id(again)
+    close([again])
+
+
+def test_a_client_that_rests_in_a_transaction_again_is_told_and_remembered(desk: Desk) -> None:
+    closed_and_back(desk, 2.0)
+    closed_and_back(desk, 2.0)
+    third, other = holder(desk, 1, bind_address=HERE), holder(desk, 2, bind_address="127.0.0.58")
+    past = advice(ask(desk, session_id(third))).past
+    assert past.startswith("The same was closed twice in 10 min, back each time after ")
+    assert past.endswith(f": stop the client at {HERE}.")
+    assert advice(ask(desk, session_id(other))).past == ""
+
+
+def test_a_query_that_the_same_session_runs_again_is_told(desk: Desk) -> None:
+    first = desk.runs("SELECT SLEEP(60)")
+    desk.clock.at_wait = first.ended
+    done = confirm(desk, ask(desk, first.id, mode=Mode.QUERY), Mode.QUERY)
+    assert outcomes(done) == [Outcome.QUERY_CLOSED]
+    assert first.ended() == 1317
+    other = desk.starts(first.connection, "SELECT SLEEP(61)")
+    assert desk.closer._follow_ups.verify() == [], "another text"
+    desk.stops(other)
+    desk.starts(first.connection, "SELECT SLEEP(60)")
+    (told,) = desk.closer._follow_ups.verify()
+    assert (told.id, told.targets[0].newcomer, told.targets[0].runs_again) == (done.id, first.id, True)
+    desk.clock.wait(1.1)  # for so long the past is not read again
+    assert advice(ask(desk, first.id)).past.startswith("The same query was closed once in 10 min, back after")
+
+
+def test_of_several_each_has_its_own_advice(desk: Desk) -> None:
+    head, sleeper = holder(desk, 1), desk.connect()
+    victim = waiter(desk, 1)
+    asked = desk.ask(ALICE, CHANNEL, "demo", [Wanted(victim.id), Wanted(session_id(sleeper))], Mode.SESSION)
+    assert [one.advice.action for one in asked.targets if one.advice] == [Action.CLOSE_BLOCKER, Action.NOTHING]
+    assert [one.id for one in asked.targets[0].blockers] == [session_id(head)]
