@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -49,9 +50,10 @@ from bot.sessions.endpoint import Endpoint
 from bot.sessions.pool import PoolUse, Visited
 from bot.sessions.protection import Protected
 from bot.sessions.service import SessionService
-from bot.sessions.source import DataSource, DataSourceOptions
+from bot.sessions.source import DIAGNOSIS_LIMIT, DataSource, DataSourceOptions
 from bot.sessions.source_health import Looks
 from bot.sessions.statement import Disclosure
+from bot.sessions.triage import Thresholds
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.client import Client
 from bot.slack.defaults import ChannelDefault, Defaults
@@ -65,7 +67,7 @@ from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_diagnosis, of_source
 from bot.slack.shared_channels import SharedChannels
 from bot.slack.slack_errors import CALL_ERRORS
 from bot.slack.socket_mode import SocketLink
-from commands import audit, deadlocks, kill_session, locks, sessions, show, sources, statistics, variables
+from commands import audit, deadlocks, kill_session, locks, sessions, show, sources, statistics, triage, variables
 
 log = structlog.get_logger("bot")
 
@@ -80,7 +82,7 @@ KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connecti
 # What help shows.
 TOPICS = {
     module.NAME: module.TOPIC
-    for module in (locks, show, statistics, variables, deadlocks, sources, audit, kill_session)
+    for module in (triage, locks, show, statistics, variables, deadlocks, sources, audit, kill_session)
 }
 
 _SHOWN = {"digest": Disclosure.DIGEST, "full": Disclosure.ALL_BUT_PASSWORDS}
@@ -94,12 +96,18 @@ def data_source(
     source: DataSourceSettings,
     visited: Visited | None = None,
     waits_for: WaitsFor = lambda _what: contextlib.nullcontext(),
+    diagnosis_limit: timedelta = timedelta(seconds=DIAGNOSIS_LIMIT),
 ) -> DataSource:
-    """Make a data source; ``visited`` is told of each use of its connections, ``waits_for`` for what is waited then."""
+    """Make a data source; ``visited`` is told of each use of its connections, ``waits_for`` for what is waited then.
+
+    A statement that explains sessions may take ``diagnosis_limit``.
+    """
     endpoint = Endpoint(name, source.host, source.port, source.user, source.password, source.encryption)
     networks = tuple(sorted(source.protected_sources, key=str))
     protected = Protected(source.protected_users, source.protected_modules, networks)
-    options = DataSourceOptions(source.tenants, protected, source.kind, source.connection_max_age)
+    options = DataSourceOptions(
+        source.tenants, protected, source.kind, source.connection_max_age, diagnosis_limit.total_seconds()
+    )
     lists, diagnoses = (partial(waits_for, asked.what) for asked in (of_source(name), of_diagnosis(name)))
     return DataSource(endpoint, options, visited, lists, diagnoses)
 
@@ -140,6 +148,20 @@ def channel_defaults(settings: Settings) -> Defaults:
     """Say what is meant where nothing is named."""
     channels = {name: ChannelDefault(one.data_source, one.tenant) for name, one in settings.channels.items()}
     return Defaults(settings.default_source, channels)
+
+
+def triage_thresholds(settings: Settings) -> Thresholds:
+    """Say from when on something counts as wrong."""
+    given = settings.triage
+    return Thresholds(
+        given.statement_over.total_seconds(),
+        given.idle_transaction_over.total_seconds(),
+        given.same_statement,
+        given.same_statement_over.total_seconds(),
+        given.near_limit,
+        given.killed_over.total_seconds(),
+        given.deadlocks_within.total_seconds(),
+    )
 
 
 def slack_client(slack: SlackSettings) -> Client:
@@ -276,7 +298,6 @@ class _Running:
         self._shared_channels = SharedChannels(parts.client, parts.bot.waits_for)
         self._follow_ups = FollowUps(lambda: self.service, parts.store, parts.store.database.clock)
         self._adviser = Adviser(lambda: self.service, parts.store, parts.store.database.clock)
-        self._adviser = Adviser(lambda: self.service, parts.store, parts.store.database.clock)
         self._attempts = OpenAttempts(parts.store)
         self._cards = CardWriter()
         self._retention = Retention(parts.store)
@@ -364,7 +385,10 @@ class _Running:
     def _sources(self, settings: Settings, before: Mapping[str, DataSource]) -> list[DataSource]:
         """Make the data sources; one that has not changed keeps its connections."""
         visited, waits_for = self._parts.telemetry.metrics.visited, self._bot.waits_for
-        wanted = [data_source(name, source, visited, waits_for) for name, source in settings.data_sources.items()]
+        limit = settings.triage.timeout
+        wanted = [
+            data_source(name, source, visited, waits_for, limit) for name, source in settings.data_sources.items()
+        ]
         return [before[one.name] if one.name in before and before[one.name].is_like(one) else one for one in wanted]
 
     def _registers(self, settings: Settings, service: SessionService) -> list[Register]:
@@ -399,7 +423,18 @@ class _Running:
         show_command = show.ShowCommand(service, record, access, defaults, disclosures)
         statistics_command = statistics.StatisticsCommand(service, access, defaults, disclosures, lists.answer)
         locks_command = locks.LocksCommand(service, access, defaults, disclosures, self._adviser)
+        triage_command = triage.TriageCommand(
+            service,
+            requests,
+            access,
+            defaults,
+            disclosures,
+            triage_thresholds(settings),
+            self._adviser,
+            keeper.post,
+        )
         verbs: dict[str, Verb] = {
+            triage.NAME: triage_command.answer,
             locks.NAME: locks_command.answer,
             show.NAME: show_command.answer,
             statistics.NAME: statistics_command.answer,
@@ -408,12 +443,13 @@ class _Running:
             audit.NAME: audit.AuditCommand(service, record, access, defaults, people.name_of, people.called).answer,
             sources.NAME: sources.SourcesCommand(service, access, looks).answer,
         }
-        waits = {audit.NAME: STORE, sources.NAME: EVERY_SOURCE}
+        waits = {audit.NAME: STORE, sources.NAME: EVERY_SOURCE, triage.NAME: EVERY_SOURCE}
         kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, keeper.post)
         alone = dict.fromkeys(locks.ALONE, locks.NAME)
         return [
             partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, waits, TOPICS, alone)),
             partial(locks.register, command=locks_command),
+            partial(triage.register, command=triage_command),
             partial(show.register, command=show_command),
             partial(statistics.register, command=statistics_command),
             partial(home.register, command=home.HomeCommand(service, requests, access, now, looks)),

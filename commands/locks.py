@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 
 from bot.access import Access, Right, Scope
 from bot.closing.advice import Adviser
 from bot.closing.disclosures import Disclosures
 from bot.errors import BusyError, DataSourceError, NotAllowedError
+from bot.sessions.model import Session
 from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource
 from bot.sessions.source_health import Tenants
-from bot.sessions.waits.advice import Action, Advice
-from bot.sessions.waits.blockages import Blockage, blockages
-from bot.sessions.waits.graph import WaitGraph
+from bot.sessions.waits.advice import Advice
+from bot.sessions.waits.blockages import blockages, with_advice
+from bot.sessions.waits.graph import Prepared, WaitGraph
 from bot.slack.arguments import keys_and_flags
 from bot.slack.arguments.tokens import quoted
 from bot.slack.arguments.vocabulary import Vocabulary
@@ -36,7 +38,6 @@ EXAMPLES = (
 TOPIC = Topic(USAGE, "Show who blocks whom, by locks of every kind", EXAMPLES)
 
 _VOCABULARY = Vocabulary.of(("tenant", "source"), ("private",))
-_CLOSES = (Action.CLOSE_QUERY, Action.CLOSE_SESSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,28 +118,14 @@ class LocksCommand:
 
     def _advised(self, graph: WaitGraph, tenants: Tenants) -> tuple[tuple[view.Advised, ...], int]:
         """Return the worst with what is advised about them, and how many more there are."""
-        advised: list[view.Advised] = []
-        left = 0
-        for found in blockages(graph):
-            if len(advised) == view.MOST:
-                left += not found.waiting
-                continue
-            one, advice = self._advice(graph, found, tenants)
-            if one.waiting and (advice is None or advice.action not in _CLOSES):
-                continue  # it is in the table, below whom it waits for
-            advised.append(view.Advised(one, advice))
-        return tuple(advised), left
 
-    def _advice(self, graph: WaitGraph, one: Blockage, tenants: Tenants) -> tuple[Blockage, Advice | None]:
-        """Advise on it; in a circle on the first of them that may be closed."""
-        seen = [who for who in one.circle or (one.who,) if tenants is None or who.tenant in tenants]
-        first: tuple[Blockage, Advice | None] = one, None
-        for who in seen:
-            advice = self.adviser.advise(graph, who, tenants)
-            if advice.action in _CLOSES:
-                return replace(one, who=who), advice
-            first = first if first[1] is not None else (replace(one, who=who), advice)
-        return first
+        def advise(waits: WaitGraph, who: Session | Prepared) -> Advice:
+            return self.adviser.advise(waits, who, tenants)
+
+        found = with_advice(graph, tenants, advise)
+        advised = tuple(view.Advised(one, advice) for one, advice in islice(found, view.MOST))
+        shown = sum(not one.blockage.waiting for one in advised)
+        return advised, sum(not one.waiting for one in blockages(graph)) - shown
 
 
 def _open(source: DataSource, tenants: Tenants) -> view.Open | None:

@@ -24,7 +24,10 @@ from bot.slack.views.help import HELP_WORDS, Topic, help_for
 from bot.slack.views.notices import CHOOSE_SOURCE, notice, which_source
 
 NAME = "/sessions"
-USAGE = "[filter…] [active-only|idle] [private] | locks | show ID | stats | vars | deadlocks | audit | sources | help"
+USAGE = (
+    "[filter…] [active-only|idle] [private] | triage | locks | show ID | stats | vars | deadlocks | audit | sources | "
+    "help"
+)
 DESCRIPTION = "List OceanBase sessions and close them"
 
 EXAMPLES = (

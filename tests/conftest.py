@@ -127,6 +127,7 @@ USING_MARIADB = (
     "closing/store/test_elsewhere.py",
     "closing/store/test_server_defaults.py",
     "sessions/oceanbase/test_several_tenants.py",
+    "sessions/oceanbase/test_waits_of_a_cluster.py",
     "sessions/test_own_sessions.py",
     "sessions/test_login.py",
     "sessions/test_relatives.py",
@@ -140,6 +141,7 @@ USING_MARIADB = (
     "sessions/mysql/test_definers.py",
     "sessions/mysql/test_clients.py",
     "sessions/test_refused_logins.py",
+    "commands/test_triage.py",
     "sessions/mysql/test_missing_views.py",
     "closing/store/test_trial.py",
     "closing/store/test_schema.py",
@@ -162,6 +164,7 @@ RESTARTING = (
     "test_packaging.py",
     "sessions/oceanbase/test_server_started.py",
     "sessions/mysql/test_server_starts.py",
+    "commands/test_triage.py",
     "sessions/mysql/test_missing_views.py",
 )
 USING_RESTARTABLE = (

@@ -74,6 +74,10 @@ class Adviser:
         """
         return advise(self._case(graph, who, self._past_of(graph.source), tenants))
 
+    def require_past(self, source: str) -> None:
+        """Raise ``StoreError`` where advice on sessions of that data source leaves their past unsaid."""
+        self._store.outcomes.closed_since(source, self._clock() - PAST)
+
     def for_card(
         self, source: str, sessions: Sequence[Session], tenants: frozenset[str] | None
     ) -> Mapping[Place, Advice]:

@@ -89,12 +89,13 @@ class ClosingRequests:
         *,
         filter_text: str,
         reason: str = "",
+        fits: Callable[[Session], bool] = lambda _session: True,
         delivery: str = "",
     ) -> list[ClosingRequest]:
         """Write requests to close what fits a filter: ACTIVE and longest first, no more than one request may.
 
-        ``query`` names its data source; ``filter_text`` is the filter in words, for the card. Raises as ``ask``, and
-        ``UnknownStatusError``.
+        ``query`` names its data source; ``filter_text`` is the filter in words, for the card; of what ``fits`` not,
+        nothing is asked for. Raises as ``ask``, and ``UnknownStatusError``.
         """
         source = query.source or ""
         scope = self._access.scope(person, Right.CLOSE, source, channel)
@@ -102,19 +103,21 @@ class ClosingRequests:
         filter_ = query.filter
         if mode is Mode.QUERY:
             filter_ = replace(filter_, running=True)
-        asked = SessionQuery(source=source, filter=filter_, limit=self._most(source))
+        asked = SessionQuery(source=source, filter=filter_, limit=self.max_targets(source))
         # Whoever may close all of these sees their literals.
         page = self._sessions.source(source).page(asked, scope.tenants, Disclosure.ALL_BUT_PASSWORDS, pinned=True)
-        if not page.sessions:
+        fitting = [one for one in page.sessions if fits(one)]
+        if not fitting:
             running = " that runs a query" if mode is Mode.QUERY else ""
             raise TargetError(
                 f"No session{running} on {source} fits that; there are {page.total} in all. Nothing was closed. "
                 f"Look again: /sessions {filter_text}"
             )
+        matching = page.matching - (len(page.sessions) - len(fitting))
         ended = partial(self._adviser.already_closed, tenants=scope.tenants, alone=False)
-        closable, untouched = self._told_apart(page.sessions, mode, ended)
+        closable, untouched = self._told_apart(fitting, mode, ended)
         if not closable:
-            raise _none_of(page.matching, untouched)
+            raise _none_of(matching, untouched)
         return self._write(
             Draft(
                 person,
@@ -125,7 +128,7 @@ class ClosingRequests:
                 reason,
                 untouched,
                 filter_text,
-                page.matching,
+                matching,
                 delivery=delivery,
             )
         )
@@ -236,11 +239,12 @@ class ClosingRequests:
         now = self._clock()
         return [one for one in found[0] if not one.expired(now)][:limit], found[1][:limit]
 
-    def _most(self, source: str) -> int:
+    def max_targets(self, source: str) -> int:
+        """How many sessions one request may close there."""
         return self._rules.of(source).max_targets
 
     def _require_few(self, wanted: Sequence[Wanted], source: str) -> None:
-        most = self._most(source)
+        most = self.max_targets(source)
         if len(wanted) > most:
             raise InputError(
                 f"Those are {len(wanted)} sessions; one request closes at most {most} on {source}. "

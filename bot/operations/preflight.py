@@ -30,6 +30,7 @@ from bot.sessions.asking import ask_each
 from bot.sessions.details import Abilities, Reach
 from bot.sessions.source import DataSource
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings
+from bot.settings.expected import as_written
 from bot.settings.problems import without_second_persons
 
 SOURCES_AT_ONCE = 16
@@ -70,6 +71,7 @@ def everything(loaded: Loaded, client: WebClient | None, make_source: MakeSource
         *_record(loaded),
         *_audit_log(loaded),
         *_break_glass(loaded.settings),
+        *_triage(loaded.settings),
     ]
     if loaded.settings is not None:
         reports += [(Verdict.FAILS, problem) for problem in without_second_persons(loaded.settings)]
@@ -190,6 +192,14 @@ def _store(loaded: Loaded) -> list[Report]:
     newest = f"; the newest record is number {number}, hash {chained[:16]}…" if number else ""
     said = f"store: requests and records can be written; {found}{newest}{safety and f'; {safety}'}"
     return [(Verdict.WORKS, said), *_open_to_others(store)]
+
+
+def _triage(settings: Settings | None) -> list[Report]:
+    """Say from when on triage calls something wrong."""
+    if settings is None:
+        return []
+    said = ", ".join(f"{key} {as_written(value)}" for key, value in settings.triage)
+    return [(Verdict.WORKS, f"triage: {said}")]
 
 
 def _open_to_others(store: Database) -> list[Report]:

@@ -116,7 +116,8 @@ class Console:
         ids = {one.session_id for one in parties if one.session_id is not None}
         transactions = {one.transaction_id for one in parties if one.transaction_id is not None}
         rows = self._rows(lambda dialect: dialect.involved(ids, transactions))
-        return as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
+        found = as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
+        return self.with_servers(found)
 
     def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> list[Session]:
         """Return every session of a configured tenant that is in one of these transactions of that tenant."""

@@ -21,7 +21,7 @@ from bot.errors import (
     NotAllowedError,
     SessionBotError,
 )
-from bot.sessions import deadlocks, disclosed, probing, states, statistics, transactions, variables
+from bot.sessions import deadlocks, disclosed, probing, states, statistics, survey, transactions, variables
 from bot.sessions.console import Console
 from bot.sessions.database import Connection, Row, try_login
 from bot.sessions.deadlocks import Deadlocks
@@ -35,6 +35,7 @@ from bot.sessions.shared_read import SharedRead
 from bot.sessions.source_health import SourceHealth, Tenants
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Grouping, Statistics
+from bot.sessions.survey import Limits, RecentDeadlocks, Survey
 from bot.sessions.transactions import TransactionFilter, Transactions
 from bot.sessions.trial_session import TrialSession, Way
 from bot.sessions.variables import Variables
@@ -372,6 +373,46 @@ class DataSource:
         unknown = "How old a transaction is, is not known here: that is in a view that this login cannot read."
         sessions = (dialect.to_session(self.name, row) for row in rows)
         return transactions.of_list(self.name, sessions, (unknown, *caveats))
+
+    def survey(self, tenants: Tenants) -> Survey:
+        """Read all sessions in those tenants, ``survey.MOST`` at most. Raises as ``transactions``."""
+
+        def ask(connection: Connection, dialect: Dialect) -> tuple[Dialect, Survey]:
+            asked = survey.sessions_of(dialect, self._scope(None))
+            rows = connection.rows(asked.sql, asked.values)
+            sessions = [dialect.to_session(self.name, row) for row in rows]
+            console = self._console(connection, dialect)
+            if dialect.client is not None:
+                sessions = console.with_servers(sessions)
+            found = survey.acquainted(sessions, console.parties)
+            return dialect, Survey(self.name, found, datetime.now(UTC), self._caveats(connection, dialect))
+
+        dialect, found = self.diagnosis("survey", ask)
+        self._refuse_tenants(dialect, self._scope(tenants))
+        return found.seen_by(self.configured(tenants))
+
+    def limits(self) -> Limits:
+        """Read the limits on connections: of the server, its tenants and its users. Raises as ``waits``."""
+        return self.diagnosis("limits", survey.limits_of)
+
+    def absent_servers(self) -> tuple[tuple[str, str], ...]:
+        """Return address and status of the cluster's servers that do not serve. Raises as ``waits``."""
+        return self.diagnosis("servers", survey.absent_servers)
+
+    def recent_deadlocks(self, within: timedelta, tenants: Tenants) -> RecentDeadlocks | None:
+        """Say how many deadlocks there were of late; None for none. Raises as ``deadlocks``."""
+
+        def ask(connection: Connection, dialect: Dialect) -> tuple[Dialect, Deadlocks | RecentDeadlocks | None]:
+            if not dialect.has_tenants:
+                return dialect, survey.latest_deadlock(connection)
+            return dialect, deadlocks.read(connection, dialect, self.name, None, within)
+
+        dialect, found = self.diagnosis(f"deadlocks {within}", ask)
+        if not isinstance(found, Deadlocks):
+            return found if found is None or found.ago <= within.total_seconds() else None
+        seen = self.configured(tenants)
+        at = [one.at for one in found.events if seen is None or (one.tenant or dialect.login_tenant) in seen]
+        return RecentDeadlocks(len(at), max(0.0, (found.as_of - max(at)).total_seconds())) if at else None
 
     def health(self, tenants: Tenants) -> SourceHealth:
         """Say how this data source is and what its login may do; a failure is part of the answer."""

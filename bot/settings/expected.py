@@ -71,6 +71,7 @@ _HEADERS: dict[str, Keys] = {
     "[channels.ID]": ("channels", "ID"),
     "[closing]": ("closing",),
     "[store]": ("store",),
+    "[triage]": ("triage",),
 }
 
 _Type = tuple[Any, Sequence[Any]]  # a type, and what is said of its values
@@ -168,11 +169,11 @@ def _bounds(metadata: Sequence[Any]) -> str:
     most = next((one.le for one in metadata if isinstance(one, Le)), None)
     if least is None:
         return ""
-    return f" of at least {_shown(least)}" if most is None else f" from {_shown(least)} to {_shown(most)}"
+    return f" of at least {as_written(least)}" if most is None else f" from {as_written(least)} to {as_written(most)}"
 
 
-def _shown(bound: object) -> str:
-    """Write a bound as it would be written in the file."""
+def as_written(bound: object) -> str:
+    """Write a value as it would be written in the file; a duration in its largest whole unit."""
     if not isinstance(bound, timedelta):
         return str(bound)
     seconds = int(bound.total_seconds())

@@ -120,6 +120,21 @@ class StoreSettings(_Encrypted):
     audit_log: AuditLog | None = None  # where each act is written as a line of JSON besides; None: nowhere
 
 
+class TriageSettings(_Strict):
+    """From when on ``/sessions triage`` calls something wrong; README.md says what each key means."""
+
+    timeout: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(seconds=30))] = timedelta(seconds=2)
+    statement_over: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=1))] = timedelta(seconds=60)
+    idle_transaction_over: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=1))] = timedelta(
+        seconds=60
+    )
+    same_statement: Annotated[int, Field(ge=2, le=1_000)] = 10  # sessions that run it at once
+    same_statement_over: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=1))] = timedelta(seconds=5)
+    near_limit: Annotated[int, Field(ge=1, le=100)] = 80  # per cent of a limit on connections
+    killed_over: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=1))] = timedelta(seconds=30)
+    deadlocks_within: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=7))] = timedelta(minutes=15)
+
+
 class SlackSettings(BaseSettings):
     """How to reach Slack, and how Slack reaches the bot: Socket Mode with an app token, else HTTP mode."""
 
@@ -201,6 +216,7 @@ class Settings(BaseSettings):
     channels: dict[ChannelId, ChannelSettings] = {}
     closing: ClosingSettings = ClosingSettings()
     store: StoreSettings = StoreSettings()
+    triage: TriageSettings = TriageSettings()
 
     @property
     def longest_budget(self) -> timedelta:

@@ -10,26 +10,25 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
+from bot.errors import ConnectionLostError, DataSourceError
 from bot.sessions.charsets import whole_letters
 from bot.sessions.database import Connection
 from bot.sessions.dialect import LIST_SQL_BYTES, Tenants
 from bot.sessions.model import LastStatement, WaitKind
+from bot.sessions.oceanbase import row_locks
 from bot.sessions.oceanbase.details import number, readable
+from bot.sessions.oceanbase.row_locks import BothEnds, RowLocks
 from bot.sessions.oceanbase.transactions import OceanBaseTransactions
 from bot.sessions.statement import Statement
 from bot.sessions.transactions import MOST, Begun
 from bot.sessions.waits.graph import Prepared
 from bot.sessions.waits.reading import Edge, Known, Locks, Party
 
-_OF_ALL_TENANTS = "oceanbase.CDB_OBJECTS"  # for a login of sys
-_OF_ONE = "oceanbase.DBA_OBJECTS"
-
 _USER_LOCKS = ("oceanbase.__all_detect_lock_info_v2", "oceanbase.__all_detect_lock_info")
 _LONG_OPERATIONS = ("oceanbase.GV$SESSION_LONGOPS", "oceanbase.V$SESSION_LONGOPS")
 _AUDIT = ("oceanbase.GV$OB_SQL_AUDIT",)
 _TELLS = {
-    **dict.fromkeys((_OF_ALL_TENANTS, _OF_ONE), "the table of a row lock is not known"),
+    **dict.fromkeys(row_locks.OBJECTS, "the table of a row lock is not known"),
     **dict.fromkeys(_USER_LOCKS, "who holds a user lock that a session waits for is not known"),
     **dict.fromkeys(_LONG_OPERATIONS, "which transaction the making of an index waits for is not known"),
 }
@@ -47,115 +46,6 @@ _NAMES = re.compile(r"`((?:[^`]|``)+)`|([\w$]+)")
 _HEADS = 10  # whose last statement is read
 _AUDIT_TIMEOUT = 150_000  # microseconds; reading a million of its rows takes a quarter of a second
 _NOW_MICROSECONDS = "UNIX_TIMESTAMP(NOW(6)) * 1000000"
-
-
-@dataclass(frozen=True, slots=True)
-class Tablets:
-    """What tells which table a tablet is of; an index has tablets of its own, and is told by its own name."""
-
-    view: str | None = None  # None where nothing that this login may read tells it
-    tenant: str = "NULL"  # the column with the tenant's id, where several may have a tablet of that number
-
-    @classmethod
-    def probe(cls, connection: Connection, tenants: Tenants, refused: list[str]) -> Tablets:
-        """Find the view; adds to ``refused`` as ``readable`` does.
-
-        Raises ``ConnectionLostError`` or ``DataSourceTimeoutError``.
-        """
-        if tenants.several and tenants.view is None:
-            return cls()  # another tenant's table may have that number
-        views, tenant = ((_OF_ALL_TENANTS,), "con_id") if tenants.several else ((_OF_ONE, _OF_ALL_TENANTS), "NULL")
-        return cls(readable(connection, f"owner, object_name, data_object_id, {tenant}", views, refused), tenant)
-
-    def names(self, connection: Connection, tablets: Collection[int]) -> Mapping[tuple[int | None, int], str]:
-        """Return ``database.table`` by the tenant's id and the tablet's; what cannot be read now is left out."""
-        if self.view is None or not tablets:
-            return {}
-        try:
-            rows = connection.rows(
-                f"SELECT {self.tenant}, data_object_id, owner, object_name FROM {self.view} WHERE data_object_id IN %s",
-                (tuple(tablets),),
-            )
-        except (ConnectionLostError, DataSourceTimeoutError):
-            raise
-        except DataSourceError:
-            return {}  # who waits for whom is worth more than the name of a table
-        return {(number(tenant), int(tablet)): f"{owner}.{name}" for tenant, tablet, owner, name in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class RowLocks:
-    """The view that names both ends of each wait for a row, or for a table that a transaction has locked."""
-
-    view: str  # GV$OB_LOCKS where it has ID3
-    tenants: Tenants
-    tablets: Tablets
-
-    @classmethod
-    def probe(cls, connection: Connection, view: str | None, tenants: Tenants, refused: list[str]) -> RowLocks | None:
-        """Find out what names tables beside it; None where this login reads no such view."""
-        return cls(view, tenants, Tablets.probe(connection, tenants, refused)) if view is not None else None
-
-    def waits(self, connection: Connection) -> Sequence[Edge]:
-        """Read all of them; raises one of the ``DataSourceError`` family."""
-        tenant = "tenant_id" if self.tenants.view is not None else "NULL"
-        rows = [
-            _Row(str(lock or ""), int(waited or 0), *map(number, names))
-            for *names, lock, waited in connection.rows(
-                f"SELECT {tenant}, session_id, trans_id, id2, id1, id3, ctime FROM {self.view} WHERE block = 1"
-            )
-        ]
-        names = self.tablets.names(connection, {row.tablet for row in rows if row.tablet is not None})
-        tenants = self._tenants(connection) if rows else {}
-        return [self._edge(row, names, tenants) for row in rows]
-
-    def holding(self, connection: Connection) -> Mapping[Party, frozenset[str]]:
-        """Return who has locked which tables, each as ``database.table``, in writing them or as a whole.
-
-        Raises one of the ``DataSourceError`` family.
-        """
-        tenant = "tenant_id" if self.tenants.view is not None else "NULL"
-        rows = [
-            _Row(str(lock or ""), 0, *map(number, names))
-            for *names, lock in connection.rows(
-                f"SELECT {tenant}, NULL, NULL, session_id, trans_id, id3 FROM {self.view} "
-                "WHERE type = 'TM' AND block = 0"
-            )
-        ]
-        names = self.tablets.names(connection, {row.tablet for row in rows if row.tablet is not None})
-        tenants = self._tenants(connection) if rows else {}
-        found: dict[Party, set[str]] = {}
-        for row in rows:
-            table = self._table(row, names)
-            if row.holder is not None and table is not None:
-                found.setdefault(self._party(row.holder, row.holding, tenants.get(row.tenant)), set()).add(table)
-        return {party: frozenset(tables) for party, tables in found.items()}
-
-    def _edge(self, row: _Row, names: Mapping[tuple[int | None, int], str], tenants: Mapping[int | None, str]) -> Edge:
-        tenant = tenants.get(row.tenant)
-        return Edge(
-            self._party(row.waiter, row.waiting, tenant),
-            self._party(row.holder, row.holding, tenant),
-            WaitKind.ROW_LOCK if row.lock else WaitKind.TABLE_LOCK,
-            self.view,
-            row.waited / 1e6,
-            self._table(row, names),
-            row.lock or None,
-        )
-
-    def _table(self, row: _Row, names: Mapping[tuple[int | None, int], str]) -> str | None:
-        return names.get((row.tenant if self.tenants.several else None, row.tablet)) if row.tablet else None
-
-    def _party(self, session: int | None, transaction: int | None, tenant: str | None) -> Party:
-        if not self.tenants.told:  # another tenant's transaction may have that number, and a session has its id alone
-            return Party(session)
-        return Party(session, transaction, tenant)
-
-    def _tenants(self, connection: Connection) -> Mapping[int | None, str]:
-        if self.tenants.view is None:
-            return {}
-        rows = connection.rows(f"SELECT tenant_id, tenant_name FROM {self.tenants.view}")
-        return {int(tenant): str(name) for tenant, name in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +153,7 @@ class OceanBaseLocks:
         Raises ``ConnectionLostError`` or ``DataSourceTimeoutError``.
         """
         refused: list[str] = []
-        rows = RowLocks.probe(connection, locks, tenants, refused)
+        rows = row_locks.probe(connection, locks, tenants, refused)
         user_locks = readable(connection, "obj_type, obj_id, owner_id", _USER_LOCKS, refused)
         long_operations = readable(connection, "trace_id, message", _LONG_OPERATIONS, refused)
         # It opens the SQL of everybody: not missed where it is not granted.
@@ -286,8 +176,8 @@ class OceanBaseLocks:
         """Read all waits; raises one of the ``DataSourceError`` family."""
         edges = [*(self.rows.waits(connection) if self.rows is not None else ()), *self._of_list(connection)]
         begun = self._begun(connection) if edges else ()
-        prepared = {(one.session.tenant, one.transaction.id): one for one in begun if one.prepared}
-        edges = [_held_by_prepared(edge, prepared) for edge in dict.fromkeys(edges)]
+        told = {self._number(one): one for one in begun if self.tenants.told}
+        edges = [_named(edge, told) for edge in dict.fromkeys(edges)]
         ends = {party for edge in edges for party in (edge.waiter, edge.holder) if isinstance(party, Party)}
         numbers = {party.transaction_id for party in ends}
         known = [Known(one.session, one.transaction) for one in begun if one.transaction.id in numbers]
@@ -299,7 +189,7 @@ class OceanBaseLocks:
         owners = self._owners(connection) if any(one.user_lock is not None for one in doing) else {}
         there = self.listed.listed(connection, set(owners.values()))
         tried = [one for one in doing if one.retries == _TABLE_LOCKED and one.changes_tables]
-        holding = self.rows.holding(connection) if tried and self.rows is not None else {}
+        holding = self.rows.holding(connection) if tried and isinstance(self.rows, BothEnds) else {}
         for one in doing:
             transaction = pending.get(one.trace_id or "")
             if transaction is not None:
@@ -350,6 +240,10 @@ class OceanBaseLocks:
             return begun
         return [replace(one, session=replace(one.session, transaction_id=None)) for one in begun]
 
+    def _number(self, one: Begun) -> tuple[str | None, int | None]:
+        """What names a transaction in the views of locks."""
+        return one.session.tenant if self.tenants.view is not None else None, one.transaction.id
+
     def _last_statements(self, connection: Connection, edges: Sequence[Edge]) -> Sequence[Known]:
         """Read what those ran last who hold up others and wait for nobody, where the ring still has it."""
         waiting = {edge.waiter for edge in edges}
@@ -389,12 +283,19 @@ def _last(text: str, length: int, sql_id: object, ago: float) -> LastStatement:
     return LastStatement(Statement.of(whole, length=length, sql_id=str(sql_id) if sql_id else None), max(0.0, ago))
 
 
-def _held_by_prepared(edge: Edge, prepared: Mapping[tuple[str | None, int | None], Begun]) -> Edge:
-    """Let a wait be for the prepared transaction itself, which no session has."""
+def _named(edge: Edge, begun: Mapping[tuple[str | None, int | None], Begun]) -> Edge:
+    """Name the sessions that the views of locks do not; let a wait be for a transaction that no session has."""
+
+    def end(party: Party) -> Party:
+        its = begun.get((party.tenant, party.transaction_id))
+        return replace(party, session_id=party.session_id or its.session.session_id) if its is not None else party
+
     if not isinstance(edge.holder, Party):
-        return edge
-    its = prepared.get((edge.holder.tenant, edge.holder.transaction_id))
-    return replace(edge, holder=Prepared(its.transaction, its.session.tenant, its.xid)) if its is not None else edge
+        return replace(edge, waiter=end(edge.waiter))
+    its = begun.get((edge.holder.tenant, edge.holder.transaction_id))
+    if its is not None and its.prepared:
+        return replace(edge, waiter=end(edge.waiter), holder=Prepared(its.transaction, its.session.tenant, its.xid))
+    return replace(edge, waiter=end(edge.waiter), holder=end(edge.holder))
 
 
 def _table_wait(
@@ -416,20 +317,3 @@ def _candidates(waiter: Doing, holding: Mapping[Party, frozenset[str]], told_by:
         yield _table_wait(waiter, holder, told_by, table, candidate=True)
     if not found:
         yield _table_wait(waiter, None, told_by)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One wait, as the view has it."""
-
-    lock: str
-    waited: int  # microseconds since the waiter's request came
-    tenant: int | None
-    waiter: int | None
-    waiting: int | None  # its transaction
-    holder: int | None
-    holding: int | None  # its transaction
-
-    @property
-    def tablet(self) -> int | None:
-        return number(self.lock.partition("-")[0])

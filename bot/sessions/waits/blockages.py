@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bot.sessions.model import Session, WaitKind
+from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.graph import Link, Place, Prepared, Wait, WaitGraph, place_of
+
+# What is advised about a session, or a prepared transaction, of these waits.
+Advise = Callable[[WaitGraph, Session | Prepared], Advice]
+CLOSES = (Action.CLOSE_SESSION, Action.CLOSE_QUERY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,32 @@ def blockages(graph: WaitGraph) -> tuple[Blockage, ...]:
             ordered.append(replace(_head(graph, ddl), waiting=True))
         ordered.append(one)
     return tuple(ordered)
+
+
+def with_advice(
+    graph: WaitGraph, tenants: frozenset[str] | None, advise: Advise
+) -> Iterator[tuple[Blockage, Advice | None]]:
+    """Yield the blockages with what is advised; None for one whose session is of none of those tenants, None for all.
+
+    In a circle it is about the first of them that may be closed. A DDL that waits and is not to be closed is left out:
+    it stands in the chains, below whom it waits for.
+    """
+    for found in blockages(graph):
+        one, advice = _advice(graph, found, tenants, advise)
+        if not one.waiting or (advice is not None and advice.action in CLOSES):
+            yield one, advice
+
+
+def _advice(
+    graph: WaitGraph, one: Blockage, tenants: frozenset[str] | None, advise: Advise
+) -> tuple[Blockage, Advice | None]:
+    first: tuple[Blockage, Advice | None] = one, None
+    for who in [who for who in one.circle or (one.who,) if tenants is None or who.tenant in tenants]:
+        advice = advise(graph, who)
+        if advice.action in CLOSES:
+            return replace(one, who=who), advice
+        first = first if first[1] is not None else (replace(one, who=who), advice)
+    return first
 
 
 def circles(links: Sequence[Link]) -> Iterator[tuple[Session, ...]]:

@@ -10,11 +10,12 @@ import pymysql
 import pytest
 
 from bot.sessions.model import Session, WaitKind
+from bot.sessions.oceanbase import row_locks
 from bot.sessions.source import DataSource
 from bot.sessions.statement import Disclosure
 from bot.sessions.waits import reading
 from bot.sessions.waits.graph import WaitGraph
-from bot.sessions.waits.reading import Party
+from bot.sessions.waits.reading import Locks, Party
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import Make, until
 from tests.support.patience import PATIENCE
@@ -123,6 +124,27 @@ def test_chains_with_branches_and_two_heads_are_told_apart_and_whoever_blocks_no
     assert '"INT"' not in (its.what or ""), "a row's key is a literal"
 
 
+@pytest.mark.parametrize("form", [row_locks.WaitStatistics, row_locks.Queues])
+def test_what_the_view_is_made_of_tells_the_same_waits_to_those_who_read_it_in_its_place(
+    source: Make, shop: Shop, form: type[row_locks.RowLocks]
+) -> None:
+    prod = source()
+    head = session_id(shop.holder(1))
+    middle = shop.waiter(1, 2)
+    queue = shop.waiter(1), shop.waiter(2)
+    seen(prod, 3)
+    with prod.console() as console:
+        tenants = console.dialect.tenants
+        rows = form("oceanbase.__all_virtual_lock_wait_stat", tenants, row_locks.Tablets("oceanbase.DBA_OBJECTS"))
+        locks = reading.read(console._connection, "prod", lambda its: Locks(tuple(rows.waits(its))), console.parties)
+    assert {(one.waiter.id, one.holder.id) for one in locks.waits if isinstance(one.holder, Session)} == {
+        (middle, head),
+        (queue[0], head),
+        (queue[1], middle),
+    }, "also the second of a queue, for whom the first is said to block"
+    assert {one.what for one in locks.waits} == {"waits.stock"}
+
+
 def test_fifty_waiters_for_one_row_are_fifty_waits_for_one_session_and_no_queue(source: Make, shop: Shop) -> None:
     head = session_id(shop.holder(1))
     waiters = {shop.waiter(1) for _ in range(50)}
@@ -185,7 +207,9 @@ def test_a_waiter_that_is_being_closed_stays_in_its_chain(
     seen(prod, 2)
     with database.connect() as root, root.cursor() as cursor:
         cursor.execute(f"KILL {closed}")
-    found = prod.waits()
+    with prod.console() as console:
+        assert console.dialect.locks is not None
+        found = reading.read(console._connection, "prod", console.dialect.locks, console.parties)
     if len(found.waits) == 2:  # the server looks for closed ones every 10 s: it may be gone by now
         (its,) = (one for one in found.waits if one.waiter.id == closed)
         assert its.waiter.ending

@@ -1,0 +1,316 @@
+"""/sessions triage: what is wrong now, worst first, with what to close, or that nothing should be."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from time import monotonic
+
+import structlog
+
+from bot.access import Access, Person, Right
+from bot.closing import targets
+from bot.closing.advice import Adviser
+from bot.closing.disclosures import Disclosures
+from bot.closing.model import CardPlace, ClosingRequest
+from bot.closing.requests import ClosingRequests
+from bot.errors import NotAllowedError, TargetError
+from bot.sessions.address import host_of
+from bot.sessions.asking import ask_each
+from bot.sessions.examination import Examination, Helpers, Result
+from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
+from bot.sessions.service import SessionService
+from bot.sessions.source_health import Tenants
+from bot.sessions.triage import Look, Thresholds, digest_of, dispensable
+from bot.sessions.waits.graph import place_of
+from bot.slack.arguments import keys_and_flags
+from bot.slack.arguments.tokens import quoted
+from bot.slack.arguments.vocabulary import Vocabulary
+from bot.slack.defaults import Defaults
+from bot.slack.delivery.replies import Reply
+from bot.slack.events import Asked, Command, Press, Registrar, of_source
+from bot.slack.session_reference import Asker, kept_view
+from bot.slack.views import triage as view
+from bot.slack.views.help import Topic
+
+NAME = "triage"  # the verb after /sessions
+USAGE = "/sessions triage [on=…] [tenant=…] [private]"
+EXAMPLES = (
+    ("/sessions triage", "what is wrong now, worst first, with the button that ends it"),
+    ("/sessions triage tenant=shop private", "of one tenant, for you alone"),
+)
+TOPIC = Topic(USAGE, "Say what is wrong now and what to close, or to wait", EXAMPLES)
+
+FIRST = 2.5  # seconds until what is known is told, while the rest goes on
+AGAIN = 2.0  # seconds between two tellings of what came meanwhile
+PATIENCE = 15.0  # seconds until an answer is given without those that hang
+
+_VOCABULARY = Vocabulary.of(("tenant", "source"), ("private",))
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TriageArguments:
+    """What was typed after ``triage``; ``notes`` are sentences on what had to be corrected."""
+
+    source: str | None = None
+    tenant: str | None = None
+    private: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The same as it would be typed again."""
+        keys = (("on", self.source), ("tenant", self.tenant))
+        return " ".join(f"{key}={quoted(value)}" for key, value in keys if value is not None)
+
+
+def parse(text: str) -> TriageArguments:
+    """Read the normalized text after ``triage``. Raises ``InputError``."""
+    typed = keys_and_flags.read(text, _VOCABULARY, EXAMPLES[1][0])
+    return TriageArguments(
+        typed.values.get("source"), typed.values.get("tenant"), "private" in typed.flags, typed.notes
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TriageCommand:
+    """What /sessions triage and its buttons do."""
+
+    sessions: SessionService
+    requests: ClosingRequests
+    access: Access
+    defaults: Defaults
+    disclosures: Disclosures
+    thresholds: Thresholds
+    adviser: Adviser
+    show: Callable[[ClosingRequest, Reply, str], None]  # posts the card of a request, with a sentence on it
+
+    def answer(self, command: Command, text: str) -> None:
+        """Answer the command; what takes longer is told by and by."""
+        arguments = parse(text)
+        scopes = self._scopes(command.person, command.channel, arguments)
+        shown = self._shown(scopes, arguments.notes)
+        if not arguments.private:
+            shown = replace(shown, asker=self._asker(command.person, command.channel, scopes))
+        place: list[CardPlace] = []
+        for results in self._results(scopes, by_and_by=not arguments.private):
+            message = view.triage(results, shown)
+            if place:
+                command.reply.update(place[0], message)
+            elif arguments.private:
+                command.reply.private(message)
+            elif any(one.pending for one in results):
+                command.reply.post_card(message, place.append)
+            else:
+                command.reply.public(message)
+
+    def again(self, press: Press) -> None:
+        """Look again, in the place of the answer; of several data sources, with the presser's rights, below it."""
+        arguments = _typed(press.value)
+        if not press.ephemeral and arguments.source is None:
+            self.answer(
+                Command("/sessions", NAME, press.person, press.channel, press.trigger_id, press.reply), arguments.words
+            )
+            return
+        if press.ephemeral or arguments.source is None:
+            scopes, asker = self._scopes(press.person, press.channel, arguments), None
+        else:
+            named = frozenset({arguments.tenant}) if arguments.tenant is not None else None
+            scope = kept_view(press, self.access, self.sessions, arguments.source, named).narrowed(named)
+            scopes, asker = {arguments.source: Looked(scope.tenants, arguments.tenant)}, Asker.read(press.block_id)
+        shown = replace(self._shown(scopes), asker=asker)
+        for results in self._results(scopes, by_and_by=False):
+            press.reply.replace(view.triage(results, shown), ephemeral=press.ephemeral, ts=press.message_ts)
+
+    def asks(self, press: Press) -> Asked | None:
+        """Say which data source a press on Refresh is about, where that is one."""
+        source = _typed(press.value).source
+        return of_source(source) if source is not None else None
+
+    def close_queries(self, press: Press) -> None:
+        """Ask to close the queries of one statement that many run at once, as they are now."""
+        several = view.Several.read(press.value)
+        over = self.thresholds.same_statement_over
+
+        def fits(session: Session, look: Look) -> bool:
+            statement = session.statement
+            if statement is None or digest_of(statement) != several.what or look.waits_itself(session):
+                return False
+            return session.running and session.time > over
+
+        where = f"one statement that runs for over {over:g} s in many sessions"
+        self._close(press, several, Mode.QUERY, fits, where, "That statement does not run for so long any more.")
+
+    def close_idle(self, press: Press) -> None:
+        """Ask to close what a client has idle outside of a transaction, as it is now."""
+        several = view.Several.read(press.value)
+
+        def fits(session: Session, look: Look) -> bool:
+            of_user = several.user in (None, session.client.user)
+            return of_user and host_of(session.client.origin) == several.what and dispensable(session, look)
+
+        where = f"host=={several.what} idle, outside of a transaction"
+        self._close(press, several, Mode.SESSION, fits, where, f"{several.what} has nothing idle any more.")
+
+    def closes(self, press: Press) -> Asked:
+        """Say on which data source a press closes something."""
+        return of_source(view.Several.read(press.value).source, closing=True)
+
+    def _close(
+        self,
+        press: Press,
+        several: view.Several,
+        mode: Mode,
+        fits: Callable[[Session, Look], bool],
+        where: str,
+        gone: str,
+    ) -> None:
+        """Ask to close those that fit; they are read anew, and once more with all that a pin compares."""
+        if several.tenant is not None:
+            self.access.require(press.person, Right.CLOSE, several.source, press.channel, several.tenant)
+            tenants: Tenants = frozenset({several.tenant})
+        else:
+            tenants = self.access.scope(press.person, Right.CLOSE, several.source, press.channel).tenants
+        source = self.sessions.source(several.source)
+        look = Look(
+            source.survey(tenants).sessions, source.waits(), may_close=self._closable, is_thread=source.is_thread
+        )
+        found = {place_of(one) for one in look.sessions or () if self._closable(one) and fits(one, look)}
+        if not found:
+            raise TargetError(view.nothing_left(gone))
+        ids = tuple({number: None for _, number, _ in found})
+        asked = self.requests.ask_where(
+            press.person,
+            press.channel,
+            SessionQuery(several.source, SessionFilter((Condition(Field.ID, Operator.EXACTLY, ids),))),
+            mode,
+            filter_text=where,
+            fits=lambda one: place_of(one) in found and fits(one, look),
+            delivery=press.delivery,
+        )
+        for number, request in enumerate(asked, 1):
+            one_of_several = f"Card {number} of {len(asked)}: these sessions have different approvers."
+            self.show(request, press.reply, one_of_several if len(asked) > 1 else "")
+
+    def _asker(self, person: Person, channel: str, scopes: Mapping[str, Looked]) -> Asker | None:
+        """Remember whose view a public answer shows; of several data sources Refresh keeps none."""
+        names = list(scopes)
+        return Asker.of(person, self.access.scope(person, Right.VIEW, names[0], channel)) if len(names) == 1 else None
+
+    def _scopes(self, person: Person, channel: str, arguments: TriageArguments) -> dict[str, Looked]:
+        """Return what is looked at: one data source that is named or the channel's, else all that one may see.
+
+        One that has no such tenant is left out of several. Raises ``InputError``, ``NotAllowedError`` or
+        ``PersonUnknownError``.
+        """
+        allowed = self.access.sources(person, Right.VIEW, self.sessions.names, channel)
+        here = self.defaults.channels.get(channel)
+        names: Collection[str] = allowed
+        if arguments.source is not None or (here is not None and here.data_source in allowed):
+            names = [self.defaults.source_for(arguments.source, channel, allowed)]
+        else:
+            for unsaid in allowed.unsaid.values():
+                raise unsaid  # it looks at all that there are
+        found: dict[str, Looked] = {}
+        refused: NotAllowedError | None = None
+        for name in names:
+            tenant = arguments.tenant or self.defaults.tenant_for(name, channel)
+            try:
+                if tenant is not None:
+                    self.access.require(person, Right.VIEW, name, channel, tenant)
+                scope = self.access.scope(person, Right.VIEW, name, channel)
+            except NotAllowedError as error:
+                refused = error
+                continue
+            found[name] = Looked(frozenset({tenant}) if tenant is not None else scope.tenants, tenant)
+        if not found and refused is not None:
+            raise refused
+        return found
+
+    def _shown(self, scopes: Mapping[str, Looked], notes: Sequence[str] = ()) -> view.Shown:
+        only = next(iter(scopes)) if len(scopes) == 1 else None
+        tenants = {one.tenant for one in scopes.values()}
+        tenant = tenants.pop() if len(tenants) == 1 else None
+        return view.Shown(
+            self.disclosures.shown,
+            self.requests.max_targets,
+            self.thresholds,
+            {name: one.tenant for name, one in scopes.items()},
+            TriageArguments(only, tenant).words,
+            notes=notes,
+        )
+
+    def _results(self, scopes: Mapping[str, Looked], *, by_and_by: bool) -> Iterator[list[Result]]:
+        """Yield what is found: once all is known, or soon what is known by then, and at last all.
+
+        In between again as more comes, where that is told ``by_and_by``.
+        """
+        until = monotonic() + PATIENCE
+        looks = [self._examination(name, one.tenants) for name, one in scopes.items()]
+        changed = threading.Condition()
+
+        def examine(one: Examination) -> None:
+            one.run()
+            with changed:
+                changed.notify_all()
+
+        asks = {one.source.name: partial(examine, one) for one in looks}
+        threading.Thread(target=ask_each, args=(asks, PATIENCE), name="triage", daemon=True).start()
+        told: list[Result] = []
+        pause = FIRST
+        while True:
+            with changed:
+                over = changed.wait_for(lambda: not any(one.result.pending for one in looks), pause)
+            results = [one.result for one in looks]
+            if over or monotonic() + AGAIN >= until:
+                yield [_late(one) for one in results]
+                return
+            if not told or (by_and_by and results != told):
+                yield results
+                told = results
+            pause = AGAIN
+
+    def _examination(self, name: str, tenants: Tenants) -> Examination:
+        source = self.sessions.source(name)
+        seen = source.configured(tenants)
+        helpers = Helpers(
+            advise=lambda graph, who: self.adviser.advise(graph, who, seen),
+            require_past=partial(self.adviser.require_past, name),
+            may_close=self._closable,
+        )
+        return Examination(source, tenants, self.thresholds, helpers)
+
+    def _closable(self, session: Session) -> bool:
+        return targets.closable(self.sessions, session)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What of a data source is looked at: ``tenant`` is the one that it was narrowed to, None for no such."""
+
+    tenants: Tenants
+    tenant: str | None = None
+
+
+def _typed(value: str) -> TriageArguments:
+    return parse("" if value == NAME else value)
+
+
+def _late(result: Result) -> Result:
+    if not result.pending:
+        return result
+    late = f"Data source {result.source} has not answered within {PATIENCE:.0f} s."
+    problem = result.problem or ("" if result.checked else late)
+    caveats = result.caveats if problem else (*result.caveats, f"Not all was checked: {late}")
+    return replace(result, pending=False, problem=problem, caveats=caveats)
+
+
+def register(registrar: Registrar, command: TriageCommand) -> None:
+    """Announce the buttons of its answer."""
+    registrar.press(view.AGAIN, command.again, asks=command.asks)
+    registrar.press(view.CLOSE_QUERIES, command.close_queries, asks=command.closes, once=True)
+    registrar.press(view.CLOSE_IDLE, command.close_idle, asks=command.closes, once=True)
