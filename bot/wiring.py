@@ -67,7 +67,19 @@ from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_diagnosis, of_source
 from bot.slack.shared_channels import SharedChannels
 from bot.slack.slack_errors import CALL_ERRORS
 from bot.slack.socket_mode import SocketLink
-from commands import audit, deadlocks, kill_session, locks, sessions, show, sources, statistics, triage, variables
+from commands import (
+    audit,
+    deadlocks,
+    kill_session,
+    locks,
+    sessions,
+    show,
+    sources,
+    statistics,
+    transactions,
+    triage,
+    variables,
+)
 
 log = structlog.get_logger("bot")
 
@@ -82,7 +94,7 @@ KEEP_WARM_EVERY = 60.0  # seconds; servers and proxies on the way close connecti
 # What help shows.
 TOPICS = {
     module.NAME: module.TOPIC
-    for module in (triage, locks, show, statistics, variables, deadlocks, sources, audit, kill_session)
+    for module in (triage, locks, transactions, show, statistics, variables, deadlocks, sources, audit, kill_session)
 }
 
 _SHOWN = {"digest": Disclosure.DIGEST, "full": Disclosure.ALL_BUT_PASSWORDS}
@@ -433,9 +445,11 @@ class _Running:
             self._adviser,
             keeper.post,
         )
+        transactions_command = transactions.TransactionsCommand(service, access, defaults, disclosures)
         verbs: dict[str, Verb] = {
             triage.NAME: triage_command.answer,
             locks.NAME: locks_command.answer,
+            transactions.NAME: transactions_command.answer,
             show.NAME: show_command.answer,
             statistics.NAME: statistics_command.answer,
             variables.NAME: variables.VariablesCommand(service, access, defaults).answer,
@@ -445,11 +459,13 @@ class _Running:
         }
         waits = {audit.NAME: STORE, sources.NAME: EVERY_SOURCE, triage.NAME: EVERY_SOURCE}
         kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, keeper.post)
-        alone = dict.fromkeys(locks.ALONE, locks.NAME)
+        diagnoses = (locks.NAME, transactions.NAME)
+        alone = dict.fromkeys(locks.ALONE, locks.NAME) | dict.fromkeys(transactions.ALONE, transactions.NAME)
         return [
-            partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, waits, TOPICS, alone)),
+            partial(sessions.register, command=sessions.SessionsCommand(lists, verbs, waits, TOPICS, diagnoses, alone)),
             partial(locks.register, command=locks_command),
             partial(triage.register, command=triage_command),
+            partial(transactions.register, command=transactions_command),
             partial(show.register, command=show_command),
             partial(statistics.register, command=statistics_command),
             partial(home.register, command=home.HomeCommand(service, requests, access, now, looks)),

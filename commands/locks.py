@@ -22,7 +22,7 @@ from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
 from bot.slack.events import Command, Press, Registrar
-from bot.slack.session_reference import Asker, kept_view, own_view, queried
+from bot.slack.session_reference import Asker, diagnosed, kept_view, own_view
 from bot.slack.views import locks as view
 from bot.slack.views import session_list
 from bot.slack.views.help import Topic
@@ -139,5 +139,5 @@ def _open(source: DataSource, tenants: Tenants) -> view.Open | None:
 
 def register(registrar: Registrar, command: LocksCommand) -> None:
     """Announce the buttons."""
-    registrar.press(view.REFRESH, command.refresh, asks=queried)
-    registrar.press(session_list.WHO_BLOCKS, command.open, asks=queried)
+    registrar.press(view.REFRESH, command.refresh, asks=diagnosed)
+    registrar.press(session_list.WHO_BLOCKS, command.open, asks=diagnosed)

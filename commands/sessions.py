@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -17,7 +17,7 @@ from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import named_source, parse
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
-from bot.slack.events import Asked, Command, Press, Registrar, Verb, of_source
+from bot.slack.events import Asked, Command, Press, Registrar, Verb, of_diagnosis, of_source
 from bot.slack.session_reference import PICK, Asker, kept_disclosure, kept_view, queried
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
@@ -25,8 +25,8 @@ from bot.slack.views.notices import CHOOSE_SOURCE, notice, which_source
 
 NAME = "/sessions"
 USAGE = (
-    "[filter…] [active-only|idle] [private] | triage | locks | show ID | stats | vars | deadlocks | audit | sources | "
-    "help"
+    "[filter…] [active-only|idle] [private] | "
+    "triage | locks | transactions | show ID | stats | vars | deadlocks | audit | sources | help"
 )
 DESCRIPTION = "List OceanBase sessions and close them"
 
@@ -63,10 +63,10 @@ class SessionList:
         message = self._page(query, scope, disclosure, asker, parsed.notes)
         (command.reply.private if query.private else command.reply.public)(message)
 
-    def asks(self, command: Command, text: str) -> Asked:
+    def source_of(self, command: Command, text: str) -> str:
         """Say which data source a command is about; ``text`` is normalized, perhaps with another verb before it."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
-        return of_source(self.defaults.source_for(named_source(text), command.channel, allowed))
+        return self.defaults.source_for(named_source(text), command.channel, allowed)
 
     def browse(self, press: Press) -> None:
         """Refresh, turn the page or toggle: the same query again with its asker's rights, edited in place."""
@@ -98,6 +98,7 @@ class SessionsCommand:
     verbs: Mapping[str, Verb] = field(default_factory=dict)  # /sessions VERB …: each a file of its own
     waits: Mapping[str, Asked] = field(default_factory=dict)  # for what verbs wait that are about no one data source
     topics: Mapping[str, Topic] = field(default_factory=dict)  # what help shows of each verb, and of other commands
+    diagnoses: Collection[str] = ()  # verbs that ask what explains sessions
     alone: Mapping[str, str] = field(default_factory=dict)  # words that mean a verb where nothing else is typed
 
     def answer(self, command: Command) -> None:
@@ -114,7 +115,10 @@ class SessionsCommand:
         first, _, rest = text.partition(" ")
         if text.lower() in HELP_WORDS or (first.lower() in self.verbs and rest.strip().lower() in HELP_WORDS):
             return None
-        return self.waits.get(first.lower()) or self.list.asks(command, text)
+        if first.lower() in self.waits:
+            return self.waits[first.lower()]
+        asked = of_diagnosis if first.lower() in self.diagnoses else of_source
+        return asked(self.list.source_of(command, text))
 
     def answer_on(self, press: Press) -> None:
         """Run what was typed again, on the data source whose button was pressed."""

@@ -13,7 +13,19 @@ import yaml
 from bot.slack.arguments import kill_arguments
 from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import parse as parse_sessions
-from commands import audit, deadlocks, kill_session, locks, sessions, show, sources, statistics, triage, variables
+from commands import (
+    audit,
+    deadlocks,
+    kill_session,
+    locks,
+    sessions,
+    show,
+    sources,
+    statistics,
+    transactions,
+    triage,
+    variables,
+)
 from sandbox.demo import launch
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +36,7 @@ REGISTERED = {
 VERBS: dict[str, Callable[[str], object]] = {
     triage.NAME: triage.parse,
     locks.NAME: locks.parse,
+    transactions.NAME: transactions.parse,
     show.NAME: show.parse,
     sources.NAME: sources.parse,
     statistics.NAME: statistics.parse,
@@ -31,7 +44,7 @@ VERBS: dict[str, Callable[[str], object]] = {
     deadlocks.NAME: deadlocks.parse,
     audit.NAME: audit.parse,
 }
-MODULES = (sessions, kill_session, triage, locks, show, sources, statistics, variables, deadlocks, audit)
+MODULES = (sessions, kill_session, triage, locks, transactions, show, sources, statistics, variables, deadlocks, audit)
 # The scope that each Web API method wants, of conversations.info for each kind of channel (docs/slack.md 6).
 SCOPES = {
     "chat_postMessage": "chat:write",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,13 @@ class SharedRead(Generic[_T]):
             if answer is None:
                 self._next, self._running, one.started = None, one, monotonic()
         return answer() if answer is not None else self._run(one, read)()
+
+    def forget(self) -> None:
+        """Share with nobody who comes from now on what was read before, or is being read: it has changed."""
+        with self._changed:
+            for one in (self._running, self._last):
+                if one is not None:
+                    one.started = -math.inf
 
     def _join(self) -> _Read[_T]:
         for recent in (self._running, self._last if self._running is None else None):

@@ -115,6 +115,8 @@ class DataSource:
                 self._outdated = self._outdated or error.errno in _GONE
                 raise
             finally:
+                for shared in tuple(self._diagnoses.values()):  # something may have been closed
+                    shared.forget()
                 with contextlib.suppress(DataSourceError):  # then the connection is not used again
                     console.release()
 

@@ -13,7 +13,7 @@ from bot.sessions.model import Session
 from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
 from bot.slack.arguments.session_query import named_source
-from bot.slack.events import Asked, Press, of_source
+from bot.slack.events import Asked, Press, of_diagnosis, of_source
 
 PICK = "sessions.pick"  # the menu under a list
 
@@ -167,6 +167,12 @@ def queried(press: Press) -> Asked | None:
     """Say which data source the query is about that a button carries; raises ``InputError``."""
     source = named_source(press.value)
     return of_source(source) if source is not None else None
+
+
+def diagnosed(press: Press) -> Asked | None:
+    """Say the same of a button that leads to what explains sessions; raises ``InputError``."""
+    source = named_source(press.value)
+    return of_diagnosis(source) if source is not None else None
 
 
 def picked(press: Press) -> SessionReference:

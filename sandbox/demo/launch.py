@@ -37,7 +37,7 @@ COMMANDS = [
         "command": "/sessions",
         "description": "List OceanBase sessions and close them",
         "usage_hint": "[filter…] [active-only|idle] [private] | "
-        "triage | locks | show ID | stats | vars | deadlocks | audit | sources | help",
+        "triage | locks | transactions | show ID | stats | vars | deadlocks | audit | sources | help",
     },
     {
         "command": "/kill-session",

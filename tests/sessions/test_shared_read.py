@@ -86,6 +86,23 @@ def test_a_read_is_shared_for_a_moment_after_its_start_and_no_longer(now: list[f
     assert shared.get(server.read) == 2
 
 
+def test_what_was_read_before_a_change_is_shared_with_nobody_after_it() -> None:
+    server, shared = Server(), SharedRead[int]()
+    with ThreadPoolExecutor(2) as pool:
+        before = pool.submit(shared.get, server.read)
+        server.began()
+        shared.forget()
+        after = pool.submit(shared.get, server.read)
+        waiting(shared, 1)
+        server.let_go()
+        server.began()
+        server.let_go()
+        assert (before.result(PATIENCE), after.result(PATIENCE)) == (1, 2)
+    shared.forget()
+    server.let_go()
+    assert shared.get(server.read) == 3
+
+
 def test_an_error_is_told_to_those_who_waited_and_kept_for_nobody(now: list[float]) -> None:
     server, shared = Server(), SharedRead[int]()
     server.fails = True

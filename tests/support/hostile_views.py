@@ -21,6 +21,7 @@ from bot.sessions.model import LastStatement, Mode, Session, SessionPage, Sessio
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Group, Grouping, Statistics
+from bot.sessions.transactions import OpenTransaction, Transactions
 from bot.sessions.variables import Variable, Variables
 from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.blockages import blockages
@@ -43,6 +44,7 @@ from bot.slack.views import (
     sources,
     sql_modal,
     statistics,
+    transactions,
     variables,
 )
 from tests.sessions.examples import EXAMPLE
@@ -71,6 +73,7 @@ class Views:
             self.session_lists,
             self.details,
             self.locks,
+            self.transactions,
             self.cards,
             self.statistics,
             self.variables,
@@ -130,6 +133,31 @@ class Views:
         )
         found = locks.Locks(graph, tenants, "on=prod", advice, 7, locks.Open(10**6, 1e9, more=True), self._texts.text())
         yield locks.locks(found, self._notes(), disclosure=next(self._full), asker=_ASKER)
+
+    def transactions(self) -> Iterator[Shown]:
+        """Open transactions of any number, with and without sessions, as tables and as texts."""
+        waits = list(self._waits(self._random.choice((0, 8))))
+        graph = WaitGraph(self._source(), NOW, tuple(waits))
+        of = Transaction(2**63, self._texts.text(), age=1e9, rows_changed=2**40)
+        last = LastStatement(Statement.of(self._texts.sql()), 1e6)
+        rows = [
+            OpenTransaction(replace(self._session(), transaction=of, last_statement=last), of, self._texts.text())
+            for _ in range(self._random.choice((0, 1, 20, 48)))
+        ]
+        xid = self._texts.text()
+        rows += [OpenTransaction(Prepared(of, xid, xid), of, xid), OpenTransaction(None, of, xid, 2**31)][: len(rows)]
+        found = Transactions(self._source(), NOW, tuple(rows) * 3, more=True, caveats=self._several(3))
+        shown = transactions.Page(
+            found,
+            tuple(rows),
+            10**6 * bool(rows),
+            2,
+            max(1, len(rows)),
+            self._random.choice((None, graph)),
+            {number: f"source=prod {describe(self._query(text=False))} page={number}" for number in (1, 2, 3)},
+            as_text=self._random.random() < 0.3,
+        )
+        yield transactions.transactions(shown, self._notes(), disclosure=next(self._full), asker=_ASKER)
 
     def _waits(self, count: int) -> Iterator[Wait]:
         sessions: list[Session] = []

@@ -105,7 +105,7 @@ def parse_tokens(found: Iterable[Token], *, correct: bool = True) -> ParsedQuery
     """
     tokens, notes = unjoined(list(found), EXAMPLE)
     reader = _Reader(correct=correct, notes=[*slips(tokens), *notes])
-    for token in _with_units(tokens):
+    for token in with_units(tokens):
         reader.read(token)
     return reader.result()
 
@@ -129,7 +129,7 @@ def describe(query: SessionQuery) -> str:
     return " ".join(parts)
 
 
-def _with_units(tokens: Iterable[Token]) -> Iterator[Token]:
+def with_units(tokens: Iterable[Token]) -> Iterator[Token]:
     """Put a unit that stands apart back to its number: ``time > 5 minutes``."""
     number: KeyToken | None = None
     for token in tokens:

@@ -38,6 +38,20 @@ def seconds(value: float) -> str:
     return span(value)
 
 
+def bytes_of(count: int) -> str:
+    """A number of bytes for people.
+
+    >>> [bytes_of(count) for count in (40, 12_500, 3_500_000, 2**32)]
+    ['40 B', '12.2 KiB', '3.3 MiB', '4.0 GiB']
+    """
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:,.0f} B" if unit == "B" else f"{size:,.1f} {unit}"
+
+
 def name(text: str | None) -> str:
     """A name from a database, for a sentence: one line, and no longer than a name is."""
     return cut(visible(text or "").strip(), _NAME) or "-"

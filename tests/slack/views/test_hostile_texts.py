@@ -25,6 +25,7 @@ KINDS = {
     "session_lists",
     "details",
     "locks",
+    "transactions",
     "cards",
     "statistics",
     "variables",
