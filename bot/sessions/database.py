@@ -466,7 +466,8 @@ class _Guarded(pymysql.Connection):
 def prepare(raw: pymysql.Connection[Any], preparation: Preparation) -> None:
     """Run a preparation on a new connection. What the server does not know or refuses is passed over.
 
-    Raises what the driver raises where the connection is lost; it is closed then.
+    Raises what the driver raises where the connection is lost, or the server gives up on a statement for the time it
+    took: a session that could not be tagged would not be known as the bot's own. It is closed then.
     """
     try:
         with raw.cursor() as cursor:
@@ -489,8 +490,8 @@ def _assignment(variables: Mapping[str, str]) -> str:
 def _taken(raw: pymysql.Connection[Any], cursor: Cursor, statement: str) -> bool:
     try:
         cursor.execute(statement)
-    except pymysql.Error:
-        if not raw.open:
+    except pymysql.Error as error:
+        if not raw.open or error.args[0] in driver_errors.GAVE_UP:
             raise
         return False
     return True

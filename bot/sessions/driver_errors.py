@@ -28,6 +28,9 @@ HANDSHAKE_FAILED = 2012
 # As many connections as there may be, of the server or of the account; 5271 is OceanBase's own (docs/oceanbase.md 4.4).
 TOO_MANY = (1040, 5271, *refused_logins.LIMITS)
 SERVER_LOST = 2013
+# The server ended a statement that took longer than it may: MariaDB's max_statement_time, MySQL's max_execution_time
+# and OceanBase's ob_query_timeout.
+GAVE_UP = (1969, 3024, 4012)
 
 
 def timeout(endpoint: Endpoint, seconds: float = READ_TIMEOUT) -> DataSourceTimeoutError:
@@ -246,11 +249,9 @@ _BY_ERRNO: dict[int, Callable[[str, Endpoint, str, int], DataSourceError]] = {
     1927: _lost,  # MariaDB: the session was closed under the statement
     1979: _not_owner,  # MariaDB: same, of KILL QUERY ID
     1957: _unknown,  # MariaDB: KILL QUERY ID of a query that has ended
-    1969: _server_gave_up,  # MariaDB: max_statement_time
-    3024: _server_gave_up,  # MySQL: max_execution_time
+    **dict.fromkeys(GAVE_UP, _server_gave_up),
     3854: _unfit_letter,  # MySQL
     4031: _lost,  # MySQL: closed for having been idle
-    4012: _server_gave_up,
     5066: _lost,
     5271: _too_many,
 }

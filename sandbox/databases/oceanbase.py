@@ -67,13 +67,14 @@ class EmbeddedOceanBase(EmbeddedServer):
         )
 
     def _secure(self) -> None:
-        """Wait for SQL, then shut out other machines and the empty password, unless that was done before.
+        """Shut out other machines and the empty password, unless that was done before, and wait for the packages.
 
         Both survive a restart. A seekdb 1.4 that was ended in the midst of a change makes no others (docs/oceanbase.md
-        10), and it makes its system packages when nobody knows.
+        10). Whoever calls a package before it is there waits, and the bot tags its sessions by one.
         """
         with contextlib.closing(self._wait_for_sql()) as connection, connection.cursor() as cursor:
-            if self._took_password:
-                return
-            cursor.execute("SET GLOBAL ob_tcp_invited_nodes = %s", (LOOPBACK,))
-            cursor.execute("ALTER USER root IDENTIFIED BY %s", (self.password,))
+            if not self._took_password:
+                cursor.execute("SET GLOBAL ob_tcp_invited_nodes = %s", (LOOPBACK,))
+                cursor.execute("ALTER USER root IDENTIFIED BY %s", (self.password,))
+            cursor.execute("SET SESSION ob_query_timeout = %s", (int(self._start_within * 1_000_000),))
+            cursor.execute("CALL dbms_application_info.set_module('', '')")

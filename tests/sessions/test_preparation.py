@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from bot.errors import ConnectionLostError, DataSourceError
+from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
 from bot.sessions import probing
 from bot.sessions.database import Preparation, connected
 from bot.sessions.endpoint import Endpoint
@@ -60,6 +60,13 @@ def test_what_a_server_refuses_keeps_nothing_else_from_being_set(mariadb: Embedd
 def test_a_connection_that_ends_while_it_is_prepared_is_told_as_lost(mariadb: EmbeddedMariaDB) -> None:
     preparation: Preparation = ("KILL CONNECTION_ID()", {"sql_select_limit": "7", "sql_big_selects": "1"})
     with pytest.raises(ConnectionLostError, match="broke"), connected(at(mariadb), preparation):
+        pass
+
+
+def test_a_statement_that_the_server_gives_up_on_is_not_passed_over(database: EmbeddedOceanBase) -> None:
+    """A session that is not tagged for it would be listed among those of people."""
+    preparation: Preparation = ({"ob_query_timeout": "100000"}, "SELECT SLEEP(60)")
+    with pytest.raises(DataSourceTimeoutError, match="did not answer"), connected(at(database), preparation):
         pass
 
 

@@ -52,6 +52,9 @@ def test_a_session_of_before_a_restart_is_not_taken_for_one_of_after_it(
     server: Callable[[], Path], login: Login
 ) -> None:
     with EmbeddedOceanBase(server=server()) as database:
+        with database.connect() as admin, admin.cursor() as cursor:
+            packages = "SELECT 1 FROM oceanbase.__all_package WHERE package_name = 'dbms_vector'"
+            assert cursor.execute(packages), "who tags a session would wait for it, and a 1.4 must not end before"
         accounts(database)
         logins = [login(database, "root", database.password), login(database, "teller", APP_PASSWORD)]
         pins = []
