@@ -118,6 +118,7 @@ class Conditions:
             Flag.IDLE: f"{command} = 'Sleep'",
             Flag.IN_TRANSACTION: f"(COALESCE({self.expressions['transaction_id']}, 0) <> 0 "
             f"OR COALESCE({self.expressions['transaction_state']}, '') <> '')",
+            Flag.WAITING: self.expressions["waits"],
         }[flag]
 
     def _condition(self, condition: Condition) -> tuple[str, list[Value | Sequence[Value]]]:

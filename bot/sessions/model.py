@@ -59,6 +59,7 @@ class Flag(enum.Enum):
     ACTIVE_ONLY = "active-only"
     IDLE = "idle"
     IN_TRANSACTION = "in-transaction"
+    WAITING = "waiting"  # for a lock of any kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,35 @@ class WaitKind(enum.Enum):
     USER_LOCK = "user lock"
 
 
+GET_LOCK = "GET_LOCK"  # what ``Session.doing`` says of OceanBase's own statement in the place of a client's GET_LOCK
+
+# What a STATE of MySQL and MariaDB says that is waited for (docs/oceanbase.md 8.9). Every other one that ends as those
+# of metadata locks do is one of them: each kind of object has its own, and later versions have more.
+AWAITS, LOCK = "Waiting for ", " lock"
+LOCK_STATES = {
+    GET_LOCK: WaitKind.USER_LOCK,
+    "User lock": WaitKind.USER_LOCK,
+    f"{AWAITS}locking service lock": WaitKind.USER_LOCK,
+    f"{AWAITS}global read lock": WaitKind.GLOBAL_READ_LOCK,
+    f"{AWAITS}commit lock": WaitKind.GLOBAL_READ_LOCK,  # FLUSH TABLES WITH READ LOCK holds both
+    f"{AWAITS}backup lock": WaitKind.BACKUP_LOCK,
+    f"{AWAITS}binlog lock": WaitKind.BACKUP_LOCK,  # Percona's LOCK BINLOG FOR BACKUP
+    f"{AWAITS}table flush": WaitKind.TABLE_FLUSH,
+    f"{AWAITS}table level lock": WaitKind.TABLE_LOCK,
+}
+
+
+def awaited(doing: str | None) -> WaitKind | None:
+    """Return what somebody waits for who does this.
+
+    >>> awaited("Waiting for trigger metadata lock"), awaited("Waiting for next activation")
+    (<WaitKind.METADATA: 'table metadata lock'>, None)
+    """
+    if doing is None or doing in LOCK_STATES:
+        return LOCK_STATES.get(doing or "")
+    return WaitKind.METADATA if doing.startswith(AWAITS) and doing.endswith(LOCK) else None
+
+
 @dataclass(frozen=True, slots=True)
 class LastStatement:
     """What an idle session ran last, where the server keeps it."""
@@ -223,7 +253,7 @@ class Session:
     listed: bool = True  # else a server session that only the view of transactions has, its client having been closed
     event: bool = False  # a run of an event, which the server has begun by itself: it has no client
     servers: tuple[str, ...] = ()  # all of one client behind a proxy (docs/oceanbase.md 4.1), where there are several
-    doing: str | None = None  # MySQL's and MariaDB's STATE, for example "Waiting for table metadata lock"
+    doing: str | None = None  # MySQL's and MariaDB's STATE, "Waiting for table metadata lock" or so; else ``GET_LOCK``
     last_statement: LastStatement | None = None  # of an idle one, where waits or transactions are asked for
 
     @property
@@ -316,8 +346,23 @@ class Session:
 
         RETRY_INFO -6005 is OB_TRY_LOCK_ROW_CONFLICT; measured on seekdb 1.3 and 1.4. InnoDB says it in words.
         """
+        if self.idle:
+            return None
         locked = self.retry_info == -6005 or self._transaction_is("LOCK WAIT")
-        return WaitKind.ROW_LOCK if locked and not self.idle else None
+        return awaited(self.doing) or (WaitKind.ROW_LOCK if locked else None)
+
+    @property
+    def waits_for(self) -> str:
+        """The same in the field's words, by the server's own where it tells metadata locks apart; '' for nothing."""
+        kind = self.waits
+        if kind is WaitKind.METADATA and self.doing is not None:
+            return self.doing.removeprefix(AWAITS)
+        return kind.value if kind is not None else ""
+
+    @property
+    def in_get_lock(self) -> bool:
+        """Whether its statement, or its innermost one, is the server's own that stands for the client's GET_LOCK."""
+        return self.doing == GET_LOCK
 
     def _transaction_is(self, state: str) -> bool:
         return self.transaction is not None and self.transaction.state == state
@@ -336,6 +381,8 @@ class SessionPage:
     query: SessionQuery
     caveats: tuple[str, ...] = ()  # sentences on what cannot be seen here, for example other users' sessions
     names_holders: bool = False  # whether the details of a session say who holds the row lock that it waits for
+    waiting: int = 0  # of all that the asker may see, those that wait for a lock of any kind
+    untold: str = ""  # a sentence on the waits that are not known here, '' where all are
 
     @property
     def pages(self) -> int:

@@ -177,7 +177,7 @@ class DataSource:
         reader = disclosed.Reader(connection, dialect.disclosing(disclosure), self.name, scope, disclosure)
         dialect, filter_ = reader.dialect, reader.filter(query.filter)
         totals = dialect.totals(scope, filter_)
-        total, active, matching, spread = map(int, connection.rows(totals.sql, totals.values)[0])
+        total, active, matching, spread, waiting = map(int, connection.rows(totals.sql, totals.values)[0])
         # A page that has emptied since it was asked for is no answer: show the last one.
         page = min(query.page, max(1, -(-matching // query.limit)))
         offset = (page - 1) * query.limit
@@ -198,6 +198,8 @@ class DataSource:
             query=replace(query, page=page),
             caveats=(*reader.caveats(query.filter), *self._caveats(connection, dialect)),
             names_holders=dialect.names_holders,
+            waiting=waiting,
+            untold=dialect.untold_waits,
         )
 
     def statistics(
@@ -422,7 +424,7 @@ class DataSource:
         def ask(connection: Connection, dialect: Dialect) -> SourceHealth:
             started = monotonic()
             totals = dialect.totals(self._scope(tenants), SessionFilter())
-            total, active, *_ = map(int, connection.rows(totals.sql, totals.values)[0])
+            total, active, _, _, waiting = map(int, connection.rows(totals.sql, totals.values)[0])
             milliseconds = (monotonic() - started) * 1000
             self._try_reading(connection, dialect)
             return SourceHealth(
@@ -435,6 +437,7 @@ class DataSource:
                 closes=dialect.closes,
                 total=total,
                 active=active,
+                waiting=None if dialect.untold_waits else waiting,
                 caveats=self._caveats(connection, dialect),
             )
 

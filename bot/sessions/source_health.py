@@ -37,6 +37,7 @@ class SourceHealth:
     active: int | None = None
     caveats: tuple[str, ...] = ()
     pending: bool = False  # whether it has not answered yet, and may still
+    waiting: int | None = None  # sessions that wait for a lock of any kind; None where not all of them are known
 
 
 Look = Callable[[Tenants], SourceHealth]

@@ -62,6 +62,8 @@ class Statistics:
     names: int  # how many groups there are
     as_of: datetime  # UTC
     caveats: tuple[str, ...] = ()
+    waiting: int = 0  # for a lock of any kind
+    untold: str = ""  # a sentence on the waits that are not known here, '' where all are
 
 
 def read(reader: Reader, query: SessionQuery, by: Grouping) -> Statistics:
@@ -69,7 +71,7 @@ def read(reader: Reader, query: SessionQuery, by: Grouping) -> Statistics:
     connection, dialect, scope = reader.connection, reader.dialect, reader.scope
     filter_ = reader.filter(query.filter)
     asked = totals(dialect, scope, filter_, by)
-    total, active, longest, names = connection.rows(asked.sql, asked.values)[0]
+    total, active, longest, names, waiting = connection.rows(asked.sql, asked.values)[0]
     found = []
     if by is not Grouping.SQL_ID or not reader.tries_ids:
         of_groups = groups(dialect, scope, filter_, by)
@@ -81,7 +83,8 @@ def read(reader: Reader, query: SessionQuery, by: Grouping) -> Statistics:
         found = sorted([*found, *made], key=lambda one: (-one.active, -one.total, one.name))[:ROWS]
     as_of = datetime.now(UTC)
     numbers = int(total), int(active), float(longest), tuple(found), int(names)
-    return Statistics(reader.source, query, by, *numbers, as_of)
+    untold = dialect.untold_waits
+    return Statistics(reader.source, query, by, *numbers, as_of, waiting=int(waiting), untold=untold)
 
 
 def _by_digest(running: Sequence[Running], *, named: bool) -> list[Group]:
@@ -111,13 +114,14 @@ def _by_digest(running: Sequence[Running], *, named: bool) -> list[Group]:
 
 
 def totals(dialect: Dialect, scope: Sequence[str] | None, filter_: SessionFilter, by: Grouping) -> Query:
-    """Count sessions, ACTIVE ones and groups, and find the longest time of an ACTIVE one."""
+    """Count sessions, ACTIVE ones, groups and those that wait, and find the longest time of an ACTIVE one."""
     where, values = dialect.where(scope, filter_)
     state, time = dialect.expressions["state"], dialect.expressions["time"]
     running = f"CASE WHEN {_counted(dialect, by)} THEN {_name(dialect, by)} END"
     return Query(
         f"SELECT {dialect.count()}, COALESCE(SUM({state} = 'ACTIVE'), 0), "
-        f"COALESCE(MAX(CASE WHEN {state} = 'ACTIVE' THEN {time} END), 0), COUNT(DISTINCT BINARY {running}) "
+        f"COALESCE(MAX(CASE WHEN {state} = 'ACTIVE' THEN {time} END), 0), COUNT(DISTINCT BINARY {running}), "
+        f"{dialect.count(dialect.expressions['waits'])} "
         f"FROM {dialect.view} WHERE {where}",
         tuple(values),
     )

@@ -71,7 +71,7 @@ def test_a_list_shows_times_with_fractions_and_dashes_for_what_mariadb_has_not(s
     assert cells["Session ID"] == [str(report.id)]
     assert cells["SQL"] == ["SELECT SLEEP(?), ?"]
     assert cells["Database Name"] == ["depot"]
-    assert (cells["Status"], cells["Command"], cells["OBProxy"]) == (["ACTIVE"], ["Query"], ["-"])
+    assert (cells["Status"], cells["Command"], cells["OBProxy"]) == (["ACTIVE (User sleep)"], ["Query"], ["-"])
     assert float(cells["Execution Time (s)"][0]) < 60
     assert cells["observer"][0].endswith(f":{stage.database.port}")
     assert "Tenant" not in cells

@@ -31,6 +31,7 @@ def test_the_kernel_is_shown_with_its_version_its_view_and_its_sessions(stage: S
     assert shown["View"].endswith("V$OB_PROCESSLIST")
     assert (shown["Sees"], shown["May close"]) == ("all tenants", "all tenants")
     assert int(shown["Sessions"]) >= int(shown["Active"]) >= 1
+    assert int(shown["Waiting"]) >= 0
     assert "1 data source, it answers" in text_of(answer)
     assert not answer["ephemeral"]
 
@@ -40,8 +41,9 @@ def test_sources_that_fail_or_see_little_say_why_and_no_password(wide_stage: Sta
     answer = wide_stage.alice.wait_for_message(is_answered)
     rows = {row[0]: row for row in table_of(answer)[1:]}
     assert list(rows) == ["away", "silent", "demo", "limited"], "those first that do not answer"
-    assert rows["away"][1:] == ["no", *["-"] * 6]
-    assert rows["limited"][5] == "information_schema.PROCESSLIST"
+    assert rows["away"][1:] == ["no", *["-"] * 7]
+    assert rows["limited"][4] == "-", "who waits for a row is not known to that one"
+    assert rows["limited"][6] == "information_schema.PROCESSLIST"
     said = text_of(answer)
     assert "away  ⚠️ Data source away (127.0.0.1:" in said
     assert "cannot be reached" in said

@@ -345,6 +345,7 @@ class Views:
             database=text(),
             command=text(),
             state=text(),
+            doing=self._random.choice((None, text(), f"Waiting for {text()} lock")),
             time=self._random.random() * 1e6,
             statement=Statement.of(
                 self._texts.sql(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.sessions.dialect import COLUMNS, COMMAND_LENGTH, PROTECTED_COMMANDS, UNCUT_BYTES
-from bot.sessions.model import LOGGING_IN
+from bot.sessions.model import AWAITS, LOCK, LOCK_STATES, LOGGING_IN
 
 # InnoDB fills it anew only when nobody has read it for 0.1 s: it may be as old as that, or older under a busy monitor.
 TRANSACTIONS = "information_schema.INNODB_TRX"
@@ -133,6 +133,8 @@ class ProcessList:
             if self.status
             else "NULL",  # both are the statement's: it never moves
             "event": self._event,
+            "doing": "STATE",
+            "waits": f"({self._awaits} AND NOT {idle})",
             "definer": f"CASE WHEN {self._login} IS NULL THEN USER END" if self.shows_definer else "NULL",
         }
 
@@ -164,6 +166,12 @@ class ProcessList:
         if self.as_sent:
             asked = f"ELSE {listed}"
         return f"CASE WHEN {_NESTED} THEN {_IS_CUT} OR {listed} {asked} END"
+
+    @property
+    def _awaits(self) -> str:
+        """Whether its STATE or its transaction says that it waits for a lock, as ``Session.waits`` has it."""
+        row = "COALESCE(trx_state, '') = 'LOCK WAIT'" if self.transactions else "FALSE"
+        return f"({row} OR COALESCE({_AWAITS_LOCK}, FALSE))"
 
     @property
     def _login(self) -> str:
@@ -224,6 +232,11 @@ _LONGER = f"NOT ({_NESTED}) AND CHAR_LENGTH(INFO) > CHAR_LENGTH(request_sql)"
 
 _COMMANDS = ", ".join(f"'{command}'" for command in sorted(PROTECTED_COMMANDS))
 _OF_THREAD = f"LOWER(LEFT(COMMAND, {COMMAND_LENGTH})) IN ({_COMMANDS})"  # what writes INSERT DELAYED has no HOST
+
+_LOCK_STATES = ", ".join(f"'{state}'" for state in LOCK_STATES)
+_AWAITS_LOCK = (
+    f"(STATE IN ({_LOCK_STATES}) OR LEFT(STATE, {len(AWAITS)}) = '{AWAITS}' AND RIGHT(STATE, {len(LOCK)}) = '{LOCK}')"
+)
 
 _HAS_PORT = "LOCATE(':', HOST) > 0"
 _BEFORE_PORT = "LEFT(HOST, CHAR_LENGTH(HOST) - LOCATE(':', REVERSE(HOST)))"

@@ -14,6 +14,7 @@ from bot.sessions.details import CLOSES_ITS_OWN, Grants, Reach, granted, logged_
 from bot.sessions.dialect import UNCUT_BYTES, Dialect
 from bot.sessions.endpoint import STATEMENT_TIMEOUT
 from bot.sessions.login import Login
+from bot.sessions.model import GET_LOCK
 from bot.sessions.oceanbase.details import SYS_VARIABLES, TENANTS, OceanBaseDetails, readable
 from bot.sessions.oceanbase.transactions import OceanBaseTransactions
 from bot.sessions.oceanbase.waits import OceanBaseLocks, WaitingSessions
@@ -398,7 +399,17 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "server_started": "NULL",
         "definer": "NULL",
         "event": "NULL",
+        "doing": f"CASE WHEN {_IN_GET_LOCK} THEN '{GET_LOCK}' END",
+        "waits": f"({running} AND ({_IN_GET_LOCK} OR COALESCE({column('RETRY_INFO', '0')}, 0) = -6005))",
     }
+
+
+# What the server runs in a session's name while that waits in GET_LOCK: INFO is the client's own again as soon as it
+# has the lock (docs/oceanbase.md 5.4). 9 is a lock on an object, 13 one of GET_LOCK's; LOCATE works on any bytes.
+_IN_GET_LOCK = (
+    "COALESCE(LOCATE('INSERT INTO oceanbase.__all_detect_lock_info', INFO) = 1 "
+    "AND LOCATE('VALUES (9, 13, ', INFO) > 0, FALSE)"
+)
 
 
 def _is_cut(text: str) -> str:

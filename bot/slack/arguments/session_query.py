@@ -53,6 +53,9 @@ _ALSO = {
     "duration": "time",
     "cluster": "source",
     "active": "active-only",
+    "blocked": "waiting",
+    "locked": "waiting",
+    "lock": "waiting",
 }
 VOCABULARY = Vocabulary.of((*_FIELDS, *_VIEW_KEYS), _FLAG_WORDS, _ALSO)
 CLOSE_VOCABULARY = Vocabulary.of(
@@ -285,12 +288,13 @@ class _Reader:
             )
 
     def _refuse_contradictions(self) -> None:
-        if {Flag.ACTIVE_ONLY, Flag.IDLE} <= self._flags:
-            raise InputError(
-                "active-only and idle exclude each other: no session is both. Give one of them.",
-                spot="idle",
-                example="/sessions active-only",
-            )
+        for other in (Flag.ACTIVE_ONLY, Flag.WAITING):
+            if {other, Flag.IDLE} <= self._flags:
+                raise InputError(
+                    f"{other.value} and idle exclude each other: no session is both. Give one of them.",
+                    spot="idle",
+                    example=f"/sessions {other.value}",
+                )
         for condition in self._conditions:
             self._refuse_against_flags(condition)
         self._refuse_empty_span()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 SAME = {"on": "source"}  # keys that are typed for others, without a note
 
 _SLIP = 3  # letters too many or too few that a slip may have
+# A flag that is also a word of everyday, as names of tables are: rating is no slip of it, waitng is.
+_EVERYDAY = {"waiting": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,13 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
 
     >>> nearest("tenat", ("tenant", "time")), nearest("active-onlyidle", ("active-only", "idle"))
     ('tenant', None)
+    >>> nearest("waitng", ("waiting",)), nearest("rating", ("waiting",))
+    ('waiting', None)
     """
     alike = [one for one in known if abs(len(one) - len(word)) <= _SLIP]
-    close = difflib.get_close_matches(word, alike, n=1, cutoff=cutoff)
-    return close[0] if close else None
+    close = difflib.get_close_matches(word, alike, n=len(alike) or 1, cutoff=cutoff)
+    return next((one for one in close if _alike(word, one) >= _EVERYDAY.get(one, cutoff)), None)
+
+
+def _alike(word: str, known: str) -> float:
+    return difflib.SequenceMatcher(None, known, word).ratio()

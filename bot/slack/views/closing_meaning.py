@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bot.closing.model import ClosingRequest
 from bot.sessions.model import Mode, Pin, Session
-from bot.slack.views.wording import transaction_state
+from bot.slack.views import wording
 
 _ANOTHER_TRANSACTION = (
     "a transaction has begun or ended since the request was made. A new card will show it as it is now."
@@ -89,9 +89,9 @@ def _why_no_query(session: Session) -> str:
 
 def transaction(session: Session) -> str:
     """Say whether a transaction is open and what it waits for."""
-    state = transaction_state(session)
-    waits = f", waits for a {session.waits.value}" if session.waits is not None else ""
-    return f"open ({state}){waits}" if session.in_transaction else state
+    state = wording.transaction_state(session)
+    said = f"open ({state})" if session.in_transaction else state
+    return f"{said}, {wording.waits(session)}" if session.waits else said
 
 
 def changes(before: Session, now: Session) -> str:
@@ -113,8 +113,10 @@ def changes(before: Session, now: Session) -> str:
         different.append("whether it has a transaction open cannot be seen now")
     elif not Pin.of(before).same_transaction(now):
         different.append("it is in another transaction")
-    if now.waits and not before.waits:
-        different.append("it waits for a row lock")
+    if now.waits and now.waits_for != before.waits_for:
+        different.append(f"it {wording.waits(now)}")
+    elif before.waits and not now.waits and now.running and Pin.of(before).same_request(now):
+        different.append(f"it waits for {wording.a(before.waits_for)} no more")
     return ", ".join(different)
 
 

@@ -231,8 +231,8 @@ def _session(session: Session, disclosure: Disclosure) -> Iterator[components.Li
 def _doing(session: Session) -> str:
     if session.idle:
         return f"{session.state}, idle for {wording.seconds(session.time)}"
-    doing = f", {session.doing}" if session.doing else ""
-    return f"{wording.status(session)}{doing}, for {wording.lasts(session)}"
+    said = [wording.status(session), *([wording.waits(session)] if session.waits else [])]
+    return f"{', '.join(said)}, for {wording.lasts(session)}"
 
 
 def _transaction(session: Session) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from bot.sessions.details import LockHolder, SessionDetails
 from bot.sessions.masking import without_secrets
-from bot.sessions.model import Session
+from bot.sessions.model import Session, WaitKind
 from bot.sessions.statement import Disclosure
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level
@@ -38,6 +38,7 @@ def session_details(
     session = details.session
     title = f"Session {session.id} on {session.source}"
     doing = f"{wording.name(wording.status(session))}, {wording.lasts(session)}"
+    doing += f", {wording.waits(session)}" if session.waits else ""
     since = (
         f"Idle since {wording.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · " if session.idle else ""
     )
@@ -119,7 +120,7 @@ def _says(row: Sequence[tuple[str, object]]) -> bool:
 
 def _status(session: Session) -> str:
     if not session.idle:
-        return wording.status(session)
+        return ", ".join(filter(None, (wording.status(session), wording.waits(session))))
     return f"{session.state}, idle for {wording.seconds(session.time)}"
 
 
@@ -143,7 +144,7 @@ def _retries(session: Session) -> str:
 
 
 def _reason(session: Session) -> str:
-    if session.waits:
+    if session.retry_info == -6005:
         return "a row locked by another session (error -6005): it waits for that lock"
     return f"error {session.retry_info}"
 
@@ -153,10 +154,11 @@ def _locks(details: SessionDetails) -> list[components.Line]:
     if details.session.waits and not rows:
         why = (
             "; who holds it could not be seen just now. Press Refresh."
-            if details.names_holders
+            if details.names_holders and details.session.waits is WaitKind.ROW_LOCK
             else "; who holds it cannot be read here."
         )
-        rows.append([components.bold("Waits for a row lock"), components.plain(why)])
+        said = wording.waits(details.session)
+        rows.append([components.bold(f"W{said[1:]}"), components.plain(why)])
     if details.waiters:
         ids = ", ".join(map(str, details.waiters[:_SHOWN_IDS]))
         rows.append([components.bold("Blocks"), components.plain(f" with its row locks: session {ids}")])
@@ -189,6 +191,8 @@ def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
     if session.statement is None:
         return [components.lines([components.bold("SQL"), components.plain(" -")])]
     blocks = components.sql(session.statement, _SQL_CHARACTERS, disclosure)
+    if session.in_get_lock:
+        blocks.append(components.context(kit.plain_text(wording.IN_GET_LOCK)))
     if session.statement.inner is not None:
         since = components.plain(f", for {wording.seconds(session.total_time)}:")
         blocks += [

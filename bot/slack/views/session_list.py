@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
 from bot.sessions.masking import cut
-from bot.sessions.model import Flag, Session, SessionPage, SessionQuery
+from bot.sessions.model import Flag, Session, SessionPage, SessionQuery, WaitKind
 from bot.sessions.statement import Disclosure
 from bot.slack.arguments.session_query import describe
 from bot.slack.arguments.tokens import quoted
@@ -58,7 +59,7 @@ COLUMNS = (
     Column("Database Name", lambda s, _d, _w: s.database or "-"),
     Column("Command", lambda s, _d, _w: s.command),
     Column("Execution Time (s)", lambda s, _d, _w: wording.time(s), number=True, cuttable=False),
-    Column("Status", lambda s, _d, _w: wording.status(s)),
+    Column("Status", lambda s, _d, _w: wording.marked_status(s)),
     Column("observer", lambda s, _d, _w: s.observer),
     Column("OBProxy", lambda s, _d, _w: s.client.proxy or "-"),
 )
@@ -70,7 +71,7 @@ def session_list(
 ) -> Message:
     """Show one page; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
     above: list[kit.Block] = [components.header(f"Sessions on {page.source}"), _query(page.query, notes)]
-    said = [_totals(page), *_waiters(page), *components.seen_by(asker)]
+    said: list[str | kit.PlainText] = [_totals(page), *_waiters(page), *components.seen_by(asker)]
     below: list[kit.Block] = [components.context(*said, *components.caveats(page.caveats))]
     if page.sessions:
         below.append(_pick(page))
@@ -99,7 +100,12 @@ def _totals(page: SessionPage) -> str:
 def _counts(page: SessionPage) -> str:
     shown = len(page.sessions)
     pages = f" · page {page.query.page} of {page.pages}" if page.pages > 1 else ""
-    return f"{shown:,} shown of {page.matching:,} matching{pages} · {page.total:,} in all, {page.active:,} active"
+    return f"{shown:,} shown of {page.matching:,} matching{pages} · {_in_all(page)}"
+
+
+def _in_all(page: SessionPage) -> str:
+    waiting = f", {page.waiting:,} waiting" if page.waiting else ""
+    return f"{page.total:,} in all, {page.active:,} active{waiting}"
 
 
 def _in_words(page: SessionPage) -> str:
@@ -107,29 +113,46 @@ def _in_words(page: SessionPage) -> str:
     rows = [
         f"{one.id}: {wording.name(one.client.user)} from {wording.name(one.client.origin)}, "
         f"{wording.name(wording.status(one))} for {wording.lasts(one)}"
-        f"{', waits for a row lock' if one.waits else ''}"
+        f"{', ' if one.waits else ''}{wording.waits(one)}"
         for one in page.sessions[:_FIRST]
     ]
     more = [f"and {len(page.sessions) - _FIRST} more below"] if len(page.sessions) > _FIRST else []
     return ". ".join(filter(None, (f"{_counts(page)} · as of {wording.utc(page.as_of)}", "; ".join([*rows, *more]))))
 
 
-def _waiters(page: SessionPage) -> list[str]:
-    """Say what the columns do not: how many wait for a row lock, and for how long at most."""
-    waits = [session.time for session in page.sessions if session.waits]
-    if not waits:
-        return []
-    longest = wording.seconds(max(waits))
-    who = ": Details says who holds it" if page.names_holders else ""
-    if len(waits) == 1:
-        return [f"🔒 1 of these waits for a row lock, for {longest}{who}"]
-    return [f"🔒 {len(waits)} of these wait for a row lock, the longest for {longest}{who}"]
+def _waiters(page: SessionPage) -> list[kit.PlainText]:
+    """Say what the columns do not: how many wait, for locks of which kinds, and for how long at most."""
+    waiting = [session for session in page.sessions if session.waits]
+    untold = page.untold if Flag.WAITING in page.query.filter.flags else ""
+    return [kit.plain_text(visible(said)) for said in (_kinds(page, waiting), untold) if said]
+
+
+def _kinds(page: SessionPage, waiting: Sequence[Session]) -> str:
+    if not waiting:
+        return ""
+    kinds = Counter(session.waits_for for session in waiting).most_common()
+    longest = wording.seconds(max(session.time for session in waiting))
+    rows = any(session.waits is WaitKind.ROW_LOCK for session in waiting)
+    who = ": Details says who holds it" if page.names_holders and rows else ""
+    if len(kinds) > 1:
+        each = ", ".join(f"{count} for {wording.a(kind)}" for kind, count in kinds)
+        return f"🔒 {len(waiting)} of these wait: {each}; the longest for {longest}{who}"
+    what = wording.a(kinds[0][0])
+    if len(waiting) == 1:
+        return f"🔒 1 of these waits for {what}, for {longest}{who}"
+    return f"🔒 {len(waiting)} of these wait for {what}, the longest for {longest}{who}"
 
 
 def _nothing(page: SessionPage) -> str:
     if page.total == 0:
         return "There is no session that you may see."
-    return f"No session fits that. There are {page.total:,} in all, {page.active:,} of them active."
+    if Flag.WAITING not in page.query.filter.flags:
+        return f"No session fits that. There are {page.total:,} in all, {page.active:,} of them active."
+    if not page.waiting:
+        known = "is known to wait" if page.untold else "waits"
+        return f"No session {known} for a lock. There are {page.total:,} in all, {page.active:,} of them active."
+    those = "1 session waits" if page.waiting == 1 else f"{page.waiting:,} sessions wait"
+    return f"{those} for a lock, and the rest of this fits none of those. /sessions locks shows who holds them up."
 
 
 def _columns(page: SessionPage) -> list[Column]:

@@ -15,8 +15,8 @@ from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
 from bot.slack.views import components, wording
 
-_HEADER = ("Data source", "Answers", "Sessions", "Active", "Kind", "View", "Sees", "May close")
-_NUMBERS = (2, 3)  # columns that are aligned to the right
+_HEADER = ("Data source", "Answers", "Sessions", "Active", "Waiting", "Kind", "View", "Sees", "May close")
+_NUMBERS = (2, 3, 4)  # columns that are aligned to the right
 _CELL = 40  # characters
 _ROOM = 12_400  # characters of all that is shown; with more of them Slack refuses the message (docs/slack.md 2.2)
 _ROWS, _CELLS = 99, 9_600  # rows under the heading, and characters of all cells; same
@@ -85,14 +85,15 @@ def _all_well(number: int) -> str:
 
 def _row(one: SourceHealth) -> tuple[str, ...]:
     if one.problem:
-        return (one.name, "no", "-", "-", "-", "-", "-", "-")
+        return (one.name, "no", "-", "-", "-", "-", "-", "-", "-")
     if one.pending:
-        return (one.name, "not yet", "-", "-", "-", "-", "-", "-")
+        return (one.name, "not yet", "-", "-", "-", "-", "-", "-", "-")
     return (
         one.name,
         "-" if one.milliseconds is None else f"in {one.milliseconds:.0f} ms",
         f"{one.total or 0:,}",
         f"{one.active or 0:,}",
+        "-" if one.waiting is None else f"{one.waiting:,}",
         one.kind,
         one.view,
         _reach(one.sees, one.tenant),

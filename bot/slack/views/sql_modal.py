@@ -71,6 +71,8 @@ def statement(session: Session, sql: SqlText, *, file_problem: str = "") -> kit.
     if not sql.whole:
         rest = f"Slack cannot show more here: these are the first {len(sql.shown):,} of {len(sql.text):,} characters."
         notes.append(kit.plain_text(f"{rest} {visible(file_problem) or _FILE}"))
+    if session.in_get_lock:
+        notes.append(kit.plain_text(wording.IN_GET_LOCK))
     if session.statement.cut:
         notes.append(session.statement.cut)
     blocks = [*components.preformatted(sql.shown, sql=True), *(components.context(note) for note in notes)]
@@ -88,7 +90,7 @@ def _facts(
         ("Database Name", session.database or "-"),
         ("observer", session.observer),
         ("OBProxy", session.client.proxy or "-"),
-        ("Status", f"{wording.status(session)}, {session.command}, {wording.lasts(session)}"),
+        ("Status", f"{wording.marked_status(session)}, {session.command}, {wording.lasts(session)}"),
         ("Transaction", wording.transaction_state(session)),
         (wording.sql_id_label(session), sql_id or "-"),
         ("Trace ID", session.trace_id or "-"),

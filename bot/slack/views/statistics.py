@@ -50,6 +50,8 @@ def statistics(
     opens = _open(found)
     below += [*([opens] if opens else []), _buttons(found, asker)]
     text = f"Session statistics of {top_level(found.source)}: {found.total:,} sessions, {found.active:,} active"
+    if found.waiting:
+        text += f", {found.waiting:,} waiting for a lock"
     if not found.groups:
         nothing = "No query runs now." if found.by is Grouping.SQL_ID and found.total else "No session fits that."
         return Message(text, [*above, components.lines([components.plain(nothing)]), *below])
@@ -74,8 +76,13 @@ def _numbers(found: Statistics) -> list[tuple[str, str]]:
     return [
         ("Total Sessions", f"{found.total:,}"),
         ("Active Sessions", f"{found.active:,}"),
+        ("Waiting for a lock", f"{found.waiting:,}{_at_least(found)}"),
         ("Longest active", wording.seconds(found.longest_active) if found.active else "-"),
     ]
+
+
+def _at_least(found: Statistics) -> str:
+    return " (those for a row lock are not known here)" if found.untold else ""
 
 
 def _footer(found: Statistics) -> str:

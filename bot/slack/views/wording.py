@@ -10,7 +10,13 @@ from bot.sessions.spans import span
 from bot.sessions.statement import Disclosure, Statement
 from bot.slack.escaping import visible
 
+IN_GET_LOCK = (
+    "It waits in GET_LOCK: INSERT INTO oceanbase.__all_detect_lock_info is the server's own statement for that, which "
+    "OceanBase shows in the place of the client's."
+)
+
 _NAME = 60
+_DOING = 40  # characters of a STATE; those of replication are sentences
 
 
 def mention(user_id: str) -> str:
@@ -58,8 +64,37 @@ def name(text: str | None) -> str:
 
 
 def status(session: Session) -> str:
-    """The status in the server's word, and that nobody has logged in where that is so."""
-    return f"{session.state}, not logged in yet" if session.logging_in else session.state
+    """The status in the server's word, with what it does where MySQL and MariaDB say it, or that nobody has logged in.
+
+    What it waits for is told by ``waits`` or ``marked_status``.
+    """
+    if session.logging_in:
+        return f"{session.state}, not logged in yet"
+    doing = "" if session.waits else cut(visible(session.doing or "").strip(), _DOING)
+    return f"{session.state} ({doing})" if doing else session.state
+
+
+def marked_status(session: Session) -> str:
+    """The status, and under a lock what it waits for: for a column, in as few letters as a phone has room for."""
+    return f"{status(session)} 🔒 {_awaited(session)}" if session.waits else status(session)
+
+
+def waits(session: Session) -> str:
+    """Say what it waits for, "waits for a row lock" or so; '' for nothing."""
+    return f"waits for {a(_awaited(session))}" if session.waits else ""
+
+
+def _awaited(session: Session) -> str:
+    return cut(visible(session.waits_for).strip(), _DOING)
+
+
+def a(thing: str) -> str:
+    """Put the article before a thing that is waited for.
+
+    >>> a("event metadata lock"), a("user lock")
+    ('an event metadata lock', 'a user lock')
+    """
+    return f"{'an' if thing[:1] in 'aeio' else 'a'} {thing}"
 
 
 def lasts(session: Session) -> str:

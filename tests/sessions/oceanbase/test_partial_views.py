@@ -155,4 +155,4 @@ def test_several_sessions_with_one_id_are_told_apart_by_their_servers(cluster: C
         assert "observer 10.0.0.2:2881" in text_of(alice.wait_for_message(f"Session {number} on demo"))
         alice.types("/sessions sources")
         rows = table_of(alice.wait_for_message("Data sources"))
-        assert rows[1][6:] == ["all tenants", "all tenants"]
+        assert rows[1][7:] == ["all tenants", "all tenants"]

@@ -1,0 +1,93 @@
+"""What a session of OceanBase waits for: marked, counted and found on the real kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pymysql
+import pytest
+
+from bot.sessions.model import Flag, SessionFilter, SessionQuery, WaitKind
+from bot.sessions.source import DataSource
+from bot.sessions.statement import Disclosure
+from bot.sessions.statistics import Grouping
+from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.sessions.conftest import Make, one, until
+from tests.sessions.examples import inner_of, sql_of
+from tests.support.stage import RunningStatement, session_id
+
+INNER = "INSERT INTO oceanbase.__all_detect_lock_info"
+
+
+@pytest.fixture
+def clients(database: EmbeddedOceanBase) -> Iterator[list[pymysql.Connection[Any]]]:
+    """Give four sessions; the first ends first, so that whoever waits for what it holds goes on."""
+    with database.connect() as root, root.cursor() as cursor:
+        cursor.execute("CREATE DATABASE IF NOT EXISTS waits")
+        cursor.execute("DROP TABLE IF EXISTS waits.paper")
+        cursor.execute("CREATE TABLE waits.paper (sku INT PRIMARY KEY, quantity INT)")
+        cursor.execute("INSERT INTO waits.paper VALUES (1, 1)")
+        opened = [database.connect(database="waits") for _ in range(4)]
+        yield opened
+        for client in opened:
+            client._force_close()  # type: ignore[attr-defined]  # the driver's own: others run a statement
+
+
+def run(client: pymysql.Connection[Any], *statements: str) -> None:
+    with client.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def found(prod: DataSource) -> set[int]:
+    asked = SessionQuery(filter=SessionFilter(flags=frozenset({Flag.WAITING})))
+    return {one.id for one in prod.page(asked, None).sessions}
+
+
+def counted(prod: DataSource) -> tuple[int | None, ...]:
+    page = prod.page(SessionQuery(), None)
+    return page.waiting, prod.statistics(SessionQuery(), Grouping.USER, None).waiting, prod.health(None).waiting
+
+
+def test_who_waits_in_get_lock_waits_for_a_user_lock_and_its_statement_is_told_as_the_servers_own(
+    source: Make, clients: list[pymysql.Connection[Any]]
+) -> None:
+    """A text of a client that speaks of that statement is none."""
+    prod, (holder, *others, reader) = source(), clients
+    run(holder, "SELECT GET_LOCK('nightly', 1)")
+    reads = RunningStatement(reader, f"SELECT SLEEP(20), '{INNER} (task_type) VALUES (9, 13, '")
+    waiter = RunningStatement(others[0], "SELECT GET_LOCK('nightly', 60)")
+    calls = RunningStatement(others[1], "DO GET_LOCK('nightly', 60)")
+    until(lambda: found(prod) == {waiter.id, calls.id})
+    session, other = one(prod, waiter.id), one(prod, calls.id)
+    for each in (session, other):
+        assert (each.waits, each.waits_for, each.in_get_lock) == (WaitKind.USER_LOCK, "user lock", True)
+    assert (sql_of(session) or "").startswith(INNER), "the kernel has nothing else of a SELECT"
+    assert (sql_of(other), (inner_of(other) or "")[: len(INNER)]) == ("DO GET_LOCK('nightly', 60)", INNER)
+    assert "nightly" not in (session.statement.shown(Disclosure.DIGEST) if session.statement else "")
+    assert not one(prod, session_id(holder)).waits
+    assert (one(prod, reads.id).running, one(prod, reads.id).waits) == (True, None)
+    assert counted(prod) == (2, 2, 2)
+
+
+def test_who_waits_for_a_row_is_found_and_counted_with_its_statement_in_a_routine_too(
+    source: Make, clients: list[pymysql.Connection[Any]]
+) -> None:
+    prod, (holder, *others, _) = source(), clients
+    run(
+        holder,
+        "DROP PROCEDURE IF EXISTS touch",
+        "CREATE PROCEDURE touch() BEGIN SELECT 1; UPDATE paper SET quantity = 3; END",
+        "BEGIN",
+        "UPDATE paper SET quantity = 2",
+    )
+    waiter = RunningStatement(others[0], "UPDATE paper SET quantity = 4")
+    calls = RunningStatement(others[1], "CALL touch()")
+    until(lambda: found(prod) == {waiter.id, calls.id})
+    for each in (one(prod, waiter.id), one(prod, calls.id)):
+        assert (each.waits, each.waits_for, each.in_get_lock) == (WaitKind.ROW_LOCK, "row lock", False)
+    assert not one(prod, session_id(holder)).waits
+    assert counted(prod) == (2, 2, 2)
+    holder.rollback()
+    until(lambda: not found(prod))
