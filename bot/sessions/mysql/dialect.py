@@ -135,9 +135,9 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         *(unreadable or _lacks(user, found, grants, sees_all=sees_all)),
         *(_without(view, found) for view in refused),
     )
-    locks = waits.probe(connection, transactions=transactions)
     login = Login(logged_in(connection))
     name, version = _name(connection)
+    locks = waits.probe(connection, found, mariadb=name == MARIADB)
     closing = _CLOSES_ALL - {"SUPER"} if name == MARIADB and version >= _SUPER_IS_NOT_ALL else _CLOSES_ALL
     procedures = bool(connection.rows(_KILL_PROCEDURES))
     closes = Reach.OWN

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import Connection, Row
-from bot.sessions.model import Transaction, WaitKind
-from bot.sessions.mysql.columns import THREADS, TRANSACTION_STARTED, TRANSACTIONS
+from bot.sessions.model import READ_ONLY, LastStatement, Transaction, WaitKind
+from bot.sessions.mysql.columns import REQUESTS, THREADS, TRANSACTION_STARTED, TRANSACTIONS, ProcessList
+from bot.sessions.mysql.metadata_locks import METADATA_LOCK_INFO, METADATA_LOCKS
+from bot.sessions.mysql.state_waits import TABLE_HANDLES, Open, StateViews, StateWaits
 from bot.sessions.mysql.transactions import ROLLING_BACK
+from bot.sessions.statement import Statement
 from bot.sessions.waits.graph import Prepared
-from bot.sessions.waits.reading import Edge, Locks, Party
+from bot.sessions.waits.reading import Edge, Known, Locks, Party
 
 # MariaDB's, closed to all without PROCESS as TRANSACTIONS is, filled in the same moment as that.
 _LOCK_WAITS = "information_schema.INNODB_LOCK_WAITS"
@@ -64,15 +67,29 @@ class _RowWait:
 class LockViews:
     """What one server offers to one login of who waits for whom."""
 
+    states: StateViews
     transactions: bool = False  # TRANSACTIONS
     lock_waits: bool = False  # _LOCK_WAITS and _LOCKS
     data_locks: bool = False  # _DATA_LOCK_WAITS, _DATA_LOCKS and THREADS
+    modes: bool = False  # _TRANSACTION_EVENTS: whether a transaction is one of autocommit
+    statements: bool = False  # REQUESTS: what an idle session ran last
     lacks: tuple[str, ...] = ()
+    untold: str = ""  # says what would tell who holds what is waited for by STATE
 
     def __call__(self, connection: Connection) -> Locks:
         """Read who waits for whom now. Raises one of the ``DataSourceError`` family."""
         transactions = read_transactions(connection) if self.transactions else []
-        return Locks(tuple(self._row_waits(connection, transactions)), self.lacks)
+        edges = list(self._row_waits(connection, transactions))
+        waits = StateWaits(
+            connection,
+            self.states,
+            self.states.running(connection),
+            lambda: self._open(connection, transactions),
+            lambda sessions: {one: text for one, (text, _) in self._last_statements(connection, sessions).items()},
+        )
+        edges += waits.edges()
+        lacks = (*self.lacks, self.untold) if waits.untold and self.untold else self.lacks
+        return Locks(tuple(edges), lacks, self._known(connection, edges, transactions))
 
     def _row_waits(self, connection: Connection, transactions: Sequence[InnoDBTransaction]) -> Iterable[Edge]:
         waiting = {one.session_id: one for one in transactions if one.requested_lock is not None and one.session_id}
@@ -92,9 +109,70 @@ class LockViews:
             if number not in named:
                 yield Edge(Party(number), None, WaitKind.ROW_LOCK, TRANSACTIONS, its.waited)
 
+    def _open(self, connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[Open]:
+        """Who has a transaction open, with what it ran last where the server keeps that."""
+        ages = {one.session_id: one.age or 0.0 for one in transactions if one.session_id}
+        last = self._last_statements(connection, ages)
+        return [Open(number, age, last[number][0] if number in last else None) for number, age in ages.items()]
 
-def probe(connection: Connection, *, transactions: bool) -> LockViews:
-    """Find out what tells waits here; ``transactions`` is whether ``TRANSACTIONS`` can be read.
+    def _known(
+        self, connection: Connection, edges: Iterable[Edge], transactions: Sequence[InnoDBTransaction]
+    ) -> tuple[Known, ...]:
+        ends = {
+            party.session_id
+            for edge in edges
+            for party in (edge.waiter, edge.holder)
+            if isinstance(party, Party) and party.session_id is not None
+        }
+        if not ends:
+            return ()
+        by_session = {one.session_id: one for one in transactions}
+        modes: dict[int, bool] = {}
+        if self.modes:
+            rows = connection.rows(
+                f"SELECT PROCESSLIST_ID, AUTOCOMMIT = 'YES' FROM {_TRANSACTION_EVENTS} AS its JOIN {THREADS} AS whose "
+                "ON whose.THREAD_ID = its.THREAD_ID WHERE its.STATE = 'ACTIVE' AND PROCESSLIST_ID IN %s",
+                (tuple(ends),),
+            )
+            modes = {int(number): bool(mode) for number, mode in rows}
+        last = self._last_statements(connection, ends)
+        known = []
+        for number in ends:
+            transaction = None
+            if number in by_session:
+                its = by_session[number]
+                transaction = Transaction(
+                    its.id, its.state, its.started, its.age, modes.get(number), rows_changed=its.rows_changed
+                )
+            statement = None
+            if number in last:
+                text, ago = last[number]
+                cut = _CUT if text.endswith("...") else ""
+                statement = LastStatement(Statement.of(text, cut=cut), ago)
+            known.append(Known(Party(number), transaction, statement))
+        return tuple(known)
+
+    def _last_statements(self, connection: Connection, sessions: Iterable[int]) -> dict[int, tuple[str, float]]:
+        """Return the texts that idle sessions ran last, and how many seconds ago they ended."""
+        wanted = tuple(sessions)
+        if not self.statements or not wanted:
+            return {}
+        now = (
+            f"SELECT TIMER_END FROM {REQUESTS} JOIN {THREADS} USING (THREAD_ID) WHERE PROCESSLIST_ID = connection_id() "
+            "AND NESTING_EVENT_LEVEL = 0 AND END_EVENT_ID IS NULL LIMIT 1"
+        )
+        rows = connection.rows(
+            f"SELECT PROCESSLIST_ID, CAST(SQL_TEXT AS BINARY), (({now}) - its.TIMER_END) / 1000000000000 "
+            f"FROM {REQUESTS} AS its JOIN {THREADS} AS whose ON whose.THREAD_ID = its.THREAD_ID "
+            "WHERE PROCESSLIST_ID IN %s AND NESTING_EVENT_LEVEL = 0 AND END_EVENT_ID IS NOT NULL AND SQL_TEXT <> '' "
+            "AND PROCESSLIST_COMMAND = 'Sleep'",
+            (wanted,),
+        )
+        return {int(number): (str(text), max(0.0, float(ago or 0.0))) for number, text, ago in rows}
+
+
+def probe(connection: Connection, listed: ProcessList, *, mariadb: bool) -> LockViews:
+    """Find out what tells waits here, beside the list as it was probed.
 
     Raises where the connection is lost.
     """
@@ -104,7 +182,37 @@ def probe(connection: Connection, *, transactions: bool) -> LockViews:
     if None in of_innodb:  # MariaDB refuses what is not there as well, and MySQL's views are not
         views = (_DATA_LOCK_WAITS, _DATA_LOCKS, THREADS)
         data_locks = _reads_all(connection, views, lacks, "who holds a row lock that a session waits for is not known")
-    return LockViews(transactions, transactions and all(of_innodb), data_locks, tuple(lacks))
+    all_locks = handles = modes = False
+    if ("ON",) in [row[1:2] for row in connection.rows("SHOW VARIABLES LIKE 'performance_schema'")]:
+        all_locks = _reads_all(connection, (METADATA_LOCKS,), lacks, f"{_HOLDERS} metadata locks is not known")
+        handles = _reads_all(connection, (TABLE_HANDLES,), lacks, f"{_HOLDERS} table locks is not known")
+        modes = _reads_all(
+            connection,
+            (_TRANSACTION_EVENTS,),
+            lacks,
+            "whether a statement is all of its transaction, so that closing the query suffices, is not known",
+        )
+        known = bool(_reads(connection, THREADS))
+        all_locks, handles, modes = all_locks and known, handles and known, modes and known
+    granted = mariadb and bool(_reads(connection, METADATA_LOCK_INFO))
+    return LockViews(
+        StateViews(listed, all_locks, handles, granted),
+        listed.transactions,
+        listed.transactions and all(of_innodb),
+        data_locks,
+        modes,
+        listed.requests,
+        tuple(lacks),
+        "" if granted or lacks or (all_locks and not mariadb) else _UNTOLD.format(_PLUGIN if mariadb else _CONSUMER),
+    )
+
+
+_TRANSACTION_EVENTS = "performance_schema.events_transactions_current"
+_HOLDERS = "who holds"
+_CUT = "The server keeps only the beginning of this statement."
+_UNTOLD = "No view here tells who holds a metadata lock or a read lock of all tables: candidates are guessed. {} tells."
+_PLUGIN = "INSTALL SONAME 'metadata_lock_info'"
+_CONSUMER = "performance_schema.metadata_locks, switched on,"
 
 
 def _reads(connection: Connection, view: str) -> bool | None:
@@ -255,7 +363,8 @@ class _Prepared:
     def or_party(self, one: InnoDBTransaction) -> tuple[Party | Prepared, object]:
         """Return who has a transaction, and what tells that one from others."""
         if one.session_id:
-            return Party(one.session_id), one.session_id
+            number = one.id if 0 < one.id < READ_ONLY else None  # such a one stays the same while it lasts
+            return Party(one.session_id, number), one.session_id
         transaction = Transaction(one.id, one.state or None, one.started, one.age, rows_changed=one.rows_changed)
         return Prepared(transaction, xid=self._xid()), ("prepared", one.id)
 
