@@ -1,6 +1,7 @@
 """Who holds what sessions wait for by their STATE on MySQL and MariaDB: metadata, read, table and user locks, flushes.
 
 Told by the performance schema where it is on, else by MariaDB's plugin, else guessed: then holders are candidates.
+docs/oceanbase.md 8.10.
 """
 
 from __future__ import annotations
