@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.databases.embedded import EmbeddedServer
+from tests.commands.test_locks import plays_an_incident
 from tests.support.charsets import goes_through_everything
 from tests.support.documents import grants
 from tests.support.servers import EmbeddedMySQL
@@ -119,6 +120,10 @@ def test_closing_an_idle_transaction_rolls_it_back_and_frees_who_waits(stage: Ma
     with stage.database.connect(database="depot") as admin, admin.cursor() as cursor:
         cursor.execute("SELECT quantity FROM stock WHERE sku = 3")
         assert cursor.fetchone() == (51,)
+
+
+def test_in_the_middle_of_an_incident_the_head_is_named_and_closed(stage: MariaDBStage) -> None:
+    plays_an_incident(stage, lambda waiter: until_innodb_shows(stage, waiter))
 
 
 def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> None:
