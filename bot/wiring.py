@@ -432,7 +432,7 @@ class _Running:
         )
         looks = Looks()
         lists = sessions.SessionList(service, access, defaults, disclosures)
-        show_command = show.ShowCommand(service, record, access, defaults, disclosures)
+        show_command = show.ShowCommand(service, record, access, defaults, disclosures, self._adviser)
         statistics_command = statistics.StatisticsCommand(service, access, defaults, disclosures, lists.answer)
         locks_command = locks.LocksCommand(service, access, defaults, disclosures, self._adviser)
         triage_command = triage.TriageCommand(

@@ -7,10 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.access import Access, Right, Scope
+from bot.closing.advice import Adviser
 from bot.closing.audit_query import AuditTrail
 from bot.closing.disclosures import Disclosures
 from bot.closing.targets import is_on
-from bot.errors import InputError, NotAllowedError, SessionBotError, SlackRefusedError, TargetError
+from bot.errors import (
+    BusyError,
+    DataSourceError,
+    InputError,
+    NotAllowedError,
+    SessionBotError,
+    SlackRefusedError,
+    TargetError,
+)
 from bot.sessions.model import Field, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
 from bot.slack.arguments import session_query
@@ -86,6 +95,7 @@ class ShowCommand:
     access: Access
     defaults: Defaults
     disclosures: Disclosures
+    adviser: Adviser
 
     def answer(self, command: Command, text: str) -> None:
         """Answer /sessions show with a card."""
@@ -99,7 +109,9 @@ class ShowCommand:
         if not here:
             raise TargetError(_not_found(arguments, found))
         asker = None if arguments.query.private else Asker.of(command.person, scope)
-        message = self._card(here[0], asker, arguments.notes) if len(here) == 1 else session_details.several(here)
+        message = (
+            self._card(here[0], scope, asker, arguments.notes) if len(here) == 1 else session_details.several(here)
+        )
         (command.reply.private if arguments.query.private else command.reply.public)(message)
 
     def show_picked(self, press: Press) -> None:
@@ -108,7 +120,7 @@ class ShowCommand:
         scope = own_view(press, self.access, self.sessions, reference.source)
         session = self._listed(reference, scope)
         asker = None if press.ephemeral else Asker.of(press.person, scope)
-        (press.reply.private if press.ephemeral else press.reply.public)(self._card(session, asker))
+        (press.reply.private if press.ephemeral else press.reply.public)(self._card(session, scope, asker))
 
     def refresh(self, press: Press) -> None:
         """Rewrite a card in place with what is known now, as its asker may see it."""
@@ -122,7 +134,7 @@ class ShowCommand:
         if session is None:
             message = session_details.gone(reference, datetime.now(UTC), reused=bool(others))
         else:
-            message = self._card(session, Asker.read(press.block_id))
+            message = self._card(session, scope, Asker.read(press.block_id))
         press.reply.replace(message, ephemeral=press.ephemeral, ts=press.message_ts)
 
     def view_sql(self, press: Press) -> None:
@@ -174,11 +186,16 @@ class ShowCommand:
                 raise TargetError(f"Whether session {reference.id} is still there cannot be seen. {why}")
         return session, [one for one in found if seen.covers(one.tenant)]
 
-    def _card(self, session: Session, asker: Asker | None, notes: tuple[str, ...] = ()) -> Message:
-        details = self.sessions.source(session.source).details(session)
-        return session_details.session_details(
-            details, datetime.now(UTC), notes, disclosure=self.disclosures.shown(session.source), asker=asker
-        )
+    def _card(self, session: Session, scope: Scope, asker: Asker | None, notes: tuple[str, ...] = ()) -> Message:
+        as_of = datetime.now(UTC)  # of the session; what else is read of it may take a while
+        source = self.sessions.source(session.source)
+        details = source.details(session)
+        waiting = None
+        with contextlib.suppress(DataSourceError, BusyError):
+            graph, tenants = source.waits(), source.configured(scope.tenants)
+            waiting = session_details.Waiting(graph, self.adviser.advise(graph, session, tenants), tenants)
+        shown = self.disclosures.shown(session.source)
+        return session_details.session_details(details, as_of, notes, disclosure=shown, waiting=waiting, asker=asker)
 
 
 _NOT_YOURS = "You may not see this session. /sessions lists those that you may see."

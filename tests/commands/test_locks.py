@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
 
+from bot.sessions.shared_read import FRESH
 from tests.support.slack_person import buttons_of, table_of, text_of
 from tests.support.slack_text import tells
 from tests.support.stage import RunningStatement, Stage, full_text, session_id
@@ -49,15 +51,14 @@ def plays_an_incident(stage: Stage, until_waiting: Callable[[RunningStatement], 
     stage.alice.wait_for_change(card, "✅ closed")
     assert [one.ended() for one in waiters] == [0, 0, 0]
     bystander.commit()
+    fresh = time.monotonic() + FRESH
+    stage.wait_until(lambda: time.monotonic() > fresh, "no read from before the close to be shared any more")
     stage.alice.press(found, "Refresh")
     stage.alice.wait_for_change(found, "No session waits for another one")
 
 
 def test_in_the_middle_of_an_incident_the_head_is_named_closed_and_its_waiters_go_on(stage: Stage) -> None:
-    def until_waiting(one: RunningStatement) -> None:
-        stage.wait_until(lambda: stage.row(one.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
-
-    plays_an_incident(stage, until_waiting)
+    plays_an_incident(stage, stage.until_locks_show)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
 import pymysql
@@ -19,7 +21,7 @@ def blocked(stage: Stage) -> tuple[pymysql.Connection[Any], RunningStatement]:
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = 7 WHERE sku = 3")
     waiter = stage.runs("UPDATE depot.stock SET quantity = 4711 WHERE sku = 3", user="auditor")
-    stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the wait for the row")
+    stage.until_locks_show(waiter)
     return holder, waiter
 
 
@@ -73,6 +75,8 @@ def test_an_idle_session_says_since_when_and_offers_no_close_of_a_query(stage: S
     assert "Idle since <!date^" in text_of(card)
     assert card["ephemeral"]
     assert buttons_of(card) == ["View SQL", "Close Session", "Refresh"]
+    as_of = int(re.findall(r"As of <!date\^(\d+)", text_of(card))[0])
+    stage.wait_until(lambda: time.time() > as_of + 1, "another second, by which the same card differs")
     stage.alice.press(card, "Refresh")
     stage.alice.wait_for_change(card, lambda now: text_of(now) != text_of(card))
 
@@ -80,15 +84,19 @@ def test_an_idle_session_says_since_when_and_offers_no_close_of_a_query(stage: S
 def test_a_lock_waiter_names_its_holder_and_the_holder_its_waiter(stage: Stage) -> None:
     holding, waiter = blocked(stage)
     holder = session_id(holding)
-    said = text_of(stage.asks(stage.alice, f"/sessions show {waiter.id}", "Waits for a row lock"))
+    card = stage.asks(stage.alice, f"/sessions show {waiter.id}", "Waits for a row lock")
+    stage.presses(stage.alice, card, "Who blocks?", f"Session {holder} holds up 1 session")
+    said = text_of(card)
     assert f"held by session {holder} (teller from 127.0.0.1:" in said
+    assert f"Close the blocker instead. It waits itself: closing it frees nobody. Session {holder} of teller" in said
     assert ", idle for" in said
     assert "its transaction open for" in said
     assert "because of a row locked by another session (error -6005)" in said
     assert "retries included" in said
     assert not tells(said, 4711)
     said = text_of(stage.asks(stage.alice, f"/sessions show {holder}", f"Session {holder} on demo"))
-    assert f"Blocks with its row locks: session {waiter.id}" in said
+    assert f"Holds up 1 session: {waiter.id}" in said
+    assert f"Close Session {holder}. It has been idle for" in said
     assert ", ACTIVE, open for" in said
     holding.rollback()
     assert waiter.ended() == 0

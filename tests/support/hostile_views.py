@@ -16,7 +16,7 @@ from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome
 from bot.closing.store.audit_log import Entry
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SourceOpenError, TargetError
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
-from bot.sessions.details import LockHolder, Reach, SessionDetails
+from bot.sessions.details import Reach, SessionDetails
 from bot.sessions.model import LastStatement, Mode, Session, SessionPage, SessionQuery, Transaction, WaitKind
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
@@ -109,16 +109,14 @@ class Views:
 
     def details(self) -> Iterator[Shown]:
         """Cards of one session and what stands in their place."""
-        session, holder = self._session(), self._session()
-        found = SessionDetails(
-            session,
-            1e9,
-            2**62,
-            (LockHolder(5, 1e9, None, holder), LockHolder(6, 0.1, 5.0, None)),
-            (7, 8),
-            self._several(3),
-        )
-        yield session_details.session_details(found, NOW, self._notes(), disclosure=next(self._full), asker=_ASKER)
+        session, holder = self._session(), replace(self._session(), id=1)
+        waits = [*self._waits(30), Wait(session, holder, self._random.choice(list(WaitKind)), "", 1e9)]
+        waits += [replace(one, holder=session) for one in waits[:-1:2]]
+        advice = Advice(self._random.choice(list(Action)), self._texts.text(), (), self._texts.text())
+        waiting = session_details.Waiting(WaitGraph(self._source(), NOW, tuple(waits)), advice)
+        found = SessionDetails(session, 1e9, 2**62, caveats=self._several(3))
+        full = next(self._full)
+        yield session_details.session_details(found, NOW, self._notes(), disclosure=full, waiting=waiting, asker=_ASKER)
         yield session_details.gone(SessionReference.of(session), NOW, reused=True)
         yield session_details.several([session, holder])
 

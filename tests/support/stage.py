@@ -107,6 +107,15 @@ class Stage:
         self.wait_until(lambda: self.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
         return waiter
 
+    def until_locks_show(self, waiter: RunningStatement) -> None:
+        """Wait until the view of locks has had a statement as a waiter for longer than a read of waits is shared.
+
+        For some 20 ms it is in no queue: it only tries again and again.
+        """
+        waits = "SELECT 1 FROM oceanbase.V$OB_LOCKS WHERE block = 1 AND session_id = %s AND ctime > 300000"
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            self.wait_until(lambda: cursor.execute(waits, (waiter.id,)), "the lock to be waited for")
+
     def stops(self, statement: RunningStatement) -> None:
         """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
         with self.database.connect() as connection, connection.cursor() as cursor:

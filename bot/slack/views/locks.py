@@ -148,6 +148,16 @@ def held_up(behind: Sequence[Session], shows: Callable[[Session], bool]) -> str:
     return f"{count} that you may not see" if hidden == len(behind) else f"{count}, {hidden:,} that you may not see"
 
 
+def called(who: Session | Prepared, shows: Callable[[Session | Prepared], bool]) -> str:
+    """Name a session or a prepared transaction; one that may not be seen has no name."""
+    if not shows(who):
+        return _HIDDEN
+    if isinstance(who, Session):
+        return f"session {who.id}" + (" (the bot's own)" if who.own else "")
+    named = f" {cut(visible(who.xid), 60)}" if who.xid else ""
+    return f"prepared XA transaction{named} (id {who.transaction.id or '-'})"
+
+
 def waited_for(wait: Wait) -> str:
     """Say for what somebody waits: the kind, and the table where it is known."""
     return wait.kind.value + (f" on {cut(visible(wait.what), 60)}" if wait.what else "")
@@ -185,7 +195,7 @@ def _who_holds_up(found: Locks, blockage: Blockage) -> str:
         wait = "waits" if len(blockage.behind) == 1 else "wait"
         return f"{count[0].upper()}{count[1:]} {wait} for a holder that is not named"
     verb = "may hold up" if blockage.candidate else "holds up"
-    who = _called(found, blockage.who)
+    who = called(blockage.who, found.shows)
     waits = " waits itself, and" if blockage.waiting else ""
     return f"{who[0].upper()}{who[1:]}{waits} {verb} {count}"
 
@@ -196,15 +206,6 @@ def _for_what(blockage: Blockage) -> str:
     more = f" and {len(kinds) - 2} more" if len(kinds) > 2 else ""
     candidate = " · a candidate: the server does not name the holder" if blockage.candidate else ""
     return f"{longest} · {', '.join(kinds[:2])}{more}{candidate}"
-
-
-def _called(found: Locks, who: Session | Prepared) -> str:
-    if not found.shows(who):
-        return _HIDDEN
-    if isinstance(who, Session):
-        return f"session {who.id}" + (" (the bot's own)" if who.own else "")
-    named = f" {cut(visible(who.xid), 60)}" if who.xid else ""
-    return f"prepared XA transaction{named} (id {who.transaction.id or '-'})"
 
 
 def _id(who: Session | Prepared) -> str:

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.sessions.details import LockHolder, SessionDetails
+from bot.sessions.details import SessionDetails
 from bot.sessions.masking import without_secrets
-from bot.sessions.model import Session, WaitKind
+from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure
+from bot.sessions.waits.advice import Action, Advice
+from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level
 from bot.slack.session_reference import Asker, CardReference, SessionReference
 from bot.slack.views import blocks as kit
-from bot.slack.views import components, wording
-from bot.slack.views.session_list import CLOSE_QUERY, CLOSE_SESSION, VIEW_SQL
+from bot.slack.views import components, locks, wording
+from bot.slack.views.session_list import CLOSE_QUERY, CLOSE_SESSION, VIEW_SQL, who_blocks
 
 REFRESH = "session.refresh"  # action id
 
 _SQL_CHARACTERS = 600
+_HOLDERS = 5
 _SHOWN_IDS = 20
 _WITH_DATE = "{date_short_pretty} {time_secs}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Whom a session waits for and whom it holds up, what is advised about it, and whose sessions may be shown."""
+
+    graph: WaitGraph
+    advice: Advice
+    tenants: frozenset[str] | None = None  # None: of all
+
+    def holders(self, session: Session) -> tuple[Wait, ...]:
+        """Whom it waits for."""
+        return self.graph.holders(session)
+
+    def shows(self, one: Session | Prepared) -> bool:
+        """Whether anything of it is shown."""
+        return self.tenants is None or one.tenant in self.tenants
 
 
 def session_details(
@@ -29,28 +50,34 @@ def session_details(
     notes: Sequence[str] = (),
     *,
     disclosure: Disclosure,
+    waiting: Waiting | None = None,
     asker: Asker | None = None,
 ) -> Message:
     """Show one session as it was at ``as_of``.
 
-    ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see.
+    ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see. ``waiting`` is None where
+    the waits could not be read.
     """
-    session = details.session
+    session = details.session if waiting is None else waiting.graph.known(details.session)
     title = f"Session {session.id} on {session.source}"
     doing = f"{wording.name(wording.status(session))}, {wording.lasts(session)}"
     doing += f", {wording.waits(session)}" if session.waits else ""
+    unread = waiting.graph.lacks if waiting is not None and session.waits and not waiting.holders(session) else ()
+    caveats = (*unread, *details.caveats)
     since = (
         f"Idle since {wording.moment(as_of - timedelta(seconds=session.time), _WITH_DATE)} · " if session.idle else ""
     )
     blocks = [
         components.header(title),
         *([components.lines(*components.notes(notes))] if notes else []),
-        components.lines(*_locks(details), *(components.facts(row) for row in _facts(session, details, disclosure))),
+        components.lines(
+            *_locks(session, waiting), *(components.facts(row) for row in _facts(session, details, disclosure))
+        ),
         *_sql(session, disclosure=disclosure),
         components.context(
-            f"{since}As of {wording.moment(as_of)}", *components.seen_by(asker), *components.caveats(details.caveats)
+            f"{since}As of {wording.moment(as_of)}", *components.seen_by(asker), *components.caveats(caveats)
         ),
-        _buttons(session, asker),
+        _buttons(session, waiting, asker),
     ]
     return Message(top_level(f"{title}: {wording.name(session.client.user)}, {doing}"), blocks)
 
@@ -149,42 +176,46 @@ def _reason(session: Session) -> str:
     return f"error {session.retry_info}"
 
 
-def _locks(details: SessionDetails) -> list[components.Line]:
-    rows: list[components.Line] = [_holder(holder) for holder in details.holders]
-    if details.session.waits and not rows:
-        why = (
-            "; who holds it could not be seen just now. Press Refresh."
-            if details.names_holders and details.session.waits is WaitKind.ROW_LOCK
-            else "; who holds it cannot be read here."
-        )
-        said = wording.waits(details.session)
-        rows.append([components.bold(f"W{said[1:]}"), components.plain(why)])
-    if details.waiters:
-        ids = ", ".join(map(str, details.waiters[:_SHOWN_IDS]))
-        rows.append([components.bold("Blocks"), components.plain(f" with its row locks: session {ids}")])
+def _locks(session: Session, waiting: Waiting | None) -> list[components.Line]:
+    """Say what to do, whom it waits for and whom it holds up."""
+    if waiting is None:
+        return [[components.bold("Waits"), components.plain(" could not be read just now. Press Refresh.")]]
+    graph, advice = waiting.graph, waiting.advice
+    holders, behind = graph.holders(session), graph.held_up(session)
+    rows: list[components.Line] = []
+    unseen = session.waits is not None and not holders  # so that advice would be on what is not known
+    if not unseen and (holders or behind or advice.past or advice.action is not Action.NOTHING):
+        rows.append(locks.advised(session, advice))
+    rows += [_holder(wait, waiting) for wait in holders[:_HOLDERS]]
+    if len(holders) > _HOLDERS:
+        rows.append([components.plain(f"and for {len(holders) - _HOLDERS:,} more.")])
+    if unseen and session.waits:
+        why = "cannot be read here." if graph.lacks else "could not be seen just now. Press Refresh."
+        said = wording.waits(session)
+        rows.append([components.bold(f"W{said[1:]}"), components.plain(f"; who holds it {why}")])
+    if behind:
+        ids = [str(one.id) for one in behind if waiting.shows(one)]
+        more = len(behind) - min(len(ids), _SHOWN_IDS)
+        named = f": {', '.join(ids[:_SHOWN_IDS])}{f' and {more:,} more' if more else ''}" if ids else ""
+        may = "May hold up " if all(one.candidate for one in graph.waiters(session)) else "Holds up "
+        rows.append([components.bold(may), components.plain(f"{locks.held_up(behind, waiting.shows)}{named}")])
     return rows
 
 
-def _holder(holder: LockHolder) -> components.Line:
-    age = (
-        ""
-        if holder.transaction_age is None
-        else f", its transaction open for {wording.seconds(holder.transaction_age)}"
-    )
-    held = [
-        components.bold("Waits for a row lock"),
-        components.plain(f" for {wording.seconds(holder.waited)}, held by "),
-    ]
-    if holder.id is None:
-        return [*held, components.plain(f"a session that this server does not name{age}")]
-    session = holder.session
-    if session is None:
-        who = "not in the process list: it has just ended, or it is the database's own"
-    else:
-        doing = "idle" if session.idle else "running" if session.running else "running nothing"
-        of = f"{wording.name(session.client.user)} from {wording.name(session.client.origin)}"
-        who = f"{of}, {doing} for {wording.seconds(session.time)}{age}"
-    return [*held, components.plain("session "), components.code(str(holder.id)), components.plain(f" ({who})")]
+def _holder(wait: Wait, waiting: Waiting) -> components.Line:
+    waited = f" for {wording.seconds(wait.waited)}" if wait.waited is not None else ""
+    line = [components.bold(f"Waits for a {locks.waited_for(wait)}"), components.plain(f"{waited}, ")]
+    held = "held perhaps by" if wait.candidate else "held by"
+    holder = wait.holder
+    if holder is None:
+        return [*line, components.plain(f"{held} a session that this server does not name")]
+    if not isinstance(holder, Session) or not waiting.shows(holder):
+        return [*line, components.plain(f"{held} {locks.called(holder, waiting.shows)}")]
+    doing = "idle" if holder.idle else "running" if holder.running else "running nothing"
+    age = holder.transaction.age if holder.transaction is not None else None
+    who = f"{wording.name(holder.client.user)} from {wording.name(holder.client.origin)}, {doing} for "
+    who += wording.seconds(holder.time) + (f", its transaction open for {wording.seconds(age)}" if age else "")
+    return [*line, components.plain(f"{held} session "), components.code(str(holder.id)), components.plain(f" ({who})")]
 
 
 def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
@@ -202,15 +233,24 @@ def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
     return blocks
 
 
-def _buttons(session: Session, asker: Asker | None) -> kit.Block:
+def _buttons(session: Session, waiting: Waiting | None, asker: Asker | None) -> kit.Block:
     reference = str(SessionReference.of(session))
+    labels = {CLOSE_QUERY: "Close Query", CLOSE_SESSION: "Close Session"}
     buttons = [kit.button("View SQL", action_id=VIEW_SQL, value=reference)]
-    if session.running and not (session.own or session.ending or session.query_ending):
-        buttons.append(kit.button("Close Query", action_id=CLOSE_QUERY, value=reference))
-    if not (session.own or session.ending):
-        buttons.append(kit.button("Close Session", action_id=CLOSE_SESSION, value=reference))
+    closes = _closes(session, waiting.advice if waiting is not None else None)
+    buttons += [kit.button(labels[one], action_id=one, value=reference) for one in closes]
     buttons.append(kit.button("Refresh", action_id=REFRESH, value=str(CardReference.of(session))))
+    if session.waits or (waiting is not None and (waiting.graph.holders(session) or waiting.graph.waiters(session))):
+        buttons.append(who_blocks(session.source, [session.tenant] if session.tenant else []))
     return kit.actions(buttons, block_id=Asker.block("session.browse", asker))
+
+
+def _closes(session: Session, advice: Advice | None) -> list[str]:
+    """Return which closes are offered, the one that is advised first; none for what is ending or is never closed."""
+    if session.own or session.ending or (advice is not None and advice.action in (Action.NEVER, Action.OVERRIDE)):
+        return []
+    both = [CLOSE_QUERY, CLOSE_SESSION] if session.running and not session.query_ending else [CLOSE_SESSION]
+    return both[::-1] if advice is not None and advice.action is Action.CLOSE_SESSION else both
 
 
 def _bytes(value: int | None) -> str | None:

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from bot.access import Person
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target
 from bot.errors import InputError, TargetError
-from bot.sessions.details import LockHolder, Reach, SessionDetails
-from bot.sessions.model import MAX_LIMIT, Mode, Session, SessionPage, SessionQuery
+from bot.sessions.details import Reach, SessionDetails
+from bot.sessions.model import MAX_LIMIT, Mode, Session, SessionPage, SessionQuery, WaitKind
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
+from bot.sessions.waits.advice import Action, Advice
+from bot.sessions.waits.graph import Wait, WaitGraph
 from bot.slack.delivery.message import Message
 from bot.slack.session_reference import SessionReference
 from bot.slack.views import (
@@ -91,11 +93,14 @@ def messages(session: Session) -> Iterator[Message]:
             session,
             4e9,
             2**62,
-            (LockHolder(1, 1e9, None, session), LockHolder(2, 0.1, 5.0, None)),
-            tuple(range(3_221_487_826, 3_221_487_926)),
-            (HOSTILE * 20,) * 9,
+            caveats=(HOSTILE * 20,) * 9,
         )
-        yield session_details.session_details(details, NOW, [HOSTILE * 3], disclosure=disclosure)
+        others = [replace(session, id=3_221_487_826 + number) for number in range(100)]
+        waits = [Wait(session, one, WaitKind.METADATA, HOSTILE, 1e9, HOSTILE) for one in (*others[:9], None)]
+        waits += [Wait(one, session, WaitKind.ROW_LOCK, HOSTILE, 1e9, HOSTILE, candidate=True) for one in others[9:]]
+        advice = Advice(Action.CLOSE_BLOCKER, HOSTILE * 9, past=HOSTILE * 9, then=HOSTILE * 9)
+        waiting = session_details.Waiting(WaitGraph("prod", NOW, tuple(waits), lacks=(HOSTILE,)), advice)
+        yield session_details.session_details(details, NOW, [HOSTILE * 3], disclosure=disclosure, waiting=waiting)
         asked = request(session)
         yield closing_card.closing_card(asked, disclosure=disclosure)
         decided = replace(
