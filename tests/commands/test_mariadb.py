@@ -52,8 +52,8 @@ def cells_of(message: Json) -> dict[str, list[str]]:
 def until_innodb_shows(stage: MariaDBStage, waiter: RunningStatement) -> None:
     """Wait until InnoDB shows that this one waits for a lock, and so whatever was begun before.
 
-    Whoever reads its transactions within 0.1 s of another reader is shown the same as that one; the bot shares a read of
-    waits for 0.25 s.
+    Whoever reads its transactions within 0.1 s of another reader is shown the same as that one; the bot
+    shares a read of waits for 0.25 s.
     """
     with stage.database.connect() as admin, admin.cursor() as cursor:
 

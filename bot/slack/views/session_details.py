@@ -204,7 +204,7 @@ def _locks(session: Session, waiting: Waiting | None) -> list[components.Line]:
 
 def _holder(wait: Wait, waiting: Waiting) -> components.Line:
     waited = f" for {wording.seconds(wait.waited)}" if wait.waited is not None else ""
-    line = [components.bold(f"Waits for a {locks.waited_for(wait)}"), components.plain(f"{waited}, ")]
+    line = [components.bold(f"Waits for {wording.a(locks.waited_for(wait))}"), components.plain(f"{waited}, ")]
     held = "held perhaps by" if wait.candidate else "held by"
     holder = wait.holder
     if holder is None:
