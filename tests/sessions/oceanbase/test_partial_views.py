@@ -16,7 +16,8 @@ from bot.sessions import kill
 from bot.sessions.details import Reach
 from bot.sessions.model import Mode, Pin, SessionQuery
 from bot.sessions.statement import Disclosure
-from bot.slack.views.session_details import session_details
+from bot.sessions.waits.advice import Case, advise
+from bot.slack.views.session_details import Waiting, session_details
 from bot.slack.views.session_list import session_list
 from sandbox.databases.mariadb import EmbeddedMariaDB
 from sandbox.slack.server import SlackSandbox
@@ -75,9 +76,9 @@ def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster:
     cluster.run("DROP TABLE oceanbase.`GV$OB_LOCKS`", LOCKS.format(", ID3 INT"))
     assert "for 33 s: Details says who holds it" in said()
     (waiter,) = cluster_source().find(3221490000, None)
-    card = text_of(
-        session_details(cluster_source().details(waiter), datetime.now(UTC), disclosure=Disclosure.DIGEST).payload()
-    )
+    details, graph = cluster_source().details(waiter), cluster_source().waits()
+    waiting = Waiting(graph, advise(Case.of(waiter, graph)))
+    card = text_of(session_details(details, datetime.now(UTC), disclosure=Disclosure.DIGEST, waiting=waiting).payload())
     assert "who holds it could not be seen just now" in card, "nobody does any more: it is no word on the server"
 
 
