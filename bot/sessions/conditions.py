@@ -90,7 +90,10 @@ class Conditions:
         if filter_.running:
             text = f"COALESCE({self.expressions['sql_text']}, '') <> ''"
             parts.append(f"{self.expressions['command']} <> 'Sleep' AND {text}")
-        parts += [self._flag(flag) for flag in sorted(filter_.flags, key=lambda flag: flag.value)]
+        parts += [self._flag(flag) for flag in sorted(filter_.flags - {Flag.BLOCKING}, key=lambda flag: flag.value)]
+        if Flag.BLOCKING in filter_.flags:
+            parts.append(f"{self.place} IN %s")
+            values.append(tuple(sorted(filter_.holders)) or ("",))
         return " AND ".join(parts) or "1 = 1", values
 
     def order(self, sort: Sort) -> tuple[str, tuple[Value, ...]]:

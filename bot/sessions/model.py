@@ -60,6 +60,7 @@ class Flag(enum.Enum):
     IDLE = "idle"
     IN_TRANSACTION = "in-transaction"
     WAITING = "waiting"  # for a lock of any kind
+    BLOCKING = "blocking"  # holds what others wait for, as far as the server names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class SessionFilter:
     flags: frozenset[Flag] = frozenset()
     tried: tuple[Tried, ...] = ()
     running: bool = False  # only what runs a statement, as ``Session.running`` has it
+    holders: frozenset[str] = frozenset()  # the places of those that are ``BLOCKING``, as they were found
 
     @property
     def tenants(self) -> frozenset[str] | None:
@@ -253,7 +255,8 @@ class Session:
     listed: bool = True  # else a server session that only the view of transactions has, its client having been closed
     event: bool = False  # a run of an event, which the server has begun by itself: it has no client
     servers: tuple[str, ...] = ()  # all of one client behind a proxy (docs/oceanbase.md 4.1), where there are several
-    doing: str | None = None  # MySQL's and MariaDB's STATE, "Waiting for table metadata lock" or so; else ``GET_LOCK``
+    # MySQL's and MariaDB's STATE, for example "Waiting for table metadata lock"; of OceanBase that one or ``GET_LOCK``.
+    doing: str | None = None
     last_statement: LastStatement | None = None  # of an idle one, where waits or transactions are asked for
 
     @property

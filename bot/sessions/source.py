@@ -59,6 +59,7 @@ TRY_EVERY = 30.0  # seconds between two trials of what lists and closes run
 DIAGNOSIS_LIMIT = 2.0  # seconds
 SLOW = 2.0  # seconds on its way after which a list says so
 
+_UNNAMED = "Who holds some of the locks is not known for sure: /sessions locks says who may."
 _BROKEN_OFF = (
     "This ends within a literal: it may be only the beginning of the statement. SHOW FULL PROCESSLIST at the server "
     "shows all of it."
@@ -154,13 +155,25 @@ class DataSource:
         """
         scope = self._scope(tenants)
         started = monotonic()
+        asked, lacks = self._with_holders(query)
 
         def ask(connection: Connection, dialect: Dialect) -> SessionPage:
-            page = self._page(connection, dialect, query, scope, disclosure, pinned=pinned)
+            page = self._page(connection, dialect, asked, scope, disclosure, pinned=pinned)
             slow = _slow(monotonic() - started - connection.waited)
-            return replace(page, caveats=(*page.caveats, *self._queued(connection), *slow))
+            return replace(page, caveats=(*page.caveats, *lacks, *self._queued(connection), *slow))
 
         return self._read(ask, Purpose.SEARCHING if pinned else Purpose.READING)
+
+    def _with_holders(self, query: SessionQuery) -> tuple[SessionQuery, tuple[str, ...]]:
+        """Find out who holds what others wait for, where that is asked for, and say what is not known of it."""
+        if Flag.BLOCKING not in query.filter.flags:
+            return query, ()
+        graph = self.waits()
+        holders = [one.holder for one in graph.waits if isinstance(one.holder, Session) and not one.candidate]
+        places = frozenset(f"{one.server or ''}/{one.id}" for one in holders)
+        unnamed = any(one.holder is None or one.candidate for one in graph.waits)
+        lacks = (*graph.lacks, *([_UNNAMED] if unnamed else []))
+        return replace(query, filter=replace(query.filter, holders=places)), lacks
 
     def _page(
         self,
@@ -215,13 +228,15 @@ class DataSource:
         ``disclosure`` is whoever asks's, by which is searched; ``shown`` what the answer may name groups by.
         """
         scope = self._scope(tenants)
+        asked, lacks = self._with_holders(query)
 
         def ask(connection: Connection, dialect: Dialect) -> Statistics:
             self._refuse_tenants(dialect, scope)
             states.judge(connection, dialect, scope, query.filter)
             reader = disclosed.Reader(connection, dialect.disclosing(shown), self.name, scope, disclosure)
-            found = statistics.read(reader, query, by)
-            return replace(found, caveats=(*reader.caveats(query.filter), *self._caveats(connection, dialect)))
+            found = statistics.read(reader, asked, by)
+            caveats = (*reader.caveats(query.filter), *lacks, *self._caveats(connection, dialect))
+            return replace(found, caveats=caveats)
 
         return self._read(ask)
 

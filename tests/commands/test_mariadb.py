@@ -148,6 +148,32 @@ def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> No
     assert waiter.ended() == 1317
 
 
+def test_who_waits_for_a_table_is_marked_wherever_it_is_shown_and_found_as_blocked(stage: MariaDBStage) -> None:
+    reader = stage.connect(database="depot")
+    reader.begin()
+    with reader.cursor() as cursor:
+        cursor.execute("SELECT * FROM stock")
+    waiter = stage.runs("ALTER TABLE stock COMMENT 'x'", database="depot")
+    stage.wait_until(lambda: stage.row(waiter.id).get("STATE") == "Waiting for table metadata lock", "the wait")
+    listed = stage.asks(stage.alice, "/sessions blocked user=teller", "Sessions on demo")
+    assert cells_of(listed)["Status"] == ["ACTIVE 🔒 table metadata lock"]
+    said = text_of(listed)
+    assert "🔒 1 of these waits for a table metadata lock, for " in said
+    assert "in all, 1 active, 1 waiting" in listed["text"]
+    assert ", waits for a table metadata lock" in listed["text"]
+    details = stage.asks(stage.alice, f"/sessions show {waiter.id}", f"Session {waiter.id} on demo")
+    assert "Status ACTIVE, waits for a table metadata lock" in text_of(details)
+    assert "waits for a table metadata lock" in details["text"]
+    assert "Waiting for a lock 1" in text_of(stage.asks(stage.alice, "/sessions stats", "Session statistics of demo"))
+    assert "waits for a table metadata lock" in text_of(stage.card_of(f"{waiter.id} query"))
+    none = stage.asks(stage.alice, "/sessions blocked user=nobody", "Sessions on demo")
+    assert "1 session waits for a lock, and the rest of this fits none of those. /sessions locks" in text_of(none)
+    reader.rollback()
+    assert waiter.ended() == 0
+    none = stage.asks(stage.alice, "/sessions user=teller waiting", "No session waits for a lock.")
+    assert "fits" not in text_of(none)
+
+
 def test_the_servers_own_threads_and_the_bots_login_are_never_closed(stage: MariaDBStage) -> None:
     with stage.database.connect() as admin, admin.cursor() as cursor:
         cursor.execute("SET GLOBAL event_scheduler = ON")

@@ -56,6 +56,8 @@ _ALSO = {
     "blocked": "waiting",
     "locked": "waiting",
     "lock": "waiting",
+    "blockers": "blocking",
+    "blocker": "blocking",
 }
 VOCABULARY = Vocabulary.of((*_FIELDS, *_VIEW_KEYS), _FLAG_WORDS, _ALSO)
 CLOSE_VOCABULARY = Vocabulary.of(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 SAME = {"on": "source"}  # keys that are typed for others, without a note
 
 _SLIP = 3  # letters too many or too few that a slip may have
-# A flag that is also a word of everyday, as names of tables are: rating is no slip of it, waitng is.
-_EVERYDAY = {"waiting": 0.9}
+# Flags that resemble names of tables: rating and booking are no slips of them, waitng is.
+_EVERYDAY = {"waiting": 0.9, "blocking": 0.9}
 
 
 @dataclass(frozen=True, slots=True)

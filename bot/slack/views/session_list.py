@@ -146,7 +146,10 @@ def _kinds(page: SessionPage, waiting: Sequence[Session]) -> str:
 def _nothing(page: SessionPage) -> str:
     if page.total == 0:
         return "There is no session that you may see."
-    if Flag.WAITING not in page.query.filter.flags:
+    flags = page.query.filter.flags
+    if Flag.BLOCKING in flags:
+        return "No session that fits that is known to hold up others. /sessions locks shows who waits, and for what."
+    if Flag.WAITING not in flags:
         return f"No session fits that. There are {page.total:,} in all, {page.active:,} of them active."
     if not page.waiting:
         known = "is known to wait" if page.untold else "waits"

@@ -108,8 +108,8 @@ def _runs(connection: pymysql.Connection[Any], number: int) -> bool:
         )
 
 
-def found(crm: DataSource) -> list[Session]:
-    asked = SessionQuery(filter=SessionFilter(flags=frozenset({Flag.WAITING})))
+def found(crm: DataSource, flag: Flag = Flag.WAITING) -> list[Session]:
+    asked = SessionQuery(filter=SessionFilter(flags=frozenset({flag})))
     return list(crm.page(asked, None, Disclosure.ALL_BUT_PASSWORDS).sessions)
 
 
@@ -133,6 +133,8 @@ def test_a_session_that_waits_for_a_lock_of_any_kind_is_marked_counted_and_found
             until(lambda: [it.id for it in found(crm)] == [waiter.id])
             assert found(crm)[0].waits is case.kind, case
             assert counted(crm) == (1, 1, 1), case
+            if case.kind is WaitKind.ROW_LOCK:
+                until(lambda: [it.id for it in found(crm, Flag.BLOCKING)] == [holder])
         until(lambda: not found(crm))
 
 

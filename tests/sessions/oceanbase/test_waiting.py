@@ -8,7 +8,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.sessions.model import Flag, SessionFilter, SessionQuery, WaitKind
+from bot.sessions.model import Flag, Session, SessionFilter, SessionQuery, WaitKind
 from bot.sessions.source import DataSource
 from bot.sessions.statement import Disclosure
 from bot.sessions.statistics import Grouping
@@ -40,9 +40,12 @@ def run(client: pymysql.Connection[Any], *statements: str) -> None:
             cursor.execute(statement)
 
 
+def listed(prod: DataSource, flag: Flag) -> tuple[Session, ...]:
+    return prod.page(SessionQuery(filter=SessionFilter(flags=frozenset({flag}))), None).sessions
+
+
 def found(prod: DataSource) -> set[int]:
-    asked = SessionQuery(filter=SessionFilter(flags=frozenset({Flag.WAITING})))
-    return {one.id for one in prod.page(asked, None).sessions}
+    return {one.id for one in listed(prod, Flag.WAITING)}
 
 
 def counted(prod: DataSource) -> tuple[int | None, ...]:
@@ -71,23 +74,31 @@ def test_who_waits_in_get_lock_waits_for_a_user_lock_and_its_statement_is_told_a
     assert counted(prod) == (2, 2, 2)
 
 
-def test_who_waits_for_a_row_is_found_and_counted_with_its_statement_in_a_routine_too(
+def test_who_waits_for_a_row_or_a_table_is_found_and_counted_in_a_routine_too_and_who_holds_it_is_found(
     source: Make, clients: list[pymysql.Connection[Any]]
 ) -> None:
-    prod, (holder, *others, _) = source(), clients
+    prod, (holder, *others) = source(), clients
     run(
         holder,
+        "DROP TABLE IF EXISTS ledger",
+        "CREATE TABLE ledger (sku INT)",
         "DROP PROCEDURE IF EXISTS touch",
         "CREATE PROCEDURE touch() BEGIN SELECT 1; UPDATE paper SET quantity = 3; END",
         "BEGIN",
         "UPDATE paper SET quantity = 2",
+        "INSERT INTO ledger VALUES (1)",
     )
     waiter = RunningStatement(others[0], "UPDATE paper SET quantity = 4")
     calls = RunningStatement(others[1], "CALL touch()")
-    until(lambda: found(prod) == {waiter.id, calls.id})
+    changes = RunningStatement(others[2], " truncate TABLE ledger")
+    until(lambda: found(prod) == {waiter.id, calls.id, changes.id})
+    assert one(prod, changes.id).waits_for == "table metadata lock"
     for each in (one(prod, waiter.id), one(prod, calls.id)):
         assert (each.waits, each.waits_for, each.in_get_lock) == (WaitKind.ROW_LOCK, "row lock", False)
     assert not one(prod, session_id(holder)).waits
-    assert counted(prod) == (2, 2, 2)
+    assert counted(prod) == (3, 3, 3)
+    assert {it.id for it in listed(prod, Flag.BLOCKING)} == {session_id(holder)}, (
+        "but for whom it holds up in a routine"
+    )
     holder.rollback()
     until(lambda: not found(prod))

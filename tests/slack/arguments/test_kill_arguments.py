@@ -99,6 +99,7 @@ def test_a_filter_is_what_a_list_takes_with_query_and_reason_anywhere(typed: str
         ("where query source=prod reason=x", "without one every session would be meant"),
         ("where tenat=shop", "Did you mean tenant?"),
         ("where user=app activ-only", "Did you mean active-only?"),
+        ("where user=app blocked", "Did you mean waiting?"),
         ("where report", "has no key"),
         ("where 5,6 user=app", "ids or a filter, not both"),
         ("where user=app limit=5", "limit is for lists"),

@@ -65,6 +65,7 @@ def test_what_keyboards_and_slack_do_to_a_text_is_repaired(typed: str, understoo
         ("tenant=a tenant=b", "tenant is given twice", "tenant=b"),
         ("active-only active-only", "active-only is given twice", "active-only"),
         ("active-only idle", "exclude each other", "idle"),
+        ("blocked idle", "waiting and idle exclude each other", "idle"),
         ("active-only status=SLEEP", "exclude each other", "active-only"),
         ("time=>5m", "=> is not a comparison", "time=>"),
         ("time=5m", "Compare a time with > or <", "time=5m"),
@@ -128,13 +129,20 @@ def test_three_thousand_characters_are_refused_with_a_sentence() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "read"),
-    [("tenat=x", "tenant=x"), ("database=x", "db=x"), ("activ-only", "active-only"), ("ip=10.0", "host=10.0")],
+    [("tenat=x", "tenant=x"), ("database=x", "db=x"), ("activ-only", "active-only"), ("ip=10.0", "host=10.0")]
+    + [(word, "waiting") for word in ("blocked", "locked", "lock", "waitng")]
+    + [(word, "blocking") for word in ("blockers", "blocker", "bloking")],
 )
 def test_a_slip_is_corrected_and_said(typed: str, read: str) -> None:
     parsed = parse(typed)
     assert describe(parsed.query) == read
     assert len(parsed.notes) == 1
     assert "was read as" in parsed.notes[0]
+
+
+@pytest.mark.parametrize("word", ["rating", "booking", "writing", "training", "blocks", "clock"])
+def test_a_word_that_tables_are_called_by_is_no_slip_of_a_flag(word: str) -> None:
+    assert describe(parse(word).query) == f"any={word}"
 
 
 @given(st.text(max_size=80) | st.text(st.sampled_from("useridtm=<>!,\"' -5h|“"), max_size=40))

@@ -47,6 +47,10 @@ OPEN = like(IDLE, transaction_id=7, transaction_state="ACTIVE")
         (OPEN, IDLE, "its transaction has ended"),
         (OPEN, like(OPEN, transaction_id=8), "it is in another transaction"),
         (RUNNING, replace(RUNNING, retry_info=-6005), "it waits for a row lock"),
+        (RUNNING, replace(RUNNING, doing="Waiting for event metadata lock"), "it waits for an event metadata lock"),
+        (replace(RUNNING, retry_info=-6005), replace(RUNNING, doing="User lock"), "it waits for a user lock"),
+        (replace(RUNNING, doing="User lock"), replace(RUNNING, doing="User lock", time=9.0), ""),
+        (replace(RUNNING, doing="User lock"), RUNNING, "it waits for a user lock no more"),
     ],
 )
 def test_what_has_changed_since_a_close_was_asked_for_is_told(before: Session, now: Session, told: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ from bot.access import Person
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Target
 from bot.sessions.model import Mode, Session, SessionPage, SessionQuery
 from bot.sessions.statement import Disclosure, Statement
+from bot.slack.delivery.message import Message
 from bot.slack.views import closing_card, notices, session_list
 from tests.sessions.examples import EXAMPLE
 from tests.support.sessions import like
@@ -35,9 +37,13 @@ def waiting(*sessions: Session) -> ClosingRequest:
     )
 
 
-def listed(*sessions: Session) -> str:
+def page_of(*sessions: Session) -> Message:
     page = SessionPage("demo", sessions, 100, 5, 100, NOW, SessionQuery(source="demo"))
-    return session_list.session_list(page, [], disclosure=Disclosure.ALL_BUT_PASSWORDS).text
+    return session_list.session_list(page, [], disclosure=Disclosure.ALL_BUT_PASSWORDS)
+
+
+def listed(*sessions: Session) -> str:
+    return page_of(*sessions).text
 
 
 def test_the_text_of_a_waiting_card_says_what_closing_means_and_when_it_expires() -> None:
@@ -101,6 +107,27 @@ def test_the_text_of_a_list_says_its_first_rows_and_no_sql() -> None:
         listed()
         == "Sessions on demo: 0 shown of 100 matching · page 1 of 5 · 100 in all, 5 active · as of 03:00:00 UTC"
     )
+
+
+def test_the_text_of_a_list_says_what_its_first_rows_wait_for() -> None:
+    flush = like(EXAMPLE, doing="Waiting for table flush")
+    assert "ACTIVE for 75 s, waits for a table flush" in listed(flush)
+
+
+@pytest.mark.parametrize(
+    ("doing", "said"),
+    [
+        (("User lock",), "🔒 1 of these waits for a user lock, for 75 s"),
+        (("User lock", "User lock", None), "🔒 2 of these wait for a user lock, the longest for 75 s"),
+        (
+            ("Waiting for backup lock", "User lock", "User lock"),
+            "🔒 3 of these wait: 2 for a user lock, 1 for a backup lock; the longest for 75 s",
+        ),
+    ],
+)
+def test_a_list_counts_who_waits_by_what_they_wait_for(doing: Sequence[str | None], said: str) -> None:
+    sessions = [like(EXAMPLE, id=5001 + number, doing=one) for number, one in enumerate(doing)]
+    assert said in str(page_of(*sessions).blocks)
 
 
 @pytest.mark.parametrize("text", [listed(like(EXAMPLE, user=ODD)), notices.notice(f"There is no {ODD}.").text])
