@@ -78,6 +78,12 @@ def test_where_two_could_be_meant_a_question_with_buttons_runs_what_was_typed_on
     assert buttons_of(stage.alice.now(asked) or {}) == []
 
 
+def test_a_word_typed_alone_for_locks_leads_to_those_of_the_data_source_pressed(stage: Stage) -> None:
+    asked = stage.asks(stage.alice, "/sessions blocked", "Which data source?")
+    assert not stage.presses(stage.alice, asked, "spare", "Locks on spare")["ephemeral"]
+    stage.asks(stage.alice, "/sessions locks on=museum", "Locks on museum")
+
+
 def test_a_close_is_never_asked_about_with_buttons_but_answered_with_a_sentence(stage: Stage) -> None:
     sleeper = stage.connect()
     told = stage.asks(stage.alice, f"/kill-session {session_id(sleeper)}", "Which data source?")
@@ -92,7 +98,7 @@ def test_somebody_who_may_use_one_data_source_only_is_not_asked(stage: Stage) ->
 
 
 def test_a_default_that_somebody_may_not_use_gives_way_to_the_one_that_is_left(stage: Stage) -> None:
-    for verb in ("", "stats", "vars", "show 5"):
+    for verb in ("", "stats", "vars", "show 5", "locks"):
         answer = stage.asks(stage.bob, f"/sessions {verb}", "spare", DEMOS)
         assert "demo" not in text_of(answer)
 

@@ -12,7 +12,7 @@ from tests.operations.test_reload import reload
 from tests.support.cluster import BOT, Cluster
 from tests.support.slack_person import Person, options_of, table_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import APP_PASSWORD, MariaDBStage, session_id, staged_as
+from tests.support.stage import APP_PASSWORD, MariaDBStage, full_text, session_id, staged_as
 
 # Alice sees every tenant, Gus two of them, Bob one.
 ACCESS = """
@@ -115,6 +115,40 @@ def test_who_sees_less_does_not_rewrite_a_list(cluster: Cluster, stage: MariaDBS
         assert "Run the command yourself to see what you may." in told
         for name in ("billing", "shop", "demo"):
             assert name not in told
+
+
+LOCKS = """
+CREATE TABLE oceanbase.`GV$OB_LOCKS` (
+  TENANT_ID BIGINT, TRANS_ID BIGINT, SESSION_ID BIGINT, TYPE VARCHAR(9), ID1 BIGINT, ID2 BIGINT, ID3 VARCHAR(64),
+  CTIME BIGINT, BLOCK BIGINT);
+INSERT INTO oceanbase.`GV$OB_LOCKS` VALUES
+  (NULL, 12, 3221490012, 'TR', 11, 3221490011, '1-{"INT":1}', 5000000, 1),
+  (NULL, 22, 3221490022, 'TR', 21, 3221490021, '2-{"INT":1}', 5000000, 1)"""
+
+
+def test_of_waits_everybody_sees_their_own_tenants_and_presses_add_and_take_nothing(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    cluster.run(*LOCKS.split(";\n"))
+    for number, tenant in ((11, "shop"), (21, "billing")):
+        holding = {"TENANT": tenant, "USER": f"{tenant}-app", "TRANS_STATE": "ACTIVE"}
+        waiting = {"COMMAND": "Query", "STATE": "ACTIVE", "INFO": "UPDATE t", "RETRY_INFO": -6005}
+        cluster.dress_up(ID=3221490000 + number, TRANS_ID=number, **holding)
+        cluster.dress_up(ID=3221490001 + number, TRANS_ID=number + 1, **holding, **waiting)
+    asks_anew = '[data_sources.demo]\nconnection_max_age = "59s"'
+    reload(stage, stage.bot.config.read_text().replace("[data_sources.demo]", asks_anew))
+
+    all_ = stage.asks(stage.alice, "/sessions locks", "Session 3221490011 holds up 1 session")
+    assert "Session 3221490021 holds up 1 session" in text_of(all_)
+    refused(stage, stage.bob, all_, "Refresh", NOT_ALL)
+    shops = stage.asks(stage.bob, "/sessions locks", "Session 3221490011 holds up 1 session")
+    stage.alice.press(shops, "Refresh")
+    stage.asks(stage.bob, "/sessions locks tenant=billing", "You may not see sessions of tenant billing")
+    listed = stage.asks(stage.alice, "/sessions active-only", "🔒")
+    opened = stage.presses(stage.bob, listed, "Who blocks?", "Locks on demo")
+    one = stage.asks(stage.alice, "/sessions locks tenant=shop", "Session 3221490011 holds up 1 session")
+    for place in (stage.alice.now(shops) or {}, opened, one):
+        assert not [told for told in ("billing", "322149002", "that you may not see") if told in full_text(place)]
 
 
 @pytest.mark.parametrize("button", ["Refresh", "By User"])
