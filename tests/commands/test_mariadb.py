@@ -127,6 +127,35 @@ def test_in_the_middle_of_an_incident_the_head_is_named_and_closed(stage: MariaD
     plays_an_incident(stage, lambda waiter: until_innodb_shows(stage, waiter))
 
 
+def test_of_a_queue_for_a_table_the_change_of_it_is_closed_first_and_who_stood_behind_it_goes_on(
+    stage: MariaDBStage,
+) -> None:
+    reader = stage.connect(database="depot")
+    reader.begin()
+    with reader.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM stock")
+    change = stage.runs("ALTER TABLE stock ADD COLUMN colour INT", database="depot")
+    until_it_waits(stage, change)
+    behind = [stage.runs("SELECT COUNT(*) FROM stock", database="depot") for _ in range(2)]
+    for one in behind:
+        until_it_waits(stage, one)
+    found = stage.asks(stage.alice, "/sessions locks", "Locks on demo")
+    assert f"1. Session {change.id} waits itself, and holds up 2 sessions" in text_of(found)
+    assert buttons_of(found)[0] == f"Close Query {change.id}"
+    card = stage.presses(stage.alice, found, f"Close Query {change.id}", "Nothing is closed without a press")
+    stage.alice.press(card, "Close Query")
+    stage.alice.wait_for_change(card, "✅ query closed")
+    assert [one.ended() for one in behind] == [0, 0]
+    assert change.ended() == 1317
+    with reader.cursor() as cursor:
+        assert cursor.execute("SELECT quantity FROM stock WHERE sku = 1") == 1, "whoever had the table is as before"
+
+
+def until_it_waits(stage: MariaDBStage, waiter: RunningStatement) -> None:
+    told = "Waiting for table metadata lock"
+    stage.wait_until(lambda: stage.row(waiter.id)["STATE"] == told, "the table to be waited for")
+
+
 def test_the_query_of_a_lock_waiter_is_closed_at_once(stage: MariaDBStage) -> None:
     holder = stage.connect(database="depot")
     holder.begin()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bot.sessions.details import SessionDetails
 from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.waits.advice import Action, Advice, Case, advise
@@ -17,6 +18,7 @@ from bot.sessions.waits.blockages import blockages
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from bot.slack.delivery.message import Message
 from bot.slack.views import locks as view
+from bot.slack.views.session_details import Waiting, session_details
 from sandbox.slack.rules import check_message
 from tests.sessions.examples import EXAMPLE
 from tests.support.sessions import like
@@ -206,3 +208,43 @@ def test_what_the_login_may_not_read_is_said_also_where_nobody_is_seen_to_wait()
     for text in (text_of(said), message.text):
         assert "No session waits" not in text, "that is not known"
         assert "No wait is seen here, though not all can be read" in text
+
+
+def card(session: Session, graph: WaitGraph, **changes: Any) -> dict[str, Any]:
+    waiting = replace(Waiting(graph, advise(Case.of(session, graph))), **changes)
+    blocks = session_details(
+        SessionDetails(session), graph.as_of, disclosure=Disclosure.DIGEST, waiting=waiting
+    ).payload()
+    return {"blocks": blocks}
+
+
+def test_a_card_counts_whom_it_does_not_name_and_leads_to_all_waits() -> None:
+    head = like(IDLE, id=11)
+    graph = asked(*(row(waiter(1000 + number), head) for number in range(50))).graph
+    said = card(head, graph)
+    assert "Holds up 50 sessions: 1000, 1001, 1002, " in text_of(said)
+    assert "1019 and 30 more" in text_of(said)
+    assert "Close Session 11. It has been idle" in text_of(said)
+    assert buttons_of(said) == ["View SQL", "Close Session", "Refresh", "Who blocks?"]
+    hidden = text_of(card(head, graph, tenants=frozenset({"hr"})))
+    assert "Holds up 50 sessions that you may not see" in hidden
+    assert "1000" not in hidden
+
+
+def test_the_card_of_a_waiter_names_whom_it_waits_for_and_the_one_advised_is_the_first_close() -> None:
+    one, head = waiter(12), like(IDLE, id=11)
+    graph = asked(row(one, head), row(one, Prepared(Transaction(77, "RUNNING"), "shop", "x")), row(one, None)).graph
+    said = text_of(card(one, graph))
+    assert "Waits for a row lock on shop.stock for 9.0 s, held by session 11 (app from 10.0.3.7:51234, idle" in said
+    assert "held by prepared XA transaction x (id 77)" in said
+    assert "held by a session that this server does not name" in said
+    assert "held by a session that you may not see" in text_of(card(one, graph, tenants=frozenset({"hr"})))
+    runs = replace(waiter(13), transaction=Transaction(7, "ACTIVE"))
+    assert buttons_of(card(runs, asked(row(one, runs)).graph))[1:3] == ["Close Session", "Close Query"]
+    killed = replace(runs, state="SESSION_KILLED")
+    assert buttons_of(card(killed, asked(row(one, killed)).graph)) == ["View SQL", "Refresh", "Who blocks?"]
+    quiet = like(
+        EXAMPLE, id=5, command="Sleep", state="SLEEP", statement=None, transaction_id=None, transaction_state=None
+    )
+    assert buttons_of(card(quiet, graph)) == ["View SQL", "Close Session", "Refresh"]
+    assert "Nothing to close" not in text_of(card(quiet, graph))
