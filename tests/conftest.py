@@ -117,6 +117,7 @@ USING_MARIADB = (
     "sessions/mysql/test_waits.py",
     "sessions/mysql/test_waiting.py",
     "sessions/mysql/test_state_waits.py",
+    "sessions/mysql/test_advice.py",
     "sessions/oceanbase/test_partial_views.py",
     "commands/test_every_server.py",
     "commands/test_mariadb.py",

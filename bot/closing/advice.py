@@ -12,7 +12,7 @@ import structlog
 from cachetools import TTLCache
 
 from bot.closing.attempt import Timer
-from bot.closing.model import Clock, ClosingRequest, Target
+from bot.closing.model import Clock, ClosingRequest, Outcome, Target
 from bot.closing.reconnection import client_of, same_statement
 from bot.closing.store import Store
 from bot.closing.targets import never_closed
@@ -202,6 +202,21 @@ class Adviser:
         except StoreError as error:
             log.warning("past not read", source=source, error=error.sentence)
             return []
+
+
+def closed_before(store: Store, request: ClosingRequest) -> Closed | None:
+    """Return who had closed before what a request found ending or gone, where the record tells that of one target.
+
+    Raises ``StoreError``.
+    """
+    found = (Outcome.ROLLING_BACK, Outcome.ALREADY_GONE)
+    late = [one for one in request.targets if one.intent_at is None and one.outcome in found]
+    if not late:
+        return None
+    past = store.outcomes.closed_since(request.source, request.created_at - LONG_PAST)
+    others = [(other, back) for other, back in past if other.id != request.id]
+    closes = [close for target in late for close in closes_of(target.session, others) if close.same_session]
+    return max(closes, key=lambda one: one.at, default=None)
 
 
 def closes_of(who: Session, past: Past) -> list[Closed]:

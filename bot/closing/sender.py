@@ -38,7 +38,7 @@ _OUTCOMES = {
     Why.TAKEN: (Outcome.CHANGED, "The id now belongs to another session."),
     Why.UNSEEN: (Outcome.UNVERIFIED, "Nothing was sent for it. {said}"),
     Why.ELSEWHERE: (Outcome.NOT_SENT, "{said} Nothing was sent for it."),
-    Why.ENDING: (Outcome.ROLLING_BACK, "It was already ending, so nothing was sent."),
+    Why.ENDING: (Outcome.ROLLING_BACK, "It was closed already and is ending, so nothing was sent."),
     Why.OUT_OF_REACH: (Outcome.NOT_SENT, "{said}"),
     Why.LATE: (Outcome.NOT_SENT, "{said} Nothing was sent for it."),
 }

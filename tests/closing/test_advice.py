@@ -8,15 +8,18 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.closing.advice import READ_WITHIN
+from bot.closing.advice import READ_WITHIN, closed_before
 from bot.closing.model import ClosingRequest, Outcome
 from bot.closing.targets import Wanted
 from bot.errors import AlreadyClosedError, DataSourceError, StoreError
 from bot.sessions.model import Mode
+from bot.sessions.statement import Disclosure
 from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.graph import WaitGraph
-from tests.closing.conftest import ALICE, CHANNEL, Desk, before_a_look
+from bot.slack.views import closing_card
+from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk, before_a_look
 from tests.closing.several import ask, confirm, outcomes
+from tests.support.slack_text import text_of
 from tests.support.stage import RunningStatement, close, session_id
 
 HERE = "127.0.0.57"  # nobody else's clients come from there
@@ -199,3 +202,19 @@ def test_of_several_each_has_its_own_advice(desk: Desk) -> None:
     asked = desk.ask(ALICE, CHANNEL, "demo", [Wanted(victim.id), Wanted(session_id(sleeper))], Mode.SESSION)
     assert [one.advice.action for one in asked.targets if one.advice] == [Action.CLOSE_BLOCKER, Action.NOTHING]
     assert [one.id for one in asked.targets[0].blockers] == [session_id(head)]
+
+
+def test_a_press_that_comes_after_another_cards_names_who_was_first(desk: Desk) -> None:
+    def play(waiting: list[RunningStatement]) -> tuple[ClosingRequest, ClosingRequest]:
+        first, second = ask(desk, waiting[0].id), ask(desk, waiting[0].id)
+        confirm(desk, first)
+        return first, confirm(desk, second, person=BOB)
+
+    first, done = before_a_look(desk, play)
+    assert (outcomes(done), done.targets[0].intent_at) == ([Outcome.ROLLING_BACK], None)
+    before = closed_before(desk.store, done)
+    assert before is not None
+    assert (before.by, before.at) == (ALICE.id, desk.store.requests.get(first.id).targets[0].intent_at)
+    card = closing_card.closing_result(done, disclosure=Disclosure.DIGEST, before=before)
+    assert "It had been closed by <@U01ALICE> at" in text_of({"blocks": card.payload()})
+    assert closed_before(desk.store, desk.store.requests.get(first.id)) is None

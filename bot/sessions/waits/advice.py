@@ -190,11 +190,16 @@ def _ending(case: Case, who: Session) -> Advice | None:
         if not who.in_transaction:
             said = "It was closed already and is ending. There is nothing more to close."
             return Advice(Action.WAIT, said, closed=closed)
-        what = "It was closed already, and its" if closed is not None or who.state != "ACTIVE" else "Its"
+        if who.state == "SESSION_KILLED" or (closed is not None and not closed.query):
+            what = "It was closed already, and its transaction"
+        elif who.state == "KILLED":  # MariaDB's word for both kinds
+            what = "It, or what ran in it, was closed already, and what it has changed"
+        else:
+            what = "What it has changed"
         how_far = f" ({progress(case.rollback)})" if case.rollback is not None else ""
         return Advice(
             Action.WAIT,
-            f"{what} transaction is being rolled back{how_far}. Wait: closing it would not make that faster.",
+            f"{what} is being rolled back{how_far}. Wait: closing it would not make that faster.",
             closed=closed,
         )
     if who.query_ending:

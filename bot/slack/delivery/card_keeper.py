@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 
+from bot.closing.advice import closed_before
 from bot.closing.approval import Approvals
 from bot.closing.break_glass import BreakGlass
 from bot.closing.disclosures import Disclosures
@@ -262,4 +263,7 @@ class CardKeeper:
         )
 
     def _result(self, request: ClosingRequest) -> Message:
-        return closing_card.closing_result(request, disclosure=self.disclosures.shown(request.source))
+        before = None
+        with contextlib.suppress(StoreError):
+            before = closed_before(self.store, request)
+        return closing_card.closing_result(request, disclosure=self.disclosures.shown(request.source), before=before)

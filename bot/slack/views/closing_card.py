@@ -10,7 +10,7 @@ from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome
 from bot.sessions.masking import cut
 from bot.sessions.model import Mode
 from bot.sessions.statement import Disclosure
-from bot.sessions.waits.advice import Action
+from bot.sessions.waits.advice import Action, Closed
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit
@@ -59,9 +59,12 @@ def closing_progress(request: ClosingRequest, note: str, *, disclosure: Disclosu
     return _laid_out(closing_text.carried_out(request, note), [], disclosure)
 
 
-def closing_result(request: ClosingRequest, *, disclosure: Disclosure) -> Message:
-    """Show what became of a request: done, cancelled or expired. What is left to press is a review, if any."""
-    card = closing_text.concluded(request)
+def closing_result(request: ClosingRequest, *, disclosure: Disclosure, before: Closed | None = None) -> Message:
+    """Show what became of a request: done, cancelled or expired. What is left to press is a review, if any.
+
+    ``before`` is who had closed already what the press found ending.
+    """
+    card = closing_text.concluded(request, before)
     return _laid_out(card, [*_holders(request), *_review(request, card)], disclosure)
 
 

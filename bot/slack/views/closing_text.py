@@ -10,6 +10,7 @@ from bot.closing.attempt import counted
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Stop, Target
 from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Session
+from bot.sessions.waits.advice import Closed
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import closing_advice
 from bot.slack.views.closing_meaning import meanings, number, transaction
@@ -122,7 +123,7 @@ def carried_out(request: ClosingRequest, note: str) -> CardText:
     )
 
 
-def concluded(request: ClosingRequest) -> CardText:
+def concluded(request: ClosingRequest, before: Closed | None = None) -> CardText:
     """Write the card of a request that is done, cancelled or expired."""
     what = result(request)
     state = _state(request, what)
@@ -134,7 +135,7 @@ def concluded(request: ClosingRequest) -> CardText:
         title=f"{title(request).rstrip('?')}: {what}",
         state=state,
         paragraphs=[_untouched(request)],
-        small=_decided(request, "cancelled" if request.state is State.CANCELLED else "pressed"),
+        small=[*_decided(request, "cancelled" if request.state is State.CANCELLED else "pressed"), *_closed(before)],
         review=_review(request),
     )
 
@@ -285,6 +286,11 @@ def _decided(request: ClosingRequest, verb: str) -> list[str]:
         took = f", known after {seconds((max(known) - request.decided_at).total_seconds())}"
     what = f"{request.decided_mode.value} {verb}" if request.decided_mode else verb.capitalize()
     return [f"{what} by {mention(request.decided_by.id)} at {moment(request.decided_at)}{took}."]
+
+
+def _closed(before: Closed | None) -> list[str]:
+    """Say who had closed it before; the id comes from the record."""
+    return [f"It had been closed by {mention(before.by)} at {moment(before.at)}."] if before is not None else []
 
 
 def _review(request: ClosingRequest) -> str:

@@ -174,11 +174,11 @@ def test_what_is_rolling_back_is_waited_for_and_how_far_it_is_is_said() -> None:
     found = advised(ending, wait(running(2), ending), rollback=Rollback(104_000, 300_000, 1.0))
     assert (found.action, found.reason) == (
         Action.WAIT,
-        "It was closed already, and its transaction is being rolled back (rows left 104,000 of 300,000, about 1.0 s). "
-        "Wait: closing it would not make that faster.",
+        "It, or what ran in it, was closed already, and what it has changed is being rolled back (rows left 104,000 of "
+        "300,000, about 1.0 s). Wait: closing it would not make that faster.",
     )
     by_itself = running(1, transaction=Transaction(9, "ROLLING BACK"))
-    assert advised(by_itself).reason.startswith("Its transaction is being rolled back.")
+    assert advised(by_itself).reason.startswith("What it has changed is being rolled back.")
     waiter = running(2)
     assert advised(waiter, wait(waiter, ending)).action is Action.WAIT, "its blocker is to be waited for"
 

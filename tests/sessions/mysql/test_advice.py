@@ -1,0 +1,150 @@
+"""What is advised on real MariaDBs and MySQLs is done: who waited goes on, and bystanders stay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bot.closing.advice import Adviser
+from bot.closing.store import Store
+from bot.closing.store.database import Database
+from bot.sessions.kill import NotSent, Why
+from bot.sessions.model import Session
+from bot.sessions.service import SessionService
+from bot.sessions.source import DataSource
+from bot.sessions.waits.advice import Action, Advice
+from bot.sessions.waits.graph import Prepared
+from tests.sessions.conftest import Make, one, until
+from tests.sessions.mysql.test_waits import Scene, change, is_mysql, scene, waiting  # noqa: F401  # one is a fixture
+from tests.sessions.test_kill import close
+from tests.support.stage import session_id
+
+LARGE = 400_000  # rows, which take a second and more to be rolled back
+
+
+class Advised:
+    """An adviser on one data source, and what it says."""
+
+    def __init__(self, crm: DataSource, store: Store) -> None:
+        self.crm = crm
+        self.adviser = Adviser(lambda: SessionService([crm]), store, lambda: datetime.now(UTC))
+
+    def on(self, who: Session | Prepared, waiters: int) -> Advice:
+        """Say what is advised once so many wait."""
+        return self.adviser.advise(waiting(self.crm, waiters), who)
+
+    def on_session(self, number: int, waiters: int) -> Advice:
+        graph = waiting(self.crm, waiters)
+        return self.adviser.advise(graph, one(self.crm, number))
+
+
+@pytest.fixture
+def advised(crm_source: Make, tmp_path: Path) -> Iterator[Advised]:
+    database = Database(f"sqlite:///{tmp_path / 'store.db'}")
+    database.create()
+    yield Advised(crm_source(), Store(database))
+    database.close()
+
+
+def test_an_idle_holder_is_closed_whoever_waits_behind_its_victims(scene: Scene, advised: Advised) -> None:  # noqa: F811
+    bystander, pool = scene.client("BEGIN", change(9)), scene.client("SELECT 1")
+    holder = scene.client("BEGIN", change(1))
+    middle = scene.runs("BEGIN", change(2), change(1))
+    last = scene.runs(change(2))
+    victim = advised.on_session(last.id, 2)
+    assert (victim.action, [one.id for one in victim.instead if isinstance(one, Session)]) == (
+        Action.CLOSE_BLOCKER,
+        [session_id(holder)],
+    )
+    assert victim.reason.startswith("It waits itself: closing it frees nobody.")
+    assert advised.on_session(middle.id, 2).reason.startswith("It waits itself: closing it frees only the one behind")
+    found = advised.on_session(session_id(holder), 2)
+    assert (found.action, found.held_up) == (Action.CLOSE_SESSION, 2)
+    assert "Closing it frees 2 sessions. Close Query would do nothing." in found.reason
+    for client in (bystander, pool):
+        assert advised.on_session(session_id(client), 2).held_up == 0
+    scene.root(f"KILL QUERY {session_id(holder)}")
+    until(lambda: is_mysql(scene) or one(advised.crm, session_id(holder)).query_closed)
+    after = advised.on_session(session_id(holder), 2)
+    assert after.action is Action.CLOSE_SESSION
+    assert is_mysql(scene) or after.reason.startswith("Its query was closed, which does nothing to an idle transaction")
+    scene.close(holder)
+    assert middle.ended() == 0
+    middle.connection.rollback()
+    assert last.ended() == 0
+    for client in (bystander, pool):
+        client.ping(reconnect=False)
+
+
+def test_what_runs_within_a_transaction_is_closed_and_what_it_waits_for_alone_would_not_do(
+    scene: Scene,  # noqa: F811
+    advised: Advised,
+) -> None:
+    holder = scene.runs("BEGIN", change(1), "DO SLEEP(1.2)", "SELECT SLEEP(60)")
+    waiter = scene.runs(change(1))
+    found = advised.on_session(holder.id, 1)
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason.startswith("Its transaction began ")
+    assert found.reason.endswith(" before this statement. Closing it frees 1 session. Close Query would keep the lock.")
+    scene.root(f"KILL QUERY {holder.id}")
+    assert holder.ended() in (0, 1317)
+    assert waiter.is_alive(), "its query alone frees nobody"
+    scene.close(holder)
+    assert waiter.ended() == 0
+
+
+def test_a_prepared_transaction_that_no_session_has_is_nobodys_to_close(scene: Scene, advised: Advised) -> None:  # noqa: F811
+    client = scene.client("XA START 'advised'", change(1), "XA END 'advised'", "XA PREPARE 'advised'")
+    try:
+        scene.close(client)
+        until(lambda: not advised.crm.find(session_id(client), None))
+        waiter = scene.runs(change(1))
+        (wait,) = waiting(advised.crm, 1).waits
+        assert isinstance(wait.holder, Prepared)
+        assert advised.on(wait.holder, 1).action is Action.NOTHING
+        victim = advised.on_session(waiter.id, 1)
+        assert (victim.action, len(victim.instead)) == (Action.NOTHING, 1)
+        assert "XA COMMIT or XA ROLLBACK" in victim.then
+    finally:
+        scene.root("XA ROLLBACK 'advised'")
+    assert waiter.ended() == 0
+
+
+def changed(scene: Scene) -> int:  # noqa: F811
+    """How many rows some transaction has changed."""
+    with scene.server.connect() as root, root.cursor() as cursor:
+        cursor.execute("SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.INNODB_TRX")
+        return int((cursor.fetchone() or (0,))[0])
+
+
+@pytest.mark.parametrize("server", ["mariadb", "mysql"], indirect=True)
+def test_what_somebody_else_has_closed_and_is_rolled_back_is_not_closed_again(scene: Scene, advised: Advised) -> None:  # noqa: F811
+    crm = advised.crm
+    scene.root("CREATE TABLE mysql_test.large (id INT PRIMARY KEY AUTO_INCREMENT, note CHAR(100)) ENGINE=InnoDB")
+    digits = ", ".join(f"stock AS digit{number}" for number in range(7))
+    victim = scene.runs("BEGIN", change(1), f"INSERT INTO large (note) SELECT REPEAT('x', 100) FROM {digits}")
+    waiter = scene.runs(change(1))
+    waiting(crm, 1)
+    until(lambda: changed(scene) > LARGE)
+    card = one(crm, victim.id)
+    scene.close(victim)  # MySQL goes on to show the statement
+    until(lambda: one(crm, victim.id).ending)
+    with crm.console() as console:
+        sent = close(console, card)
+    assert isinstance(sent, NotSent)
+    assert sent.why is Why.ENDING
+    refused = advised.adviser.already_closed(one(crm, victim.id), None)
+    counted = re.search(
+        r"what it has changed is being rolled back \(rows left ([\d,]+) of ([\d,]+), about",
+        refused.sentence,
+        re.IGNORECASEGNORECASE,
+    )
+    assert counted is not None, refused.sentence
+    left, most = (int(number.replace(",", "")) for number in counted.groups())
+    assert 0 < left < most
+    assert (refused.by, refused.at) == ("", None)
+    assert waiter.ended() == 0
