@@ -141,7 +141,7 @@ def test_what_somebody_else_has_closed_and_is_rolled_back_is_not_closed_again(sc
     counted = re.search(
         r"what it has changed is being rolled back \(rows left ([\d,]+) of ([\d,]+), about",
         refused.sentence,
-        re.IGNORECASEGNORECASE,
+        re.IGNORECASE,
     )
     assert counted is not None, refused.sentence
     left, most = (int(number.replace(",", "")) for number in counted.groups())
