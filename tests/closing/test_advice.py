@@ -19,6 +19,7 @@ from bot.sessions.waits.graph import WaitGraph
 from bot.slack.views import closing_card
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk, before_a_look
 from tests.closing.several import ask, confirm, outcomes
+from tests.support.patience import PATIENCE
 from tests.support.slack_text import text_of
 from tests.support.stage import RunningStatement, close, session_id
 
@@ -218,3 +219,29 @@ def test_a_press_that_comes_after_another_cards_names_who_was_first(desk: Desk) 
     card = closing_card.closing_result(done, disclosure=Disclosure.DIGEST, before=before)
     assert "It had been closed by <@U01ALICE> at" in text_of({"blocks": card.payload()})
     assert closed_before(desk.store, desk.store.requests.get(first.id)) is None
+
+
+def test_a_killed_waiter_for_a_user_lock_names_its_holder_whose_end_is_its_own(desk: Desk) -> None:
+    owner = desk.connect()
+    with owner.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK('advised', 1)")
+    desk.until(lambda: desk.row(session_id(owner)).get("COMMAND") == "Sleep")
+    waiting = desk.runs("SELECT GET_LOCK('advised', 600)")
+    desk.until(lambda: desk.sessions.source("demo").waits().waits)
+    card = advice(ask(desk, waiting.id))
+    assert (card.action, [one.id for one in ask(desk, waiting.id).targets[0].blockers]) == (
+        Action.CLOSE_BLOCKER,
+        [session_id(owner)],
+    )
+    with desk.database.connect() as admin, admin.cursor() as cursor:
+        killing = threading.Thread(target=cursor.execute, args=(f"KILL {waiting.id}",), daemon=True)
+        killing.start()  # it does not return while the lock is waited for
+        desk.until(lambda: desk.row(waiting.id).get("STATE") == "SESSION_KILLED")
+        with pytest.raises(AlreadyClosedError) as refused:
+            ask(desk, waiting.id)
+        assert "still waits for a user lock. It ends when it gets the lock, not before." in refused.value.sentence
+        assert f"Session {session_id(owner)} of teller: Close Session. It is idle and" in refused.value.sentence
+        assert outcomes(confirm(desk, ask(desk, session_id(owner)))) == [Outcome.CLOSED]
+        desk.until(lambda: not desk.row(waiting.id))
+        killing.join(PATIENCE)
+    waiting.ended()
