@@ -85,6 +85,7 @@ class Case:
     rollback: Rollback | None = None
     blockers: tuple[Case, ...] = ()  # the heads, each with what is known of it
     hidden: bool = False  # whether who asks may not see some head
+    lacks: tuple[str, ...] = ()  # what of the waits the login may not read, each with its grant
 
     @classmethod
     def of(
@@ -107,6 +108,7 @@ class Case:
             past=tuple(past),
             frees=len(graph.frees(who)) if is_session else 0,
             circle=len(graph.circle(who)) if isinstance(who, Session) else 0,
+            lacks=graph.lacks,
         )
 
 
@@ -355,10 +357,12 @@ def _blocked(case: Case, said: str) -> Advice:
     then = " ".join(f"{_capital(named(one.who))}: {_short(advise(one))}" for one in case.blockers[:_NAMED])
     hidden = "A session that you may not see holds it." if case.hidden else ""
     if not case.heads:
-        unnamed = hidden or "Who holds what it waits for is not known: this server names nobody."
+        unnamed = hidden or " ".join(("Who holds what it waits for is not known.", *case.lacks[:1]))
         return Advice(Action.WAIT, f"{said} {unnamed}".strip())
-    them = ", ".join(map(named, case.heads[:_NAMED]))
-    them += f" and {len(case.heads) - _NAMED} more" if len(case.heads) > _NAMED else ""
+    *most, last = list(map(named, case.heads[:_NAMED]))
+    if len(case.heads) > _NAMED:
+        most, last = [*most, last], f"{len(case.heads) - _NAMED} more"
+    them = f"{', '.join(most)} and {last}" if most else last
     several = len(case.heads) > 1
     if waits and all(one.candidate for one in waits):
         holds = "may hold it; no view of this server says who does."

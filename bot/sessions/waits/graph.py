@@ -116,7 +116,7 @@ class WaitGraph:
         """Who is at the head of what a session waits for; empty where it waits for nobody, or in a circle."""
         seen, found, todo = {_key(session)}, dict[object, Session | Prepared](), [*self.holders(session)]
         while todo:
-            holder = todo.pop().holder
+            holder = todo.pop(0).holder  # in their order: of candidates the least guessed come first
             if holder is None or _key(holder) in seen:
                 continue
             seen.add(_key(holder))

@@ -18,12 +18,30 @@ from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource
 from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.graph import Prepared
+from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
-from tests.sessions.mysql.test_waits import Scene, change, is_mysql, scene, waiting  # noqa: F401  # one is a fixture
 from tests.sessions.test_kill import close
 from tests.support.stage import session_id
+from tests.support.waiting import Scene, is_mysql, waiting
 
 LARGE = 400_000  # rows, which take a second and more to be rolled back
+
+
+def change(row: int) -> str:
+    return f"UPDATE stock SET quantity = quantity + 1 WHERE sku = {row}"
+
+
+@pytest.fixture
+def scene(server: EmbeddedServer, logins: str) -> Iterator[Scene]:
+    """Give a scene with a table of ten rows, and sessions that may lock all tables."""
+    assert logins
+    it = Scene(server)
+    it.root(
+        f"INSERT INTO mysql_test.stock VALUES {', '.join(f'({number}, 1)' for number in range(2, 11))}",
+        "GRANT RELOAD ON *.* TO mysql_app",
+    )
+    yield it
+    it.tidy()
 
 
 class Advised:
@@ -50,7 +68,7 @@ def advised(crm_source: Make, tmp_path: Path) -> Iterator[Advised]:
     database.close()
 
 
-def test_an_idle_holder_is_closed_whoever_waits_behind_its_victims(scene: Scene, advised: Advised) -> None:  # noqa: F811
+def test_an_idle_holder_is_closed_whoever_waits_behind_its_victims(scene: Scene, advised: Advised) -> None:
     bystander, pool = scene.client("BEGIN", change(9)), scene.client("SELECT 1")
     holder = scene.client("BEGIN", change(1))
     middle = scene.runs("BEGIN", change(2), change(1))
@@ -81,7 +99,7 @@ def test_an_idle_holder_is_closed_whoever_waits_behind_its_victims(scene: Scene,
 
 
 def test_what_runs_within_a_transaction_is_closed_and_what_it_waits_for_alone_would_not_do(
-    scene: Scene,  # noqa: F811
+    scene: Scene,
     advised: Advised,
 ) -> None:
     holder = scene.runs("BEGIN", change(1), "DO SLEEP(1.2)", "SELECT SLEEP(60)")
@@ -97,7 +115,7 @@ def test_what_runs_within_a_transaction_is_closed_and_what_it_waits_for_alone_wo
     assert waiter.ended() == 0
 
 
-def test_a_prepared_transaction_that_no_session_has_is_nobodys_to_close(scene: Scene, advised: Advised) -> None:  # noqa: F811
+def test_a_prepared_transaction_that_no_session_has_is_nobodys_to_close(scene: Scene, advised: Advised) -> None:
     client = scene.client("XA START 'advised'", change(1), "XA END 'advised'", "XA PREPARE 'advised'")
     try:
         scene.close(client)
@@ -114,7 +132,7 @@ def test_a_prepared_transaction_that_no_session_has_is_nobodys_to_close(scene: S
     assert waiter.ended() == 0
 
 
-def changed(scene: Scene) -> int:  # noqa: F811
+def changed(scene: Scene) -> int:
     """How many rows some transaction has changed."""
     with scene.server.connect() as root, root.cursor() as cursor:
         cursor.execute("SELECT COALESCE(MAX(trx_rows_modified), 0) FROM information_schema.INNODB_TRX")
@@ -122,7 +140,7 @@ def changed(scene: Scene) -> int:  # noqa: F811
 
 
 @pytest.mark.parametrize("server", ["mariadb", "mysql"], indirect=True)
-def test_what_somebody_else_has_closed_and_is_rolled_back_is_not_closed_again(scene: Scene, advised: Advised) -> None:  # noqa: F811
+def test_what_somebody_else_has_closed_and_is_rolled_back_is_not_closed_again(scene: Scene, advised: Advised) -> None:
     crm = advised.crm
     scene.root("CREATE TABLE mysql_test.large (id INT PRIMARY KEY AUTO_INCREMENT, note CHAR(100)) ENGINE=InnoDB")
     digits = ", ".join(f"stock AS digit{number}" for number in range(7))
@@ -147,4 +165,65 @@ def test_what_somebody_else_has_closed_and_is_rolled_back_is_not_closed_again(sc
     left, most = (int(number.replace(",", "")) for number in counted.groups())
     assert 0 < left < most
     assert (refused.by, refused.at) == ("", None)
+    assert waiter.ended() == 0
+
+
+@pytest.mark.parametrize("server", ["mariadb", "mysql"], indirect=True)
+def test_a_change_of_a_table_in_a_queue_is_given_up_or_what_it_waits_for_is_stopped(
+    scene: Scene, advised: Advised
+) -> None:
+    reader = scene.runs("SELECT SLEEP(60) FROM stock")
+    ddl = scene.runs("ALTER TABLE stock ADD COLUMN colour INT")
+    waiting(advised.crm, 1)
+    behind = [scene.runs("SELECT * FROM stock"), scene.runs(change(1))]
+    found = advised.on_session(ddl.id, 3)
+    assert found.action is Action.CLOSE_QUERY
+    assert "and 2 sessions behind it: closing its query frees them and loses only the ALTER" in found.reason
+    assert [one.id for one in found.instead if isinstance(one, Session)] == [reader.id]
+    assert f"Session {reader.id} of mysql_app: Close Query." in found.then
+    victim = advised.on_session(behind[0].id, 3)
+    assert victim.action is Action.CLOSE_BLOCKER
+    scene.root(f"KILL QUERY {ddl.id}")
+    assert [one.ended() for one in behind] == [0, 0]
+    assert reader.is_alive()
+    assert ddl.ended() == 1317
+    again = scene.runs("ALTER TABLE stock ADD COLUMN colour INT")
+    head = advised.on_session(reader.id, 1)
+    assert head.action is Action.CLOSE_QUERY
+    scene.root(f"KILL QUERY {reader.id}")
+    assert again.ended() == 0
+
+
+@pytest.mark.parametrize("server", ["mariadb", "mysql"], indirect=True)
+def test_what_rests_with_a_lock_of_its_session_is_closed_though_it_has_no_transaction(
+    scene: Scene, advised: Advised
+) -> None:
+    scene.client("BEGIN", "SELECT * FROM stock")
+    for lock, wants, kind in (
+        ("FLUSH TABLES WITH READ LOCK", change(1), "lock"),
+        ("SELECT GET_LOCK('advised', 1)", "SELECT GET_LOCK('advised', 60)", "user lock"),
+    ):
+        holder = scene.client(lock)
+        waiter = scene.runs(wants)
+        until(lambda: waiter.id in {one.waiter.id for one in advised.crm.waits().waits})  # noqa: B023
+        victim = advised.on_session(waiter.id, 1)
+        assert victim.action is Action.CLOSE_BLOCKER
+        assert session_id(holder) in [one.id for one in victim.instead if isinstance(one, Session)]
+        found = advised.on_session(session_id(holder), 1)
+        assert found.action is Action.CLOSE_SESSION
+        assert found.reason.startswith(("It is idle and holds a ", "It is idle and may hold a "))
+        assert f"{kind}." in found.reason
+        assert "Close Query would do nothing." in found.reason
+        scene.close(holder)
+        assert waiter.ended() == 0
+
+
+@pytest.mark.parametrize("server", ["mysql"], indirect=True)
+def test_the_query_of_what_the_server_calls_autocommit_is_enough(scene: Scene, advised: Advised) -> None:
+    holder = scene.runs("UPDATE stock SET quantity = quantity + SLEEP(30) WHERE sku = 1")
+    waiter = scene.runs(change(1))
+    found = advised.on_session(holder.id, 1)
+    assert found.action is Action.CLOSE_QUERY
+    assert "Its statement is all of its transaction: Close Query suffices and frees 1 session" in found.reason
+    scene.root(f"KILL QUERY {holder.id}")
     assert waiter.ended() == 0

@@ -268,3 +268,13 @@ def test_what_was_closed_before_and_came_back_is_told_beside_whatever_is_advised
     again = closed(60, 1.0, same_session=True, query=True)
     assert advised(running(1), past=(again,)).past.startswith("The same query was closed once in 10 min, back after")
     assert advised(holder).past == ""
+
+
+def test_of_several_candidates_the_least_guessed_is_named_first_and_what_is_missing_is_said() -> None:
+    first, second, victim = idle(1), idle(2), running(3)
+    waits = [wait(victim, one, WaitKind.METADATA, candidate=True) for one in (first, second)]
+    found = advised(victim, *waits)
+    assert found.instead == (first, second)
+    assert "Session 1 of app and session 2 of app may hold it; no view of this server says who does." in found.reason
+    unnamed = advised(victim, wait(victim, None), lacks=("The plugin tells.",))
+    assert unnamed.reason.endswith("Who holds what it waits for is not known. The plugin tells.")
