@@ -22,7 +22,7 @@ from bot.sessions.model import (
 )
 from bot.sessions.pool import OwnSession
 from bot.sessions.statement import Disclosure, RawSql, Statement
-from bot.sessions.transactions import TransactionsReader
+from bot.sessions.transactions import LastStatements, TransactionsReader
 from bot.sessions.waits.reading import LocksReader
 
 # The columns of every dialect's session statement, in the order in which ``to_session`` reads them.
@@ -174,6 +174,7 @@ class Dialect:
     closes: Reach | None = None
     login: Login = field(default_factory=lambda: Login(""))  # as the server itself has it
     locks: LocksReader | None = None  # reads who waits for whom
+    last_statements: LastStatements | None = None  # reads what sessions ran last
     transactions: TransactionsReader | None = None  # reads open transactions; None: the list alone tells of them
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them

@@ -377,7 +377,12 @@ class DataSource:
             return self._listed_transactions(connection, dialect, caveats)
         console = self._console(connection, dialect)
         found = transactions.read(
-            connection, self.name, dialect.transactions, console.parties, unlisted=dialect.cluster
+            connection,
+            self.name,
+            dialect.transactions,
+            console.parties,
+            unlisted=dialect.cluster,
+            last_of=dialect.last_statements,
         )
         return replace(found, caveats=(*caveats, *found.caveats))
 

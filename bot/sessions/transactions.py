@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,10 +11,11 @@ from datetime import UTC, datetime
 from bot.sessions.address import host_of
 from bot.sessions.conditions import EXACT_FIELDS
 from bot.sessions.database import Connection
-from bot.sessions.model import Condition, Field, Flag, Operator, Session, SessionFilter, Transaction
+from bot.sessions.model import Condition, Field, Flag, LastStatement, Operator, Session, SessionFilter, Transaction
 from bot.sessions.waits.graph import Prepared
-from bot.sessions.waits.reading import Party, session_of
+from bot.sessions.waits.reading import Ends, Party
 
+_LAST = 50  # idle ones, the oldest, of which it is read what they ran last: as many as a page shows
 MOST = 1_000  # transactions that are read at once, the oldest; more are said to be there
 
 # What of a list's filter applies to transactions; statements are not searched here.
@@ -55,6 +57,8 @@ class Told:
 TransactionsReader = Callable[[Connection, int], Told]
 # Selects the sessions that parties name, the bot's own and those of every tenant included.
 SessionsOf = Callable[[Collection[Party]], list[Session]]
+# Reads what sessions of these ids ran last, where the server keeps it.
+LastStatements = Callable[[Connection, Sequence[int]], Mapping[int, LastStatement]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ def read(
     sessions_of: SessionsOf,
     *,
     unlisted: bool,
+    last_of: LastStatements | None = None,
 ) -> Transactions:
     """Read the transactions, then the sessions that have them; the bot's own are left out.
 
@@ -145,11 +150,11 @@ def read(
     told = begun_of(connection, MOST + 1)
     begun = told.begun
     parties = [one.session for one in begun if one.session.session_id is not None]
-    listed = _Listed(sessions_of(parties) if parties else [])
+    listed = Ends(sessions_of(parties) if parties else [])
     found: list[OpenTransaction] = []
     lost: list[Begun] = []
     for one in begun[:MOST]:
-        session = listed.having(one.session)
+        session = listed.session_of(one.session) if one.session.session_id is not None else None
         if session is None and not one.prepared and one.session.session_id is not None:
             lost.append(one)
         elif session is None or not session.own:
@@ -158,7 +163,24 @@ def read(
         still = {(one.transaction.id, one.session) for one in begun_of(connection, MOST + 1).begun}
         found += [_open(one, None) for one in lost if (one.transaction.id, one.session) in still]
     found.sort(key=_oldest_first)
+    if last_of is not None:
+        found = _with_last(connection, found, last_of)
     return Transactions(source, datetime.now(UTC), tuple(found), len(begun) > MOST, told.lacks)
+
+
+def _with_last(
+    connection: Connection, found: Sequence[OpenTransaction], last_of: LastStatements
+) -> list[OpenTransaction]:
+    """Add what ran last in the oldest that are idle. An id that two servers use tells nothing."""
+    idle = [one.session for one in found if one.session is not None and one.session.idle][:_LAST]
+    times = Counter(one.id for one in idle)
+    last = last_of(connection, [number for number, count in times.items() if count == 1])
+    return [
+        replace(one, who=replace(one.session, last_statement=last[one.session.id]))
+        if one.session is not None and one.session.idle and one.session.id in last
+        else one
+        for one in found
+    ]
 
 
 def of_list(source: str, sessions: Iterable[Session], caveats: Sequence[str]) -> Transactions:
@@ -192,25 +214,6 @@ def _open(one: Begun, session: Session | None) -> OpenTransaction:
 def _oldest_first(one: OpenTransaction) -> tuple[bool, float]:
     age = one.transaction.age
     return age is None, -(age or 0.0)
-
-
-class _Listed:
-    """Sessions by their ids and their transactions, so that each end is looked for among a few."""
-
-    def __init__(self, sessions: Iterable[Session]) -> None:
-        self._by: dict[tuple[str, int], list[Session]] = {}
-        for one in sessions:
-            self._by.setdefault(("session", one.id), []).append(one)
-            if one.transaction_id is not None:
-                self._by.setdefault(("transaction", one.transaction_id), []).append(one)
-
-    def having(self, party: Party) -> Session | None:
-        if party.session_id is None:
-            return None
-        named = self._by.get(("session", party.session_id), ())
-        if party.transaction_id is not None:
-            named = [*self._by.get(("transaction", party.transaction_id), ()), *named]
-        return session_of(party, named)
 
 
 _COMPARED: Mapping[Operator, Callable[[float, float], bool]] = {

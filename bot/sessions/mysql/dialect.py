@@ -173,6 +173,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         closes=closes,
         login=login,
         locks=locks,
+        last_statements=locks.last_of,
     )
 
 

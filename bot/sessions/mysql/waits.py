@@ -6,7 +6,7 @@ Which views there are is probed; what the login may not read is said with its gr
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
@@ -135,7 +135,7 @@ class LockViews:
                 (tuple(ends),),
             )
             modes = {int(number): bool(mode) for number, mode in rows}
-        last = self._last_statements(connection, ends)
+        last = self.last_of(connection, tuple(ends))
         known = []
         for number in ends:
             transaction = None
@@ -144,13 +144,15 @@ class LockViews:
                 transaction = Transaction(
                     its.id, its.state, its.started, its.age, modes.get(number), rows_changed=its.rows_changed
                 )
-            statement = None
-            if number in last:
-                text, ago = last[number]
-                cut = _CUT if text.endswith("...") else ""
-                statement = LastStatement(Statement.of(text, cut=cut), ago)
-            known.append(Known(Party(number), transaction, statement))
+            known.append(Known(Party(number), transaction, last.get(number)))
         return tuple(known)
+
+    def last_of(self, connection: Connection, sessions: Sequence[int]) -> Mapping[int, LastStatement]:
+        """Read what idle sessions ran last, by their ids, where the server keeps it."""
+        return {
+            number: LastStatement(Statement.of(text, cut=_CUT if text.endswith("...") else ""), ago)
+            for number, (text, ago) in self._last_statements(connection, sessions).items()
+        }
 
     def _last_statements(self, connection: Connection, sessions: Iterable[int]) -> dict[int, tuple[str, float]]:
         """Return the texts that idle sessions ran last, and how many seconds ago they ended."""

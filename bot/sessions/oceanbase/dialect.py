@@ -144,6 +144,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         closes=closes,
         login=login,
         locks=locks.read,
+        last_statements=locks.last_of,
         details=details.read,
         own_address=_address("host_ip()", "mysql_port()"),
         client=_CLIENT if {"PROXY_SESSID", "SVR_IP", "TENANT"} <= found.columns else None,

@@ -253,9 +253,14 @@ class OceanBaseLocks:
             for party, _ in holders.most_common()
             if party not in waiting and party.session_id is not None
         }
-        asked = tuple(heads)[:_HEADS]
+        last = self.last_of(connection, tuple(heads)[:_HEADS])
+        return [Known(heads[session], last_statement=statement) for session, statement in last.items()]
+
+    def last_of(self, connection: Connection, sessions: Sequence[int]) -> Mapping[int, LastStatement]:
+        """Read what sessions ran last, by their ids, where the ring still has it."""
+        asked = tuple(sessions)
         if self.audit is None or not asked:
-            return ()
+            return {}
         hint = f"/*+ QUERY_TIMEOUT({_AUDIT_TIMEOUT}) */"
         try:
             last = connection.rows(
@@ -271,11 +276,11 @@ class OceanBaseLocks:
         except ConnectionLostError:
             raise
         except DataSourceError:
-            return ()  # a ring that is long to read is not worth the wait
-        return [
-            Known(heads[int(session)], last_statement=_last(str(text or ""), int(length or 0), sql_id, float(ago)))
+            return {}  # a ring that is long to read is not worth the wait
+        return {
+            int(session): _last(str(text or ""), int(length or 0), sql_id, float(ago))
             for session, text, length, sql_id, ago in rows
-        ]
+        }
 
 
 def _last(text: str, length: int, sql_id: object, ago: float) -> LastStatement:
