@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks import acks, answers, closing, far, growth, neighbours, process
+from benchmarks import acks, answers, closing, far, growth, neighbours, process, waits
 from benchmarks.bots import make_login
 from benchmarks.crowd import Crowd, allow_open_files
 from benchmarks.machine import described
@@ -29,6 +29,7 @@ PARTS: dict[str, Part] = {
     "answers": answers.measure,
     "acks": acks.measure,
     "closing": closing.measure,
+    "waits": waits.measure,
     "neighbours": neighbours.measure,
     "far": far.measure,
     "process": process.measure,
@@ -70,8 +71,9 @@ def run(scale: Scale, parts: Sequence[str], servers: Sequence[str]) -> Report:
             make_login(database)
             for part in parts:
                 if part not in ONCE or name == servers[0]:
-                    # Growing fills the server itself.
-                    _run(part, name, database, scale.sizes[0] if part == "growth" else count, scale, report)
+                    # Growing fills the server itself, and those who wait come to the others.
+                    others = {"growth": scale.sizes[0], "waits": scale.waits_sessions - scale.waiters - waits.HEADS}
+                    _run(part, name, database, others.get(part, count), scale, report)
     return report
 
 

@@ -59,6 +59,10 @@ class BareQueries:
         """The rows without the totals, in milliseconds."""
         return milliseconds(lambda: self._rows(self.page))
 
+    def run(self, statements: Sequence[Query]) -> float:
+        """Some statements one after the other, in milliseconds."""
+        return milliseconds(lambda: [self._rows(statement) for statement in statements])
+
     def as_text(self, statement: Query) -> str:
         """A statement with its values in it, for other clients."""
         with self._raw.cursor() as cursor:

@@ -13,6 +13,7 @@ from typing import Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox.slack.calls import Call
 from sandbox.slack.delivery import Delivery, Timed
 from sandbox.slack.refusals import Json
 from sandbox.slack.server import SlackSandbox
@@ -114,16 +115,21 @@ class TimedSandbox(SlackSandbox):
         self.forget()
         self.types(text)
         # What a bot asks of Slack before, once in a while, is no answer.
-        call = self.wait_for(lambda: self.calls.of("response_url"), ANSWERED_WITHIN, f"the answer to {text}")[0]
+        number, call = self.wait_for(self._answers, ANSWERED_WITHIN, f"the answer to {text}")[0]
         sent = self.watch.sent[0]
         if call.answer != "ok":
             raise RuntimeError(f"{text} was answered with {call}")
         return Trip(
             acknowledged=self.watch.acks[0],
-            arrived=(self.arrivals[0] - sent) * 1000,
+            arrived=(self.arrivals[number] - sent) * 1000,
             posted=(call.time - sent) * 1000,
             body=call.payload,
         )
+
+    def _answers(self) -> list[tuple[int, Call]]:
+        """Return the answers that are more than that one is on its way, each with its place among all of them."""
+        calls = enumerate(self.calls.of("response_url"))
+        return [found for found in calls if "⏳ Still waiting" not in str(found[1].payload.get("text"))]
 
     def burst(self, text: str, count: int) -> list[float]:
         """Send so many commands out in one moment; returns the milliseconds to each acknowledgement."""

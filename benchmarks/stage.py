@@ -26,6 +26,9 @@ class Scale:
     starts: int
     oceanbase_sessions: int
     mariadb_sessions: int
+    waits_sessions: int  # of which so many wait
+    waiters: int
+    waits_rounds: int
 
 
 FULL = Scale(
@@ -43,6 +46,9 @@ FULL = Scale(
     starts=5,
     oceanbase_sessions=1_000,
     mariadb_sessions=5_000,
+    waits_sessions=1_000,
+    waiters=200,
+    waits_rounds=60,
 )
 QUICK = Scale(
     rounds=5,
@@ -59,6 +65,9 @@ QUICK = Scale(
     starts=1,
     oceanbase_sessions=100,
     mariadb_sessions=200,
+    waits_sessions=60,
+    waiters=10,
+    waits_rounds=3,
 )
 
 

@@ -14,6 +14,7 @@ from tests.conftest import installed_mariadb
 LINES = {
     "One command": 12,
     "Closing": 3,
+    "Who is to blame": 8,
     "Beside data sources that hang": 2,
     "Slack at a distance": 6,
     "Growth": 2,
@@ -25,7 +26,7 @@ def test_the_short_benchmark_fills_every_row_of_its_tables(monkeypatch: pytest.M
     monkeypatch.setattr(far, "DISTANCES", (0, 80))  # those that a target speaks of
     scale = replace(QUICK, rounds=2, own_rounds=3, closes=1, size_rounds=2, mariadb_sessions=60, sizes=(40, 60))
     scale = replace(scale, hung_sources=1, hung_commands=3)
-    report = run(scale, ["answers", "closing", "far", "neighbours", "growth"], ["MariaDB"])
+    report = run(scale, ["answers", "closing", "waits", "far", "neighbours", "growth"], ["MariaDB"])
     assert {table.title.partition(":")[0]: len(table.lines) for table in report.tables} == LINES
     for table in report.tables:
         for line in table.lines:
