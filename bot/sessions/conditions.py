@@ -57,6 +57,7 @@ _ANY_COLUMNS = (
     "tenant",
     "sql_id",
     "trace_id",
+    "doing",
 )
 
 
@@ -164,7 +165,7 @@ class Conditions:
         values: list[Value | Sequence[Value]] = []
         for value, name in product(map(str, condition.values), names):
             column = self.expressions[name]
-            if name == "inner_sql" and column == "NULL":
+            if name in ("inner_sql", "doing") and column == "NULL":
                 continue
             if name in SQL_COLUMNS:
                 text, more = self._within(name, value)

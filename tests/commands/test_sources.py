@@ -70,6 +70,9 @@ def test_a_list_of_a_login_that_sees_little_says_so_in_its_footer(wide_stage: St
     said = text_of(wide_stage.asks(wide_stage.alice, "/sessions source=limited", "Sessions on limited"))
     assert "⚠️ Read from information_schema.PROCESSLIST" in said
     assert "⚠️ Sessions of auditor are left out" in said
+    said = text_of(wide_stage.asks(wide_stage.alice, "/sessions blocked user=nobody source=limited", "Sessions on"))
+    assert "No session is known to wait for a lock." in said
+    assert "Which sessions wait for a row lock is not known here." in said
 
 
 def test_a_session_of_such_a_source_is_shown_with_what_there_is(wide_stage: Stage) -> None:

@@ -43,7 +43,7 @@ def goes_through_everything(stage: Stage, invalid: str) -> None:
         stage.alice.closes_modal()
     card = stage.card_of("where sql=你好 query", timeout=30)
     assert str(found.id) in text_of(card)
-    assert buttons_of(card)[0] == "Close Query"
+    assert "Close Query" in buttons_of(card)
     stage.alice.press(card, "Close Query")
     stage.alice.wait_for_change(card, "query closed")
     found.ended()

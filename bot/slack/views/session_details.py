@@ -148,7 +148,7 @@ def _says(row: Sequence[tuple[str, object]]) -> bool:
 def _status(session: Session) -> str:
     if not session.idle:
         return ", ".join(filter(None, (wording.status(session), wording.waits(session))))
-    return f"{session.state}, idle for {wording.seconds(session.time)}"
+    return f"{wording.status(session)}, {'' if session.ending else 'idle '}for {wording.seconds(session.time)}"
 
 
 def _execution_time(session: Session) -> str:
@@ -172,7 +172,7 @@ def _retries(session: Session) -> str:
 
 def _reason(session: Session) -> str:
     if session.retry_info == -6005:
-        return "a row locked by another session (error -6005): it waits for that lock"
+        return "a row locked by another session (error -6005)"
     return f"error {session.retry_info}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.sessions.model import Flag, Session, SessionFilter, SessionQuery, WaitKind, awaited
+from bot.sessions.model import Condition, Field, Flag, Operator, Session, SessionFilter, SessionQuery, WaitKind, awaited
 from bot.sessions.mysql.columns import ProcessList
 from bot.sessions.source import DataSource
 from bot.sessions.statement import Disclosure
@@ -138,7 +138,7 @@ def test_a_session_that_waits_for_a_lock_of_any_kind_is_marked_counted_and_found
         until(lambda: not found(crm))
 
 
-def test_what_a_row_lock_waiter_does_and_any_other_state_is_read_too(
+def test_what_a_session_does_is_read_and_found_whether_it_waits_or_not(
     server: EmbeddedServer, crm_source: Make, tables: None
 ) -> None:
     crm = crm_source()
@@ -146,6 +146,8 @@ def test_what_a_row_lock_waiter_does_and_any_other_state_is_read_too(
         sleeper = RunningStatement(client, "SELECT SLEEP(60)")
         until(lambda: one(crm, sleeper.id).doing == "User sleep")
         assert one(crm, sleeper.id).waits is None
+        asked = SessionFilter((Condition(Field.ANY, Operator.CONTAINS, ("user sleep",)),))
+        assert [it.id for it in crm.page(SessionQuery(filter=asked), None).sessions] == [sleeper.id]
         with server.connect() as root, root.cursor() as cursor:
             cursor.execute(f"KILL {sleeper.id}")
 

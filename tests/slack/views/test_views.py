@@ -16,7 +16,7 @@ from bot.access import Person
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Target
 from bot.errors import InputError, TargetError
 from bot.sessions.details import Reach, SessionDetails
-from bot.sessions.model import MAX_LIMIT, Mode, Session, SessionPage, SessionQuery, WaitKind
+from bot.sessions.model import GET_LOCK, MAX_LIMIT, Mode, Session, SessionPage, SessionQuery, WaitKind
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.waits.advice import Action, Advice
@@ -254,6 +254,18 @@ def test_the_modal_keeps_what_slack_takes_and_says_what_is_left_out() -> None:
     assert said not in text_of(sql_view(replace(EXAMPLE, statement=Statement.of("x" * 65_535))))
     check_view(sql_modal.loading(EXAMPLE.id))
     check_view(sql_modal.problem(EXAMPLE.id, HOSTILE))
+
+
+def test_a_statement_that_stands_for_get_lock_is_told_as_the_servers_own() -> None:
+    inner = Statement.of("INSERT INTO oceanbase.__all_detect_lock_info_v2 (task_type) VALUES (9, 13, 5)")
+    waiter = like(EXAMPLE, statement=inner, doing=GET_LOCK)
+    card = session_details.session_details(SessionDetails(waiter), NOW, disclosure=Disclosure.DIGEST)
+    modal = sql_modal.statement(waiter, sql_modal.SqlText.of(waiter, Disclosure.DIGEST))
+    for shown in (str(card.blocks), str(modal)):
+        assert "It waits in GET_LOCK" in shown
+        assert "the server's own statement" in shown
+    assert "ACTIVE, waits for a user lock" in str(card.blocks)
+    assert "ACTIVE 🔒 user lock" in str(modal)
 
 
 def test_notices_show_hostile_text_as_it_is() -> None:
