@@ -107,6 +107,7 @@ USING_OCEANBASE = (
 )
 USING_MARIADB = (
     "sessions/test_diagnosis.py",
+    "sessions/test_examination.py",
     "sessions/test_transactions.py",
     "sandbox/databases/test_mariadb.py",
     "support/test_odp.py",
@@ -167,7 +168,6 @@ RESTARTING = (
     "test_packaging.py",
     "sessions/oceanbase/test_server_started.py",
     "sessions/mysql/test_server_starts.py",
-    "commands/test_triage.py",
     "sessions/mysql/test_missing_views.py",
 )
 USING_RESTARTABLE = (

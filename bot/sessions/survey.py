@@ -97,14 +97,16 @@ def limits_of(connection: Connection, dialect: Dialect) -> Limits:
     if dialect.has_tenants:
         if most < _UNLIMITED:
             limits.append(Limit("max_connections", here, most, tenant=dialect.login_tenant))
-        limits += _of_tenants(connection, dialect, counted)
+        limits += _of_tenants(connection, dialect, counted, lacks)
     else:
         [(_, connected)] = connection.rows("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
         limits.append(Limit("max_connections", int(connected), most))
     try:
         own = _of_users(connection, users)
     except PrivilegeMissingError:
-        lacks.append("The limits of single users are not readable: GRANT SELECT ON mysql.user shows them.")
+        lacks.append(
+            "Limits of single users are not readable here: GRANT SELECT (user, max_user_connections) ON mysql.user."
+        )
         own = {}
     for user in users:
         # What is set for an account goes before what is set for all.
@@ -133,28 +135,33 @@ def _of_users(connection: Connection, users: Collection[str]) -> dict[str, int]:
     if not users:
         return {}
     rows = connection.rows(
-        "SELECT user, MAX(max_user_connections) FROM mysql.user WHERE user IN %s GROUP BY user HAVING COUNT(*) = 1",
+        "SELECT user, MAX(max_user_connections) FROM mysql.user WHERE user IN %s GROUP BY user HAVING COUNT(user) = 1",
         (tuple(users),),
     )
     return {_text(user): int(most) for user, most in rows}
 
 
+_SYSSTAT = ("oceanbase.GV$SYSSTAT", "oceanbase.V$SYSSTAT")
 # How many sessions a tenant may have on a server, whether that is set or comes of its memory (docs/oceanbase.md 4.4).
 _TENANT_LIMITS = (
-    "SELECT t.tenant_name, s.svr_ip, SUM(s.value) FROM oceanbase.GV$SYSSTAT s JOIN oceanbase.DBA_OB_TENANTS t "
+    f"SELECT t.tenant_name, s.svr_ip, SUM(s.value) FROM {_SYSSTAT[0]} s JOIN oceanbase.DBA_OB_TENANTS t "
     "ON t.tenant_id = s.con_id WHERE s.name = 'max session num' AND s.value > 0 GROUP BY 1, 2",
-    "SELECT NULL, NULL, SUM(value) FROM oceanbase.V$SYSSTAT WHERE name = 'max session num' AND value > 0",
+    f"SELECT NULL, NULL, SUM(value) FROM {_SYSSTAT[1]} WHERE name = 'max session num' AND value > 0",
 )
 
 
 def _of_tenants(
-    connection: Connection, dialect: Dialect, counted: dict[tuple[str | None, str, str], int]
+    connection: Connection, dialect: Dialect, counted: dict[tuple[str | None, str, str], int], lacks: list[str]
 ) -> list[Limit]:
+    denied = False
     for sql in _TENANT_LIMITS if dialect.cluster else _TENANT_LIMITS[1:]:
         try:
             rows = connection.rows(sql)
         except (ConnectionLostError, DataSourceTimeoutError):
             raise
+        except PrivilegeMissingError:
+            denied = True
+            continue
         except DataSourceError:
             continue  # not each version has it: seekdb 1.4 has none
         found = []
@@ -168,6 +175,8 @@ def _of_tenants(
             if most:
                 found.append(Limit("sessions of a tenant on a server", used, int(most), tenant=tenant, host=host))
         return found
+    if denied:
+        lacks.append(f"Limits of tenants are not readable here: GRANT SELECT ON {_SYSSTAT[not dialect.cluster]}.")
     return []
 
 

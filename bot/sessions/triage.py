@@ -73,6 +73,7 @@ class SameStatement:
     digest: str  # of it, by which they are found again
     sessions: tuple[Session, ...]  # longest first
     origins: tuple[str, ...]  # their clients' addresses, the most frequent first
+    advised: bool = True  # else who waits for whom is not known, so nothing is advised
     past: str = ""  # what of it was closed before and came back
 
 
@@ -190,7 +191,11 @@ def find(look: Look, thresholds: Thresholds, advise: Advise) -> tuple[Finding, .
     def advised(session: Session) -> Advice | None:
         return advise(look.waits, session) if look.waits is not None else None
 
-    same = [replace(one, past=_past(advised(one.sessions[0]))) for one in same_statements(sessions, look, thresholds)]
+    known = look.waits is not None
+    same = [
+        replace(one, advised=known, past=_past(advised(one.sessions[0])))
+        for one in same_statements(sessions, look, thresholds)
+    ]
     in_groups = {place_of(session) for group in same for session in group.sessions}
     running = [one for one in sessions if _works(one, look) and place_of(one) not in in_groups]
     long = [one for one in running if one.time > thresholds.statement_over and not one.query_ending]

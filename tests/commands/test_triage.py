@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.servers import EmbeddedMySQL
-from tests.support.slack_person import buttons_of, text_of
+from tests.support.slack_person import Person, buttons_of, text_of
 from tests.support.slack_text import Json, tells
 from tests.support.stage import ASKS, MariaDBStage, MySQLStage, RunningStatement, Stage, session_id, staged_as
 
@@ -164,3 +165,44 @@ def test_where_nothing_is_wrong_that_is_said_with_what_was_looked_at(stage: Stag
 
 def test_words_that_triage_does_not_know_earn_a_sentence(stage: Stage) -> None:
     assert stage.asks(stage.alice, "/sessions triage colour=red", "There is no key “colour” here")["ephemeral"]
+
+
+def test_of_several_data_sources_the_sick_ones_stand_first_and_one_that_hangs_holds_up_nobody(
+    wide_stage: Stage, silent: socket.socket
+) -> None:
+    silent.listen()
+    report = wide_stage.runs("SELECT SLEEP(60)")
+    before = [message["key"] for message in wide_stage.alice.messages()]
+    wide_stage.alice.types("/sessions triage")
+    first = wide_stage.alice.wait_for_message(
+        lambda message: message["key"] not in before and "Triage of" in message["text"]
+    )
+    said = text_of(wide_stage.alice.wait_for_change(first, lambda message: "It goes on" not in text_of(message)))
+    places = [said.index(f"\n{name}: ") for name in ("away", "silent", "demo")]
+    assert places == sorted(places)
+    assert said.count("⚠️ Data source") == 2
+    assert "[Refresh]" in said
+    assert "silent" not in text_of(answered(wide_stage.bob, wide_stage)), "nobody hears of what they may not see"
+    assert report.is_alive()
+
+
+def answered(person: Person, stage: Stage) -> Json:
+    answer = stage.asks(person, "/sessions triage", "Triage")
+    return person.wait_for_change(answer, lambda message: "It goes on" not in text_of(message))
+
+
+def test_one_data_source_that_is_named_is_refreshed_in_place_with_its_askers_rights(wide_stage: Stage) -> None:
+    answer = wide_stage.asks(wide_stage.alice, "/sessions triage on=demo", "Triage of demo")
+    report = wide_stage.runs("SELECT SLEEP(60)", "auditor")
+
+    # A read is shared for a moment: once anybody has been told of it, Refresh tells of it too.
+    wide_stage.wait_until(
+        lambda: (
+            f"{report.id} (auditor"
+            in text_of(wide_stage.asks(wide_stage.alice, "/sessions triage on=demo private", "Triage of demo"))
+        ),
+        "the report to be told",
+    )
+    wide_stage.bob.press(answer, "Refresh")
+    shown = wide_stage.alice.wait_for_change(answer, f"{report.id} (auditor")
+    assert "Seen with the rights of <@U01ALICE>" in text_of(shown)

@@ -146,8 +146,10 @@ def test_long_statements_are_told_longest_first_and_the_rest_is_counted() -> Non
 
 
 def test_where_who_waits_is_not_known_nothing_is_advised() -> None:
-    [long] = only(found([session(2, 90)], None), LongStatement)
-    assert long.advice is None
+    many = [session(number, 9, "SELECT 7 FROM carts") for number in range(20, 30)]
+    findings = found([session(2, 90), *many], None)
+    assert [one.advice for one in only(findings, LongStatement)] == [None]
+    assert [one.advised for one in only(findings, SameStatement)] == [False]
 
 
 def test_one_statement_many_times_is_one_finding_whatever_its_literals() -> None:

@@ -15,13 +15,17 @@ from bot.closing.audit_query import AuditRecord
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome, State, Target, Untouched
 from bot.closing.store.audit_log import Entry
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SourceOpenError, TargetError
+from bot.sessions import triage as triages
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.details import Reach, SessionDetails
+from bot.sessions.examination import Result
 from bot.sessions.model import LastStatement, Mode, Session, SessionPage, SessionQuery, Transaction, WaitKind
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Group, Grouping, Statistics
+from bot.sessions.survey import Limit, RecentDeadlocks
 from bot.sessions.transactions import OpenTransaction, Transactions
+from bot.sessions.triage import Thresholds
 from bot.sessions.variables import Variable, Variables
 from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.blockages import blockages
@@ -45,6 +49,7 @@ from bot.slack.views import (
     sql_modal,
     statistics,
     transactions,
+    triage,
     variables,
 )
 from tests.sessions.examples import EXAMPLE
@@ -156,6 +161,50 @@ class Views:
             as_text=self._random.random() < 0.3,
         )
         yield transactions.transactions(shown, self._notes(), disclosure=next(self._full), asker=_ASKER)
+
+    def triages(self) -> Iterator[Shown]:
+        """Findings of every kind, few or more than a message takes, of one data source or of many."""
+        results = [self._result() for _ in range(self._random.choice((1, 1, 3, 20)))]
+        full = next(self._full)
+        shown = triage.Shown(lambda _source: full, lambda _source: 20, Thresholds(), asker=_ASKER, notes=self._notes())
+        yield triage.triage(results, shown)
+
+    def _result(self) -> Result:
+        text = self._texts.text
+        graph = WaitGraph(self._source(), NOW, tuple(self._waits(self._random.choice((0, 3, 30)))))
+        advice = Advice(self._random.choice(list(Action)), text(), (), text())
+        some = self._random.choice((None, advice))
+        session = self._session()
+        statement = Statement.of(self._texts.sql())
+        user, tenant = (self._random.choice((None, text())) for _ in range(2))
+        limit = Limit(text(), 10**6, 10**6, user, tenant, text())
+        findings: tuple[triages.Finding, ...] = (
+            *(triages.Blocker(one, some, 3) for one in blockages(graph)),
+            triages.LongStatement(session, some),
+            triages.SameStatement(statement, "a" * 32, (session,) * 99, (text(),), past=text()),
+            triages.NearLimit(limit),
+            triages.CrowdingClient(limit, text(), 99, (session,) * 99),
+            triages.Killed(session, some),
+            triages.Returned(session, text()),
+            RecentDeadlocks(self._random.choice((None, 7)), 1e4),
+            triages.AbsentServers(((text(), text()),) * 9),
+            triages.IdleTransactions((session,) * 99),
+            triages.More(7, "more hold up others", "/sessions locks"),
+        )
+        return Result(
+            self._source(),
+            NOW,
+            self._random.choice((findings, (), findings * 3)),
+            tuple(triages.Check),
+            ((triages.Check.WAITS, text()),) * 3,
+            self._several(3),
+            self._random.choice(("", text())),
+            self._random.random() < 0.3,
+            10**4,
+            (session,) * 3,
+            (OpenTransaction(session, Transaction(5, text(), age=1e6)), OpenTransaction(None, Transaction(6, text()))),
+            9,
+        )
 
     def _waits(self, count: int) -> Iterator[Wait]:
         sessions: list[Session] = []

@@ -280,7 +280,7 @@ def _same(finding: SameStatement, source: str, shown: Shown) -> _Told:
     alone = len(finding.origins) == 1
     where = f"all from {wording.name(finding.origins[0])}" if alone else f"from {len(finding.origins)} clients"
     retries = "That looks like retries: look at that client before it sends more." if alone else ""
-    reason = " ".join(filter(None, (retries, finding.past)))
+    reason = " ".join(filter(None, (retries, finding.past))) if finding.advised else _UNKNOWN
     label = f"Close these {count} Queries" if count <= most else f"Close {most} of these {count} Queries"
     value = str(Several(source, shown.tenants.get(source), finding.digest))
     return _Told(
@@ -288,7 +288,7 @@ def _same(finding: SameStatement, source: str, shown: Shown) -> _Told:
         f"{count} sessions run the same statement, each for over {over}, the longest for {longest}, {where}.",
         finding.statement,
         reason,
-        (kit.button(label, action_id=CLOSE_QUERIES, value=value),),
+        (kit.button(label, action_id=CLOSE_QUERIES, value=value),) if finding.advised else (),
     )
 
 
@@ -316,9 +316,12 @@ def _deadlocks(count: int | None, ago: float, shown: Shown) -> _Told:
     return _Told("⚠️", f"{many} in the last {within}, the latest {latest}.", reason=listed)
 
 
+_UNKNOWN = "Who waits for whom is not known here now, so nothing is advised: look at it first."
+
+
 def _reason(advice: Advice | None) -> str:
     if advice is None:
-        return "Who waits for whom is not known here now, so nothing is advised: look at it first."
+        return _UNKNOWN
     closes = f"{advice.action.value}: " if advice.action in (*CLOSES, Action.WAIT) else ""
     return " ".join(filter(None, (f"{closes}{advice.reason}", advice.then, advice.past)))
 
