@@ -76,7 +76,8 @@ def test_the_home_tab_comes_as_an_event(http_stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     ("secret", "age"),
-    [("another-secret", 0), (None, 301), (None, -301)],
+    # Five minutes are allowed; a busy machine takes some seconds to bring it there.
+    [("another-secret", 0), (None, 301), (None, -600)],
     ids=["forged", "too-old", "from-the-future"],
 )
 def test_a_request_with_a_wrong_signature_does_nothing(
