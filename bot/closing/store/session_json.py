@@ -54,11 +54,11 @@ def read(text: str) -> Session:
 def read_advice(text: str) -> Advice | None:
     """Read the advice that was written with a session; None where there is none."""
     flat = json.loads(text).get(_ADVICE)
-    if flat is None:
+    if flat is None or flat["action"] not in Action.__members__:  # another version may know more
         return None
     instead = tuple(read(json.dumps(one)) for one in flat["instead"])
     action, held_up = Action[flat["action"]], flat["held_up"]
-    return Advice(action, flat["reason"], instead, flat["past"], flat["then"], held_up=held_up)
+    return Advice(action, flat["reason"], instead, flat["past"], flat["then"], held_up=held_up, guessed=flat["guessed"])
 
 
 def advice_as_kept(advice: Advice) -> Advice:
@@ -82,7 +82,7 @@ def _kept_advice(advice: Advice) -> dict[str, Any]:
     flat = {"action": advice.action.name, "reason": advice.reason, "past": advice.past, "then": advice.then}
     return (
         flat
-        | {"held_up": advice.held_up}
+        | {"held_up": advice.held_up, "guessed": advice.guessed}
         | {"instead": [kept(one) for one in advice.instead if isinstance(one, Session)]}
     )
 

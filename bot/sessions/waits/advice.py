@@ -85,6 +85,7 @@ class Case:
     rollback: Rollback | None = None
     blockers: tuple[Case, ...] = ()  # the heads, each with what is known of it
     hidden: bool = False  # whether who asks may not see some head
+    guessed: bool = False  # whether the heads are candidates, or to be reached by way of one alone
     lacks: tuple[str, ...] = ()  # what of the waits the login may not read, each with its grant
 
     @classmethod
@@ -98,12 +99,14 @@ class Case:
         """Take from the waits what concerns this session, and what they tell of it."""
         is_session = isinstance(who, Session)
         who = graph.known(who) if isinstance(who, Session) else who
+        certain = graph.heads_of(who, certain=True) if isinstance(who, Session) else ()
         return cls(
             who=who,
             waits=graph.holders(who) if isinstance(who, Session) else (),
             waiters=graph.waiters(who),
             held_up=len(graph.held_up(who)),
-            heads=graph.heads_of(who) if isinstance(who, Session) else (),
+            heads=certain or (graph.heads_of(who) if isinstance(who, Session) else ()),
+            guessed=not certain,
             protected=tuple(protected),
             past=tuple(past),
             frees=len(graph.frees(who)) if is_session else 0,
@@ -126,6 +129,7 @@ class Advice:
     then: str = ""
     closed: Closed | None = None  # who has closed this very session, where that is known and it is ending
     held_up: int = 0  # sessions that wait for it, directly and through others
+    guessed: bool = False  # whether those to be closed instead are candidates: no view says that they hold it
 
 
 Rule = Callable[[Case, Session], Advice | None]
@@ -364,9 +368,10 @@ def _blocked(case: Case, said: str) -> Advice:
         most, last = [*most, last], f"{len(case.heads) - _NAMED} more"
     them = f"{', '.join(most)} and {last}" if most else last
     several = len(case.heads) > 1
-    if waits and all(one.candidate for one in waits):
-        holds = "may hold it; no view of this server says who does."
-    elif any(one.holder in case.heads for one in waits):
+    direct = any(one.holder in case.heads for one in waits)
+    if case.guessed:
+        holds = f"may {'hold it' if direct else 'be at the head of the queue'}; no view of this server says who does."
+    elif direct:
         holds = "hold it." if several else "holds it."
     else:
         holds = "are at the head of the queue." if several else "is at the head of the queue."
@@ -375,7 +380,7 @@ def _blocked(case: Case, said: str) -> Advice:
         return Advice(Action.NOTHING, reason, case.heads, then=then)
     if case.blockers and all(advise(one).action is Action.WAIT for one in case.blockers):
         return Advice(Action.WAIT, reason, case.heads, then=then)
-    return Advice(Action.CLOSE_BLOCKER, reason, case.heads, then=then)
+    return Advice(Action.CLOSE_BLOCKER, reason, case.heads, then=then, guessed=case.guessed)
 
 
 def _short(advice: Advice) -> str:

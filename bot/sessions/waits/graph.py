@@ -112,12 +112,17 @@ class WaitGraph:
                     todo.append(key)
         return tuple(seen.values())
 
-    def heads_of(self, session: Session) -> tuple[Session | Prepared, ...]:
-        """Who is at the head of what a session waits for; empty where it waits for nobody, or in a circle."""
-        seen, found, todo = {_key(session)}, dict[object, Session | Prepared](), [*self.holders(session)]
+    def heads_of(self, session: Session, *, certain: bool = False) -> tuple[Session | Prepared, ...]:
+        """Who is at the head of what a session waits for; empty where it waits for nobody, or in a circle.
+
+        ``certain`` leaves out those to whom no way leads but by a candidate.
+        """
+        seen, found = {_key(session)}, dict[object, Session | Prepared]()
+        todo = [*self.holders(session)]
         while todo:
-            holder = todo.pop(0).holder  # in their order: of candidates the least guessed come first
-            if holder is None or _key(holder) in seen:
+            wait = todo.pop(0)  # in their order: of candidates the least guessed come first
+            holder = wait.holder
+            if holder is None or _key(holder) in seen or (certain and wait.candidate):
                 continue
             seen.add(_key(holder))
             further = self._holders.get(_key(holder), ())

@@ -41,7 +41,9 @@ def sentences(request: ClosingRequest) -> list[Sentence]:
 
 
 def _of_one(advice: Advice) -> list[Sentence]:
-    heading = "❓ No advice." if advice.action is Action.UNKNOWN else f"💡 {advice.action.value}."
+    heading = f"💡 {advice.action.value}{', perhaps' if advice.guessed else ''}."
+    if advice.action is Action.UNKNOWN:
+        heading = "❓ No advice."
     return [(heading, f" {_short(advice.reason)}"), *([("", _short(advice.then))] if advice.then else [])]
 
 

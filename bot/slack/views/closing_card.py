@@ -205,13 +205,14 @@ def _buttons(request: ClosingRequest, card: CardText, *, break_glass: bool) -> l
 def _blockers(request: ClosingRequest) -> list[kit.Element]:
     """Lead from what waits itself to whom it waits for; nothing is closed by these."""
     sessions = closing_advice.blockers(request)
-    alone = Action.CLOSE_BLOCKER.value if len(sessions) == 1 else "Close {} instead"
+    guessed = any(one.advice is not None and one.advice.guessed for one in request.targets)
+    label = Action.CLOSE_BLOCKER.value if len(sessions) == 1 and not guessed else "Close {} instead"
     return [
         kit.button(
-            alone.format(one.id),
+            label.format(one.id),
             action_id=f"{CLOSE_BLOCKER}.{number}",
             value=f"{request.id}|{number}",
-            style="primary" if number == 0 else None,
+            style="primary" if number == 0 and not guessed else None,
         )
         for number, one in enumerate(sessions)
     ]

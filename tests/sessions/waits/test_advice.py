@@ -274,7 +274,17 @@ def test_of_several_candidates_the_least_guessed_is_named_first_and_what_is_miss
     first, second, victim = idle(1), idle(2), running(3)
     waits = [wait(victim, one, WaitKind.METADATA, candidate=True) for one in (first, second)]
     found = advised(victim, *waits)
-    assert found.instead == (first, second)
+    assert (found.instead, found.guessed) == ((first, second), True)
     assert "Session 1 of app and session 2 of app may hold it; no view of this server says who does." in found.reason
     unnamed = advised(victim, wait(victim, None), lacks=("The plugin tells.",))
     assert unnamed.reason.endswith("Who holds what it waits for is not known. The plugin tells.")
+
+
+def test_whom_a_view_names_goes_before_whom_nobody_names() -> None:
+    named, guess, victim = idle(1), idle(2), running(3)
+    found = advised(victim, wait(victim, guess, candidate=True), wait(victim, named))
+    assert (found.instead, found.guessed) == ((named,), False)
+    between = running(4)
+    found = advised(victim, wait(victim, between), wait(between, guess, candidate=True))
+    assert (found.instead, found.guessed) == ((guess,), True)
+    assert "Session 2 of app may be at the head of the queue; no view of this server says who does." in found.reason

@@ -58,6 +58,13 @@ def test_the_button_that_is_advised_comes_first() -> None:
     assert buttons(request(EXAMPLE)) == ["Close Session", "Close Query", "Cancel"], "of an older version"
 
 
+def test_a_guess_is_told_as_one() -> None:
+    asked = advised(request(EXAMPLE), replace(BLOCKED, guessed=True))
+    card = said(closing_card.closing_card(asked, disclosure=Disclosure.DIGEST))
+    assert "💡 Close the blocker instead, perhaps." in card
+    assert buttons(asked)[0] == "Close 77 instead"
+
+
 def test_what_could_not_be_read_is_said_and_nothing_else_changes() -> None:
     asked = advised(request(EXAMPLE), Advice(Action.UNKNOWN, "Who waits for whom could not be read: it hangs."))
     card = said(closing_card.closing_card(asked, disclosure=Disclosure.DIGEST))
