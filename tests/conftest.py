@@ -100,6 +100,7 @@ USING_OCEANBASE = (
     "commands/test_audit",
     "listeners/test_override_and_budget",
     "commands/test_shown_later",
+    "commands/test_diagnosis",
     "operations/test_http_mode",
     "operations/test_reload",
     "operations/test_logs_of",
