@@ -337,7 +337,7 @@ class _Exercise:
             self._tell("find who holds it", Verdict.UNTRIED, "the bot names no holders there")
             return
         started = since_boot()
-        holders = self._source.details(waiter).holders
+        holders = [wait.holder for wait in self._source.waits().holders(waiter) if isinstance(wait.holder, Session)]
         took = since_boot() - started
         named = any(holder.id == self._proven[one].id for holder in holders)
         said = "named" if named else "another one named" if holders else "nobody named"

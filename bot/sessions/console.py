@@ -119,14 +119,6 @@ class Console:
         found = as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
         return self.with_servers(found)
 
-    def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> list[Session]:
-        """Return every session of a configured tenant that is in one of these transactions of that tenant."""
-        if self._tenants is not None and tenant not in self._tenants:
-            return []
-        query = self.dialect.in_transactions(tenant, numbers)
-        rows = self._connection.rows(query.sql, query.values)
-        return as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
-
     def look(self, pin: Pin, *, fresh: bool = False) -> Look:
         """Look at one session as ``looks`` does."""
         return self.looks([pin], fresh=fresh)[0]
@@ -386,7 +378,6 @@ class Console:
         self._own_start()
         self.refuses_client([own])
         self.alike(own, 1)
-        self.in_transactions(own.tenant, (0,))
         clients = self.dialect.of_clients([own.id])
         self._connection.rows(clients.sql, clients.values)
         self.own_server  # noqa: B018  # asks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
@@ -107,28 +107,13 @@ def logged_in(connection: Connection) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class LockHolder:
-    """Who holds a row lock that a session waits for."""
-
-    id: int | None  # session id; None where the server names the transaction only
-    waited: float  # seconds that the lock has been waited for
-    transaction_age: float | None  # seconds; None where the server does not say
-    session: Session | None  # None: ended in the same moment, internal, or of a tenant that is not shown
-
-
-@dataclass(frozen=True, slots=True)
 class SessionDetails:
-    """One session with everything that the server says of it. What it does not say is None or empty."""
+    """What the server says of one session beyond its row, but for its waits. What it does not say is None or empty."""
 
     session: Session
     transaction_age: float | None = None  # seconds
     plan_id: int | None = None  # of the running statement, in the plan cache of the session's server
-    holders: tuple[LockHolder, ...] = ()  # whom it waits for
-    waiters: tuple[int, ...] = ()  # ids of the sessions that wait for its row locks
     caveats: tuple[str, ...] = ()  # sentences on what cannot be seen, or could not be read now
-    names_holders: bool = False  # whether it can be said who holds a row lock that it waits for
 
 
-# Every session of a tenant, None where there are none, that is in one of these transactions.
-Find = Callable[[str | None, Collection[int]], list[Session]]
-DetailsReader = Callable[[Connection, Session, Find], SessionDetails]
+DetailsReader = Callable[[Connection, Session], SessionDetails]

@@ -175,6 +175,7 @@ class Dialect:
     login: Login = field(default_factory=lambda: Login(""))  # as the server itself has it
     locks: LocksReader | None = None  # reads who waits for whom
     last_statements: LastStatements | None = None  # reads what sessions ran last
+    names_holders: bool = False  # whether that says who holds a row lock
     transactions: TransactionsReader | None = None  # reads open transactions; None: the list alone tells of them
     details: DetailsReader | None = None  # reads what the process list does not say of a session
     own_address: str = "NULL"  # address and port of the server that answers, as ``server`` has them
@@ -237,15 +238,6 @@ class Dialect:
     def has_tenants(self) -> bool:
         """Whether its sessions belong to tenants."""
         return self.login_tenant is not None
-
-    @property
-    def names_holders(self) -> bool:
-        """Whether the details of a session say who holds the row lock that it waits for.
-
-        That is found by the transaction that waits, which the list of last resort does not tell.
-        """
-        known = self.expressions["transaction_id"] != "NULL"
-        return known and self.details is not None and self.lock_view is not None
 
     @property
     def untold_waits(self) -> str:
@@ -363,14 +355,6 @@ class Dialect:
         columns = ", ".join(self._columns(LIST_SQL_BYTES, pinned=False))
         where = f"{self.expressions['id']} IN %s"
         return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(ids)))
-
-    def in_transactions(self, tenant: str | None, numbers: Collection[int]) -> Query:
-        """Select every session of a tenant, None where there are none, that is in one of these transactions."""
-        columns = ", ".join(self._columns(LIST_SQL_BYTES, pinned=False))
-        where = f"{self.expressions['transaction_id']} IN %s"
-        of = (tenant,) if tenant is not None else ()
-        where += f" AND BINARY {self.expressions['tenant']} = %s" if of else ""
-        return Query(f"SELECT {columns} FROM {self.view} WHERE {where}", (*self.own_values, tuple(numbers), *of))
 
     def involved(self, ids: Collection[int], transactions: Collection[int]) -> Query:
         """Select every session that has one of these ids or is in one of these transactions, the bot's own included."""

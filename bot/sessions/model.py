@@ -383,7 +383,7 @@ class SessionPage:
     as_of: datetime  # UTC
     query: SessionQuery
     caveats: tuple[str, ...] = ()  # sentences on what cannot be seen here, for example other users' sessions
-    names_holders: bool = False  # whether the details of a session say who holds the row lock that it waits for
+    names_holders: bool = False  # whether the waits say who holds a row lock
     waiting: int = 0  # of all that the asker may see, those that wait for a lock of any kind
     untold: str = ""  # a sentence on the waits that are not known here, '' where all are
 

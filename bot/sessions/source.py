@@ -326,8 +326,7 @@ class DataSource:
             caveats = self._caveats(connection, dialect)
             if dialect.details is None:
                 return SessionDetails(session, caveats=caveats)
-            known = dialect.details(connection, session, self._console(connection, dialect).in_transactions)
-            return replace(known, caveats=caveats, names_holders=known.names_holders and dialect.names_holders)
+            return replace(dialect.details(connection, session), caveats=caveats)
 
         try:
             return self._read(ask)
@@ -343,7 +342,8 @@ class DataSource:
         def ask(connection: Connection, dialect: Dialect) -> WaitGraph:
             if dialect.locks is None:
                 return WaitGraph(self.name, datetime.now(UTC), lacks=("This server names no locks to this login.",))
-            return reading.read(connection, self.name, dialect.locks, self._console(connection, dialect).parties)
+            sessions_of = self._console(connection, dialect).parties
+            return reading.read(connection, self.name, dialect.locks, sessions_of, unlisted=dialect.cluster)
 
         return self.diagnosis("waits", ask)
 
@@ -595,7 +595,7 @@ class DataSource:
         for session in console.find_all((own,), everywhere=True)[:1]:
             console.rehearse(session)
             if dialect.details is not None:
-                dialect.details(connection, session, console.in_transactions)
+                dialect.details(connection, session)
 
     def _caveats(self, connection: Connection, dialect: Dialect) -> tuple[str, ...]:
         query = dialect.absent_servers()

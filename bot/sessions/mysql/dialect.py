@@ -174,6 +174,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         login=login,
         locks=locks,
         last_statements=locks.last_of,
+        names_holders=locks.lock_waits or locks.data_locks,
     )
 
 

@@ -145,6 +145,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         login=login,
         locks=locks.read,
         last_statements=locks.last_of,
+        names_holders=locks.rows is not None,
         details=details.read,
         own_address=_address("host_ip()", "mysql_port()"),
         client=_CLIENT if {"PROXY_SESSID", "SVR_IP", "TENANT"} <= found.columns else None,

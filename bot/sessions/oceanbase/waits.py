@@ -40,6 +40,7 @@ _IN_GET_LOCK = re.compile(re.escape(_USER_LOCK) + r"\w* \(([^)]*)\) VALUES \(([^
 _UPTIME = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'Uptime'"
 _GET_LOCK = "13"  # OBJ_TYPE of its locks
 _FIRST_WORD = re.compile(r"\s*(?:/\*.*?\*/\s*)*(\w+)", re.DOTALL)
+_CHANGES_ROWS = ("DELETE", "INSERT", "REPLACE", "SELECT", "UPDATE", "WITH")
 _CHANGES_TABLES = ("ALTER", "CREATE", "DROP", "RENAME", "TRUNCATE")
 _NAMES = re.compile(r"`((?:[^`]|``)+)`|([\w$]+)")
 
@@ -58,6 +59,7 @@ class Doing:
     trace_id: str | None
     database: str | None
     text: str  # the beginning of what runs
+    in_call: bool = False  # whether that is a statement of a routine that it has called
 
     @property
     def user_lock(self) -> int | None:
@@ -67,10 +69,11 @@ class Doing:
         return number(row.get("obj_id")) if row.get("obj_type") == _GET_LOCK else None
 
     @property
-    def changes_tables(self) -> bool:
-        """Whether its statement is one that creates, changes or drops something."""
+    def tried_again(self) -> bool:
+        """Whether its statement is tried again and again for a lock, which no view of waits has."""
         found = _FIRST_WORD.match(self.text)
-        return found is not None and found[1].upper() in _CHANGES_TABLES
+        words = {_TABLE_LOCKED: _CHANGES_TABLES, _ROW_LOCKED: _CHANGES_ROWS if self.in_call else ()}
+        return found is not None and found[1].upper() in words.get(self.retries, ())
 
     def names(self, table: str) -> bool:
         """Whether its statement has the name of a ``database.table``, in that database."""
@@ -87,19 +90,21 @@ class WaitingSessions:
     view: str
     columns: frozenset[str]
 
-    def read(self, connection: Connection, traces: Collection[str] = ()) -> Sequence[Doing]:
-        """Read those that wait for a row, for a table, for a user lock, or have one of these trace ids.
+    def read(self, connection: Connection, retries: Sequence[int], traces: Collection[str]) -> Sequence[Doing]:
+        """Read those that are tried again for one of these errors, wait for a user lock, or have one of the trace ids.
 
         Raises one of the ``DataSourceError`` family.
         """
         if not self.columns >= {"RETRY_INFO", "TRACE_ID", "TRANS_ID", "TOTAL_TIME"}:
             return ()  # information_schema.PROCESSLIST tells nothing of it
         tenant = "TENANT" if "TENANT" in self.columns else "NULL"
+        in_call = "COALESCE(LENGTH(TOP_INFO), 0) > 0" if "TOP_INFO" in self.columns else "FALSE"
         rows = connection.rows(
             f"SELECT ID, {tenant}, RETRY_INFO, TOTAL_TIME, TRACE_ID, NULLIF(DB, 'NULL'), "
-            f"LEFT(CAST(INFO AS BINARY), {LIST_SQL_BYTES}) FROM {self.view} WHERE COMMAND <> 'Sleep' "
-            f"AND (RETRY_INFO IN %s OR LOCATE('{_USER_LOCK}', INFO) = 1{' OR TRACE_ID IN %s' if traces else ''})",
-            ((_ROW_LOCKED, _TABLE_LOCKED), *((tuple(traces),) if traces else ())),
+            f"LEFT(CAST(INFO AS BINARY), {LIST_SQL_BYTES}), {in_call} FROM {self.view} WHERE COMMAND <> 'Sleep' "
+            f"AND (RETRY_INFO IN %s OR RETRY_INFO = {_ROW_LOCKED} AND {in_call} OR LOCATE('{_USER_LOCK}', INFO) = 1"
+            f"{' OR TRACE_ID IN %s' if traces else ''})",
+            (tuple(retries), *((tuple(traces),) if traces else ())),
         )
         return [
             Doing(
@@ -109,8 +114,9 @@ class WaitingSessions:
                 str(trace) if trace else None,
                 str(database) if database else None,
                 str(text or ""),
+                bool(called),
             )
-            for session, named, retries, seconds, trace, database, text in rows
+            for session, named, retries, seconds, trace, database, text, called in rows
         ]
 
     def listed(self, connection: Connection, ids: Collection[int]) -> Collection[int]:
@@ -174,7 +180,8 @@ class OceanBaseLocks:
 
     def read(self, connection: Connection) -> Locks:
         """Read all waits; raises one of the ``DataSourceError`` family."""
-        edges = [*(self.rows.waits(connection) if self.rows is not None else ()), *self._of_list(connection)]
+        of_rows = list(self.rows.waits(connection)) if self.rows is not None else []
+        edges = [*of_rows, *self._of_list(connection, {edge.waiter.session_id for edge in of_rows})]
         begun = self._begun(connection) if edges else ()
         told = {self._number(one): one for one in begun if self.tenants.told}
         edges = [_named(edge, told) for edge in dict.fromkeys(edges)]
@@ -183,24 +190,33 @@ class OceanBaseLocks:
         known = [Known(one.session, one.transaction) for one in begun if one.transaction.id in numbers]
         return Locks(tuple(edges), self.lacks, (*known, *self._last_statements(connection, edges)))
 
-    def _of_list(self, connection: Connection) -> Iterable[Edge]:
+    def _of_list(self, connection: Connection, named: Collection[int | None]) -> Iterable[Edge]:
+        """Read the waits that the list tells, but for those of the sessions that are ``named`` already."""
         pending = self._pending(connection)
-        doing = self.listed.read(connection, pending)
+        retries = (_TABLE_LOCKED,) if self.rows is not None else (_TABLE_LOCKED, _ROW_LOCKED)
+        doing = [one for one in self.listed.read(connection, retries, pending) if one.party.session_id not in named]
         owners = self._owners(connection) if any(one.user_lock is not None for one in doing) else {}
         there = self.listed.listed(connection, set(owners.values()))
-        tried = [one for one in doing if one.retries == _TABLE_LOCKED and one.changes_tables]
+        tried = {one.party: one for one in doing if one.tried_again}
         holding = self.rows.holding(connection) if tried and isinstance(self.rows, BothEnds) else {}
+        holding = {party: tables for party, tables in holding.items() if Party(party.session_id) not in _bare(tried)}
         for one in doing:
             transaction = pending.get(one.trace_id or "")
             if transaction is not None:
-                yield _table_wait(one, Party(None, transaction, one.party.tenant), str(self.long_operations))
+                holder = Party(None, transaction, one.party.tenant)
+                yield Edge(one.party, holder, WaitKind.METADATA, str(self.long_operations), one.seconds)
             elif one.user_lock is not None:
                 yield self._user_wait(one, owners, there)
-            elif one in tried:
-                told_by = self.rows.view if self.rows is not None else f"{self.listed.view}.RETRY_INFO"
-                yield from _candidates(one, holding, told_by)
-            elif one.retries == _ROW_LOCKED and self.rows is None:
-                yield Edge(one.party, None, WaitKind.ROW_LOCK, f"{self.listed.view}.RETRY_INFO", one.seconds)
+            elif one.party in tried:
+                yield from _candidates(
+                    one, holding, self.rows.view if holding and self.rows is not None else self._list
+                )
+            elif one.retries == _ROW_LOCKED:
+                yield Edge(one.party, None, WaitKind.ROW_LOCK, self._list, one.seconds)
+
+    @property
+    def _list(self) -> str:
+        return f"{self.listed.view}.RETRY_INFO"
 
     def _pending(self, connection: Connection) -> Mapping[str, int]:
         """Return the transactions that statements which make an index wait for, by the statements' trace ids."""
@@ -303,14 +319,13 @@ def _named(edge: Edge, begun: Mapping[tuple[str | None, int | None], Begun]) -> 
     return replace(edge, waiter=end(edge.waiter), holder=end(edge.holder))
 
 
-def _table_wait(
-    waiter: Doing, holder: Party | None, told_by: str, what: str | None = None, *, candidate: bool = False
-) -> Edge:
-    return Edge(waiter.party, holder, WaitKind.METADATA, told_by, waiter.seconds, what, candidate=candidate)
+def _bare(parties: Iterable[Party]) -> Collection[Party]:
+    return {Party(party.session_id) for party in parties}
 
 
 def _candidates(waiter: Doing, holding: Mapping[Party, frozenset[str]], told_by: str) -> Iterable[Edge]:
     """Yield who has locked a table that a statement names: it may wait for each of them, which nothing tells."""
+    kind = WaitKind.ROW_LOCK if waiter.retries == _ROW_LOCKED else WaitKind.METADATA
     found = [
         (holder, table)
         for holder, tables in holding.items()
@@ -319,6 +334,6 @@ def _candidates(waiter: Doing, holding: Mapping[Party, frozenset[str]], told_by:
         if waiter.names(table)
     ]
     for holder, table in found:
-        yield _table_wait(waiter, holder, told_by, table, candidate=True)
+        yield Edge(waiter.party, holder, kind, told_by, waiter.seconds, table, candidate=True)
     if not found:
-        yield _table_wait(waiter, None, told_by)
+        yield Edge(waiter.party, None, kind, told_by, waiter.seconds)

@@ -62,24 +62,39 @@ LocksReader = Callable[[Connection], Locks]
 SessionsOf = Callable[[Sequence[Party]], list[Session]]
 
 
-def read(connection: Connection, source: str, locks_of: LocksReader, sessions_of: SessionsOf) -> WaitGraph:
+def read(
+    connection: Connection, source: str, locks_of: LocksReader, sessions_of: SessionsOf, *, unlisted: bool = False
+) -> WaitGraph:
     """Read the waits and who is in them; a wait that no longer fits is dropped and counted.
 
-    Raises one of the ``DataSourceError`` family.
+    ``unlisted`` says that who holds a lock may be in no list, having been closed by a number that a proxy made
+    (docs/oceanbase.md 4.1): the locks are read once more then, since elsewhere such a one has just ended. Raises one of
+    the ``DataSourceError`` family.
     """
     locks = locks_of(connection)
     parties = [party for edge in locks.edges for party in (edge.waiter, edge.holder) if isinstance(party, Party)]
     ends = Ends(sessions_of(parties) if parties else [])
     ends.learn(locks.known)
-    waits, dropped = [], 0
+    waits, lost, dropped = [], [], 0
     for edge in locks.edges:
         waiter = ends.session_of(edge.waiter)
         holder = ends.session_of(edge.holder) if isinstance(edge.holder, Party) else edge.holder
-        if waiter is None or waiter.idle or (edge.holder is not None and holder is None) or waiter is holder:
+        if waiter is None or waiter.idle or waiter is holder:
             dropped += 1
             continue
-        waits.append(Wait(waiter, holder, edge.kind, edge.told_by, edge.waited, edge.what, edge.lock, edge.candidate))
-    return WaitGraph(source, datetime.now(UTC), tuple(without_queues(waits)), dropped, locks.lacks)
+        wait = Wait(waiter, holder, edge.kind, edge.told_by, edge.waited, edge.what, edge.lock, edge.candidate)
+        if edge.holder is not None and holder is None:
+            lost.append((edge, wait))
+        else:
+            waits.append(wait)
+    still = {_names(edge) for edge in locks_of(connection).edges} if lost and unlisted else set()
+    unnamed = [wait for edge, wait in lost if _names(edge) in still and not edge.candidate]
+    dropped += len(lost) - len(unnamed)
+    return WaitGraph(source, datetime.now(UTC), tuple(without_queues([*waits, *unnamed])), dropped, locks.lacks)
+
+
+def _names(edge: Edge) -> tuple[object, ...]:
+    return edge.waiter, edge.holder, edge.lock
 
 
 class Ends:

@@ -8,7 +8,7 @@ import pytest
 
 from bot.sessions import kill
 from bot.sessions.kill import Answer, Order, Sent
-from bot.sessions.model import Mode, Pin
+from bot.sessions.model import Mode, Pin, Session
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import Make, end, one, until
 from tests.support.proxied import Proxied
@@ -51,12 +51,14 @@ def test_who_holds_a_lock_and_who_waits_for_it_is_said_of_clients_by_the_ids_of_
     )
     try:
         until(lambda: one(prod, WAITER).waits)
-        details = prod.details(one(prod, WAITER))
-        (its,) = details.holders
-        assert (its.id, its.session is not None and its.session.client_session) == (HOLDER, True)
-        assert its.transaction_age is not None
-        assert details.names_holders
-        assert prod.details(one(prod, HOLDER)).waiters == (WAITER,)
+        found = prod.waits()
+        (its,) = found.holders(one(prod, WAITER))
+        assert isinstance(its.holder, Session)
+        assert (its.holder.id, its.holder.client_session) == (HOLDER, True)
+        assert its.holder.transaction is not None
+        assert its.holder.transaction.age is not None
+        assert its.holder.last_statement is not None
+        assert [wait.waiter.id for wait in found.waiters(one(prod, HOLDER))] == [WAITER]
     finally:
         end(database, statement)
 

@@ -23,7 +23,7 @@ DELETE FROM oceanbase.DBA_OB_TENANTS;
 INSERT INTO oceanbase.DBA_OB_TENANTS (TENANT_ID, TENANT_NAME)
 VALUES (1, 'sys'), (1002, 'shop'), (1004, 'Shop'), (1006, 'billing');
 CREATE TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` (
-  TENANT_ID BIGINT, SESSION_ID BIGINT, TX_ID BIGINT, ACTIVE_TIME TIMESTAMP(6));
+  TENANT_ID BIGINT, SESSION_ID BIGINT, TX_ID BIGINT, ACTIVE_TIME TIMESTAMP(6), STATE VARCHAR(32) DEFAULT 'ACTIVE');
 CREATE TABLE oceanbase.`GV$OB_LOCKS` (
   TENANT_ID BIGINT, TRANS_ID BIGINT, SESSION_ID BIGINT, TYPE VARCHAR(9), ID1 BIGINT, ID2 VARCHAR(64),
   ID3 VARCHAR(64), CTIME BIGINT, BLOCK BIGINT)"""
@@ -51,7 +51,8 @@ def cluster(mariadb: EmbeddedMariaDB) -> Iterator[Cluster]:
 
 def opens(cluster: Cluster, tenant: int, session: int, transaction: int = 7, *, minutes: int = 0) -> None:
     cluster.run(
-        "INSERT INTO oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` VALUES (%s, %s, %s, NOW(6) - INTERVAL %s MINUTE)",
+        "INSERT INTO oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` (TENANT_ID, SESSION_ID, TX_ID, ACTIVE_TIME) "
+        "VALUES (%s, %s, %s, NOW(6) - INTERVAL %s MINUTE)",
         values=(tenant, session, transaction, minutes),
     )
 
@@ -125,28 +126,20 @@ def test_where_the_view_of_transactions_does_not_tell_tenants_they_are_not_asked
 ) -> None:
     cluster.run("ALTER TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` DROP COLUMN TENANT_ID")
     prod = cluster_source()
-    cluster.run("INSERT INTO oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` VALUES (3221490001, 7, NOW(6))")
+    cluster.run("INSERT INTO oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` VALUES (3221490001, 7, NOW(6), 'ACTIVE')")
     assert is_open(prod) is False
     assert prod.details(of_shop(prod)).transaction_age is None, "the other's age is not its own"
 
 
-def test_details_tell_the_age_the_holder_and_the_waiters_of_the_sessions_own_tenant(
+def test_details_tell_the_age_of_the_transaction_of_the_sessions_own_tenant(
     cluster: Cluster, cluster_source: Make
 ) -> None:
     prod = cluster_source()
     for tenant, minutes in ((BILLING, 600), (SHOP, 3)):
         opens(cluster, tenant, NUMBER, minutes=minutes)
-        opens(cluster, tenant, 3221490005, 11, minutes=minutes)
-        blocks(cluster, tenant, 3221490005 + tenant, holding=11, waiting=7, waiter=NUMBER)
-        blocks(cluster, tenant, NUMBER, waiter=3221490003 + tenant)
-    details = prod.details(of_shop(prod))
-    assert details.transaction_age is not None
-    assert 170 < details.transaction_age < 250
-    (holder,) = details.holders
-    assert holder.id == 3221490005 + SHOP
-    assert holder.transaction_age is not None
-    assert holder.transaction_age < 250
-    assert details.waiters == (3221490003 + SHOP,)
+    age = prod.details(of_shop(prod)).transaction_age
+    assert age is not None
+    assert 170 < age < 250
 
 
 HOLDER, WAITER = 3221490005, 3221490003  # the servers' own ids, of sessions that the list shows as clients
@@ -180,15 +173,15 @@ def test_behind_a_proxy_holders_and_waiters_are_found_by_transaction_and_tenant_
     locked(cluster)
     prod = cluster_source()
     (waiting,) = prod.find(OTHER, None)
-    details = prod.details(waiting)
-    (holder,) = details.holders
-    assert (holder.id, holder.waited) == (CLIENT, 5.0)
-    assert holder.session is not None
-    assert (holder.session.id, holder.session.tenant) == (CLIENT, "shop")
-    assert holder.transaction_age is not None
-    assert 170 < holder.transaction_age < 250
     (holding,) = prod.find(CLIENT, None)
-    assert prod.details(holding).waiters == (OTHER,)
+    found = prod.waits()
+    (its,) = found.holders(waiting)
+    assert isinstance(its.holder, Session)
+    assert (its.holder.id, its.holder.tenant, its.waited) == (CLIENT, "shop", 5.0)
+    assert its.holder.transaction is not None
+    assert its.holder.transaction.age is not None
+    assert 170 < its.holder.transaction.age < 250
+    assert [one.waiter.id for one in found.waiters(holding)] == [OTHER]
     age = prod.details(holding).transaction_age
     assert age is not None
     assert 170 < age < 250
@@ -198,19 +191,17 @@ def test_a_client_waits_for_a_session_that_is_connected_directly(cluster: Cluste
     client(cluster, OTHER, 9, COMMAND="Query", STATE="ACTIVE", RETRY_INFO=-6005)
     client(cluster, CLIENT, 7, USER="", MASTER_SESSID=NUMBER)  # does a part of its statement, on another server
     blocks(cluster, SHOP, 77, holding=7, waiting=9, waiter=WAITER)
-    prod = cluster_source()
-    assert [one.id for one in prod.details(prod.find(OTHER, None)[0]).holders] == [NUMBER]
-    assert prod.details(of_shop(prod)).waiters == (OTHER,)
+    (its,) = cluster_source().waits().waits
+    assert isinstance(its.holder, Session)
+    assert (its.waiter.id, its.holder.id) == (OTHER, NUMBER)
 
 
 def test_where_a_clients_tenant_cannot_be_told_no_holder_is_named(cluster: Cluster, cluster_source: Make) -> None:
     cluster.run("DROP TABLE oceanbase.DBA_OB_TENANTS")
     locked(cluster)
     prod = cluster_source()
-    details = prod.details(prod.find(OTHER, None)[0])
-    assert (details.holders, details.names_holders) == ((), False)
-    holding = prod.details(prod.find(CLIENT, None)[0])
-    assert (holding.waiters, holding.transaction_age) == ((), None)
+    assert prod.waits().waits == ()
+    assert prod.details(prod.find(CLIENT, None)[0]).transaction_age is None
 
 
 def test_a_clients_transaction_that_began_before_its_statement_is_known_for_one(
@@ -235,13 +226,12 @@ def test_what_pins_a_client_on_several_servers_is_read_for_a_close_by_a_filter(
 
 
 @pytest.mark.parametrize("unnamed", [None, "", "0"])
-def test_a_holder_whose_session_the_server_does_not_name_has_no_name(
+def test_a_holder_whose_session_the_view_of_locks_does_not_name_is_known_by_its_transaction(
     cluster: Cluster, cluster_source: Make, unnamed: object
 ) -> None:
-    prod = cluster_source()
+    cluster.dress_up(ID=3221490005, TRANS_ID=11, TRANS_STATE="ACTIVE")
     blocks(cluster, SHOP, unnamed, holding=11, waiting=7, waiter=NUMBER)
-    opens(cluster, SHOP, 0, 11, minutes=3)
-    details = prod.details(of_shop(prod))
-    assert details.caveats == ()
-    (holder,) = details.holders
-    assert (holder.id, holder.waited, holder.session) == (None, 5.0, None)
+    opens(cluster, SHOP, 3221490005, 11, minutes=3)
+    (its,) = cluster_source().waits().waits
+    assert isinstance(its.holder, Session)
+    assert (its.holder.id, its.waited) == (3221490005, 5.0)

@@ -251,3 +251,22 @@ def test_a_change_of_a_table_waits_for_whoever_has_written_to_it(source: Make, s
     assert (its.kind, its.what, its.candidate) == (WaitKind.METADATA, "waits.stock", True)
     assert ids(found) == {head: 2}
     assert bystander not in ids(found)
+
+
+def test_what_waits_inside_a_call_has_who_wrote_to_the_table_for_a_candidate(source: Make, shop: Shop) -> None:
+    prod = source()
+    head = session_id(shop.holder(1))
+    shop.session("UPDATE other SET n = 1")  # holds up nobody
+    calls = set()
+    for first in (3, 4):
+        name = f"change_{first}_and_1"
+        body = f"CREATE PROCEDURE {name}() BEGIN {change(first)}; {change(1)}; END"
+        shop.session(f"DROP PROCEDURE IF EXISTS {name}", body)
+        calls.add(shop.waits(shop.session(), f"CALL {name}()"))
+    plain = shop.waiter(1)
+    found = seen(prod, 3)
+    assert ids(found) == {head: 3}, "not each other, though each has written to that table as well"
+    assert {one.waiter.id: (one.kind, one.what, one.candidate) for one in found.waits} == {
+        **dict.fromkeys(calls, (WaitKind.ROW_LOCK, "waits.stock", True)),
+        plain: (WaitKind.ROW_LOCK, "waits.stock", False),
+    }
