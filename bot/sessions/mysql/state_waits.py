@@ -86,7 +86,7 @@ class StateViews:
         text = "INFO_BINARY" if self.listed.as_sent else "CAST(INFO AS BINARY)"
         rows = connection.rows(
             f"SELECT ID, STATE, {self._time}, DB, LEFT({text}, {_TEXT}) FROM {self.listed.view} "
-            "WHERE COMMAND <> 'Sleep' AND INFO IS NOT NULL AND ID <> connection_id()"
+            "WHERE COMMAND <> 'Sleep' AND ID <> connection_id()"
         )
         return [
             Running(int(number), str(state or ""), float(since or 0), database, str(sql or ""))
@@ -222,7 +222,7 @@ class StateWaits:
             yield replace(edge, told_by=METADATA_LOCK_INFO, holder=Party(users.pop()), what=".".join(what))
             return
         self.untold = True
-        busy = [one for one in others.values() if one.kind is None and one.time >= waiter.time]
+        busy = [one for one in others.values() if one.text and one.kind is None and one.time >= waiter.time]
         named = [one for one in busy if not tables or mentions_any(one.names, tables, one.database)]
         named.sort(key=lambda one: -one.time)
         may = [one.id for one in named]

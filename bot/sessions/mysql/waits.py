@@ -26,6 +26,7 @@ _LOCKS = "information_schema.INNODB_LOCKS"
 # MySQL's.
 _DATA_LOCK_WAITS = "performance_schema.data_lock_waits"
 _DATA_LOCKS = "performance_schema.data_locks"
+_REQUESTED = "REQUESTING_ENGINE_LOCK_ID"
 
 _WAIT_STARTED = TRANSACTION_STARTED.replace("trx_started", "trx_wait_started")
 _NAME = re.compile(r"`((?:[^`]|``)*)`")
@@ -127,22 +128,25 @@ class LockViews:
         if not ends:
             return ()
         by_session = {one.session_id: one for one in transactions}
-        modes: dict[int, bool] = {}
+        modes: dict[int, tuple[bool, bool]] = {}
         if self.modes:
             rows = connection.rows(
-                f"SELECT PROCESSLIST_ID, AUTOCOMMIT = 'YES' FROM {_TRANSACTION_EVENTS} AS its JOIN {THREADS} AS whose "
-                "ON whose.THREAD_ID = its.THREAD_ID WHERE its.STATE = 'ACTIVE' AND PROCESSLIST_ID IN %s",
+                "SELECT PROCESSLIST_ID, AUTOCOMMIT = 'YES', COALESCE(XA_STATE, '') = 'PREPARED' "
+                f"FROM {_TRANSACTION_EVENTS} AS its JOIN {THREADS} AS whose ON whose.THREAD_ID = its.THREAD_ID "
+                "WHERE its.STATE = 'ACTIVE' AND PROCESSLIST_ID IN %s",
                 (tuple(ends),),
             )
-            modes = {int(number): bool(mode) for number, mode in rows}
+            modes = {int(number): (bool(mode), bool(prepared)) for number, mode, prepared in rows}
+        prepared = self._none_prepared(connection, transactions)
         last = self.last_of(connection, tuple(ends))
         known = []
         for number in ends:
             transaction = None
             if number in by_session:
                 its = by_session[number]
+                autocommit, by_xa = modes.get(number, (None, prepared))
                 transaction = Transaction(
-                    its.id, its.state, its.started, its.age, modes.get(number), rows_changed=its.rows_changed
+                    its.id, its.state, its.started, its.age, autocommit, its.rows_changed, prepared=by_xa
                 )
             known.append(Known(Party(number), transaction, last.get(number)))
         return tuple(known)
@@ -153,6 +157,14 @@ class LockViews:
             number: LastStatement(Statement.of(text, cut=_CUT if text.endswith("...") else ""), ago)
             for number, (text, ago) in self._last_statements(connection, sessions).items()
         }
+
+    def _none_prepared(self, connection: Connection, transactions: Sequence[InnoDBTransaction]) -> bool | None:
+        """Return False where no session has a transaction that XA has prepared; None where one may, or is not known."""
+        if self.modes or not self.lock_waits:
+            return None
+        xids = prepared_xids(connection)
+        without_session = sum(one.prepared for one in transactions)
+        return False if xids is not None and len(xids) <= without_session else None
 
     def _last_statements(self, connection: Connection, sessions: Iterable[int]) -> dict[int, tuple[str, float]]:
         """Return the texts that idle sessions ran last, and how many seconds ago they ended."""
@@ -266,8 +278,16 @@ def read_transactions(connection: Connection) -> list[InnoDBTransaction]:
 
 
 def _by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[_RowWait]:
-    """MariaDB's: one lock is named by its transaction, then by its place."""
-    asked = connection.rows(f"SELECT DISTINCT requested_lock_id, blocking_trx_id, blocking_lock_id FROM {_LOCK_WAITS}")
+    """MariaDB's: one lock is named by its transaction, then by its place.
+
+    200 that wait for one row have 20,100 waits: read are those for who does not wait for it, then those of the rest.
+    """
+    columns = f"requested_lock_id, blocking_trx_id, blocking_lock_id FROM {_LOCK_WAITS}"
+    wanted = f"SELECT trx_requested_lock_id FROM {TRANSACTIONS} WHERE trx_requested_lock_id IS NOT NULL"
+    asked = connection.rows(f"SELECT {columns} WHERE blocking_lock_id NOT IN ({wanted})")
+    left = {one.requested_lock for one in transactions if one.requested_lock} - {str(one[0]) for one in asked}
+    if left:
+        asked += connection.rows(f"SELECT DISTINCT {columns} WHERE requested_lock_id IN %s", (tuple(left),))
     if not asked:
         return []
     locks = {
@@ -303,10 +323,16 @@ def _by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransact
 
     A transaction's own thread is that of its table locks. TRANSACTIONS may not be readable (docs/oceanbase.md 8.4).
     """
+    waiting = {one.requested_lock for one in transactions if one.requested_lock is not None}
+    if not transactions:
+        waiting = {str(lock) for (lock,) in connection.rows(f"SELECT DISTINCT {_REQUESTED} FROM {_DATA_LOCK_WAITS}")}
+    columns = f"{_REQUESTED}, REQUESTING_ENGINE_TRANSACTION_ID, BLOCKING_ENGINE_TRANSACTION_ID FROM {_DATA_LOCK_WAITS} "
     asked = connection.rows(
-        "SELECT REQUESTING_ENGINE_LOCK_ID, REQUESTING_ENGINE_TRANSACTION_ID, BLOCKING_ENGINE_TRANSACTION_ID "
-        f"FROM {_DATA_LOCK_WAITS} GROUP BY 1, 2, 3"
+        f"SELECT {columns} WHERE BLOCKING_ENGINE_LOCK_ID NOT IN (SELECT {_REQUESTED} FROM {_DATA_LOCK_WAITS})"
     )
+    left = waiting.difference(str(lock) for lock, *_ in asked)
+    if left:
+        asked += connection.rows(f"SELECT {columns} WHERE {_REQUESTED} IN %s", (tuple(left),))
     if not asked:
         return []
     involved = {int(number) for _, *pair in asked for number in pair}

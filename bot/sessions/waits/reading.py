@@ -157,5 +157,6 @@ def _knowing(session: Session, known: Known) -> Session:
             autocommit=told.autocommit if transaction.autocommit is None else transaction.autocommit,
             rows_changed=told.rows_changed,
             bytes_changed=told.bytes_changed,
+            prepared=told.prepared if transaction.prepared is None else transaction.prepared,
         )
     return replace(session, transaction=transaction, last_statement=known.last_statement or session.last_statement)
