@@ -135,6 +135,7 @@ def advised(who: Session | Prepared, advice: Advice) -> components.Line:
     what = advice.action.value
     if isinstance(who, Session) and advice.action in _CLOSES:
         what = f"{what} {who.id}"
+    what += ", perhaps" if advice.guessed else ""
     more = "".join(f" {cut(visible(text), _PAST)}" for text in (advice.then, advice.past) if text)
     return [components.bold(f"{what}. "), components.plain(f"{cut(visible(advice.reason), _REASON)}{more}")]
 
@@ -173,11 +174,7 @@ def _blockage(found: Locks, number: int, one: Advised, disclosure: Disclosure) -
     who = blockage.who
     if one.advice is None:
         return [kit.divider(), components.lines(title)]
-    said = advised(who, one.advice)
-    rows: list[components.Line] = [
-        title,
-        said if blockage.named and not blockage.circle else [components.plain(f"Session {_id(who)}: "), *said],
-    ]
+    rows: list[components.Line] = [title, [components.plain(_about(blockage)), *advised(who, one.advice)]]
     if isinstance(who, Session):
         rows += _session(who, disclosure)
     buttons = holder_buttons(who, one.advice)
@@ -208,8 +205,12 @@ def _for_what(blockage: Blockage) -> str:
     return f"{longest} · {', '.join(kinds[:2])}{more}{candidate}"
 
 
-def _id(who: Session | Prepared) -> str:
-    return str(who.id) if isinstance(who, Session) else "-"
+def _about(blockage: Blockage) -> str:
+    """Say of whom advice is where the title does not, or under which condition it holds."""
+    if blockage.candidate:
+        return "If that is who holds it: "
+    who = blockage.who
+    return f"Session {who.id}: " if isinstance(who, Session) and (blockage.circle or not blockage.named) else ""
 
 
 def _session(session: Session, disclosure: Disclosure) -> Iterator[components.Line]:
@@ -269,10 +270,10 @@ def _in_words(found: Locks) -> str:
         of = f"{wording.name(who.client.user)} from {wording.name(who.client.origin)}, {wording.name(who.state)}"
         said += f"It is {of} for {wording.lasts(who)}. "
     if first.advice is not None:
-        said += "" if first.blockage.named and not first.blockage.circle else f"Session {_id(who)}: "
-        said += "".join(piece["text"] for piece in advised(who, first.advice))
+        said += _about(first.blockage) + "".join(piece["text"] for piece in advised(who, first.advice))
     more = len(found.advised) - 1 + found.left
-    return cut(f"{cut(said, 3 * _IN_TEXT)}{f' And {more} more below.' if more else ''}", 4 * _IN_TEXT)
+    others = "candidates" if first.blockage.candidate else "more"
+    return cut(f"{cut(said, 3 * _IN_TEXT)}{f' And {more} {others} below.' if more else ''}", 4 * _IN_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,8 +367,10 @@ class _Chains:
     def _what(self, wait: Wait | None) -> str:
         if wait is None:
             return ""
-        more = len(self.found.graph.holders(wait.waiter)) - 1
-        return f"{waited_for(wait)}{', perhaps' if wait.candidate else ''}{f', of {more} more too' if more > 0 else ''}"
+        holders = len(self.found.graph.holders(wait.waiter))
+        if wait.candidate:
+            return f"{waited_for(wait)}, {holders} candidate{'s' if holders > 1 else ''}"
+        return f"{waited_for(wait)}{f', {holders} holders' if holders > 1 else ''}"
 
 
 def _add(chain: list[_Row], link: Link, found: Locks) -> None:
@@ -385,8 +388,10 @@ def _add(chain: list[_Row], link: Link, found: Locks) -> None:
     elif isinstance(who, Prepared):
         chain.append(_Row(link.depth, link, f"prepared XA {who.transaction.id or '-'}", 0))
     else:
+        waits = found.graph.waiters(who)
+        candidate = ", a candidate" if link.depth == 0 and waits and all(one.candidate for one in waits) else ""
         back = "back to " if link.cycle else ""
-        chain.append(_Row(link.depth, link, f"{back}{who.id}", 0 if link.cycle else 1))
+        chain.append(_Row(link.depth, link, f"{back}{who.id}{candidate}", 0 if link.cycle else 1))
 
 
 def _shares(lengths: Sequence[int], lines: int) -> list[int]:

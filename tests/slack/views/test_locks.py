@@ -110,7 +110,14 @@ def test_a_candidate_is_called_one_everywhere() -> None:
     for text in (text_of(said), message.text):
         assert "Session 11 may hold up 1 session" in text
         assert "a candidate: the server does not name the holder" in text
-    assert table_of(said)[2][1] == "table metadata lock on shop.stock, perhaps"
+        assert "If that is who holds it: Close Session 11." in text
+    assert [line[:2] for line in table_of(said)[1:]] == [
+        ["11, a candidate", "-"],
+        ["↳ 12", "table metadata lock on shop.stock, 1 candidate"],
+    ]
+    one = waiter(12)
+    several = asked(*(row(one, like(IDLE, id=number)) for number in (11, 13, 15)))
+    assert table_of(shown(several)[1])[2][1] == "row lock on shop.stock, 3 holders"
 
 
 def test_a_holder_that_nobody_names_is_told_as_such_and_nothing_is_offered_to_be_closed() -> None:
