@@ -290,6 +290,13 @@ def _idle(case: Case, who: Session) -> Advice | None:
     return Advice(Action.CLOSE_SESSION, f"{said}. {_closing(case)} Close Query would do nothing.")
 
 
+def _runs_and_nothing_is_known(case: Case, who: Session) -> Advice | None:
+    if not who.running or who.in_transaction or who.transaction_known or case.held_up:
+        return None
+    why = "It holds up nobody, and whether a transaction is open is not known"
+    return Advice(Action.CLOSE_QUERY, f"{why}: begin with its query; the client stays connected.")
+
+
 def _runs_in_a_transaction(case: Case, who: Session) -> Advice | None:
     if who.idle or not who.running or _is_all(who):
         of_session = [one.kind for one in case.waiters if one.kind in _OF_SESSION and not one.candidate]
@@ -338,6 +345,7 @@ RULES: tuple[Rule, ...] = (
     _ddl_in_a_queue,
     _waits_itself,
     _idle,
+    _runs_and_nothing_is_known,
     _runs_in_a_transaction,
     _runs_alone,
     _harmless,

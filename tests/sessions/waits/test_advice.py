@@ -124,6 +124,12 @@ def test_of_a_statement_that_is_all_of_its_transaction_the_query_is_enough(trans
     assert found.reason.endswith("Close Query suffices and frees 1 session; the client stays connected.")
 
 
+def test_where_no_transaction_can_be_seen_the_query_is_enough_to_begin_with_unless_somebody_waits() -> None:
+    unseen = running(1, transaction=None, transaction_known=False)
+    assert advised(unseen).action is Action.CLOSE_QUERY
+    assert advised(unseen, wait(running(2), unseen, WaitKind.METADATA)).action is Action.CLOSE_SESSION
+
+
 def test_what_is_the_sessions_and_not_its_statements_is_not_freed_by_closing_the_query() -> None:
     holder = running(1, transaction=None)
     found = advised(holder, wait(running(2), holder, WaitKind.USER_LOCK))
