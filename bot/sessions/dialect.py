@@ -63,6 +63,7 @@ COLUMNS = (
     "sql_cut",
     "event",
     "doing",
+    "past_wait",
 )
 
 COMMAND_LENGTH = 16  # characters that MySQL's and MariaDB's lists show of a COMMAND
@@ -585,6 +586,7 @@ class Dialect:
             transaction_known=self.expressions["transaction_state"] != "NULL",
             event=bool(cell["event"]),
             doing=cell["doing"] or None,
+            past_wait=bool(cell["past_wait"]),
         )
 
     def _statement(self, cell: Mapping[str, Any]) -> Statement | None:

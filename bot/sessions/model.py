@@ -257,6 +257,9 @@ class Session:
     servers: tuple[str, ...] = ()  # all of one client behind a proxy (docs/oceanbase.md 4.1), where there are several
     # MySQL's and MariaDB's STATE, for example "Waiting for table metadata lock"; of OceanBase that one or ``GET_LOCK``.
     doing: str | None = None
+    past_wait: bool = (
+        False  # whether ``retry_info`` tells of a wait that is over: OceanBase keeps it until the request ends
+    )
     last_statement: LastStatement | None = None  # of an idle one, where waits or transactions are asked for
 
     @property
@@ -351,7 +354,7 @@ class Session:
         """
         if self.idle:
             return None
-        locked = self.retry_info == -6005 or self._transaction_is("LOCK WAIT")
+        locked = (self.retry_info == -6005 and not self.past_wait) or self._transaction_is("LOCK WAIT")
         return awaited(self.doing) or (WaitKind.ROW_LOCK if locked else None)
 
     @property

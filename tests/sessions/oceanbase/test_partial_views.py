@@ -14,7 +14,7 @@ import pytest
 
 from bot.sessions import kill
 from bot.sessions.details import Reach
-from bot.sessions.model import Mode, Pin, SessionQuery
+from bot.sessions.model import Flag, Mode, Pin, SessionFilter, SessionQuery, WaitKind
 from bot.sessions.statement import Disclosure
 from bot.sessions.waits.advice import Case, advise
 from bot.slack.views.session_details import Waiting, session_details
@@ -80,6 +80,17 @@ def test_who_holds_a_row_lock_is_promised_only_where_the_server_says_it(cluster:
     waiting = Waiting(graph, advise(Case.of(waiter, graph)))
     card = text_of(session_details(details, datetime.now(UTC), disclosure=Disclosure.DIGEST, waiting=waiting).payload())
     assert "who holds it could not be seen just now" in card, "nobody does any more: it is no word on the server"
+
+
+def test_a_statement_that_has_got_its_row_and_goes_on_waits_no_more_whatever_the_server_keeps(
+    cluster: Cluster, cluster_source: Make
+) -> None:
+    cluster.dress_up(ID=3221490000, COMMAND="Query", STATE="ACTIVE", RETRY_INFO=-6005, TIME=600, TOTAL_TIME=603)
+    cluster.dress_up(ID=3221490001, COMMAND="Query", STATE="ACTIVE", RETRY_INFO=-6005, TIME=8, TOTAL_TIME=603)
+    prod = cluster_source()
+    assert [prod.find(number, None)[0].waits for number in (3221490000, 3221490001)] == [None, WaitKind.ROW_LOCK]
+    page = prod.page(SessionQuery(filter=SessionFilter(flags=frozenset({Flag.WAITING}))), None)
+    assert ([one.id for one in page.sessions], page.waiting) == ([3221490001], 1)
 
 
 def test_a_missing_view_of_all_servers_leaves_one_server_and_that_is_said(

@@ -83,7 +83,7 @@ def test_who_waits_for_a_row_or_a_table_is_found_and_counted_in_a_routine_too_an
         "DROP TABLE IF EXISTS ledger",
         "CREATE TABLE ledger (sku INT)",
         "DROP PROCEDURE IF EXISTS touch",
-        "CREATE PROCEDURE touch() BEGIN SELECT 1; UPDATE paper SET quantity = 3; END",
+        "CREATE PROCEDURE touch() BEGIN SELECT 1; UPDATE paper SET quantity = 3; SELECT SLEEP(30); END",
         "BEGIN",
         "UPDATE paper SET quantity = 2",
         "INSERT INTO ledger VALUES (1)",
@@ -102,3 +102,4 @@ def test_who_waits_for_a_row_or_a_table_is_found_and_counted_in_a_routine_too_an
     )
     holder.rollback()
     until(lambda: not found(prod))
+    assert one(prod, calls.id).running, "it goes on, and the server keeps what it was last tried again for"
