@@ -116,6 +116,18 @@ def test_one_statement_many_times_is_closed_with_one_button_and_nothing_else_is(
     assert ended["ephemeral"]
 
 
+def test_what_was_closed_and_runs_again_is_told_with_its_client(stage: Stage) -> None:
+    report = stage.runs(f"SELECT SLEEP(60), {SECRET} FROM depot.stock")
+    card = stage.card_of(f"{report.id} query")
+    stage.alice.press(card, "Close Query")
+    stage.alice.wait_for_change(card, "query closed")
+    report.ended()
+    again = stage.starts(report.connection, f"SELECT SLEEP(60), {SECRET} FROM depot.stock")
+    answer = triage(stage, f"Session {report.id} (", "The same query was closed once in 10 min")
+    assert text_of(answer).count(f"Session {report.id} (") == 1
+    assert again.is_alive()
+
+
 def test_near_the_limit_the_idle_ones_of_one_client_are_closed_and_those_in_a_transaction_stay(stage: Stage) -> None:
     with limited(stage, "crowd", 6):
         free = [session_id(stage.connect("crowd", database="depot")) for _ in range(3)]
