@@ -33,6 +33,12 @@ _TELLS = {
     **dict.fromkeys(_LONG_OPERATIONS, "which transaction the making of an index waits for is not known"),
 }
 
+_NO_HOLDERS = (
+    "This login can read no view of this server that says who holds a row lock: OceanBase before 4.2.0 shows that in "
+    "the sys tenant alone (GRANT SELECT ON oceanbase.__all_virtual_lock_wait_stat and "
+    "oceanbase.__all_virtual_trans_lock_stat)."
+)
+
 _ROW_LOCKED, _TABLE_LOCKED = -6005, -4023  # RETRY_INFO of who waits for a row, and for a table that it changes
 _PENDING = "PENDING_TX_ID: "
 _USER_LOCK = "INSERT INTO oceanbase.__all_detect_lock_info"  # what INFO is while GET_LOCK waits (docs/oceanbase.md 5.4)
@@ -175,7 +181,7 @@ class OceanBaseLocks:
             transactions,
             audit,
             single,
-            (*lacks, *missed),
+            (*(lacks or ((_NO_HOLDERS,) if rows is None else ())), *missed),
         )
 
     def read(self, connection: Connection) -> Locks:

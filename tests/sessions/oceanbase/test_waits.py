@@ -70,7 +70,8 @@ def shop(database: EmbeddedOceanBase) -> Iterator[Shop]:
     with database.connect() as root, root.cursor() as cursor:
         cursor.execute("CREATE DATABASE IF NOT EXISTS waits")
         cursor.execute("USE waits")
-        cursor.execute("DROP TABLE IF EXISTS stock, other")
+        cursor.execute("DROP TABLE IF EXISTS stock, other, priced")
+        cursor.execute("CREATE TABLE priced (sku INT PRIMARY KEY, price INT, UNIQUE KEY by_price (price))")
         cursor.execute("CREATE TABLE other (n INT)")
         cursor.execute("INSERT INTO other VALUES (0)")
         cursor.execute("CREATE TABLE stock (sku INT PRIMARY KEY, quantity INT)")
@@ -270,3 +271,23 @@ def test_what_waits_inside_a_call_has_who_wrote_to_the_table_for_a_candidate(sou
         **dict.fromkeys(calls, (WaitKind.ROW_LOCK, "waits.stock", True)),
         plain: (WaitKind.ROW_LOCK, "waits.stock", False),
     }
+
+
+def test_a_circle_is_read_as_one_and_an_idle_holder_whose_query_was_closed_still_holds(
+    database: EmbeddedOceanBase, source: Make, shop: Shop
+) -> None:
+    prod = source()
+    one_end, other_end = shop.holder(1), shop.holder(2)
+    shop.waits(one_end, change(2))
+    shop.waits(other_end, change(1))
+    holder = session_id(shop.session("INSERT INTO priced VALUES (1, 700)"))
+    waiter = shop.waits(shop.session(), "INSERT INTO priced VALUES (2, 700)")
+    with database.connect() as root, root.cursor() as cursor:
+        cursor.execute(f"KILL QUERY {holder}")
+    found = seen(prod, 3)
+    assert ids(found) == {holder: 1}, "nobody in the circle is at its head"
+    assert [one.cycle for one in found.chains()].count(True) == 1
+    (its,) = (one for one in found.waits if one.waiter.id == waiter)
+    assert its.what == "waits.by_price (index)"
+    assert isinstance(its.holder, Session)
+    assert (its.holder.state, its.holder.idle) == ("QUERY_KILLED", True)

@@ -206,3 +206,4 @@ def test_without_any_view_of_locks_who_waits_is_told_and_nobody_is_named(
     found = cluster_source().waits()
     assert pairs(found) == {(FIRST, None), (SECOND, None)}
     assert {one.told_by for one in found.waits} == {"oceanbase.GV$OB_PROCESSLIST.RETRY_INFO"}
+    assert "oceanbase.__all_virtual_trans_lock_stat" in found.lacks[0], "what would tell it"
