@@ -236,12 +236,18 @@ def _sql(session: Session, *, disclosure: Disclosure) -> list[kit.Block]:
 def _buttons(session: Session, waiting: Waiting | None, asker: Asker | None) -> kit.Block:
     reference = str(SessionReference.of(session))
     labels = {CLOSE_QUERY: "Close Query", CLOSE_SESSION: "Close Session"}
-    buttons = [kit.button("View SQL", action_id=VIEW_SQL, value=reference)]
+    sql = kit.button("View SQL", action_id=VIEW_SQL, value=reference)
     closes = _closes(session, waiting.advice if waiting is not None else None)
-    buttons += [kit.button(labels[one], action_id=one, value=reference) for one in closes]
-    buttons.append(kit.button("Refresh", action_id=REFRESH, value=str(CardReference.of(session))))
-    if session.waits or (waiting is not None and (waiting.graph.holders(session) or waiting.graph.waiters(session))):
-        buttons.append(who_blocks(session.source, [session.tenant] if session.tenant else []))
+    buttons = [
+        *(kit.button(labels[one], action_id=one, value=reference) for one in closes),
+        kit.button("Refresh", action_id=REFRESH, value=str(CardReference.of(session))),
+    ]
+    waits = session.waits or (waiting is not None and waiting.holders(session))
+    if waits or (waiting is not None and waiting.graph.waiters(session)):
+        leads = who_blocks(session.source, [session.tenant] if session.tenant else [])
+        # Closing a victim frees nobody: whoever looks at one is led to the other first.
+        buttons = [leads, *buttons] if waits else [*buttons, leads]
+    buttons.insert(0, sql)
     return kit.actions(buttons, block_id=Asker.block("session.browse", asker))
 
 

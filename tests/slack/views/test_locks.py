@@ -244,6 +244,7 @@ def test_the_card_of_a_waiter_names_whom_it_waits_for_and_the_one_advised_is_the
     said = text_of(card(one, graph))
     assert "Waits for a row lock on shop.stock for 9.0 s, held by session 11 (app from 10.0.3.7:51234, idle" in said
     assert "held by prepared XA transaction x (id 77)" in said
+    assert buttons_of(card(one, graph))[:2] == ["View SQL", "Who blocks?"], "before any close of the victim"
     assert "held by a session that this server does not name" in said
     assert "held by a session that you may not see" in text_of(card(one, graph, tenants=frozenset({"hr"})))
     runs = replace(waiter(13), transaction=Transaction(7, "ACTIVE"))
