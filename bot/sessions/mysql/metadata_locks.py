@@ -104,6 +104,11 @@ class MetadataLock:
         """Whether it is that of FLUSH TABLES WITH READ LOCK on MariaDB."""
         return self.type in _FTWRL
 
+    @property
+    def excludes(self) -> bool:
+        """Whether it keeps others out of a table: readers, or whoever changes something."""
+        return self.granted and self.key[0] == TABLE and self.type in (_SRO, _SNW, _SNRW, _X)
+
     def kept_out_by(self, other: MetadataLock) -> bool:
         """Whether another session's lock on the same keeps this one out."""
         if self.key != other.key or self.session_id == other.session_id:

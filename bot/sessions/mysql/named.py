@@ -33,7 +33,17 @@ class Names:
     verb: str  # its first word, in capital letters
     certain: frozenset[tuple[str | None, str]]  # tables: database, None for the session's own, and name
     mentioned: frozenset[tuple[str | None, str]]  # whatever else could be a table
-    words: frozenset[str]
+    words: frozenset[str]  # in capital letters
+
+    @property
+    def of_database(self) -> bool:
+        """Whether it changes a database, and so all tables in it."""
+        return self.ddl and not self.words.isdisjoint(("DATABASE", "SCHEMA")) and "TABLE" not in self.words
+
+    @property
+    def single(self) -> frozenset[str]:
+        """All names in it, whatever they are of."""
+        return frozenset(name for _, name in self.certain | self.mentioned)
 
     @property
     def ddl(self) -> bool:

@@ -264,6 +264,8 @@ class StateWaits:
         names = waiter.names
         edge = Edge(Party(waiter.id), None, WaitKind.METADATA, METADATA_LOCK_INFO, waiter.time)
         keys = {one.key for one in granted if names.names(one.key, waiter.database, certainly=True)}
+        if names.of_database:
+            keys = {one.key for one in granted if one.key[0] in (TABLE, "SCHEMA") and one.key[1] in names.single}
         found = False
         for key in sorted(keys) if names.lock_type is not None else ():
             pending = MetadataLock(waiter.id, key, names.lock_type or "", False)
@@ -272,7 +274,13 @@ class StateWaits:
                 found = True
                 told = replace(edge, what=pending.what, lock=_lock(key))
                 yield from _held_by(told, (one.session_id for one in holders))
-        if not found:
+        if found:
+            return
+        # Where a view, a trigger or a foreign key leads is not in the statement: whoever keeps out others may hold it.
+        may = [one.session_id for one in self._granted if one.excludes and one.session_id != waiter.id]
+        if may:
+            yield from _candidates(edge, may)
+        else:
             self.untold = True
             yield from self._guessed(waiter, names)
 
@@ -350,7 +358,7 @@ def _wanted_of_backup(names: Names) -> Collection[str]:
 
 def _mentions(one: Open, tables: Collection[tuple[str, str]]) -> bool:
     names = names_of(one.last or "")
-    return not {name for _, name in tables}.isdisjoint(name for _, name in names.certain | names.mentioned)
+    return not names.single.isdisjoint(name for _, name in tables)
 
 
 def _held_by(edge: Edge, holders: Iterable[int]) -> Iterator[Edge]:

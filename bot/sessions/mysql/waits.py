@@ -224,9 +224,10 @@ def probe(connection: Connection, listed: ProcessList, *, mariadb: bool) -> Lock
 _TRANSACTION_EVENTS = "performance_schema.events_transactions_current"
 _HOLDERS = "who holds"
 _CUT = "The server keeps only the beginning of this statement."
-_UNTOLD = "No view here tells who holds a metadata lock or a read lock of all tables: candidates are guessed. {} tells."
-_PLUGIN = "INSTALL SONAME 'metadata_lock_info'"
-_CONSUMER = "performance_schema.metadata_locks, switched on,"
+_UNTOLD = "No view here tells who holds a metadata lock or a read lock of all tables: candidates are guessed. {}"
+# It writes to a table, and so waits itself while such a read lock is held.
+_PLUGIN = "Once nobody holds a read lock, INSTALL SONAME 'metadata_lock_info' lets this MariaDB tell it."
+_CONSUMER = "Switch performance_schema on, and this server tells it."
 
 
 def _reads(connection: Connection, view: str) -> bool | None:

@@ -91,7 +91,7 @@ def test_a_change_of_a_table_waits_for_a_transaction_and_keeps_out_all_behind_it
         assert found.lacks == ()
     else:
         assert {who for who, _ in heads(found)} == {session_id(holder), session_id(elsewhere)}, "none of the idle pool"
-        assert "INSTALL SONAME 'metadata_lock_info' tells." in found.lacks[0]
+        assert "INSTALL SONAME 'metadata_lock_info' lets this MariaDB tell it." in found.lacks[0]
     (it,) = {
         one.holder for one in found.waits if isinstance(one.holder, Session) and one.holder.id == session_id(holder)
     }
@@ -104,6 +104,24 @@ def test_a_change_of_a_table_waits_for_a_transaction_and_keeps_out_all_behind_it
     scene.root(f"KILL QUERY {change.id}")
     assert [one.ended() for one in behind] == [0, 0]
     assert change.ended() != 0
+
+
+def test_a_chain_goes_through_locks_of_several_kinds(scene: Scene, tells: str, crm_source: Make) -> None:
+    crm = crm_source()
+    holder = scene.client("BEGIN", "UPDATE stock SET quantity = 7 WHERE sku = 1")
+    between = scene.runs("BEGIN", "SELECT * FROM other", "UPDATE stock SET quantity = 8 WHERE sku = 1")
+    waiting(crm, 1)
+    change = scene.runs("DROP DATABASE mysql_test" if tells == PLUGIN else "ALTER TABLE other ADD COLUMN colour INT")
+    waiting(crm, 2)
+    behind = scene.runs("SELECT * FROM other") if tells == PERFORMANCE_SCHEMA else None
+    found = waiting(crm, 2 + (behind is not None))
+    assert (between.id, session_id(holder)) in pairs(found)
+    assert (change.id, between.id) in pairs(found)
+    if tells != NOTHING:
+        assert heads(found) == [(session_id(holder), 2 + (behind is not None))]
+    scene.close(change)
+    holder.rollback()
+    assert between.ended() == 0
 
 
 def test_a_read_lock_of_all_tables_is_held_by_an_idle_session_without_a_transaction(
