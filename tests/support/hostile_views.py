@@ -134,7 +134,8 @@ class Views:
             locks.Advised(one, Advice(self._random.choice(list(Action)), self._texts.text(), (), self._texts.text()))
             for one in blockages(graph)[: locks.MOST]
         )
-        found = locks.Locks(graph, tenants, "on=prod", advice, 7, locks.Open(10**6, 1e9, more=True), self._texts.text())
+        words = f"on=prod tenant={self._texts.some(1_000)}"
+        found = locks.Locks(graph, tenants, words, advice, 7, locks.Open(10**6, 1e9, more=True), self._texts.text())
         yield locks.locks(found, self._notes(), disclosure=next(self._full), asker=_ASKER)
 
     def transactions(self) -> Iterator[Shown]:

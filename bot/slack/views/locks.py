@@ -27,6 +27,7 @@ MOST = 5  # blockages in one message
 _ROWS = 30
 _CHARACTERS = 12_500  # of a message in all; Slack refuses it from about 13,200 on (docs/slack.md 2.2)
 _SQL, _REASON, _PAST, _IN_TEXT = 160, 350, 200, 300
+_COMMAND = 1_200  # characters of the echo; what cannot be seen is written out
 _CIRCLE = 6  # ids that are named of a circle
 _ARROWS = 6  # by which a line is indented; deeper ones say how deep they are
 # Characters of the SQL cell and of any other cell; the first pair that fits is taken.
@@ -81,7 +82,9 @@ def locks(found: Locks, notes: Sequence[str] = (), *, disclosure: Disclosure, as
     graph = found.graph
     above: list[kit.Block] = [
         components.header(f"Locks on {graph.source}"),
-        components.lines([components.code(visible(f"/sessions locks {found.words}"))], *components.notes(notes)),
+        components.lines(
+            [components.code(cut(visible(f"/sessions locks {found.words}"), _COMMAND))], *components.notes(notes)
+        ),
     ]
     for number, one in enumerate(found.advised, 1):
         above += _blockage(found, number, one, disclosure)
