@@ -58,6 +58,14 @@ class Blocker:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidates:
+    """Several that may hold up the same sessions, of which the server does not say which one does."""
+
+    blockages: tuple[Blockage, ...]  # the least guessed first
+    hidden: int = 0  # of those held up, that the asker may not see
+
+
+@dataclass(frozen=True, slots=True)
 class LongStatement:
     """A statement that has been running for long and waits for nobody."""
 
@@ -119,9 +127,10 @@ class AbsentServers:
 
 @dataclass(frozen=True, slots=True)
 class IdleTransactions:
-    """Transactions that their clients leave open and that hold up nobody."""
+    """Transactions that their clients leave open and that hold up nobody, as far as is known."""
 
     sessions: tuple[Session, ...]  # longest idle first
+    known: bool = True  # whether each wait was read, and its holder named
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,7 @@ class More:
 
 Finding = (
     Blocker
+    | Candidates
     | LongStatement
     | SameStatement
     | NearLimit
@@ -185,7 +195,7 @@ def find(look: Look, thresholds: Thresholds, advise: Advise) -> tuple[Finding, .
         told |= {place_of(who) for who in parties if isinstance(who, Session)}
         # What there is nothing to close for stands behind what is to be closed.
         blockers.sort(key=lambda one: one.advice is not None and one.advice.action in (Action.WAIT, Action.NOTHING))
-        found += _first(blockers, "more hold up others", "/sessions locks")
+        found += _first(_without_guesses(blockers, look), "more hold up others", "/sessions locks")
     sessions = [one for one in look.sessions or () if place_of(one) not in told]
 
     def advised(session: Session) -> Advice | None:
@@ -230,7 +240,8 @@ def find(look: Look, thresholds: Thresholds, advise: Advise) -> tuple[Finding, .
     ]
     left_open = [one for one in idle if one.time > thresholds.idle_transaction_over]
     if left_open:
-        found.append(IdleTransactions(tuple(_longest(left_open))))
+        named = look.waits is not None and all(one.holder and not one.candidate for one in look.waits.waits)
+        found.append(IdleTransactions(tuple(_longest(left_open)), named))
     return tuple(found)
 
 
@@ -291,6 +302,26 @@ def dispensable(session: Session, look: Look) -> bool:
 def longest_running(look: Look) -> list[Session]:
     """Return the sessions that run a statement and wait for nobody, longest first."""
     return _longest([one for one in look.sessions or () if _works(one, look)])
+
+
+def _without_guesses(blockers: Sequence[Blocker], look: Look) -> list[Blocker | Candidates]:
+    """Put together who may hold up the same sessions: closing one of several is a guess, which is not offered."""
+    groups: dict[frozenset[object], list[Blocker]] = {}
+    for one in blockers:
+        if one.blockage.candidate and one.advice is not None:
+            groups.setdefault(_held_up(one.blockage), []).append(one)
+    found: list[Blocker | Candidates] = []
+    for one in blockers:
+        group = groups.get(_held_up(one.blockage), []) if one.blockage.candidate else []
+        if one not in group or len(group) == 1:
+            found.append(one)
+        elif one is group[0]:
+            found.append(Candidates(tuple(each.blockage for each in group), _hidden(look, one.blockage)))
+    return found
+
+
+def _held_up(blockage: Blockage) -> frozenset[object]:
+    return frozenset(map(place_of, blockage.behind))
 
 
 def _hidden(look: Look, one: Blockage) -> int:

@@ -14,6 +14,7 @@ from bot.sessions.statement import Statement
 from bot.sessions.survey import Limit, Limits, RecentDeadlocks, deadlock_in
 from bot.sessions.triage import (
     Blocker,
+    Candidates,
     CrowdingClient,
     Finding,
     IdleTransactions,
@@ -135,6 +136,19 @@ def test_what_was_closed_before_and_is_back_is_told_once() -> None:
     findings = find(Look(tuple(sessions), NO_WAITS), Thresholds(), back)
     assert [one.session.id for one in only(findings, Returned)] == [2]
     assert [one.session.id for one in only(findings, LongStatement)] == [3]
+
+
+def test_one_candidate_is_a_blocker_and_of_several_none_is_offered_to_be_closed() -> None:
+    waiter, first, second = session(20, 9), idle(2, 300), idle(3, 200)
+    guessed = Wait(waiter, first, WaitKind.GLOBAL_READ_LOCK, "STATE", 9.0, candidate=True)
+    graph = replace(NO_WAITS, waits=(guessed,))
+    assert [one.blockage.who for one in only(found([], graph), Blocker)] == [first]
+    graph = replace(NO_WAITS, waits=(guessed, replace(guessed, holder=second)))
+    candidates, left_open = found([first, second, idle(4, 900, transaction=OPEN)], graph)
+    assert isinstance(candidates, Candidates)
+    assert isinstance(left_open, IdleTransactions)
+    assert not left_open.known, "it may be the one"
+    assert {one.who for one in candidates.blockages if isinstance(one.who, Session)} == {first, second}
 
 
 def test_long_statements_are_told_longest_first_and_the_rest_is_counted() -> None:

@@ -180,6 +180,7 @@ class Views:
         user, tenant = (self._random.choice((None, text())) for _ in range(2))
         limit = Limit(text(), 10**6, 10**6, user, tenant, text())
         findings: tuple[triages.Finding, ...] = (
+            *(triages.Candidates((one,) * 9, 3) for one in blockages(graph)[:2]),
             *(triages.Blocker(one, some, 3) for one in blockages(graph)),
             triages.LongStatement(session, some),
             triages.SameStatement(statement, "a" * 32, (session,) * 99, (text(),), past=text()),

@@ -16,6 +16,7 @@ from bot.sessions.transactions import OpenTransaction
 from bot.sessions.triage import (
     AbsentServers,
     Blocker,
+    Candidates,
     Check,
     CrowdingClient,
     Finding,
@@ -29,8 +30,9 @@ from bot.sessions.triage import (
     Thresholds,
 )
 from bot.sessions.waits.advice import Action, Advice
-from bot.sessions.waits.blockages import CLOSES
+from bot.sessions.waits.blockages import CLOSES, Blockage
 from bot.sessions.waits.graph import Prepared
+from bot.slack.arguments.tokens import quoted
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import Asker, SessionReference
@@ -168,7 +170,7 @@ def _in_words(results: Sequence[Result], shown: Shown) -> str:
 
 def _offer(told: _Told) -> str:
     labels = [str(one["text"]["text"]) for one in told.buttons[:1] if one["type"] == "button"]
-    return f" ({labels[0]})" if labels and not labels[0].startswith("Details") else ""
+    return f" ({labels[0]})" if labels and labels[0].startswith("Close") else ""
 
 
 def _blocks(told: _Told, disclosure: Disclosure) -> list[kit.Block]:
@@ -187,6 +189,8 @@ def _told(finding: Finding, result: Result, shown: Shown) -> _Told:  # noqa: PLR
     match finding:
         case Blocker():
             return _blocker(finding)
+        case Candidates():
+            return _candidates(finding, result.source)
         case LongStatement(session, advice):
             sentence = f"{_who(session)} has been running one statement for {wording.lasts(session)}."
             return _Told("🐢", sentence, session.statement, _reason(advice), _buttons(session, advice))
@@ -226,10 +230,12 @@ def _server(finding: NearLimit | RecentDeadlocks | AbsentServers | More, shown: 
 def _left_open(finding: IdleTransactions, shown: Shown) -> _Told:
     sessions, over = finding.sessions, _span(shown.thresholds.idle_transaction_over)
     does = "1 transaction has" if len(sessions) == 1 else f"{len(sessions)} transactions have"
-    verb = "holds" if len(sessions) == 1 else "hold"
+    holds = f"{'holds' if len(sessions) == 1 else 'hold'} up nobody"
+    if not finding.known:
+        holds = f"{'is' if len(sessions) == 1 else 'are'} not known to hold up anybody"
     named = _with_times([(one, one.time) for one in sessions])
     listed = f"/sessions idle in-transaction time>{shown.thresholds.idle_transaction_over:.0f}s lists them."
-    return _Told("💤", f"{does} been idle for over {over} and {verb} up nobody: {named}.", reason=listed)
+    return _Told("💤", f"{does} been idle for over {over} and {holds}: {named}.", reason=listed)
 
 
 def _with_times(sessions: Sequence[tuple[Session, float]]) -> str:
@@ -240,11 +246,7 @@ def _with_times(sessions: Sequence[tuple[Session, float]]) -> str:
 def _blocker(finding: Blocker) -> _Told:
     blockage, advice = finding.blockage, finding.advice
     who, hidden = blockage.who, finding.hidden
-    count = f"{len(blockage.behind):,} session{'' if len(blockage.behind) == 1 else 's'}"
-    count += f", {hidden:,} of them that you may not see," if hidden else ""
-    longest = f", the longest for {wording.seconds(blockage.longest)}" if blockage.longest is not None else ""
-    kinds = list(dict.fromkeys(map(locks.waited_for, blockage.waits)))
-    for_what = f"{', '.join(kinds[:2])}{f' and {len(kinds) - 2} more' if len(kinds) > 2 else ''}"
+    count, longest, for_what = _counted(blockage, hidden)
     held = f"{'may hold' if blockage.candidate else 'holds'} up {count}{longest}: {for_what}."
     if advice is None:
         return _Told("🔒", f"A session that you may not see {held}", reason="Ask somebody who may see it.")
@@ -263,6 +265,29 @@ def _blocker(finding: Blocker) -> _Told:
     about = f"Session {who.id}: " if blockage.circle or not blockage.named else ""
     statement = who.statement or (who.last_statement.statement if who.last_statement else None)
     return _Told(sign, sentence, statement, f"{about}{_reason(advice)}", _buttons(who, advice))
+
+
+def _counted(blockage: Blockage, hidden: int) -> tuple[str, str, str]:
+    """Say how many are held up, for how long at most, and what they wait for."""
+    count = f"{len(blockage.behind):,} session{'' if len(blockage.behind) == 1 else 's'}"
+    count += f", {hidden:,} of them that you may not see," if hidden else ""
+    longest = f", the longest for {wording.seconds(blockage.longest)}" if blockage.longest is not None else ""
+    kinds = list(dict.fromkeys(map(locks.waited_for, blockage.waits)))
+    return count, longest, f"{', '.join(kinds[:2])}{f' and {len(kinds) - 2} more' if len(kinds) > 2 else ''}"
+
+
+def _candidates(finding: Candidates, source: str) -> _Told:
+    first = finding.blockages[0]
+    count, longest, for_what = _counted(first, finding.hidden)
+    does = "waits" if len(first.behind) == 1 else "wait"
+    may = [(one.who, one.who.time) for one in finding.blockages if isinstance(one.who, Session)]
+    opens = kit.button("Who blocks?", action_id=session_list.WHO_BLOCKS, value=f"on={quoted(source)}")
+    return _Told(
+        "🔒",
+        f"{count} {does} for what no view here names the holder of{longest}: {for_what}.",
+        reason=f"Candidates, the least guessed first: {_with_times(may)}. Closing one is a guess: look at it first.",
+        buttons=(opens,),
+    )
 
 
 def _doing(session: Session) -> str:
