@@ -119,16 +119,19 @@ class TimedSandbox(SlackSandbox):
         sent = self.watch.sent[0]
         if call.answer != "ok":
             raise RuntimeError(f"{text} was answered with {call}")
+        # What is posted in a channel, as an answer is that will be edited, arrives as it is shown.
+        arrived = self.arrivals[number] if number is not None else call.time
         return Trip(
             acknowledged=self.watch.acks[0],
-            arrived=(self.arrivals[number] - sent) * 1000,
+            arrived=(arrived - sent) * 1000,
             posted=(call.time - sent) * 1000,
             body=call.payload,
         )
 
-    def _answers(self) -> list[tuple[int, Call]]:
-        """Return the answers that are more than that one is on its way, each with its place among all of them."""
-        calls = enumerate(self.calls.of("response_url"))
+    def _answers(self) -> list[tuple[int | None, Call]]:
+        """Return what is more than that an answer is on its way; what came by response URL with its place there."""
+        by_url = list(enumerate(self.calls.of("response_url")))
+        calls = [*by_url, *((None, call) for call in self.calls.of("chat.postMessage"))]
         return [found for found in calls if "⏳ Still waiting" not in str(found[1].payload.get("text"))]
 
     def burst(self, text: str, count: int) -> list[float]:
