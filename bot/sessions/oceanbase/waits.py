@@ -314,15 +314,18 @@ def _named(edge: Edge, begun: Mapping[tuple[str | None, int | None], Begun]) -> 
     """Name the sessions that the views of locks do not; let a wait be for a transaction that no session has."""
 
     def end(party: Party) -> Party:
-        its = begun.get((party.tenant, party.transaction_id))
-        return replace(party, session_id=party.session_id or its.session.session_id) if its is not None else party
+        its = begun.get((party.tenant, party.transaction_id)) if party.session_id is None else None
+        return replace(party, session_id=its.session.session_id) if its is not None else party
 
+    waiter = end(edge.waiter)
     if not isinstance(edge.holder, Party):
-        return replace(edge, waiter=end(edge.waiter))
+        return edge if waiter is edge.waiter else replace(edge, waiter=waiter)
     its = begun.get((edge.holder.tenant, edge.holder.transaction_id))
     if its is not None and its.prepared:
-        return replace(edge, waiter=end(edge.waiter), holder=Prepared(its.transaction, its.session.tenant, its.xid))
-    return replace(edge, waiter=end(edge.waiter), holder=end(edge.holder))
+        return replace(edge, waiter=waiter, holder=Prepared(its.transaction, its.session.tenant, its.xid))
+    holder = end(edge.holder)
+    named = waiter is edge.waiter and holder is edge.holder
+    return edge if named else replace(edge, waiter=waiter, holder=holder)
 
 
 def _bare(parties: Iterable[Party]) -> Collection[Party]:
