@@ -12,7 +12,7 @@ from bot.closing.advice import READ_WITHIN, closed_before
 from bot.closing.model import ClosingRequest, Outcome
 from bot.closing.targets import Wanted
 from bot.errors import AlreadyClosedError, DataSourceError, StoreError
-from bot.sessions.model import Mode
+from bot.sessions.model import Mode, Session
 from bot.sessions.statement import Disclosure
 from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.graph import WaitGraph
@@ -195,6 +195,17 @@ def test_a_query_that_the_same_session_runs_again_is_told(desk: Desk) -> None:
     assert (told.id, told.targets[0].newcomer, told.targets[0].runs_again) == (done.id, first.id, True)
     desk.clock.wait(1.1)  # for so long the past is not read again
     assert advice(ask(desk, first.id)).past.startswith("The same query was closed once in 10 min, back after")
+
+
+def test_of_a_head_of_a_tenant_that_one_may_not_see_nothing_is_named(desk: Desk) -> None:
+    head = holder(desk, 1)
+    victim = ask(desk, waiter(desk, 1).id).targets[0].session
+    graph = desk.sessions.source("demo").waits()
+    seen = desk.adviser.advise(graph, victim, frozenset({"sys"}))
+    assert [one.id for one in seen.instead if isinstance(one, Session)] == [session_id(head)]
+    unseen = desk.adviser.advise(graph, victim, frozenset({"other"}))
+    assert (unseen.instead, unseen.then) == ((), "")
+    assert unseen.reason.endswith("A session that you may not see holds it.")
 
 
 def test_of_several_each_has_its_own_advice(desk: Desk) -> None:
