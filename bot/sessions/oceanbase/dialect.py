@@ -120,6 +120,7 @@ def probe(connection: Connection, user: str) -> Dialect | None:
         lacks += map(_without, refused)
         lacks += map(_without, _refused_elsewhere(connection, tenant, seekdb=seekdb))
         lacks += transactions.lacks if transactions is not None else ()
+        lacks += (one for one in locks.missed if one not in lacks)
     return Dialect(
         name=name,
         view=found.view,

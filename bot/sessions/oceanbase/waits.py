@@ -146,6 +146,7 @@ class OceanBaseLocks:
     audit: str | None  # where the last statements are
     single: bool  # there is one server only
     lacks: tuple[str, ...]
+    missed: tuple[str, ...] = ()  # those of them that name a view which one grant would open
 
     @classmethod
     def probe(
@@ -182,6 +183,7 @@ class OceanBaseLocks:
             audit,
             single,
             (*(lacks or ((_NO_HOLDERS,) if rows is None else ())), *missed),
+            tuple(missed),
         )
 
     def read(self, connection: Connection) -> Locks:

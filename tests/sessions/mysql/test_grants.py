@@ -326,10 +326,16 @@ def test_super_closes_others_where_the_server_lets_it(server: EmbeddedServer, lo
 
 # What the views of a cluster look like that the stand-in does without elsewhere.
 MORE_VIEWS = """
-CREATE TABLE oceanbase.`GV$OB_LOCKS` (SESSION_ID INT, ID1 INT, ID2 INT, ID3 INT, TRANS_ID INT, BLOCK INT, CTIME INT);
+CREATE TABLE oceanbase.`GV$OB_LOCKS` (TENANT_ID INT, TRANS_ID INT, SESSION_ID INT, TYPE VARCHAR(9), ID1 INT, ID2 INT,
+  ID3 VARCHAR(64), CTIME INT, BLOCK INT);
 CREATE TABLE oceanbase.`GV$OB_TRANSACTION_SCHEDULERS` (
-  TX_ID INT, SESSION_ID INT, STATE VARCHAR(20), ACTIVE_TIME DATETIME);
-CREATE TABLE oceanbase.`GV$OB_TRANSACTION_PARTICIPANTS` (TX_ID INT, PENDING_LOG_SIZE INT, FLUSHED_LOG_SIZE INT);
+  TENANT_ID INT, TX_ID INT, SESSION_ID INT, STATE VARCHAR(20), ACTIVE_TIME DATETIME);
+CREATE TABLE oceanbase.`GV$OB_TRANSACTION_PARTICIPANTS` (
+  TENANT_ID INT, TX_ID INT, PENDING_LOG_SIZE INT, FLUSHED_LOG_SIZE INT);
+CREATE TABLE oceanbase.CDB_OBJECTS (
+  CON_ID INT, OWNER VARCHAR(64), OBJECT_NAME VARCHAR(64), OBJECT_TYPE VARCHAR(32), DATA_OBJECT_ID INT);
+CREATE TABLE oceanbase.`GV$SESSION_LONGOPS` (TRACE_ID VARCHAR(64), MESSAGE TEXT);
+CREATE TABLE oceanbase.__all_detect_lock_info_v2 (OBJ_TYPE INT, OBJ_ID INT, OWNER_ID INT);
 CREATE TABLE oceanbase.`__all_virtual_processlist` (ID INT, TRACE_ID VARCHAR(64), PLAN_ID INT);
 CREATE TABLE oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY (TENANT_ID INT, EVENT_ID INT, REPORT_TIME DATETIME(6),
   CYCLE_IDX INT, CYCLE_SIZE INT, ROLE VARCHAR(20), VISITOR VARCHAR(64), OBJECT VARCHAR(64), EXTRA_VALUE1 TEXT);
@@ -344,6 +350,7 @@ ITS_OWN = (
     "GRANT SELECT ON oceanbase.placement",
 )
 OF_A_CLUSTER = grants("OceanBase: a cluster")
+OF_WAITS = ("oceanbase.CDB_OBJECTS", "oceanbase.GV$SESSION_LONGOPS", "oceanbase.__all_detect_lock_info_v2")
 
 
 @pytest.fixture(scope="module")
@@ -415,6 +422,8 @@ def test_without_one_of_them_it_says_what_is_missing(cluster: Cluster, prod: Log
             source.deadlocks(timedelta(days=1), None)
     elif view == "oceanbase.GV$OB_TRANSACTION_PARTICIPANTS":
         assert source.transactions(None).caveats == (lack,)
+    elif view in OF_WAITS:
+        assert source.waits().lacks == (lack,)
     else:
         assert source.page(SessionQuery(), None).caveats == (lack,)
 
