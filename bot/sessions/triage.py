@@ -216,7 +216,7 @@ def find(look: Look, thresholds: Thresholds, advise: Advise) -> tuple[Finding, .
         len(long),
     )
     found += same
-    for limit in near(look.limits, thresholds):
+    for limit in near(look, thresholds):
         found.append(NearLimit(limit))
         if (crowd := crowding(look, limit)) is not None:
             found.append(crowd)
@@ -273,9 +273,11 @@ def digest_of(statement: Statement) -> str:
     return statement.raw_sql.id_of_digest
 
 
-def near(limits: Limits | None, thresholds: Thresholds) -> list[Limit]:
-    """Return the limits that are nearly used up, the fullest first."""
-    full = [one for one in limits.limits if one.used * 100 >= one.most * thresholds.near_limit] if limits else []
+def near(look: Look, thresholds: Thresholds) -> list[Limit]:
+    """Return the limits that are nearly used up, the fullest first; those of a tenant only to who may see that."""
+    limits = look.limits.limits if look.limits is not None else ()
+    seen = [one for one in limits if look.tenants is None or one.tenant in look.tenants]
+    full = [one for one in seen if one.used * 100 >= one.most * thresholds.near_limit]
     return sorted(full, key=lambda one: -one.used / one.most)
 
 

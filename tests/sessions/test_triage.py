@@ -222,6 +222,12 @@ def test_the_limit_of_a_user_counts_that_user_alone() -> None:
     assert client.sessions == 13
 
 
+def test_limits_of_a_tenant_are_told_only_to_who_may_see_it() -> None:
+    limits = Limits((replace(LIMIT, tenant="billing"), replace(LIMIT, tenant="shop")))
+    findings = found([], limits=limits, tenants=frozenset({"shop"}))
+    assert [one.limit.tenant for one in only(findings, NearLimit)] == ["shop"]
+
+
 def test_killed_sessions_are_told_once_they_are_slow_to_go() -> None:
     slow = session(2, 31, "DELETE FROM a", state="SESSION_KILLED")
     quick = session(3, 29, "DELETE FROM b", state="SESSION_KILLED")
