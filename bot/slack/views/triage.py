@@ -93,9 +93,10 @@ class _Told:
 
     sign: str
     sentence: str
-    statement: Statement | None = None
+    statement: Statement | None = None  # that it runs, or that it ran last, so long ago
     reason: str = ""
     buttons: tuple[kit.Element, ...] = ()
+    ran: float | None = None  # seconds since that ended; None: it runs
 
     @property
     def length(self) -> int:
@@ -178,7 +179,8 @@ def _blocks(told: _Told, disclosure: Disclosure) -> list[kit.Block]:
         [components.plain(f"{told.sign} "), components.bold(cut(visible(told.sentence), _SENTENCE))]
     ]
     if told.statement is not None:
-        rows.append([components.code(wording.sql_line(told.statement, _SQL, disclosure))])
+        ran = [components.plain(f"Ran last, {wording.seconds(told.ran)} ago ")] if told.ran is not None else []
+        rows.append([*ran, components.code(wording.sql_line(told.statement, _SQL, disclosure))])
     if told.reason:
         rows.append([components.plain(cut(visible(told.reason), _SENTENCE))])
     return [components.lines(*rows), *([kit.actions(told.buttons)] if told.buttons else [])]
@@ -263,8 +265,10 @@ def _blocker(finding: Blocker) -> _Told:
         itself = " waits itself, and" if blockage.waiting else ""
         sentence = f"{_who(who)}{itself} {held} It {_doing(who)}."
     about = f"Session {who.id}: " if blockage.circle or not blockage.named else ""
-    statement = who.statement or (who.last_statement.statement if who.last_statement else None)
-    return _Told(sign, sentence, statement, f"{about}{_reason(advice)}", _buttons(who, advice))
+    last = who.last_statement if who.statement is None else None
+    statement = last.statement if last is not None else who.statement
+    ran = last.ago if last is not None else None
+    return _Told(sign, sentence, statement, f"{about}{_reason(advice)}", _buttons(who, advice), ran)
 
 
 def _counted(blockage: Blockage, hidden: int) -> tuple[str, str, str]:
