@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pymysql
@@ -12,10 +13,10 @@ from bot.closing.advice import READ_WITHIN, closed_before
 from bot.closing.model import ClosingRequest, Outcome
 from bot.closing.targets import Wanted
 from bot.errors import AlreadyClosedError, DataSourceError, StoreError
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import Mode, Session, WaitKind
 from bot.sessions.statement import Disclosure
 from bot.sessions.waits.advice import Action, Advice
-from bot.sessions.waits.graph import WaitGraph
+from bot.sessions.waits.graph import Wait, WaitGraph
 from bot.slack.views import closing_card
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk, before_a_look
 from tests.closing.several import ask, confirm, outcomes
@@ -256,3 +257,26 @@ def test_a_killed_waiter_for_a_user_lock_names_its_holder_whose_end_is_its_own(d
         desk.until(lambda: not desk.row(waiting.id))
         killing.join(PATIENCE)
     waiting.ended()
+
+
+def test_a_client_that_holds_a_lock_again_without_any_transaction_is_told_once_somebody_waits_for_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, other = desk.sessions.source("demo"), session_id(desk.connect())
+
+    def held_by(number: int | None) -> Callable[[], WaitGraph]:
+        """Stands for a user lock, whose waiters the kernel lets go on after seconds."""
+        ends = [source.find(one, None)[0] for one in (other, number) if one is not None]
+        waits = (Wait(ends[0], ends[1], WaitKind.USER_LOCK, "a view"),) if len(ends) == 2 else ()
+        return lambda: WaitGraph("demo", desk.clock(), waits)
+
+    first = session_id(desk.connect(bind_address=HERE))
+    monkeypatch.setattr(source, "waits", held_by(first))
+    done = confirm(desk, ask(desk, first))
+    assert outcomes(done) == [Outcome.CLOSED]
+    again = session_id(desk.connect(bind_address=HERE))
+    monkeypatch.setattr(source, "waits", held_by(None))
+    assert desk.closer._follow_ups.verify() == [], "as long as it holds up nobody it may be anybody"
+    monkeypatch.setattr(source, "waits", held_by(again))
+    (told,) = desk.closer._follow_ups.verify()
+    assert (told.id, told.targets[0].newcomer) == (done.id, again)
