@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
 
-from bot.sessions.shared_read import FRESH
 from tests.support.slack_person import buttons_of, table_of, text_of
 from tests.support.slack_text import tells
 from tests.support.stage import RunningStatement, Stage, full_text, session_id
@@ -51,8 +49,7 @@ def plays_an_incident(stage: Stage, until_waiting: Callable[[RunningStatement], 
     stage.alice.wait_for_change(card, "✅ closed")
     assert [one.ended() for one in waiters] == [0, 0, 0]
     bystander.commit()
-    fresh = time.monotonic() + FRESH
-    stage.wait_until(lambda: time.monotonic() > fresh, "no read from before the close to be shared any more")
+    stage.until_read_anew()
     stage.alice.press(found, "Refresh")
     stage.alice.wait_for_change(found, "No session waits for another one")
 

@@ -139,6 +139,7 @@ def test_of_a_queue_for_a_table_the_change_of_it_is_closed_first_and_who_stood_b
     behind = [stage.runs("SELECT COUNT(*) FROM stock", database="depot") for _ in range(2)]
     for one in behind:
         until_it_waits(stage, one)
+    stage.until_read_anew()
     found = stage.asks(stage.alice, "/sessions locks", "Locks on demo")
     assert f"1. Session {change.id} waits itself, and holds up 2 sessions" in text_of(found)
     assert buttons_of(found)[0] == f"Close Query {change.id}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import pymysql
 
+from bot.sessions.shared_read import FRESH
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.slack.server import SlackSandbox
 from sandbox.slack.world import DEMO_WORLD, World
@@ -115,6 +117,11 @@ class Stage:
         waits = "SELECT 1 FROM oceanbase.V$OB_LOCKS WHERE block = 1 AND session_id = %s AND ctime > 300000"
         with self.database.connect() as connection, connection.cursor() as cursor:
             self.wait_until(lambda: cursor.execute(waits, (waiter.id,)), "the lock to be waited for")
+
+    def until_read_anew(self) -> None:
+        """Wait until no read of waits and transactions from before now is shared any more."""
+        at = time.monotonic() + FRESH
+        self.wait_until(lambda: time.monotonic() > at, "what was read before to be old")
 
     def stops(self, statement: RunningStatement) -> None:
         """End a statement, as if it had come to its end by itself; return once the server shows its session idle."""
