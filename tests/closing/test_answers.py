@@ -20,6 +20,7 @@ from bot.sessions.console import Console, Look
 from bot.sessions.model import Mode, Pin, Session
 from tests.closing.conftest import Desk, record_of
 from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.support.patience import PATIENCE
 from tests.support.sessions import like
 from tests.support.stage import session_id
 
@@ -80,7 +81,7 @@ def test_a_query_that_ends_between_the_look_and_the_kill_is_not_said_to_be_the_s
     def unknown(self: Console, *_: object) -> None:
         with desk.database.connect() as admin, admin.cursor() as cursor:
             cursor.execute(f"KILL QUERY {report.id}")
-        report.join(20)
+        report.join(PATIENCE)
         raise UnknownSessionError("Unknown query id: 7", errno=1957)
 
     monkeypatch.setattr(Console, "kill", unknown)  # so MariaDB answers; this kernel says OK

@@ -11,6 +11,7 @@ from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State
 from bot.sessions.model import Mode
 from tests.closing.conftest import ALICE, BOB, GUS, Desk, record_of, tamper
 from tests.closing.several import ask, confirm, outcomes, sleepers
+from tests.support.patience import PATIENCE
 from tests.support.stage import RunningStatement, session_id
 
 
@@ -143,7 +144,7 @@ def test_close_query_asks_nothing_of_transactions(desk: Desk) -> None:
     desk.until(lambda: desk.row(running.id).get("COMMAND") == "Query")
     request = ask(desk, running.id, mode=Mode.QUERY)
     assert desk.requests.ask_again(request) == []
-    desk.clock.at_wait = lambda: running.join(20)
+    desk.clock.at_wait = lambda: running.join(PATIENCE)
     done = confirm(desk, request, Mode.QUERY)
     assert outcomes(done) == [Outcome.QUERY_CLOSED]
     assert desk.requests.ask_again(done) == []

@@ -160,16 +160,16 @@ def test_locks_that_outlive_a_closed_client_are_offered_with_their_server_sessio
     cluster.holds(77, session_id(marked))
     card = stage.asks(stage.alice, f"/kill-session {number}", "Nothing is closed without a press")
     stage.alice.press(card, "Close Session")
-    result = stage.alice.wait_for_change(card, "its locks stay until the client's next request", timeout=30)
-    result = stage.alice.wait_for_change(card, lambda message: bool(buttons_of(message)), timeout=30)
+    result = stage.alice.wait_for_change(card, "its locks stay until the client's next request")
+    result = stage.alice.wait_for_change(card, lambda message: bool(buttons_of(message)))
     offered = f"Close Session {session_id(marked)}"
     assert buttons_of(result) == [offered]
     marked.ping(reconnect=False)
     again = stage.presses(stage.alice, result, offered, "Nothing is closed without a press")
     assert f"Close session {session_id(marked)}?" in text_of(again)
     stage.alice.press(again, "Close Session")
-    stage.alice.wait_for_change(again, "✅ closed", timeout=30)
-    freed = stage.alice.wait_for_change(result, "It took longer; at first it was still running.", timeout=30)
+    stage.alice.wait_for_change(again, "✅ closed")
+    freed = stage.alice.wait_for_change(result, "It took longer; at first it was still running.")
     assert buttons_of(freed) == [], "the locks are free"
 
 

@@ -18,6 +18,7 @@ import pytest
 from bot.closing.store.lock import StoreLock
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.odp import Odp
+from tests.support.patience import PATIENCE
 from tests.support.slack_person import buttons_of
 from tests.support.slack_text import Json, text_of
 from tests.support.stage import ASKS, Stage, session_id, staged
@@ -87,7 +88,7 @@ def test_a_second_bot_on_the_same_file_waits_and_starts_only_when_the_first_has_
             stage.asks(stage.bob, "/sessions", "Sessions on demo")
         finally:
             second.terminate()
-            assert second.wait(20) == 0
+            assert second.wait(PATIENCE) == 0
 
 
 def test_a_second_bot_that_is_told_to_end_while_it_waits_ends(oceanbase: EmbeddedOceanBase, tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_second_bot_that_is_told_to_end_while_it_waits_ends(oceanbase: Embedde
             )
         stage.slack.wait_for(lambda: "another bot uses the store" in log.read_text(), what="the second to wait")
         second.send_signal(signal.SIGTERM)
-        assert second.wait(20) == 0
+        assert second.wait(PATIENCE) == 0
 
 
 def test_with_a_slack_that_takes_no_rewritten_card_for_long_all_that_was_confirmed_is_closed(
@@ -113,7 +114,7 @@ def test_with_a_slack_that_takes_no_rewritten_card_for_long_all_that_was_confirm
         stage.alice.fill_in(modal, "How many sessions do you want to close?", "12")
         stage.slack.faults.carry_out_late("chat.update", 30, times=20)
         assert stage.alice.submit() == {}
-        stage.wait_until(lambda: not any(stage.row(one) for one in victims), "all of them to be closed", timeout=25)
+        stage.wait_until(lambda: not any(stage.row(one) for one in victims), "all of them to be closed")
         stage.slack.wait_for(lambda: outcomes(stage) == ["closed"] * 12, what="the record")
         told = stage.alice.wait_for_change(card, "12 closed", timeout=60)
         assert "restarted" not in text_of(told)
@@ -129,9 +130,9 @@ def test_a_rewrite_that_slack_carries_out_late_does_not_stand_on_the_card_for_go
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for(lambda: stage.slack.faults.late_calls_left("chat.update") == 0, what="the progress")
         (tmp_path / "locked").unlink()
-        stage.alice.wait_for_change(card, "✅ closed", timeout=40)
-        stage.alice.wait_for_change(card, "Closing …", timeout=40)  # the late one
-        stage.alice.wait_for_change(card, "✅ closed", timeout=40)
+        stage.alice.wait_for_change(card, "✅ closed")
+        stage.alice.wait_for_change(card, "Closing …")  # the late one
+        stage.alice.wait_for_change(card, "✅ closed")
 
 
 def test_while_the_store_does_not_answer_after_the_kill_the_card_says_what_came_of_it_and_the_record_follows(
@@ -150,7 +151,7 @@ def test_while_the_store_does_not_answer_after_the_kill_the_card_says_what_came_
             assert "2 closed" in text_of(told)
             assert buttons_of(told) == []
             assert outcomes(stage) == [None, None]
-        told = stage.alice.wait_for_change(card, lambda now: "Record pending" not in text_of(now), timeout=40)
+        told = stage.alice.wait_for_change(card, lambda now: "Record pending" not in text_of(now))
         assert "2 closed" in text_of(told)
         assert outcomes(stage) == ["closed", "closed"]
         assert "restarted" not in text_of(told)
@@ -168,10 +169,10 @@ def test_a_press_that_a_locked_store_keeps_from_sending_is_open_again_seconds_af
         stage.slack.wait_for((tmp_path / "locked").exists, what="the claim")
         told = stage.alice.wait_for_change(card, "Closing …")
         assert buttons_of(told) == [], "no live button while nothing can be decided"
-        stage.alice.wait_for_message(lambda m: "Nothing is closed without a record" in text_of(m), timeout=40)
+        stage.alice.wait_for_message(lambda m: "Nothing is closed without a record" in text_of(m))
         (tmp_path / "locked").unlink()
         answered = time.monotonic()
-        told = stage.alice.wait_for_change(card, "The bot was interrupted before anything was sent", timeout=40)
+        told = stage.alice.wait_for_change(card, "The bot was interrupted before anything was sent")
         assert time.monotonic() - answered < 15
         assert "Close Session" in buttons_of(told)
         stage.alice.press(told, "Close Session")
@@ -189,7 +190,7 @@ def test_a_clock_that_jumps_during_a_close_delays_and_hides_nothing(
         stage.alice.press(card, "Close Session")
         stage.slack.wait_for(lambda: stage.stored("SELECT max(answer) FROM closing_targets") == [("OK",)])
         file.write_text(str(by.total_seconds()), encoding="ascii")
-        told = stage.alice.wait_for_change(card, "✅ closed", timeout=30)
+        told = stage.alice.wait_for_change(card, "✅ closed")
         assert buttons_of(told) == []
         stage.alice.press(waits, "Close Session")  # its two minutes are not over, nor longer than that
         stage.alice.wait_for_change(waits, "✅ closed")
@@ -294,7 +295,7 @@ def test_a_bot_that_ends_while_the_record_is_pending_writes_it_as_soon_as_the_st
     with staged(oceanbase, tmp_path, command=("-m", "tests.support.locking_bot", "intend")) as stage:
         card = placed_card(stage, session_id(stage.connect()))
         stage.alice.press(card, "Close Session")
-        stage.alice.wait_for_change(card, "Record pending", timeout=40)
+        stage.alice.wait_for_change(card, "Record pending")
         stage.bot.signal(signal.SIGTERM)
         stage.slack.wait_for(lambda: '"stopping"' in stage.bot.log.read_text(), what="the end to begin")
         (tmp_path / "locked").unlink()

@@ -314,4 +314,4 @@ def test_a_close_that_was_not_finished_is_followed_after_a_reload_and_after_a_re
             stage.bot.stop()
             stage.bot.start()
         client.close()
-        stage.alice.wait_for_change(card, "It took longer; at first it was still running.", timeout=20)
+        stage.alice.wait_for_change(card, "It took longer; at first it was still running.")

@@ -54,7 +54,7 @@ def end(server: EmbeddedServer, statement: RunningStatement) -> None:
     """Close the session of a statement, which may have ended."""
     with server.connect() as root, root.cursor() as cursor, contextlib.suppress(pymysql.Error):
         cursor.execute(f"KILL {statement.id}")
-    statement.join(10)
+    statement.join(PATIENCE)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from bot.sessions.statistics import Grouping
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make
 from tests.sessions.examples import inner_of, length_of, sql_id_of, sql_of
+from tests.support.patience import PATIENCE
 from tests.support.sessions import transaction_state
 from tests.support.stage import APP_PASSWORD, RunningStatement, accounts, session_id
 
@@ -102,7 +103,7 @@ class Floor:
                 with contextlib.suppress(pymysql.Error):  # it ended by itself
                     cursor.execute(f"KILL {one.id}")
         for one in running:
-            one.join(20)
+            one.join(PATIENCE)
             with contextlib.suppress(pymysql.Error):
                 one.connection.close()
 

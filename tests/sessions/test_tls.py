@@ -26,6 +26,7 @@ from sandbox.slack.server import SlackSandbox
 from tests.conftest import leave_out
 from tests.support.certificates import Authority
 from tests.support.forged import Between
+from tests.support.patience import PATIENCE
 from tests.support.running_bot import COMMANDS, RunningBot
 from tests.support.stores import store_at
 from tests.test_main import bot
@@ -297,10 +298,10 @@ def test_a_reload_that_changes_tls_takes_effect_or_is_refused_whole(server: Encr
             told, logins = running.log.read_text().count(event), len(between.encrypted)
             running.config.write_text(text.replace(before, after))
             running.signal(signal.SIGHUP)
-            slack.wait_for(lambda: running.log.read_text().count(event) > told, 15, event)
+            slack.wait_for(lambda: running.log.read_text().count(event) > told, PATIENCE, event)
             return between.encrypted[logins:]
 
-        slack.wait_for(lambda: between.encrypted, 15, "the first login")
+        slack.wait_for(lambda: between.encrypted, PATIENCE, "the first login")
         assert set(between.encrypted) == {True}
         assert False in reload('tls = "off"', "configuration read again")
         verified = 'tls = "verified"\ntls_ca = "{}"'

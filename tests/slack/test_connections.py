@@ -31,6 +31,7 @@ from bot.slack.views import blocks as kit
 from sandbox.slack.server import SlackSandbox
 from tests.support.certificates import Authority
 from tests.support.cut_line import Cut, CutLine
+from tests.support.patience import PATIENCE
 from tests.support.slack_person import Person
 
 SAID = Message("1 session", [kit.divider()])
@@ -390,7 +391,7 @@ def test_what_tls_says_unasked_ends_no_connection_that_is_kept_ready(
     ):
         client.keep_ready()
         for _ in range(20):  # its tickets come one round trip after the handshake
-            assert tended.acquire(timeout=10)
+            assert tended.acquire(timeout=PATIENCE)
         assert far.connections == connections.KEPT_READY
 
 

@@ -41,7 +41,7 @@ def goes_through_everything(stage: Stage, invalid: str) -> None:
         stage.alice.press(card, "View SQL")
         stage.alice.wait_for_modal(shown)
         stage.alice.closes_modal()
-    card = stage.card_of("where sql=你好 query", timeout=30)
+    card = stage.card_of("where sql=你好 query")
     assert str(found.id) in text_of(card)
     assert "Close Query" in buttons_of(card)
     stage.alice.press(card, "Close Query")

@@ -13,6 +13,7 @@ from bot.sessions.waits.graph import WaitGraph
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
+from tests.support.patience import PATIENCE
 from tests.support.servers import EmbeddedMySQL
 from tests.support.stage import RunningStatement, session_id
 
@@ -55,7 +56,7 @@ class Scene:
             with contextlib.suppress(pymysql.Error):
                 self.close(who)
         for statement in self._statements:
-            statement.join(10)
+            statement.join(PATIENCE)
         for client in self._clients:
             with contextlib.suppress(pymysql.Error):
                 client.close()

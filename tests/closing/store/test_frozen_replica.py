@@ -27,6 +27,7 @@ from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.mariadb import EmbeddedMariaDB
 from tests.closing.conftest import ALICE
 from tests.sessions.examples import EXAMPLE
+from tests.support.patience import PATIENCE
 from tests.support.running_bot import ROOT
 from tests.support.stores import store_at
 
@@ -151,7 +152,7 @@ def test_while_one_replica_is_frozen_in_a_step_of_a_close_the_others_close_and_i
             assert time.monotonic() - began < CLOSE_AGAIN_WITHIN
             assert events(store, first) == ["request", *DONE_BEFORE[step]]
             replica.send_signal(signal.SIGCONT)
-            told, _ = replica.communicate(timeout=20)
+            told, _ = replica.communicate(timeout=PATIENCE)
         assert told.splitlines()[:-1] == ["confirmed", "intended"][: len(DONE_BEFORE[step])]
         assert "StoreError: The database of the store " in told
         assert events(store, first) == ["request", *DONE_BEFORE[step]], "not half of it either"

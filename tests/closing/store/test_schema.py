@@ -284,7 +284,7 @@ def test_a_writer_that_waits_while_a_newer_bot_takes_the_store_writes_nothing_mo
         sa.event.listen(store.database.engine, "before_cursor_execute", lambda *_: started.set())
         with other.database.writing() as connection:
             late = pool.submit(writes, store)
-            assert started.wait(20)
+            assert started.wait(PATIENCE)
             newer_floor = {"schema_version": 9, "oldest_schema": 9, "needed": "9.1.0"}
             connection.execute(tables.audit_head.update().values(newer_floor))
         with pytest.raises(StoreTooNewError):

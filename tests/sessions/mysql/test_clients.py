@@ -16,6 +16,7 @@ from sandbox.databases.embedded import EmbeddedServer
 from tests.conftest import leave_out
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
+from tests.support.patience import PATIENCE
 from tests.support.servers import EmbeddedMySQL, has_ipv6
 from tests.support.sessions import transaction_state
 from tests.support.stage import session_id
@@ -38,7 +39,7 @@ def sending(client: pymysql.Connection[Any], command: int, what: bytes) -> Itera
     reader.start()
     yield
     client._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # the driver's own socket
-    reader.join(10)
+    reader.join(PATIENCE)
     client.close()
 
 

@@ -41,6 +41,7 @@ from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
 from tests.sessions.examples import length_of, sql_id_of, sql_of
+from tests.support.patience import PATIENCE
 from tests.support.servers import EmbeddedMySQL
 from tests.support.sessions import like, transaction_state
 from tests.support.stage import RunningStatement, session_id
@@ -64,7 +65,7 @@ def running(server: EmbeddedServer, source: DataSource, sql: str, **more: Any) -
         yield statement
         with server.connect() as admin, admin.cursor() as cursor, contextlib.suppress(pymysql.Error):
             cursor.execute(f"KILL QUERY {statement.id}")
-        statement.join(10)
+        statement.join(PATIENCE)
 
 
 def is_mysql(server: EmbeddedServer) -> bool:

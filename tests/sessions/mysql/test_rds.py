@@ -20,6 +20,7 @@ from bot.sessions.source import DataSource
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.examples import MARIA_PASSWORD as PASSWORD
+from tests.support.patience import PATIENCE
 from tests.support.stage import RunningStatement, session_id
 
 PROCEDURE = """
@@ -117,7 +118,7 @@ def test_a_query_is_closed_by_the_procedure_for_queries_and_its_session_stays(
         assert isinstance(found, Sent)
         assert found.answer is Answer.OK
         assert sent[1:] == [f"CALL mysql.rds_kill_query({statement.id})"]
-        statement.join(10)
+        statement.join(PATIENCE)
         client.ping(reconnect=False)
 
 

@@ -58,7 +58,7 @@ class Shop:
                 with contextlib.suppress(pymysql.Error):
                     cursor.execute(f"KILL {session_id(client)}")
         for statement in self.statements:
-            statement.join(20)
+            statement.join(PATIENCE)
 
 
 def change(row: int) -> str:
