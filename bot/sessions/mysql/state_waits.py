@@ -24,7 +24,7 @@ from bot.sessions.mysql.metadata_locks import (
     Key,
     MetadataLock,
 )
-from bot.sessions.mysql.named import Names, mentions_any, names_of, user_lock_of
+from bot.sessions.mysql.statement_names import Names, mentions_any, names_of, user_lock_of
 from bot.sessions.waits.reading import Edge, Party
 
 TABLE_HANDLES = "performance_schema.table_handles"

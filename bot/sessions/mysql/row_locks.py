@@ -1,0 +1,147 @@
+"""MySQL and MariaDB: who waits for a row or a table that another transaction of InnoDB has locked.
+
+MariaDB's views tell it or MySQL's. docs/oceanbase.md 8.8.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from bot.sessions.database import Connection
+from bot.sessions.mysql.columns import THREADS, TRANSACTIONS
+from bot.sessions.mysql.prepared import PreparedTransactions
+from bot.sessions.mysql.transactions import InnoDBTransaction
+from bot.sessions.waits.graph import Prepared
+from bot.sessions.waits.reading import Party
+
+# MariaDB's, closed to all without PROCESS as TRANSACTIONS is, filled in the same moment as that.
+LOCK_WAITS = "information_schema.INNODB_LOCK_WAITS"
+LOCKS = "information_schema.INNODB_LOCKS"
+# MySQL's.
+DATA_LOCK_WAITS = "performance_schema.data_lock_waits"
+DATA_LOCKS = "performance_schema.data_locks"
+_REQUESTED = "REQUESTING_ENGINE_LOCK_ID"
+
+_NAME = re.compile(r"`((?:[^`]|``)*)`")
+
+
+@dataclass(frozen=True, slots=True)
+class RowWait:
+    """One transaction that waits for another's row or table lock in InnoDB."""
+
+    waiter: int  # session id
+    lock: str  # the very lock
+    what: str | None
+    holder: Party | Prepared
+    holder_key: object
+    candidate: bool = False
+
+
+def by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[RowWait]:
+    """MariaDB's: one lock is named by its transaction, then by its place.
+
+    200 that wait for one row have 20,100 waits: read are those for who does not wait for it, then those of the rest.
+    """
+    columns = f"requested_lock_id, blocking_trx_id, blocking_lock_id FROM {LOCK_WAITS}"
+    wanted = f"SELECT trx_requested_lock_id FROM {TRANSACTIONS} WHERE trx_requested_lock_id IS NOT NULL"
+    asked = connection.rows(f"SELECT {columns} WHERE blocking_lock_id NOT IN ({wanted})")
+    left = {one.requested_lock for one in transactions if one.requested_lock} - {str(one[0]) for one in asked}
+    if left:
+        asked += connection.rows(f"SELECT DISTINCT {columns} WHERE requested_lock_id IN %s", (tuple(left),))
+    if not asked:
+        return []
+    locks = {
+        str(lock): (str(mode), str(table))
+        for lock, mode, table in connection.rows(f"SELECT lock_id, lock_mode, lock_table FROM {LOCKS}")
+    }
+    blockers: dict[str, list[tuple[int, str]]] = {}
+    for requested, blocking, lock in asked:
+        blockers.setdefault(str(requested), []).append((int(blocking), str(lock)))
+    by_number: dict[int, list[InnoDBTransaction]] = {}
+    for one in transactions:
+        by_number.setdefault(one.id, []).append(one)
+    prepared = PreparedTransactions(connection, transactions)
+    waits = []
+    for its in transactions:
+        if its.requested_lock is None or not its.session_id:
+            continue
+        mode, table = locks.get(its.requested_lock, ("", ""))
+        lock = _very_lock(its.requested_lock.partition(":")[2], mode)
+        for number, held in blockers.get(its.requested_lock, ()):
+            # Several that have written nothing have number 0. Who waits for the very lock holds it as a rule not.
+            may = [one for one in by_number.get(number, ()) if one is not its and (number or one.locks)]
+            may = [one for one in may if one.requested_lock != held] or may
+            waits += [
+                RowWait(its.session_id, lock, _table(table), *prepared.or_party(one), candidate=len(may) > 1)
+                for one in may
+            ]
+    return waits
+
+
+def by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[RowWait]:
+    """MySQL's. It names the thread that made a lock, which of a row that was inserted may be the one that waits for it.
+
+    A transaction's own thread is that of its table locks. TRANSACTIONS may not be readable (docs/oceanbase.md 8.4).
+    """
+    waiting = {one.requested_lock for one in transactions if one.requested_lock is not None}
+    if not transactions:
+        waiting = {str(lock) for (lock,) in connection.rows(f"SELECT DISTINCT {_REQUESTED} FROM {DATA_LOCK_WAITS}")}
+    columns = f"{_REQUESTED}, REQUESTING_ENGINE_TRANSACTION_ID, BLOCKING_ENGINE_TRANSACTION_ID FROM {DATA_LOCK_WAITS} "
+    asked = connection.rows(
+        f"SELECT {columns} WHERE BLOCKING_ENGINE_LOCK_ID NOT IN (SELECT {_REQUESTED} FROM {DATA_LOCK_WAITS})"
+    )
+    left = waiting.difference(str(lock) for lock, *_ in asked)
+    if left:
+        asked += connection.rows(f"SELECT {columns} WHERE {_REQUESTED} IN %s", (tuple(left),))
+    if not asked:
+        return []
+    involved = {int(number) for _, *pair in asked for number in pair}
+    sessions: dict[int, int | None] = {}
+    locks: dict[str, tuple[str, str]] = {}
+    for number, lock, kind, mode, database, table, session in connection.rows(
+        "SELECT ENGINE_TRANSACTION_ID, ENGINE_LOCK_ID, LOCK_TYPE, LOCK_MODE, OBJECT_SCHEMA, OBJECT_NAME, "
+        f"PROCESSLIST_ID FROM {DATA_LOCKS} AS its LEFT JOIN {THREADS} AS whose ON whose.THREAD_ID = its.THREAD_ID "
+        "WHERE ENGINE_TRANSACTION_ID IN %s AND (LOCK_TYPE = 'TABLE' OR LOCK_STATUS = 'WAITING')",
+        (tuple(involved),),
+    ):
+        sessions.setdefault(int(number), int(session) if session is not None else None)
+        # Its transaction (and in 9.6 a number more), then space, page and place there, or the table, then an address.
+        place = ":".join(str(lock).split(":")[-2 if kind == "TABLE" else -4 : -1])
+        locks[str(lock)] = _very_lock(place, str(mode)), f"{database}.{table}"
+    by_number = {one.id: one for one in transactions}
+    prepared = PreparedTransactions(connection, transactions)
+    waits = []
+    for requested, waiter, blocker in asked:
+        session, holds = sessions.get(int(waiter)), sessions.get(int(blocker))
+        if session is None or str(requested) not in locks:
+            continue  # it has ended since
+        lock, table = locks[str(requested)]
+        its = by_number.get(int(blocker))
+        if its is not None:
+            waits.append(RowWait(session, lock, table, *prepared.or_party(its)))
+        elif holds is not None:
+            waits.append(RowWait(session, lock, table, Party(holds), holds))
+        elif int(blocker) in sessions:  # its thread has gone, and its locks have not
+            gone = InnoDBTransaction(int(blocker), "", 0, None, None, 1, None, None, 0)
+            waits.append(RowWait(session, lock, table, *prepared.or_party(gone)))
+    return waits
+
+
+def _very_lock(place: str, mode: str) -> str:
+    """Name a lock: an insert waits for the gap before a row, and for others than those do that wait for the row."""
+    return f"{place}:gap" if "GAP" in mode.replace("REC_NOT_GAP", "") or "INSERT_INTENTION" in mode else place
+
+
+def without_queue(waits: Collection[RowWait]) -> list[RowWait]:
+    """Leave out who merely waits in the same queue, where somebody is named who holds: of 200 waiters 19,900 waits."""
+    queued = {(one.waiter, one.lock) for one in waits}
+    held = {(one.waiter, one.lock) for one in waits if (one.holder_key, one.lock) not in queued}
+    return [one for one in waits if (one.holder_key, one.lock) not in queued or (one.waiter, one.lock) not in held]
+
+
+def _table(quoted: str) -> str | None:
+    """Return ``database.table`` of names in backquotes; MariaDB adds the partition."""
+    names = [name.replace("``", "`") for name in _NAME.findall(quoted)]
+    return ".".join(names[:2]) if len(names) >= 2 else None
