@@ -34,6 +34,7 @@ from bot.slack.events import Asked, Command, Press, Registrar, of_source
 from bot.slack.session_reference import Asker, kept_view
 from bot.slack.views import triage as view
 from bot.slack.views.help import Topic
+from bot.slack.views.triage_findings import CLOSE_IDLE, CLOSE_QUERIES, Several, Shown
 
 NAME = "triage"  # the verb after /sessions
 USAGE = "/sessions triage [on=…] [tenant=…] [private]"
@@ -133,7 +134,7 @@ class TriageCommand:
 
     def close_queries(self, press: Press) -> None:
         """Ask to close the queries of one statement that many run at once, as they are now."""
-        several = view.Several.read(press.value)
+        several = Several.read(press.value)
         over = self.thresholds.same_statement_over
 
         def fits(session: Session, look: Look) -> bool:
@@ -147,7 +148,7 @@ class TriageCommand:
 
     def close_idle(self, press: Press) -> None:
         """Ask to close what a client has idle outside of a transaction, as it is now."""
-        several = view.Several.read(press.value)
+        several = Several.read(press.value)
 
         def fits(session: Session, look: Look) -> bool:
             of_user = several.user in (None, session.client.user)
@@ -158,12 +159,12 @@ class TriageCommand:
 
     def closes(self, press: Press) -> Asked:
         """Say on which data source a press closes something."""
-        return of_source(view.Several.read(press.value).source, closing=True)
+        return of_source(Several.read(press.value).source, closing=True)
 
     def _close(
         self,
         press: Press,
-        several: view.Several,
+        several: Several,
         mode: Mode,
         fits: Callable[[Session, Look], bool],
         where: str,
@@ -231,11 +232,11 @@ class TriageCommand:
             raise refused
         return found
 
-    def _shown(self, scopes: Mapping[str, Looked], notes: Sequence[str] = ()) -> view.Shown:
+    def _shown(self, scopes: Mapping[str, Looked], notes: Sequence[str] = ()) -> Shown:
         only = next(iter(scopes)) if len(scopes) == 1 else None
         tenants = {one.tenant for one in scopes.values()}
         tenant = tenants.pop() if len(tenants) == 1 else None
-        return view.Shown(
+        return Shown(
             self.disclosures.shown,
             self.requests.max_targets,
             self.thresholds,
@@ -312,5 +313,5 @@ def _late(result: Result) -> Result:
 def register(registrar: Registrar, command: TriageCommand) -> None:
     """Announce the buttons of its answer."""
     registrar.press(view.AGAIN, command.again, asks=command.asks)
-    registrar.press(view.CLOSE_QUERIES, command.close_queries, asks=command.closes, once=True)
-    registrar.press(view.CLOSE_IDLE, command.close_idle, asks=command.closes, once=True)
+    registrar.press(CLOSE_QUERIES, command.close_queries, asks=command.closes, once=True)
+    registrar.press(CLOSE_IDLE, command.close_idle, asks=command.closes, once=True)

@@ -50,6 +50,7 @@ from bot.slack.views import (
     statistics,
     transactions,
     triage,
+    triage_findings,
     variables,
 )
 from tests.sessions.examples import EXAMPLE
@@ -167,7 +168,9 @@ class Views:
         """Findings of every kind, few or more than a message takes, of one data source or of many."""
         results = [self._result() for _ in range(self._random.choice((1, 1, 3, 20)))]
         full = next(self._full)
-        shown = triage.Shown(lambda _source: full, lambda _source: 20, Thresholds(), asker=_ASKER, notes=self._notes())
+        shown = triage_findings.Shown(
+            lambda _source: full, lambda _source: 20, Thresholds(), asker=_ASKER, notes=self._notes()
+        )
         yield triage.triage(results, shown)
 
     def _result(self) -> Result:

@@ -16,7 +16,7 @@ from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level
 from bot.slack.session_reference import Asker, CardReference, SessionReference
 from bot.slack.views import blocks as kit
-from bot.slack.views import components, locks, wording
+from bot.slack.views import components, waits, wording
 from bot.slack.views.session_list import CLOSE_QUERY, CLOSE_SESSION, VIEW_SQL, who_blocks
 
 REFRESH = "session.refresh"  # action id
@@ -185,7 +185,7 @@ def _locks(session: Session, waiting: Waiting | None) -> list[components.Line]:
     rows: list[components.Line] = []
     unseen = session.waits is not None and not holders  # so that advice would be on what is not known
     if not unseen and (holders or behind or advice.past or advice.action is not Action.NOTHING):
-        rows.append(locks.advised(session, advice))
+        rows.append(waits.advised(session, advice))
     rows += [_holder(wait, waiting) for wait in holders[:_HOLDERS]]
     if len(holders) > _HOLDERS:
         rows.append([components.plain(f"and for {len(holders) - _HOLDERS:,} more.")])
@@ -198,19 +198,24 @@ def _locks(session: Session, waiting: Waiting | None) -> list[components.Line]:
         more = len(behind) - min(len(ids), _SHOWN_IDS)
         named = f": {', '.join(ids[:_SHOWN_IDS])}{f' and {more:,} more' if more else ''}" if ids else ""
         may = "May hold up " if all(one.candidate for one in graph.waiters(session)) else "Holds up "
-        rows.append([components.bold(may), components.plain(f"{locks.held_up(behind, waiting.shows)}{named}")])
+        rows.append(
+            [
+                components.bold(may),
+                components.plain(f"{waits.held_up(len(behind), sum(not waiting.shows(one) for one in behind))}{named}"),
+            ]
+        )
     return rows
 
 
 def _holder(wait: Wait, waiting: Waiting) -> components.Line:
     waited = f" for {wording.seconds(wait.waited)}" if wait.waited is not None else ""
-    line = [components.bold(f"Waits for {wording.a(locks.waited_for(wait))}"), components.plain(f"{waited}, ")]
+    line = [components.bold(f"Waits for {wording.a(waits.waited_for(wait))}"), components.plain(f"{waited}, ")]
     held = "held perhaps by" if wait.candidate else "held by"
     holder = wait.holder
     if holder is None:
         return [*line, components.plain(f"{held} a session that this server does not name")]
     if not isinstance(holder, Session) or not waiting.shows(holder):
-        return [*line, components.plain(f"{held} {locks.called(holder, waiting.shows)}")]
+        return [*line, components.plain(f"{held} {waits.called(holder, waiting.shows)}")]
     doing = "idle" if holder.idle else "running" if holder.running else "running nothing"
     age = holder.transaction.age if holder.transaction is not None else None
     who = f"{wording.name(holder.client.user)} from {wording.name(holder.client.origin)}, {doing} for "
@@ -242,11 +247,11 @@ def _buttons(session: Session, waiting: Waiting | None, asker: Asker | None) -> 
         *(kit.button(labels[one], action_id=one, value=reference) for one in closes),
         kit.button("Refresh", action_id=REFRESH, value=str(CardReference.of(session))),
     ]
-    waits = session.waits or (waiting is not None and waiting.holders(session))
-    if waits or (waiting is not None and waiting.graph.waiters(session)):
+    waits_itself = session.waits or (waiting is not None and waiting.holders(session))
+    if waits_itself or (waiting is not None and waiting.graph.waiters(session)):
         leads = who_blocks(session.source, [session.tenant] if session.tenant else [])
         # Closing a victim frees nobody: whoever looks at one is led to the other first.
-        buttons = [leads, *buttons] if waits else [*buttons, leads]
+        buttons = [leads, *buttons] if waits_itself else [*buttons, leads]
     buttons.insert(0, sql)
     return kit.actions(buttons, block_id=Asker.block("session.browse", asker))
 

@@ -145,11 +145,11 @@ def test_of_whom_one_may_not_see_there_is_only_how_many() -> None:
     hidden = [replace(secret, id=number) for number in (90, 91, 92)]
     waits = [row(waiter(12), head), *(row(one, head) for one in hidden)]
     message, said = shown(asked(*waits, tenants=frozenset({"shop"})))
-    assert "Session 11 holds up 4 sessions, 3 that you may not see" in text_of(said)
+    assert "Session 11 holds up 4 sessions (3 that you may not see)" in text_of(said)
     assert "↳ 3 sessions that you may not see" in [line[0] for line in table_of(said)]
     behind = [row(waiter(12), replace(secret, id=90)), row(replace(secret, id=91), replace(secret, id=90))]
     message, other = shown(asked(*behind, tenants=frozenset({"shop"})))
-    assert "A session that you may not see holds up 2 sessions, 1 that you may not see" in text_of(other)
+    assert "A session that you may not see holds up 2 sessions (1 that you may not see)" in text_of(other)
     assert buttons_of(other) == ["Refresh"]
     for told in (str(said), str(other), message.text):
         assert not [one for one in ("paymaster", "10.9.9.9", "payroll", "'90", "91", "hr") if one in told]
