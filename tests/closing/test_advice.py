@@ -74,13 +74,13 @@ def test_a_victims_card_leads_to_the_head_of_the_chain_and_closing_that_frees_al
 
 
 def test_what_runs_in_a_transaction_of_its_client_is_closed_and_what_is_autocommits_is_only_stopped(desk: Desk) -> None:
-    head = desk.starts(holder(desk, 1), "SELECT SLEEP(60)")
+    head = desk.starts(holder(desk, 1), "SELECT SLEEP(600)")
     in_transaction = waiter(desk, 1)
     assert [one.id for one in ask(desk, in_transaction.id).targets[0].blockers] == [head.id]
     assert advice(ask(desk, head.id)).action is Action.CLOSE_SESSION
-    alone = desk.runs("UPDATE stock SET quantity = SLEEP(60) WHERE sku = 2", database="depot")
+    alone = desk.runs("UPDATE stock SET quantity = SLEEP(600) WHERE sku = 2", database="depot")
     assert advice(ask(desk, alone.id)).action is Action.CLOSE_QUERY
-    assert advice(ask(desk, desk.runs("SELECT SLEEP(60)").id)).action is Action.CLOSE_QUERY
+    assert advice(ask(desk, desk.runs("SELECT SLEEP(600)").id)).action is Action.CLOSE_QUERY
 
 
 def test_an_idle_transaction_whose_query_was_closed_is_not_ending(desk: Desk) -> None:
@@ -183,15 +183,15 @@ def test_a_client_that_rests_in_a_transaction_again_is_told_and_remembered(desk:
 
 
 def test_a_query_that_the_same_session_runs_again_is_told(desk: Desk) -> None:
-    first = desk.runs("SELECT SLEEP(60)")
+    first = desk.runs("SELECT SLEEP(600)")
     desk.clock.at_wait = first.ended
     done = confirm(desk, ask(desk, first.id, mode=Mode.QUERY), Mode.QUERY)
     assert outcomes(done) == [Outcome.QUERY_CLOSED]
     assert first.ended() == 1317
-    other = desk.starts(first.connection, "SELECT SLEEP(61)")
+    other = desk.starts(first.connection, "SELECT SLEEP(601)")
     assert desk.closer._follow_ups.verify() == [], "another text"
     desk.stops(other)
-    desk.starts(first.connection, "SELECT SLEEP(60)")
+    desk.starts(first.connection, "SELECT SLEEP(600)")
     (told,) = desk.closer._follow_ups.verify()
     assert (told.id, told.targets[0].newcomer, told.targets[0].runs_again) == (done.id, first.id, True)
     desk.clock.wait(1.1)  # for so long the past is not read again

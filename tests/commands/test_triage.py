@@ -55,7 +55,7 @@ def triage(stage: Stage, *sentences: str, without: str = "\0") -> Json:
         return all(sentence in said for sentence in sentences) and without not in said
 
     try:
-        stage.wait_until(told, f"triage to tell {sentences}", 60)
+        stage.wait_until(told, f"triage to tell {sentences}")
     except TimeoutError as error:
         raise AssertionError(text_of(found[-1])) from error
     return found[-1]
@@ -98,8 +98,8 @@ def test_who_holds_up_others_is_told_first_and_its_button_frees_them(stage: Stag
 
 
 def test_one_statement_many_times_is_closed_with_one_button_and_nothing_else_is(stage: Stage) -> None:
-    retries = [stage.runs(f"SELECT SLEEP(60), {SECRET + number}") for number in range(4)]
-    report = stage.runs("SELECT SLEEP(60) FROM depot.stock")
+    retries = [stage.runs(f"SELECT SLEEP(600), {SECRET + number}") for number in range(4)]
+    report = stage.runs("SELECT SLEEP(600) FROM depot.stock")
     answer = triage(stage, "4 sessions run the same statement", f"Session {report.id} (")
     said = text_of(answer)
     assert "That looks like retries" in said
@@ -117,12 +117,12 @@ def test_one_statement_many_times_is_closed_with_one_button_and_nothing_else_is(
 
 
 def test_what_was_closed_and_runs_again_is_told_with_its_client(stage: Stage) -> None:
-    report = stage.runs(f"SELECT SLEEP(60), {SECRET} FROM depot.stock")
+    report = stage.runs(f"SELECT SLEEP(600), {SECRET} FROM depot.stock")
     card = stage.card_of(f"{report.id} query")
     stage.alice.press(card, "Close Query")
     stage.alice.wait_for_change(card, "query closed")
     report.ended()
-    again = stage.starts(report.connection, f"SELECT SLEEP(60), {SECRET} FROM depot.stock")
+    again = stage.starts(report.connection, f"SELECT SLEEP(600), {SECRET} FROM depot.stock")
     answer = triage(stage, f"Session {report.id} (", "The same query was closed once in 10 min")
     assert text_of(answer).count(f"Session {report.id} (") == 1
     assert again.is_alive()
@@ -136,7 +136,7 @@ def test_near_the_limit_the_idle_ones_of_one_client_are_closed_and_those_in_a_tr
         with busy.cursor() as cursor:
             cursor.execute("UPDATE stock SET quantity = 1 WHERE sku = 2")
         neighbour = session_id(stage.connect("teller"))
-        report = stage.runs("SELECT SLEEP(60)", "crowd")
+        report = stage.runs("SELECT SLEEP(600)", "crowd")
         answer = triage(
             stage, "5 of 6 connections of user crowd are in use", "of which 3 are idle outside of a transaction"
         )
@@ -163,7 +163,7 @@ def limited(stage: Stage, user: str, most: int) -> Iterator[None]:
 
 
 def test_where_nothing_is_wrong_that_is_said_with_what_was_looked_at(stage: Stage) -> None:
-    report: RunningStatement = stage.runs("SELECT SLEEP(60)", "auditor")
+    report: RunningStatement = stage.runs("SELECT SLEEP(600)", "auditor")
     answer = stage.asks(stage.alice, "/sessions triage private", "Triage of demo")
     said = text_of(answer)
     assert answer["ephemeral"]
@@ -183,7 +183,7 @@ def test_of_several_data_sources_the_sick_ones_stand_first_and_one_that_hangs_ho
     wide_stage: Stage, silent: socket.socket
 ) -> None:
     silent.listen()
-    report = wide_stage.runs("SELECT SLEEP(60)")
+    report = wide_stage.runs("SELECT SLEEP(600)")
     before = [message["key"] for message in wide_stage.alice.messages()]
     wide_stage.alice.types("/sessions triage")
     first = wide_stage.alice.wait_for_message(
@@ -205,7 +205,7 @@ def answered(person: Person, stage: Stage) -> Json:
 
 def test_one_data_source_that_is_named_is_refreshed_in_place_with_its_askers_rights(wide_stage: Stage) -> None:
     answer = wide_stage.asks(wide_stage.alice, "/sessions triage on=demo", "Triage of demo")
-    report = wide_stage.runs("SELECT SLEEP(60)", "auditor")
+    report = wide_stage.runs("SELECT SLEEP(600)", "auditor")
 
     # A read is shared for a moment: once anybody has been told of it, Refresh tells of it too.
     wide_stage.wait_until(

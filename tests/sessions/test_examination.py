@@ -37,7 +37,9 @@ def examined(prod: DataSource, thresholds: Thresholds = QUICK, tenants: frozense
 @pytest.fixture
 def report(database: EmbeddedOceanBase) -> Iterator[RunningStatement]:
     with contextlib.closing(database.connect()) as connection:
-        statement = RunningStatement(connection, "SELECT SLEEP(60)")
+        with connection.cursor() as cursor:
+            cursor.execute("SET ob_query_timeout = 600000000")  # else it ends after 10 s
+        statement = RunningStatement(connection, "SELECT SLEEP(600)")
         yield statement
         end(database, statement)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 import sqlite3
 import threading
 import time
@@ -24,6 +26,7 @@ from tests.support.slack_text import Json, text_of
 
 APP_PASSWORD = "app-password"
 ASKS = "Nothing is closed without a press"  # what every card says that asks for a close
+_OF_WAITS = re.compile(r"/sessions +(locks?|block|waiting|trx|transactions|triage|show)", re.IGNORECASE)
 
 
 class RunningStatement(threading.Thread):
@@ -68,6 +71,7 @@ class Stage:
         self._opened: list[pymysql.Connection[Any]] = []
         self._statements: list[RunningStatement] = []
         self._holder: pymysql.Connection[Any] | None = None  # of the row lock that is waited for
+        self._opened_at = -math.inf  # or when a statement was started, the latest of all
 
     def connect(self, user: str = "teller", **more: Any) -> pymysql.Connection[Any]:
         """Open a session that a test may look at and close; it is idle.
@@ -76,6 +80,7 @@ class Stage:
         """
         connection = self.database.connect(user=user, password=APP_PASSWORD, **more)
         self._opened.append(connection)
+        self._opened_at = time.monotonic()
         number = session_id(connection)
         self.wait_until(lambda: self.row(number).get("COMMAND") == "Sleep", "the new session to be idle")
         return connection
@@ -95,6 +100,7 @@ class Stage:
         statement = RunningStatement(connection, sql)
         self._statements.append(statement)
         self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
+        self._opened_at = time.monotonic()
         return statement
 
     def waits_for_lock(self) -> RunningStatement:
@@ -118,9 +124,9 @@ class Stage:
         with self.database.connect() as connection, connection.cursor() as cursor:
             self.wait_until(lambda: cursor.execute(waits, (waiter.id,)), "the lock to be waited for")
 
-    def until_read_anew(self) -> None:
-        """Wait until no read of waits and transactions from before now is shared any more."""
-        at = time.monotonic() + FRESH
+    def until_read_anew(self, since: float | None = None) -> None:
+        """Wait until no read of waits and transactions from before now, or ``since`` then, is shared any more."""
+        at = (time.monotonic() if since is None else since) + FRESH
         self.wait_until(lambda: time.monotonic() > at, "what was read before to be old")
 
     def stops(self, statement: RunningStatement) -> None:
@@ -154,7 +160,12 @@ class Stage:
     def asks(
         self, person: Person, text: str, answer: str, channel: str | None = None, timeout: float = PATIENCE
     ) -> Json:
-        """Type something and return the answer to exactly that."""
+        """Type something and return the answer to exactly that.
+
+        What tells of waits and transactions is no read from before the test's sessions did what they do.
+        """
+        if _OF_WAITS.match(text):
+            self.until_read_anew(self._opened_at)
         before = [message["key"] for message in person.messages(channel)]
         person.types(text, channel)
         return person.wait_for_message(
@@ -215,14 +226,14 @@ class MariaDBStage(Stage):
     """The same on a MariaDB."""
 
     processes = "information_schema.PROCESSLIST"
-    without_timeout = "SET max_statement_time = 0"
+    without_timeout = "SET max_statement_time = 0, innodb_lock_wait_timeout = 600"
 
 
 class MySQLStage(MariaDBStage):
     """The same on a MySQL."""
 
     processes = "performance_schema.processlist"  # nobody can read the other one while a statement has an emoji (3854)
-    without_timeout = "SET max_execution_time = 0"
+    without_timeout = "SET max_execution_time = 0, innodb_lock_wait_timeout = 600"
 
 
 S = TypeVar("S", bound=Stage)

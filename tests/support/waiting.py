@@ -31,7 +31,7 @@ class Scene:
         client = self.server.connect(user=user, password=PASSWORD, database="mysql_test")
         self._clients.append(client)
         with client.cursor() as cursor:
-            for statement in statements:
+            for statement in ("SET innodb_lock_wait_timeout = 600", *statements):
                 cursor.execute(statement)
         return client
 

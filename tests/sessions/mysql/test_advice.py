@@ -102,7 +102,7 @@ def test_what_runs_within_a_transaction_is_closed_and_what_it_waits_for_alone_wo
     scene: Scene,
     advised: Advised,
 ) -> None:
-    holder = scene.runs("BEGIN", change(1), "DO SLEEP(1.2)", "SELECT SLEEP(60)")
+    holder = scene.runs("BEGIN", change(1), "DO SLEEP(1.2)", "SELECT SLEEP(600)")
     waiter = scene.runs(change(1))
     found = advised.on_session(holder.id, 1)
     assert found.action is Action.CLOSE_SESSION
@@ -172,7 +172,7 @@ def test_what_somebody_else_has_closed_and_is_rolled_back_is_not_closed_again(sc
 def test_a_change_of_a_table_in_a_queue_is_given_up_or_what_it_waits_for_is_stopped(
     scene: Scene, advised: Advised
 ) -> None:
-    reader = scene.runs("SELECT SLEEP(60) FROM stock")
+    reader = scene.runs("SELECT SLEEP(600) FROM stock")
     ddl = scene.runs("ALTER TABLE stock ADD COLUMN colour INT")
     waiting(advised.crm, 1)
     behind = [scene.runs("SELECT * FROM stock"), scene.runs(change(1))]
@@ -201,7 +201,7 @@ def test_what_rests_with_a_lock_of_its_session_is_closed_though_it_has_no_transa
     scene.client("BEGIN", "SELECT * FROM stock")
     for lock, wants, kind in (
         ("FLUSH TABLES WITH READ LOCK", change(1), "lock"),
-        ("SELECT GET_LOCK('advised', 1)", "SELECT GET_LOCK('advised', 60)", "user lock"),
+        ("SELECT GET_LOCK('advised', 1)", "SELECT GET_LOCK('advised', 600)", "user lock"),
     ):
         holder = scene.client(lock)
         waiter = scene.runs(wants)
@@ -220,7 +220,7 @@ def test_what_rests_with_a_lock_of_its_session_is_closed_though_it_has_no_transa
 
 @pytest.mark.parametrize("server", ["mysql"], indirect=True)
 def test_the_query_of_what_the_server_calls_autocommit_is_enough(scene: Scene, advised: Advised) -> None:
-    holder = scene.runs("UPDATE stock SET quantity = quantity + SLEEP(30) WHERE sku = 1")
+    holder = scene.runs("UPDATE stock SET quantity = quantity + SLEEP(600) WHERE sku = 1")
     waiter = scene.runs(change(1))
     found = advised.on_session(holder.id, 1)
     assert found.action is Action.CLOSE_QUERY

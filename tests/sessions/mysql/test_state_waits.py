@@ -167,7 +167,7 @@ def test_tables_that_are_locked_are_held_by_who_locked_them_and_not_by_readers(
 def test_a_flush_waits_for_who_has_a_table_open_and_closing_it_frees_nobody(scene: Scene, crm_source: Make) -> None:
     crm = crm_source()
     scene.client("BEGIN", "UPDATE stock SET quantity = 2 WHERE sku = 1")
-    holder = scene.runs("SELECT SLEEP(100) FROM stock")
+    holder = scene.runs("SELECT SLEEP(600) FROM stock")
     until(lambda: crm.find(holder.id, None)[0].doing in (None, "User sleep") and crm.find(holder.id, None)[0].running)
     flush = scene.runs("FLUSH TABLES WITH READ LOCK")
     waiting(crm, 1)
@@ -190,8 +190,8 @@ def test_a_user_lock_is_held_by_whoever_has_that_name_and_no_name_is_told(
     crm = crm_source()
     scene.client("SELECT GET_LOCK('another', 0)")
     holder = scene.client("SELECT GET_LOCK('it''s secret', 0)")
-    waiter = scene.runs("SELECT GET_LOCK('it''s secret', 100)")
-    built = scene.runs("DO GET_LOCK(CONCAT('it''s', ' secret'), 100)")
+    waiter = scene.runs("SELECT GET_LOCK('it''s secret', 600)")
+    built = scene.runs("DO GET_LOCK(CONCAT('it''s', ' secret'), 600)")
     found = waiting(crm, 2)
     assert (waiter.id, session_id(holder)) in pairs(found)
     by_waiter = {one.waiter.id: one for one in found.waits}

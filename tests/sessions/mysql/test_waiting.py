@@ -58,9 +58,9 @@ CASES = (
     Case(["FLUSH TABLES WITH READ LOCK"], CHANGE, WaitKind.GLOBAL_READ_LOCK, on="MySQL"),
     Case(["LOCK INSTANCE FOR BACKUP"], "ALTER TABLE stock COMMENT 'x'", WaitKind.BACKUP_LOCK, on="MySQL"),
     Case(["BACKUP STAGE START", "BACKUP STAGE BLOCK_COMMIT"], CHANGE, WaitKind.BACKUP_LOCK, on="MariaDB"),
-    Case(["SELECT SLEEP(60) FROM stock"], "FLUSH TABLES stock", WaitKind.TABLE_FLUSH, runs=True, on="MySQL"),
-    Case(["SELECT SLEEP(60) FROM paper"], "UPDATE paper SET sku = 7", WaitKind.TABLE_LOCK, "table lock", runs=True),
-    Case(["SELECT GET_LOCK('nightly', 1)"], "SELECT GET_LOCK('nightly', 60)", WaitKind.USER_LOCK),
+    Case(["SELECT SLEEP(600) FROM stock"], "FLUSH TABLES stock", WaitKind.TABLE_FLUSH, runs=True, on="MySQL"),
+    Case(["SELECT SLEEP(600) FROM paper"], "UPDATE paper SET sku = 7", WaitKind.TABLE_LOCK, "table lock", runs=True),
+    Case(["SELECT GET_LOCK('nightly', 1)"], "SELECT GET_LOCK('nightly', 600)", WaitKind.USER_LOCK),
 )
 
 
@@ -96,6 +96,8 @@ def _set_up(holder: pymysql.Connection[Any], client: pymysql.Connection[Any], ca
             until(lambda: _runs(client, session_id(holder)))
         else:
             cursor.execute(last)
+    with client.cursor() as cursor:
+        cursor.execute("SET innodb_lock_wait_timeout = 600")
     return RunningStatement(client, case.wants)
 
 
@@ -143,7 +145,7 @@ def test_what_a_session_does_is_read_and_found_whether_it_waits_or_not(
 ) -> None:
     crm = crm_source()
     with server.connect() as client:
-        sleeper = RunningStatement(client, "SELECT SLEEP(60)")
+        sleeper = RunningStatement(client, "SELECT SLEEP(600)")
         until(lambda: one(crm, sleeper.id).doing == "User sleep")
         assert one(crm, sleeper.id).waits is None
         asked = SessionFilter((Condition(Field.ANY, Operator.CONTAINS, ("user sleep",)),))

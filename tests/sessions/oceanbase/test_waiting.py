@@ -30,6 +30,8 @@ def clients(database: EmbeddedOceanBase) -> Iterator[list[pymysql.Connection[Any
         cursor.execute("CREATE TABLE waits.paper (sku INT PRIMARY KEY, quantity INT)")
         cursor.execute("INSERT INTO waits.paper VALUES (1, 1)")
         opened = [database.connect(database="waits") for _ in range(4)]
+        for client in opened:
+            run(client, "SET ob_query_timeout = 600000000")  # else a statement ends after 10 s
         yield opened
         run(opened[0], "ROLLBACK", "SELECT RELEASE_ALL_LOCKS()")  # else who waits in GET_LOCK cannot be closed
         for client in opened:
@@ -62,15 +64,15 @@ def test_who_waits_in_get_lock_waits_for_a_user_lock_and_its_statement_is_told_a
     """A text of a client that speaks of that statement is none."""
     prod, (holder, *others, reader) = source(), clients
     run(holder, "SELECT GET_LOCK('nightly', 1)", "SELECT GET_LOCK('weekly', 1)")
-    reads = RunningStatement(reader, f"SELECT SLEEP(20), '{INNER} (task_type) VALUES (9, 13, '")
-    waiter = RunningStatement(others[0], "SELECT GET_LOCK('nightly', 60)")
-    calls = RunningStatement(others[1], "DO GET_LOCK('weekly', 60)")
+    reads = RunningStatement(reader, f"SELECT SLEEP(600), '{INNER} (task_type) VALUES (9, 13, '")
+    waiter = RunningStatement(others[0], "SELECT GET_LOCK('nightly', 600)")
+    calls = RunningStatement(others[1], "DO GET_LOCK('weekly', 600)")
     until(lambda: found(prod) == {waiter.id, calls.id})
     session, other = one(prod, waiter.id), one(prod, calls.id)
     for each in (session, other):
         assert (each.waits, each.waits_for, each.in_get_lock) == (WaitKind.USER_LOCK, "user lock", True)
     assert (sql_of(session) or "").startswith(INNER), "the kernel has nothing else of a SELECT"
-    assert (sql_of(other), (inner_of(other) or "")[: len(INNER)]) == ("DO GET_LOCK('weekly', 60)", INNER)
+    assert (sql_of(other), (inner_of(other) or "")[: len(INNER)]) == ("DO GET_LOCK('weekly', 600)", INNER)
     assert "nightly" not in (session.statement.shown(Disclosure.DIGEST) if session.statement else "")
     assert not one(prod, session_id(holder)).waits
     assert (one(prod, reads.id).running, one(prod, reads.id).waits) == (True, None)
@@ -86,7 +88,7 @@ def test_who_waits_for_a_row_or_a_table_is_found_and_counted_in_a_routine_too_an
         "DROP TABLE IF EXISTS ledger",
         "CREATE TABLE ledger (sku INT)",
         "DROP PROCEDURE IF EXISTS touch",
-        "CREATE PROCEDURE touch() BEGIN SELECT 1; UPDATE paper SET quantity = 3; SELECT SLEEP(30); END",
+        "CREATE PROCEDURE touch() BEGIN SELECT 1; UPDATE paper SET quantity = 3; SELECT SLEEP(600); END",
         "BEGIN",
         "UPDATE paper SET quantity = 2",
         "INSERT INTO ledger VALUES (1)",

@@ -224,7 +224,7 @@ def test_who_holds_a_user_lock_is_named_to_those_who_wait_for_it(
     holder = shop.session("SELECT GET_LOCK('nightly run', 5)")
     shop.session("SELECT GET_LOCK('another', 5)", "SELECT RELEASE_LOCK('another')")
     waiters = {
-        shop.waits(shop.session(), f"{verb} GET_LOCK('nightly run', 100), RELEASE_LOCK('nightly run')")
+        shop.waits(shop.session(), f"{verb} GET_LOCK('nightly run', 600), RELEASE_LOCK('nightly run')")
         for verb in ("SELECT", "DO")
     }
     found = seen(prod, 2)
