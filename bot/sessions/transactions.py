@@ -211,9 +211,10 @@ def _open(one: Begun, session: Session | None) -> OpenTransaction:
     return OpenTransaction(None, one.transaction, party.tenant, party.session_id)
 
 
-def _oldest_first(one: OpenTransaction) -> tuple[bool, float]:
+def _oldest_first(one: OpenTransaction) -> tuple[bool, float, int]:
+    """Those that a server's coarse clock gives the same age are in the order of their numbers, which grow."""
     age = one.transaction.age
-    return age is None, -(age or 0.0)
+    return age is None, -(age or 0.0), one.transaction.id or 0
 
 
 _COMPARED: Mapping[Operator, Callable[[float, float], bool]] = {

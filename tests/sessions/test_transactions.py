@@ -86,6 +86,18 @@ def test_open_transactions_are_told_with_age_idle_time_and_bytes_on_oceanbase(
     plays(source(), connect, "depot.stock", keeps_last=audited)
 
 
+def test_transactions_that_the_clock_does_not_tell_apart_are_in_the_order_in_which_they_began(
+    database: EmbeddedOceanBase, source: Make
+) -> None:
+    accounts(database)
+    with contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(database.connect(user="teller", password=APP_PASSWORD)) for _ in range(6)]
+        for sku, client in enumerate(clients, 1):
+            run(client, "BEGIN", f"INSERT INTO depot.stock VALUES ({sku + 100}, 1)")
+        ids = [one.session.id for one in source().transactions(None).open if one.session is not None]
+        assert ids == [session_id(client) for client in clients]
+
+
 @pytest.mark.parametrize("server", ["mariadb", "mysql"], indirect=True)
 def test_open_transactions_are_told_with_age_idle_time_and_rows_on_mysql(
     server: EmbeddedServer, crm_source: Make, logins: str

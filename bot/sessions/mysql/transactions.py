@@ -20,7 +20,7 @@ _OPEN = (
     f"trx_lock_structs, {TRANSACTION_STARTED} AS started, UNIX_TIMESTAMP(NOW(6)) - {TRANSACTION_STARTED}, "
     f"trx_rows_modified FROM {TRANSACTIONS} WHERE trx_autocommit_non_locking = 0"
 )
-_OLDEST = f"{_OPEN} ORDER BY started LIMIT %s"
+_OLDEST = f"{_OPEN} ORDER BY started, trx_id LIMIT %s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class OceanBaseTransactions:
             "SELECT its.session_id, its.tx_id, its.state, TIMESTAMPDIFF(MICROSECOND, its.active_time, NOW(6)) / 1e6, "
             f"UNIX_TIMESTAMP(its.active_time), {tenant}, {its_tenant}, {xa} FROM {self.view} AS its{named} "
             "WHERE its.state NOT IN %s AND (its.session_id > %s OR its.state = %s) "
-            "ORDER BY its.active_time LIMIT %s",
+            "ORDER BY its.active_time, its.tx_id LIMIT %s",
             (_NOT_OPEN, _OWN_WORK, _PREPARED, most),
         )
         sizes = self._sizes(connection) if rows else {}
