@@ -21,7 +21,7 @@ from bot.slack.views.help import Topic
 from bot.slack.views.notices import notice
 
 NAME = "audit"  # the verb after /sessions
-USAGE = "/sessions audit [here] [since=1h] [by=…] [tenant=…] [source=…] [csv]"
+USAGE = "/sessions audit [here] [since=1h] [by=…] [tenant=…] [on=…] [csv]"
 EXAMPLES = (
     ("/sessions audit", "who closed what in the last hour, and what is to be reviewed"),
     ("/sessions audit since=7d by=@alice tenant=shop", "by person and tenant; by=me is yourself"),

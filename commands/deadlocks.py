@@ -17,7 +17,7 @@ from bot.slack.views import deadlocks as view
 from bot.slack.views.help import Topic
 
 NAME = "deadlocks"  # the verb after /sessions
-USAGE = "/sessions deadlocks [since=7d] [tenant=…] [source=…] [private]"
+USAGE = "/sessions deadlocks [since=7d] [tenant=…] [on=…] [private]"
 EXAMPLES = (
     ("/sessions deadlocks", "of the last seven days, newest first"),
     ("/sessions deadlocks since=2h tenant=shop", "of two hours, of one tenant"),

@@ -26,7 +26,7 @@ from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
 
 NAME = "/kill-session"
-USAGE = 'ID[,ID…] [query] [tenant=…] [source=…] [reason="…"] [override] | where FILTER… [query] | help'
+USAGE = 'ID[,ID…] [query] [tenant=…] [on=…] [reason="…"] [override] | where FILTER… [query] | help'
 DESCRIPTION = "Close OceanBase sessions or only their queries"
 
 EXAMPLES = (

@@ -33,7 +33,7 @@ from bot.slack.views import session_details, session_list, sql_modal
 from bot.slack.views.help import Topic
 
 NAME = "show"  # the verb after /sessions
-USAGE = "/sessions show ID[@server] [tenant=…] [source=…] [private]"
+USAGE = "/sessions show ID[@server] [tenant=…] [on=…] [private]"
 EXAMPLE = "/sessions show 3221487826"
 EXAMPLES = (
     (EXAMPLE, "its transaction, what it waits for, retries, memory, plan; and the buttons to close it"),
@@ -61,7 +61,7 @@ class ShowArguments:
 
 
 def parse(text: str) -> ShowArguments:
-    """Read ``ID[@server] [tenant=…] [server=…] [source=…] [private]``. Raises ``InputError``."""
+    """Read ``ID[@server] [tenant=…] [server=…] [on=…] [private]``. Raises ``InputError``."""
     first, *rest = text.split(maxsplit=1)[:2] or [""]
     number, _, server = first.partition("@")
     if not number:
@@ -78,7 +78,7 @@ def parse(text: str) -> ShowArguments:
             or len(condition.values) > 1
         ):
             raise InputError(
-                f"show takes one id, and tenant=, server= or source= to tell sessions with the same id apart. "
+                f"show takes one id, and tenant=, server= or on= to tell sessions with the same id apart. "
                 f"To search by {condition.field.value}: /sessions {session_query.describe(query)}",
                 spot=rest[0] if rest else "",
                 example=f"/sessions show {wanted} tenant=shop",
@@ -224,6 +224,6 @@ def _not_found(arguments: ShowArguments, found: list[Session]) -> str:
         return f"There is no session {arguments.id}{where} on {source}. There is {others}, though."
     return (
         f"There is no session {arguments.id}{where} on {source} that you may see. It may have ended, or it is "
-        "of another data source or not yours to see. /sessions lists those that you may see; with source= those of "
+        "of another data source or not yours to see. /sessions lists those that you may see; with on= those of "
         "another data source."
     )

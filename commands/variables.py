@@ -16,7 +16,7 @@ from bot.slack.views import variables as view
 from bot.slack.views.help import Topic
 
 NAME = "vars"
-USAGE = "/sessions vars [like=…] [global] [tenant=…] [source=…] [private]"
+USAGE = "/sessions vars [like=…] [global] [tenant=…] [on=…] [private]"
 EXAMPLES = (
     ("/sessions vars", "the well-known ones, those that ODC pins first"),
     ("/sessions vars like=timeout global", "by a part of their name; what new sessions begin with"),

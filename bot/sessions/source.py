@@ -36,7 +36,7 @@ from bot.sessions.source_health import SourceHealth, Tenants
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Grouping, Statistics
 from bot.sessions.survey import Limits, RecentDeadlocks, Survey
-from bot.sessions.transactions import TransactionFilter, Transactions
+from bot.sessions.transactions import Transactions
 from bot.sessions.trial_session import TrialSession, Way
 from bot.sessions.variables import Variables
 from bot.sessions.waits import reading
@@ -358,8 +358,8 @@ class DataSource:
             shared = self._diagnoses.setdefault(name, SharedRead())
             return cast("_T", shared.get(lambda: self._read(ask, Purpose.DIAGNOSING)))
 
-    def transactions(self, tenants: Tenants, wanted: TransactionFilter | None = None) -> Transactions:
-        """Read the open transactions, oldest first, of those tenants and as they are wanted.
+    def transactions(self, tenants: Tenants) -> Transactions:
+        """Read the open transactions of those tenants, oldest first.
 
         Raises ``NotAllowedError``, ``DataSourceError`` or ``BusyError``.
         """
@@ -369,7 +369,7 @@ class DataSource:
 
         dialect, found = self.diagnosis("transactions", ask)
         self._refuse_tenants(dialect, self._scope(tenants))
-        return found.narrowed(self.configured(tenants), wanted)
+        return found.narrowed(self.configured(tenants))
 
     def _transactions(self, connection: Connection, dialect: Dialect) -> Transactions:
         caveats = self._caveats(connection, dialect)

@@ -122,10 +122,6 @@ class Transactions:
         """Seconds of the age of the oldest; None where there is none, or no age is known."""
         return next((one.transaction.age for one in self.open), None)
 
-    def idle_for(self, seconds: float) -> tuple[OpenTransaction, ...]:
-        """Return those whose session has been idle for longer, oldest first; prepared ones have none."""
-        return tuple(one for one in self.open if one.idle is not None and one.idle > seconds)
-
     def narrowed(self, tenants: Collection[str] | None, wanted: TransactionFilter | None = None) -> Transactions:
         """The same of those tenants alone, None for all, and of those that are wanted."""
         seen = (one for one in self.open if tenants is None or one.tenant in tenants)

@@ -42,8 +42,8 @@ class Defaults:
             if one is not None and one in allowed:
                 return one
         offered = offered or allowed
-        name_one = f"Name one with source=. You may use: {', '.join(offered)}."
-        example = f"/sessions source={offered[0]} active-only"
+        name_one = f"Name one with on=. You may use: {', '.join(offered)}."
+        example = f"/sessions on={offered[0]} active-only"
         if not named:
             raise SourceOpenError(f"Which data source? {name_one}", choices=offered, example=example)
         raise InputError(

@@ -42,7 +42,7 @@ COMMANDS = [
     {
         "command": "/kill-session",
         "description": "Close OceanBase sessions or only their queries",
-        "usage_hint": 'ID[,ID…] [query] [tenant=…] [source=…] [reason="…"] [override] | where FILTER… [query] | help',
+        "usage_hint": 'ID[,ID…] [query] [tenant=…] [on=…] [reason="…"] [override] | where FILTER… [query] | help',
     },
 ]
 BOT_COMMAND = (sys.executable, "-m", "bot", "run")
@@ -102,7 +102,7 @@ class _Demo:
         _say(f"Type there:  {listing}")
         _say("             /kill-session ID query     with an id from that list")
         if second is not None:
-            _say("             /sessions source=crm       the same on a MariaDB, where Bob must confirm a close")
+            _say("             /sessions on=crm           the same on a MariaDB, where Bob must confirm a close")
         _say(f"The bot's log is {bot.log}. Ctrl-C stops everything.")
         self._watch(bot)
 

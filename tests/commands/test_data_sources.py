@@ -74,7 +74,7 @@ def test_where_two_could_be_meant_a_question_with_buttons_runs_what_was_typed_on
     answer = stage.presses(stage.alice, asked, "spare", "Sessions on spare")
     assert not answer["ephemeral"], "a list is for the channel"
     assert table_of(answer)[1][0] == str(session_id(sleeper))
-    assert f"/sessions source=spare id={session_id(sleeper)}" in text_of(answer)
+    assert f"/sessions on=spare id={session_id(sleeper)}" in text_of(answer)
     assert buttons_of(stage.alice.now(asked) or {}) == []
 
 
@@ -89,7 +89,7 @@ def test_a_close_is_never_asked_about_with_buttons_but_answered_with_a_sentence(
     told = stage.asks(stage.alice, f"/kill-session {session_id(sleeper)}", "Which data source?")
     assert buttons_of(told) == []
     assert "You may use: demo, spare." in text_of(told), "on the third nothing is closed"
-    assert f"/kill-session {session_id(sleeper)} source=demo" in text_of(told)
+    assert f"/kill-session {session_id(sleeper)} on=demo" in text_of(told)
 
 
 def test_somebody_who_may_use_one_data_source_only_is_not_asked(stage: Stage) -> None:

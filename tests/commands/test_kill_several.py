@@ -80,7 +80,7 @@ def test_a_status_that_there_is_not_closes_nothing_and_earns_the_nearest_one(sta
         assert "There is no status “SLEP”" in told
         assert "Nothing was closed." in told
         mended = typed.replace("slep", "SLEEP")
-        assert f"For example: /kill-session where source=demo user=teller {mended}" in told
+        assert f"For example: /kill-session where on=demo user=teller {mended}" in told
     assert not [message for message in stage.alice.messages() if ASKS in text_of(message)]
     stage.asks(stage.alice, "/kill-session where user=teller status=killed", "No session on demo fits that")
     assert stage.row(victim)
@@ -91,7 +91,7 @@ def test_a_filter_closes_what_fits_and_only_with_the_number_typed(stage: Stage) 
     other = sleepers(stage, 1, "127.0.0.42")
     card = stage.card_of('where host=127.0.0.41 user=teller reason="a leak"')
     assert sorted(row[0] for row in table_of(card)[1:]) == sorted(map(str, ids))
-    assert "Where source=demo host=127.0.0.41 user=teller" in text_of(card)
+    assert "Where on=demo host=127.0.0.41 user=teller" in text_of(card)
     stage.alice.press(card, "Close Session")
     modal = stage.alice.wait_for_modal("Close 7 sessions")
     for wrong in ("6", "seven", "77"):

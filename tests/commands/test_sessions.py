@@ -272,13 +272,13 @@ def test_words_typed_wrong_earn_a_sentence_an_example_and_an_id_that_is_in_the_l
 def test_a_mistyped_key_is_corrected_and_said(stage: Stage) -> None:
     answer = stage.asks(stage.alice, "/sessions tenat=sys user=“nobody”", "Sessions on demo")
     assert "“tenat” was read as tenant." in text_of(answer)
-    assert "/sessions source=demo tenant=sys user=nobody" in text_of(answer)
+    assert "/sessions on=demo tenant=sys user=nobody" in text_of(answer)
 
 
 def test_a_condition_after_a_comma_narrows_the_list_and_that_is_said(stage: Stage) -> None:
     stage.connect()
     answer = stage.asks(stage.alice, "/sessions tenant=sys, user=nobody", "Sessions on demo")
-    assert "/sessions source=demo tenant=sys user=nobody" in text_of(answer)
+    assert "/sessions on=demo tenant=sys user=nobody" in text_of(answer)
     assert "“user=nobody” after the comma was read as a condition of its own." in text_of(answer)
     assert "No session fits that" in text_of(answer)
 

@@ -93,7 +93,7 @@ def test_words_that_make_no_sense_of_transactions_earn_a_sentence(typed: str, se
 def test_what_is_understood_is_written_in_words_that_mean_the_same() -> None:
     asked = transactions.parse(normalize("idle age > 5 minutes age<2h on=prod tenant=shop user=app page=2 limit=5"))
     assert asked.age == ((Operator.ABOVE, 300.0), (Operator.BELOW, 7200.0))
-    assert asked.words == "age>5m age<2h source=prod tenant=shop user=app idle limit=5 page=2"
+    assert asked.words == "age>5m age<2h on=prod tenant=shop user=app idle limit=5 page=2"
     assert transactions.parse(asked.words) == asked
 
 

@@ -38,7 +38,7 @@ def test_the_only_data_source_that_somebody_may_use_need_not_be_named() -> None:
 def test_several_data_sources_without_a_default_are_a_question_with_the_names() -> None:
     with pytest.raises(InputError) as told:
         Defaults(None).source_for(None, "C01INC", ALL)
-    assert told.value.sentence == "Which data source? Name one with source=. You may use: prod, stage, test."
+    assert told.value.sentence == "Which data source? Name one with on=. You may use: prod, stage, test."
     assert parse(told.value.example.removeprefix("/sessions ")).query.source == "prod"
 
 

@@ -40,7 +40,7 @@ _FIELDS = {field.value: field for field in Field}
 _FLAGS = {flag.value: flag for flag in Flag}
 _VIEW_KEYS = ("source", "sort", "limit", "page")
 _VIEW_EXAMPLES = {
-    "source": "/sessions source=prod",
+    "source": "/sessions on=prod",
     "sort": "/sessions sort=-time",
     "limit": "/sessions limit=50",
     "page": "/sessions page=2",
@@ -94,7 +94,7 @@ def parse(text: str) -> ParsedQuery:
 def named_source(text: str) -> str | None:
     """Return the data source that a normalized command names, whatever its verb; raises ``InputError``.
 
-    >>> named_source("show 3221487826 source=prod"), named_source("vars like=timeout")
+    >>> named_source("show 3221487826 on=prod"), named_source("vars like=timeout")
     ('prod', None)
     """
     for token in tokenize(text, VOCABULARY):
@@ -121,7 +121,7 @@ def describe(query: SessionQuery) -> str:
     >>> describe(parse('status=active sql="a b",c page=2').query)
     'status=ACTIVE sql="a b",c page=2'
     """
-    parts = [f"source={quoted(query.source)}"] if query.source else []
+    parts = [f"on={quoted(query.source)}"] if query.source else []
     parts += [_condition(condition) for condition in query.filter.conditions]
     parts += sorted(flag.value for flag in query.filter.flags)
     if query.sort.field is not None:

@@ -40,9 +40,7 @@ def failure(error: SessionBotError, error_id: str, typed: str = "") -> Message:
     if isinstance(error, InputError):
         if typed:
             rows.append([components.plain("You typed: "), *_marked(typed, error.spot)])
-        example = (
-            f"{typed} source={error.choices[0]}" if isinstance(error, SourceOpenError) and typed else error.example
-        )
+        example = f"{typed} on={error.choices[0]}" if isinstance(error, SourceOpenError) and typed else error.example
         if example:
             rows.append([components.plain("For example: "), components.code(cut(visible(example), 2000))])
     first = f"{wording.mention(error.first)} was first. " if isinstance(error, RequestError) and error.first else ""
@@ -75,7 +73,7 @@ def which_source(error: SourceOpenError, typed: str) -> Message:
                 kit.button(
                     cut(visible(name).strip(), 75) or "-",
                     action_id=CHOOSE_SOURCE,
-                    value=f"{typed} source={name}".strip(),
+                    value=f"{typed} on={name}".strip(),
                 )
             ]
         )

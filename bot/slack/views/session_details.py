@@ -103,7 +103,7 @@ def several(found: Sequence[Session]) -> Message:
     text = f"{len(found)} sessions have the id {found[0].id}. Name the server of the one you mean:"
     rows = [
         [
-            components.code(f"/sessions show {one.id}@{one.server or '-'} source={one.source}"),
+            components.code(f"/sessions show {one.id}@{one.server or '-'} on={one.source}"),
             components.plain(
                 f"  {wording.name(one.client.user)} from {wording.name(one.client.origin)}, "
                 f"tenant {wording.name(one.tenant)}, {wording.name(one.state)}"

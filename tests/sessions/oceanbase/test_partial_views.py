@@ -162,7 +162,7 @@ def test_several_sessions_with_one_id_are_told_apart_by_their_servers(cluster: C
         alice.types(f"/sessions show {number}")
         asked = text_of(alice.wait_for_message(f"2 sessions have the id {number}"))
         for address in ("10.0.0.1:2881", "10.0.0.2:2881"):
-            assert f"/sessions show {number}@{address} source=demo" in asked
+            assert f"/sessions show {number}@{address} on=demo" in asked
         alice.types(f"/sessions show {number}@10.0.0.2")
         assert "observer 10.0.0.2:2881" in text_of(alice.wait_for_message(f"Session {number} on demo"))
         alice.types("/sessions sources")

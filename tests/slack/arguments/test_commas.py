@@ -34,7 +34,7 @@ from commands import audit, deadlocks, statistics, variables
         ("user=app,sql_id=A1", "user=app sql-id=A1"),
         ("user=app, tenant: shop", "user=app tenant=shop"),
         ("user=app,tenat:shop", "user=app tenant=shop"),
-        ("source=prod,user=app,limit=5,sort=-time", "source=prod user=app sort=-time limit=5"),
+        ("source=prod,user=app,limit=5,sort=-time", "on=prod user=app sort=-time limit=5"),
         ("user=app,active-only", "user=app active-only"),
         ("user=app, --Idle", "user=app idle"),
         ("user=app,activ-only", "user=app active-only"),

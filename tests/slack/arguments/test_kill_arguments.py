@@ -67,7 +67,7 @@ def test_what_is_meant_is_understood(typed: str, arguments: KillArguments) -> No
         ("where tenant=x user=report time>10m active-only", "tenant=x user=report time>10m active-only", Mode.SESSION),
         ("where user=report query", "user=report", Mode.QUERY),
         ("query where time > 5 minutes reason=“a b” user=app", "time>5m user=app", Mode.QUERY),
-        ("reason=“a b” where source=prod idle", "source=prod idle", Mode.SESSION),
+        ("reason=“a b” where source=prod idle", "on=prod idle", Mode.SESSION),
         ("where sql='drop where' in-transaction", 'sql="drop where" in-transaction', Mode.SESSION),
     ],
 )
