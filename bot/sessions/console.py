@@ -114,7 +114,10 @@ class Console:
     def parties(self, parties: Collection[Party]) -> list[Session]:
         """Return the sessions that are ends of waits; others may have the same id or number."""
         ids = {one.session_id for one in parties if one.session_id is not None}
-        transactions = {one.transaction_id for one in parties if one.transaction_id is not None}
+        # Without tenants a session has one id everywhere. Asked for by transactions as well, MariaDB joins those to
+        # each session that there is before it looks at ids: 60 ms of 100 with 1,000 sessions.
+        numbered = [one for one in parties if one.session_id is None or self.dialect.has_tenants]
+        transactions = {one.transaction_id for one in numbered if one.transaction_id is not None}
         rows = self._rows(lambda dialect: dialect.involved(ids, transactions))
         found = as_clients([self.dialect.to_session(self._endpoint.name, row) for row in rows])
         return self.with_servers(found)

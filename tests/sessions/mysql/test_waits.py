@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pymysql
 import pytest
 
+from bot.sessions.database import Connection
 from bot.sessions.model import Session, WaitKind
 from bot.sessions.waits.graph import Prepared
+from bot.sessions.waits.reading import Party
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, until
 from tests.support.stage import session_id
@@ -29,6 +31,24 @@ def scene(server: EmbeddedServer, logins: str) -> Iterator[Scene]:
 
 def change(row: int) -> str:
     return f"UPDATE stock SET quantity = quantity + 1 WHERE sku = {row}"
+
+
+def test_the_sessions_of_waits_are_asked_for_by_their_ids_and_joined_by_hashes(
+    scene: Scene, crm_source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, sent, plain = scene.client("BEGIN", change(1)), list[str](), Connection.rows
+
+    def rows(connection: Connection, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        sent.append(sql)
+        return plain(connection, sql, values)
+
+    monkeypatch.setattr(Connection, "rows", rows)
+    with crm_source().console() as console:
+        sent.clear()
+        assert [one.id for one in console.parties([Party(session_id(client), 7)])] == numbers(client)
+        assert sent[0].endswith("WHERE ID IN %s")
+        if not is_mysql(scene):
+            assert console._connection.rows("SELECT @@join_cache_level") == [(4,)]
 
 
 def test_row_locks_are_chains_whose_queues_are_no_links(scene: Scene, crm_source: Make) -> None:
