@@ -122,10 +122,11 @@ class LocksCommand:
         def advise(waits: WaitGraph, who: Session | Prepared) -> Advice:
             return self.adviser.advise(waits, who, tenants)
 
-        found = with_advice(graph, tenants, advise)
+        causes = blockages(graph)
+        found = with_advice(graph, causes, tenants, advise)
         advised = tuple(view.Advised(one, advice) for one, advice in islice(found, view.MOST))
         shown = sum(not one.blockage.waiting for one in advised)
-        return advised, sum(not one.waiting for one in blockages(graph)) - shown
+        return advised, sum(not one.waiting for one in causes) - shown
 
 
 def _open(source: DataSource, tenants: Tenants) -> view.Open | None:

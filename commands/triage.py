@@ -280,6 +280,7 @@ class TriageCommand:
         seen = source.configured(tenants)
         helpers = Helpers(
             advise=lambda graph, who: self.adviser.advise(graph, who, seen),
+            past=self.adviser.past,
             require_past=partial(self.adviser.require_past, name),
             may_close=self._closable,
         )

@@ -21,7 +21,7 @@ from bot.sessions.asking import ask_each
 from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.service import SessionService
 from bot.sessions.uptime import since_boot
-from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise
+from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise, past_of
 from bot.sessions.waits.graph import Place, Prepared, WaitGraph, place_of
 
 PAST = timedelta(minutes=10)  # for which closes count as the past of a session
@@ -73,6 +73,11 @@ class Adviser:
         past unsaid.
         """
         return advise(self._case(graph, who, self._past_of(graph.source), tenants))
+
+    def past(self, graph: WaitGraph, who: Session) -> str:
+        """Say what of a session of these waits was closed before and came back; '' where nothing was."""
+        past = self._past_of(graph.source)
+        return past_of(who, closes_of(graph.known(who), past)) if past else ""
 
     def require_past(self, source: str) -> None:
         """Raise ``StoreError`` where advice on sessions of that data source leaves their past unsaid."""

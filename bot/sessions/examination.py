@@ -25,6 +25,7 @@ from bot.sessions.triage import (
     Check,
     Finding,
     Look,
+    PastOf,
     Thresholds,
     find,
     longest_running,
@@ -65,6 +66,7 @@ class Helpers:
 
     advise: Advise
     require_past: Callable[[], None] = lambda: None
+    past: PastOf = lambda _graph, _who: ""
     may_close: Callable[[Session], bool] = lambda _session: True
 
 
@@ -154,7 +156,7 @@ class Examination:
         return found
 
     def _find(self, look: Look) -> None:
-        found = find(look, self.thresholds, self.helpers.advise)
+        found = find(look, self.thresholds, self.helpers.advise, self.helpers.past)
         self._tell(findings=found, longest=tuple(longest_running(look)[:_NAMED]))
 
     def _checked(self, check: Check) -> None:

@@ -15,7 +15,7 @@ from bot.sessions.model import Session
 from bot.sessions.statement import Statement
 from bot.sessions.survey import Limit, Limits, RecentDeadlocks
 from bot.sessions.waits.advice import Action, Advice
-from bot.sessions.waits.blockages import Advise, Blockage, with_advice
+from bot.sessions.waits.blockages import Advise, Blockage, blockages, with_advice
 from bot.sessions.waits.graph import Prepared, WaitGraph, place_of
 
 SHOWN = 5  # findings of one check that are told one by one; the rest is counted
@@ -184,12 +184,19 @@ class Look:
         return self.waits is not None and bool(self.waits.waiters(session))
 
 
-def find(look: Look, thresholds: Thresholds, advise: Advise) -> tuple[Finding, ...]:
-    """Say what is wrong, worst first; each session is told once, by the worst of what it does."""
+# What of a session of these waits was closed before and came back; '' where nothing was.
+PastOf = Callable[[WaitGraph, Session], str]
+
+
+def find(look: Look, thresholds: Thresholds, advise: Advise, past_of: PastOf) -> tuple[Finding, ...]:
+    """Say what is wrong, worst first; each session is told once, by the worst of what it does.
+
+    Advice costs a walk through the waits: it is asked for those that are told, the past of all.
+    """
     found: list[Finding] = []
     told: set[object] = set()
     if look.waits is not None:
-        causes = with_advice(look.waits, look.tenants, advise)
+        causes = with_advice(look.waits, blockages(look.waits), look.tenants, advise)
         blockers = [Blocker(one, advice, _hidden(look, one)) for one, advice in causes]
         parties = [who for one in blockers for who in (one.blockage.who, *one.blockage.circle)]
         told |= {place_of(who) for who in parties if isinstance(who, Session)}
@@ -201,10 +208,12 @@ def find(look: Look, thresholds: Thresholds, advise: Advise) -> tuple[Finding, .
     def advised(session: Session) -> Advice | None:
         return advise(look.waits, session) if look.waits is not None else None
 
+    def past(session: Session) -> str:
+        return past_of(look.waits, session) if look.waits is not None else ""
+
     known = look.waits is not None
     same = [
-        replace(one, advised=known, past=_past(advised(one.sessions[0])))
-        for one in same_statements(sessions, look, thresholds)
+        replace(one, advised=known, past=past(one.sessions[0])) for one in same_statements(sessions, look, thresholds)
     ]
     in_groups = {place_of(session) for group in same for session in group.sessions}
     running = [one for one in sessions if _works(one, look) and place_of(one) not in in_groups]
@@ -222,11 +231,14 @@ def find(look: Look, thresholds: Thresholds, advise: Advise) -> tuple[Finding, .
             found.append(crowd)
     killed = [one for one in sessions if _killed(one) and one.time > thresholds.killed_over]
     found += _first([Killed(one, advised(one)) for one in _longest(killed)[:SHOWN]], "more are killed", "", len(killed))
-    others = [one for one in sessions if place_of(one) not in in_groups and one not in long and one not in killed]
+    told_already = in_groups | {place_of(one) for one in (*long, *killed)}
     returned = [
-        Returned(one, past)
-        for one in others
-        if (one.running or one.in_transaction) and not look.is_thread(one) and (past := _past(advised(one)))
+        Returned(one, said)
+        for one in sessions
+        if (one.running or one.in_transaction)
+        and place_of(one) not in told_already
+        and not look.is_thread(one)
+        and (said := past(one))
     ]
     found += _first(returned, "more came back", "/sessions audit")
     if look.deadlocks is not None and look.deadlocks.ago <= thresholds.deadlocks_within:
@@ -328,10 +340,6 @@ def _held_up(blockage: Blockage) -> frozenset[object]:
 
 def _hidden(look: Look, one: Blockage) -> int:
     return sum(not look.sees(session) for session in one.behind)
-
-
-def _past(advice: Advice | None) -> str:
-    return advice.past if advice is not None else ""
 
 
 def _works(session: Session, look: Look) -> bool:

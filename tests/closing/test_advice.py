@@ -180,6 +180,10 @@ def test_a_client_that_rests_in_a_transaction_again_is_told_and_remembered(desk:
     assert past.startswith("The same was closed twice in 10 min, back each time after ")
     assert past.endswith(f": stop the client at {HERE}.")
     assert advice(ask(desk, session_id(other))).past == ""
+    everybody = {one.id: one for one in desk.sessions.source("demo").survey(None).sessions}
+    graph = WaitGraph("demo", desk.clock())
+    assert desk.adviser.past(graph, everybody[session_id(third)]) == past
+    assert desk.adviser.past(graph, everybody[session_id(other)]) == ""
 
 
 def test_a_query_that_the_same_session_runs_again_is_told(desk: Desk) -> None:

@@ -79,7 +79,7 @@ def found(
     **more: object,
 ) -> tuple[Finding, ...]:
     look = Look(tuple(sessions), graph, **more)  # type: ignore[arg-type]
-    return find(look, thresholds or Thresholds(), advised)
+    return find(look, thresholds or Thresholds(), advised, lambda _graph, _who: "")
 
 
 def only(findings: Sequence[Finding], kind: type[F]) -> list[F]:
@@ -101,6 +101,22 @@ def test_the_head_of_a_chain_comes_first_and_neither_its_waiters_nor_itself_a_se
     assert first.advice is not None
     assert first.advice.action is Action.CLOSE_SESSION
     assert rest == [IdleTransactions((older,))], "twenty waiters with one statement are no finding of their own"
+
+
+def test_advice_is_asked_about_those_alone_that_are_told() -> None:
+    asked: list[Session | Prepared] = []
+
+    def advises(graph: WaitGraph, who: Session | Prepared) -> Advice:
+        asked.append(who)
+        return advised(graph, who)
+
+    head = idle(2, 300, transaction=OPEN)
+    waiters = [session(number, 200, "UPDATE stock SET n = 1") for number in range(20, 220)]
+    long = [session(number, 900.0 - number, f"SELECT {number} FROM t{number}") for number in range(300, 320)]
+    look = Look((*waiters, *long, head), waits(*((one, head) for one in waiters)))
+    findings = find(look, Thresholds(), advises, lambda _graph, _who: "")
+    assert asked == [head, *long[:5]]
+    assert [one.session for one in only(findings, LongStatement)] == long[:5]
 
 
 def test_what_is_to_be_waited_for_stands_behind_what_is_to_be_closed() -> None:
@@ -129,11 +145,11 @@ def test_a_wait_without_a_named_holder_and_a_circle_are_told_and_none_of_them_as
 
 
 def test_what_was_closed_before_and_is_back_is_told_once() -> None:
-    def back(graph: WaitGraph, who: Session | Prepared) -> Advice:
-        return replace(advised(graph, who), past="Closed twice in 10 min: stop the client.")
+    def back(_graph: WaitGraph, _who: Session) -> str:
+        return "Closed twice in 10 min: stop the client."
 
     sessions = [session(2, 3, "UPDATE a SET b = 1"), session(3, 90, "SELECT 2"), idle(4)]
-    findings = find(Look(tuple(sessions), NO_WAITS), Thresholds(), back)
+    findings = find(Look(tuple(sessions), NO_WAITS), Thresholds(), advised, back)
     assert [one.session.id for one in only(findings, Returned)] == [2]
     assert [one.session.id for one in only(findings, LongStatement)] == [3]
 

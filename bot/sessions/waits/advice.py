@@ -143,7 +143,7 @@ def advise(case: Case) -> Advice:
     if case.who.event and found.action is not Action.NEVER:
         reason = f"{found.reason} It is a run of an event of the scheduler: it has no client, and runs when next due."
         found = replace(found, reason=reason)
-    return replace(found, past=_past(case), held_up=case.held_up)
+    return replace(found, past=past_of(case.who, case.past), held_up=case.held_up)
 
 
 def named(who: Session | Prepared) -> str:
@@ -450,10 +450,10 @@ def _first_word(who: Session) -> str:
     return words[0].upper() if words else ""
 
 
-def _past(case: Case) -> str:
+def past_of(who: Session, past: Sequence[Closed]) -> str:
     """Say what was closed before and came back; '' where nothing was."""
-    closed = [one for one in case.past if not one.same_session or one.query]
-    if not closed or not isinstance(case.who, Session):
+    closed = [one for one in past if not one.same_session or one.query]
+    if not closed:
         return ""
     count = len(closed)
     what = "The same query was" if all(one.query for one in closed) else "The same was"
@@ -463,7 +463,7 @@ def _past(case: Case) -> str:
         return f"{said}."
     each = "" if count == 1 else " each time" if len(back) == count else f" {_often(len(back))}"
     soon, late = span(min(back)), span(max(back))
-    where = host_of(case.who.client.origin) or "its address"
+    where = host_of(who.client.origin) or "its address"
     return f"{said}, back{each} after {soon if soon == late else f'{soon} to {late}'}: stop the client at {where}."
 
 

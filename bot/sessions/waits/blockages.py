@@ -52,14 +52,14 @@ def blockages(graph: WaitGraph) -> tuple[Blockage, ...]:
 
 
 def with_advice(
-    graph: WaitGraph, tenants: frozenset[str] | None, advise: Advise
+    graph: WaitGraph, causes: Sequence[Blockage], tenants: frozenset[str] | None, advise: Advise
 ) -> Iterator[tuple[Blockage, Advice | None]]:
-    """Yield the blockages with what is advised; None for one whose session is of none of those tenants, None for all.
+    """Yield these ``blockages`` with what is advised; None where the session is of none of ``tenants``, None for all.
 
     In a circle it is about the first of them that may be closed. A DDL that waits and is not to be closed is left out:
     it stands in the chains, below whom it waits for.
     """
-    for found in blockages(graph):
+    for found in causes:
         one, advice = _advice(graph, found, tenants, advise)
         if not one.waiting or (advice is not None and advice.action in CLOSES):
             yield one, advice
