@@ -178,6 +178,13 @@ class WaitGraph:
 
     def chains(self) -> Iterator[Link]:
         """All waits as lines, each waiter once, under the first that it waits for; then circles, then unnamed ones."""
+        return iter(self._lines)
+
+    @cached_property
+    def _lines(self) -> tuple[Link, ...]:
+        return tuple(self._all_chains())
+
+    def _all_chains(self) -> Iterator[Link]:
         shown: set[object] = set()
         for head in self.heads:
             yield from self._chain(Link(0, head.holder, None), shown)
@@ -224,8 +231,7 @@ class WaitGraph:
     def _head(self, holder: Session | Prepared) -> Head:
         direct = self.waiters(holder)
         held_up = self.held_up(holder)
-        keys = {_key(one) for one in held_up}
-        times = [one.waited for one in self.waits if one.waited is not None and _key(one.waiter) in keys]
+        times = [wait.waited for one in held_up for wait in self.holders(one) if wait.waited is not None]
         return Head(holder, direct, len(held_up), max(times, default=None), all(one.candidate for one in direct))
 
     @cached_property

@@ -107,6 +107,7 @@ class Ends:
             self._of_id.setdefault(one.id, []).append(one)
             if one.transaction_id is not None:
                 self._of_transaction.setdefault(one.transaction_id, []).append(one)
+        self._found: dict[Party, Session | None] = {}  # a party is an end of many waits
         self._learnt: dict[Place, Session] = {}
 
     def learn(self, known: Iterable[Known]) -> None:
@@ -118,10 +119,15 @@ class Ends:
 
     def session_of(self, party: Party) -> Session | None:
         """Return the session that a party is."""
+        if party not in self._found:
+            self._found[party] = self._look_for(party)
+        session = self._found[party]
+        return self._learnt.get(place_of(session), session) if session is not None else None
+
+    def _look_for(self, party: Party) -> Session | None:
         of_id = self._of_id.get(party.session_id, []) if party.session_id is not None else []
         of_number = self._of_transaction.get(party.transaction_id, []) if party.transaction_id is not None else []
-        session = session_of(party, [*of_number, *of_id])
-        return self._learnt.get(place_of(session), session) if session is not None else None
+        return session_of(party, [*of_number, *of_id])
 
 
 def session_of(party: Party, sessions: Iterable[Session]) -> Session | None:

@@ -85,8 +85,11 @@ def locks(found: Locks, notes: Sequence[str] = (), *, disclosure: Disclosure, as
         return Message(text, [*above, *below])
     room = _CHARACTERS - _characters([*above, *below])
     chains = Chains.of(graph, found.shows, disclosure)
-    fallback = [*above, *components.preformatted(chains.text(room), block_id="locks.text"), *below]
-    return Message(text, [*above, chains.table(room), *below], fallback=fallback)
+
+    def as_text() -> list[kit.Block]:
+        return [*above, *components.preformatted(chains.text(room), block_id="locks.text"), *below]
+
+    return Message(text, [*above, chains.table(room), *below], fallback=as_text)
 
 
 def nothing(found: Locks) -> str:
