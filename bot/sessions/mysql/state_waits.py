@@ -6,6 +6,7 @@ docs/oceanbase.md 8.10.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -73,6 +74,15 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """An idle session."""
+
+    since: float  # seconds
+    database: str | None
+    alike: int  # idle sessions of its user from its address, itself included
+
+
+@dataclass(frozen=True, slots=True)
 class StateViews:
     """What one server offers to one login of what is waited for by STATE."""
 
@@ -93,16 +103,18 @@ class StateViews:
             for number, state, since, database, sql in rows
         ]
 
-    def idle(self, connection: Connection) -> dict[int, tuple[float, str | None]]:
-        """Read which sessions of others are idle: for how many seconds, and their database.
-
-        Raises one of the ``DataSourceError`` family.
-        """
+    def idle(self, connection: Connection) -> dict[int, Idle]:
+        """Read which sessions of others are idle. Raises one of the ``DataSourceError`` family."""
         rows = connection.rows(
-            f"SELECT ID, {self._time}, DB FROM {self.listed.view} WHERE COMMAND = 'Sleep' "
+            f"SELECT ID, {self._time}, DB, USER, HOST FROM {self.listed.view} WHERE COMMAND = 'Sleep' "
             "AND USER <> SUBSTRING_INDEX(USER(), '@', 1)"
         )
-        return {int(number): (float(since or 0), database) for number, since, database in rows}
+        clients = {int(number): (str(user), str(host).rpartition(":")[0]) for number, _, _, user, host in rows}
+        alike = Counter(clients.values())
+        return {
+            int(number): Idle(float(since or 0), database, alike[clients[int(number)]])
+            for number, since, database, _, _ in rows
+        }
 
     @property
     def _time(self) -> str:
@@ -239,7 +251,7 @@ class StateWaits:
         return self.transactions_of()
 
     @cached_property
-    def _idle(self) -> dict[int, tuple[float, str | None]]:
+    def _idle(self) -> dict[int, Idle]:
         return self.views.idle(self.connection)
 
     @cached_property
@@ -314,26 +326,26 @@ class StateWaits:
         waits = {one.id for one in self.running if one.kind is WaitKind.METADATA}
         left_out = {waiter.id, *runs, *waits}
         begun = [one for one in self._transactions if one.age + _WHOLE_SECONDS > waiter.time and one.id not in left_out]
-        here = {schema for schema, _ in tables}
-        begun.sort(
-            key=lambda one: (not _mentions(one, tables), self._idle.get(one.id, (0, None))[1] not in here, -one.age)
-        )
+        here, idle = {schema for schema, _ in tables}, self._idle
+        inside = {number for number, one in idle.items() if one.database in here}
+        begun.sort(key=lambda one: (not _mentions(one, tables), one.id not in inside, -one.age))
         yield from _candidates(edge, (*runs, *(one.id for one in begun)) or self._lockers(waiter))
 
     def _lockers(self, waiter: Running) -> list[int]:
         """Return who may have locked tables, or all of them: it is idle as a rule, and in no transaction.
 
         Whose last statement was such a lock comes alone. Else it has been idle for as long as the first has waited, and
-        on a busy server hardly longer.
+        on a busy server hardly longer; a backup has a connection or two, and one of many alike is of a pool.
         """
         longest = max(one.time for one in self.running if one.kind is waiter.kind)
-        idle = {number: since for number, (since, _) in self._idle.items() if since >= longest}
+        idle = {number: one for number, one in self._idle.items() if one.since >= longest}
         lockers = [number for number in idle if names_of(self._last.get(number, "")).verb in _LOCKS_TABLES]
         if lockers:
             return lockers
-        known = {one.id for one in self._transactions} | set(self._last)
-        free = [number for number in idle if number not in known]
-        return sorted(free, key=lambda number: idle[number])[:_IDLE_CANDIDATES]
+        open_ = {one.id for one in self._transactions}
+        # What is known to have done something else last may have locked tables before that.
+        ranks = {number: (number in self._last, one.alike, number in open_, one.since) for number, one in idle.items()}
+        return sorted(ranks, key=ranks.__getitem__)[:_IDLE_CANDIDATES]
 
     def _for_all(self, waiter: Running, granted: Sequence[MetadataLock]) -> Iterator[Edge]:
         """Find who has what MariaDB's plugin calls the backup lock: it names no table."""

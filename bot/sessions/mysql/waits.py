@@ -103,14 +103,14 @@ class LockViews:
                 (tuple(ends),),
             )
             modes = {int(number): (bool(mode), bool(prepared)) for number, mode, prepared in rows}
-        prepared = self._none_prepared(connection, transactions)
+        prepared = self._prepared(connection, transactions) if not modes else None
         last = self.last_of(connection, tuple(ends))
         known = []
         for number in ends:
             transaction = None
             if number in by_session:
                 its = by_session[number]
-                autocommit, by_xa = modes.get(number, (None, prepared))
+                autocommit, by_xa = modes.get(number, (None, False if its.requested_lock else prepared))
                 transaction = Transaction(
                     its.id, its.state, its.started, its.age, autocommit, its.rows_changed, prepared=by_xa
                 )
@@ -124,13 +124,22 @@ class LockViews:
             for number, (text, ago) in self._last_statements(connection, sessions).items()
         }
 
-    def _none_prepared(self, connection: Connection, transactions: Sequence[InnoDBTransaction]) -> bool | None:
-        """Return False where no session has a transaction that XA has prepared; None where one may, or is not known."""
-        if self.modes or not self.lock_waits:
+    def _prepared(self, connection: Connection, transactions: Sequence[InnoDBTransaction]) -> bool | None:
+        """Return whether XA has prepared the transactions of sessions that wait for no lock.
+
+        False where there are no more XIDs than transactions without a session, True where it must be all of them; None
+        where it may be some, or is not known. A session with such a transaction can do nothing but end it.
+        """
+        if not self.lock_waits:
             return None
         xids = prepared_xids(connection)
-        without_session = sum(one.prepared for one in transactions)
-        return False if xids is not None and len(xids) <= without_session else None
+        if xids is None:
+            return None
+        of_sessions = len(xids) - sum(one.prepared for one in transactions)
+        may = sum(
+            bool(one.session_id) and one.requested_lock is None and one.state != ROLLING_BACK for one in transactions
+        )
+        return False if of_sessions <= 0 else True if of_sessions == may else None
 
     def _last_statements(self, connection: Connection, sessions: Iterable[int]) -> dict[int, tuple[str, float]]:
         """Return the texts that idle sessions ran last, and how many seconds ago they ended."""

@@ -14,7 +14,7 @@ from bot.sessions.address import host_of
 from bot.sessions.masking import cut
 from bot.sessions.model import Session, WaitKind
 from bot.sessions.spans import span
-from bot.sessions.statement import Disclosure
+from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 
 # OceanBase looks for closed lock waiters every 10 s: 1 to 11 s after the KILL they are gone (docs/oceanbase.md 2.2).
@@ -33,6 +33,9 @@ _DDL = frozenset(
     "ALTER CREATE DROP TRUNCATE RENAME OPTIMIZE REPAIR ANALYZE FLUSH LOCK BACKUP".split()  # noqa: SIM905  # one line
 )
 
+# First words of what keeps others out when it has ended.
+_LOCKS_TABLES = frozenset({"FLUSH", "LOCK", "BACKUP"})
+
 
 class Action(enum.Enum):
     """What is advised; ``value`` is the button or the word."""
@@ -44,7 +47,11 @@ class Action(enum.Enum):
     NOTHING = "Nothing to close"  # no session will end it, or nothing has to be ended
     OVERRIDE = "Protected"  # closed only where its protection is set aside
     NEVER = "Never closed"  # the bot's own, or the server's
-    UNKNOWN = "Not known"  # the waits could not be read
+    UNKNOWN = "Not known"  # the waits could not be read, or nothing but a guess says who holds what is waited for
+
+
+# Where one of these is advised, a close frees nobody, is refused, or is a guess.
+_IN_VAIN = frozenset({Action.WAIT, Action.NOTHING, Action.NEVER, Action.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ class Case:
     hidden: bool = False  # whether who asks may not see some head
     guessed: bool = False  # whether the heads are candidates, or to be reached by way of one alone
     lacks: tuple[str, ...] = ()  # what of the waits the login may not read, each with its grant
+    rivals: bool = False  # whether whoever may wait for it may wait for others instead
+    ddl: Session | None = None  # in whose queue it stands: closing the query of that DDL lets it go on; first of heads
 
     @classmethod
     def of(
@@ -100,18 +109,23 @@ class Case:
         is_session = isinstance(who, Session)
         who = graph.known(who) if isinstance(who, Session) else who
         certain = graph.heads_of(who, certain=True) if isinstance(who, Session) else ()
+        ddl = _ddl_before(who, graph) if isinstance(who, Session) else None
+        heads = certain or (graph.heads_of(who) if isinstance(who, Session) else ())
+        waiters = graph.waiters(who)
         return cls(
             who=who,
             waits=graph.holders(who) if isinstance(who, Session) else (),
-            waiters=graph.waiters(who),
+            waiters=waiters,
             held_up=len(graph.held_up(who)),
-            heads=certain or (graph.heads_of(who) if isinstance(who, Session) else ()),
+            heads=(ddl, *heads) if ddl is not None else heads,
             guessed=not certain,
             protected=tuple(protected),
             past=tuple(past),
             frees=len(graph.frees(who)) if is_session else 0,
             circle=len(graph.circle(who)) if isinstance(who, Session) else 0,
             lacks=graph.lacks,
+            rivals=any(one.candidate and len(graph.holders(one.waiter)) > 1 for one in waiters),
+            ddl=ddl,
         )
 
 
@@ -250,7 +264,8 @@ def _ddl_in_a_queue(case: Case, who: Session) -> Advice | None:
     what = f"the {word}, which has run for {span(who.total_time)}"
     reason = f"It waits for a {kind.value}, and {_sessions(case.held_up)} behind it: closing its query frees "
     more = f"{case.frees} of them" if case.frees < case.held_up else "them"
-    return replace(_blocked(case, ""), action=Action.CLOSE_QUERY, reason=f"{reason}{more} and loses only {what}.")
+    reason = f"{reason}{more} and loses only {what}."
+    return replace(_blocked(case, ""), action=Action.CLOSE_QUERY, reason=reason, guessed=False)
 
 
 def _waits_itself(case: Case, who: Session) -> Advice | None:
@@ -286,7 +301,10 @@ def _idle(case: Case, who: Session) -> Advice | None:
     elif of_session:
         said = f"It is idle and {'may hold' if _only_candidate(case) else 'holds'} a {of_session[0].value}"
     else:
-        said = "It is idle and holds a lock"
+        said = f"It is idle and {'may hold' if _only_candidate(case) else 'holds'} a lock"
+    if _is_guess(case, who):
+        more = " ".join((said + ".", _closing(case), *case.lacks[-1:]))
+        return Advice(Action.UNKNOWN, more)
     return Advice(Action.CLOSE_SESSION, f"{said}. {_closing(case)} Close Query would do nothing.")
 
 
@@ -371,12 +389,18 @@ def _blocked(case: Case, said: str) -> Advice:
     if not case.heads:
         unnamed = hidden or " ".join(("Who holds what it waits for is not known.", *case.lacks[:1]))
         return Advice(Action.WAIT, f"{said} {unnamed}".strip())
-    *most, last = list(map(named, case.heads[:_NAMED]))
-    if len(case.heads) > _NAMED:
-        most, last = [*most, last], f"{len(case.heads) - _NAMED} more"
+    ddl = case.ddl if case.ddl in case.heads else None
+    heads = tuple(one for one in case.heads if one is not ddl)
+    if ddl is not None:
+        said = f"{said} It stands in the queue behind {named(ddl)}."
+    if not heads:
+        return Advice(Action.CLOSE_BLOCKER, f"{said} {hidden}".strip(), case.heads, then=then, guessed=case.guessed)
+    *most, last = list(map(named, heads[:_NAMED]))
+    if len(heads) > _NAMED:
+        most, last = [*most, last], f"{len(heads) - _NAMED} more"
     them = f"{', '.join(most)} and {last}" if most else last
-    several = len(case.heads) > 1
-    direct = any(one.holder in case.heads for one in waits)
+    several = len(heads) > 1
+    direct = any(one.holder in heads for one in waits)
     if case.guessed:
         holds = f"may {'hold it' if direct else 'be at the head of the queue'}; no view of this server says who does."
     elif direct:
@@ -386,9 +410,15 @@ def _blocked(case: Case, said: str) -> Advice:
     reason = f"{said} {_capital(them)} {holds} {hidden}".strip()
     if all(isinstance(one, Prepared) for one in case.heads):
         return Advice(Action.NOTHING, reason, case.heads, then=then)
-    if case.blockers and all(advise(one).action is Action.WAIT for one in case.blockers):
-        return Advice(Action.WAIT, reason, case.heads, then=then)
-    return Advice(Action.CLOSE_BLOCKER, reason, case.heads, then=then, guessed=case.guessed)
+    actions = [advise(one).action for one in case.blockers]
+    if not _IN_VAIN.issuperset(actions) or not actions:
+        refused = {*_IN_VAIN, Action.OVERRIDE}  # what sets a protection aside has to be typed
+        pairs = zip(case.blockers, actions, strict=True)
+        instead = tuple(one.who for one, action in pairs if action not in refused) if actions else case.heads
+        return Advice(Action.CLOSE_BLOCKER, reason, instead, then=then, guessed=case.guessed)
+    if Action.UNKNOWN in actions:
+        return Advice(Action.UNKNOWN, " ".join((reason, *case.lacks[-1:])))
+    return Advice(Action.WAIT if Action.WAIT in actions else Action.NOTHING, reason, case.heads, then=then)
 
 
 def _short(advice: Advice) -> str:
@@ -406,6 +436,9 @@ def _closing(case: Case, start: str = "Closing it ") -> str:
 
 
 def _freed(case: Case) -> str:
+    if not case.frees:
+        wait = "waits" if case.held_up == 1 else "wait"
+        return f"nobody yet: {_sessions(case.held_up)} behind it {wait} for others as well"
     left = case.held_up - case.frees
     more = f"; {left} more {'waits' if left == 1 else 'wait'} for others as well" if left else ""
     return f"{_sessions(case.frees)}{more}"
@@ -417,6 +450,29 @@ def _holds_up(case: Case) -> str:
 
 def _only_candidate(case: Case) -> bool:
     return bool(case.waiters) and all(one.candidate for one in case.waiters)
+
+
+def _is_guess(case: Case, who: Session) -> bool:
+    """Whether nothing but its idle time, or a transaction that others have as well, speaks for an idle candidate."""
+    last = who.last_statement.statement if who.last_statement is not None else None
+    locks = last is not None and _word_of(last) in _LOCKS_TABLES
+    return _only_candidate(case) and not locks and (case.rivals or not who.in_transaction)
+
+
+def _ddl_before(who: Session, graph: WaitGraph) -> Session | None:
+    """Find the DDL that waits itself, and whose end alone would let a session go on."""
+    seen, todo = {who.id}, [who]
+    while todo:
+        for wait in graph.holders(todo.pop()):
+            holder = wait.holder
+            if not isinstance(holder, Session) or holder.id in seen:
+                continue
+            seen.add(holder.id)
+            todo.append(holder)
+            queues = any(one.kind in _QUEUED for one in graph.holders(holder))
+            if queues and _first_word(holder) in _DDL and any(one.id == who.id for one in graph.frees(holder)):
+                return holder
+    return None
 
 
 def _is_all(who: Session) -> bool:
@@ -446,7 +502,11 @@ def _before(who: Session) -> float | None:
 
 def _first_word(who: Session) -> str:
     """The word that says what its statement is; comments are no part of its digest."""
-    words = who.statement.shown(Disclosure.DIGEST, _NAME).split() if who.statement is not None else []
+    return _word_of(who.statement) if who.statement is not None else ""
+
+
+def _word_of(statement: Statement) -> str:
+    words = statement.shown(Disclosure.DIGEST, _NAME).split()
     return words[0].upper() if words else ""
 
 

@@ -48,9 +48,8 @@ def _of_one(advice: Advice) -> list[Sentence]:
 
 
 def _of_several(request: ClosingRequest, known: Sequence[Advice]) -> list[Sentence]:
-    unread = next((one.reason for one in known if one.action is Action.UNKNOWN), "")
-    if unread:
-        return [("❓ No advice.", f" {_short(unread)}")]
+    if all(one.action is Action.UNKNOWN for one in known):
+        return [("❓ No advice.", f" {_short(known[0].reason)}")]
     waiting = sum(one.action is Action.CLOSE_BLOCKER for one in known)
     if not waiting:
         return []

@@ -9,7 +9,7 @@ from bot.sessions.masking import cut
 from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure
 from bot.sessions.waits.advice import Advice
-from bot.sessions.waits.blockages import Blockage
+from bot.sessions.waits.blockages import CLOSES, Blockage
 from bot.sessions.waits.graph import Prepared, WaitGraph
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
@@ -115,7 +115,7 @@ def _blockage(found: Locks, number: int, one: Advised, disclosure: Disclosure) -
     who = blockage.who
     if one.advice is None:
         return [kit.divider(), components.lines(title)]
-    rows: list[components.Line] = [title, [components.plain(_about(blockage)), *waits.advised(who, one.advice)]]
+    rows: list[components.Line] = [title, [components.plain(_about(one)), *waits.advised(who, one.advice)]]
     if isinstance(who, Session):
         rows += _session(who, disclosure)
     buttons = waits.holder_buttons(who, one.advice)
@@ -144,9 +144,10 @@ def _for_what(blockage: Blockage) -> str:
     return f"{longest} · {what}{candidate}"
 
 
-def _about(blockage: Blockage) -> str:
+def _about(one: Advised) -> str:
     """Say of whom advice is where the title does not, or under which condition it holds."""
-    if blockage.candidate:
+    blockage = one.blockage
+    if blockage.candidate and one.advice is not None and one.advice.action in CLOSES:
         return "If that is who holds it: "
     who = blockage.who
     return f"Session {who.id}: " if isinstance(who, Session) and (blockage.circle or not blockage.named) else ""
@@ -185,7 +186,7 @@ def _transaction(session: Session) -> str:
     if transaction.age is not None:
         said.append(f"open for {wording.seconds(transaction.age)}")
     if transaction.rows_changed:
-        said.append(f"{transaction.rows_changed:,} rows changed")
+        said.append(f"{transaction.rows_changed:,} row{'s' if transaction.rows_changed > 1 else ''} changed")
     return ", ".join(said)
 
 
@@ -209,7 +210,7 @@ def _in_words(found: Locks) -> str:
         of = f"{wording.name(who.client.user)} from {wording.name(who.client.origin)}, {wording.name(who.state)}"
         said += f"It is {of} for {wording.lasts(who)}. "
     if first.advice is not None:
-        said += _about(first.blockage) + "".join(piece["text"] for piece in waits.advised(who, first.advice))
+        said += _about(first) + "".join(piece["text"] for piece in waits.advised(who, first.advice))
     more = len(found.advised) - 1 + found.left
     others = "candidates" if first.blockage.candidate else "more"
     return cut(f"{cut(said, 3 * _IN_TEXT)}{f' And {more} {others} below.' if more else ''}", 4 * _IN_TEXT)

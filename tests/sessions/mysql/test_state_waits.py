@@ -53,8 +53,9 @@ def scene(server: EmbeddedServer, tells: str, logins: str) -> Iterator[Scene]:
         "CREATE TABLE mysql_test.other (id INT) ENGINE=InnoDB",
         "CREATE TABLE mysql_test.old (id INT) ENGINE=MyISAM",
         "INSERT INTO mysql_test.old VALUES (1)",
-        *("GRANT RELOAD, BACKUP_ADMIN ON *.* TO mysql_app",) * isinstance(server, EmbeddedMySQL),
-        *("GRANT RELOAD ON *.* TO mysql_app",) * (not isinstance(server, EmbeddedMySQL)),
+        "GRANT ALL ON mysql_test.* TO mysql_plain",
+        *("GRANT RELOAD, BACKUP_ADMIN ON *.* TO mysql_plain, mysql_app",) * isinstance(server, EmbeddedMySQL),
+        *("GRANT RELOAD ON *.* TO mysql_plain, mysql_app",) * (not isinstance(server, EmbeddedMySQL)),
     )
     pool = [it.client() for _ in range(3)]
     assert pool
@@ -129,7 +130,9 @@ def test_a_read_lock_of_all_tables_is_held_by_an_idle_session_without_a_transact
 ) -> None:
     crm = crm_source()
     scene.client("BEGIN", "SELECT * FROM other")
-    holder = scene.client("FLUSH TABLES WITH READ LOCK")
+    holder = scene.client("FLUSH TABLES WITH READ LOCK", user="mysql_plain")
+    pool = [scene.client("SELECT 1") for _ in range(3)]  # idle for less long than the holder, and longer than who waits
+    until(lambda: all(crm.find(one, None)[0].time > 0.2 for one in numbers(*pool)))
     waiters = [
         scene.runs("UPDATE stock SET quantity = 7 WHERE sku = 1"),
         scene.runs("CREATE TABLE mysql_test.another (id INT)"),
@@ -150,7 +153,7 @@ def test_tables_that_are_locked_are_held_by_who_locked_them_and_not_by_readers(
 ) -> None:
     crm = crm_source()
     reader = scene.client("BEGIN", "SELECT * FROM stock", "SELECT * FROM old")
-    holder = scene.client("LOCK TABLES stock READ, old READ")
+    holder = scene.client("LOCK TABLES stock READ, old READ", user="mysql_plain")
     waiters = [scene.runs("INSERT INTO old VALUES (2)"), scene.runs("DELETE FROM stock WHERE sku = 9")]
     found = waiting(crm, 2)
     if is_mysql(scene) or tells == PERFORMANCE_SCHEMA:
@@ -213,7 +216,8 @@ def test_a_backup_is_named_where_a_view_tells(scene: Scene, tells: str, crm_sour
     scene.client("BEGIN", "SELECT * FROM other")
     stages = "START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"
     holder = scene.client(
-        *(["LOCK INSTANCE FOR BACKUP"] if is_mysql(scene) else [f"BACKUP STAGE {stage}" for stage in stages])
+        *(["LOCK INSTANCE FOR BACKUP"] if is_mysql(scene) else [f"BACKUP STAGE {stage}" for stage in stages]),
+        user="mysql_plain",
     )
     waiter = scene.runs("CREATE TABLE mysql_test.another (id INT)")
     found = waiting(crm, 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.sessions.model import Session, Transaction, WaitKind
+from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
 from bot.sessions.statement import Statement
 from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
@@ -280,10 +280,66 @@ def test_of_several_candidates_the_least_guessed_is_named_first_and_what_is_miss
     first, second, victim = idle(1), idle(2), running(3)
     waits = [wait(victim, one, WaitKind.METADATA, candidate=True) for one in (first, second)]
     found = advised(victim, *waits)
-    assert (found.instead, found.guessed) == ((first, second), True)
+    assert (found.action, found.instead) == (Action.UNKNOWN, ()), "closing one of several is a guess"
     assert "Session 1 of app and session 2 of app may hold it; no view of this server says who does." in found.reason
     unnamed = advised(victim, wait(victim, None), lacks=("The plugin tells.",))
     assert unnamed.reason.endswith("Who holds what it waits for is not known. The plugin tells.")
+
+
+def test_an_idle_candidate_is_a_guess_and_no_close_of_it_is_offered_unless_its_last_statement_was_such_a_lock() -> None:
+    candidate, victim = idle(1, transaction=None), running(2)
+    edge = wait(victim, candidate, WaitKind.BACKUP_LOCK, candidate=True)
+    guess = advised(candidate, edge, lacks=("A plugin tells.",))
+    assert guess == Advice(
+        Action.UNKNOWN,
+        "It is idle and may hold a backup lock. It may be what 1 session waits for; no view of this server says so. "
+        "A plugin tells.",
+        held_up=1,
+    )
+    of_victim = advised(victim, edge, lacks=("A plugin tells.",))
+    assert (of_victim.action, of_victim.instead, of_victim.then) == (Action.UNKNOWN, (), "")
+    assert of_victim.reason.endswith(
+        "Session 1 of app may hold it; no view of this server says who does. A plugin tells."
+    )
+    locked = LastStatement(Statement.of("FLUSH TABLES WITH READ LOCK"), 75.0)
+    known = replace(candidate, last_statement=locked)
+    edge = replace(edge, holder=known)
+    assert advised(known, edge).action is Action.CLOSE_SESSION
+    assert advised(victim, edge).instead == (known,)
+
+
+def test_who_stands_in_the_queue_behind_a_ddl_is_led_to_that_first() -> None:
+    head, other = idle(1), idle(9)
+    ddl = running(2, statement=Statement.of("ALTER TABLE orders ADD note TEXT"), transaction=None)
+    victim, further = running(3), running(4)
+    waits = [wait(ddl, one, WaitKind.METADATA) for one in (head, other)]
+    waits += [wait(victim, ddl, WaitKind.METADATA), wait(further, victim)]
+    for who in (victim, further):
+        found = advised(who, *waits)
+        assert (found.action, found.instead) == (Action.CLOSE_BLOCKER, (ddl, head, other))
+        assert (
+            "It stands in the queue behind session 2 of app. Session 1 of app and session 9 of app are" in found.reason
+        )
+        assert found.then.startswith(
+            "Session 2 of app: Close Query. It waits for a table metadata lock, and 2 sessions"
+        )
+    assert "Closing it frees nobody yet: 3 sessions behind it wait for others as well." in advised(head, *waits).reason
+
+
+def test_no_button_leads_to_a_head_that_is_not_closed() -> None:
+    head, other, victim = running(1), idle(9), running(2)
+    never = Case(head, never="is a thread of the server itself. It is never closed.")
+    found = advised(victim, wait(victim, head), blockers=(never,))
+    assert (found.action, found.then) == (
+        Action.NOTHING,
+        "Session 1 of app: Never closed. It is a thread of the server itself. It is never closed.",
+    )
+    waits = wait(victim, head), wait(victim, other)
+    assert advised(victim, *waits, blockers=(never, Case(other))).instead == (other,)
+    protected = Case(head, protected=("belongs to ocp, a protected user of demo",))
+    found = advised(victim, waits[0], blockers=(protected,))
+    assert (found.action, found.instead) == (Action.CLOSE_BLOCKER, ())
+    assert "/kill-session 1 override" in found.then
 
 
 def test_whom_a_view_names_goes_before_whom_nobody_names() -> None:
