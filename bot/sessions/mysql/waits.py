@@ -25,7 +25,7 @@ from bot.sessions.mysql.row_locks import (
     without_queue,
 )
 from bot.sessions.mysql.state_waits import TABLE_HANDLES, Open, StateViews, StateWaits
-from bot.sessions.mysql.transactions import InnoDBTransaction, read_all
+from bot.sessions.mysql.transactions import ROLLING_BACK, InnoDBTransaction, read_all
 from bot.sessions.statement import Statement
 from bot.sessions.waits.reading import Edge, Known, Locks, Party
 
