@@ -33,7 +33,7 @@ ALONE = ("lock", "blockers", "blocking", "blocked", "waiting")
 USAGE = "/sessions locks [tenant=…] [on=…] [private]"
 EXAMPLES = (
     ("/sessions locks", "who holds up whom, the worst first, with what to close, or to wait for"),
-    ("/sessions locks tenant=shop private", "the chains that touch one tenant; only you see the answer"),
+    ("/sessions locks tenant=shop private", "the chains that touch one tenant, for you alone"),
 )
 TOPIC = Topic(USAGE, "Show who blocks whom, by locks of every kind", EXAMPLES)
 

@@ -36,7 +36,7 @@ EXAMPLES = (
     ("/sessions host=10.0.3 db=orders,billing", "several values are alternatives"),
     ("/sessions sql=“update stock” status=ACTIVE", "by a piece of the SQL"),
     ("/sessions orders", "a word anywhere: SQL, user, source, database, server …"),
-    ("/sessions user=app waiting", "those of app that wait for a lock of any kind; “blocking” those that hold one up"),
+    ("/sessions user=app waiting", "those that wait for a lock of any kind; “blocking” those that hold others up"),
     ("/sessions idle sort=-time limit=50 page=2", "idle ones, longest first"),
     ("/sessions active-only private", "only you see the answer; “text” gives plain text"),
 )

@@ -37,12 +37,12 @@ from bot.slack.views.help import Topic
 from bot.slack.views.triage_findings import CLOSE_IDLE, CLOSE_QUERIES, Several, Shown
 
 NAME = "triage"  # the verb after /sessions
-USAGE = "/sessions triage [on=…] [tenant=…] [private]"
+USAGE = "/sessions triage [tenant=…] [on=…] [private]"
 EXAMPLES = (
     ("/sessions triage", "what is wrong now, worst first, with the button that ends it"),
     ("/sessions triage tenant=shop private", "of one tenant, for you alone"),
 )
-TOPIC = Topic(USAGE, "Say what is wrong now and what to close, or to wait", EXAMPLES)
+TOPIC = Topic(USAGE, "Say what is wrong now, and what to close, or to wait for", EXAMPLES)
 
 FIRST = 2.5  # seconds until what is known is told, while the rest goes on
 AGAIN = 2.0  # seconds between two tellings of what came meanwhile

@@ -197,7 +197,7 @@ def test_who_waits_for_a_table_is_marked_wherever_it_is_shown_and_found_as_block
     assert "Waiting for a lock 1" in text_of(stage.asks(stage.alice, "/sessions stats", "Session statistics of demo"))
     assert "waits for a table metadata lock" in text_of(stage.card_of(f"{waiter.id} query"))
     none = stage.asks(stage.alice, "/sessions blocked user=nobody", "Sessions on demo")
-    assert "1 session waits for a lock, and the rest of this fits none of those. /sessions locks" in text_of(none)
+    assert "1 session waits for a lock, but none that fits the rest. /sessions locks" in text_of(none)
     reader.rollback()
     assert waiter.ended() == 0
     none = stage.asks(stage.alice, "/sessions user=teller waiting", "No session waits for a lock.")

@@ -402,7 +402,7 @@ def _blocked(case: Case, said: str) -> Advice:
     several = len(heads) > 1
     direct = any(one.holder in heads for one in waits)
     if case.guessed:
-        holds = f"may {'hold it' if direct else 'be at the head of the queue'}; no view of this server says who does."
+        holds = f"may {'hold it' if direct else 'be at the head of the queue'}; no view of this server says so."
     elif direct:
         holds = "hold it." if several else "holds it."
     else:

@@ -60,7 +60,7 @@ def _of_several(request: ClosingRequest, known: Sequence[Advice]) -> list[Senten
     which = (
         f" At the head of what they wait for: {', '.join(f'session {one.id}' for one in instead)}." if instead else ""
     )
-    return [(f"💡 {Action.CLOSE_BLOCKER.value}.", f" {free} frees nobody that waits for somebody else as well.{which}")]
+    return [(f"💡 {Action.CLOSE_BLOCKER.value}.", f" {free} frees only those that wait for nobody else.{which}")]
 
 
 def _short(text: str) -> str:

@@ -155,7 +155,7 @@ def _nothing(page: SessionPage) -> str:
         known = "is known to wait" if page.untold else "waits"
         return f"No session {known} for a lock. There are {page.total:,} in all, {page.active:,} of them active."
     those = "1 session waits" if page.waiting == 1 else f"{page.waiting:,} sessions wait"
-    return f"{those} for a lock, and the rest of this fits none of those. /sessions locks shows who holds them up."
+    return f"{those} for a lock, but none that fits the rest. /sessions locks shows who holds them up."
 
 
 def _columns(page: SessionPage) -> list[Column]:

@@ -68,7 +68,7 @@ def test_a_victim_is_not_to_be_closed_and_the_head_is_named_with_its_own_advice(
 def test_a_head_of_which_no_view_says_so_is_said_to_hold_it_perhaps() -> None:
     head, victim = idle(1), running(2)
     edge = wait(victim, head, WaitKind.METADATA, candidate=True)
-    assert "Session 1 of app may hold it; no view of this server says who does." in advised(victim, edge).reason
+    assert "Session 1 of app may hold it; no view of this server says so." in advised(victim, edge).reason
     assert "It may be what 1 session waits for; no view of this server says so." in advised(head, edge).reason
 
 
@@ -281,7 +281,7 @@ def test_of_several_candidates_the_least_guessed_is_named_first_and_what_is_miss
     waits = [wait(victim, one, WaitKind.METADATA, candidate=True) for one in (first, second)]
     found = advised(victim, *waits)
     assert (found.action, found.instead) == (Action.UNKNOWN, ()), "closing one of several is a guess"
-    assert "Session 1 of app and session 2 of app may hold it; no view of this server says who does." in found.reason
+    assert "Session 1 of app and session 2 of app may hold it; no view of this server says so." in found.reason
     unnamed = advised(victim, wait(victim, None), lacks=("The plugin tells.",))
     assert unnamed.reason.endswith("Who holds what it waits for is not known. The plugin tells.")
 
@@ -299,7 +299,7 @@ def test_an_idle_candidate_is_a_guess_and_no_close_of_it_is_offered_unless_its_l
     of_victim = advised(victim, edge, lacks=("A plugin tells.",))
     assert (of_victim.action, of_victim.instead, of_victim.then) == (Action.UNKNOWN, (), "")
     assert of_victim.reason.endswith(
-        "Session 1 of app may hold it; no view of this server says who does. A plugin tells."
+        "Session 1 of app may hold it; no view of this server says so. A plugin tells."
     )
     locked = LastStatement(Statement.of("FLUSH TABLES WITH READ LOCK"), 75.0)
     known = replace(candidate, last_statement=locked)
@@ -349,4 +349,4 @@ def test_whom_a_view_names_goes_before_whom_nobody_names() -> None:
     between = running(4)
     found = advised(victim, wait(victim, between), wait(between, guess, candidate=True))
     assert (found.instead, found.guessed) == ((guess,), True)
-    assert "Session 2 of app may be at the head of the queue; no view of this server says who does." in found.reason
+    assert "Session 2 of app may be at the head of the queue; no view of this server says so." in found.reason

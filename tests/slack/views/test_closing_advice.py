@@ -76,7 +76,7 @@ def test_of_several_it_is_said_how_many_wait_themselves_and_for_whom() -> None:
     query = Advice(Action.CLOSE_QUERY, "Alone.", past="The same was closed twice in 10 min.")
     asked = advised(request(*numbered(3)), BLOCKED, BLOCKED, query)
     card = said(closing_card.closing_card(asked, disclosure=Disclosure.DIGEST))
-    assert "2 of these wait themselves: closing them frees nobody that waits for somebody else as well." in card
+    assert "2 of these wait themselves: closing them frees only those that wait for nobody else." in card
     assert "At the head of what they wait for: session 77." in card
     assert "🔁 The same was closed twice in 10 min." in card
     assert buttons(asked)[0] == "Close the blocker instead"
