@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-
-from tabulate import tabulate
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from bot.sessions.masking import cut
 from bot.sessions.model import Flag, Session, SessionPage, SessionQuery, WaitKind
@@ -18,6 +16,7 @@ from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import PICK, Asker, SessionReference
 from bot.slack.views import blocks as kit
 from bot.slack.views import components, wording
+from bot.slack.views.columns import SQL, Column, Table
 
 # action ids
 VIEW_SQL = "sessions.view_sql"
@@ -32,8 +31,6 @@ WHO_BLOCKS = "locks.open"
 
 PICK_BLOCK = "sessions.picked"
 
-# Slack allows 10,000 in all cells and refuses messages from about 13,200 in all (docs/slack.md 2.1 and 2.2).
-_TABLE_CHARACTERS = 8_600
 _OPTIONS_CHARACTERS = 2_500
 _FIRST = 3  # rows that the text of a message tells
 _COMMAND_CHARACTERS = 1_200  # of the echo; more than can be typed, unless what cannot be seen is written out
@@ -41,19 +38,9 @@ _COMMAND_CHARACTERS = 1_200  # of the echo; more than can be typed, unless what 
 _WIDTHS = ((44, 48), (36, 32), (24, 24), (12, 16), (8, 12))
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its label, as OCP has it, and how a session fills it."""
-
-    label: str
-    cell: Callable[[Session, Disclosure, int], str]
-    number: bool = False
-    cuttable: bool = True
-
-
-COLUMNS = (
+COLUMNS: tuple[Column[Session], ...] = (
     Column("Session ID", lambda s, _d, _w: str(s.id), number=True, cuttable=False),
-    Column("SQL", lambda s, d, w: wording.sql_line(s.statement, w, d) or "-"),
+    Column(SQL, lambda s, d, w: wording.sql_line(s.statement, w, d) or "-"),
     Column("User", lambda s, _d, _w: s.client.user),
     Column("Source", lambda s, _d, _w: s.client.origin),
     Column("Database Name", lambda s, _d, _w: s.database or "-"),
@@ -63,7 +50,7 @@ COLUMNS = (
     Column("observer", lambda s, _d, _w: s.observer),
     Column("OBProxy", lambda s, _d, _w: s.client.proxy or "-"),
 )
-TENANT = Column("Tenant", lambda s, _d, _w: s.tenant or "-")
+TENANT: Column[Session] = Column("Tenant", lambda s, _d, _w: s.tenant or "-")
 
 
 def session_list(
@@ -79,13 +66,14 @@ def session_list(
     text = top_level(f"Sessions on {page.source}: {_in_words(page)}")
     if not page.sessions:
         return Message(text, [*above, components.lines([components.plain(_nothing(page))]), *below])
+    table = _table(page, disclosure)
 
     def as_text() -> list[kit.Block]:
-        return [*above, *_text_table(page, disclosure=disclosure), *below]
+        return [*above, *table.text(), *below]
 
     if page.query.text:
         return Message(text, as_text())
-    return Message(text, [*above, _table(page, disclosure=disclosure), *below], fallback=as_text)
+    return Message(text, [*above, table.block(), *below], fallback=as_text)
 
 
 def _query(query: SessionQuery, notes: Sequence[str]) -> kit.Block:
@@ -158,56 +146,10 @@ def _nothing(page: SessionPage) -> str:
     return f"{those} for a lock, but none that fits the rest. /sessions locks shows who holds them up."
 
 
-def _columns(page: SessionPage) -> list[Column]:
+def _table(page: SessionPage, disclosure: Disclosure) -> Table[Session]:
     tenants = {session.tenant for session in page.sessions}
-    return [*COLUMNS[:3], TENANT, *COLUMNS[3:]] if len(tenants) > 1 else list(COLUMNS)
-
-
-def _rows(
-    page: SessionPage, columns: Sequence[Column], widths: tuple[int, int], *, disclosure: Disclosure
-) -> list[list[str]]:
-    sql_width, width = widths
-    rows = []
-    for session in page.sessions:
-        row = []
-        for column in columns:
-            text = visible(column.cell(session, disclosure, sql_width)).strip() or "-"
-            limit = sql_width if column.label == "SQL" else width
-            row.append(cut(text, limit) if column.cuttable else text)
-        rows.append(row)
-    return rows
-
-
-def _fitting(page: SessionPage, columns: Sequence[Column], *, disclosure: Disclosure) -> list[list[str]]:
-    rows: list[list[str]] = []
-    for widths in _WIDTHS:
-        rows = _rows(page, columns, widths, disclosure=disclosure)
-        if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
-            break
-    return rows
-
-
-def _table(page: SessionPage, *, disclosure: Disclosure) -> kit.Block:
-    columns = _columns(page)
-    texts = [[column.label for column in columns], *_fitting(page, columns, disclosure=disclosure)]
-    settings = [kit.RIGHT if column.number else kit.LEFT for column in columns]
-    return kit.table(texts, "sessions.table", settings)
-
-
-def _text_table(page: SessionPage, *, disclosure: Disclosure) -> list[kit.Block]:
-    columns = _columns(page)
-    text = ""
-    for widths in _WIDTHS:
-        rows = _rows(page, columns, widths, disclosure=disclosure)
-        text = tabulate(
-            rows,
-            headers=[column.label for column in columns],
-            disable_numparse=True,
-            colalign=["right" if column.number else "left" for column in columns],
-        )
-        if len(text) <= _TABLE_CHARACTERS:
-            break
-    return components.preformatted(text, block_id="sessions.text")
+    columns = [*COLUMNS[:3], TENANT, *COLUMNS[3:]] if len(tenants) > 1 else COLUMNS
+    return Table("sessions", columns, page.sessions, _WIDTHS, disclosure)
 
 
 def _pick(page: SessionPage) -> kit.Block:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tabulate import tabulate
-
 from bot.sessions.masking import cut
 from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure
@@ -17,6 +15,7 @@ from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import PICK, Asker, SessionReference
 from bot.slack.views import blocks as kit
 from bot.slack.views import components, wording
+from bot.slack.views.columns import SQL, Column, Table
 from bot.slack.views.session_list import CLOSE_SESSION, DETAILS, PICK_BLOCK
 
 # action ids
@@ -24,14 +23,11 @@ REFRESH = "transactions.refresh"
 PREVIOUS = "transactions.previous"
 NEXT = "transactions.next"
 
-# Slack allows 10,000 in all cells and refuses messages from about 13,200 in all (docs/slack.md 2.1 and 2.2).
-_TABLE_CHARACTERS = 8_600
 _OPTIONS_CHARACTERS = 2_500
 _COMMAND_CHARACTERS = 1_200
 _FIRST = 3  # that the text of a message tells
 # Characters of the SQL cell and of any other cell; the first pair that fits is taken.
 _WIDTHS = ((44, 40), (36, 28), (24, 24), (12, 16), (8, 12))
-_SQL = "SQL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +53,6 @@ class Page:
         return len(self.waits.held_up(one.who)) if self.waits is not None and one.who is not None else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    label: str
-    cell: Callable[[Page, OpenTransaction, Disclosure], str]
-    number: bool = False
-    cuttable: bool = True
-
-
 def transactions(page: Page, notes: Sequence[str], *, disclosure: Disclosure, asker: Asker | None = None) -> Message:
     """Show one page; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
     found = page.found
@@ -82,16 +70,14 @@ def transactions(page: Page, notes: Sequence[str], *, disclosure: Disclosure, as
     text = top_level(f"Open transactions on {found.source}: {_in_words(page)}")
     if not page.rows:
         return Message(text, [*above, components.lines([components.plain(_nothing(page))]), *below])
+    table = _table(page, disclosure)
 
     def as_text() -> list[kit.Block]:
-        return [*above, *_text_table(page, disclosure), *below]
+        return [*above, *table.text(), *below]
 
     if page.as_text:
         return Message(text, as_text())
-    columns = _columns(page)
-    cells = [[column.label for column in columns], *_fitting(page, columns, disclosure)]
-    settings = [kit.RIGHT if column.number else kit.LEFT for column in columns]
-    return Message(text, [*above, kit.table(cells, "transactions.table", settings), *below], fallback=as_text)
+    return Message(text, [*above, table.block(), *below], fallback=as_text)
 
 
 def _counts(page: Page) -> str:
@@ -157,71 +143,44 @@ def _span(seconds: float | None) -> str:
     return wording.seconds(seconds) if seconds is not None else ""
 
 
-def _of(part: Callable[[Session], str | None]) -> Callable[[Page, OpenTransaction, Disclosure], str]:
-    return lambda _page, one, _disclosure: (part(one.session) if one.session is not None else None) or ""
+def _of(part: Callable[[Session], str | None]) -> Callable[[OpenTransaction, Disclosure, int], str]:
+    return lambda one, _disclosure, _width: (part(one.session) if one.session is not None else None) or ""
 
 
-def _held_up(page: Page, one: OpenTransaction, _disclosure: Disclosure) -> str:
-    return "?" if page.waits is None else f"{page.held_up(one) or ''}"
-
-
-_COLUMNS = (
-    _Column("Session ID", lambda _p, one, _d: _name(one), number=True),
-    _Column(_SQL, lambda _p, one, d: _statement(one, d)),
-    _Column("User", _of(lambda session: session.client.user)),
-    _Column("Source", _of(lambda session: session.client.origin)),
-    _Column("Database Name", _of(lambda session: session.database)),
-    _Column("State", lambda _p, one, _d: one.transaction.state or ""),
-    _Column("Age", lambda _p, one, _d: _span(one.transaction.age), number=True, cuttable=False),
-    _Column("Idle for", lambda _p, one, _d: _span(one.idle), number=True, cuttable=False),
-    _Column("Holds up", _held_up, number=True, cuttable=False),
-    _Column("Changed", lambda _p, one, _d: _changed(one), number=True, cuttable=False),
+_Columns = tuple[Column[OpenTransaction], ...]
+_FIRST_COLUMNS: _Columns = (
+    Column("Session ID", lambda one, _d, _w: _name(one), number=True),
+    Column(SQL, lambda one, d, _w: _statement(one, d)),
+    Column("User", _of(lambda session: session.client.user)),
 )
-_TENANT = _Column("Tenant", lambda _p, one, _d: one.tenant or "")
-_OBSERVER = _Column("observer", _of(lambda session: session.observer))
+_TENANT: _Columns = (Column("Tenant", lambda one, _d, _w: one.tenant or ""),)
+_MORE_COLUMNS: _Columns = (
+    Column("Source", _of(lambda session: session.client.origin)),
+    Column("Database Name", _of(lambda session: session.database)),
+    Column("State", lambda one, _d, _w: one.transaction.state or ""),
+    Column("Age", lambda one, _d, _w: _span(one.transaction.age), number=True, cuttable=False),
+    Column("Idle for", lambda one, _d, _w: _span(one.idle), number=True, cuttable=False),
+)
+_CHANGED: _Columns = (Column("Changed", lambda one, _d, _w: _changed(one), number=True, cuttable=False),)
+_OBSERVER: _Columns = (Column("observer", _of(lambda session: session.observer)),)
 
 
-def _columns(page: Page) -> list[_Column]:
+def _table(page: Page, disclosure: Disclosure) -> Table[OpenTransaction]:
     tenants = {one.tenant for one in page.rows}
     servers = {one.session.observer for one in page.rows if one.session is not None}
-    some = [*_COLUMNS[:3], *([_TENANT] if len(tenants) > 1 else []), *_COLUMNS[3:]]
-    return [*some, *([_OBSERVER] if len(servers) > 1 else [])]
 
+    def held_up(one: OpenTransaction, _disclosure: Disclosure, _width: int) -> str:
+        return "?" if page.waits is None else f"{page.held_up(one) or ''}"
 
-def _cells(page: Page, columns: Sequence[_Column], widths: tuple[int, int], disclosure: Disclosure) -> list[list[str]]:
-    sql, width = widths
-    rows = []
-    for one in page.rows:
-        row = []
-        for column in columns:
-            text = visible(column.cell(page, one, disclosure)).strip() or "-"
-            row.append(cut(text, sql if column.label == _SQL else width) if column.cuttable else text)
-        rows.append(row)
-    return rows
-
-
-def _fitting(page: Page, columns: Sequence[_Column], disclosure: Disclosure) -> list[list[str]]:
-    rows: list[list[str]] = []
-    for widths in _WIDTHS:
-        rows = _cells(page, columns, widths, disclosure)
-        if sum(len(cell) for row in rows for cell in row) <= _TABLE_CHARACTERS:
-            break
-    return rows
-
-
-def _text_table(page: Page, disclosure: Disclosure) -> list[kit.Block]:
-    columns = _columns(page)
-    text = ""
-    for widths in _WIDTHS:
-        text = tabulate(
-            _cells(page, columns, widths, disclosure),
-            headers=[column.label for column in columns],
-            disable_numparse=True,
-            colalign=["right" if column.number else "left" for column in columns],
-        )
-        if len(text) <= _TABLE_CHARACTERS:
-            break
-    return components.preformatted(text, block_id="transactions.text")
+    columns = (
+        *_FIRST_COLUMNS,
+        *(_TENANT if len(tenants) > 1 else ()),
+        *_MORE_COLUMNS,
+        Column("Holds up", held_up, number=True, cuttable=False),
+        *_CHANGED,
+        *(_OBSERVER if len(servers) > 1 else ()),
+    )
+    return Table("transactions", columns, page.rows, _WIDTHS, disclosure)
 
 
 def _pick(page: Page, sessions: Sequence[Session]) -> kit.Block:
