@@ -33,6 +33,7 @@ PICK_BLOCK = "sessions.picked"
 
 _OPTIONS_CHARACTERS = 2_500
 _FIRST = 3  # rows that the text of a message tells
+_KINDS = 5  # kinds of locks that are told one by one
 _COMMAND_CHARACTERS = 1_200  # of the echo; more than can be typed, unless what cannot be seen is written out
 # Characters of the SQL cell and of any other cell; the first pair that fits is taken.
 _WIDTHS = ((44, 48), (36, 32), (24, 24), (12, 16), (8, 12))
@@ -118,13 +119,15 @@ def _waiters(page: SessionPage) -> list[kit.PlainText]:
 def _kinds(page: SessionPage, waiting: Sequence[Session]) -> str:
     if not waiting:
         return ""
-    kinds = Counter(session.waits_for for session in waiting).most_common()
+    kinds = Counter(map(wording.awaited, waiting)).most_common()
     longest = wording.seconds(max(session.time for session in waiting))
     rows = any(session.waits is WaitKind.ROW_LOCK for session in waiting)
     who = ": Details says who holds it" if page.names_holders and rows else ""
     if len(kinds) > 1:
-        each = ", ".join(f"{count} for {wording.a(kind)}" for kind, count in kinds)
-        return f"🔒 {len(waiting)} of these wait: {each}; the longest for {longest}{who}"
+        each = [f"{count} for {wording.a(kind)}" for kind, count in kinds[:_KINDS]]
+        left = sum(count for _, count in kinds[_KINDS:])
+        each += [f"{left} for others"] if left else []
+        return f"🔒 {len(waiting)} of these wait: {', '.join(each)}; the longest for {longest}{who}"
     what = wording.a(kinds[0][0])
     if len(waiting) == 1:
         return f"🔒 1 of these waits for {what}, for {longest}{who}"

@@ -76,15 +76,16 @@ def status(session: Session) -> str:
 
 def marked_status(session: Session) -> str:
     """The status, and under a lock what it waits for: for a column, in as few letters as a phone has room for."""
-    return f"{status(session)} 🔒 {_awaited(session)}" if session.waits else status(session)
+    return f"{status(session)} 🔒 {awaited(session)}" if session.waits else status(session)
 
 
 def waits(session: Session) -> str:
     """Say what it waits for, "waits for a row lock" or so; '' for nothing."""
-    return f"waits for {a(_awaited(session))}" if session.waits else ""
+    return f"waits for {a(awaited(session))}" if session.waits else ""
 
 
-def _awaited(session: Session) -> str:
+def awaited(session: Session) -> str:
+    """Say for what it waits, in one line: a metadata lock in the words of the server."""
     return cut(visible(session.waits_for).strip(), _DOING)
 
 

@@ -298,9 +298,7 @@ def test_an_idle_candidate_is_a_guess_and_no_close_of_it_is_offered_unless_its_l
     )
     of_victim = advised(victim, edge, lacks=("A plugin tells.",))
     assert (of_victim.action, of_victim.instead, of_victim.then) == (Action.UNKNOWN, (), "")
-    assert of_victim.reason.endswith(
-        "Session 1 of app may hold it; no view of this server says so. A plugin tells."
-    )
+    assert of_victim.reason.endswith("Session 1 of app may hold it; no view of this server says so. A plugin tells.")
     locked = LastStatement(Statement.of("FLUSH TABLES WITH READ LOCK"), 75.0)
     known = replace(candidate, last_statement=locked)
     edge = replace(edge, holder=known)

@@ -123,6 +123,10 @@ def test_the_text_of_a_list_says_what_its_first_rows_wait_for() -> None:
             ("Waiting for backup lock", "User lock", "User lock"),
             "🔒 3 of these wait: 2 for a user lock, 1 for a backup lock; the longest for 75 s",
         ),
+        (
+            ("User lock", "User lock", *(f"Waiting for {number} lock" for number in range(48))),
+            "1 for a 2 lock, 1 for a 3 lock, 44 for others; the longest for 75 s",
+        ),
     ],
 )
 def test_a_list_counts_who_waits_by_what_they_wait_for(doing: Sequence[str | None], said: str) -> None:
