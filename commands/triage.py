@@ -171,17 +171,18 @@ class TriageCommand:
         gone: str,
     ) -> None:
         """Ask to close those that fit; they are read anew, and once more with all that a pin compares."""
-        if several.tenant is not None:
-            self.access.require(press.person, Right.CLOSE, several.source, press.channel, several.tenant)
-            tenants: Tenants = frozenset({several.tenant})
-        else:
-            tenants = self.access.scope(press.person, Right.CLOSE, several.source, press.channel).tenants
+        meant = frozenset(several.tenants) if several.tenants is not None else None
+        if meant is not None and len(meant) == 1:
+            self.access.require(press.person, Right.CLOSE, several.source, press.channel, *meant)
+        tenants = self.access.scope(press.person, Right.CLOSE, several.source, press.channel).narrowed(meant).tenants
         source = self.sessions.source(several.source)
         look = Look(
             source.survey(tenants).sessions, source.waits(), may_close=self._closable, is_thread=source.is_thread
         )
         found = {place_of(one) for one in look.sessions or () if self._closable(one) and fits(one, look)}
         if not found:
+            if tenants is not None and (meant is None or not meant <= tenants):
+                raise NotAllowedError(view.not_all_yours())
             raise TargetError(view.nothing_left(gone))
         ids = tuple({number: None for _, number, _ in found})
         asked = self.requests.ask_where(
@@ -240,7 +241,6 @@ class TriageCommand:
             self.disclosures.shown,
             self.requests.max_targets,
             self.thresholds,
-            {name: one.tenant for name, one in scopes.items()},
             TriageArguments(only, tenant).words,
             notes=notes,
         )

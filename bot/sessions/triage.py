@@ -197,7 +197,7 @@ def find(look: Look, thresholds: Thresholds, advise: Advise, past_of: PastOf) ->
     told: set[object] = set()
     if look.waits is not None:
         causes = with_advice(look.waits, blockages(look.waits), look.tenants, advise)
-        blockers = [Blocker(one, advice, _hidden(look, one)) for one, advice in causes]
+        blockers = [Blocker(one.seen_by(look.sees), advice, _hidden(look, one)) for one, advice in causes]
         parties = [who for one in blockers for who in (one.blockage.who, *one.blockage.circle)]
         told |= {place_of(who) for who in parties if isinstance(who, Session)}
         # What there is nothing to close for stands behind what is to be closed.

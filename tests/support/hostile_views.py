@@ -80,6 +80,7 @@ class Views:
             self.details,
             self.locks,
             self.transactions,
+            self.triages,
             self.cards,
             self.statistics,
             self.variables,

@@ -31,6 +31,15 @@ class Blockage:
     named: bool = True  # whether the server names who holds it
     circle: tuple[Session, ...] = ()  # who waits for each other; empty where it is none
 
+    def seen_by(self, sees: Callable[[Session], bool]) -> Blockage:
+        """The same for somebody who sees not all: of others it tells the kind of lock, not the table nor how long."""
+        if all(map(sees, self.behind)):
+            return self
+        waits = tuple(one if sees(one.waiter) else replace(one, what=None, waited=None) for one in self.waits)
+        return replace(
+            self, waits=waits, longest=max((one.waited for one in waits if one.waited is not None), default=None)
+        )
+
 
 def blockages(graph: WaitGraph) -> tuple[Blockage, ...]:
     """Most harmful first: by how many are held up, then by the longest wait; candidates after those named.

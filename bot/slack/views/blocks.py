@@ -301,6 +301,16 @@ def context(elements: Sequence[PlainText | Mrkdwn]) -> Block:
     return {"type": "context", "elements": elements}
 
 
+def characters(value: object) -> int:
+    """Count what Slack counts of blocks: every text."""
+    if isinstance(value, list):
+        return sum(map(characters, value))
+    if isinstance(value, dict):
+        own = len(value["text"]) if isinstance(value.get("text"), str) else 0
+        return own + sum(characters(entry) for entry in value.values() if not isinstance(entry, str))
+    return 0
+
+
 def divider() -> Block:
     """A line across."""
     return {"type": "divider"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.sessions.masking import cut
 from bot.sessions.model import Session
@@ -64,6 +64,9 @@ class Locks:
 def locks(found: Locks, notes: Sequence[str] = (), *, disclosure: Disclosure, asker: Asker | None = None) -> Message:
     """Show them; ``notes`` are sentences on how the input was understood, ``asker`` is whose view all see."""
     graph = found.graph
+    found = replace(
+        found, advised=tuple(replace(one, blockage=one.blockage.seen_by(found.shows)) for one in found.advised)
+    )
     above: list[kit.Block] = [
         components.header(f"Locks on {graph.source}"),
         components.lines(
@@ -83,7 +86,7 @@ def locks(found: Locks, notes: Sequence[str] = (), *, disclosure: Disclosure, as
     text = top_level(f"Locks on {graph.source}: {_in_words(found)}")
     if not graph.waits:
         return Message(text, [*above, *below])
-    room = _CHARACTERS - _characters([*above, *below])
+    room = _CHARACTERS - kit.characters([*above, *below])
     chains = Chains.of(graph, found.shows, disclosure)
 
     def as_text() -> list[kit.Block]:
@@ -214,13 +217,3 @@ def _in_words(found: Locks) -> str:
     more = len(found.advised) - 1 + found.left
     others = "candidates" if first.blockage.candidate else "more"
     return cut(f"{cut(said, 3 * _IN_TEXT)}{f' And {more} {others} below.' if more else ''}", 4 * _IN_TEXT)
-
-
-def _characters(value: object) -> int:
-    """Count what Slack counts: every text."""
-    if isinstance(value, list):
-        return sum(map(_characters, value))
-    if isinstance(value, dict):
-        own = len(value["text"]) if isinstance(value.get("text"), str) else 0
-        return own + sum(_characters(entry) for entry in value.values() if not isinstance(entry, str))
-    return 0

@@ -26,43 +26,91 @@ AGAIN = "triage.again"  # action id
 _SENTENCE = 500  # characters
 _TOLD = 3  # findings that the text of a message tells
 # Slack takes 50 blocks and about 13,200 characters in a message (docs/slack.md 2.2).
-_BLOCKS, _CHARACTERS = 44, 10_000
+_BLOCKS, _CHARACTERS = 50, 12_500
+_FRAME = 9_000  # characters of all but findings
+_SOURCES = (12, 8, 5, 3, 1)  # data sources that one message tells of, the others are named; the first that fits
+# Of the small print of one data source: characters of a sentence, and how many caveats; alone, and beside others.
+_ALONE, _BESIDE_OTHERS = (1_000, 4), (250, 1)
 
 
 def triage(results: Sequence[Result], shown: Shown) -> Message:
     """Show what was found, the data sources that do not answer first, then those with the worst findings."""
     ordered = sorted(results, key=_rank)
     one = ordered[0].source if len(ordered) == 1 else ""
-    blocks: list[kit.Block] = [components.header(f"Triage of {one}" if one else "Triage")]
+    above: list[kit.Block] = [components.header(f"Triage of {one}" if one else "Triage")]
     if shown.notes:
-        blocks.append(components.lines(*components.notes(shown.notes)))
-    room, characters = _BLOCKS - 2 * len(ordered), _CHARACTERS
-    for result in ordered:
-        told = [in_words(finding, result, shown) for finding in result.findings]
-        if not one:
-            blocks.append(components.lines([components.bold(result.source), components.plain(f": {_summary(result)}")]))
-        elif not told:
-            blocks.append(components.lines([components.plain(_summary(result))]))
-        left_out = 0
-        for finding in told:
-            needed = 2 if finding.buttons else 1
-            if len(blocks) + needed > room or finding.length > characters:
-                left_out += 1
-                continue
-            characters -= finding.length
-            blocks += _blocks(finding, shown.disclosure(result.source))
-        blocks.append(_small_print(result, shown, left_out))
-    seen = components.seen_by(shown.asker)
-    if seen:
-        blocks.append(components.context(*seen))
+        above.append(components.lines(*components.notes(shown.notes)))
+    below: list[kit.Block] = [components.context(*seen)] if (seen := components.seen_by(shown.asker)) else []
     again = kit.button("Refresh", action_id=AGAIN, value=shown.words or "triage")
-    blocks.append(kit.actions([again], block_id=Asker.block("triage.browse", shown.asker)))
-    return Message(top_level(_in_words(ordered, shown)), blocks)
+    below.append(kit.actions([again], block_id=Asker.block("triage.browse", shown.asker)))
+    for most in _SOURCES:
+        parts = [_Part(result, shown, alone=bool(one)) for result in ordered[:most]]
+        rest = [components.lines([components.plain(_elsewhere(ordered[most:]))])] if ordered[most:] else []
+        frame = [*above, *(block for part in parts for block in part.whole), *rest, *below]
+        if kit.characters(frame) <= _FRAME:
+            break
+    room, characters = _BLOCKS - len(frame), _CHARACTERS - kit.characters(frame)
+    # The worst of each data source before the second worst of any.
+    for number in range(max(len(part.result.findings) for part in parts)):
+        for part in parts:
+            blocks = part.finding(number)
+            needed = kit.characters(blocks)
+            if len(blocks) <= room and needed <= characters:
+                room, characters = room - len(blocks), characters - needed
+                part.blocks += blocks
+                part.told += bool(blocks)
+    shown_blocks = [block for part in parts for block in part.whole]
+    return Message(top_level(_in_words(ordered, shown)), [*above, *shown_blocks, *rest, *below])
+
+
+class _Part:
+    """What is shown of one data source."""
+
+    def __init__(self, result: Result, shown: Shown, *, alone: bool) -> None:
+        self.result = result
+        self.told = 0  # findings
+        self.blocks: list[kit.Block] = []
+        self._shown = shown
+        self._alone = alone
+        if not alone:
+            summary = components.plain(f": {cut(_summary(result), _SENTENCE)}")
+            self.blocks.append(components.lines([components.bold(result.source), summary]))
+        elif not result.findings:
+            self.blocks.append(components.lines([components.plain(_summary(result))]))
+
+    def finding(self, number: int) -> list[kit.Block]:
+        """Show one finding; empty where there are not so many."""
+        if number >= len(self.result.findings):
+            return []
+        told = in_words(self.result.findings[number], self.result, self._shown)
+        return _blocks(told, self._shown.disclosure(self.result.source))
+
+    @property
+    def whole(self) -> list[kit.Block]:
+        """All of it, with its small print."""
+        left_out = len(self.result.findings) - self.told
+        return [*self.blocks, _small_print(self.result, self._shown, left_out, alone=self._alone)]
+
+
+def _elsewhere(results: Sequence[Result]) -> str:
+    """Name the data sources that are not shown, with what was found there."""
+    found = sum(len(one.findings) for one in results)
+    names = cut(", ".join(one.source for one in results), _SENTENCE)
+    findings = f"{found} finding{'' if found == 1 else 's'}" if found else "nothing found"
+    return f"{len(results)} more data source{'' if len(results) == 1 else 's'}, {findings}: {names}. Name one with on=."
 
 
 def nothing_left(what: str) -> str:
     """Say that what a button would close is not there any more."""
     return f"{what} Nothing was closed. Look again: /sessions triage"
+
+
+def not_all_yours() -> str:
+    """Say that a button is about sessions that its presser may not close: whether they are there is not told."""
+    return (
+        "You may not close all sessions that this is about, and of those that you may, none fits it now. "
+        "Nothing was closed. See what you may: /sessions triage"
+    )
 
 
 def _rank(result: Result) -> tuple[int, int]:
@@ -109,23 +157,30 @@ def _blocks(told: Told, disclosure: Disclosure) -> list[kit.Block]:
         rows.append([*ran, components.code(wording.sql_line(told.statement, SQL, disclosure))])
     if told.reason:
         rows.append([components.plain(cut(visible(told.reason), _SENTENCE))])
-    return [components.lines(*rows), *([kit.actions(told.buttons)] if told.buttons else [])]
+    return [components.lines(*rows), *([kit.actions(list(told.buttons))] if told.buttons else [])]
 
 
-def _small_print(result: Result, shown: Shown, left_out: int) -> kit.Block:
+def _small_print(result: Result, shown: Shown, left_out: int, *, alone: bool) -> kit.Block:
+    most, sentences = _ALONE if alone else _BESIDE_OTHERS
     said: list[str | kit.PlainText] = []
     if left_out:
-        said.append(kit.plain_text(f"{left_out} more findings: /sessions triage on={result.source}"))
+        said.append(kit.plain_text(visible(f"{left_out} more findings: /sessions triage on={result.source}")))
     if not result.problem:
         if not result.findings and not result.pending:
             said += [kit.plain_text(sentence) for sentence in _quiet(result)]
-        looked = cut(f"Checked: {', '.join(_checked(result, shown.thresholds)) or 'nothing yet'}", 1_000)
+        looked = cut(f"Checked: {', '.join(_checked(result, shown.thresholds)) or 'nothing yet'}", most)
         said.append(f"{looked} · as of {wording.moment(result.as_of)}")
-    unread = [f"Not checked: {check.value}, {why}" for check, why in result.not_checked]
-    said += components.caveats([*unread, *result.caveats])
+    unread = cut(" ".join(f"Not checked: {check.value}, {why}" for check, why in result.not_checked), most)
+    said += [kit.plain_text(f"⚠️ {visible(unread)}")] if unread else []
+    said += components.caveats(_few(result.caveats, sentences))
     if result.pending:
         said.append("⏳ It goes on: this message is updated.")
     return components.context(*(said or [f"as of {wording.moment(result.as_of)}"])[:10])
+
+
+def _few(said: Sequence[str], most: int) -> list[str]:
+    left = len(said) - most
+    return [*said[:most], *([f"and {left} more like that."] if left > 0 else [])]
 
 
 def _quiet(result: Result) -> list[str]:

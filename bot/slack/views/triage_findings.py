@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from bot.errors import InputError
 from bot.sessions.examination import Result
@@ -39,6 +39,8 @@ from bot.slack.views import session_list, waits, wording
 CLOSE_QUERIES = "triage.close_queries"
 CLOSE_IDLE = "triage.close_idle"
 
+_VALUE = 2_000  # characters that a button carries
+
 SQL = 150  # characters that are shown of a statement
 _NAMED = 5  # sessions that one line names
 
@@ -48,31 +50,43 @@ class Several:
     """What a button carries that closes several at once; the sessions are found anew by it when it is pressed."""
 
     source: str
-    tenant: str | None  # that the answer was narrowed to
+    tenants: tuple[str, ...] | None  # whose sessions are meant, None for any
     what: str  # the digest of a statement, or the address of a client
     user: str | None = None  # whose limit it is about, None for any
 
     def __str__(self) -> str:
-        return json.dumps([self.source, self.tenant, self.what, self.user])
+        return json.dumps([self.source, self.tenants, self.what, self.user], ensure_ascii=False)
+
+    @classmethod
+    def of(cls, source: str, sessions: Sequence[Session], what: str, user: str | None = None) -> Several:
+        """Stand for these sessions, and for no other tenant's."""
+        tenants = {one.tenant for one in sessions}
+        return cls(source, tuple(sorted(filter(None, tenants))) if None not in tenants else None, what, user)
+
+    def button(self, label: str, action_id: str) -> tuple[kit.Element, ...]:
+        """Return the button; none where its names are longer than what a button carries."""
+        value = str(self)
+        return (kit.button(label, action_id=action_id, value=value),) if len(value) <= _VALUE else ()
 
     @classmethod
     def read(cls, text: str) -> Several:
         """Read ``str()`` of it back; raises ``InputError`` for anything else."""
         try:
-            source, tenant, what, user = json.loads(text)
-        except ValueError as error:
+            source, tenants, what, user = json.loads(text)
+        except (ValueError, TypeError) as error:
             raise InputError("That choice cannot be read. Ask again: /sessions triage") from error
-        return cls(str(source), tenant, str(what), user)
+        if isinstance(tenants, str):  # as earlier versions wrote it
+            tenants = [tenants]
+        return cls(str(source), tuple(map(str, tenants)) if tenants is not None else None, str(what), user)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How an answer is shown: what of statements, how many a request may close, which tenants it was narrowed to."""
+    """How an answer is shown: what of statements, and how many a request may close."""
 
     disclosure: Callable[[str], Disclosure]  # by data source
     max_targets: Callable[[str], int]  # same
     thresholds: Thresholds
-    tenants: Mapping[str, str | None] = field(default_factory=dict)  # that it was narrowed to, by data source
     words: str = ""  # what Refresh asks again
     asker: Asker | None = None  # whose view all see; None in a private message
     notes: Sequence[str] = ()  # sentences on how the input was understood
@@ -88,11 +102,6 @@ class Told:
     reason: str = ""
     buttons: tuple[kit.Element, ...] = ()
     ran: float | None = None  # seconds since that ended; None: it runs
-
-    @property
-    def length(self) -> int:
-        """Its characters, about."""
-        return len(self.sentence) + len(self.reason) + (SQL if self.statement is not None else 0)
 
 
 def in_words(finding: Finding, result: Result, shown: Shown) -> Told:  # noqa: PLR0911  # a sentence each
@@ -160,16 +169,18 @@ def _blocker(finding: Blocker) -> Told:
     who, hidden = blockage.who, finding.hidden
     count, longest, for_what = _counted(blockage, hidden)
     held = f"{'may hold' if blockage.candidate else 'holds'} up {count}{longest}: {for_what}."
+    does = "waits" if len(blockage.behind) == 1 else "wait"
+    unnamed = f"{count} {does} for a holder that is not named{longest}: {for_what}."
     if advice is None:
-        return Told("🔒", f"A session that you may not see {held}", reason="Ask somebody who may see it.")
+        said = f"A session that you may not see {held}" if blockage.named else unnamed
+        return Told("🔒", said, reason="Ask somebody who may see it.")
     sign = "⏳" if advice.action in (Action.WAIT, Action.NOTHING) else "🔒"
     if isinstance(who, Prepared):
         return Told(sign, f"A {waits.called(who, lambda _who: True)} {held}", reason=_reason(advice))
     if blockage.circle:
         sentence = f"A circle of {len(blockage.circle)} sessions {held}"
     elif not blockage.named:
-        does = "waits" if len(blockage.behind) == 1 else "wait"
-        sentence = f"{count} {does} for a holder that is not named{longest}: {for_what}."
+        sentence = unnamed
     else:
         itself = " waits itself, and" if blockage.waiting else ""
         sentence = f"{_who(who)}{itself} {held} It {_doing(who)}."
@@ -216,27 +227,28 @@ def _same(finding: SameStatement, source: str, shown: Shown) -> Told:
     retries = "That looks like retries: look at that client before it sends more." if alone else ""
     reason = " ".join(filter(None, (retries, finding.past))) if finding.advised else _UNKNOWN
     label = f"Close these {count} Queries" if count <= most else f"Close {most} of these {count} Queries"
-    value = str(Several(source, shown.tenants.get(source), finding.digest))
+    several = Several.of(source, finding.sessions, finding.digest)
     return Told(
         "🐢",
         f"{count} sessions run the same statement, each for over {over}, the longest for {longest}, {where}.",
         finding.statement,
         reason,
-        (kit.button(label, action_id=CLOSE_QUERIES, value=value),) if finding.advised else (),
+        several.button(label, CLOSE_QUERIES) if finding.advised else (),
     )
 
 
 def _crowding(finding: CrowdingClient, source: str, shown: Shown) -> Told:
     limit, count, most = finding.limit, len(finding.idle), shown.max_targets(source)
     host = cut(visible(finding.host), 60) or "one client"
-    value = Several(source, shown.tenants.get(source) or limit.tenant, finding.host, limit.user)
+    several = Several.of(source, finding.idle, finding.host, limit.user)
     label = f"Close its {count} idle ones" if count <= most else f"Close {most} of its {count} idle ones"
+    label = "Close its idle one" if count == 1 else label
     does = "is idle outside of a transaction" if count == 1 else "are idle outside of a transaction"
     return Told(
         "🔌",
         f"{host} has {finding.sessions:,} of {limit.used:,} connections, of which {count:,} {does}.",
         reason=f"Closing them frees {min(count, most):,} of {limit.used:,} connections.",
-        buttons=(kit.button(label, action_id=CLOSE_IDLE, value=str(value)),),
+        buttons=several.button(label, CLOSE_IDLE),
     )
 
 

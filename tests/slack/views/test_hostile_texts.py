@@ -26,6 +26,7 @@ KINDS = {
     "details",
     "locks",
     "transactions",
+    "triages",
     "cards",
     "statistics",
     "variables",

@@ -208,6 +208,17 @@ def test_a_ddl_at_the_head_of_a_queue_is_offered_before_whom_it_waits_for() -> N
     assert "2. Session 11 holds up 2 sessions" in text_of(said)
 
 
+def test_of_a_waiter_that_one_may_not_see_neither_its_table_is_told_nor_how_long_it_waits() -> None:
+    hidden = waiter(12, tenant="billing")
+    head = like(IDLE, id=11)
+    found = asked(row(hidden, head, 5_000.0, what="billing.salaries"), row(waiter(13), head), tenants={"shop"})
+    message, said = shown(found)
+    for text in (text_of(said), message.text):
+        assert "holds up 2 sessions (1 that you may not see), the longest for 9.0 s" in text
+        assert "row lock on shop.stock" in text
+        assert "salaries" not in text
+
+
 def test_what_the_login_may_not_read_is_said_also_where_nobody_is_seen_to_wait() -> None:
     lacks = ("Grant SELECT on oceanbase.GV$OB_LOCKS to see row locks.",)
     message, said = shown(asked(lacks=lacks))
