@@ -63,7 +63,7 @@ from bot.slack.delivery.card_writer import CardWriter
 from bot.slack.delivery.replies import post_in, tell, update
 from bot.slack.delivery.shared_deduplication import SharedDeduplication
 from bot.slack.directory import SlackDirectory
-from bot.slack.events import EVERY_SOURCE, STORE, Verb, of_diagnosis, of_source
+from bot.slack.events import EVERY_SOURCE, STORE, Asked, AskedBy, Verb, of_diagnosis, of_source
 from bot.slack.shared_channels import SharedChannels
 from bot.slack.slack_errors import CALL_ERRORS
 from bot.slack.socket_mode import SocketLink
@@ -457,7 +457,11 @@ class _Running:
             audit.NAME: audit.AuditCommand(service, record, access, defaults, people.name_of, people.called).answer,
             sources.NAME: sources.SourcesCommand(service, access, looks).answer,
         }
-        waits = {audit.NAME: STORE, sources.NAME: EVERY_SOURCE, triage.NAME: EVERY_SOURCE}
+        waits: dict[str, Asked | AskedBy] = {
+            audit.NAME: STORE,
+            sources.NAME: EVERY_SOURCE,
+            triage.NAME: triage_command.asked,
+        }
         kill_command = kill_session.KillSessionCommand(service, requests, access, defaults, keeper.post)
         diagnoses = (locks.NAME, transactions.NAME)
         alone = dict.fromkeys(locks.ALONE, locks.NAME) | dict.fromkeys(transactions.ALONE, transactions.NAME)

@@ -17,7 +17,7 @@ from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import named_source, parse
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
-from bot.slack.events import Asked, Command, Press, Registrar, Verb, of_diagnosis, of_source
+from bot.slack.events import Asked, AskedBy, Command, Press, Registrar, Verb, of_diagnosis, of_source
 from bot.slack.session_reference import PICK, Asker, kept_disclosure, kept_view, queried
 from bot.slack.views import session_list
 from bot.slack.views.help import HELP_WORDS, Topic, help_for
@@ -97,7 +97,8 @@ class SessionsCommand:
 
     list: SessionList
     verbs: Mapping[str, Verb] = field(default_factory=dict)  # /sessions VERB …: each a file of its own
-    waits: Mapping[str, Asked] = field(default_factory=dict)  # for what verbs wait that are about no one data source
+    # For what verbs wait that are about no one data source, or not always.
+    waits: Mapping[str, Asked | AskedBy] = field(default_factory=dict)
     topics: Mapping[str, Topic] = field(default_factory=dict)  # what help shows of each verb, and of other commands
     diagnoses: Collection[str] = ()  # verbs that ask what explains sessions
     alone: Mapping[str, str] = field(default_factory=dict)  # words that mean a verb where nothing else is typed
@@ -117,7 +118,8 @@ class SessionsCommand:
         if text.lower() in HELP_WORDS or (first.lower() in self.verbs and rest.strip().lower() in HELP_WORDS):
             return None
         if first.lower() in self.waits:
-            return self.waits[first.lower()]
+            found = self.waits[first.lower()]
+            return found if isinstance(found, Asked) else found(command, rest.strip())
         asked = of_diagnosis if first.lower() in self.diagnoses else of_source
         return asked(self.list.source_of(command, text))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 
@@ -30,7 +33,7 @@ from bot.slack.arguments.tokens import quoted
 from bot.slack.arguments.vocabulary import Vocabulary
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.replies import Reply
-from bot.slack.events import Asked, Command, Press, Registrar, of_source
+from bot.slack.events import Asked, Command, Press, Registrar, of_diagnosis, of_source
 from bot.slack.session_reference import Asker, kept_view
 from bot.slack.views import triage as view
 from bot.slack.views.help import Topic
@@ -47,6 +50,8 @@ TOPIC = Topic(USAGE, "Say what is wrong now, and what to close, or to wait for",
 FIRST = 2.5  # seconds until what is known is told, while the rest goes on
 AGAIN = 2.0  # seconds between two tellings of what came meanwhile
 PATIENCE = 15.0  # seconds until an answer is given without those that hang
+LATER = 100  # answers that are told to their end at a time without a worker
+SEVERAL = Asked("triage of all data sources")
 
 _VOCABULARY = Vocabulary.of(("tenant", "source"), ("private",))
 
@@ -77,6 +82,59 @@ def parse(text: str) -> TriageArguments:
     )
 
 
+class Late:
+    """Which data sources somebody waits for who has been told already what is known of the others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: Counter[str] = Counter()
+
+    def has(self, names: Collection[str]) -> bool:
+        """Whether all of these are such; so it is where there is none."""
+        with self._lock:
+            return all(self._names[name] for name in names)
+
+    @contextlib.contextmanager
+    def of(self, names: Collection[str]) -> Iterator[None]:
+        """Note these for as long as the block."""
+        with self._lock:
+            self._names.update(names)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._names.subtract(names)
+
+
+class Later:
+    """Goes on in threads of its own with what is told by and by, so that those who come meanwhile have a worker."""
+
+    def __init__(self) -> None:
+        self._room = threading.Semaphore(LATER)
+
+    def run(self, told: Iterator[bool]) -> None:
+        """Tell the rest; here where too much is told so already."""
+        if not self._room.acquire(blocking=False):
+            _all_of(told)
+            return
+
+        def go_on() -> None:
+            try:
+                _all_of(told)
+            except Exception:
+                log.exception("triage not told to its end")
+            finally:
+                self._room.release()
+
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(go_on,), name="triage-told", daemon=True).start()
+
+
+def _all_of(told: Iterator[bool]) -> None:
+    for _ in told:
+        pass
+
+
 @dataclass(frozen=True, slots=True)
 class TriageCommand:
     """What /sessions triage and its buttons do."""
@@ -89,6 +147,8 @@ class TriageCommand:
     thresholds: Thresholds
     adviser: Adviser
     show: Callable[[ClosingRequest, Reply, str], None]  # posts the card of a request, with a sentence on it
+    late: Late = field(default_factory=Late)
+    later: Later = field(default_factory=Later)
 
     def answer(self, command: Command, text: str) -> None:
         """Answer the command; what takes longer is told by and by."""
@@ -97,17 +157,19 @@ class TriageCommand:
         shown = self._shown(scopes, arguments.notes)
         if not arguments.private:
             shown = replace(shown, asker=self._asker(command.person, command.channel, scopes))
-        place: list[CardPlace] = []
-        for results in self._results(scopes, by_and_by=not arguments.private):
-            message = view.triage(results, shown)
-            if place:
-                command.reply.update(place[0], message)
-            elif arguments.private:
-                command.reply.private(message)
-            elif any(one.pending for one in results):
-                command.reply.post_card(message, place.append)
-            else:
-                command.reply.public(message)
+        results = self._results(scopes, by_and_by=not arguments.private)
+        told = _told(command.reply, results, shown, private=arguments.private)
+        if next(told):
+            self.later.run(told)
+
+    def asked(self, command: Command, text: str) -> Asked:
+        """Say what a command will wait for; raises as ``answer``."""
+        allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
+        here = self.defaults.channels.get(command.channel)
+        source = parse(text).source
+        if source is None and (here is None or here.data_source not in allowed):
+            return SEVERAL
+        return of_diagnosis(self.defaults.source_for(source, command.channel, allowed))
 
     def again(self, press: Press) -> None:
         """Look again, in the place of the answer; of several data sources, with the presser's rights, below it."""
@@ -124,13 +186,20 @@ class TriageCommand:
             scope = kept_view(press, self.access, self.sessions, arguments.source, named).narrowed(named)
             scopes, asker = {arguments.source: Looked(scope.tenants, arguments.tenant)}, Asker.read(press.block_id)
         shown = replace(self._shown(scopes), asker=asker)
-        for results in self._results(scopes, by_and_by=False):
-            press.reply.replace(view.triage(results, shown), ephemeral=press.ephemeral, ts=press.message_ts)
 
-    def asks(self, press: Press) -> Asked | None:
-        """Say which data source a press on Refresh is about, where that is one."""
+        def tell() -> Iterator[bool]:
+            for results in self._results(scopes, by_and_by=False):
+                press.reply.replace(view.triage(results, shown), ephemeral=press.ephemeral, ts=press.message_ts)
+                yield any(one.pending for one in results)
+
+        told = tell()
+        if next(told):
+            self.later.run(told)
+
+    def asks(self, press: Press) -> Asked:
+        """Say what a press on Refresh will wait for."""
         source = _typed(press.value).source
-        return of_source(source) if source is not None else None
+        return of_diagnosis(source) if source is not None else SEVERAL
 
     def close_queries(self, press: Press) -> None:
         """Ask to close the queries of one statement that many run at once, as they are now."""
@@ -185,12 +254,15 @@ class TriageCommand:
                 raise NotAllowedError(view.not_all_yours())
             raise TargetError(view.nothing_left(gone))
         ids = tuple({number: None for _, number, _ in found})
+        command = f"/kill-session {','.join(map(str, ids[: self.requests.max_targets(several.source)]))}"
+        command += f"{' query' if mode is Mode.QUERY else ''} on={quoted(several.source)}"
         asked = self.requests.ask_where(
             press.person,
             press.channel,
             SessionQuery(several.source, SessionFilter((Condition(Field.ID, Operator.EXACTLY, ids),))),
             mode,
             filter_text=where,
+            command=command,
             fits=lambda one: place_of(one) in found and fits(one, look),
             delivery=press.delivery,
         )
@@ -261,19 +333,25 @@ class TriageCommand:
 
         asks = {one.source.name: partial(examine, one) for one in looks}
         threading.Thread(target=ask_each, args=(asks, PATIENCE), name="triage", daemon=True).start()
-        told: list[Result] = []
-        pause = FIRST
-        while True:
-            with changed:
-                over = changed.wait_for(lambda: not any(one.result.pending for one in looks), pause)
-            results = [one.result for one in looks]
-            if over or monotonic() + AGAIN >= until:
-                yield [_late(one) for one in results]
-                return
-            if not told or (by_and_by and results != told):
-                yield results
-                told = results
-            pause = AGAIN
+
+        def pending() -> list[str]:
+            return [one.source.name for one in looks if one.result.pending]
+
+        # What others wait for already, longer than this does at first, need not be waited for once more.
+        with changed:
+            changed.wait_for(lambda: self.late.has(pending()), FIRST)
+        with self.late.of(pending()):
+            told: list[Result] = []
+            while True:
+                results = [one.result for one in looks]
+                if not any(one.pending for one in results) or monotonic() + AGAIN >= until:
+                    yield [_late(one) for one in results]
+                    return
+                if not told or (by_and_by and results != told):
+                    yield results
+                    told = results
+                with changed:
+                    changed.wait_for(lambda: not pending(), AGAIN)
 
     def _examination(self, name: str, tenants: Tenants) -> Examination:
         source = self.sessions.source(name)
@@ -288,6 +366,23 @@ class TriageCommand:
 
     def _closable(self, session: Session) -> bool:
         return targets.closable(self.sessions, session)
+
+
+def _told(reply: Reply, found: Iterator[list[Result]], shown: view.Shown, *, private: bool) -> Iterator[bool]:
+    """Tell what is found as it comes, and yield whether it goes on."""
+    place: list[CardPlace] = []
+    for results in found:
+        message = view.triage(results, shown)
+        goes_on = any(one.pending for one in results)
+        if place:
+            reply.update(place[0], message)
+        elif private:
+            reply.private(message)
+        elif goes_on:
+            reply.post_card(message, place.append)
+        else:
+            reply.public(message)
+        yield goes_on
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,18 +88,20 @@ class ClosingRequests:
         mode: Mode,
         *,
         filter_text: str,
+        command: str = "",
         reason: str = "",
         fits: Callable[[Session], bool] = lambda _session: True,
         delivery: str = "",
     ) -> list[ClosingRequest]:
         """Write requests to close what fits a filter: ACTIVE and longest first, no more than one request may.
 
-        ``query`` names its data source; ``filter_text`` is the filter in words, for the card; of what ``fits`` not,
-        nothing is asked for. Raises as ``ask``, and ``UnknownStatusError``.
+        ``query`` names its data source; ``filter_text`` is the filter in words, for the card, and ``command`` asks for
+        the same where those cannot be typed; of what ``fits`` not, nothing is asked for. Raises as ``ask``, and
+        ``UnknownStatusError``.
         """
         source = query.source or ""
         scope = self._access.scope(person, Right.CLOSE, source, channel)
-        self._require_reason(reason, f"/kill-session where {filter_text}")
+        self._require_reason(reason, command or f"/kill-session where {filter_text}")
         filter_ = query.filter
         if mode is Mode.QUERY:
             filter_ = replace(filter_, running=True)

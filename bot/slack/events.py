@@ -108,6 +108,7 @@ Once = Callable[[Command], bool]  # whether one replica alone may answer it; nev
 PressAsks = Callable[[Press], Asked | None]  # same
 SubmissionHandler = Callable[[Submission], None]
 SubmissionCheck = Callable[[Submission], Mapping[str, str]]  # what is wrong, by block id; asks nobody, never raises
+AskedBy = Callable[[Command, str], Asked]  # says for what a verb will wait, given the same as it; raises ours
 Verb = Callable[[Command, str], None]  # answers ``/sessions VERB …``, given the normalized text after the verb
 
 

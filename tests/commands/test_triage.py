@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.oceanbase import EmbeddedOceanBase
+from tests.operations.test_reload import reload
 from tests.support.servers import EmbeddedMySQL
 from tests.support.slack_person import Person, buttons_of, text_of
 from tests.support.slack_text import Json, tells
@@ -105,6 +107,12 @@ def test_one_statement_many_times_is_closed_with_one_button_and_nothing_else_is(
     assert "That looks like retries" in said
     assert "SELECT SLEEP(?), ?" in said
     assert not tells(said, SECRET)
+    with requiring_a_reason(stage):
+        told = text_of(stage.presses(stage.alice, answer, "Close these 4 Queries", "A reason is required"))
+        command = told[told.index("/kill-session ") :].splitlines()[0]
+        card = text_of(stage.asks(stage.alice, command, ASKS))
+        assert all(str(one.id) in card for one in retries), "what the sentence says can be typed"
+        assert str(report.id) not in card
     result = closes(stage, answer, "Close these 4 Queries", "Close Query", "4 query closed")
     assert "one statement that runs for over 1 s" in text_of(result)
     for one in retries:
@@ -114,6 +122,16 @@ def test_one_statement_many_times_is_closed_with_one_button_and_nothing_else_is(
     triage(stage, f"Session {report.id} (", without="the same statement")
     ended = stage.presses(stage.alice, answer, "Close these 4 Queries", "does not run for so long any more")
     assert ended["ephemeral"]
+
+
+@contextlib.contextmanager
+def requiring_a_reason(stage: Stage) -> Iterator[None]:
+    before = stage.bot.config.read_text()
+    reload(stage, f"{before}\n[closing]\nrequire_reason = true\n")
+    try:
+        yield
+    finally:
+        reload(stage, before)
 
 
 def test_what_was_closed_and_runs_again_is_told_with_its_client(stage: Stage) -> None:
@@ -196,6 +214,21 @@ def test_of_several_data_sources_the_sick_ones_stand_first_and_one_that_hangs_ho
     assert "[Refresh]" in said
     assert "silent" not in text_of(answered(wide_stage.bob, wide_stage)), "nobody hears of what they may not see"
     assert report.is_alive()
+
+
+def test_thirty_at_once_are_all_answered_though_one_data_source_hangs(wide_stage: Stage, silent: socket.socket) -> None:
+    silent.listen()
+    before = {message["key"] for message in wide_stage.alice.messages()}
+    with ThreadPoolExecutor(30) as people:
+        list(people.map(lambda _: wide_stage.alice.types("/sessions triage"), range(30)))
+
+    def answers() -> list[str]:
+        new = [one["text"] for one in wide_stage.alice.messages() if one["key"] not in before]
+        return [text for text in new if not text.startswith(("⏳", "/sessions"))]
+
+    wide_stage.wait_until(lambda: len(answers()) >= 30, "everybody to be answered")
+    assert [text for text in answers() if "Triage of" not in text] == []
+    wide_stage.wait_until(lambda: not any("It goes on" in text for text in answers()), "all to be told to the end")
 
 
 def answered(person: Person, stage: Stage) -> Json:
