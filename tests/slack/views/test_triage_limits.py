@@ -66,7 +66,7 @@ def of_two_tenants(*waits: Wait) -> Result:
     graph = WaitGraph("prod", NOW, waits)
     tenants = frozenset({"shop"})
     look = Look((), graph.seen_by(tenants), tenants=tenants)
-    found = find(look, Thresholds(), lambda seen, who: advise(Case.of(who, seen)), lambda _session: "")
+    found = find(look, Thresholds(), lambda seen, who: advise(Case.of(who, seen)), lambda _seen, _session: "")
     return Result("prod", NOW, found, tuple(Check))
 
 
