@@ -368,7 +368,7 @@ class TriageCommand:
         return targets.closable(self.sessions, session)
 
 
-def _told(reply: Reply, found: Iterator[list[Result]], shown: view.Shown, *, private: bool) -> Iterator[bool]:
+def _told(reply: Reply, found: Iterator[list[Result]], shown: Shown, *, private: bool) -> Iterator[bool]:
     """Tell what is found as it comes, and yield whether it goes on."""
     place: list[CardPlace] = []
     for results in found:
