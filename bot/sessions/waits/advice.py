@@ -316,7 +316,7 @@ def _runs_and_nothing_is_known(case: Case, who: Session) -> Advice | None:
 
 
 def _runs_in_a_transaction(case: Case, who: Session) -> Advice | None:
-    if who.idle or not who.running or _is_all(who):
+    if who.idle or not who.running or _is_all(case, who):
         of_session = [one.kind for one in case.waiters if one.kind in _OF_SESSION and not one.candidate]
         if not who.running or not of_session:
             return None
@@ -475,11 +475,15 @@ def _ddl_before(who: Session, graph: WaitGraph) -> Session | None:
     return None
 
 
-def _is_all(who: Session) -> bool:
-    """Whether its statement is known to be all of its transaction."""
+def _is_all(case: Case, who: Session) -> bool:
+    """Whether its statement is known to be all of its transaction.
+
+    Whoever holds a row has one, listed or not: while others ask for it all the time, InnoDB's list is an old one.
+    """
     transaction = who.transaction
     if transaction is None:
-        return who.transaction_known
+        holds_a_row = any(one.kind is WaitKind.ROW_LOCK and not one.candidate for one in case.waiters)
+        return who.transaction_known and not holds_a_row
     if transaction.autocommit is not None:
         return transaction.autocommit
     return transaction.state == "IMPLICIT_ACTIVE" and who.statement_transaction

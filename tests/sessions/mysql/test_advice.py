@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +23,7 @@ from bot.sessions.waits.graph import Prepared
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
 from tests.sessions.test_kill import close
-from tests.support.stage import session_id
+from tests.support.stage import RunningStatement, session_id
 from tests.support.waiting import Scene, is_mysql, waiting
 
 LARGE = 400_000  # rows, which take a second and more to be rolled back
@@ -227,9 +229,36 @@ def test_what_rests_with_a_lock_of_its_session_is_closed_though_it_has_no_transa
 @pytest.mark.parametrize("server", ["mysql"], indirect=True)
 def test_the_query_of_what_the_server_calls_autocommit_is_enough(scene: Scene, advised: Advised) -> None:
     holder = scene.runs("UPDATE stock SET quantity = quantity + SLEEP(600) WHERE sku = 1")
+    until(lambda: one(advised.crm, holder.id).in_transaction)
     waiter = scene.runs(change(1))
     found = advised.on_session(holder.id, 1)
     assert found.action is Action.CLOSE_QUERY
     assert "Its statement is all of its transaction: Close Query suffices and frees 1 session" in found.reason
     scene.root(f"KILL QUERY {holder.id}")
     assert waiter.ended() == 0
+
+
+@pytest.mark.parametrize("server", ["mysql"], indirect=True)
+def test_while_a_monitor_keeps_the_list_of_transactions_old_no_query_is_said_to_be_all_of_one(
+    scene: Scene, advised: Advised
+) -> None:
+    holder, ended = scene.client("SELECT 1"), threading.Event()
+
+    def monitor() -> None:
+        with scene.server.connect() as root, root.cursor() as cursor:
+            while not ended.wait(0.02):
+                cursor.execute("SELECT COUNT(*) FROM information_schema.INNODB_TRX")
+
+    asking = threading.Thread(target=monitor)
+    asking.start()
+    try:
+        time.sleep(0.15)  # so that the list is from before the transaction, and is not read anew
+        holder.begin()
+        with holder.cursor() as cursor:
+            cursor.execute(change(1))
+        runs = RunningStatement(holder, "SELECT SLEEP(600)")
+        scene.runs(change(1))
+        assert advised.on_session(runs.id, 1).action is Action.CLOSE_SESSION
+    finally:
+        ended.set()
+        asking.join()

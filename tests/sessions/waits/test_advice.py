@@ -100,6 +100,15 @@ def test_an_idle_session_without_a_transaction_that_holds_up_nobody_is_left_alon
     )
 
 
+def test_whoever_holds_a_row_has_a_transaction_whatever_a_list_says_that_is_older() -> None:
+    holder = running(1, transaction=None)
+    assert holder.transaction_known
+    found = advised(holder, wait(running(2), holder))
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason.startswith("Whether its statement is all of its transaction is not known.")
+    assert advised(holder, wait(running(2), holder, WaitKind.METADATA)).action is Action.CLOSE_QUERY
+
+
 def test_what_runs_within_an_older_transaction_is_closed_with_its_session() -> None:
     holder = running(1, transaction=Transaction(12, "RUNNING", started=1000.0), request_started=1240.0)
     found = advised(holder, wait(running(2), holder))
