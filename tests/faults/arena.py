@@ -132,9 +132,12 @@ class Arena(Stage):
 
     def ended(self, card: Json) -> Json:
         """Wait until a card tells an outcome, and has no button left."""
-        return self.alice.wait_for_change(
-            card, lambda now: not buttons_of(now) and "is being closed" not in full_text(now)
-        )
+        return self.alice.wait_for_change(card, self.is_over)
+
+    @staticmethod
+    def is_over(card: Json) -> bool:
+        """Whether a card tells an outcome, and has no button left."""
+        return not buttons_of(card) and "is being closed" not in full_text(card)
 
     def value(self, query: str, **values: object) -> Any:
         """Ask the store for one value; None where there is none."""

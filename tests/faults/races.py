@@ -183,12 +183,18 @@ def _press_until_over(stage: Arena, card: Json, until: float) -> bool:
 
     Return whether the press was cut short: nothing came of it, or the other replica finished what it had begun.
     """
+
+    def came(now: Json) -> bool:
+        return stage.is_over(now) or STOPPED in text_of(now)
+
     with contextlib.suppress(AssertionError):  # acknowledged and lost with the replica: the card is as it was
         left = max(0.5, until - time.monotonic())
-        stage.alice.wait_for_change(card, lambda now: not buttons_of(now) or STOPPED in text_of(now), timeout=left)
+        stage.alice.wait_for_change(card, came, timeout=left)
     told = stage.alice.now(card)
-    again = told is not None and bool(buttons_of(told))
-    if told is not None and again:
+    if told is None or not buttons_of(told):  # what the killed one was closing, the other may not have come to yet
+        told = stage.alice.wait_for_change(card, came)
+    again = bool(buttons_of(told))
+    if again:
         stage.alice.press(told, "Close Session")
     over = stage.ended(card)
     return again or "has fallen silent" in text_of(over)
