@@ -20,6 +20,7 @@ from bot.errors import (
 )
 from bot.sessions.model import Session
 from bot.sessions.source import DataSource
+from bot.sessions.source_health import Tenants
 from bot.sessions.transactions import OpenTransaction
 from bot.sessions.triage import (
     Check,
@@ -34,7 +35,6 @@ from bot.sessions.waits.blockages import Advise
 
 log = structlog.get_logger(__name__)
 
-Tenants = frozenset[str] | None  # None: every tenant
 _T = TypeVar("_T")
 
 # With these nothing else can be read there either.

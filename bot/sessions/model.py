@@ -152,6 +152,10 @@ class Client:
         return found[1] if found is not None and int(found[1]) else None
 
 
+# What the views of waits and of transactions tell of one, and no list does.
+_TOLD_BESIDE = ("age", "autocommit", "rows_changed", "bytes_changed", "prepared")
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """An open transaction."""
@@ -169,6 +173,11 @@ class Transaction:
     def over(self) -> bool:
         """Whether nothing of it is left to roll back."""
         return self.state in _OVER
+
+    def completed(self, told: Transaction) -> Transaction:
+        """The same with what another view tells of it; what is known of it already stands."""
+        more = {name: getattr(told, name) for name in _TOLD_BESIDE if getattr(self, name) is None}
+        return replace(self, **more)
 
 
 class WaitKind(enum.Enum):

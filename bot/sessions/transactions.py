@@ -13,7 +13,7 @@ from bot.sessions.conditions import EXACT_FIELDS
 from bot.sessions.database import Connection
 from bot.sessions.model import Condition, Field, Flag, LastStatement, Operator, Session, SessionFilter, Transaction
 from bot.sessions.waits.graph import Prepared
-from bot.sessions.waits.reading import Ends, Party
+from bot.sessions.waits.reading import Ends, Party, SessionsOf
 
 _LAST = 50  # idle ones, the oldest, of which it is read what they ran last: as many as a page shows
 MOST = 1_000  # transactions that are read at once, the oldest; more are said to be there
@@ -55,8 +55,6 @@ class Told:
 
 # Reads open transactions, no more than so many; raises one of the ``DataSourceError`` family.
 TransactionsReader = Callable[[Connection, int], Told]
-# Selects the sessions that parties name, the bot's own and those of every tenant included.
-SessionsOf = Callable[[Collection[Party]], list[Session]]
 # Reads what sessions of these ids ran last, where the server keeps it.
 LastStatements = Callable[[Connection, Sequence[int]], Mapping[int, LastStatement]]
 
@@ -189,18 +187,8 @@ def of_list(source: str, sessions: Iterable[Session], caveats: Sequence[str]) ->
 def _open(one: Begun, session: Session | None) -> OpenTransaction:
     party = one.session
     if session is not None:
-        told = session.transaction
-        # What the list tells of it stands; what the view of transactions alone has comes to it.
-        transaction = (
-            one.transaction
-            if told is None
-            else replace(
-                told,
-                age=one.transaction.age,
-                rows_changed=one.transaction.rows_changed,
-                bytes_changed=one.transaction.bytes_changed,
-            )
-        )
+        listed = session.transaction
+        transaction = listed.completed(one.transaction) if listed is not None else one.transaction
         return OpenTransaction(replace(session, transaction=transaction), transaction, session.tenant)
     if one.prepared:
         return OpenTransaction(Prepared(one.transaction, party.tenant, one.xid), one.transaction, party.tenant)

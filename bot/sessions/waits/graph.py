@@ -13,9 +13,6 @@ from functools import cached_property
 
 from bot.sessions.model import Session, Transaction, WaitKind
 
-# What is told of a transaction where waits are read, and in no list.
-_BESIDE = ("started", "age", "autocommit", "rows_changed", "bytes_changed", "prepared")
-
 Place = tuple[str | None, int, str | None]  # server, id, tenant: what names a session within its data source
 
 
@@ -172,9 +169,9 @@ class WaitGraph:
             return session
         if one is None or other is None or one.id != other.id:
             return replace(session, last_statement=session.last_statement or told.last_statement)
-        more = {name: getattr(other, name) for name in _BESIDE if getattr(one, name) is None}
+        started = other.started if one.started is None else one.started
         last = session.last_statement or told.last_statement
-        return replace(session, last_statement=last, transaction=replace(one, **more))
+        return replace(session, last_statement=last, transaction=replace(one.completed(other), started=started))
 
     def chains(self) -> Iterator[Link]:
         """All waits as lines, each waiter once, under the first that it waits for; then circles, then unnamed ones."""

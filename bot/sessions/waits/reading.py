@@ -155,14 +155,7 @@ def _fits(party: Party, session: Session) -> bool:
 
 def _knowing(session: Session, known: Known) -> Session:
     """Add to a session what its list does not tell; what the list tells stands."""
-    transaction, told = session.transaction, known.transaction
-    if transaction is not None and told is not None:
-        transaction = replace(
-            transaction,
-            age=told.age,
-            autocommit=told.autocommit if transaction.autocommit is None else transaction.autocommit,
-            rows_changed=told.rows_changed,
-            bytes_changed=told.bytes_changed,
-            prepared=told.prepared if transaction.prepared is None else transaction.prepared,
-        )
+    transaction = session.transaction
+    if transaction is not None and known.transaction is not None:
+        transaction = transaction.completed(known.transaction)
     return replace(session, transaction=transaction, last_statement=known.last_statement or session.last_statement)
