@@ -18,7 +18,7 @@ from bot.closing.store import Store
 from bot.closing.targets import never_closed
 from bot.errors import AlreadyClosedError, SessionBotError, StoreError
 from bot.sessions.asking import ask_each
-from bot.sessions.model import Mode, Pin, Session
+from bot.sessions.model import Mode, Pin, Session, WaitKind
 from bot.sessions.service import SessionService
 from bot.sessions.uptime import since_boot
 from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise, past_of
@@ -75,9 +75,15 @@ class Adviser:
         return advise(self._case(graph, who, self._past_of(graph.source), tenants))
 
     def past(self, graph: WaitGraph, who: Session) -> str:
-        """Say what of a session of these waits was closed before and came back; '' where nothing was."""
+        """Say what of a session of these waits was closed before and came back; '' where nothing was.
+
+        Nothing of one that rests unless a client was seen to come back: that two rest in a transaction says little.
+        """
         past = self._past_of(graph.source)
-        return past_of(who, closes_of(graph.known(who), past)) if past else ""
+        closed = closes_of(graph.known(who), past, self._clock()) if past else []
+        if not who.running and all(one.back_after is None for one in closed):
+            return ""
+        return past_of(who, closed)
 
     def require_past(self, source: str) -> None:
         """Raise ``StoreError`` where advice on sessions of that data source leaves their past unsaid."""
@@ -91,8 +97,8 @@ class Adviser:
         Never raises, and waits twice ``READ_WITHIN`` at the most: where the waits cannot be read in time, it says so.
         """
         graph = self._read(source)
-        if isinstance(graph, WaitGraph) and any(one.waits and not graph.holders(one) for one in sessions):
-            sleep(_BETWEEN)  # the read may have been shared with somebody who asked before it waited
+        if isinstance(graph, WaitGraph) and any(_is_outdated(graph, one) for one in sessions):
+            sleep(_BETWEEN)  # the read may have been shared with somebody who asked before
             graph = self._read(source)
         if isinstance(graph, WaitGraph):
             past = self._past_of(source)
@@ -167,7 +173,7 @@ class Adviser:
         if isinstance(case.who, Prepared) or isinstance(who, Prepared):
             return case
         who = case.who
-        closed = closes_of(who, past)
+        closed = closes_of(who, past, self._clock())
         killed_for, rollback = self._remembered(who, closed)
         sessions = self._sessions()
         return replace(
@@ -209,6 +215,14 @@ class Adviser:
             return []
 
 
+def _is_outdated(graph: WaitGraph, session: Session) -> bool:
+    """Whether a session as it is now waits, or has ended its transaction, which these waits do not know yet."""
+    if session.waits:
+        return not graph.holders(session)
+    ended = session.transaction_known and not session.in_transaction
+    return ended and any(one.kind is WaitKind.ROW_LOCK for one in graph.waiters(session))
+
+
 def closed_before(store: Store, request: ClosingRequest) -> Closed | None:
     """Return who had closed before what a request found ending or gone, where the record tells that of one target.
 
@@ -220,19 +234,21 @@ def closed_before(store: Store, request: ClosingRequest) -> Closed | None:
         return None
     past = store.outcomes.closed_since(request.source, request.created_at - LONG_PAST)
     others = [(other, back) for other, back in past if other.id != request.id]
-    closes = [close for target in late for close in closes_of(target.session, others) if close.same_session]
-    return max(closes, key=lambda one: one.at, default=None)
+    closes = [close for target in late for close in closes_of(target.session, others, request.created_at)]
+    return max((close for close in closes if close.same_session), key=lambda one: one.at, default=None)
 
 
-def closes_of(who: Session, past: Past) -> list[Closed]:
+def closes_of(who: Session, past: Past, now: datetime) -> list[Closed]:
     """Return the closes of this session, and of others of the same user and client that did the same, newest first.
 
-    Those of one request count once: they were closed together.
+    Those of one request count once: they were closed together. What a session has done since before a close is none of
+    those that were closed, and did not come back.
     """
+    since = now - timedelta(seconds=_does_it_for(who))
     found = []
     for request, back in past:
         query = request.decided_mode is Mode.QUERY
-        found_alike = ((target, _is_alike(who, target, query=query)) for target in request.targets)
+        found_alike = ((target, _is_alike(who, target, since, query=query)) for target in request.targets)
         alike = [(target, same) for target, same in found_alike if same is not None]
         if not alike or request.decided_by is None:
             continue
@@ -245,13 +261,22 @@ def closes_of(who: Session, past: Past) -> list[Closed]:
     return sorted(found, key=lambda one: one.at, reverse=True)
 
 
-def _is_alike(who: Session, target: Target, *, query: bool) -> bool | None:
+def _does_it_for(who: Session) -> float:
+    """Return for how many seconds a session has been running its statement, or resting in its transaction."""
+    if who.running:
+        return max(who.time, who.total_time)
+    return max(who.time, (who.transaction.age if who.transaction is not None else None) or 0.0)
+
+
+def _is_alike(who: Session, target: Target, since: datetime, *, query: bool) -> bool | None:
     """Whether a target to which a KILL was sent is this very session; None where it is not even like it."""
     if target.intent_at is None:
         return None
     before = target.sent or target.session
     if Pin.of(before).same_session(who):
         return True if not query or same_statement(before, who) else None
+    if since < target.intent_at or before.database != who.database:
+        return None
     if client_of(before) != client_of(who) or before.running != who.running or not same_statement(before, who):
         return None
     # An idle one without a transaction does nothing that could be told from what any other does.

@@ -18,6 +18,7 @@ from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.blockages import Advise, Blockage, blockages, with_advice
 from bot.sessions.waits.graph import Prepared, WaitGraph, place_of
 
+_LASTS = 1.0  # seconds from which on what a session does counts as what was closed before: healthy ones do it as well
 SHOWN = 5  # findings of one check that are told one by one; the rest is counted
 
 
@@ -236,6 +237,7 @@ def find(look: Look, thresholds: Thresholds, advise: Advise, past_of: PastOf) ->
         Returned(one, said)
         for one in sessions
         if (one.running or one.in_transaction)
+        and one.time >= _LASTS
         and place_of(one) not in told_already
         and not look.is_thread(one)
         and (said := past(one))

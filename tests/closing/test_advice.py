@@ -186,6 +186,25 @@ def test_a_client_that_rests_in_a_transaction_again_is_told_and_remembered(desk:
     assert desk.adviser.past(graph, everybody[session_id(other)]) == ""
 
 
+def test_what_rested_in_its_transaction_before_the_close_has_not_come_back(desk: Desk) -> None:
+    bystander = session_id(holder(desk, 2, bind_address=HERE))
+    desk.until(lambda: (desk.row(bystander).get("TIME") or 0) >= 1)
+    assert outcomes(confirm(desk, ask(desk, session_id(holder(desk, 1, bind_address=HERE))))) == [Outcome.CLOSED]
+    desk.adviser._past.clear()
+    assert advice(ask(desk, bystander)).past == ""
+    again = session_id(holder(desk, 1, bind_address=HERE))
+    assert advice(ask(desk, again)).past == "The same was closed once in 10 min."
+
+
+def test_a_holder_that_has_just_gone_on_is_not_said_to_hold_anything(desk: Desk) -> None:
+    head = holder(desk, 1)
+    victim = waiter(desk, 1)
+    desk.until(lambda: len(desk.sessions.source("demo").waits().waits) == 1)
+    head.rollback()  # within the time for which that read is shared
+    assert victim.ended() == 0
+    assert advice(ask(desk, session_id(head))).action is Action.NOTHING
+
+
 def test_a_query_that_the_same_session_runs_again_is_told(desk: Desk) -> None:
     first = desk.runs("SELECT SLEEP(600)")
     desk.clock.at_wait = first.ended
