@@ -248,13 +248,22 @@ class OceanBaseLocks:
         rows = connection.rows(f"SELECT obj_id, owner_id FROM {self.user_locks} WHERE obj_type = {_GET_LOCK}{since}")
         return {int(lock): int(owner) & 0xFFFF_FFFF for lock, owner in rows}
 
+    @property
+    def _keeps_user_locks(self) -> bool:
+        """Whether the lock of GET_LOCK stays when its session is gone, as on the kernel that has no GV$ views any more.
+
+        docs/oceanbase.md 5.4.
+        """
+        return self.single and self.listed.view.startswith("oceanbase.V$")
+
     def _user_wait(self, waiter: Doing, owners: Mapping[int, int], there: Collection[int]) -> Edge:
         own = not self.tenants.several or waiter.party.tenant == self.login_tenant  # another tenant counts by itself
         owner = owners.get(waiter.user_lock or 0) if own else None
         holder = Party(owner, tenant=waiter.party.tenant) if owner in there else None
         told_by = str(self.user_locks) if holder is not None else f"{self.listed.view}.INFO"
         lock = f"{waiter.party.tenant}/{waiter.user_lock}"
-        return Edge(waiter.party, holder, WaitKind.USER_LOCK, told_by, waiter.seconds, lock=lock)
+        kind = WaitKind.USER_LOCK
+        return Edge(waiter.party, holder, kind, told_by, waiter.seconds, lock=lock, outlives=self._keeps_user_locks)
 
     def _begun(self, connection: Connection) -> Sequence[Begun]:
         if self.transactions is None:

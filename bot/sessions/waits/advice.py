@@ -15,7 +15,7 @@ from bot.sessions.masking import cut
 from bot.sessions.model import Session, WaitKind
 from bot.sessions.spans import span
 from bot.sessions.statement import Disclosure, Statement
-from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
+from bot.sessions.waits.graph import Prepared, Wait, WaitGraph, place_of
 
 # OceanBase looks for closed lock waiters every 10 s: 1 to 11 s after the KILL they are gone (docs/oceanbase.md 2.2).
 ENDS_WITHIN = 15.0  # seconds
@@ -82,11 +82,12 @@ class Case:
     waits: tuple[Wait, ...] = ()  # whom it waits for
     waiters: tuple[Wait, ...] = ()  # who waits for it directly
     held_up: int = 0  # sessions that wait for it, directly and through others
-    heads: tuple[Session | Prepared, ...] = ()  # who is at the head of what it waits for
+    heads: tuple[Session | Prepared, ...] = ()  # who is at the head of what it waits for; the youngest of a circle
     protected: tuple[str, ...] = ()  # reasons, each as in "belongs to ocp, a protected user of prod"
     past: tuple[Closed, ...] = ()  # of the last ten minutes, newest first
     frees: int = 0  # of those held up, the ones that wait for nobody else
     circle: int = 0  # how many sessions wait for each other in a circle with it, itself included
+    circle_ahead: int = 0  # how many wait for each other in a circle at the end of what it waits for
     never: str = ""  # why it is never closed, as in "is one of this bot's own."
     killed_for: float | None = None  # seconds since it was seen, or known, to have been closed
     rollback: Rollback | None = None
@@ -112,17 +113,19 @@ class Case:
         ddl = _ddl_before(who, graph) if isinstance(who, Session) else None
         heads = certain or (graph.heads_of(who) if isinstance(who, Session) else ())
         waiters = graph.waiters(who)
+        ahead = graph.circle_ahead(who) if isinstance(who, Session) and not heads and ddl is None else ()
         return cls(
             who=who,
             waits=graph.holders(who) if isinstance(who, Session) else (),
             waiters=waiters,
             held_up=len(graph.held_up(who)),
-            heads=(ddl, *heads) if ddl is not None else heads,
-            guessed=not certain,
+            heads=(ddl, *heads) if ddl is not None else heads or ahead[:1],
+            guessed=not certain and not ahead,
             protected=tuple(protected),
             past=tuple(past),
             frees=len(graph.frees(who)) if is_session else 0,
             circle=len(graph.circle(who)) if isinstance(who, Session) else 0,
+            circle_ahead=len(ahead),
             lacks=graph.lacks,
             rivals=any(one.candidate and len(graph.holders(one.waiter)) > 1 for one in waiters),
             ddl=ddl,
@@ -235,6 +238,30 @@ def _closed_by_client_id(case: Case, who: Session) -> Advice | None:
         "Its client was closed and is off the list, yet its transaction lives on until the client's next request. "
         f"{_closing(case)}",
     )
+
+
+def _holds_what_outlives_it(case: Case, who: Session) -> Advice | None:
+    if case.waits or who.waits is not None or not case.waiters or not all(one.outlives for one in case.waiters):
+        return None
+    kind = case.waiters[0].kind.value
+    return Advice(
+        Action.NOTHING,
+        f"It holds a {kind}, which {_holds_up(case)} and which this server keeps even when the session is gone: "
+        "closing it frees nobody, and nobody could release the lock then. Its client has to, by RELEASE_LOCK.",
+    )
+
+
+def _holds_up_closed_ones(case: Case, who: Session) -> Advice | None:
+    """Who holds up nobody but such as end without it: OceanBase has closed lock waiters wait on for seconds."""
+    waiters = {place_of(one.waiter): one.waiter for one in case.waiters}
+    if case.waits or who.waits is not None or not waiters or case.held_up > len(waiters):
+        return None
+    if any(one.kind is WaitKind.USER_LOCK for one in case.waiters):
+        return None
+    if not all(one.state == "SESSION_KILLED" and one.time <= ENDS_WITHIN for one in waiters.values()):
+        return None
+    was = "Who waits for it was closed already" if len(waiters) == 1 else "All that wait for it were closed already"
+    return Advice(Action.WAIT, f"{was}. Wait {ENDS_WITHIN:.0f} s: the server ends that, whatever this session holds.")
 
 
 def _only_query_closed(case: Case, who: Session) -> Advice | None:
@@ -358,6 +385,8 @@ RULES: tuple[Rule, ...] = (
     _killed_and_waiting,
     _closed_by_client_id,
     _ending,
+    _holds_what_outlives_it,
+    _holds_up_closed_ones,
     _only_query_closed,
     _holds_prepared,
     _ddl_in_a_queue,
@@ -401,7 +430,9 @@ def _blocked(case: Case, said: str) -> Advice:
     them = f"{', '.join(most)} and {last}" if most else last
     several = len(heads) > 1
     direct = any(one.holder in heads for one in waits)
-    if case.guessed:
+    if case.circle_ahead:
+        holds = f"is one of {case.circle_ahead} that wait for each other in a circle, which it waits for."
+    elif case.guessed:
         holds = f"may {'hold it' if direct else 'be at the head of the queue'}; no view of this server says so."
     elif direct:
         holds = "hold it." if several else "holds it."

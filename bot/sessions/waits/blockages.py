@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bot.sessions.model import Session, WaitKind
 from bot.sessions.waits.advice import Action, Advice
-from bot.sessions.waits.graph import Link, Place, Prepared, Wait, WaitGraph, place_of
+from bot.sessions.waits.graph import Link, Place, Prepared, Wait, WaitGraph, age_of, place_of
 
 # What is advised about a session, or a prepared transaction, of these waits.
 Advise = Callable[[WaitGraph, Session | Prepared], Advice]
@@ -105,7 +105,7 @@ def _head(graph: WaitGraph, who: Session | Prepared, *, candidate: bool = False)
 def _circles(graph: WaitGraph) -> list[Blockage]:
     found = []
     for circle in circles(tuple(graph.chains())):
-        youngest_first = tuple(sorted(circle, key=_age))
+        youngest_first = tuple(sorted(circle, key=age_of))
         waits = tuple(wait for one in circle for wait in graph.holders(one))
         behind = (*graph.held_up(circle[0]), circle[0])
         found.append(Blockage(youngest_first[0], waits, behind, _longest(graph, circle), circle=youngest_first))
@@ -140,8 +140,3 @@ def _ddl(graph: WaitGraph, head: Blockage) -> Session | None:
 def _longest(graph: WaitGraph, sessions: Sequence[Session]) -> float | None:
     times = [wait.waited for one in sessions for wait in graph.holders(one) if wait.waited is not None]
     return max(times, default=None)
-
-
-def _age(session: Session) -> float:
-    age = session.transaction.age if session.transaction is not None else None
-    return session.time if age is None else age

@@ -45,6 +45,7 @@ class Wait:
     what: str | None = None  # shown: the table, as database.table; a user lock's name is a literal, so masked
     lock: str | None = None  # never shown: names the very lock, so that a queue for it can be told from a chain
     candidate: bool = False
+    outlives: bool = False  # the server keeps the lock when its holder's session is gone: closing that frees nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,10 @@ class WaitGraph:
         return tuple(found.values())
 
     def frees(self, holder: Session | Prepared) -> tuple[Session, ...]:
-        """Those of whom it holds up that wait for nobody else then; one whose holder is not named waits on."""
+        """Those of whom it holds up that wait for nobody else then; one whose holder is not named waits on.
+
+        So does one that waits for what outlives its holder.
+        """
         held_up = self.held_up(holder)
         free: set[object] = {_key(holder)}
         left, before = list(held_up), -1
@@ -139,7 +143,10 @@ class WaitGraph:
             goes_on = [
                 one
                 for one in left
-                if all(wait.holder is not None and _key(wait.holder) in free for wait in self.holders(one))
+                if all(
+                    wait.holder is not None and not wait.outlives and _key(wait.holder) in free
+                    for wait in self.holders(one)
+                )
             ]
             free |= set(map(_key, goes_on))
             left = [one for one in left if _key(one) not in free]
@@ -159,6 +166,21 @@ class WaitGraph:
                 if _key(one.holder) not in seen:
                     seen.add(_key(one.holder))
                     path.append((*way, one.holder))
+        return ()
+
+    def circle_ahead(self, session: Session) -> tuple[Session, ...]:
+        """The circle at the end of what a session waits for, the youngest transaction first; empty where there is none.
+
+        One that the session is in itself is ``circle``.
+        """
+        seen, todo = {_key(session)}, [session]
+        while todo:
+            for wait in self.holders(todo.pop(0)):
+                if isinstance(wait.holder, Session) and _key(wait.holder) not in seen:
+                    seen.add(_key(wait.holder))
+                    todo.append(wait.holder)
+                    if found := self.circle(wait.holder):
+                        return tuple(sorted(found, key=age_of))
         return ()
 
     def known(self, session: Session) -> Session:
@@ -268,6 +290,12 @@ def without_queues(waits: Collection[Wait]) -> list[Wait]:
         for one in waits
         if one.holder is None or (_key(one.holder), one.lock) not in queued or (_key(one.waiter), one.lock) not in held
     ]
+
+
+def age_of(session: Session) -> float:
+    """How old its transaction is, in seconds; for how long it does what it does where that is not told."""
+    age = session.transaction.age if session.transaction is not None else None
+    return session.time if age is None else age
 
 
 def _key(one: Session | Prepared) -> object:

@@ -36,6 +36,7 @@ class Edge:
     what: str | None = None
     lock: str | None = None
     candidate: bool = False
+    outlives: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def read(
         if waiter is None or waiter.idle or waiter is holder:
             dropped += 1
             continue
-        wait = Wait(waiter, holder, edge.kind, edge.told_by, edge.waited, edge.what, edge.lock, edge.candidate)
+        about = edge.kind, edge.told_by, edge.waited, edge.what, edge.lock, edge.candidate, edge.outlives
+        wait = Wait(waiter, holder, *about)
         if edge.holder is not None and holder is None:
             lost.append((edge, wait))
         else:

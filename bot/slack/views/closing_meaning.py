@@ -54,6 +54,8 @@ def session_meaning(session: Session) -> str:
     """Say what Close Session would do to exactly this session."""
     if session.logging_in:
         return "disconnects a client that has not logged in yet. Nothing runs in it."
+    if session.in_get_lock:
+        return "ends it only once its GET_LOCK has the lock or gives up: OceanBase does not stop that wait."
     parts = ["disconnects the client; it must connect again."]
     if session.event:
         parts = ["ends this run of an event of the scheduler, which has no client; it runs again when it is next due."]
@@ -71,6 +73,8 @@ def query_meaning(session: Session) -> str:
     if not session.running:
         keeps = " Its open transaction and its locks would stay." if session.in_transaction else ""
         return f"does nothing: {_why_no_query(session)}, no query runs.{keeps}"
+    if session.in_get_lock:
+        return "does nothing as long as its GET_LOCK waits: OceanBase does not stop that wait."
     if session.event:
         return "stops this run of an event of the scheduler; it runs again when it is next due."
     if session.transaction is not None and session.transaction.state in ("RUNNING", "LOCK WAIT"):

@@ -109,7 +109,7 @@ def nothing(found: Locks) -> str:
     count = f"{'At least ' if found.open.more else ''}{found.open.count:,} transaction{'s are' if several else ' is'}"
     oldest = found.open.oldest
     age = "" if oldest is None else f"{', the oldest' if several else ''} for {wording.seconds(oldest)}"
-    return f"{said} {count} open{age}: /sessions transactions lists them."
+    return f"{said} {count} open{age}: /sessions transactions lists {'them' if several else 'it'}."
 
 
 def _blockage(found: Locks, number: int, one: Advised, disclosure: Disclosure) -> list[kit.Block]:

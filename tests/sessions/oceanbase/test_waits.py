@@ -231,6 +231,10 @@ def test_who_holds_a_user_lock_is_named_to_those_who_wait_for_it(
     assert ids(found) == {session_id(holder): 2}
     assert {one.waiter.id for one in found.waits} == waiters
     assert {(one.kind, one.what) for one in found.waits} == {(WaitKind.USER_LOCK, None)}, "its name is a literal"
+    with prod.console() as console:
+        keeps = "v1.4" in console.dialect.name
+    assert {one.outlives for one in found.waits} == {keeps}, "there the lock stays when its session is gone"
+    assert len(found.frees(found.waits[0].holder or found.waits[0].waiter)) == (0 if keeps else 2)
     with holder.cursor() as cursor:
         cursor.execute("SELECT RELEASE_LOCK('nightly run')")
     for statement in shop.statements:

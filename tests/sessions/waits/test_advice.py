@@ -357,3 +357,33 @@ def test_whom_a_view_names_goes_before_whom_nobody_names() -> None:
     found = advised(victim, wait(victim, between), wait(between, guess, candidate=True))
     assert (found.instead, found.guessed) == ((guess,), True)
     assert "Session 2 of app may be at the head of the queue; no view of this server says so." in found.reason
+
+
+def test_a_lock_that_outlives_its_session_is_no_reason_to_close_it() -> None:
+    holder, victim = idle(1, transaction=None), running(2)
+    edge = wait(victim, holder, WaitKind.USER_LOCK, outlives=True)
+    found = advised(holder, edge)
+    assert found.action is Action.NOTHING
+    assert "closing it frees nobody" in found.reason
+    assert advised(victim, edge).action is Action.NOTHING
+    both = advised(holder, edge, wait(running(3), holder))
+    assert "Closing it frees 1 session;" in both.reason
+
+
+def test_whoever_holds_up_only_what_is_closed_already_is_left_alone() -> None:
+    holder, closed = idle(1), running(2, state="SESSION_KILLED", time=2.0)
+    assert advised(holder, wait(closed, holder)).action is Action.WAIT
+    for more in (wait(running(3), holder), wait(running(3), closed)):
+        assert advised(holder, wait(closed, holder), more).action is Action.CLOSE_SESSION
+    stays = replace(closed, time=16.0)
+    assert advised(holder, wait(stays, holder)).action is Action.CLOSE_SESSION, "it should have ended"
+
+
+def test_a_victim_behind_a_circle_is_led_to_the_one_in_it_that_is_to_be_closed() -> None:
+    old, young = running(1, transaction=OPEN), running(2, transaction=replace(OPEN, age=90.0))
+    victim = running(3)
+    for waited, action in ((4.0, Action.WAIT), (20.0, Action.CLOSE_BLOCKER)):
+        circle = wait(old, young, waited=waited), wait(young, old, waited=waited)
+        found = advised(victim, *circle, wait(victim, old))
+        assert (found.action, found.instead) == (action, (young,))
+        assert "Session 2 of app is one of 2 that wait for each other in a circle" in found.reason

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.sessions.model import Mode, Session
+from bot.sessions.model import GET_LOCK, Mode, Session
 from bot.sessions.statement import Statement
 from bot.slack.views import closing_meaning
 from tests.sessions.examples import EXAMPLE
@@ -82,3 +82,9 @@ def test_of_several_only_those_that_a_press_would_close_are_counted() -> None:
     assert closing_meaning.meaning_now(asked, present, Mode.SESSION).startswith("disconnects 2 clients")
     for mode, what in ((Mode.QUERY, "the queries that were asked for have"), (Mode.SESSION, "all of them have")):
         assert closing_meaning.meaning_now(asked, {}, mode) == f"closes nothing: {what} ended. The card will say so."
+
+
+def test_who_waits_in_get_lock_is_not_said_to_be_stopped() -> None:
+    waits = replace(RUNNING, doing=GET_LOCK)
+    assert "only once its GET_LOCK has the lock" in closing_meaning.session_meaning(waits)
+    assert "does nothing as long as its GET_LOCK waits" in closing_meaning.query_meaning(waits)
