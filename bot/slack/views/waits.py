@@ -45,8 +45,9 @@ def advised(who: Session | Prepared, advice: Advice) -> components.Line:
     if isinstance(who, Session) and advice.action in _CLOSES:
         what = f"{what} {who.id}"
     what += ", perhaps" if advice.guessed else ""
-    more = "".join(f" {cut(visible(text), _PAST)}" for text in (advice.then, advice.past) if text)
-    return [components.bold(f"{what}. "), components.plain(f"{cut(visible(advice.reason), _REASON)}{more}")]
+    said = [cut(visible(text), _REASON) for text in (advice.reason, advice.then) if text]
+    past = [cut(visible(advice.past), _PAST)] if advice.past else []
+    return [components.bold(f"{what}. "), components.plain(" ".join([*said, *past]))]
 
 
 def held_up(count: int, hidden: int = 0) -> str:

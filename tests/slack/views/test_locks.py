@@ -18,6 +18,7 @@ from bot.sessions.waits.blockages import blockages
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from bot.slack.delivery.message import Message
 from bot.slack.views import locks as view
+from bot.slack.views import waits
 from bot.slack.views.session_details import Waiting, session_details
 from sandbox.slack.rules import check_message
 from tests.sessions.examples import EXAMPLE
@@ -267,3 +268,9 @@ def test_the_card_of_a_waiter_names_whom_it_waits_for_and_the_one_advised_is_the
     )
     assert buttons_of(card(quiet, graph)) == ["View SQL", "Close Session", "Refresh"]
     assert "Nothing to close" not in text_of(card(quiet, graph))
+
+
+def test_what_is_advised_about_the_head_is_not_cut_in_the_middle_of_its_sentence() -> None:
+    then = f"Session 1 of app: Nothing to close. {'It holds a user lock. ' * 10}Its client has to, by RELEASE_LOCK."
+    said = waits.advised(EXAMPLE, Advice(Action.NOTHING, "It waits itself.", then=then))
+    assert said[-1]["text"] == f"It waits itself. {then}"
