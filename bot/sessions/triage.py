@@ -242,6 +242,7 @@ def find(look: Look, thresholds: Thresholds, advise: Advise, past_of: PastOf) ->
         and not look.is_thread(one)
         and (said := past(one))
     ]
+    told |= {place_of(one.session) for one in returned}
     found += _first(returned, "more came back", "/sessions audit")
     if look.deadlocks is not None and look.deadlocks.ago <= thresholds.deadlocks_within:
         found.append(look.deadlocks)
@@ -251,6 +252,7 @@ def find(look: Look, thresholds: Thresholds, advise: Advise, past_of: PastOf) ->
         one
         for one in sessions
         if one.idle and one.in_transaction and not look.holds_up_others(one) and not _killed(one)
+        if place_of(one) not in told
     ]
     left_open = [one for one in idle if one.time > thresholds.idle_transaction_over]
     if left_open:

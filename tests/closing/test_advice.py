@@ -193,7 +193,10 @@ def test_what_rested_in_its_transaction_before_the_close_has_not_come_back(desk:
     desk.adviser._past.clear()
     assert advice(ask(desk, bystander)).past == ""
     again = session_id(holder(desk, 1, bind_address=HERE))
-    assert advice(ask(desk, again)).past == "The same was closed once in 10 min."
+    asked = ask(desk, again)
+    assert advice(asked).past == "The same was closed once in 10 min."
+    waits = desk.sessions.source("demo").waits()
+    assert desk.adviser.past(waits, asked.targets[0].session) == "", "triage tells of such as were seen to come back"
 
 
 def test_a_holder_that_has_just_gone_on_is_not_said_to_hold_anything(desk: Desk) -> None:

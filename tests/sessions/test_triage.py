@@ -154,6 +154,13 @@ def test_what_was_closed_before_and_is_back_is_told_once() -> None:
     assert [one.session.id for one in only(findings, LongStatement)] == [3]
 
 
+def test_what_has_only_just_begun_is_not_told_as_back_and_nobody_is_told_twice() -> None:
+    pool = (idle(2, 300, transaction=OPEN), session(4, 0.2, "UPDATE a SET b = 1"))
+    findings = find(Look(pool, NO_WAITS), Thresholds(), advised, lambda _graph, _who: "Closed once in 10 min.")
+    assert [one.session.id for one in only(findings, Returned)] == [2]
+    assert only(findings, IdleTransactions) == []
+
+
 def test_one_candidate_is_a_blocker_and_of_several_none_is_offered_to_be_closed() -> None:
     waiter, first, second = session(20, 9), idle(2, 300), idle(3, 200)
     guessed = Wait(waiter, first, WaitKind.GLOBAL_READ_LOCK, "STATE", 9.0, candidate=True)

@@ -6,7 +6,7 @@ docs/oceanbase.md 5.2.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
 from bot.sessions.database import Connection
@@ -101,13 +101,14 @@ class Tablets:
 class Row:
     """One wait, as a view has it. A ``transaction`` is a number; None where the view does not tell."""
 
-    lock: str  # tablet and row, '' where the wait is for no row
+    lock: str  # tablet and row, '' where the view names the holder's transaction alone
     waited: int  # microseconds since the waiter's request came
     tenant: int | None
     waiter: int | None
     waiting: int | None  # its transaction
     holder: int | None
     holding: int | None  # its transaction
+    of_table: bool = field(default=False, kw_only=True)  # whether it is for a table as a whole
 
     @property
     def tablet(self) -> int | None:
@@ -143,7 +144,7 @@ class RowLocks:
         return Edge(
             self._party(row.waiter, row.waiting, tenant),
             self._party(row.holder, row.holding, tenant) if named else None,
-            WaitKind.ROW_LOCK if row.lock else WaitKind.TABLE_LOCK,
+            WaitKind.TABLE_LOCK if row.of_table else WaitKind.ROW_LOCK,
             self.view,
             row.waited / 1e6,
             self._table(row, names),
@@ -192,9 +193,10 @@ class BothEnds(RowLocks):
 
     def _rows(self, connection: Connection) -> Sequence[Row]:
         return [
-            Row(str(lock or ""), int(waited or 0), *map(number, names))
-            for *names, lock, waited in connection.rows(
-                f"SELECT {self._tenant}, session_id, trans_id, id2, id1, id3, ctime FROM {self.view} WHERE block = 1"
+            Row(str(lock or ""), int(waited or 0), *map(number, names), of_table=kind == "TM")
+            for *names, lock, waited, kind in connection.rows(
+                f"SELECT {self._tenant}, session_id, trans_id, id2, id1, id3, ctime, type FROM {self.view} "
+                "WHERE block = 1"
             )
         ]
 

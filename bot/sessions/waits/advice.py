@@ -29,6 +29,7 @@ _CIRCLE_ENDS_WITHIN = 10.0  # seconds
 _OF_SESSION = (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK)
 # In the queues for these a statement that waits keeps out those behind it that the holder alone would let through.
 _QUEUED = (WaitKind.METADATA, WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK)
+_CLOSED = ("SESSION_KILLED", "QUERY_KILLED")  # OceanBase's words
 _DDL = frozenset(
     "ALTER CREATE DROP TRUNCATE RENAME OPTIMIZE REPAIR ANALYZE FLUSH LOCK BACKUP".split()  # noqa: SIM905  # one line
 )
@@ -258,7 +259,7 @@ def _holds_up_closed_ones(case: Case, who: Session) -> Advice | None:
         return None
     if any(one.kind is WaitKind.USER_LOCK for one in case.waiters):
         return None
-    if not all(one.state == "SESSION_KILLED" and one.time <= ENDS_WITHIN for one in waiters.values()):
+    if not all(one.state in _CLOSED and one.time <= ENDS_WITHIN for one in waiters.values()):
         return None
     was = "Who waits for it was closed already" if len(waiters) == 1 else "All that wait for it were closed already"
     return Advice(Action.WAIT, f"{was}. Wait {ENDS_WITHIN:.0f} s: the server ends that, whatever this session holds.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pymysql
 import pytest
 
+from bot.sessions.database import Connection
 from bot.sessions.model import Session, WaitKind
 from bot.sessions.oceanbase import row_locks
 from bot.sessions.source import DataSource
@@ -275,6 +276,25 @@ def test_what_waits_inside_a_call_has_who_wrote_to_the_table_for_a_candidate(sou
         **dict.fromkeys(calls, (WaitKind.ROW_LOCK, "waits.stock", True)),
         plain: (WaitKind.ROW_LOCK, "waits.stock", False),
     }
+
+
+class Shown:
+    """Stands for a kernel in the middle of a statement that changes 260,000 rows (docs/oceanbase.md 5.2)."""
+
+    def rows(self, sql: str) -> Sequence[Sequence[object]]:
+        assert "WHERE block = 1" in sql
+        rows = ((0, 9, 317, 7, 314, None, 700_000, "TX"), (0, 8, 318, 7, 314, "200001", 700_000, "TM"))
+        return [row if "tenant_id" in sql else (None, *row[1:]) for row in rows]
+
+
+def test_whoever_waits_for_what_a_long_statement_changes_waits_for_a_row_and_for_no_table(
+    monkeypatch: pytest.MonkeyPatch, source: Make
+) -> None:
+    with source().console() as console:
+        form = row_locks.BothEnds("a view", console.dialect.tenants, row_locks.Tablets())
+    monkeypatch.setattr(row_locks.RowLocks, "_tenants", lambda *_: {})
+    edges = form.waits(cast("Connection", Shown()))
+    assert [(one.waiter.session_id, one.kind) for one in edges] == [(9, WaitKind.ROW_LOCK), (8, WaitKind.TABLE_LOCK)]
 
 
 def test_a_circle_is_read_as_one_and_an_idle_holder_whose_query_was_closed_still_holds(

@@ -171,7 +171,7 @@ def test_before_the_view_had_sessions_transactions_name_both_ends(cluster: Clust
     assert len(found.waits) == 2, "the two rows of one wait are one"
     assert {one.waiter.id: (one.kind, one.what) for one in found.waits} == {
         FIRST: (WaitKind.ROW_LOCK, "shop.stock"),
-        SECOND: (WaitKind.TABLE_LOCK, None),
+        SECOND: (WaitKind.ROW_LOCK, None),
     }
 
 

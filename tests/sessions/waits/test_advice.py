@@ -373,6 +373,7 @@ def test_a_lock_that_outlives_its_session_is_no_reason_to_close_it() -> None:
 def test_whoever_holds_up_only_what_is_closed_already_is_left_alone() -> None:
     holder, closed = idle(1), running(2, state="SESSION_KILLED", time=2.0)
     assert advised(holder, wait(closed, holder)).action is Action.WAIT
+    assert advised(holder, wait(replace(closed, state="QUERY_KILLED"), holder)).action is Action.WAIT
     for more in (wait(running(3), holder), wait(running(3), closed)):
         assert advised(holder, wait(closed, holder), more).action is Action.CLOSE_SESSION
     stays = replace(closed, time=16.0)
