@@ -97,14 +97,15 @@ def locks(found: Locks, notes: Sequence[str] = (), *, disclosure: Disclosure, as
 
 def nothing(found: Locks) -> str:
     """Say that nobody waits, and what is open meanwhile."""
-    where = f" of tenant {wording.name(found.tenant)}" if found.tenant else ""
+    seen = "" if found.tenants is None else " that you may see"
+    where = f" of tenant {wording.name(found.tenant)}" if found.tenant else seen
     said = f"No session{where} waits for another one."
     if found.graph.lacks:
         said = f"No wait{where} is seen here, though not all can be read: the small print says why."
     if found.open is None:
         return said
     if not found.open.count:
-        return f"{said} No transaction is open."
+        return f"{said} No transaction{seen} is open."
     several = found.open.count > 1
     count = f"{'At least ' if found.open.more else ''}{found.open.count:,} transaction{'s are' if several else ' is'}"
     oldest = found.open.oldest
@@ -215,5 +216,5 @@ def _in_words(found: Locks) -> str:
     if first.advice is not None:
         said += _about(first) + "".join(piece["text"] for piece in waits.advised(who, first.advice))
     more = len(found.advised) - 1 + found.left
-    others = "candidates" if first.blockage.candidate else "more"
+    others = "more" if not first.blockage.candidate else "candidate" if more == 1 else "candidates"
     return cut(f"{cut(said, 3 * _IN_TEXT)}{f' And {more} {others} below.' if more else ''}", 4 * _IN_TEXT)

@@ -197,6 +197,13 @@ def test_without_waits_it_is_said_what_is_open(open_: view.Open | None, sentence
     assert buttons_of(said) == ["Refresh"]
 
 
+def test_where_one_may_not_see_all_that_is_not_told_as_nothing() -> None:
+    _, said = shown(asked(open=view.Open(0), tenants=frozenset({"shop"})))
+    assert "No session that you may see waits for another one. No transaction that you may see is open." in text_of(
+        said
+    )
+
+
 def test_a_ddl_at_the_head_of_a_queue_is_offered_before_whom_it_waits_for() -> None:
     ddl, holder = waiter(20, statement=Statement.of("ALTER TABLE orders ADD x INT")), like(IDLE, id=11)
     graph = [row(ddl, holder, kind=WaitKind.METADATA), row(waiter(21), ddl, kind=WaitKind.METADATA)]
