@@ -12,7 +12,7 @@ from tests.operations.test_reload import reload
 from tests.support.cluster import BOT, Cluster
 from tests.support.slack_person import Person, options_of, table_of, text_of
 from tests.support.slack_text import Json
-from tests.support.stage import APP_PASSWORD, MariaDBStage, full_text, session_id, staged_as
+from tests.support.stage import APP_PASSWORD, ASKS, MariaDBStage, full_text, session_id, staged_as
 
 # Alice sees every tenant, Gus two of them, Bob one.
 ACCESS = """
@@ -149,6 +149,28 @@ def test_of_waits_everybody_sees_their_own_tenants_and_presses_add_and_take_noth
     one = stage.asks(stage.alice, "/sessions locks tenant=shop", "Session 3221490011 holds up 1 session")
     for place in (stage.alice.now(shops) or {}, opened, one):
         assert not [told for told in ("billing", "322149002", "that you may not see") if told in full_text(place)]
+
+
+def test_a_button_of_triage_means_the_sessions_that_its_asker_was_told_of(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    runs = {"COMMAND": "Query", "STATE": "ACTIVE", "INFO": "SELECT slow", "TIME": 9, "TOTAL_TIME": 9}
+    for number in range(10):
+        cluster.dress_up(ID=3221491000 + number, TENANT="shop", USER="app", **runs)
+    stage.until_read_anew()
+    shops = stage.asks(stage.bob, "/sessions triage", "10 sessions run the same statement")
+    for number in range(10):
+        cluster.dress_up(ID=3221492000 + number, TENANT="billing", USER="app", **runs)
+    stage.until_read_anew()
+    card = text_of(stage.presses(stage.alice, shops, "Close these 10 Queries", ASKS))
+    assert "3221491009" in card
+    assert "3221492" not in card, "of that tenant its asker was told nothing"
+    all_ = stage.asks(stage.alice, "/sessions triage", "20 sessions run the same statement")
+    stage.presses(stage.gus, all_, "Close these 20 Queries", "You may not close")
+    cluster.run("DELETE FROM oceanbase.extra_sessions WHERE TENANT = 'shop'")
+    stage.until_read_anew()
+    told = text_of(stage.presses(stage.bob, all_, "Close these 20 Queries", "You may not close all sessions that this"))
+    assert "any more" not in told, "they are still there"
 
 
 @pytest.mark.parametrize("button", ["Refresh", "By User"])
