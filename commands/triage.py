@@ -47,7 +47,7 @@ EXAMPLES = (
 )
 TOPIC = Topic(USAGE, "Say what is wrong now, and what to close, or to wait for", EXAMPLES)
 
-FIRST = 2.5  # seconds until what is known is told, while the rest goes on
+FIRST = 1.8  # seconds until what is known is told, while the rest goes on: before it is told that one waits
 AGAIN = 2.0  # seconds between two tellings of what came meanwhile
 PATIENCE = 15.0  # seconds until an answer is given without those that hang
 LATER = 100  # answers that are told to their end at a time without a worker

@@ -26,12 +26,13 @@ from bot.sessions.waits.graph import Place, Prepared, WaitGraph, place_of
 
 PAST = timedelta(minutes=10)  # for which closes count as the past of a session
 LONG_PAST = timedelta(days=1)  # within which whoever has closed a session that is ending is sought
-READ_WITHIN = 1.0  # seconds that a card waits for what the server says of waits; it goes on without
+READ_WITHIN = 1.0  # seconds that advice waits for the past, and a card for the waits; it goes on without
 
 _BETWEEN = 0.25  # seconds between two looks; InnoDB fills its list anew after 0.1 s, and a read is shared for that long
 _KNOWN_FOR = 600.0  # seconds since the last look at a session that is ending
 _MOST = 1000  # such sessions
 _READ_FOR = 1.0  # seconds for which what the store says of the past is used again
+_UNASKED_FOR = 5.0  # seconds for which it is not asked again where it has not answered in time
 
 Past = list[tuple[ClosingRequest, Mapping[int, datetime]]]
 
@@ -64,6 +65,7 @@ class Adviser:
         self._lock = threading.Lock()
         self._ending: TTLCache[object, _Ending] = TTLCache(_MOST, _KNOWN_FOR, timer)
         self._past: TTLCache[str, Past] = TTLCache(100, _READ_FOR, timer)
+        self._unanswered: TTLCache[str, bool] = TTLCache(100, _UNASKED_FOR, timer)  # of which the past came too late
 
     def advise(self, graph: WaitGraph, who: Session | Prepared, tenants: frozenset[str] | None = None) -> Advice:
         """Say what to do about a session or a prepared transaction of these waits.
@@ -94,7 +96,7 @@ class Adviser:
     ) -> Mapping[Place, Advice]:
         """Say what to do about sessions whose close is asked for, by the waits as they are now; ``tenants`` as above.
 
-        Never raises, and waits twice ``READ_WITHIN`` at the most: where the waits cannot be read in time, it says so.
+        Never raises, and waits thrice ``READ_WITHIN`` at the most: where the waits cannot be read in time, it says so.
         """
         graph = self._read(source)
         if isinstance(graph, WaitGraph) and any(_is_outdated(graph, one) for one in sessions):
@@ -198,14 +200,25 @@ class Adviser:
         return max([now - ending.since, *known]), rollback
 
     def _past_of(self, source: str) -> Past:
+        """Read what was closed there lately; nothing where the store does not answer in time, nor soon after that."""
         with self._lock:
             known = self._past.get(source)
-        if known is not None:
-            return known
-        past = self._closed_within(source, PAST)
-        with self._lock:
-            self._past[source] = past
-        return past
+            if known is not None or source in self._unanswered:
+                return known or []
+
+        def read() -> Past:
+            past = self._closed_within(source, PAST)
+            with self._lock:
+                self._past[source] = past
+                self._unanswered.pop(source, None)
+            return past
+
+        found = ask_each({source: read}, READ_WITHIN)
+        if source not in found:
+            log.warning("past not read in time", source=source)
+            with self._lock:
+                self._unanswered[source] = True
+        return found.get(source, [])
 
     def _closed_within(self, source: str, time: timedelta) -> Past:
         try:

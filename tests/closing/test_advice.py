@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -157,6 +158,28 @@ def test_a_store_that_does_not_answer_leaves_the_past_unsaid(desk: Desk, monkeyp
     resting = holder(desk, 1)
     found = desk.adviser.advise(desk.sessions.source("demo").waits(), ask(desk, session_id(resting)).targets[0].session)
     assert (found.action, found.past) == (Action.CLOSE_SESSION, "")
+
+
+def test_a_store_that_hangs_holds_up_advice_for_a_moment_and_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    resting, released = holder(desk, 1), threading.Event()
+    session = ask(desk, session_id(resting)).targets[0].session
+    graph = desk.sessions.source("demo").waits()
+    closed_since, asked = desk.store.outcomes.closed_since, []
+
+    def hangs(*arguments: Any) -> Any:
+        asked.append(arguments)
+        released.wait(PATIENCE)
+        return closed_since(*arguments)
+
+    desk.clock.wait(2)
+    monkeypatch.setattr(desk.store.outcomes, "closed_since", hangs)
+    started = time.monotonic()
+    advised = [desk.adviser.advise(graph, session).action for _ in range(3)]
+    took = time.monotonic() - started
+    released.set()
+    assert advised == [Action.CLOSE_SESSION] * 3
+    assert took < 2 * READ_WITHIN
+    assert len(asked) == 1
 
 
 def closed_and_back(desk: Desk, seconds: float) -> None:
