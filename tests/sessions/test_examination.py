@@ -58,7 +58,8 @@ def test_a_check_that_hangs_is_not_checked_and_the_others_are_within_three_secon
     assert "took too long" in found.not_checked[0][1]
     assert set(found.checked) == set(Check) - {Check.WAITS}
     long = [one for one in found.findings if isinstance(one, LongStatement)]
-    assert [(one.session.id, one.advice) for one in long] == [(report.id, None)], "nothing is advised then"
+    assert report.id in {one.session.id for one in long}, "beside what others run on that kernel"
+    assert {one.advice for one in long} == {None}, "nothing is advised then"
     assert not found.pending
     assert took < 30, "each of its reads has one second"
 
