@@ -36,6 +36,8 @@ _IDLE_CANDIDATES = 3  # same of idle sessions that may have locked tables: nothi
 _WHOLE_SECONDS = 1.0  # by which the age of a transaction and the time of a statement may differ from what they are
 _LOCKS_TABLES = frozenset({"FLUSH", "LOCK", "BACKUP"})  # first words of what keeps others out when it has ended
 
+_WANTS_ALL = frozenset({"FLUSH", "BACKUP"})  # same of what waits until nobody changes anything
+
 # What of MariaDB's backup lock a statement asks for, by its first word; whatever else changes rows.
 _OF_CHANGES = ("BACKUP_DML", "BACKUP_TRANS_DML", "BACKUP_COMMIT")
 _OF_DDL = ("BACKUP_DDL", "BACKUP_ALTER_COPY", "BACKUP_DML")
@@ -355,11 +357,22 @@ class StateWaits:
         holders = {one.session_id: one for one in granted if any(asked.kept_out_by(one) for asked in wanted)}
         if not holders:
             self.untold = True
-            yield from _candidates(replace(edge, told_by=STATE), self._lockers(waiter))
+            yield from _candidates(replace(edge, told_by=STATE), self._before_all(waiter) or self._lockers(waiter))
             return
         if any(one.for_all for one in (*wanted, *holders.values())):
             edge = replace(edge, kind=WaitKind.GLOBAL_READ_LOCK)
         yield from _held_by(replace(edge, lock=_lock(key)), holders)
+
+    def _before_all(self, waiter: Running) -> list[int]:
+        """Return what runs since before and may keep it from the lock of all tables.
+
+        Whoever wants all tables waits until nobody changes any, and keeps out whoever comes later.
+        """
+        before = [one for one in self.running if one.id != waiter.id and one.time >= waiter.time and one.text]
+        if waiter.names.verb in _WANTS_ALL:
+            changes = [one for one in before if one.kind is not waiter.kind and one.names.changes]
+            return [one.id for one in sorted(changes, key=lambda one: -one.time)]
+        return [one.id for one in before if one.kind is waiter.kind and one.names.verb in _WANTS_ALL]
 
 
 def _wanted_of_backup(names: Names) -> Collection[str]:

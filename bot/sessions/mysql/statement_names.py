@@ -51,6 +51,11 @@ class Names:
         return self.verb in _DDL
 
     @property
+    def changes(self) -> bool:
+        """Whether it changes rows or tables, or may: what a routine does is not in its call."""
+        return self.ddl or self.verb in _CHANGES or self.verb == "CALL"
+
+    @property
     def lock_type(self) -> str | None:
         """The metadata lock that it asks for on its tables; None where that is not known."""
         if self.ddl:

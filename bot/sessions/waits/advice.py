@@ -28,7 +28,7 @@ _CIRCLE_ENDS_WITHIN = 10.0  # seconds
 # What a session keeps whatever becomes of its statement and its transaction.
 _OF_SESSION = (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK)
 # In the queues for these a statement that waits keeps out those behind it that the holder alone would let through.
-_QUEUED = (WaitKind.METADATA, WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK)
+QUEUED = (WaitKind.METADATA, WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK)
 _CLOSED = ("SESSION_KILLED", "QUERY_KILLED")  # OceanBase's words
 _DDL = frozenset(
     "ALTER CREATE DROP TRUNCATE RENAME OPTIMIZE REPAIR ANALYZE FLUSH LOCK BACKUP".split()  # noqa: SIM905  # one line
@@ -36,6 +36,7 @@ _DDL = frozenset(
 
 # First words of what keeps others out when it has ended.
 _LOCKS_TABLES = frozenset({"FLUSH", "LOCK", "BACKUP"})
+_WANTS_ALL = frozenset({"FLUSH", "BACKUP", "SET"})  # same of what waits until nobody changes anything
 
 
 class Action(enum.Enum):
@@ -287,7 +288,8 @@ def _holds_prepared(case: Case, who: Session) -> Advice | None:
 def _ddl_in_a_queue(case: Case, who: Session) -> Advice | None:
     kind = case.waits[0].kind if case.waits else who.waits
     word = _first_word(who)
-    if kind not in _QUEUED or not case.frees or word not in _DDL:
+    queues = kind in QUEUED or any(one.kind in QUEUED for one in case.waiters)
+    if kind is None or not queues or not case.frees or word not in _DDL:
         return None
     what = f"the {word}, which has run for {span(who.total_time)}"
     reason = f"It waits for a {kind.value}, and {_sessions(case.held_up)} behind it: closing its query frees "
@@ -345,7 +347,7 @@ def _runs_and_nothing_is_known(case: Case, who: Session) -> Advice | None:
 
 def _runs_in_a_transaction(case: Case, who: Session) -> Advice | None:
     if who.idle or not who.running or _is_all(case, who):
-        of_session = [one.kind for one in case.waiters if one.kind in _OF_SESSION and not one.candidate]
+        of_session = [one.kind for one in case.waiters if _is_of_session(one) and not one.candidate]
         if not who.running or not of_session:
             return None
         why = f"The {of_session[0].value} that others wait for is the session's, not its statement's."
@@ -359,6 +361,17 @@ def _runs_in_a_transaction(case: Case, who: Session) -> Advice | None:
         why = "Whether its statement is all of its transaction is not known."
         return Advice(Action.CLOSE_SESSION, f"{why} {_closing(case)} Close Query might keep its locks.")
     return Advice(Action.CLOSE_SESSION, f"{why} {_closing(case)} Close Query would keep the lock.")
+
+
+def _is_of_session(wait: Wait) -> bool:
+    """Whether what is waited for stays with the session when its statement has ended.
+
+    Whoever wants all tables to itself waits until nobody changes anything: that is the statement's.
+    """
+    wants_all = (
+        wait.kind in (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK) and _first_word(wait.waiter) in _WANTS_ALL
+    )
+    return wait.kind in _OF_SESSION and not wants_all
 
 
 def _runs_alone(case: Case, who: Session) -> Advice | None:
@@ -414,7 +427,9 @@ def progress(rollback: Rollback) -> str:
 def _blocked(case: Case, said: str) -> Advice:
     """Advise on those at the head of what it waits for, each with advice of its own."""
     waits = case.waits
-    then = " ".join(f"{_capital(named(one.who))}: {_short(advise(one))}" for one in case.blockers[:_NAMED])
+    then = " ".join(
+        f"{_capital(named(one.who))}: {_short(advise(replace(one, lacks=())))}" for one in case.blockers[:_NAMED]
+    )
     hidden = "A session that you may not see holds it." if case.hidden else ""
     if not case.heads:
         unnamed = hidden or " ".join(("Who holds what it waits for is not known.", *case.lacks[:1]))
@@ -501,7 +516,8 @@ def _ddl_before(who: Session, graph: WaitGraph) -> Session | None:
                 continue
             seen.add(holder.id)
             todo.append(holder)
-            queues = any(one.kind in _QUEUED for one in graph.holders(holder))
+            near = (*graph.holders(holder), *graph.waiters(holder))
+            queues = bool(graph.holders(holder)) and any(one.kind in QUEUED for one in near)
             if queues and _first_word(holder) in _DDL and any(one.id == who.id for one in graph.frees(holder)):
                 return holder
     return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bot.sessions.model import Session, WaitKind
-from bot.sessions.waits.advice import Action, Advice
+from bot.sessions.waits.advice import QUEUED, Action, Advice
 from bot.sessions.waits.graph import Link, Place, Prepared, Wait, WaitGraph, age_of, place_of
 
 # What is advised about a session, or a prepared transaction, of these waits.
@@ -129,12 +129,11 @@ def _unnamed(graph: WaitGraph) -> list[Blockage]:
 
 
 def _ddl(graph: WaitGraph, head: Blockage) -> Session | None:
-    """Return who waits for a table's metadata and holds up the most meanwhile: whoever came later queues behind it."""
+    """Return who waits itself and holds up the most meanwhile in a queue, where whoever came later is behind it."""
     if head.circle or not head.named:
         return None
-    waiters = [one.waiter for one in head.waits if one.kind is WaitKind.METADATA]
-    leader = max(waiters, key=lambda one: len(graph.held_up(one)), default=None)
-    return leader if leader is not None and graph.waiters(leader) else None
+    waiters = [one.waiter for one in head.waits if any(its.kind in QUEUED for its in graph.waiters(one.waiter))]
+    return max(waiters, key=lambda one: len(graph.held_up(one)), default=None)
 
 
 def _longest(graph: WaitGraph, sessions: Sequence[Session]) -> float | None:

@@ -99,12 +99,19 @@ class WaitGraph:
         return tuple(self._waiters.get(_key(holder), ()))
 
     def held_up(self, holder: Session | Prepared) -> tuple[Session, ...]:
-        """All sessions that wait for it, directly and through others, each once; never itself."""
+        """All sessions that wait for it, directly and through others, each once; never itself.
+
+        Of what is known to hold up some, those for whom it is one of several candidates are left out.
+        """
         seen: dict[object, Session] = {}
         todo = [_key(holder)]
+        certain = any(not one.candidate for one in self.waiters(holder))
         while todo:
-            for one in self._waiters.get(todo.pop(), ()):
+            above = todo.pop()
+            for one in self._waiters.get(above, ()):
                 key = _key(one.waiter)
+                if certain and one.candidate and above == _key(holder) and len(self._holders[key]) > 1:
+                    continue
                 if key not in seen and key != _key(holder):
                     seen[key] = one.waiter
                     todo.append(key)

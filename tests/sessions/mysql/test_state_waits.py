@@ -148,6 +148,20 @@ def test_a_read_lock_of_all_tables_is_held_by_an_idle_session_without_a_transact
     assert [one.ended() for one in waiters] == [0, 0, 0]
 
 
+def test_a_lock_of_all_tables_that_waits_for_a_change_keeps_out_who_comes_later(scene: Scene, crm_source: Make) -> None:
+    crm = crm_source()
+    scene.client("BEGIN", "SELECT * FROM other")
+    change = scene.runs("UPDATE stock SET quantity = quantity + SLEEP(100) WHERE sku = 1")
+    until(lambda: crm.find(change.id, None)[0].doing == "User sleep")
+    flush = scene.runs("FLUSH TABLES WITH READ LOCK", user="mysql_plain")
+    waiting(crm, 1)
+    behind = scene.runs("INSERT INTO other VALUES (1)")
+    assert pairs(waiting(crm, 2)) == {(flush.id, change.id), (behind.id, flush.id)}
+    scene.root(f"KILL QUERY {flush.id}")
+    assert behind.ended() == 0
+    assert change.is_alive()
+
+
 def test_tables_that_are_locked_are_held_by_who_locked_them_and_not_by_readers(
     scene: Scene, tells: str, crm_source: Make
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
 from bot.sessions.statement import Statement
 from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise
+from bot.sessions.waits.blockages import blockages
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from tests.sessions.examples import EXAMPLE
 from tests.support.sessions import like
@@ -331,6 +332,41 @@ def test_who_stands_in_the_queue_behind_a_ddl_is_led_to_that_first() -> None:
             "Session 2 of app: Close Query. It waits for a table metadata lock, and 2 sessions"
         )
     assert "Closing it frees nobody yet: 3 sessions behind it wait for others as well." in advised(head, *waits).reason
+
+
+def test_what_runs_since_before_a_lock_of_all_tables_keeps_that_out_with_its_statement_alone() -> None:
+    update = running(1, transaction=Transaction(7, "RUNNING", autocommit=True))
+    flush = running(2, statement=Statement.of("FLUSH TABLES WITH READ LOCK"), transaction=None)
+    victim = running(3, statement=Statement.of("UPDATE orders SET note = 1"))
+    kind = WaitKind.GLOBAL_READ_LOCK
+    waits = wait(flush, update, kind), wait(victim, flush, kind)
+    assert advised(update, *waits).action is Action.CLOSE_QUERY
+    assert advised(flush, *waits).action is Action.CLOSE_QUERY
+    assert advised(victim, *waits).instead == (flush, update)
+    assert [one.who for one in blockages(WaitGraph("demo", NOW, waits))] == [flush, update]
+    holder = running(4, transaction=None)
+    assert advised(holder, wait(victim, holder, kind)).action is Action.CLOSE_SESSION, "it has the lock itself"
+
+
+def test_a_flush_that_has_the_read_lock_and_waits_for_a_reader_is_the_one_whose_query_is_closed() -> None:
+    reader = running(1, transaction=None)
+    flush = running(2, statement=Statement.of("FLUSH TABLES WITH READ LOCK"), transaction=None)
+    waits = wait(flush, reader, WaitKind.TABLE_FLUSH), wait(running(3), flush, WaitKind.GLOBAL_READ_LOCK)
+    found = advised(flush, *waits)
+    assert (found.action, found.reason.split(":")[0]) == (
+        Action.CLOSE_QUERY,
+        "It waits for a table flush, and 1 session behind it",
+    )
+    assert advised(flush, waits[0]).action is Action.CLOSE_BLOCKER
+
+
+def test_those_for_whom_a_holder_is_a_candidate_alone_are_not_said_to_be_held_up_by_it() -> None:
+    holder, other, sure, unsure = idle(1, transaction=None), idle(9), running(2), running(3)
+    waits = [wait(sure, holder, WaitKind.USER_LOCK)]
+    waits += [wait(unsure, one, WaitKind.USER_LOCK, candidate=True) for one in (holder, other)]
+    found = advised(holder, *waits)
+    assert (found.action, found.held_up) == (Action.CLOSE_SESSION, 1)
+    assert "It is idle and holds a user lock. Closing it frees 1 session." in found.reason
 
 
 def test_no_button_leads_to_a_head_that_is_not_closed() -> None:
