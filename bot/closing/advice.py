@@ -31,6 +31,9 @@ READ_WITHIN = 1.0  # seconds that advice waits for the past, and a card for the 
 _BETWEEN = 0.25  # seconds between two looks; InnoDB fills its list anew after 0.1 s, and a read is shared for that long
 _KNOWN_FOR = 600.0  # seconds since the last look at a session that is ending
 _MOST = 1000  # such sessions
+_WHOLE = (
+    1.0  # seconds by which MySQL's TIME, and the age of an InnoDB transaction, may be too long: both count whole ones
+)
 _READ_FOR = 1.0  # seconds for which what the store says of the past is used again
 _UNASKED_FOR = 5.0  # seconds for which it is not asked again where it has not answered in time
 
@@ -275,10 +278,10 @@ def closes_of(who: Session, past: Past, now: datetime) -> list[Closed]:
 
 
 def _does_it_for(who: Session) -> float:
-    """Return for how many seconds a session has been running its statement, or resting in its transaction."""
-    if who.running:
-        return max(who.time, who.total_time)
-    return max(who.time, (who.transaction.age if who.transaction is not None else None) or 0.0)
+    """Return for how many seconds at least a session has been running its statement, or resting in its transaction."""
+    age = who.transaction.age if who.transaction is not None else None
+    does = max(who.time, who.total_time) if who.running else max(who.time, age or 0.0)
+    return max(0.0, does - _WHOLE)
 
 
 def _is_alike(who: Session, target: Target, since: datetime, *, query: bool) -> bool | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pymysql
 import pytest
 
-from bot.closing.advice import READ_WITHIN, closed_before
+from bot.closing.advice import READ_WITHIN, closed_before, closes_of
 from bot.closing.model import ClosingRequest, Outcome
 from bot.closing.targets import Wanted
 from bot.errors import AlreadyClosedError, DataSourceError, StoreError
@@ -211,7 +213,7 @@ def test_a_client_that_rests_in_a_transaction_again_is_told_and_remembered(desk:
 
 def test_what_rested_in_its_transaction_before_the_close_has_not_come_back(desk: Desk) -> None:
     bystander = session_id(holder(desk, 2, bind_address=HERE))
-    desk.until(lambda: (desk.row(bystander).get("TIME") or 0) >= 1)
+    desk.until(lambda: (desk.row(bystander).get("TIME") or 0) >= 4)
     assert outcomes(confirm(desk, ask(desk, session_id(holder(desk, 1, bind_address=HERE))))) == [Outcome.CLOSED]
     desk.adviser._past.clear()
     assert advice(ask(desk, bystander)).past == ""
@@ -329,3 +331,14 @@ def test_a_client_that_holds_a_lock_again_without_any_transaction_is_told_once_s
     monkeypatch.setattr(source, "waits", held_by(again))
     (told,) = desk.closer._follow_ups.verify()
     assert (told.id, told.targets[0].newcomer) == (done.id, again)
+
+
+def test_who_is_back_at_once_is_told_though_its_server_counts_whole_seconds(desk: Desk) -> None:
+    resting = holder(desk, 1, bind_address=HERE)
+    done = confirm(desk, ask(desk, session_id(resting)))
+    before = done.targets[0].session
+    at = done.targets[0].intent_at
+    assert at is not None
+    now = at + timedelta(seconds=0.4)
+    for seconds, closes in ((1.0, 1), (3.0, 0)):  # as MySQL may tell of 0.3 s; of one that was there before
+        assert len(closes_of(replace(before, id=before.id + 1, time=seconds), [(done, {})], now)) == closes
