@@ -24,7 +24,8 @@ from bot.sessions.examination import Examination, Helpers
 from bot.sessions.shared_read import FRESH
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.triage import Thresholds
-from bot.sessions.waits.advice import Case, advise
+from bot.sessions.waits.advice import advise
+from bot.sessions.waits.case import Case
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.stage import RunningStatement

@@ -21,7 +21,8 @@ from bot.sessions.asking import ask_each
 from bot.sessions.model import Mode, Pin, Session, WaitKind
 from bot.sessions.service import SessionService
 from bot.sessions.uptime import since_boot
-from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise, past_of
+from bot.sessions.waits.advice import Action, Advice, advise
+from bot.sessions.waits.case import Case, Closed, Rollback, past_of
 from bot.sessions.waits.graph import Place, Prepared, WaitGraph, place_of
 
 PAST = timedelta(minutes=10)  # for which closes count as the past of a session

@@ -15,7 +15,8 @@ from bot.sessions.examination import Examination, Helpers, Result
 from bot.sessions.source import DataSource, DataSourceOptions
 from bot.sessions.survey import Limit
 from bot.sessions.triage import Check, LongStatement, Thresholds
-from bot.sessions.waits.advice import Case, advise
+from bot.sessions.waits.advice import advise
+from bot.sessions.waits.case import Case
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.sessions.conftest import PASSWORD, Make, end, until

@@ -29,7 +29,8 @@ from bot.sessions.triage import (
     find,
     longest_running,
 )
-from bot.sessions.waits.advice import Action, Advice, Case, advise
+from bot.sessions.waits.advice import Action, Advice, advise
+from bot.sessions.waits.case import Case
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from tests.sessions.examples import EXAMPLE
 

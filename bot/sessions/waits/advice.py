@@ -6,33 +6,37 @@ One pure function of a session, its waits and its past; ``locks``, ``triage``, `
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from bot.sessions.address import host_of
 from bot.sessions.masking import cut
 from bot.sessions.model import Session, WaitKind
 from bot.sessions.spans import span
-from bot.sessions.statement import Disclosure, Statement
-from bot.sessions.waits.graph import Prepared, Wait, WaitGraph, place_of
+from bot.sessions.waits.case import (
+    DDL,
+    NAME,
+    QUEUED,
+    Case,
+    Closed,
+    before_its_statement,
+    first_word,
+    is_whole_transaction,
+    past_of,
+    progress,
+    word_of,
+)
+from bot.sessions.waits.graph import Prepared, Wait, place_of
 
 # OceanBase looks for closed lock waiters every 10 s: 1 to 11 s after the KILL they are gone (docs/oceanbase.md 2.2).
 ENDS_WITHIN = 15.0  # seconds
 
 _NAMED = 3  # sessions that one sentence names; more are counted
-_NAME = 40  # characters of a name
 # A deadlock is looked for at once or within 5 s (docs/oceanbase.md 5.3): a circle that stands longer is none to it.
 _CIRCLE_ENDS_WITHIN = 10.0  # seconds
 
 # What a session keeps whatever becomes of its statement and its transaction.
 _OF_SESSION = (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK)
-# In the queues for these a statement that waits keeps out those behind it that the holder alone would let through.
-QUEUED = (WaitKind.METADATA, WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK)
 _CLOSED = ("SESSION_KILLED", "QUERY_KILLED")  # OceanBase's words
-_DDL = frozenset(
-    "ALTER CREATE DROP TRUNCATE RENAME OPTIMIZE REPAIR ANALYZE FLUSH LOCK BACKUP".split()  # noqa: SIM905  # one line
-)
 
 # First words of what keeps others out when it has ended.
 _LOCKS_TABLES = frozenset({"FLUSH", "LOCK", "BACKUP"})
@@ -54,84 +58,6 @@ class Action(enum.Enum):
 
 # Where one of these is advised, a close frees nobody, is refused, or is a guess.
 _IN_VAIN = frozenset({Action.WAIT, Action.NOTHING, Action.NEVER, Action.UNKNOWN})
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """One close of the same user, client and statement, a while ago."""
-
-    at: datetime  # UTC
-    by: str  # who, as the view of the store names people: a Slack id
-    same_session: bool  # whether it was this very session; else one like it
-    query: bool  # whether only its query was closed
-    back_after: float | None = None  # seconds after which the client was back
-
-
-@dataclass(frozen=True, slots=True)
-class Rollback:
-    """How far a rollback is: rows that it has still to undo, as two looks or more have counted them."""
-
-    left: int
-    of: int  # the most that were seen
-    seconds: float | None = None  # that it takes at this pace; None while only one look has counted
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A session or a prepared transaction, and what is known of it when advice is asked for."""
-
-    who: Session | Prepared
-    waits: tuple[Wait, ...] = ()  # whom it waits for
-    waiters: tuple[Wait, ...] = ()  # who waits for it directly
-    held_up: int = 0  # sessions that wait for it, directly and through others
-    heads: tuple[Session | Prepared, ...] = ()  # who is at the head of what it waits for; the youngest of a circle
-    protected: tuple[str, ...] = ()  # reasons, each as in "belongs to ocp, a protected user of prod"
-    past: tuple[Closed, ...] = ()  # of the last ten minutes, newest first
-    frees: int = 0  # of those held up, the ones that wait for nobody else
-    circle: int = 0  # how many sessions wait for each other in a circle with it, itself included
-    circle_ahead: int = 0  # how many wait for each other in a circle at the end of what it waits for
-    never: str = ""  # why it is never closed, as in "is one of this bot's own."
-    killed_for: float | None = None  # seconds since it was seen, or known, to have been closed
-    rollback: Rollback | None = None
-    blockers: tuple[Case, ...] = ()  # the heads, each with what is known of it
-    hidden: bool = False  # whether who asks may not see some head
-    guessed: bool = False  # whether the heads are candidates, or to be reached by way of one alone
-    lacks: tuple[str, ...] = ()  # what of the waits the login may not read, each with its grant
-    rivals: bool = False  # whether whoever may wait for it may wait for others instead
-    ddl: Session | None = None  # in whose queue it stands: closing the query of that DDL lets it go on; first of heads
-
-    @classmethod
-    def of(
-        cls,
-        who: Session | Prepared,
-        graph: WaitGraph,
-        protected: Sequence[str] = (),
-        past: Sequence[Closed] = (),
-    ) -> Case:
-        """Take from the waits what concerns this session, and what they tell of it."""
-        is_session = isinstance(who, Session)
-        who = graph.known(who) if isinstance(who, Session) else who
-        certain = graph.heads_of(who, certain=True) if isinstance(who, Session) else ()
-        ddl = _ddl_before(who, graph) if isinstance(who, Session) else None
-        heads = certain or (graph.heads_of(who) if isinstance(who, Session) else ())
-        waiters = graph.waiters(who)
-        ahead = graph.circle_ahead(who) if isinstance(who, Session) and not heads and ddl is None else ()
-        return cls(
-            who=who,
-            waits=graph.holders(who) if isinstance(who, Session) else (),
-            waiters=waiters,
-            held_up=len(graph.held_up(who)),
-            heads=(ddl, *heads) if ddl is not None else heads or ahead[:1],
-            guessed=not certain and not ahead,
-            protected=tuple(protected),
-            past=tuple(past),
-            frees=len(graph.frees(who)) if is_session else 0,
-            circle=len(graph.circle(who)) if isinstance(who, Session) else 0,
-            circle_ahead=len(ahead),
-            lacks=graph.lacks,
-            rivals=any(one.candidate and len(graph.holders(one.waiter)) > 1 for one in waiters),
-            ddl=ddl,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +94,13 @@ def advise(case: Case) -> Advice:
 def named(who: Session | Prepared) -> str:
     """Name a session, or a prepared transaction, in a sentence."""
     if isinstance(who, Prepared):
-        return f"a prepared XA transaction{f' ({cut(who.xid, _NAME)})' if who.xid else ''}"
-    user = cut(" ".join(who.client.user.split()), _NAME)
+        return f"a prepared XA transaction{f' ({cut(who.xid, NAME)})' if who.xid else ''}"
+    user = cut(" ".join(who.client.user.split()), NAME)
     return f"session {who.id}{f' of {user}' if user else ''}"
 
 
 def _prepared(case: Case, who: Prepared) -> Advice:
-    of = f" ({cut(who.xid, _NAME)})" if who.xid else ""
+    of = f" ({cut(who.xid, NAME)})" if who.xid else ""
     return Advice(
         Action.NOTHING,
         f"A prepared XA transaction{of} holds up {_sessions(case.held_up)}, and no session has it. XA RECOVER lists "
@@ -287,9 +213,9 @@ def _holds_prepared(case: Case, who: Session) -> Advice | None:
 
 def _ddl_in_a_queue(case: Case, who: Session) -> Advice | None:
     kind = case.waits[0].kind if case.waits else who.waits
-    word = _first_word(who)
+    word = first_word(who)
     queues = kind in QUEUED or any(one.kind in QUEUED for one in case.waiters)
-    if kind is None or not queues or not case.frees or word not in _DDL:
+    if kind is None or not queues or not case.frees or word not in DDL:
         return None
     what = f"the {word}, which has run for {span(who.total_time)}"
     reason = f"It waits for a {kind.value}, and {_sessions(case.held_up)} behind it: closing its query frees "
@@ -346,13 +272,13 @@ def _runs_and_nothing_is_known(case: Case, who: Session) -> Advice | None:
 
 
 def _runs_in_a_transaction(case: Case, who: Session) -> Advice | None:
-    if who.idle or not who.running or _is_all(case, who):
+    if who.idle or not who.running or is_whole_transaction(case, who):
         of_session = [one.kind for one in case.waiters if _is_of_session(one) and not one.candidate]
         if not who.running or not of_session:
             return None
         why = f"The {of_session[0].value} that others wait for is the session's, not its statement's."
         return Advice(Action.CLOSE_SESSION, f"{why} {_closing(case)} Close Query would keep the lock.")
-    before = _before(who)
+    before = before_its_statement(who)
     if before is not None:
         why = f"Its transaction began {span(before)} before this statement."
     elif who.transaction is not None and (who.transaction.autocommit is False or who.transaction.state == "ACTIVE"):
@@ -368,9 +294,7 @@ def _is_of_session(wait: Wait) -> bool:
 
     Whoever wants all tables to itself waits until nobody changes anything: that is the statement's.
     """
-    wants_all = (
-        wait.kind in (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK) and _first_word(wait.waiter) in _WANTS_ALL
-    )
+    wants_all = wait.kind in (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK) and first_word(wait.waiter) in _WANTS_ALL
     return wait.kind in _OF_SESSION and not wants_all
 
 
@@ -411,17 +335,6 @@ RULES: tuple[Rule, ...] = (
     _runs_alone,
     _harmless,
 )
-
-
-def progress(rollback: Rollback) -> str:
-    """Say how far a rollback is.
-
-    >>> progress(Rollback(104_000, 300_000, 1.0)), progress(Rollback(104_000, 104_000))
-    ('rows left 104,000 of 300,000, about 1.0 s', 'rows left 104,000')
-    """
-    if rollback.seconds is None:
-        return f"rows left {rollback.left:,}"
-    return f"rows left {rollback.left:,} of {rollback.of:,}, about {span(max(rollback.seconds, 0.1))}"
 
 
 def _blocked(case: Case, said: str) -> Advice:
@@ -502,85 +415,8 @@ def _only_candidate(case: Case) -> bool:
 def _is_guess(case: Case, who: Session) -> bool:
     """Whether nothing but its idle time, or a transaction that others have as well, speaks for an idle candidate."""
     last = who.last_statement.statement if who.last_statement is not None else None
-    locks = last is not None and _word_of(last) in _LOCKS_TABLES
+    locks = last is not None and word_of(last) in _LOCKS_TABLES
     return _only_candidate(case) and not locks and (case.rivals or not who.in_transaction)
-
-
-def _ddl_before(who: Session, graph: WaitGraph) -> Session | None:
-    """Find the DDL that waits itself, and whose end alone would let a session go on."""
-    seen, todo = {who.id}, [who]
-    while todo:
-        for wait in graph.holders(todo.pop()):
-            holder = wait.holder
-            if not isinstance(holder, Session) or holder.id in seen:
-                continue
-            seen.add(holder.id)
-            todo.append(holder)
-            near = (*graph.holders(holder), *graph.waiters(holder))
-            queues = bool(graph.holders(holder)) and any(one.kind in QUEUED for one in near)
-            if queues and _first_word(holder) in _DDL and any(one.id == who.id for one in graph.frees(holder)):
-                return holder
-    return None
-
-
-def _is_all(case: Case, who: Session) -> bool:
-    """Whether its statement is known to be all of its transaction.
-
-    Whoever holds a row has one, listed or not: while others ask for it all the time, InnoDB's list is an old one.
-    """
-    transaction = who.transaction
-    if transaction is None:
-        holds_a_row = any(one.kind is WaitKind.ROW_LOCK and not one.candidate for one in case.waiters)
-        return who.transaction_known and not holds_a_row
-    if transaction.autocommit is not None:
-        return transaction.autocommit
-    return transaction.state == "IMPLICIT_ACTIVE" and who.statement_transaction
-
-
-def _before(who: Session) -> float | None:
-    """For how long its transaction had been open when its statement began; None where that is not known to be so.
-
-    InnoDB tells the start of a transaction in whole seconds.
-    """
-    if who.transaction is None:
-        return None
-    before = None
-    if who.transaction.started is not None and who.request_started is not None:
-        before = who.request_started - who.request_started_within - who.transaction.started
-    elif who.transaction.age is not None:
-        before = who.transaction.age - who.total_time
-    return before if before is not None and before >= 1 else None
-
-
-def _first_word(who: Session) -> str:
-    """The word that says what its statement is; comments are no part of its digest."""
-    return _word_of(who.statement) if who.statement is not None else ""
-
-
-def _word_of(statement: Statement) -> str:
-    words = statement.shown(Disclosure.DIGEST, _NAME).split()
-    return words[0].upper() if words else ""
-
-
-def past_of(who: Session, past: Sequence[Closed]) -> str:
-    """Say what was closed before and came back; '' where nothing was."""
-    closed = [one for one in past if not one.same_session or one.query]
-    if not closed:
-        return ""
-    count = len(closed)
-    what = "The same query was" if all(one.query for one in closed) else "The same was"
-    said = f"{what} closed {_often(count)} in 10 min"
-    back = [one.back_after for one in closed if one.back_after is not None]
-    if not back:
-        return f"{said}."
-    each = "" if count == 1 else " each time" if len(back) == count else f" {_often(len(back))}"
-    soon, late = span(min(back)), span(max(back))
-    where = host_of(who.client.origin) or "its address"
-    return f"{said}, back{each} after {soon if soon == late else f'{soon} to {late}'}: stop the client at {where}."
-
-
-def _often(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _sessions(count: int) -> str:

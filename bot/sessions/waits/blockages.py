@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bot.sessions.model import Session, WaitKind
-from bot.sessions.waits.advice import QUEUED, Action, Advice
+from bot.sessions.waits.advice import Action, Advice
+from bot.sessions.waits.case import QUEUED
 from bot.sessions.waits.graph import Link, Place, Prepared, Wait, WaitGraph, age_of, place_of
 
 # What is advised about a session, or a prepared transaction, of these waits.

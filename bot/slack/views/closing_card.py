@@ -10,7 +10,8 @@ from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome
 from bot.sessions.masking import cut
 from bot.sessions.model import Mode
 from bot.sessions.statement import Disclosure
-from bot.sessions.waits.advice import Action, Closed
+from bot.sessions.waits.advice import Action
+from bot.sessions.waits.case import Closed
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import blocks as kit

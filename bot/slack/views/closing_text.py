@@ -10,7 +10,7 @@ from bot.closing.attempt import counted
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, State, Stop, Target
 from bot.sessions.masking import cut
 from bot.sessions.model import Mode, Session
-from bot.sessions.waits.advice import Closed
+from bot.sessions.waits.case import Closed
 from bot.slack.escaping import top_level, visible
 from bot.slack.views import closing_advice
 from bot.slack.views.closing_meaning import meanings, number, transaction

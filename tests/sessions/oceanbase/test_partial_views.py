@@ -16,7 +16,8 @@ from bot.sessions import kill
 from bot.sessions.details import Reach
 from bot.sessions.model import Flag, Mode, Pin, SessionFilter, SessionQuery, WaitKind
 from bot.sessions.statement import Disclosure
-from bot.sessions.waits.advice import Case, advise
+from bot.sessions.waits.advice import advise
+from bot.sessions.waits.case import Case
 from bot.slack.views.session_details import Waiting, session_details
 from bot.slack.views.session_list import session_list
 from sandbox.databases.mariadb import EmbeddedMariaDB

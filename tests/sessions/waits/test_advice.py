@@ -10,8 +10,9 @@ import pytest
 
 from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
 from bot.sessions.statement import Statement
-from bot.sessions.waits.advice import Action, Advice, Case, Closed, Rollback, advise
+from bot.sessions.waits.advice import Action, Advice, advise
 from bot.sessions.waits.blockages import blockages
+from bot.sessions.waits.case import Case, Closed, Rollback
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from tests.sessions.examples import EXAMPLE
 from tests.support.sessions import like

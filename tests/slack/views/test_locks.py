@@ -13,8 +13,9 @@ import pytest
 from bot.sessions.details import SessionDetails
 from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
 from bot.sessions.statement import Disclosure, Statement
-from bot.sessions.waits.advice import Action, Advice, Case, advise
+from bot.sessions.waits.advice import Action, Advice, advise
 from bot.sessions.waits.blockages import blockages
+from bot.sessions.waits.case import Case
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from bot.slack.delivery.message import Message
 from bot.slack.views import locks as view

@@ -9,8 +9,9 @@ from bot.sessions.examination import Result
 from bot.sessions.model import Transaction, WaitKind
 from bot.sessions.statement import Disclosure
 from bot.sessions.triage import Blocker, Candidates, Thresholds
-from bot.sessions.waits.advice import Case, advise
+from bot.sessions.waits.advice import advise
 from bot.sessions.waits.blockages import blockages
+from bot.sessions.waits.case import Case
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 from bot.slack.views.triage import triage
 from bot.slack.views.triage_findings import Shown

@@ -11,7 +11,8 @@ from bot.sessions.model import Session, WaitKind
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.survey import Limit
 from bot.sessions.triage import Check, CrowdingClient, LongStatement, Look, SameStatement, Thresholds, find
-from bot.sessions.waits.advice import Action, Advice, Case, advise
+from bot.sessions.waits.advice import Action, Advice, advise
+from bot.sessions.waits.case import Case
 from bot.sessions.waits.graph import Wait, WaitGraph
 from bot.slack.delivery.message import Message
 from bot.slack.views import triage as view
