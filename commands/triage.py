@@ -26,6 +26,7 @@ from bot.sessions.examination import Examination, Helpers, Result
 from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.source_health import Tenants
+from bot.sessions.survey import Limit
 from bot.sessions.triage import Look, Thresholds, digest_of, dispensable
 from bot.sessions.waits.graph import place_of
 from bot.slack.arguments import keys_and_flags
@@ -220,8 +221,8 @@ class TriageCommand:
         several = Several.read(press.value)
 
         def fits(session: Session, look: Look) -> bool:
-            of_user = several.user in (None, session.client.user)
-            return of_user and host_of(session.client.origin) == several.what and dispensable(session, look)
+            counted = Limit("", 0, 0, several.user, host=several.server).counts(session)
+            return counted and host_of(session.client.origin) == several.what and dispensable(session, look)
 
         where = f"host=={several.what} idle, outside of a transaction"
         self._close(press, several, Mode.SESSION, fits, where, f"{several.what} has nothing idle any more.")

@@ -177,7 +177,7 @@ def as_written(bound: object) -> str:
     if not isinstance(bound, timedelta):
         return str(bound)
     seconds = int(bound.total_seconds())
-    return next(f"{seconds // unit}{name}" for unit, name in _UNITS if seconds % unit == 0)
+    return next((f"{seconds // unit}{name}" for unit, name in _UNITS if seconds and seconds % unit == 0), "0s")
 
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))

@@ -173,6 +173,25 @@ def test_a_button_of_triage_means_the_sessions_that_its_asker_was_told_of(
     assert "any more" not in told, "they are still there"
 
 
+def test_near_the_limit_of_one_server_idle_ones_of_another_are_not_asked_for(
+    cluster: Cluster, stage: MariaDBStage
+) -> None:
+    cluster.run(
+        "CREATE TABLE oceanbase.`GV$SYSSTAT` (CON_ID INT, SVR_IP VARCHAR(46), NAME VARCHAR(64), VALUE INT)",
+        "INSERT INTO oceanbase.`GV$SYSSTAT` VALUES (1002, '10.0.0.8', 'max session num', 6), "
+        "(1002, '10.0.0.9', 'max session num', 600)",
+    )
+    try:
+        for number in range(10):
+            cluster.dress_up(ID=3221493000 + number, TENANT="shop", SVR_IP=f"10.0.0.{8 + number % 2}", TIME=9)
+        stage.until_read_anew()
+        answer = stage.asks(stage.alice, "/sessions triage", "of which 5 are idle")
+        card = text_of(stage.presses(stage.alice, answer, "Close its 5 idle ones", ASKS))
+    finally:
+        cluster.run("DROP TABLE oceanbase.`GV$SYSSTAT`")
+    assert [number for number in range(10) if str(3221493000 + number) in card] == [0, 2, 4, 6, 8]
+
+
 @pytest.mark.parametrize("button", ["Refresh", "By User"])
 def test_who_sees_less_does_not_rewrite_statistics(cluster: Cluster, stage: MariaDBStage, button: str) -> None:
     cluster.connect("report@billing")

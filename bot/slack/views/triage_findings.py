@@ -11,7 +11,7 @@ from bot.sessions.examination import Result
 from bot.sessions.masking import cut
 from bot.sessions.model import Session
 from bot.sessions.statement import Disclosure, Statement
-from bot.sessions.survey import RecentDeadlocks
+from bot.sessions.survey import Limit, RecentDeadlocks
 from bot.sessions.triage import (
     AbsentServers,
     Blocker,
@@ -53,15 +53,17 @@ class Several:
     tenants: tuple[str, ...] | None  # whose sessions are meant, None for any
     what: str  # the digest of a statement, or the address of a client
     user: str | None = None  # whose limit it is about, None for any
+    server: str | None = None  # same: the address of the server
 
     def __str__(self) -> str:
-        return json.dumps([self.source, self.tenants, self.what, self.user], ensure_ascii=False)
+        return json.dumps([self.source, self.tenants, self.what, self.user, self.server], ensure_ascii=False)
 
     @classmethod
-    def of(cls, source: str, sessions: Sequence[Session], what: str, user: str | None = None) -> Several:
-        """Stand for these sessions, and for no other tenant's."""
+    def of(cls, source: str, sessions: Sequence[Session], what: str, limit: Limit | None = None) -> Several:
+        """Stand for these sessions, which that limit counts, and for no other tenant's."""
         tenants = {one.tenant for one in sessions}
-        return cls(source, tuple(sorted(filter(None, tenants))) if None not in tenants else None, what, user)
+        named = tuple(sorted(filter(None, tenants))) if None not in tenants else None
+        return cls(source, named, what, limit.user if limit else None, limit.host if limit else None)
 
     def button(self, label: str, action_id: str) -> tuple[kit.Element, ...]:
         """Return the button; none where its names are longer than what a button carries."""
@@ -72,12 +74,13 @@ class Several:
     def read(cls, text: str) -> Several:
         """Read ``str()`` of it back; raises ``InputError`` for anything else."""
         try:
-            source, tenants, what, user = json.loads(text)
+            source, tenants, what, user, *server = json.loads(text)
         except (ValueError, TypeError) as error:
             raise InputError("That choice cannot be read. Ask again: /sessions triage") from error
         if isinstance(tenants, str):  # as earlier versions wrote it
             tenants = [tenants]
-        return cls(str(source), tuple(map(str, tenants)) if tenants is not None else None, str(what), user)
+        named = tuple(map(str, tenants)) if tenants is not None else None
+        return cls(str(source), named, str(what), user, server[0] if server else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +243,7 @@ def _same(finding: SameStatement, source: str, shown: Shown) -> Told:
 def _crowding(finding: CrowdingClient, source: str, shown: Shown) -> Told:
     limit, count, most = finding.limit, len(finding.idle), shown.max_targets(source)
     host = cut(visible(finding.host), 60) or "one client"
-    several = Several.of(source, finding.idle, finding.host, limit.user)
+    several = Several.of(source, finding.idle, finding.host, limit)
     label = f"Close its {count} idle ones" if count <= most else f"Close {most} of its {count} idle ones"
     label = "Close its idle one" if count == 1 else label
     does = "is idle outside of a transaction" if count == 1 else "are idle outside of a transaction"
