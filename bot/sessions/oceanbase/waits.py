@@ -262,8 +262,8 @@ class OceanBaseLocks:
         holder = Party(owner, tenant=waiter.party.tenant) if owner in there else None
         told_by = str(self.user_locks) if holder is not None else f"{self.listed.view}.INFO"
         lock = f"{waiter.party.tenant}/{waiter.user_lock}"
-        kind = WaitKind.USER_LOCK
-        return Edge(waiter.party, holder, kind, told_by, waiter.seconds, lock=lock, outlives=self._keeps_user_locks)
+        outlives = self._keeps_user_locks and owner is not None
+        return Edge(waiter.party, holder, WaitKind.USER_LOCK, told_by, waiter.seconds, lock=lock, outlives=outlives)
 
     def _begun(self, connection: Connection) -> Sequence[Begun]:
         if self.transactions is None:

@@ -345,8 +345,10 @@ def _blocked(case: Case, said: str) -> Advice:
     )
     hidden = "A session that you may not see holds it." if case.hidden else ""
     if not case.heads:
-        unnamed = hidden or " ".join(("Who holds what it waits for is not known.", *case.lacks[:1]))
-        return Advice(Action.WAIT, f"{said} {unnamed}".strip())
+        left = bool(waits) and all(one.holder is None and one.outlives for one in waits)
+        gone = "The session that had the lock is gone, and this server has kept it: the wait ends when its time is up."
+        unnamed = gone if left else hidden or " ".join(("Who holds what it waits for is not known.", *case.lacks[:1]))
+        return Advice(Action.NOTHING if left else Action.WAIT, f"{said} {unnamed}".strip())
     ddl = case.ddl if case.ddl in case.heads else None
     heads = tuple(one for one in case.heads if one is not ddl)
     if ddl is not None:

@@ -45,7 +45,8 @@ class Wait:
     what: str | None = None  # shown: the table, as database.table; a user lock's name is a literal, so masked
     lock: str | None = None  # never shown: names the very lock, so that a queue for it can be told from a chain
     candidate: bool = False
-    outlives: bool = False  # the server keeps the lock when its holder's session is gone: closing that frees nobody
+    # The server keeps the lock when its holder is gone: closing that frees nobody. Without holder: it is gone.
+    outlives: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -403,6 +403,9 @@ def test_a_lock_that_outlives_its_session_is_no_reason_to_close_it() -> None:
     assert found.action is Action.NOTHING
     assert "closing it frees nobody" in found.reason
     assert advised(victim, edge).action is Action.NOTHING
+    left = advised(victim, wait(victim, None, WaitKind.USER_LOCK, outlives=True))
+    assert left.action is Action.NOTHING
+    assert "The session that had the lock is gone" in left.reason
     both = advised(holder, edge, wait(running(3), holder))
     assert "Closing it frees 1 session;" in both.reason
 
