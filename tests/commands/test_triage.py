@@ -118,7 +118,7 @@ def test_one_statement_many_times_is_closed_with_one_button_and_nothing_else_is(
     assert "one statement that runs for over 1 s" in text_of(result)
     for one in retries:
         one.ended()
-        assert stage.row(one.id)["COMMAND"] == "Sleep"
+        stage.wait_until(lambda: stage.row(one.id)["COMMAND"] == "Sleep", "the client to be idle, a moment later")  # noqa: B023
     assert report.is_alive()
     triage(stage, f"Session {report.id} (", without="the same statement")
     ended = stage.presses(stage.alice, answer, "Close these 4 Queries", "does not run for so long any more")
