@@ -16,6 +16,7 @@ _PARTS = ("client", "statement", "transaction", "last_statement")  # the last is
 _CLIENT = {one.name: "client_info" if one.name == "info" else one.name for one in fields(Client)}
 _TRANSACTION = {one.name: f"transaction_{one.name}" for one in fields(Transaction)}
 _ADVICE = "advice"  # beside the session of a target; versions that do not know it leave it
+_FLAGS = ("guessed", "prepared")  # of advice
 _INSTEAD = 3  # sessions that are kept of those advised to be closed instead
 _SQL, _LENGTH, _SQL_ID, _INNER = "sql", "sql_length", "sql_id", "inner_sql"
 
@@ -58,7 +59,8 @@ def read_advice(text: str) -> Advice | None:
         return None
     instead = tuple(read(json.dumps(one)) for one in flat["instead"])
     action, held_up = Action[flat["action"]], flat["held_up"]
-    return Advice(action, flat["reason"], instead, flat["past"], flat["then"], held_up=held_up, guessed=flat["guessed"])
+    flags = {name: flat.get(name, False) for name in _FLAGS}  # some came later than others
+    return Advice(action, flat["reason"], instead, flat["past"], flat["then"], held_up=held_up, **flags)
 
 
 def advice_as_kept(advice: Advice) -> Advice:
@@ -82,7 +84,7 @@ def _kept_advice(advice: Advice) -> dict[str, Any]:
     flat = {"action": advice.action.name, "reason": advice.reason, "past": advice.past, "then": advice.then}
     return (
         flat
-        | {"held_up": advice.held_up, "guessed": advice.guessed}
+        | {"held_up": advice.held_up, **{name: getattr(advice, name) for name in _FLAGS}}
         | {"instead": [kept(one) for one in advice.instead if isinstance(one, Session)]}
     )
 

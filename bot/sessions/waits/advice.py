@@ -75,6 +75,7 @@ class Advice:
     closed: Closed | None = None  # who has closed this very session, where that is known and it is ending
     held_up: int = 0  # sessions that wait for it, directly and through others
     guessed: bool = False  # whether those to be closed instead are candidates: no view says that they hold it
+    prepared: bool = False  # whether XA has prepared its transaction, which stays then, with its locks
 
 
 Rule = Callable[[Case, Session], Advice | None]
@@ -208,6 +209,7 @@ def _holds_prepared(case: Case, who: Session) -> Advice | None:
         Action.NOTHING,
         f"XA has prepared its transaction, which {_holds_up(case)}: closing the session frees nothing. XA RECOVER "
         "lists it; its transaction manager must end it by XA COMMIT or XA ROLLBACK.",
+        prepared=True,
     )
 
 

@@ -19,8 +19,8 @@ _UNKNOWN_TRANSACTION = (
 def meanings(request: ClosingRequest) -> list[tuple[Mode, str]]:
     """Say what each way of closing would do to exactly these sessions."""
     if len(request.targets) == 1:
-        session = request.targets[0].session
-        return [(Mode.SESSION, session_meaning(session)), (Mode.QUERY, query_meaning(session))]
+        session, prepared = request.targets[0].session, _is_prepared(request)
+        return [(Mode.SESSION, session_meaning(session, prepared=prepared)), (Mode.QUERY, query_meaning(session))]
     sessions = [target.session for target in request.targets]
     return [(Mode.SESSION, _sessions_meaning(sessions)), (Mode.QUERY, _queries_meaning(sessions))]
 
@@ -45,13 +45,18 @@ def meaning_now(request: ClosingRequest, present: Mapping[int, Session], mode: M
         return _sessions_meaning(them) if mode is Mode.SESSION else _queries_meaning(them)
     if pinned:
         now = pinned[0][1]
-        return session_meaning(now) if mode is Mode.SESSION else query_meaning(now)
+        return session_meaning(now, prepared=_is_prepared(request)) if mode is Mode.SESSION else query_meaning(now)
     what = "query that was asked for" if mode is Mode.QUERY else "session"
     return f"closes nothing: the {what} has ended. The card will say so."
 
 
-def session_meaning(session: Session) -> str:
-    """Say what Close Session would do to exactly this session."""
+def _is_prepared(request: ClosingRequest) -> bool:
+    advice = request.targets[0].advice
+    return advice is not None and advice.prepared
+
+
+def session_meaning(session: Session, *, prepared: bool = False) -> str:
+    """Say what Close Session would do to exactly this session; ``prepared`` where XA has prepared its transaction."""
     if session.logging_in:
         return "disconnects a client that has not logged in yet. Nothing runs in it."
     if session.in_get_lock:
@@ -63,6 +68,8 @@ def session_meaning(session: Session) -> str:
         parts.append("Its running query is stopped.")
     if session.in_transaction and session.waits is not None:
         parts.append("Its own transaction is rolled back; what it waits for stays with whoever holds that.")
+    elif session.in_transaction and prepared:
+        parts.append("Its prepared XA transaction stays, with its locks.")
     elif session.in_transaction:
         parts.append("Its open transaction is rolled back and the locks are released.")
     return " ".join(parts)

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bot.sessions.model import GET_LOCK, Mode, Session
+from bot.closing.store import session_json
+from bot.sessions.model import GET_LOCK, Mode, Session, Transaction
 from bot.sessions.statement import Statement
+from bot.sessions.waits.advice import Action, Advice
 from bot.slack.views import closing_meaning
 from tests.sessions.examples import EXAMPLE
 from tests.slack.views.test_closing_card import request
@@ -88,3 +90,15 @@ def test_who_waits_in_get_lock_is_not_said_to_be_stopped() -> None:
     waits = replace(RUNNING, doing=GET_LOCK)
     assert "only once its GET_LOCK has the lock" in closing_meaning.session_meaning(waits)
     assert "does nothing as long as its GET_LOCK waits" in closing_meaning.query_meaning(waits)
+
+
+def test_what_xa_has_prepared_is_said_to_stay() -> None:
+    holder = replace(IDLE, transaction=Transaction(7, "RUNNING"))
+    asked = request(holder)
+    advice = Advice(Action.NOTHING, "XA has prepared its transaction.", prepared=True)
+    targets = [
+        replace(one, advice=session_json.read_advice(session_json.written(holder, advice))) for one in asked.targets
+    ]
+    told = dict(closing_meaning.meanings(replace(asked, targets=tuple(targets))))
+    assert told[Mode.SESSION].endswith("Its prepared XA transaction stays, with its locks.")
+    assert dict(closing_meaning.meanings(asked))[Mode.SESSION].endswith("rolled back and the locks are released.")
