@@ -58,6 +58,7 @@ COLUMNS = (
     "request_id",
     "request_started",
     "transaction_started",
+    "transaction_mode",
     "server_started",
     "definer",
     "sql_cut",
@@ -104,8 +105,11 @@ PROTECTED_COMMANDS = frozenset(
     )
 )
 
+# What ``transaction_mode`` may be; anything else is a transaction that its client has begun.
+AUTOCOMMIT, XA_PREPARED = "AUTOCOMMIT", "XA PREPARED"
+
 # What costs more than a list may take, and only a target's pin wants.
-_PINNED_ONLY = ("request_id", "request_started", "transaction_started", "server_started")
+_PINNED_ONLY = ("request_id", "request_started", "transaction_started", "transaction_mode", "server_started")
 
 UNCUT_BYTES = (
     65_535 - 4
@@ -549,7 +553,13 @@ class Dialect:
         cell = dict(zip(COLUMNS, row, strict=True))
         number, state = int(cell["transaction_id"] or 0), cell["transaction_state"] or None
         started = _seconds(cell["transaction_started"])
-        transaction = Transaction(number or None, state, started) if number or state else None
+        mode = cell["transaction_mode"]
+        autocommit, prepared = (None, None) if mode is None else (mode == AUTOCOMMIT, mode == XA_PREPARED)
+        transaction = (
+            Transaction(number or None, state, started, autocommit=autocommit, prepared=prepared)
+            if number or state
+            else None
+        )
         return Session(
             source=source,
             server=cell["server"] or None,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.sessions.dialect import COLUMNS, COMMAND_LENGTH, PROTECTED_COMMANDS, UNCUT_BYTES
+from bot.sessions.dialect import AUTOCOMMIT, COLUMNS, COMMAND_LENGTH, PROTECTED_COMMANDS, UNCUT_BYTES, XA_PREPARED
 from bot.sessions.model import AWAITS, LOCK, LOCK_STATES, LOGGING_IN
 
 # InnoDB fills it anew only when nobody has read it for 0.1 s: it may be as old as that, or older under a busy monitor.
 TRANSACTIONS = "information_schema.INNODB_TRX"
 THREADS = "performance_schema.threads"
 REQUESTS = "performance_schema.events_statements_current"
+TRANSACTION_EVENTS = "performance_schema.events_transactions_current"
 STATUSES = ("performance_schema.global_status", "information_schema.GLOBAL_STATUS")  # MySQL's and MariaDB's
 UNCUT = "information_schema.PROCESSLIST"  # 65,535 bytes of a statement; MySQL: under a lock on all threads
 
@@ -48,6 +49,7 @@ class ProcessList:
     transactions: bool = False  # TRANSACTIONS
     logins: bool = False  # THREADS
     requests: bool = False  # REQUESTS, and THREADS with it
+    modes: bool = False  # TRANSACTION_EVENTS, and THREADS with it
     status: str | None = None  # where Uptime stands
 
     @property
@@ -121,6 +123,7 @@ class ProcessList:
             "transaction_id": "trx_id" if self.transactions else "NULL",
             "transaction_state": "trx_state" if self.transactions else "NULL",
             "transaction_started": TRANSACTION_STARTED if self.transactions else "NULL",
+            "transaction_mode": _TRANSACTION_MODE if self.modes and self.logins else "NULL",
             # Sessions cannot be tagged here: all of the bot's login are the bot's.
             "own": f"(ID = connection_id() OR BINARY COALESCE({self._login}, '') = %s)",
             "memory": "MEMORY_USED" if "MEMORY_USED" in self.columns else "NULL",
@@ -223,6 +226,12 @@ class ProcessList:
 
 # Both servers give it in the system's time zone, whatever that of the session is.
 TRANSACTION_STARTED = "UNIX_TIMESTAMP(CONVERT_TZ(trx_started, 'SYSTEM', @@session.time_zone))"
+
+# Of a session's latest transaction, in the words of the dialect.
+_TRANSACTION_MODE = (
+    f"(SELECT CASE WHEN its.XA_STATE = 'PREPARED' THEN '{XA_PREPARED}' WHEN its.AUTOCOMMIT = 'YES' THEN '{AUTOCOMMIT}' "
+    f"ELSE 'BEGUN' END FROM {TRANSACTION_EVENTS} AS its WHERE its.THREAD_ID = login_thread AND its.STATE = 'ACTIVE')"
+)
 
 # INFO is the innermost statement of a routine, and like the request's text it may be cut: compared is what both have.
 _IS_CUT = "RIGHT(request_sql, 3) = '...'"  # it was longer than performance_schema_max_sql_text_length

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import Connection, Preparation
@@ -141,6 +142,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
     login = Login(logged_in(connection))
     name, version = _name(connection)
     locks = waits.probe(connection, found, mariadb=name == MARIADB)
+    found = replace(found, modes=locks.modes)
     closing = _CLOSES_ALL - {"SUPER"} if name == MARIADB and version >= _SUPER_IS_NOT_ALL else _CLOSES_ALL
     procedures = bool(connection.rows(_KILL_PROCEDURES))
     closes = Reach.OWN

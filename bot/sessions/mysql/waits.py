@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
 from bot.sessions.database import Connection
 from bot.sessions.model import LastStatement, Transaction, WaitKind
-from bot.sessions.mysql.columns import REQUESTS, THREADS, TRANSACTIONS, ProcessList
+from bot.sessions.mysql.columns import REQUESTS, THREADS, TRANSACTION_EVENTS, TRANSACTIONS, ProcessList
 from bot.sessions.mysql.metadata_locks import METADATA_LOCK_INFO, METADATA_LOCKS
 from bot.sessions.mysql.prepared import prepared_xids
 from bot.sessions.mysql.row_locks import (
@@ -38,7 +38,7 @@ class LockViews:
     transactions: bool = False  # TRANSACTIONS
     lock_waits: bool = False  # LOCK_WAITS and LOCKS
     data_locks: bool = False  # DATA_LOCK_WAITS, DATA_LOCKS and THREADS
-    modes: bool = False  # _TRANSACTION_EVENTS: whether a transaction is one of autocommit
+    modes: bool = False  # TRANSACTION_EVENTS: the list tells whether a transaction is one of autocommit
     statements: bool = False  # REQUESTS: what an idle session ran last
     lacks: tuple[str, ...] = ()
     untold: str = ""  # says what would tell who holds what is waited for by STATE
@@ -94,25 +94,16 @@ class LockViews:
         if not ends:
             return ()
         by_session = {one.session_id: one for one in transactions}
-        modes: dict[int, tuple[bool, bool]] = {}
-        if self.modes:
-            rows = connection.rows(
-                "SELECT PROCESSLIST_ID, AUTOCOMMIT = 'YES', COALESCE(XA_STATE, '') = 'PREPARED' "
-                f"FROM {_TRANSACTION_EVENTS} AS its JOIN {THREADS} AS whose ON whose.THREAD_ID = its.THREAD_ID "
-                "WHERE its.STATE = 'ACTIVE' AND PROCESSLIST_ID IN %s",
-                (tuple(ends),),
-            )
-            modes = {int(number): (bool(mode), bool(prepared)) for number, mode, prepared in rows}
-        prepared = self._prepared(connection, transactions) if not modes else None
+        prepared = self._prepared(connection, transactions)
         last = self.last_of(connection, tuple(ends))
         known = []
         for number in ends:
             transaction = None
             if number in by_session:
                 its = by_session[number]
-                autocommit, by_xa = modes.get(number, (None, False if its.requested_lock else prepared))
+                by_xa = False if its.requested_lock else prepared
                 transaction = Transaction(
-                    its.id, its.state, its.started, its.age, autocommit, its.rows_changed, prepared=by_xa
+                    its.id, its.state, its.started, its.age, rows_changed=its.rows_changed, prepared=by_xa
                 )
             known.append(Known(Party(number), transaction, last.get(number)))
         return tuple(known)
@@ -177,7 +168,7 @@ def probe(connection: Connection, listed: ProcessList, *, mariadb: bool) -> Lock
         handles = _reads_all(connection, (TABLE_HANDLES,), lacks, f"{_HOLDERS} table locks is not known")
         modes = _reads_all(
             connection,
-            (_TRANSACTION_EVENTS,),
+            (TRANSACTION_EVENTS,),
             lacks,
             "whether a statement is all of its transaction, so that closing the query suffices, is not known",
         )
@@ -196,7 +187,6 @@ def probe(connection: Connection, listed: ProcessList, *, mariadb: bool) -> Lock
     )
 
 
-_TRANSACTION_EVENTS = "performance_schema.events_transactions_current"
 _HOLDERS = "who holds"
 _CUT = "The server keeps only the beginning of this statement."
 _UNTOLD = "No view here tells who holds a metadata lock or a read lock of all tables: candidates are guessed. {}"

@@ -407,6 +407,7 @@ def _expressions(columns: frozenset[str]) -> dict[str, str]:
         "request_id": column("TRACE_ID"),
         "request_started": f"CASE WHEN {running} THEN {now} - ({time}) END",
         "transaction_started": "NULL",
+        "transaction_mode": "NULL",  # TRANS_STATE tells it, with the start
         "server_started": "NULL",
         "definer": "NULL",
         "event": "NULL",

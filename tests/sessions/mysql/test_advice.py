@@ -230,6 +230,11 @@ def test_what_rests_with_a_lock_of_its_session_is_closed_though_it_has_no_transa
 def test_the_query_of_what_the_server_calls_autocommit_is_enough(scene: Scene, advised: Advised) -> None:
     holder = scene.runs("UPDATE stock SET quantity = quantity + SLEEP(600) WHERE sku = 1")
     until(lambda: one(advised.crm, holder.id).in_transaction)
+    alone = advised.on_session(holder.id, 0)
+    assert (alone.action, alone.reason) == (
+        Action.CLOSE_QUERY,
+        "Its statement is all of its transaction: Close Query suffices; the client stays connected.",
+    )
     waiter = scene.runs(change(1))
     found = advised.on_session(holder.id, 1)
     assert found.action is Action.CLOSE_QUERY
