@@ -21,7 +21,7 @@ def plays_an_incident(stage: Stage, until_waiting: Callable[[RunningStatement], 
         connection.begin()
         with connection.cursor() as cursor:
             cursor.execute(f"UPDATE stock SET quantity = quantity + 7 WHERE sku = {sku}")
-    update = "UPDATE stock SET quantity = quantity + 4242 WHERE sku = 1"
+    update = "UPDATE stock SET quantity = quantity + 0 * 424200473 WHERE sku = 1"
     waiters = [stage.runs(update, database="depot") for _ in range(3)]
     for one in waiters:
         until_waiting(one)
@@ -36,7 +36,7 @@ def plays_an_incident(stage: Stage, until_waiting: Callable[[RunningStatement], 
     said = text_of(found)
     assert not tells(said, session_id(bystander))
     assert "row lock on depot.stock" in said
-    assert "4242" not in full_text(found)
+    assert "4242004" not in full_text(found)  # no port has so many digits
     rows = [line[0] for line in table_of(found)[1:]]
     assert rows[0] == str(head)
     assert sorted(rows[1:]) == sorted(f"↳ {one.id}" for one in waiters)

@@ -27,8 +27,8 @@ def test_the_oldest_open_transaction_comes_first_and_its_session_is_closed_from_
     for connection, sku in ((oldest, 1), (second, 2)):
         connection.begin()
         with connection.cursor() as cursor:
-            cursor.execute(f"UPDATE stock SET quantity = 4242 WHERE sku = {sku}")
-    waiter = stage.runs("UPDATE stock SET quantity = 4243 WHERE sku = 1", database="depot")
+            cursor.execute(f"UPDATE stock SET quantity = 424200473 WHERE sku = {sku}")
+    waiter = stage.runs("UPDATE stock SET quantity = 424200474 WHERE sku = 1", database="depot")
     stage.wait_until(lambda: stage.row(waiter.id).get("RETRY_INFO") == -6005, "the lock to be waited for")
     head = session_id(oldest)
 
@@ -41,7 +41,7 @@ def test_the_oldest_open_transaction_comes_first_and_its_session_is_closed_from_
     assert told["Age"] != "-" != told["Idle for"]
     running = next(dict(zip(header, row, strict=True)) for row in rest if row[0] == str(waiter.id))
     assert (running["Idle for"], running["SQL"]) == ("-", "UPDATE stock SET quantity = ? WHERE sku = ?")
-    assert "424" not in full_text(found)
+    assert "4242004" not in full_text(found)  # no port has so many digits
     assert "3 shown of 3 matching · 3 open in all" in text_of(found)
     assert buttons_of(found) == ["Details", "Close Session", "Refresh"]
 
