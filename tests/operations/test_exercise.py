@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,21 @@ def whole(found: Exercised) -> str:
 
 def steps(found: Exercised, verdict: Verdict) -> list[tuple[str, str]]:
     return [(step.what, step.shown) for step in found.steps if step.verdict is verdict]
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take its time: what is slower than a fact says differs from it."""
+
+    def patient(fact: Fact | None) -> Fact | None:
+        return replace(fact, within=60.0) if fact is not None and fact.within else fact
+
+    for family in ("OCEANBASE", "MYSQL"):
+        known: facts.Facts = getattr(facts, family)
+        names = set(facts.Facts.__slots__) - {"time"}  # by how much a time is off
+        slower: dict[str, Any] = {name: patient(getattr(known, name)) for name in names}
+        monkeypatch.setattr(facts, family, replace(known, **slower))
+    monkeypatch.setattr(exercising, "VERIFY_FOR", 60.0)
 
 
 @pytest.fixture
