@@ -15,6 +15,7 @@ from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
 from bot.slack.arguments.normalization import normalize
 from bot.slack.arguments.session_query import named_source, parse
+from bot.slack.arguments.verbs import Meant, meant
 from bot.slack.defaults import Defaults
 from bot.slack.delivery.message import Message
 from bot.slack.events import Asked, AskedBy, Command, Press, Registrar, Verb, of_diagnosis, of_source
@@ -52,8 +53,8 @@ class SessionList:
     defaults: Defaults
     disclosures: Disclosures
 
-    def answer(self, command: Command, text: str) -> None:
-        """Answer with the first page of what was asked for; ``text`` is normalized."""
+    def answer(self, command: Command, text: str, notes: Sequence[str] = ()) -> None:
+        """Answer with the first page of what was asked for; ``text`` is normalized, ``notes`` are said with it."""
         allowed = self.access.sources(command.person, Right.VIEW, self.sessions.names, command.channel)
         parsed = parse(text)
         query = self.defaults.completed(parsed.query, command.channel, allowed)
@@ -61,7 +62,7 @@ class SessionList:
         view = scope.narrowed(query.filter.tenants)
         disclosure = self.disclosures.covering(command.person, query.source or "", command.channel, view)
         asker = None if query.private else Asker.of(command.person, scope, disclosure)
-        message = self._page(query, scope, disclosure, asker, parsed.notes)
+        message = self._page(query, scope, disclosure, asker, (*parsed.notes, *notes))
         (command.reply.private if query.private else command.reply.public)(message)
 
     def source_of(self, command: Command, text: str) -> str:
@@ -113,7 +114,7 @@ class SessionsCommand:
 
     def asks(self, command: Command) -> Asked | None:
         """Say what a command will wait for, None for help; raises as ``answer``."""
-        text = normalize(self._spelled_out(command.text))
+        text = self._meant(self._spelled_out(command.text)).text
         first, _, rest = text.partition(" ")
         if text.lower() in HELP_WORDS or (first.lower() in self.verbs and rest.strip().lower() in HELP_WORDS):
             return None
@@ -131,8 +132,12 @@ class SessionsCommand:
     def _spelled_out(self, text: str) -> str:
         return self.alone.get(text.strip().lower(), text)
 
+    def _meant(self, text: str) -> Meant:
+        return meant(normalize(text), (*self.verbs, "list", HELP_WORDS[0]))
+
     def _answer(self, command: Command) -> None:
-        text = normalize(command.text)
+        said = self._meant(command.text)
+        text = said.text
         first, _, rest = text.partition(" ")
         verb, rest = self.verbs.get(first.lower()), rest.strip()
         if text.lower() in HELP_WORDS:
@@ -142,7 +147,10 @@ class SessionsCommand:
         elif verb is not None:
             verb(command, rest)
         else:
-            self.list.answer(command, rest if first.lower() == "list" else text)
+            questions = (said.question,) if said.question else ()
+            self.list.answer(command, rest if first.lower() == "list" else text, questions)
+        if said.corrected:
+            command.reply.private(notice(said.corrected))
 
     def _help(self, topics: Sequence[Topic], command: Command) -> None:
         lists = self.list

@@ -21,7 +21,7 @@ from bot.sessions.asking import ask_each
 from bot.sessions.model import Mode, Pin, Session, WaitKind
 from bot.sessions.service import SessionService
 from bot.sessions.uptime import since_boot
-from bot.sessions.waits.advice import Action, Advice, advise
+from bot.sessions.waits.advice import CLOSED, Action, Advice, advise
 from bot.sessions.waits.case import Case, Closed, Rollback, past_of
 from bot.sessions.waits.graph import Place, Prepared, WaitGraph, place_of
 
@@ -188,8 +188,16 @@ class Adviser:
             protected=sessions.source(graph.source).protection(who),
             past=tuple(closed),
             killed_for=killed_for,
+            waiters_killed_for=self._waiters_killed_for(case, past),
             rollback=rollback,
         )
+
+    def _waiters_killed_for(self, case: Case, past: Past) -> float | None:
+        waiters = {place_of(one.waiter): one.waiter for one in case.waiters}.values()
+        if not all(one.state in CLOSED for one in waiters):
+            return None
+        times = [self._remembered(one, closes_of(one, past, self._clock()))[0] for one in waiters]
+        return max((time for time in times if time is not None), default=None)
 
     def _remembered(self, who: Session, closed: list[Closed]) -> tuple[float | None, Rollback | None]:
         """Say since when a session has been ending, and how far its rollback is; remember this look."""

@@ -89,6 +89,7 @@ class ClosingRequests:
         *,
         filter_text: str,
         command: str = "",
+        look_again: str = "",
         reason: str = "",
         fits: Callable[[Session], bool] = lambda _session: True,
         delivery: str = "",
@@ -96,7 +97,8 @@ class ClosingRequests:
         """Write requests to close what fits a filter: ACTIVE and longest first, no more than one request may.
 
         ``query`` names its data source; ``filter_text`` is the filter in words, for the card, and ``command`` asks for
-        the same where those cannot be typed; of what ``fits`` not, nothing is asked for. Raises as ``ask``, and
+        the same, and ``look_again`` lists it, where those cannot be typed; of what ``fits`` not, nothing is asked for.
+        Raises as ``ask``, and
         ``UnknownStatusError``.
         """
         source = query.source or ""
@@ -113,7 +115,7 @@ class ClosingRequests:
             running = " that runs a query" if mode is Mode.QUERY else ""
             raise TargetError(
                 f"No session{running} on {source} fits that; there are {page.total} in all. Nothing was closed. "
-                f"Look again: /sessions {filter_text}"
+                f"Look again: {look_again or f'/sessions {filter_text}'}"
             )
         matching = page.matching - (len(page.sessions) - len(fitting))
         ended = partial(self._adviser.already_closed, tenants=scope.tenants, alone=False)

@@ -594,6 +594,7 @@ class Dialect:
             request_started_within=self.request_started_within,
             server_started=_seconds(cell["server_started"]),
             transaction_known=self.expressions["transaction_state"] != "NULL",
+            begun=None if mode is None else mode != AUTOCOMMIT,
             event=bool(cell["event"]),
             doing=cell["doing"] or None,
             past_wait=bool(cell["past_wait"]),

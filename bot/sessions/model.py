@@ -257,6 +257,7 @@ class Session:
     retry_count: int = 0  # how often the server ran the statement anew by itself
     memory: int | None = None  # bytes
     transaction_known: bool = True  # else the server does not say whether a transaction is open
+    begun: bool | None = None  # whether its client has begun one, even if InnoDB lists none; None: that is not told
     request_id: str | None = None  # names this very run of the client's request; None: only its start may tell
     request_started: float | None = None  # seconds since the epoch, by the server's clock
     request_started_within: float = 0.0  # seconds that ``request_started`` may be off

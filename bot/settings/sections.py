@@ -123,7 +123,8 @@ class StoreSettings(_Encrypted):
 class TriageSettings(_Strict):
     """From when on ``/sessions triage`` calls something wrong; README.md says what each key means."""
 
-    timeout: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(seconds=30))] = timedelta(seconds=2)
+    # Triage gives up on a data source after 15 s, and one read must leave it time for the others.
+    timeout: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(seconds=10))] = timedelta(seconds=2)
     statement_over: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=1))] = timedelta(seconds=60)
     idle_transaction_over: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=1))] = timedelta(
         seconds=60

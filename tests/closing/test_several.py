@@ -49,6 +49,15 @@ def where(desk: Desk, address: str, mode: Mode = Mode.SESSION) -> ClosingRequest
     return desk.ask_where(ALICE, CHANNEL, query, mode, filter_text=f"host={address}:")
 
 
+def test_where_all_have_ended_that_were_meant_what_is_said_to_look_again_with_can_be_typed(desk: Desk) -> None:
+    asked = ALICE, CHANNEL, SessionQuery(source="demo"), Mode.QUERY
+    words = "one statement that runs for over 5 s in many sessions"
+    look_again = "/sessions triage on=demo"
+    with pytest.raises(TargetError) as refused:
+        desk.ask_where(*asked, filter_text=words, look_again=look_again, fits=lambda _session: False)
+    assert refused.value.sentence.endswith(f"Nothing was closed. Look again: {look_again}")
+
+
 def test_three_are_closed_with_one_press_and_each_has_its_record(desk: Desk) -> None:
     ids = sleepers(desk, 3)
     done = confirm(desk, ask(desk, *ids))

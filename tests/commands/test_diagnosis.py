@@ -16,7 +16,7 @@ def test_while_forty_wait_for_locks_lists_and_closes_are_answered_and_then_all_o
 ) -> None:
     with (
         Relay(oceanbase.port) as relay,
-        staged(oceanbase, tmp_path, port=relay.port, more='[triage]\ntimeout = "30s"') as stage,
+        staged(oceanbase, tmp_path, port=relay.port, more='[triage]\ntimeout = "10s"') as stage,
     ):
         victim = session_id(stage.connect())
         stage.asks(stage.alice, "/sessions", "Sessions on demo")  # a read of the locks would be shared for a moment

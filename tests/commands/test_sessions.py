@@ -333,3 +333,15 @@ def test_a_statement_that_tries_to_break_out_is_shown_harmlessly_everywhere(stag
     literal = "".join(part["text"] for element in preformatted for part in element["elements"])
     assert "``` <!channel> <@U01ALICE> </table> \\u202e\\u0007 <https://evil.example|click>" in literal, "as it is"
     assert {part["type"] for element in preformatted for part in element["elements"]} == {"text"}
+
+
+def test_a_slip_of_a_verb_is_that_verb_and_a_word_that_may_be_meant_is_looked_for(stage: Stage) -> None:
+    for typed, answer, said in (
+        ("triag on=demo", "Triage of demo", "“triag” was read as triage."),
+        ("lokcs", "Locks on demo", "“lokcs” was read as locks."),
+        ("transaction age>1m", "Open transactions on demo", "“transaction” was read as transactions."),
+    ):
+        stage.asks(stage.alice, f"/sessions {typed}", answer)
+        stage.alice.wait_for_message(said)
+    assert "Did you mean /sessions locks?" in text_of(stage.asks(stage.alice, "/sessions block", " any=block"))
+    assert "Did you mean" not in text_of(stage.asks(stage.alice, '/sessions "triag"', " any=triag"))

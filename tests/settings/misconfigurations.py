@@ -236,6 +236,12 @@ KEYS = [
         "a duration that is too short", '[closing]\nconfirm_within = "1s"\n', "closing.confirm_within", "from 5s to 1h"
     ),
     _of_section(
+        "a read that may take longer than triage waits",
+        '[triage]\ntimeout = "15s"\n',
+        "triage.timeout",
+        "from 1s to 10s",
+    ),
+    _of_section(
         "require_reason that is neither", '[closing]\nrequire_reason = "x"\n', "closing.require_reason", "true or false"
     ),
     Wrong(

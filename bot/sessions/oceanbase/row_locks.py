@@ -5,6 +5,7 @@ docs/oceanbase.md 5.2.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -117,7 +118,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class RowLocks:
+class RowLocks(ABC):
     """One form in which a version tells who waits for a row, or for a table that a transaction has locked."""
 
     view: str
@@ -131,8 +132,9 @@ class RowLocks:
         tenants = self._tenants(connection) if rows else {}
         return [self._edge(row, names, tenants) for row in rows]
 
+    @abstractmethod
     def _rows(self, connection: Connection) -> Sequence[Row]:
-        raise NotImplementedError
+        """Read all of them; raises one of the ``DataSourceError`` family."""
 
     @property
     def _tenant(self) -> str:

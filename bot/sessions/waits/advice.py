@@ -36,7 +36,7 @@ _CIRCLE_ENDS_WITHIN = 10.0  # seconds
 
 # What a session keeps whatever becomes of its statement and its transaction.
 _OF_SESSION = (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK)
-_CLOSED = ("SESSION_KILLED", "QUERY_KILLED")  # OceanBase's words
+CLOSED = ("SESSION_KILLED", "QUERY_KILLED")  # OceanBase's words
 
 # First words of what keeps others out when it has ended.
 _LOCKS_TABLES = frozenset({"FLUSH", "LOCK", "BACKUP"})
@@ -97,7 +97,8 @@ def named(who: Session | Prepared) -> str:
     if isinstance(who, Prepared):
         return f"a prepared XA transaction{f' ({cut(who.xid, NAME)})' if who.xid else ''}"
     user = cut(" ".join(who.client.user.split()), NAME)
-    return f"session {who.id}{f' of {user}' if user else ''}"
+    of = "" if who.client.definer is not None else "of "  # else it reads "in an event of root"
+    return f"session {who.id}{f' {of}{user}' if user else ''}"
 
 
 def _prepared(case: Case, who: Prepared) -> Advice:
@@ -187,7 +188,9 @@ def _holds_up_closed_ones(case: Case, who: Session) -> Advice | None:
         return None
     if any(one.kind is WaitKind.USER_LOCK for one in case.waiters):
         return None
-    if not all(one.state in _CLOSED and one.time <= ENDS_WITHIN for one in waiters.values()):
+    if not all(one.state in CLOSED for one in waiters.values()):
+        return None
+    if case.waiters_killed_for is not None and case.waiters_killed_for > ENDS_WITHIN:
         return None
     was = "Who waits for it was closed already" if len(waiters) == 1 else "All that wait for it were closed already"
     return Advice(Action.WAIT, f"{was}. Wait {ENDS_WITHIN:.0f} s: the server ends that, whatever this session holds.")
@@ -283,7 +286,9 @@ def _runs_in_a_transaction(case: Case, who: Session) -> Advice | None:
     before = before_its_statement(who)
     if before is not None:
         why = f"Its transaction began {span(before)} before this statement."
-    elif who.transaction is not None and (who.transaction.autocommit is False or who.transaction.state == "ACTIVE"):
+    elif who.begun or (
+        who.transaction is not None and (who.transaction.autocommit is False or who.transaction.state == "ACTIVE")
+    ):
         why = "Its client has begun a transaction."
     else:
         why = "Whether its statement is all of its transaction is not known."

@@ -13,6 +13,7 @@ from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 
 NAME = 40  # characters of a name
+_WHOLE_SECONDS = 1.0  # by which times may differ that servers tell in whole ones
 # In the queues for these a statement that waits keeps out those behind it that the holder alone would let through.
 QUEUED = (WaitKind.METADATA, WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK)
 DDL = frozenset(
@@ -56,6 +57,8 @@ class Case:
     circle_ahead: int = 0  # how many wait for each other in a circle at the end of what it waits for
     never: str = ""  # why it is never closed, as in "is one of this bot's own."
     killed_for: float | None = None  # seconds since it was seen, or known, to have been closed
+    # Same of those that wait for it directly, the longest; None: not asked for, or not all of them have been closed.
+    waiters_killed_for: float | None = None
     rollback: Rollback | None = None
     blockers: tuple[Case, ...] = ()  # the heads, each with what is known of it
     hidden: bool = False  # whether who asks may not see some head
@@ -133,15 +136,28 @@ def progress(rollback: Rollback) -> str:
 def is_whole_transaction(case: Case, who: Session) -> bool:
     """Whether its statement is known to be all of its transaction.
 
-    Whoever holds a row has one, listed or not: while others ask for it all the time, InnoDB's list is an old one.
+    Whoever holds a row has one, listed or not: while others ask for it all the time, InnoDB's list is an old one. What
+    a transaction has done with tables of other engines keeps them as well, and is listed nowhere.
     """
     transaction = who.transaction
     if transaction is None:
-        holds_a_row = any(one.kind is WaitKind.ROW_LOCK and not one.candidate for one in case.waiters)
-        return who.transaction_known and not holds_a_row
+        return who.transaction_known and not who.begun and not any(_is_of_more(one, who) for one in case.waiters)
     if transaction.autocommit is not None:
         return transaction.autocommit
     return transaction.state == "IMPLICIT_ACTIVE" and who.statement_transaction
+
+
+def _is_of_more(wait: Wait, holder: Session) -> bool:
+    """Whether what is waited for need not be of its holder's statement, so that it may be of a transaction."""
+    if wait.candidate or wait.kind not in (WaitKind.ROW_LOCK, WaitKind.METADATA):
+        return False
+    if wait.kind is WaitKind.ROW_LOCK:
+        return True
+    if holder.begun is False:
+        return False
+    older = wait.waited is not None and wait.waited > holder.total_time + _WHOLE_SECONDS
+    text = holder.statement.shown(Disclosure.DIGEST).lower() if holder.statement is not None else ""
+    return older or (wait.what or "").rpartition(".")[2].lower() not in text
 
 
 def before_its_statement(who: Session) -> float | None:

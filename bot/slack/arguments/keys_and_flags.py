@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.errors import InputError
@@ -21,9 +21,13 @@ class KeysAndFlags:
 
 
 def read(text: str, vocabulary: Vocabulary, example: str) -> KeysAndFlags:
-    """Read a normalized text; raises ``InputError`` with the example."""
+    """Read a normalized text; raises ``InputError`` with the example.
+
+    Words that are neither key nor flag are told together, and beside them the keys that were mistyped.
+    """
     values: dict[str, str] = {}
     flags: set[str] = set()
+    unknown: list[str] = []
     tokens = tokenize(text, vocabulary)
     notes = slips(tokens)
     for token in tokens:
@@ -35,5 +39,13 @@ def read(text: str, vocabulary: Vocabulary, example: str) -> KeysAndFlags:
         elif token.word in vocabulary.flags:
             flags.add(token.word)
         else:
-            raise InputError(f"“{token.text[:60]}” is not understood here.", spot=token.text, example=example)
+            unknown.append(token.text)
+    if unknown:
+        words = _listed([f"“{text[:60]}”" for text in unknown])
+        said = f"{words} {'is' if len(unknown) == 1 else 'are'} not understood here."
+        raise InputError(" ".join((said, *notes)), spot=unknown[0], example=example)
     return KeysAndFlags(values, frozenset(flags), tuple(notes))
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -121,8 +121,7 @@ def _kinds(page: SessionPage, waiting: Sequence[Session]) -> str:
         return ""
     kinds = Counter(map(wording.awaited, waiting)).most_common()
     longest = wording.seconds(max(session.time for session in waiting))
-    rows = any(session.waits is WaitKind.ROW_LOCK for session in waiting)
-    who = ": Details says who holds it" if page.names_holders and rows else ""
+    who = _who_holds(page, waiting)
     if len(kinds) > 1:
         each = [f"{count} for {wording.a(kind)}" for kind, count in kinds[:_KINDS]]
         left = sum(count for _, count in kinds[_KINDS:])
@@ -132,6 +131,13 @@ def _kinds(page: SessionPage, waiting: Sequence[Session]) -> str:
     if len(waiting) == 1:
         return f"🔒 1 of these waits for {what}, for {longest}{who}"
     return f"🔒 {len(waiting)} of these wait for {what}, the longest for {longest}{who}"
+
+
+def _who_holds(page: SessionPage, waiting: Sequence[Session]) -> str:
+    """Say what Details has: of locks other than rows' no server tells each holder."""
+    if any(session.waits is not WaitKind.ROW_LOCK for session in waiting):
+        return ": Details says who holds it, where that is known"
+    return ": Details says who holds it" if page.names_holders else ""
 
 
 def _nothing(page: SessionPage) -> str:

@@ -244,6 +244,31 @@ def test_the_query_of_what_the_server_calls_autocommit_is_enough(scene: Scene, a
 
 
 @pytest.mark.parametrize("server", ["mysql"], indirect=True)
+def test_a_transaction_keeps_tables_of_other_engines_than_innodb_whose_list_does_not_show_it(
+    scene: Scene, advised: Advised
+) -> None:
+    scene.root("CREATE TABLE mysql_test.colours (name CHAR(9)) ENGINE = MEMORY")
+    try:
+        holder = scene.runs("BEGIN", "SELECT * FROM colours", "SELECT SLEEP(600)")
+        ddl = scene.runs("ALTER TABLE colours ADD COLUMN code INT")
+        found = advised.on_session(holder.id, 1)
+        assert not one(advised.crm, holder.id).in_transaction
+        assert (found.action, found.reason.partition(".")[0]) == (
+            Action.CLOSE_SESSION,
+            "Its client has begun a transaction",
+        )
+        scene.root(f"KILL QUERY {holder.id}")
+        holder.ended()
+        waiting(advised.crm, 1)
+        assert ddl.is_alive(), "its query is not what has the table"
+        scene.close(holder)
+        assert ddl.ended() == 0
+    finally:
+        scene.tidy()
+        scene.root("DROP TABLE mysql_test.colours")
+
+
+@pytest.mark.parametrize("server", ["mysql"], indirect=True)
 def test_while_a_monitor_keeps_the_list_of_transactions_old_no_query_is_said_to_be_all_of_one(
     scene: Scene, advised: Advised
 ) -> None:

@@ -37,7 +37,8 @@ def wait(waiter: Session, holder: Session | Prepared | None, kind: WaitKind = Wa
 def advised(who: Session | Prepared, *waits: Wait, **known: Any) -> Advice:
     graph = WaitGraph("demo", NOW, waits)
     case = Case.of(who, graph)
-    blockers = tuple(Case.of(one, graph) for one in case.heads)
+    killed_for = known.get("killed_for")
+    blockers = tuple(replace(Case.of(one, graph), waiters_killed_for=killed_for) for one in case.heads)
     return advise(replace(case, **{"blockers": blockers, **known}))
 
 
@@ -257,6 +258,31 @@ def test_an_event_has_no_client_and_runs_again() -> None:
     assert found.reason.endswith("It is a run of an event of the scheduler: it has no client, and runs when next due.")
 
 
+def test_a_run_of_an_event_is_named_by_the_account_that_it_runs_as() -> None:
+    event = running(1, event=True, transaction=None, user="in an event of root", definer="root")
+    victim = running(2)
+    found = advised(victim, wait(victim, event, WaitKind.METADATA))
+    assert "Session 1 in an event of root holds it." in found.reason
+
+
+@pytest.mark.parametrize(
+    ("begun", "sql", "waited", "action"),
+    [
+        (None, "SELECT * FROM stock", 20.0, Action.CLOSE_QUERY),
+        (None, "SELECT SLEEP(600)", 20.0, Action.CLOSE_SESSION),  # the table is no table of it
+        (None, "SELECT * FROM stock", 90.0, Action.CLOSE_SESSION),  # the lock is older than it
+        (True, "SELECT * FROM stock", 20.0, Action.CLOSE_SESSION),
+        (False, "CALL report()", 20.0, Action.CLOSE_QUERY),
+    ],
+)
+def test_a_table_that_a_statement_need_not_have_is_of_a_transaction_that_no_list_of_innodb_shows(
+    begun: bool | None, sql: str, waited: float, action: Action
+) -> None:
+    holder = running(1, transaction=None, begun=begun, statement=Statement.of(sql), total_time=75.0)
+    edge = wait(running(2), holder, WaitKind.METADATA, what="shop.stock", waited=waited)
+    assert advised(holder, edge).action is action
+
+
 def test_a_circle_is_left_to_the_server_for_a_while() -> None:
     one, other = running(1), running(2)
     young = (wait(one, other, waited=2.0), wait(other, one, waited=1.0))
@@ -416,8 +442,10 @@ def test_whoever_holds_up_only_what_is_closed_already_is_left_alone() -> None:
     assert advised(holder, wait(replace(closed, state="QUERY_KILLED"), holder)).action is Action.WAIT
     for more in (wait(running(3), holder), wait(running(3), closed)):
         assert advised(holder, wait(closed, holder), more).action is Action.CLOSE_SESSION
-    stays = replace(closed, time=16.0)
-    assert advised(holder, wait(stays, holder)).action is Action.CLOSE_SESSION, "it should have ended"
+    late = replace(closed, time=60.0)
+    assert advised(holder, wait(late, holder)).action is Action.WAIT, "it had waited for long when it was closed"
+    stays = advised(holder, wait(closed, holder), waiters_killed_for=16.0)
+    assert stays.action is Action.CLOSE_SESSION, "it should have ended"
 
 
 def test_a_victim_behind_a_circle_is_led_to_the_one_in_it_that_is_to_be_closed() -> None:

@@ -117,7 +117,10 @@ def test_the_text_of_a_list_says_what_its_first_rows_wait_for() -> None:
 @pytest.mark.parametrize(
     ("doing", "said"),
     [
-        (("User lock",), "🔒 1 of these waits for a user lock, for 75 s"),
+        (
+            ("User lock",),
+            "🔒 1 of these waits for a user lock, for 75 s: Details says who holds it, where that is known",
+        ),
         (("User lock", "User lock", None), "🔒 2 of these wait for a user lock, the longest for 75 s"),
         (
             ("Waiting for backup lock", "User lock", "User lock"),
