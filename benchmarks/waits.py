@@ -18,12 +18,12 @@ from benchmarks.rivals import BareQueries, Program, mariadb_client
 from benchmarks.slack import TimedSandbox
 from benchmarks.stage import Scale, Stage
 from bot.sessions.database import Connection
+from bot.sessions.diagnosis.examination import Examination, Helpers
+from bot.sessions.diagnosis.shared_read import FRESH
+from bot.sessions.diagnosis.triage import Thresholds
 from bot.sessions.dialect import Query
 from bot.sessions.endpoint import Endpoint
-from bot.sessions.examination import Examination, Helpers
-from bot.sessions.shared_read import FRESH
 from bot.sessions.source import DataSource, DataSourceOptions
-from bot.sessions.triage import Thresholds
 from bot.sessions.waits.advice import advise
 from bot.sessions.waits.case import Case
 from sandbox.databases.embedded import EmbeddedServer

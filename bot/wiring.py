@@ -46,6 +46,7 @@ from bot.operations.named_tenants import NamedTenants
 from bot.operations.telemetry import BotTelemetry
 from bot.operations.web_server import Pages, WebServer
 from bot.sessions.asking import ask_each
+from bot.sessions.diagnosis.triage import Thresholds
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.pool import PoolUse, Visited
 from bot.sessions.protection import Protected
@@ -53,7 +54,6 @@ from bot.sessions.service import SessionService
 from bot.sessions.source import DIAGNOSIS_LIMIT, DataSource, DataSourceOptions
 from bot.sessions.source_health import Looks
 from bot.sessions.statement import Disclosure
-from bot.sessions.triage import Thresholds
 from bot.settings import DataSourceSettings, Loaded, Settings, SlackSettings, load
 from bot.slack.client import Client
 from bot.slack.defaults import ChannelDefault, Defaults

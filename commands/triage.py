@@ -22,12 +22,12 @@ from bot.closing.requests import ClosingRequests
 from bot.errors import NotAllowedError, TargetError
 from bot.sessions.address import host_of
 from bot.sessions.asking import ask_each
-from bot.sessions.examination import Examination, Helpers, Result
+from bot.sessions.diagnosis.examination import Examination, Helpers, Result
+from bot.sessions.diagnosis.survey import Limit
+from bot.sessions.diagnosis.triage import Look, Thresholds, digest_of, dispensable
 from bot.sessions.model import Condition, Field, Mode, Operator, Session, SessionFilter, SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.source_health import Tenants
-from bot.sessions.survey import Limit
-from bot.sessions.triage import Look, Thresholds, digest_of, dispensable
 from bot.sessions.waits.graph import place_of
 from bot.slack.arguments import keys_and_flags
 from bot.slack.arguments.tokens import quoted
@@ -264,6 +264,7 @@ class TriageCommand:
             mode,
             filter_text=where,
             command=command,
+            look_again=f"/sessions {NAME} on={quoted(several.source)}",
             fits=lambda one: place_of(one) in found and fits(one, look),
             delivery=press.delivery,
         )

@@ -107,8 +107,8 @@ USING_OCEANBASE = (
     "sessions/test_variables",
 )
 USING_MARIADB = (
-    "sessions/test_diagnosis.py",
-    "sessions/test_examination.py",
+    "sessions/diagnosis/test_diagnosis.py",
+    "sessions/diagnosis/test_examination.py",
     "sessions/test_transactions.py",
     "sandbox/databases/test_mariadb.py",
     "support/test_odp.py",

@@ -15,17 +15,17 @@ from bot.closing.audit_query import AuditRecord
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Extension, Outcome, State, Target, Untouched
 from bot.closing.store.audit_log import Entry
 from bot.errors import BudgetError, InputError, NotAllowedError, RequestError, SourceOpenError, TargetError
-from bot.sessions import triage as triages
 from bot.sessions.deadlocks import Deadlock, Deadlocks, Member
 from bot.sessions.details import Reach, SessionDetails
-from bot.sessions.examination import Result
+from bot.sessions.diagnosis import triage as triages
+from bot.sessions.diagnosis.examination import Result
+from bot.sessions.diagnosis.survey import Limit, RecentDeadlocks
+from bot.sessions.diagnosis.triage import Thresholds
 from bot.sessions.model import LastStatement, Mode, Session, SessionPage, SessionQuery, Transaction, WaitKind
 from bot.sessions.source_health import SourceHealth
 from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.statistics import Group, Grouping, Statistics
-from bot.sessions.survey import Limit, RecentDeadlocks
 from bot.sessions.transactions import OpenTransaction, Transactions
-from bot.sessions.triage import Thresholds
 from bot.sessions.variables import Variable, Variables
 from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.blockages import blockages

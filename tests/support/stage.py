@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pymysql
 
-from bot.sessions.shared_read import FRESH
+from bot.sessions.diagnosis.shared_read import FRESH
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.slack.server import SlackSandbox
 from sandbox.slack.world import DEMO_WORLD, World

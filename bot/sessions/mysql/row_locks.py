@@ -6,7 +6,7 @@ MariaDB's views tell it or MySQL's. docs/oceanbase.md 8.8.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.sessions.database import Connection
@@ -37,6 +37,11 @@ class RowWait:
     holder: Party | Prepared
     holder_key: object
     candidate: bool = False
+
+    @property
+    def ends(self) -> tuple[object, object, object]:
+        """Waiter, holder and lock, for ``without_queues``."""
+        return self.waiter, self.holder_key, self.lock
 
 
 def by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[RowWait]:
@@ -132,13 +137,6 @@ def by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransacti
 def _very_lock(place: str, mode: str) -> str:
     """Name a lock: an insert waits for the gap before a row, and for others than those do that wait for the row."""
     return f"{place}:gap" if "GAP" in mode.replace("REC_NOT_GAP", "") or "INSERT_INTENTION" in mode else place
-
-
-def without_queue(waits: Collection[RowWait]) -> list[RowWait]:
-    """Leave out who merely waits in the same queue, where somebody is named who holds: of 200 waiters 19,900 waits."""
-    queued = {(one.waiter, one.lock) for one in waits}
-    held = {(one.waiter, one.lock) for one in waits if (one.holder_key, one.lock) not in queued}
-    return [one for one in waits if (one.holder_key, one.lock) not in queued or (one.waiter, one.lock) not in held]
 
 
 def _table(quoted: str) -> str | None:

@@ -22,11 +22,11 @@ from bot.sessions.mysql.row_locks import (
     RowWait,
     by_data_locks,
     by_lock_waits,
-    without_queue,
 )
 from bot.sessions.mysql.state_waits import TABLE_HANDLES, Open, StateViews, StateWaits
 from bot.sessions.mysql.transactions import ROLLING_BACK, InnoDBTransaction, read_all
 from bot.sessions.statement import Statement
+from bot.sessions.waits.graph import without_queues
 from bot.sessions.waits.reading import Edge, Known, Locks, Party
 
 
@@ -67,7 +67,7 @@ class LockViews:
         elif self.lock_waits and waiting:
             waits, told_by = by_lock_waits(connection, transactions), LOCK_WAITS
         named: set[int] = set()
-        for one in without_queue(waits):
+        for one in without_queues(waits, lambda one: one.ends):
             named.add(one.waiter)
             waited = waiting[one.waiter].waited if one.waiter in waiting else None
             party = Party(one.waiter)

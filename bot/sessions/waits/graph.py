@@ -6,12 +6,15 @@ on it is the same whatever the server.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
 
 from bot.sessions.model import Session, Transaction, WaitKind
+
+_W = TypeVar("_W")
 
 Place = tuple[str | None, int, str | None]  # server, id, tenant: what names a session within its data source
 
@@ -282,22 +285,26 @@ class WaitGraph:
         return found
 
 
-def without_queues(waits: Collection[Wait]) -> list[Wait]:
+def without_queues(waits: Collection[_W], told: Callable[[_W], tuple[object, object, object]]) -> list[_W]:
     """Leave out who merely stands in the same queue: InnoDB names a lock's earlier waiters as blockers of the later.
 
-    A holder that itself waits for the very lock is dropped where somebody else is named who does not.
+    A holder that itself waits for the very lock is dropped where somebody else is named who does not: of 200 waiters
+    InnoDB tells 19,900 such waits. ``told`` gives a wait's waiter, its holder and the very lock, each None where that
+    is not told.
     """
-    queued = {(_key(one.waiter), one.lock) for one in waits if one.lock is not None}
-    held = {
-        (_key(one.waiter), one.lock)
-        for one in waits
-        if one.holder is not None and (_key(one.holder), one.lock) not in queued
-    }
+    ends = [told(one) for one in waits]
+    queued = {(waiter, lock) for waiter, _, lock in ends if lock is not None}
+    held = {(waiter, lock) for waiter, holder, lock in ends if holder is not None and (holder, lock) not in queued}
     return [
         one
-        for one in waits
-        if one.holder is None or (_key(one.holder), one.lock) not in queued or (_key(one.waiter), one.lock) not in held
+        for one, (waiter, holder, lock) in zip(waits, ends, strict=True)
+        if holder is None or (holder, lock) not in queued or (waiter, lock) not in held
     ]
+
+
+def ends_of(wait: Wait) -> tuple[object, object, object]:
+    """Name waiter, holder and lock of a wait, for ``without_queues``."""
+    return _key(wait.waiter), _key(wait.holder) if wait.holder is not None else None, wait.lock
 
 
 def age_of(session: Session) -> float:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from bot.sessions.database import Connection
 from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
-from bot.sessions.waits.graph import Place, Prepared, Wait, WaitGraph, place_of, without_queues
+from bot.sessions.waits.graph import Place, Prepared, Wait, WaitGraph, ends_of, place_of, without_queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ def read(
     still = {_names(edge) for edge in locks_of(connection).edges} if lost and unlisted else set()
     unnamed = [wait for edge, wait in lost if _names(edge) in still and not edge.candidate]
     dropped += len(lost) - len(unnamed)
-    return WaitGraph(source, datetime.now(UTC), tuple(without_queues([*waits, *unnamed])), dropped, locks.lacks)
+    return WaitGraph(
+        source, datetime.now(UTC), tuple(without_queues([*waits, *unnamed], ends_of)), dropped, locks.lacks
+    )
 
 
 def _names(edge: Edge) -> tuple[object, ...]:

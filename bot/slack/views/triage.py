@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.sessions.examination import Result
-from bot.sessions.masking import cut
-from bot.sessions.statement import Disclosure
-from bot.sessions.transactions import OpenTransaction
-from bot.sessions.triage import (
+from bot.sessions.diagnosis.examination import Result
+from bot.sessions.diagnosis.triage import (
     Check,
     IdleTransactions,
     More,
     Thresholds,
 )
+from bot.sessions.masking import cut
+from bot.sessions.statement import Disclosure
+from bot.sessions.transactions import OpenTransaction
 from bot.slack.delivery.message import Message
 from bot.slack.escaping import top_level, visible
 from bot.slack.session_reference import Asker

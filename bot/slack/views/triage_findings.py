@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.errors import InputError
-from bot.sessions.examination import Result
-from bot.sessions.masking import cut
-from bot.sessions.model import Session
-from bot.sessions.statement import Disclosure, Statement
-from bot.sessions.survey import Limit, RecentDeadlocks
-from bot.sessions.triage import (
+from bot.sessions.diagnosis.examination import Result
+from bot.sessions.diagnosis.survey import Limit, RecentDeadlocks
+from bot.sessions.diagnosis.triage import (
     AbsentServers,
     Blocker,
     Candidates,
@@ -27,6 +24,9 @@ from bot.sessions.triage import (
     SameStatement,
     Thresholds,
 )
+from bot.sessions.masking import cut
+from bot.sessions.model import Session
+from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.blockages import CLOSES, Blockage
 from bot.sessions.waits.graph import Prepared

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from bot.sessions.model import Session, Transaction, WaitKind
-from bot.sessions.waits.graph import Prepared, Wait, WaitGraph, place_of, without_queues
+from bot.sessions.waits.graph import Prepared, Wait, WaitGraph, ends_of, place_of, without_queues
 from tests.sessions.examples import EXAMPLE
 
 
@@ -66,11 +66,11 @@ def test_a_chain_of_thousands_is_no_deeper_than_it_is_long() -> None:
 
 def test_a_queue_for_one_lock_is_no_chain() -> None:
     queue = [wait(later, earlier, lock="a row") for later in range(2, 7) for earlier in range(1, later)]
-    assert {(one.waiter.id, one.holder.id) for one in without_queues(queue) if isinstance(one.holder, Session)} == {
-        (later, 1) for later in range(2, 7)
-    }
+    assert {
+        (one.waiter.id, one.holder.id) for one in without_queues(queue, ends_of) if isinstance(one.holder, Session)
+    } == {(later, 1) for later in range(2, 7)}
     both_share = [wait(1, 2, lock="a row"), wait(2, 1, lock="a row")]
-    assert without_queues(both_share) == both_share, "a deadlock by sharing"
+    assert without_queues(both_share, ends_of) == both_share, "a deadlock by sharing"
 
 
 def test_candidates_stand_behind_those_that_the_server_names() -> None:

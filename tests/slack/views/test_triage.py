@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from bot.sessions.examination import Result
+from bot.sessions.diagnosis.examination import Result
+from bot.sessions.diagnosis.triage import Blocker, Candidates, Thresholds
 from bot.sessions.model import Transaction, WaitKind
 from bot.sessions.statement import Disclosure
-from bot.sessions.triage import Blocker, Candidates, Thresholds
 from bot.sessions.waits.advice import advise
 from bot.sessions.waits.blockages import blockages
 from bot.sessions.waits.case import Case

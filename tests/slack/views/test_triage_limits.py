@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.sessions.examination import Result
+from bot.sessions.diagnosis.examination import Result
+from bot.sessions.diagnosis.survey import Limit
+from bot.sessions.diagnosis.triage import Check, CrowdingClient, LongStatement, Look, SameStatement, Thresholds, find
 from bot.sessions.model import Session, WaitKind
 from bot.sessions.statement import Disclosure, Statement
-from bot.sessions.survey import Limit
-from bot.sessions.triage import Check, CrowdingClient, LongStatement, Look, SameStatement, Thresholds, find
 from bot.sessions.waits.advice import Action, Advice, advise
 from bot.sessions.waits.case import Case
 from bot.sessions.waits.graph import Wait, WaitGraph

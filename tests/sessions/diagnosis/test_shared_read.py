@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from bot.errors import DataSourceError
-from bot.sessions import shared_read
-from bot.sessions.shared_read import FRESH, SharedRead
+from bot.sessions.diagnosis import shared_read
+from bot.sessions.diagnosis.shared_read import FRESH, SharedRead
 from tests.support.patience import PATIENCE
 
 

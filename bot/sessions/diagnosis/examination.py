@@ -18,11 +18,7 @@ from bot.errors import (
     NotAllowedError,
     SessionBotError,
 )
-from bot.sessions.model import Session
-from bot.sessions.source import DataSource
-from bot.sessions.source_health import Tenants
-from bot.sessions.transactions import OpenTransaction
-from bot.sessions.triage import (
+from bot.sessions.diagnosis.triage import (
     Check,
     Finding,
     Look,
@@ -31,6 +27,10 @@ from bot.sessions.triage import (
     find,
     longest_running,
 )
+from bot.sessions.model import Session
+from bot.sessions.source import DataSource
+from bot.sessions.source_health import Tenants
+from bot.sessions.transactions import OpenTransaction
 from bot.sessions.waits.blockages import Advise
 
 log = structlog.get_logger(__name__)

@@ -9,10 +9,8 @@ from typing import TypeVar
 
 import pytest
 
-from bot.sessions.model import Client, Session, Transaction, WaitKind
-from bot.sessions.statement import Statement
-from bot.sessions.survey import Limit, Limits, RecentDeadlocks, deadlock_in
-from bot.sessions.triage import (
+from bot.sessions.diagnosis.survey import Limit, Limits, RecentDeadlocks, deadlock_in
+from bot.sessions.diagnosis.triage import (
     Blocker,
     Candidates,
     CrowdingClient,
@@ -29,6 +27,8 @@ from bot.sessions.triage import (
     find,
     longest_running,
 )
+from bot.sessions.model import Client, Session, Transaction, WaitKind
+from bot.sessions.statement import Statement
 from bot.sessions.waits.advice import Action, Advice, advise
 from bot.sessions.waits.case import Case
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph

@@ -11,10 +11,10 @@ from typing import Any
 import pymysql
 import pytest
 
-from bot.sessions.examination import Examination, Helpers, Result
+from bot.sessions.diagnosis.examination import Examination, Helpers, Result
+from bot.sessions.diagnosis.survey import Limit
+from bot.sessions.diagnosis.triage import Check, LongStatement, Thresholds
 from bot.sessions.source import DataSource, DataSourceOptions
-from bot.sessions.survey import Limit
-from bot.sessions.triage import Check, LongStatement, Thresholds
 from bot.sessions.waits.advice import advise
 from bot.sessions.waits.case import Case
 from sandbox.databases.embedded import EmbeddedServer

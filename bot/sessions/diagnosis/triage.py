@@ -1,6 +1,6 @@
 """What is wrong on a data source now, worst first, and which sessions would have to be closed for it to end.
 
-Pure checks of what ``bot/sessions/survey.py`` and the waits have read; ``bot/sessions/examination.py`` has it read.
+Pure checks of what ``survey.py`` beside it and the waits have read; ``examination.py`` has it read.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from bot.sessions.address import host_of
+from bot.sessions.diagnosis.survey import Limit, Limits, RecentDeadlocks
 from bot.sessions.model import Session
 from bot.sessions.statement import Statement
-from bot.sessions.survey import Limit, Limits, RecentDeadlocks
 from bot.sessions.waits.advice import Action, Advice
 from bot.sessions.waits.blockages import Advise, Blockage, blockages, with_advice
 from bot.sessions.waits.graph import Prepared, WaitGraph, place_of
