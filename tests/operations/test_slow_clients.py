@@ -99,7 +99,7 @@ def test_five_hundred_and_twenty_slow_clients_keep_nobody_from_being_answered(
         asked = time.monotonic()
         assert standing.web.health()[0] == 200
         slowest = max(slowest, time.monotonic() - asked)
-    assert slowest < 3, "Slack waits no longer"
+    assert slowest < web_server.WHOLE_WITHIN / 2, "long before they are cut off"
     wait_until(lambda: sum(map(is_closed, sockets)) >= 520 - web_server.MOST_SLOW)
 
 

