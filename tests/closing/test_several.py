@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.closing.approval import Confirmation
+from bot.closing.closer import VERIFY_FOR
 from bot.closing.model import ClosingRequest, Outcome, State
 from bot.closing.targets import Wanted
 from bot.errors import (
@@ -154,18 +155,20 @@ def test_more_than_one_request_may_close_are_refused(desk: Desk) -> None:
 def test_lock_waiters_are_looked_at_in_common_rounds_and_progress_counts(desk: Desk) -> None:
     notes: list[str] = []
 
-    def play(waiting: list[RunningStatement]) -> ClosingRequest:
+    def play(waiting: list[RunningStatement]) -> tuple[ClosingRequest, float]:
         notes.clear()
         request = ask(desk, *sleepers(desk, 1), *(waiter.id for waiter in waiting))
-        return desk.closer.confirm(
+        pressed = desk.clock.timer()
+        done = desk.closer.confirm(
             Confirmation(request.id, ALICE, CHANNEL, Mode.SESSION), lambda _request, note: notes.append(note)
         )
+        return done, desk.clock.timer() - pressed
 
-    done = before_a_look(desk, play, waiters=3)
+    done, took = before_a_look(desk, play, waiters=3)
     assert outcomes(done) == [Outcome.CLOSED, *[Outcome.ROLLING_BACK] * 3]
-    assert 13 <= sum(desk.clock.waits) <= 20, "fifteen seconds for all, not for each"
+    assert VERIFY_FOR <= took < 2 * VERIFY_FOR, "fifteen seconds for all, not for each"
     assert (notes.pop(0), notes.pop()) == ("", ""), "right after the claim, and when all is known"
-    assert notes[0] == "1 closed, 3 waiting"
+    assert "1 closed, 3 waiting" in notes[:2], "a busy server has not closed the first one yet"
     assert len(notes) == len(set(notes)), "it is told again only when something has changed"
 
 

@@ -55,9 +55,7 @@ def test_a_kill_that_was_lost_on_its_way_is_not_said_to_have_worked_when_the_que
         report = stage.runs("SELECT SLEEP(600)")
         card = placed_card(stage, f"{report.id} query")
         stage.alice.press(card, "Close Query")
-        told = stage.alice.wait_for_change(
-            card, "No answer to the KILL is known, so it may not have arrived", timeout=40
-        )
+        told = stage.alice.wait_for_change(card, "No answer to the KILL is known, so it may not have arrived")
         assert "taken" not in text_of(told)
         assert wire.kills == [f"KILL QUERY {report.id}".encode()], "sent once"
         stage.stops(report)  # it ends by itself
@@ -116,7 +114,7 @@ def test_with_a_slack_that_takes_no_rewritten_card_for_long_all_that_was_confirm
         assert stage.alice.submit() == {}
         stage.wait_until(lambda: not any(stage.row(one) for one in victims), "all of them to be closed")
         stage.slack.wait_for(lambda: outcomes(stage) == ["closed"] * 12, what="the record")
-        told = stage.alice.wait_for_change(card, "12 closed", timeout=60)
+        told = stage.alice.wait_for_change(card, "12 closed")
         assert "restarted" not in text_of(told)
         assert "silent" not in text_of(told)
 
@@ -147,7 +145,7 @@ def test_while_the_store_does_not_answer_after_the_kill_the_card_says_what_came_
             lambda: stage.stored("SELECT count(*) FROM closing_targets WHERE answer = 'OK'") == [(2,)], what="the KILLs"
         )
         with store_locked(stage):
-            told = stage.alice.wait_for_change(card, "Record pending", timeout=60)
+            told = stage.alice.wait_for_change(card, "Record pending")
             assert "2 closed" in text_of(told)
             assert buttons_of(told) == []
             assert outcomes(stage) == [None, None]

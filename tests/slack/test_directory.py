@@ -174,12 +174,12 @@ def test_nobody_waits_longer_than_three_seconds_and_not_for_each_question_in_tur
     started = time.monotonic()
     with pytest.raises(PersonUnknownError, match=r"\(no answer within 3 s\)"):
         directory.is_full_member(ALICE)
-    assert DEADLINE <= time.monotonic() - started < DEADLINE + 1
+    assert DEADLINE <= time.monotonic() - started < 2 * DEADLINE
     for _ in range(20):
         with pytest.raises(PersonUnknownError):
             directory.is_full_member(ALICE)
         assert directory.name_of(BOB.id) == BOB.id
-    assert time.monotonic() - started < DEADLINE + 1
+    assert time.monotonic() - started < 2 * DEADLINE
     assert slack.calls == ["users.info"]
     slack.let.set()
     while not directory._profiles._known:  # what comes late is an answer all the same

@@ -160,7 +160,6 @@ def test_whatever_way_a_socket_ends_or_falls_silent_it_is_not_taken_for_a_connec
 ) -> None:
     monkeypatch.setattr(app_socket, "PING_EVERY", 0.5)
     monkeypatch.setattr(app_socket, "SILENT_AFTER", 1.5)
-    slack.faults.ack_within = 0.5
     link = linked()
     link.becomes(True)
     assert opened(slack) == 1
@@ -169,7 +168,9 @@ def test_whatever_way_a_socket_ends_or_falls_silent_it_is_not_taken_for_a_connec
     link.becomes(True, False, True)
     assert time.monotonic() - began < NOTICED_WITHIN
     if way in ("silence", "nothing-reaches-slack"):  # Slack takes the old one for a living one, as long as it likes
+        slack.faults.ack_within = 0.5
         link.alice.types("/sessions")
+        slack.faults.ack_within = ACK_WITHIN
     link.delivers()
 
 

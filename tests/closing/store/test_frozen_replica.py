@@ -190,7 +190,7 @@ def test_a_connection_that_the_server_dropped_while_it_was_idle_is_made_anew(
         mine = "SELECT 1 FROM information_schema.PROCESSLIST WHERE db = %s"
         store.database.check()
         assert cursor.execute(mine, (on_mariadb.schema,))
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE
         while cursor.execute(mine, (on_mariadb.schema,)):
             assert time.monotonic() < until, "it was not dropped"
             time.sleep(0.05)
@@ -287,7 +287,7 @@ def test_writers_of_a_frozen_replica_that_wait_in_line_do_not_get_the_lock_one_a
         request = added(store)
         with holding(on_mariadb) as release, subprocess.Popen(command, cwd=ROOT) as process:
             try:
-                until = time.monotonic() + 20
+                until = time.monotonic() + PATIENCE
                 while (cursor.execute(waiting, (on_mariadb.schema,)), cursor.fetchall())[1] != ((5,),):
                     assert time.monotonic() < until, "they do not wait"
                     time.sleep(0.02)

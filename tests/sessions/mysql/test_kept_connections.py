@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -346,9 +347,8 @@ def test_an_answer_that_waited_in_the_bots_own_queue_says_so(
 ) -> None:
     monkeypatch.setattr("bot.sessions.source.SLOW", -1.0)
     with account(mariadb):
-        assert (
-            "It waited 0 s for one of the bot's own connections to shop." in kept(mariadb.port).page(ALL, None).caveats
-        )
+        said = " ".join(kept(mariadb.port).page(ALL, None).caveats)
+    assert re.search(r"It waited \d+ s for one of the bot's own connections to shop\.", said)
 
 
 ALL = replace(SessionQuery(), limit=1)

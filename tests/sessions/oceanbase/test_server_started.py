@@ -20,6 +20,7 @@ from sandbox.databases.mariadb import EmbeddedMariaDB
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.conftest import SEEKDB_14, installed_server, leave_out
 from tests.support.cluster import BOT, Cluster
+from tests.support.patience import PATIENCE
 from tests.support.sessions import like
 from tests.support.stage import APP_PASSWORD, accounts, session_id
 
@@ -89,7 +90,7 @@ def test_a_server_that_is_frozen_while_it_is_looked_at_is_not_another_run_of_it(
                 look.result(2)  # more than the starts of one run may differ
         finally:
             restartable.resume()
-        assert pin.same_session(look.result(30))
+        assert pin.same_session(look.result(PATIENCE))
 
 
 @pytest.fixture
