@@ -47,7 +47,9 @@ def blockages(graph: WaitGraph) -> tuple[Blockage, ...]:
 
     A DDL with a queue behind it stands before the first that it waits for.
     """
-    heads = [_head(graph, head.holder, candidate=head.candidate) for head in graph.heads]
+    heads = [
+        Blockage(one.holder, one.waits, graph.held_up(one.holder), one.longest, one.candidate) for one in graph.heads
+    ]
     found = [*heads, *_circles(graph), *_unnamed(graph)]
     found.sort(key=lambda one: (one.candidate, -len(one.behind), -(one.longest or 0.0)))
     ordered: list[Blockage] = []
@@ -56,7 +58,8 @@ def blockages(graph: WaitGraph) -> tuple[Blockage, ...]:
         ddl = _ddl(graph, one)
         if ddl is not None and place_of(ddl) not in told:
             told.add(place_of(ddl))
-            ordered.append(replace(_head(graph, ddl), waiting=True))
+            behind = graph.held_up(ddl)
+            ordered.append(Blockage(ddl, graph.waiters(ddl), behind, _longest(graph, behind), waiting=True))
         ordered.append(one)
     return tuple(ordered)
 
@@ -96,11 +99,6 @@ def circles(links: Sequence[Link]) -> Iterator[tuple[Session, ...]]:
             places = [place_of(one) if isinstance(one, Session) else None for one in path]
             yield tuple(one for one in path[places.index(place_of(link.who)) :] if isinstance(one, Session))
         path.append(link.who)
-
-
-def _head(graph: WaitGraph, who: Session | Prepared, *, candidate: bool = False) -> Blockage:
-    behind = graph.held_up(who)
-    return Blockage(who, graph.waiters(who), behind, _longest(graph, behind), candidate)
 
 
 def _circles(graph: WaitGraph) -> list[Blockage]:

@@ -6,11 +6,11 @@ on it is the same whatever the server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from bot.sessions.model import Session, Transaction, WaitKind
 
@@ -73,6 +73,14 @@ class Link:
     cycle: bool = False  # it stands further up already: here the chain comes back to itself
 
 
+class _Edge(NamedTuple):
+    """A wait with what names its ends, worked out once: whoever walks the waits compares that at every step."""
+
+    waiter: object
+    holder: object  # None where the server names nobody
+    wait: Wait
+
+
 @dataclass(frozen=True)
 class WaitGraph:
     """What one look showed; a snapshot of a server is not atomic, so what no longer fits is ``dropped``."""
@@ -86,59 +94,64 @@ class WaitGraph:
     @cached_property
     def heads(self) -> tuple[Head, ...]:
         """Most harmful first: those that hold up the most, then the longest wait; candidates after those named."""
-        waiting = set(self._holders)
         found: dict[object, Session | Prepared] = {}
-        for one in self.waits:
-            if one.holder is not None and _key(one.holder) not in waiting:
-                found.setdefault(_key(one.holder), one.holder)
-        heads = [self._head(holder) for holder in found.values()]
+        for one in self._edges:
+            if one.wait.holder is not None and one.holder not in self._holders:
+                found.setdefault(one.holder, one.wait.holder)
+        heads = [self._head(key, holder) for key, holder in found.items()]
         return tuple(sorted(heads, key=lambda one: (one.candidate, -one.held_up, -(one.longest or 0.0))))
 
     def holders(self, session: Session) -> tuple[Wait, ...]:
         """The waits of a session itself: whom it waits for, and for what."""
-        return tuple(self._holders.get(_key(session), ()))
+        return tuple(one.wait for one in self._holders.get(_key(session), ()))
 
     def waiters(self, holder: Session | Prepared) -> tuple[Wait, ...]:
         """The waits for what a session or a prepared transaction holds, direct ones alone."""
-        return tuple(self._waiters.get(_key(holder), ()))
+        return tuple(one.wait for one in self._waiters.get(_key(holder), ()))
 
     def held_up(self, holder: Session | Prepared) -> tuple[Session, ...]:
         """All sessions that wait for it, directly and through others, each once; never itself.
 
         Of what is known to hold up some, those for whom it is one of several candidates are left out.
         """
+        return tuple(self._held_up(_key(holder)).values())
+
+    def _held_up(self, holder: object) -> Mapping[object, Session]:
+        """The same by what names them."""
+        if holder in self._held_up_by:
+            return self._held_up_by[holder]
         seen: dict[object, Session] = {}
-        todo = [_key(holder)]
-        certain = any(not one.candidate for one in self.waiters(holder))
+        todo = [holder]
+        certain = any(not one.wait.candidate for one in self._waiters.get(holder, ()))
         while todo:
             above = todo.pop()
             for one in self._waiters.get(above, ()):
-                key = _key(one.waiter)
-                if certain and one.candidate and above == _key(holder) and len(self._holders[key]) > 1:
+                if certain and one.wait.candidate and above == holder and len(self._holders[one.waiter]) > 1:
                     continue
-                if key not in seen and key != _key(holder):
-                    seen[key] = one.waiter
-                    todo.append(key)
-        return tuple(seen.values())
+                if one.waiter not in seen and one.waiter != holder:
+                    seen[one.waiter] = one.wait.waiter
+                    todo.append(one.waiter)
+        self._held_up_by[holder] = seen
+        return seen
 
     def heads_of(self, session: Session, *, certain: bool = False) -> tuple[Session | Prepared, ...]:
         """Who is at the head of what a session waits for; empty where it waits for nobody, or in a circle.
 
         ``certain`` leaves out those to whom no way leads but by a candidate.
         """
-        seen, found = {_key(session)}, dict[object, Session | Prepared]()
-        todo = [*self.holders(session)]
+        first = _key(session)
+        seen, found = {first}, dict[object, Session | Prepared]()
+        todo = [*self._holders.get(first, ())]
         while todo:
-            wait = todo.pop(0)  # in their order: of candidates the least guessed come first
-            holder = wait.holder
-            if holder is None or _key(holder) in seen or (certain and wait.candidate):
+            one = todo.pop(0)  # in their order: of candidates the least guessed come first
+            if one.wait.holder is None or one.holder in seen or (certain and one.wait.candidate):
                 continue
-            seen.add(_key(holder))
-            further = self._holders.get(_key(holder), ())
+            seen.add(one.holder)
+            further = self._holders.get(one.holder, ())
             if further:
                 todo += further
             else:
-                found[_key(holder)] = holder
+                found[one.holder] = one.wait.holder
         return tuple(found.values())
 
     def frees(self, holder: Session | Prepared) -> tuple[Session, ...]:
@@ -146,37 +159,38 @@ class WaitGraph:
 
         So does one that waits for what outlives its holder.
         """
-        held_up = self.held_up(holder)
-        free: set[object] = {_key(holder)}
+        first = _key(holder)
+        held_up = self._held_up(first)
+        free: set[object] = {first}
         left, before = list(held_up), -1
         while left and len(left) != before:
             before = len(left)
-            goes_on = [
+            free.update(
                 one
                 for one in left
                 if all(
-                    wait.holder is not None and not wait.outlives and _key(wait.holder) in free
-                    for wait in self.holders(one)
+                    its.holder is not None and not its.wait.outlives and its.holder in free
+                    for its in self._holders[one]
                 )
-            ]
-            free |= set(map(_key, goes_on))
-            left = [one for one in left if _key(one) not in free]
-        return tuple(one for one in held_up if _key(one) in free)
+            )
+            left = [one for one in left if one not in free]
+        return tuple(session for one, session in held_up.items() if one in free)
 
     def circle(self, session: Session) -> tuple[Session, ...]:
         """The circle of waits that a session is in, itself first; empty where it is in none."""
-        path: list[tuple[Session, ...]] = [(session,)]
-        seen = {_key(session)}
+        first = _key(session)
+        path: list[tuple[object, tuple[Session, ...]]] = [(first, (session,))]
+        seen = {first}
         while path:
-            way = path.pop()
-            for one in self.holders(way[-1]):
-                if not isinstance(one.holder, Session):
+            last, way = path.pop()
+            for one in self._holders.get(last, ()):
+                if not isinstance(one.wait.holder, Session):
                     continue
-                if _key(one.holder) == _key(session):
+                if one.holder == first:
                     return way
-                if _key(one.holder) not in seen:
-                    seen.add(_key(one.holder))
-                    path.append((*way, one.holder))
+                if one.holder not in seen:
+                    seen.add(one.holder)
+                    path.append((one.holder, (*way, one.wait.holder)))
         return ()
 
     def circle_ahead(self, session: Session) -> tuple[Session, ...]:
@@ -184,13 +198,14 @@ class WaitGraph:
 
         One that the session is in itself is ``circle``.
         """
-        seen, todo = {_key(session)}, [session]
+        todo = [_key(session)]
+        seen = set(todo)
         while todo:
-            for wait in self.holders(todo.pop(0)):
-                if isinstance(wait.holder, Session) and _key(wait.holder) not in seen:
-                    seen.add(_key(wait.holder))
-                    todo.append(wait.holder)
-                    if found := self.circle(wait.holder):
+            for one in self._holders.get(todo.pop(0), ()):
+                if isinstance(one.wait.holder, Session) and one.holder not in seen:
+                    seen.add(one.holder)
+                    todo.append(one.holder)
+                    if found := self.circle(one.wait.holder):
                         return tuple(sorted(found, key=age_of))
         return ()
 
@@ -218,11 +233,11 @@ class WaitGraph:
         shown: set[object] = set()
         for head in self.heads:
             yield from self._chain(Link(0, head.holder, None), shown)
-        for one in self.waits:
-            if one.holder is not None and _key(one.waiter) not in shown:
-                yield from self._chain(Link(0, one.holder, None), shown)
-        for one in self.waits:
-            if one.holder is None and _key(one.waiter) not in shown:
+        for one in self._edges:
+            if one.wait.holder is not None and one.waiter not in shown:
+                yield from self._chain(Link(0, one.wait.holder, None), shown)
+        for one in self._edges:
+            if one.wait.holder is None and one.waiter not in shown:
                 yield from self._chain(Link(0, None, None), shown, (one,))
 
     def seen_by(self, tenants: frozenset[str] | None) -> WaitGraph:
@@ -236,14 +251,14 @@ class WaitGraph:
             if key not in touched:
                 touched.add(key)
                 near = (*self._holders.get(key, ()), *self._waiters.get(key, ()))
-                todo += [_key(end) for one in near for end in _ends(one)]
-        return replace(self, waits=tuple(one for one in self.waits if _key(one.waiter) in touched))
+                todo += [end for one in near for end in (one.waiter, one.holder) if end is not None]
+        return replace(self, waits=tuple(one.wait for one in self._edges if one.waiter in touched))
 
-    def _chain(self, start: Link, shown: set[object], waits: Sequence[Wait] | None = None) -> Iterator[Link]:
-        todo: list[tuple[Link, tuple[object, ...]]] = [(start, ())]
+    def _chain(self, start: Link, shown: set[object], waits: Sequence[_Edge] | None = None) -> Iterator[Link]:
+        first = _key(start.who) if start.who is not None else None
+        todo: list[tuple[Link, object, tuple[object, ...]]] = [(start, first, ())]
         while todo:
-            link, above = todo.pop()
-            key = _key(link.who) if link.who is not None else None
+            link, key, above = todo.pop()
             if key in above:
                 yield replace(link, cycle=True)
                 continue
@@ -253,36 +268,52 @@ class WaitGraph:
             shown.add(key)
             under = self._waiters.get(key, ()) if waits is None or link is not start else waits
             path = (*above, key)
-            for one in sorted(under, key=lambda wait: -(wait.waited or 0.0))[::-1]:  # the last is the next
-                waiter = _key(one.waiter)
-                if waiter not in shown or waiter in path:
-                    todo.append((Link(link.depth + 1, one.waiter, one), path))
+            todo += [
+                (Link(link.depth + 1, one.wait.waiter, one.wait), one.waiter, path)
+                for one in sorted(under, key=lambda edge: -(edge.wait.waited or 0.0))[::-1]  # the last is the next
+                if one.waiter not in shown or one.waiter in path
+            ]
 
-    def _head(self, holder: Session | Prepared) -> Head:
-        direct = self.waiters(holder)
-        held_up = self.held_up(holder)
-        times = [wait.waited for one in held_up for wait in self.holders(one) if wait.waited is not None]
+    def _head(self, key: object, holder: Session | Prepared) -> Head:
+        direct = tuple(one.wait for one in self._waiters.get(key, ()))
+        held_up = self._held_up(key)
+        times = [one.wait.waited for each in held_up for one in self._holders[each] if one.wait.waited is not None]
         return Head(holder, direct, len(held_up), max(times, default=None), all(one.candidate for one in direct))
 
     @cached_property
     def _sessions(self) -> dict[object, Session]:
-        ends = [end for one in self.waits for end in (one.waiter, one.holder) if isinstance(end, Session)]
-        return {_key(one): one for one in ends}
-
-    @cached_property
-    def _holders(self) -> dict[object, list[Wait]]:
-        found: dict[object, list[Wait]] = {}
-        for one in self.waits:
-            found.setdefault(_key(one.waiter), []).append(one)
+        found: dict[object, Session] = {}
+        for one in self._edges:
+            found[one.waiter] = one.wait.waiter
+            if isinstance(one.wait.holder, Session):
+                found[one.holder] = one.wait.holder
         return found
 
     @cached_property
-    def _waiters(self) -> dict[object, list[Wait]]:
-        found: dict[object, list[Wait]] = {}
-        for one in self.waits:
+    def _edges(self) -> tuple[_Edge, ...]:
+        return tuple(
+            _Edge(_key(one.waiter), _key(one.holder) if one.holder is not None else None, one) for one in self.waits
+        )
+
+    @cached_property
+    def _holders(self) -> dict[object, list[_Edge]]:
+        found: dict[object, list[_Edge]] = {}
+        for one in self._edges:
+            found.setdefault(one.waiter, []).append(one)
+        return found
+
+    @cached_property
+    def _waiters(self) -> dict[object, list[_Edge]]:
+        found: dict[object, list[_Edge]] = {}
+        for one in self._edges:
             if one.holder is not None:
-                found.setdefault(_key(one.holder), []).append(one)
+                found.setdefault(one.holder, []).append(one)
         return found
+
+    @cached_property
+    def _held_up_by(self) -> dict[object, Mapping[object, Session]]:
+        """Who is held up by whom, as far as that was asked for."""
+        return {}
 
 
 def without_queues(waits: Collection[_W], told: Callable[[_W], tuple[object, object, object]]) -> list[_W]:
