@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import math
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from operator import attrgetter
 
 from bot.sessions.statement import KEPT_SQL, Disclosure, RawSql, Statement
 
@@ -152,10 +153,6 @@ class Client:
         return found[1] if found is not None and int(found[1]) else None
 
 
-# What the views of waits and of transactions tell of one, and no list does.
-_TOLD_BESIDE = ("age", "autocommit", "rows_changed", "bytes_changed", "prepared")
-
-
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """An open transaction."""
@@ -176,8 +173,17 @@ class Transaction:
 
     def completed(self, told: Transaction) -> Transaction:
         """The same with what another view tells of it; what is known of it already stands."""
-        more = {name: getattr(told, name) for name in _TOLD_BESIDE if getattr(self, name) is None}
-        return replace(self, **more)
+        # Where hundreds wait it counts that ``replace`` takes four times as long; in ``Session.knowing`` as well.
+        return Transaction(
+            self.id,
+            self.state,
+            self.started,
+            told.age if self.age is None else self.age,
+            told.autocommit if self.autocommit is None else self.autocommit,
+            told.rows_changed if self.rows_changed is None else self.rows_changed,
+            told.bytes_changed if self.bytes_changed is None else self.bytes_changed,
+            told.prepared if self.prepared is None else self.prepared,
+        )
 
 
 class WaitKind(enum.Enum):
@@ -380,8 +386,19 @@ class Session:
         """Whether its statement, or its innermost one, is the server's own that stands for the client's GET_LOCK."""
         return self.doing == GET_LOCK
 
+    def knowing(self, transaction: Transaction | None, last_statement: LastStatement | None) -> Session:
+        """The same with what is known of these beside its list."""
+        values = list(_VALUES(self))
+        values[_TRANSACTION], values[_LAST_STATEMENT] = transaction, last_statement
+        return Session(*values)
+
     def _transaction_is(self, state: str) -> bool:
         return self.transaction is not None and self.transaction.state == state
+
+
+_FIELDS = tuple(one.name for one in fields(Session))
+_TRANSACTION, _LAST_STATEMENT = map(_FIELDS.index, ("transaction", "last_statement"))
+_VALUES = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

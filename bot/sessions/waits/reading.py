@@ -6,7 +6,7 @@ Joined by the server itself the two take four times as long (docs/oceanbase.md 5
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.sessions.database import Connection
@@ -119,13 +119,17 @@ class Ends:
         for one in known:
             session = self.session_of(one.party)
             if session is not None:
-                self._learnt[place_of(session)] = _knowing(session, one)
+                self._learnt[place_of(session)] = self._found[one.party] = _knowing(session, one)
+        for party, session in self._found.items():  # several parties may be one session
+            self._found[party] = self._latest(session)
 
     def session_of(self, party: Party) -> Session | None:
         """Return the session that a party is."""
         if party not in self._found:
-            self._found[party] = self._look_for(party)
-        session = self._found[party]
+            self._found[party] = self._latest(self._look_for(party))
+        return self._found[party]
+
+    def _latest(self, session: Session | None) -> Session | None:
         return self._learnt.get(place_of(session), session) if session is not None else None
 
     def _look_for(self, party: Party) -> Session | None:
@@ -139,11 +143,13 @@ def session_of(party: Party, sessions: Iterable[Session]) -> Session | None:
 
     None where there is none, and where a bare id could be one of several.
     """
-    fitting = {place_of(one): one for one in sessions if _fits(party, one)}
+    found = [one for one in sessions if _fits(party, one)]
+    if not found or all(one is found[0] for one in found):
+        return found[0] if found else None
+    fitting = {place_of(one): one for one in found}
     if party.transaction_id is None and len(fitting) > 1:
         return None
-    chosen = sorted(fitting.values(), key=lambda one: (one.id != party.session_id, bool(one.master_session_id)))
-    return chosen[0] if chosen else None
+    return min(fitting.values(), key=lambda one: (one.id != party.session_id, bool(one.master_session_id)))
 
 
 def _fits(party: Party, session: Session) -> bool:
@@ -162,4 +168,4 @@ def _knowing(session: Session, known: Known) -> Session:
     transaction = session.transaction
     if transaction is not None and known.transaction is not None:
         transaction = transaction.completed(known.transaction)
-    return replace(session, transaction=transaction, last_statement=known.last_statement or session.last_statement)
+    return session.knowing(transaction, known.last_statement or session.last_statement)
