@@ -17,10 +17,11 @@ from pydantic import SecretStr
 from benchmarks.bots import LOGIN_PASSWORD
 from benchmarks.measure import milliseconds
 from bot.sessions import probing
-from bot.sessions.database import Connection, connect, prepare
+from bot.sessions.database import connected, prepare
 from bot.sessions.dialect import Dialect, Query
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.model import DEFAULT_LIMIT, SessionFilter, Sort
+from bot.sessions.session_variables import CHARACTER_SET, COLLATION
 from sandbox.databases.embedded import EmbeddedServer
 from tests.support.running_bot import ROOT
 
@@ -28,13 +29,25 @@ MYCLI = ROOT / ".venv" / "mycli" / "bin" / "mycli"
 
 
 class BareQueries:
-    """The statements of the bot's list on one warm connection of PyMySQL, set up as the bot's own are."""
+    """The statements of the bot's list on one warm connection of PyMySQL, prepared as the bot's own are.
+
+    It is PyMySQL's as it is: the bot reads the cells of rows in a way of its own.
+    """
 
     def __init__(self, database: EmbeddedServer) -> None:
         endpoint = Endpoint("bench", database.host, database.port, "session_bot", SecretStr(LOGIN_PASSWORD))
-        self._raw: pymysql.Connection[Any] = connect(endpoint)
+        with connected(endpoint, probing.PREPARE["auto"]) as connection:
+            self._dialect: Dialect = probing.probe("auto", connection, "bench", "session_bot")
+        self._raw: pymysql.Connection[Any] = pymysql.connect(
+            host=endpoint.host,
+            port=endpoint.port,
+            user=endpoint.user,
+            password=LOGIN_PASSWORD,
+            charset=CHARACTER_SET,
+            collation=COLLATION,
+            autocommit=True,
+        )
         prepare(self._raw, probing.PREPARE["auto"])
-        self._dialect: Dialect = probing.probe("auto", Connection(endpoint, self._raw), "bench", "session_bot")
 
     @property
     def server(self) -> str:

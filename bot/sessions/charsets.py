@@ -19,6 +19,13 @@ def decoded(raw: bytes) -> str:
     >>> decoded("密".encode("gbk")), decoded("密é".encode()[:-1]), decoded(b"caf\\xe9 au lait")
     ('密', '密\ufffd', 'caf\ufffd au lait')
     """
+    try:
+        return raw.decode()  # nearly always so
+    except UnicodeDecodeError:
+        return _decoded_otherwise(raw)
+
+
+def _decoded_otherwise(raw: bytes) -> str:
     as_utf8, cut = _read(raw, "utf-8")
     # One cut letter alone may as well be a letter of GBK.
     if as_utf8 is not None and not (cut and as_utf8.isascii()):
