@@ -25,7 +25,7 @@ from bot.sessions.model import Mode, Pin, Session
 from bot.sessions.uptime import since_boot
 
 FRESH = 0.05  # seconds that a look may be old when the KILL is sent that it justifies
-LOOKS = 3  # looks that may be too old before it is given up
+LOOKS = 10  # looks that may be too old before it is given up: a busy machine makes several of them so
 _TWO_OF_THAT_ID = 4016  # what OceanBase answers where it finds two sessions of one id
 
 # Why a session is never closed; raises where it is so.

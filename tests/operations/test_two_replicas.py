@@ -19,7 +19,7 @@ from tests.faults.races import HASTY, shared_store
 from tests.support.http_bot import HttpBot, Web, free_port, request_url, signed
 from tests.support.relay import Relay
 from tests.support.slack_person import buttons_of, text_of
-from tests.support.slack_text import Json
+from tests.support.slack_text import Json, is_progress
 from tests.support.stage import ASKS, Stage, session_id, staged
 
 _triggers = itertools.count(1)
@@ -48,8 +48,9 @@ class Replicas:
         self.stage.slack.wait_for(lambda: self.answered(what) >= before + 2 * times, what=f"{what} on both")
 
     def told(self, text: str = "") -> list[Json]:
-        """Return the messages of the bot that say this."""
-        return [one for one in self.stage.alice.messages() if one["is_bot"] and text in text_of(one)]
+        """Return the messages of the bot that say this, but for those that an answer is still waited for."""
+        bots = [one for one in self.stage.alice.messages() if one["is_bot"] and not is_progress(one)]
+        return [one for one in bots if text in text_of(one)]
 
     def stored(self, query: str) -> object:
         """Ask the store for one value."""

@@ -130,6 +130,11 @@ def _words(part: Json | str) -> str:
     return ""
 
 
+def is_progress(message: Json) -> bool:
+    """Whether it tells that an answer is still waited for, as on a busy machine after two seconds."""
+    return "⏳ Still waiting for " in text_of(message)
+
+
 def tells(what: object, number: int) -> bool:
     """Whether a number stands there by itself: ids, ports and times may hold its digits."""
     return re.search(rf"(?<![\d.]){number}(?!\d)", str(what)) is not None
