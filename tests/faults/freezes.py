@@ -12,6 +12,7 @@ from sandbox.databases.embedded import EmbeddedServer
 from tests.faults.arena import LONG, Arena, Row, arena, buttons_of
 from tests.faults.races import STOPPED, shared_store
 from tests.support.freezing_bot import STEPS
+from tests.support.patience import PATIENCE
 from tests.support.running_bot import RunningBot
 from tests.support.slack_person import NotPossible, text_of
 from tests.support.slack_text import Json
@@ -53,17 +54,17 @@ def _while_frozen(stage: Arena, step: str, victim: int, card: Json, store: str, 
             wanted = "whether by this KILL is not known" if step == "kill" else "✅ closed"
             stage.expect(wanted in text_of(told), f"{step}: the card says\n{text_of(told)}")
         elif step == "intent":
-            stage.alice.wait_for_change(card, STOPPED, timeout=30)
+            stage.alice.wait_for_change(card, STOPPED)
         stage.bot.signal(signal.SIGCONT)
-        stage.slack.wait_for(lambda: _answered(stage, failed=not sent), 30, "the woken replica to be done")
+        stage.slack.wait_for(lambda: _answered(stage, failed=not sent), PATIENCE, "the woken replica to be done")
         if not sent:
             stage.expect(stage.alive(victim), f"{step}: the woken replica closed the session all the same")
             # What the woken replica had to tell of its press is overtaken by the card as it is.
-            again = stage.alice.wait_for_change(card, lambda now: "Close Session" in buttons_of(now), timeout=30)
+            again = stage.alice.wait_for_change(card, lambda now: "Close Session" in buttons_of(now))
             stage.alice.press(again, "Close Session")
             stage.ended(card)
         if step == "kill":  # whose answer the woken press has: it puts right what the look could not tell
-            stage.alice.wait_for_change(card, "✅ closed", timeout=30)
+            stage.alice.wait_for_change(card, "✅ closed")
         stage.count(victim, card, closed=True)
         stage.reached(True)
         stage.slack.faults.deliver_twice = False

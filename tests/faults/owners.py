@@ -14,6 +14,7 @@ from bot.closing.model import Outcome
 from sandbox.databases.embedded import EmbeddedServer
 from tests.faults.arena import Arena, Row, arena, buttons_of, text_of
 from tests.support.locking_bot import STEPS
+from tests.support.patience import PATIENCE
 from tests.support.slack_text import Json
 
 _SESSIONS = 5  # in each request of several: more want their number typed
@@ -58,7 +59,7 @@ def second_processes(row: Row, tries: int, database: EmbeddedServer, folder: Pat
                 told = stage.ended(card)
             finally:
                 second.terminate()
-                second.wait(20)
+                second.wait(PATIENCE)
             _all_closed(stage, victims, told)
             stage.expect("ready" not in log.read_text(), "the second has started")
             stage.reached(True)
@@ -72,7 +73,7 @@ def slow_slack(row: Row, tries: int, database: EmbeddedServer, folder: Path) -> 
             card = stage.card(",".join(map(str, victims)))
             stage.slack.faults.carry_out_late("chat.update", 30, times=3)
             stage.alice.press(card, "Close Session")
-            stage.wait_until(partial(_none_alive, stage, victims), "all to be closed", timeout=10)
+            stage.wait_until(partial(_none_alive, stage, victims), "all to be closed", timeout=25)
             _all_closed(stage, victims, stage.ended(card))
             stage.reached(True)
 
@@ -89,7 +90,7 @@ def late_rewrites(row: Row, tries: int, database: EmbeddedServer, folder: Path) 
                 stage.alice.press(card, "Close Session")
                 stage.ended(card)
                 if stage.reached(stage.slack.faults.late_calls_left("chat.update") == 0):  # else it was closed too soon
-                    stage.alice.wait_for_change(card, "Closing …", timeout=40)
+                    stage.alice.wait_for_change(card, "Closing …")
                     stage.ended(card)
                 stage.slack.faults.recover()
                 stage.count(waiter.id, card, closed=True)
@@ -132,16 +133,16 @@ def _closed_while_locked(stage: Arena, folder: Path, step: str) -> None:
     if step == "claim":
         stage.expect(stage.kills(victim) == 0, "a KILL was sent without a record")
     elif step == "conclude":
-        stage.alice.wait_for_change(card, "✅ closed", timeout=40)
+        stage.alice.wait_for_change(card, "✅ closed")
     else:
-        now = stage.alice.wait_for_change(card, "Record pending", timeout=40)
+        now = stage.alice.wait_for_change(card, "Record pending")
         stage.expect("✅ closed" in text_of(now) and not buttons_of(now), f"{step}: {text_of(now)}")
     (folder / "locked").unlink()
     if step == "claim":
-        card = stage.alice.wait_for_change(card, "The bot was interrupted before anything was sent", timeout=40)
+        card = stage.alice.wait_for_change(card, "The bot was interrupted before anything was sent")
         stage.expect(stage.alive(victim), "it was closed without a record")
         stage.alice.press(card, "Close Session")
-    stage.alice.wait_for_change(card, lambda now: "✅" in text_of(now) and "pending" not in text_of(now), timeout=40)
+    stage.alice.wait_for_change(card, lambda now: "✅" in text_of(now) and "pending" not in text_of(now))
     stage.count(victim, card, closed=True)
     stage.reached(True)
 
