@@ -57,39 +57,49 @@ class ByKernel(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no typ
 
 
 def group_of(nodeid: str) -> str:
-    """Return a test's group: those of one kernel, so that each kernel runs once; else those of one file.
+    """Return a test's group: those of one kind of server, so that few are started; else those of one file.
 
-    Closing has the newer kernel a second time: together with all others its tests would take longer than all the rest.
+    What would take longer together than all the rest is in two groups, each with servers of its own: the flows of
+    commands are apart on OceanBase, what is asked of sessions is on MariaDB and MySQL, and closing is on its own.
     """
     file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
     if file.startswith("closing/") and file not in USING_MARIADB:
         return "closing"
-    for kernel in ("oceanbase-4.3.5", "seekdb-1.4"):
-        if kernel in nodeid:
-            return kernel
+    if "oceanbase-4.3.5" in nodeid or (file.startswith(USING_OCEANBASE) and "seekdb-1.4" not in nodeid):
+        return "oceanbase, commands" if file.startswith("commands/") else "oceanbase"
+    if "seekdb-1.4" in nodeid:
+        return "seekdb-1.4"
     if file in USING_MARIADB and file not in RESTARTING:
-        return "mariadb"
-    if file.startswith(USING_OCEANBASE):
-        return "oceanbase-4.3.5"
+        return "mariadb, sessions" if file.startswith("sessions/") else "mariadb"
     return "restartable" if file in USING_RESTARTABLE else file
 
 
 # The groups that take long, longest first: they begin first, so that no process is left alone with one in the end.
 LONGEST = (
-    "oceanbase-4.3.5",
     "mariadb",
-    "faults/test_faults.py",
+    "oceanbase",
+    "mariadb, sessions",
     "restartable",
+    "oceanbase, commands",
+    "faults/test_faults.py",
     "closing",
     "listeners/test_owners.py",
-    "test_packaging.py",
-    "sessions/mysql/test_server_starts.py",
     "seekdb-1.4",
-    "sessions/oceanbase/test_server_started.py",
+    "test_packaging.py",
     "slack/test_socket_mode.py",
     "sandbox/demo/test_launch.py",
-    "support/test_left_out.py",
+    "sessions/mysql/test_server_starts.py",
+    "sessions/oceanbase/test_server_started.py",
+    "test_benchmarks.py",
+    "operations/test_slow_clients.py",
+    "slack/test_directory.py",
+    "test_app.py",
+    "sessions/test_hidden_texts.py",
+    "commands/test_literals.py",
+    "sessions/test_tls.py",
+    "commands/test_silent_slack.py",
     "test_secrets.py",
+    "support/test_left_out.py",
 )
 USING_OCEANBASE = (
     "test_main",
@@ -166,6 +176,7 @@ USING_MARIADB = (
 )
 # Servers of their own.
 RESTARTING = (
+    "test_benchmarks.py",
     "test_packaging.py",
     "sessions/oceanbase/test_server_started.py",
     "sessions/mysql/test_server_starts.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +42,13 @@ def layer_of(module: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "bot" else parts[0]
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported_by(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,7 +94,7 @@ def test_block_kit_is_built_by_the_views_alone(path: Path) -> None:
     module = module_of(path)
     if not module.startswith("bot.slack.views") and module != "bot.slack.delivery.message":
         assert BLOCKS not in set(imported_by(path))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         pairs = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
         for key, value in pairs:
             if isinstance(key, ast.Constant) and key.value == "type" and isinstance(value, ast.Constant):
@@ -99,14 +105,14 @@ def test_block_kit_is_built_by_the_views_alone(path: Path) -> None:
 def test_only_the_sessions_and_the_closing_see_more_of_a_statement_than_is_shown(path: Path) -> None:
     if layer_of(module_of(path)) in ("bot.sessions", "bot.closing"):
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
         assert name not in ("raw_sql", "raw_sql_id", "RawSql"), f"{module_of(path)} reads a statement itself"
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_nothing_is_opened_connected_or_read_at_import(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     for statement in tree.body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.If):
             continue

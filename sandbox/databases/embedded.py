@@ -207,6 +207,7 @@ class EmbeddedServer(ABC):
             connect_timeout=PROBE_SECONDS,
             read_timeout=seconds,
             write_timeout=seconds,
+            ssl_disabled=True,  # as in `connect`: a start takes a hundred tries
         )
 
     def _give_up_if_ended(self) -> None:

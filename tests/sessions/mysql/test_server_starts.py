@@ -39,7 +39,8 @@ def source(server: EmbeddedServer) -> Iterator[DataSource]:
 
 
 def by_socket(server: EmbeddedServer) -> pymysql.Connection[Any]:
-    return pymysql.connect(unix_socket=str(server.base_dir / "data" / "server.sock"), user="app", password="pw")
+    socket = str(server.base_dir / "data" / "server.sock")
+    return pymysql.connect(unix_socket=socket, user="app", password="pw", ssl_disabled=True)
 
 
 def test_after_a_restart_the_same_id_user_and_socket_are_another_session(
