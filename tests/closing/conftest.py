@@ -39,7 +39,15 @@ from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource, DataSourceOptions
 from sandbox.databases.oceanbase import EmbeddedOceanBase
 from tests.support.patience import PATIENCE
-from tests.support.stage import APP_PASSWORD, RunningStatement, accounts, close, session_id, still_there
+from tests.support.stage import (
+    APP_PASSWORD,
+    WAITS_FOR_LOCK,
+    RunningStatement,
+    accounts,
+    close,
+    session_id,
+    still_there,
+)
 
 T = TypeVar("T")
 
@@ -243,7 +251,7 @@ class Desk:
         running = {statement.connection for statement in self._statements}
         close(one for one in self._opened if one not in running)  # which gives the locks free that others wait for
         for statement in self._statements:
-            statement.join(0.5)
+            statement.join(0.5 if self.row(statement.id).get("RETRY_INFO") == WAITS_FOR_LOCK else 0)
             if statement.is_alive():
                 with self.database.connect() as admin, admin.cursor() as cursor, contextlib.suppress(pymysql.Error):
                     cursor.execute(f"KILL {statement.id}")
@@ -265,7 +273,7 @@ def lock_waiter(desk: Desk, sku: int = 1) -> RunningStatement:
     with holder.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = %s", (sku,))
     waiter = desk.runs(f"UPDATE stock SET quantity = 0 WHERE sku = {sku}", database="depot")
-    desk.until(lambda: desk.row(waiter.id).get("RETRY_INFO") == -6005)
+    desk.until(lambda: desk.row(waiter.id).get("RETRY_INFO") == WAITS_FOR_LOCK)
     return waiter
 
 
@@ -297,7 +305,7 @@ def before_a_look(desk: Desk, play: Callable[[list[RunningStatement]], T], waite
         after_a_look(desk)
         waiting = [lock_waiter(desk, sku) for sku in range(1, waiters + 1)]
         played = play(waiting)
-        if all(desk.row(waiter.id).get("RETRY_INFO") == -6005 for waiter in waiting):
+        if all(desk.row(waiter.id).get("RETRY_INFO") == WAITS_FOR_LOCK for waiter in waiting):
             return played
         desk.clock.waits.clear()
         close(desk._opened)  # whose locks the next ones would wait for
