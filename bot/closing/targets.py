@@ -182,6 +182,11 @@ def never_closed(sessions: SessionService, session: Session) -> str:
     if not session.client.user:
         return "belongs to the database itself, not to a user. It is never closed."
     if sessions.source(session.source).is_thread(session):
+        if session.event:
+            return (
+                "is a run of an event of the scheduler: it has no client, and runs again when next due. This bot never "
+                f"closes it; where it must end, KILL {session.id} at the server does that."
+            )
         return f"is a thread of the server itself or of replication ({session.command}). It is never closed."
     return ""
 

@@ -186,9 +186,9 @@ class ProcessList:
 
     @property
     def _event(self) -> str:
-        """Whether it is a run of an event; MySQL shows those as threads of its own."""
+        """Whether it is a run of an event; MySQL's list shows those as threads of its own."""
         if not self.shows_definer:
-            return "NULL"
+            return _RUNS_EVENT_OF_MYSQL if self.logins else "NULL"
         return _RUNS_EVENT + (" AND login_id IS NULL" if self.logins else "")
 
     @property
@@ -253,6 +253,10 @@ _BEFORE_PORT = "LEFT(HOST, CHAR_LENGTH(HOST) - LOCATE(':', REVERSE(HOST)))"
 _LOGS_IN = "(USER = 'unauthenticated user' AND INFO IS NULL)"
 _NOT_USERS = ", ".join(f"'{user}'" for user in sorted({*THREAD_USERS, "unauthenticated user"}))
 _RUNS_EVENT = f"COMMAND = 'Connect' AND NOT {_HAS_PORT} AND USER NOT IN ({_NOT_USERS}) AND INFO IS NOT NULL"
+_RUNS_EVENT_OF_MYSQL = (
+    "(USER = 'system user' AND INFO IS NOT NULL AND EXISTS (SELECT 1 FROM "
+    f"{THREADS} AS theirs WHERE theirs.PROCESSLIST_ID = ID AND theirs.NAME = 'thread/sql/event_worker'))"
+)
 # MariaDB: HOST is the host of the definer's account, with the client's port behind it. What can be no client's host:
 # a pattern (CHAR(37) is its sign, which the driver would take for its own), a network, nothing (a role is the definer),
 # a name where the server looks none up. An event has no client, so no port: its COMMAND is Connect. A definer's host

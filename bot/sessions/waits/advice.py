@@ -96,6 +96,8 @@ def named(who: Session | Prepared) -> str:
     """Name a session, or a prepared transaction, in a sentence."""
     if isinstance(who, Prepared):
         return f"a prepared XA transaction{f' ({cut(who.xid, NAME)})' if who.xid else ''}"
+    if who.event and who.client.definer is None:
+        return f"session {who.id} in an event"  # MySQL does not say whose
     user = cut(" ".join(who.client.user.split()), NAME)
     of = "" if who.client.definer is not None else "of "  # else it reads "in an event of root"
     return f"session {who.id}{f' {of}{user}' if user else ''}"

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from bot.closing.targets import never_closed
 from bot.sessions import kill
 from bot.sessions.model import Client, Flag, Mode, Pin, Session, SessionFilter, SessionQuery
+from bot.sessions.service import SessionService
 from bot.sessions.source import DataSource
 from bot.slack.views import closing_meaning, wording
 from sandbox.databases.embedded import EmbeddedServer
@@ -96,7 +98,9 @@ def test_a_run_of_an_event_has_no_client_and_runs_again_when_it_is_next_due(
             until(lambda: any(_nightly(session) for session in listed(source)))
             run = next(filter(_nightly, listed(source)))
             if isinstance(server, EmbeddedMySQL):  # which lists it as a thread of its own
-                assert (run.state, run.event, run.client.user) == ("BACKGROUND", False, "system user")
+                assert (run.state, run.event, run.client.user) == ("BACKGROUND", True, "system user")
+                said = never_closed(SessionService([source]), run)
+                assert said.startswith("is a run of an event of the scheduler: it has no client")
                 cursor.execute("KILL %s", (run.id,))  # else the server's end waits for it
                 return
             assert run.event

@@ -263,6 +263,8 @@ def test_a_run_of_an_event_is_named_by_the_account_that_it_runs_as() -> None:
     victim = running(2)
     found = advised(victim, wait(victim, event, WaitKind.METADATA))
     assert "Session 1 in an event of root holds it." in found.reason
+    of_mysql = running(1, event=True, transaction=None, user="system user")
+    assert "Session 1 in an event holds it." in advised(victim, wait(victim, of_mysql, WaitKind.METADATA)).reason
 
 
 @pytest.mark.parametrize(
