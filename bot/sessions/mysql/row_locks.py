@@ -6,6 +6,7 @@ MariaDB's views tell it or MySQL's. docs/oceanbase.md 8.8.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,9 +62,9 @@ def by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransacti
         str(lock): (str(mode), str(table))
         for lock, mode, table in connection.rows(f"SELECT lock_id, lock_mode, lock_table FROM {LOCKS}")
     }
-    blockers: dict[str, list[tuple[int, str]]] = {}
+    blockers: dict[str, Counter[tuple[int, str]]] = {}
     for requested, blocking, lock in asked:
-        blockers.setdefault(str(requested), []).append((int(blocking), str(lock)))
+        blockers.setdefault(str(requested), Counter())[int(blocking), str(lock)] += 1
     by_number: dict[int, list[InnoDBTransaction]] = {}
     for one in transactions:
         by_number.setdefault(one.id, []).append(one)
@@ -74,12 +75,13 @@ def by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransacti
             continue
         mode, table = locks.get(its.requested_lock, ("", ""))
         lock = _very_lock(its.requested_lock.partition(":")[2], mode)
-        for number, held in blockers.get(its.requested_lock, ()):
-            # Several that have written nothing have number 0. Who waits for the very lock holds it as a rule not.
+        for (number, held), holders in blockers.get(its.requested_lock, Counter()).items():
+            # Several that have written nothing have number 0; there is a row for each of them that has the lock. Who
+            # waits for the very lock holds it as a rule not.
             may = [one for one in by_number.get(number, ()) if one is not its and (number or one.locks)]
             may = [one for one in may if one.requested_lock != held] or may
             waits += [
-                RowWait(its.session_id, lock, _table(table), *prepared.or_party(one), candidate=len(may) > 1)
+                RowWait(its.session_id, lock, _table(table), *prepared.or_party(one), candidate=len(may) > holders)
                 for one in may
             ]
     return waits

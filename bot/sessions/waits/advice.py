@@ -310,7 +310,7 @@ def _is_of_session(wait: Wait) -> bool:
 def _runs_alone(case: Case, who: Session) -> Advice | None:
     if not who.running:
         return None
-    why = "Its statement is all of its transaction" if who.in_transaction else "It runs without a transaction"
+    why = "Its statement is all of its transaction" if who.in_transaction else "The server lists no transaction of it"
     frees = f" and frees {_freed(case)}" if case.held_up else ""
     return Advice(Action.CLOSE_QUERY, f"{why}: Close Query suffices{frees}; the client stays connected.")
 

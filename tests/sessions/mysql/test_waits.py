@@ -121,6 +121,16 @@ def test_holders_that_have_written_nothing_are_told_apart_or_are_candidates(scen
     assert (waiter.id, session_id(other)) in pairs(found) or is_mysql(scene)
 
 
+def test_several_that_share_a_row_and_have_written_nothing_all_hold_it(scene: Scene, crm_source: Make) -> None:
+    sharing = "BEGIN", "SELECT * FROM stock WHERE sku = 1 LOCK IN SHARE MODE"
+    both = scene.client(*sharing), scene.client(*sharing)
+    waiter = scene.runs(change(1))
+    found = waiting(crm_source(), 1)
+    assert pairs(found) == {(waiter.id, session_id(one)) for one in both}
+    assert len(found.waits) == 2
+    assert not any(one.candidate for one in found.waits)
+
+
 def test_what_xa_has_prepared_is_no_session_and_is_named(scene: Scene, crm_source: Make) -> None:
     crm = crm_source()
     holder = scene.client("XA START 'order 77'", change(1), "XA END 'order 77'", "XA PREPARE 'order 77'")
