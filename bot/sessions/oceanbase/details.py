@@ -70,6 +70,8 @@ class OceanBaseDetails:
 
 def number(cell: object) -> int | None:
     """Read an id that a view may leave out: as NULL, as '' or as 0. Whatever else is no number is none."""
+    if isinstance(cell, int):
+        return cell if cell > 0 else None
     text = str(cell or "")
     return int(text) or None if text.isdecimal() else None
 

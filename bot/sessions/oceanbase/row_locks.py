@@ -128,7 +128,7 @@ class RowLocks(ABC):
     def waits(self, connection: Connection) -> Sequence[Edge]:
         """Read all of them; raises one of the ``DataSourceError`` family."""
         rows = self._rows(connection)
-        names = self.tablets.names(connection, {row.tablet for row in rows if row.tablet is not None})
+        names = self.tablets.names(connection, {tablet for row in rows if (tablet := row.tablet) is not None})
         tenants = self._tenants(connection) if rows else {}
         return [self._edge(row, names, tenants) for row in rows]
 
@@ -154,7 +154,8 @@ class RowLocks(ABC):
         )
 
     def _table(self, row: Row, names: Mapping[tuple[int | None, int], str]) -> str | None:
-        return names.get((row.tenant if self.tenants.several else None, row.tablet)) if row.tablet else None
+        tablet = row.tablet
+        return names.get((row.tenant if self.tenants.several else None, tablet)) if tablet else None
 
     def _party(self, session: int | None, transaction: int | None, tenant: str | None) -> Party:
         if not self.tenants.told:  # another tenant's transaction may have that number, and a session has its id alone

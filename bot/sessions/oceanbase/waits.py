@@ -268,7 +268,7 @@ class OceanBaseLocks:
     def _begun(self, connection: Connection) -> Sequence[Begun]:
         if self.transactions is None:
             return ()
-        begun = self.transactions.read(connection, MOST).begun
+        begun = self.transactions.begun(connection, MOST)
         if self.tenants.told:
             return begun
         return [replace(one, session=replace(one.session, transaction_id=None)) for one in begun]

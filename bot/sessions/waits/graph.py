@@ -21,7 +21,8 @@ Place = tuple[str | None, int, str | None]  # server, id, tenant: what names a s
 
 def place_of(session: Session) -> Place:
     """Name a session within its data source; a client behind a proxy by its number there, whatever its server."""
-    return (None if session.client_session else session.server, session.id, session.tenant)
+    behind_proxy = session.client.proxy_session_id and session.client_session
+    return (None if behind_proxy else session.server, session.id, session.tenant)
 
 
 @dataclass(frozen=True, slots=True)
