@@ -163,7 +163,7 @@ class Transaction:
     age: float | None = None  # seconds; where waits or transactions are asked for
     autocommit: bool | None = None  # whether its one statement is all of it; None: the server does not say
     rows_changed: int | None = None  # InnoDB: it falls while it is rolled back
-    bytes_changed: int | None = None  # OceanBase: of its log
+    bytes_changed: int | None = None  # OceanBase: of its log; where transactions are asked for
     prepared: bool | None = None  # whether XA has prepared it, so that no close ends it; None: the server does not say
 
     @property

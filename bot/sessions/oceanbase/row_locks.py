@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
 from bot.sessions.database import Connection
@@ -98,8 +99,7 @@ class Tablets:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One wait, as a view has it. A ``transaction`` is a number; None where the view does not tell."""
 
     lock: str  # tablet and row, '' where the view names the holder's transaction alone
@@ -109,7 +109,7 @@ class Row:
     waiting: int | None  # its transaction
     holder: int | None
     holding: int | None  # its transaction
-    of_table: bool = field(default=False, kw_only=True)  # whether it is for a table as a whole
+    of_table: bool = False  # whether it is for a table as a whole
 
     @property
     def tablet(self) -> int | None:
@@ -179,10 +179,9 @@ class BothEnds(RowLocks):
         Raises one of the ``DataSourceError`` family.
         """
         rows = [
-            Row(str(lock or ""), 0, *map(number, names))
-            for *names, lock in connection.rows(
-                f"SELECT {self._tenant}, NULL, NULL, session_id, trans_id, id3 FROM {self.view} "
-                "WHERE type = 'TM' AND block = 0"
+            Row(str(lock or ""), 0, number(tenant), None, None, number(holder), number(holding))
+            for tenant, holder, holding, lock in connection.rows(
+                f"SELECT {self._tenant}, session_id, trans_id, id3 FROM {self.view} WHERE type = 'TM' AND block = 0"
             )
         ]
         names = self.tablets.names(connection, {row.tablet for row in rows if row.tablet is not None})
@@ -196,8 +195,8 @@ class BothEnds(RowLocks):
 
     def _rows(self, connection: Connection) -> Sequence[Row]:
         return [
-            Row(str(lock or ""), int(waited or 0), *map(number, names), of_table=kind == "TM")
-            for *names, lock, waited, kind in connection.rows(
+            Row(str(lock or ""), int(waited or 0), number(tenant), *_ends(*ends), kind == "TM")
+            for tenant, *ends, lock, waited, kind in connection.rows(
                 f"SELECT {self._tenant}, session_id, trans_id, id2, id1, id3, ctime, type FROM {self.view} "
                 "WHERE block = 1"
             )
@@ -228,8 +227,8 @@ class WaitStatistics(RowLocks):
 
     def _rows(self, connection: Connection) -> Sequence[Row]:
         return [
-            Row(f"{tablet}-{key}", int(waited or 0), *map(number, (*names, None, holder)))
-            for *names, holder, tablet, key, waited in connection.rows(
+            Row(f"{tablet}-{key}", int(waited or 0), number(tenant), *_ends(session, waiting, None, holding))
+            for tenant, session, waiting, holding, tablet, key, waited in connection.rows(
                 f"SELECT {self._tenant}, session_id, trans_id, holder_trans_id, tablet_id, rowkey, time_after_recv "
                 f"FROM {self.view}"
             )
@@ -285,3 +284,9 @@ class QueuesByTable(Queues):
     @property
     def _object(self) -> str:
         return "table_id"
+
+
+def _ends(*cells: object) -> tuple[int | None, int | None, int | None, int | None]:
+    """Read session and transaction of who waits, then of who holds."""
+    waiter, waiting, holder, holding = map(number, cells)
+    return waiter, waiting, holder, holding

@@ -271,7 +271,7 @@ class OceanBaseLocks:
         begun = self.transactions.begun(connection, MOST)
         if self.tenants.told:
             return begun
-        return [replace(one, session=replace(one.session, transaction_id=None)) for one in begun]
+        return [replace(one, session=one.session._replace(transaction_id=None)) for one in begun]
 
     def _number(self, one: Begun) -> tuple[str | None, int | None]:
         """What names a transaction in the views of locks."""
@@ -326,7 +326,7 @@ def _named(edge: Edge, begun: Mapping[tuple[str | None, int | None], Begun]) -> 
 
     def end(party: Party) -> Party:
         its = begun.get((party.tenant, party.transaction_id)) if party.session_id is None else None
-        return replace(party, session_id=its.session.session_id) if its is not None else party
+        return party._replace(session_id=its.session.session_id) if its is not None else party
 
     waiter = end(edge.waiter)
     if not isinstance(edge.holder, Party):

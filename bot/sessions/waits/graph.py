@@ -268,6 +268,8 @@ class WaitGraph:
             yield link
             shown.add(key)
             under = self._waiters.get(key, ()) if waits is None or link is not start else waits
+            if not under:
+                continue
             path = (*above, key)
             todo += [
                 (Link(link.depth + 1, one.wait.waiter, one.wait), one.waiter, path)

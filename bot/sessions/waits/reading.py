@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from bot.sessions.database import Connection
 from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
 from bot.sessions.waits.graph import Place, Prepared, Wait, WaitGraph, ends_of, place_of, without_queues
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
-    """One end of a wait as a server names it: by its session, its transaction, or both."""
+class Party(NamedTuple):
+    """One end of a wait as a server names it: by its session, its transaction, or both.
+
+    A tuple, since the sessions are looked up by it: ten times for each of hundreds of waits.
+    """
 
     session_id: int | None = None
     transaction_id: int | None = None

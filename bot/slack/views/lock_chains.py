@@ -137,8 +137,8 @@ def _add(chain: list[_Row], link: Link, graph: WaitGraph, shows: Shows) -> None:
     elif isinstance(who, Prepared):
         chain.append(_Row(link.depth, link, f"prepared XA {who.transaction.id or '-'}", 0))
     else:
-        waiters = graph.waiters(who)
-        candidate = ", a candidate" if link.depth == 0 and waiters and all(one.candidate for one in waiters) else ""
+        waiters = graph.waiters(who) if link.depth == 0 else ()
+        candidate = ", a candidate" if waiters and all(one.candidate for one in waiters) else ""
         back = "back to " if link.cycle else ""
         chain.append(_Row(link.depth, link, f"{back}{who.id}{candidate}", 0 if link.cycle else 1))
 
