@@ -65,23 +65,23 @@ def group_of(nodeid: str) -> str:
     file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
     if file.startswith("closing/") and file not in USING_MARIADB:
         return "closing"
-    if "oceanbase-4.3.5" in nodeid or (file.startswith(USING_OCEANBASE) and "seekdb-1.4" not in nodeid):
-        return "oceanbase, commands" if file.startswith("commands/") else "oceanbase"
     if "seekdb-1.4" in nodeid:
         return "seekdb-1.4"
-    if file in USING_MARIADB and file not in RESTARTING:
+    if "oceanbase-4.3.5" in nodeid or file.startswith(USING_OCEANBASE):
+        return "oceanbase, commands" if file.startswith("commands/") else "oceanbase"
+    if file in USING_MARIADB and file not in RESTARTING + USING_BOTH:
         return "mariadb, sessions" if file.startswith("sessions/") else "mariadb"
-    return "restartable" if file in USING_RESTARTABLE else file
+    return next((group for group, files in OTHERS.items() if file.startswith(files)), file)
 
 
 # The groups that take long, longest first: they begin first, so that no process is left alone with one in the end.
 LONGEST = (
-    "mariadb",
     "oceanbase",
+    "mariadb",
     "mariadb, sessions",
-    "restartable",
     "oceanbase, commands",
-    "faults/test_faults.py",
+    "restartable",
+    "oceanbase and mariadb",
     "closing",
     "listeners/test_owners.py",
     "seekdb-1.4",
@@ -91,13 +91,12 @@ LONGEST = (
     "sessions/mysql/test_server_starts.py",
     "sessions/oceanbase/test_server_started.py",
     "test_benchmarks.py",
+    "chromium",
     "operations/test_slow_clients.py",
     "slack/test_directory.py",
     "test_app.py",
     "sessions/test_hidden_texts.py",
-    "commands/test_literals.py",
     "sessions/test_tls.py",
-    "commands/test_silent_slack.py",
     "test_secrets.py",
     "support/test_left_out.py",
 )
@@ -111,11 +110,18 @@ USING_OCEANBASE = (
     "listeners/test_override_and_budget",
     "commands/test_shown_later",
     "commands/test_diagnosis",
+    "commands/test_literals",
+    "commands/test_silent_slack",
+    "listeners/test_home",
+    "listeners/test_organisations",
     "operations/test_http_mode",
     "operations/test_reload",
     "operations/test_logs_of",
+    "operations/test_restart_in_incident",
+    "sessions/oceanbase/test_clients_of_a_proxy",
     "sessions/test_variables",
 )
+USING_BOTH = ("faults/test_faults.py", "operations/test_two_replicas.py", "operations/test_named_tenants.py")
 USING_MARIADB = (
     "sessions/diagnosis/test_diagnosis.py",
     "sessions/diagnosis/test_examination.py",
@@ -190,9 +196,9 @@ USING_RESTARTABLE = (
     "sandbox/databases/test_oceanbase.py",
     "sandbox/demo/test_workload.py",
 )
-
-
-USING_CHROMIUM = ("sandbox/slack/page/", "commands/test_in_browser.py")
+PAGE = "sandbox/slack/page/"
+USING_CHROMIUM = (PAGE, "commands/test_in_browser.py")
+OTHERS = {"oceanbase and mariadb": USING_BOTH, "chromium": (PAGE,), "restartable": USING_RESTARTABLE}
 # Besides these: they use a MariaDB or a browser where there is one.
 LOOKING_FOR_MORE = ("sandbox/demo/test_launch.py", "test_packaging.py")
 
