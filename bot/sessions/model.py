@@ -216,6 +216,10 @@ LOCK_STATES = {
 }
 
 
+# What they say of a statement whose rows wait for its client to take them (same).
+_SENDING = ("Writing to net", "Sending to client")
+
+
 def awaited(doing: str | None) -> WaitKind | None:
     """Return what somebody waits for who does this.
 
@@ -380,6 +384,11 @@ class Session:
         if kind is WaitKind.METADATA and self.doing is not None:
             return self.doing.removeprefix(AWAITS)
         return kind.value if kind is not None else ""
+
+    @property
+    def sends(self) -> bool:
+        """Whether it sends rows to its client: while that takes none, closing the query does not end it."""
+        return self.running and self.doing in _SENDING
 
     @property
     def in_get_lock(self) -> bool:

@@ -34,6 +34,9 @@ _NAMED = 3  # sessions that one sentence names; more are counted
 # A deadlock is looked for at once or within 5 s (docs/oceanbase.md 5.3): a circle that stands longer is none to it.
 _CIRCLE_ENDS_WITHIN = 10.0  # seconds
 
+# A statement that is closed while it sends rows stops at once where its client takes them.
+_STOPS_WITHIN = 2.0  # seconds
+
 # What a session keeps whatever becomes of its statement and its transaction.
 _OF_SESSION = (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK)
 CLOSED = ("SESSION_KILLED", "QUERY_KILLED")  # OceanBase's words
@@ -137,6 +140,19 @@ def _killed_and_waiting(case: Case, who: Session) -> Advice | None:
         return Advice(Action.WAIT, f"{said} Wait {ENDS_WITHIN:.0f} s: the server may notice that late.", case.heads)
     late = "It ends when it gets the lock, not before." if kind is WaitKind.USER_LOCK else "It should have ended."
     return _blocked(case, f"{said} {late}")
+
+
+def _closed_while_it_sends(case: Case, who: Session) -> Advice | None:
+    """Who has been closed by its query alone while its client takes no rows: it would stay until a time-out."""
+    if not (who.query_ending and who.sends) or who.ending:
+        return None
+    if case.killed_for is None or case.killed_for <= _STOPS_WITHIN:
+        return None
+    return Advice(
+        Action.CLOSE_SESSION,
+        f"What runs in it was closed already and still sends rows ({who.doing}), which its client does not take. "
+        f"{_closing(case)}",
+    )
 
 
 def _ending(case: Case, who: Session) -> Advice | None:
@@ -278,6 +294,16 @@ def _runs_and_nothing_is_known(case: Case, who: Session) -> Advice | None:
     return Advice(Action.CLOSE_QUERY, f"{why}: begin with its query; the client stays connected.")
 
 
+def _sends_to_its_client(case: Case, who: Session) -> Advice | None:
+    if not who.sends or not case.held_up:
+        return None
+    return Advice(
+        Action.CLOSE_SESSION,
+        f"It sends rows to its client ({who.doing}): while that takes none, closing the query does not end it. "
+        f"{_closing(case)}",
+    )
+
+
 def _runs_in_a_transaction(case: Case, who: Session) -> Advice | None:
     if who.idle or not who.running or is_whole_transaction(case, who):
         of_session = [one.kind for one in case.waiters if _is_of_session(one) and not one.candidate]
@@ -331,6 +357,7 @@ RULES: tuple[Rule, ...] = (
     _protected,
     _killed_and_waiting,
     _closed_by_client_id,
+    _closed_while_it_sends,
     _ending,
     _holds_what_outlives_it,
     _holds_up_closed_ones,
@@ -339,6 +366,7 @@ RULES: tuple[Rule, ...] = (
     _ddl_in_a_queue,
     _waits_itself,
     _idle,
+    _sends_to_its_client,
     _runs_and_nothing_is_known,
     _runs_in_a_transaction,
     _runs_alone,

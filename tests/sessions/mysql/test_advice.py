@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pymysql.cursors
 import pytest
 
 from bot.closing.advice import Adviser
@@ -241,6 +242,26 @@ def test_the_query_of_what_the_server_calls_autocommit_is_enough(scene: Scene, a
     assert "Its statement is all of its transaction: Close Query suffices and frees 1 session" in found.reason
     scene.root(f"KILL QUERY {holder.id}")
     assert waiter.ended() == 0
+
+
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+def test_what_sends_rows_that_its_client_does_not_take_is_ended_by_its_session_alone(
+    scene: Scene, advised: Advised
+) -> None:
+    report = scene.client()
+    rows = report.cursor(pymysql.cursors.SSCursor)
+    rows.execute("SELECT REPEAT('x', 10000) FROM stock JOIN stock AS b JOIN stock AS c JOIN stock AS d")
+    until(lambda: one(advised.crm, session_id(report)).sends)
+    ddl = scene.runs("ALTER TABLE stock COMMENT 'x'")
+    found = advised.on_session(session_id(report), 1)
+    assert found.action is Action.CLOSE_SESSION
+    assert "closing the query does not end it" in found.reason
+    scene.root(f"KILL QUERY {session_id(report)}")
+    until(lambda: advised.on_session(session_id(report), 1).action is Action.CLOSE_SESSION)
+    assert ddl.is_alive(), "its rows wait for its client as before"
+    scene.close(report)
+    assert ddl.ended() == 0
+    vars(report)["_result"].unbuffered_active = False  # else PyMySQL reads the rest
 
 
 @pytest.mark.parametrize("server", ["mysql"], indirect=True)

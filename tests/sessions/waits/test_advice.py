@@ -285,6 +285,23 @@ def test_a_table_that_a_statement_need_not_have_is_of_a_transaction_that_no_list
     assert advised(holder, edge).action is action
 
 
+def test_of_what_sends_rows_that_its_client_may_not_take_the_session_is_closed_where_others_wait() -> None:
+    holder = running(1, transaction=None, doing="Writing to net", statement=Statement.of("SELECT * FROM stock"))
+    edge = wait(running(2), holder, WaitKind.METADATA, what="shop.stock")
+    found = advised(holder, edge)
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason == (
+        "It sends rows to its client (Writing to net): while that takes none, closing the query does not end it. "
+        "Closing it frees 1 session."
+    )
+    assert advised(holder).action is Action.CLOSE_QUERY, "nobody waits for it: the client stays connected"
+    closed = replace(holder, state="KILLED")
+    assert advised(closed, edge, killed_for=1.0).action is Action.WAIT
+    assert advised(closed, edge, killed_for=3.0).action is Action.CLOSE_SESSION
+    undone = replace(closed, transaction=Transaction(9, "ROLLING BACK"))
+    assert advised(undone, edge, killed_for=3.0).action is Action.WAIT
+
+
 def test_a_circle_is_left_to_the_server_for_a_while() -> None:
     one, other = running(1), running(2)
     young = (wait(one, other, waited=2.0), wait(other, one, waited=1.0))
