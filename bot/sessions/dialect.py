@@ -174,6 +174,7 @@ class Dialect:
     transaction_view: str | None  # where open transactions are listed
     caveats: tuple[str, ...] = ()  # sentences on what this login cannot see here
     lacks: tuple[str, ...] = ()  # what cannot be seen for want of a grant, and which; some of it is no caveat of a list
+    passing: bool = False  # whether the server shows less just now because of what somebody runs
     closing_lacks: str = ""  # same of closing others' sessions, '' where it may
     sees: Reach | None = None  # None: not known
     closes: Reach | None = None

@@ -47,6 +47,7 @@ _NO_SUCH_VIEW = 1146
 _GONE = (1044, 1054, 1109, 1142, 1143, _NO_SUCH_VIEW, 1227, 3854)
 SERVERS_EVERY = 10.0  # seconds between two looks at which servers of a cluster serve
 PROBE_EVERY = 60.0  # seconds after which a login that could not see everything may have been given more
+PASSES_WITHIN = 2.0  # seconds after which what somebody runs may keep the server from showing everything no more
 TRY_EVERY = 30.0  # seconds between two trials of what lists and closes run
 DIAGNOSIS_LIMIT = 2.0  # seconds
 SLOW = 2.0  # seconds on its way after which a list says so
@@ -557,7 +558,8 @@ class DataSource(DiagnosedSource):
         """Probe once; anew replaces what is known only when it succeeds: its protected users hold meanwhile."""
         known = self._dialect
         again = self._outdated or (known is not None and known.lacking)
-        if known is None or anew or (again and monotonic() - self._probed_at >= PROBE_EVERY):
+        every = PASSES_WITHIN if known is not None and known.passing else PROBE_EVERY
+        if known is None or anew or (again and monotonic() - self._probed_at >= every):
             self._probed_at = monotonic()
             try:
                 known = probing.probe(self.options.kind, connection, self.name, self._endpoint.user)

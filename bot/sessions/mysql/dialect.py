@@ -173,6 +173,7 @@ def _dialect(connection: Connection, user: str, view: str, columns: frozenset[st
         request_started_within=found.request_started_within,
         caveats=(f"The sessions of {user}, this bot's own login, are left out.", *lacks),
         lacks=(*lacks, *locks.lacks),
+        passing=bool(unreadable),
         closing_lacks=_closing_lacks(name, procedures, hint) if closes is Reach.OWN else "",
         sees=Reach.ALL if sees_all else Reach.OWN,
         closes=closes,

@@ -15,6 +15,7 @@ from bot.errors import DataSourceError
 from bot.sessions import kill
 from bot.sessions.kill import Answer, NotSent, Sent, Why
 from bot.sessions.model import Mode, Pin, SessionQuery
+from bot.sessions.source import PROBE_EVERY
 from bot.slack.views.closing_meaning import changes
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, one, until
@@ -222,3 +223,6 @@ def test_where_a_text_keeps_mysql_from_its_transactions_lists_and_closes_go_on_w
             assert "cannot be seen now" in changes(card, one(crm, card.id))
             assert isinstance(close(console, one(crm, emoji.id)), Sent)
         emoji.join(PATIENCE)
+        ended = time.monotonic()
+        until(lambda: "error 3854" not in caveats())
+        assert time.monotonic() - ended < PROBE_EVERY / 2, "it is not given up for a minute"
