@@ -282,7 +282,8 @@ def closes_of(who: Session, past: Past, now: datetime) -> list[Closed]:
         over = target.outcome_at or at
         came_back = [(back[one.session.id] - (one.outcome_at or over)) for one, _ in alike if one.session.id in back]
         after = max(0.0, min(came_back).total_seconds()) if came_back else None
-        found.append(Closed(at, request.decided_by.id, same_session, query, after))
+        ago = (now - at).total_seconds()
+        found.append(Closed(at, request.decided_by.id, same_session, query, after, ago))
     return sorted(found, key=lambda one: one.at, reverse=True)
 
 

@@ -16,6 +16,7 @@ from bot.sessions.waits.case import (
     DDL,
     NAME,
     QUEUED,
+    WHOLE_SECONDS,
     Case,
     Closed,
     before_its_statement,
@@ -287,6 +288,19 @@ def _idle(case: Case, who: Session) -> Advice | None:
     return Advice(Action.CLOSE_SESSION, f"{said}. {_closing(case)} Close Query would do nothing.")
 
 
+def _goes_on_after_its_close(case: Case, who: Session) -> Advice | None:
+    """Who runs what was closed before: MySQL shows it as if nobody had, while its client takes no rows."""
+    closed = next((one for one in case.past if one.same_session and one.query), None)
+    if closed is None or closed.ago is None or not who.running:
+        return None
+    if not ENDS_WITHIN < closed.ago < who.total_time - WHOLE_SECONDS:
+        return None
+    return Advice(
+        Action.CLOSE_SESSION,
+        f"Its query was closed {span(closed.ago)} ago and goes on: its client may be taking no rows. {_closing(case)}",
+    )
+
+
 def _runs_and_nothing_is_known(case: Case, who: Session) -> Advice | None:
     if not who.running or who.in_transaction or who.transaction_known or case.held_up:
         return None
@@ -367,6 +381,7 @@ RULES: tuple[Rule, ...] = (
     _waits_itself,
     _idle,
     _sends_to_its_client,
+    _goes_on_after_its_close,
     _runs_and_nothing_is_known,
     _runs_in_a_transaction,
     _runs_alone,

@@ -13,7 +13,7 @@ from bot.sessions.statement import Disclosure, Statement
 from bot.sessions.waits.graph import Prepared, Wait, WaitGraph
 
 NAME = 40  # characters of a name
-_WHOLE_SECONDS = 1.0  # by which times may differ that servers tell in whole ones
+WHOLE_SECONDS = 1.0  # by which times may differ that servers tell in whole ones
 # In the queues for these a statement that waits keeps out those behind it that the holder alone would let through.
 QUEUED = (WaitKind.METADATA, WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK)
 DDL = frozenset(
@@ -30,6 +30,7 @@ class Closed:
     same_session: bool  # whether it was this very session; else one like it
     query: bool  # whether only its query was closed
     back_after: float | None = None  # seconds after which the client was back
+    ago: float | None = None  # seconds since it was closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _is_of_more(wait: Wait, holder: Session) -> bool:
         return True
     if holder.begun is False:
         return False
-    older = wait.waited is not None and wait.waited > holder.total_time + _WHOLE_SECONDS
+    older = wait.waited is not None and wait.waited > holder.total_time + WHOLE_SECONDS
     text = holder.statement.shown(Disclosure.DIGEST).lower() if holder.statement is not None else ""
     return older or (wait.what or "").rpartition(".")[2].lower() not in text
 

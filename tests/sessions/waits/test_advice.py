@@ -302,6 +302,17 @@ def test_of_what_sends_rows_that_its_client_may_not_take_the_session_is_closed_w
     assert advised(undone, edge, killed_for=3.0).action is Action.WAIT
 
 
+def test_a_query_that_goes_on_after_its_close_is_ended_by_its_session() -> None:
+    holder = running(1, transaction=None, total_time=75.0, statement=Statement.of("SELECT * FROM stock"))
+    edge = wait(running(2), holder, WaitKind.METADATA, what="shop.stock")
+    closed = Closed(NOW, "U01ALICE", same_session=True, query=True, ago=30.0)
+    found = advised(holder, edge, past=(closed,))
+    assert found.action is Action.CLOSE_SESSION
+    assert found.reason.startswith("Its query was closed 30 s ago and goes on: its client may be taking no rows.")
+    for other in (replace(closed, ago=5.0), replace(closed, ago=90.0), replace(closed, same_session=False)):
+        assert advised(holder, edge, past=(other,)).action is Action.CLOSE_QUERY, "it may stop yet, or is another run"
+
+
 def test_a_circle_is_left_to_the_server_for_a_while() -> None:
     one, other = running(1), running(2)
     young = (wait(one, other, waited=2.0), wait(other, one, waited=1.0))
