@@ -11,11 +11,13 @@ import pytest
 from bot.sessions.model import Session, WaitKind
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, until
+from tests.sessions.examples import MARIA_PASSWORD
 from tests.support.servers import EmbeddedMySQL, UnpackedMariaDB, WatchedUnpackedMariaDB
 from tests.support.stage import session_id
 from tests.support.waiting import Scene, heads, is_mysql, numbers, pairs, waiting
 
 PLUGIN, NOTHING, PERFORMANCE_SCHEMA = "the plugin", "nothing", "the performance schema"
+POOL = 3  # sessions
 _WATCHED = ("wait/lock/metadata/sql/mdl", "transaction")
 
 
@@ -43,9 +45,19 @@ def tells(server: EmbeddedServer) -> Iterator[str]:
             cursor.execute("UNINSTALL SONAME 'metadata_lock_info'")
 
 
+@pytest.fixture(scope="module")
+def pools() -> Iterator[dict[EmbeddedServer, Scene]]:
+    """Keep for each server a pool of an application whose sessions are idle and have nothing to do with any of it."""
+    made: dict[EmbeddedServer, Scene] = {}
+    yield made
+    for pool in made.values():
+        pool.tidy()
+        pool.root("DROP USER pool_app")
+
+
 @pytest.fixture
-def scene(server: EmbeddedServer, tells: str, logins: str) -> Iterator[Scene]:
-    """Give a scene with a second table, and sessions that are idle and have nothing to do with any of it."""
+def scene(server: EmbeddedServer, tells: str, logins: str, pools: dict[EmbeddedServer, Scene]) -> Iterator[Scene]:
+    """Give a scene with a second table, and a pool that has been idle since before."""
     assert tells
     assert logins
     it = Scene(server)
@@ -57,9 +69,12 @@ def scene(server: EmbeddedServer, tells: str, logins: str) -> Iterator[Scene]:
         *("GRANT RELOAD, BACKUP_ADMIN ON *.* TO mysql_plain, mysql_app",) * isinstance(server, EmbeddedMySQL),
         *("GRANT RELOAD ON *.* TO mysql_plain, mysql_app",) * (not isinstance(server, EmbeddedMySQL)),
     )
-    pool = [it.client() for _ in range(3)]
-    assert pool
-    until(lambda: _idle(server) == len(pool))
+    if server not in pools:
+        it.root(f"CREATE USER pool_app IDENTIFIED BY '{MARIA_PASSWORD}'", "GRANT ALL ON mysql_test.* TO pool_app")
+        pools[server] = Scene(server)
+        for _ in range(POOL):
+            pools[server].client(user="pool_app")
+    until(lambda: _idle(server) == POOL)
     yield it
     it.tidy()
 
@@ -68,7 +83,7 @@ def _idle(server: EmbeddedServer) -> int:
     """How many have been idle for a whole second; what comes later is idle for less."""
     with server.connect() as root, root.cursor() as cursor:
         return cursor.execute(
-            "SELECT 1 FROM information_schema.PROCESSLIST WHERE USER = 'mysql_app' AND COMMAND = 'Sleep' AND TIME >= 1"
+            "SELECT 1 FROM information_schema.PROCESSLIST WHERE USER = 'pool_app' AND COMMAND = 'Sleep' AND TIME >= 1"
         )
 
 
