@@ -109,6 +109,7 @@ class LocksCommand:
         source = self.sessions.source(asked.source or "")
         tenants = source.configured(scope.tenants)
         wanted = tenants if asked.tenant is None else source.configured(frozenset({asked.tenant}))
+        self.adviser.look_ahead(source.name)
         graph = source.waits().seen_by(wanted)
         advised, left = self._advised(graph, tenants)
         told = view.Locks(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from time import sleep
 
 import structlog
@@ -79,6 +81,14 @@ class Adviser:
         past unsaid.
         """
         return advise(self._case(graph, who, self._past_of(graph.source), tenants))
+
+    def look_ahead(self, source: str) -> None:
+        """Read the past of a data source meanwhile: advice that is asked for soon then waits for no store."""
+        with self._lock:
+            if source in self._past or source in self._unanswered:
+                return
+        with contextlib.suppress(RuntimeError):  # the system gives no more threads
+            threading.Thread(target=self._read_past, args=(source,), name="past", daemon=True).start()
 
     def past(self, graph: WaitGraph, who: Session) -> str:
         """Say what of a session of these waits was closed before and came back; '' where nothing was.
@@ -217,20 +227,19 @@ class Adviser:
             known = self._past.get(source)
             if known is not None or source in self._unanswered:
                 return known or []
-
-        def read() -> Past:
-            past = self._closed_within(source, PAST)
-            with self._lock:
-                self._past[source] = past
-                self._unanswered.pop(source, None)
-            return past
-
-        found = ask_each({source: read}, READ_WITHIN)
+        found = ask_each({source: partial(self._read_past, source)}, READ_WITHIN)
         if source not in found:
             log.warning("past not read in time", source=source)
             with self._lock:
                 self._unanswered[source] = True
         return found.get(source, [])
+
+    def _read_past(self, source: str) -> Past:
+        past = self._closed_within(source, PAST)
+        with self._lock:
+            self._past[source] = past
+            self._unanswered.pop(source, None)
+        return past
 
     def _closed_within(self, source: str, time: timedelta) -> Past:
         try:
