@@ -147,12 +147,13 @@ def session_of(party: Party, sessions: Iterable[Session]) -> Session | None:
     None where there is none, and where a bare id could be one of several.
     """
     found = [one for one in sessions if _fits(party, one)]
-    if not found or all(one is found[0] for one in found):
-        return found[0] if found else None
+    if len(found) == 1 or (len(found) == 2 and found[0] is found[1]):  # looked for by transaction and by id
+        return found[0]
     fitting = {place_of(one): one for one in found}
     if party.transaction_id is None and len(fitting) > 1:
         return None
-    return min(fitting.values(), key=lambda one: (one.id != party.session_id, bool(one.master_session_id)))
+    order = sorted(fitting.values(), key=lambda one: (one.id != party.session_id, bool(one.master_session_id)))
+    return order[0] if order else None
 
 
 def _fits(party: Party, session: Session) -> bool:
