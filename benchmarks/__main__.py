@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -17,7 +18,7 @@ from benchmarks import acks, answers, closing, far, growth, neighbours, process,
 from benchmarks.bots import make_login
 from benchmarks.crowd import Crowd, allow_open_files
 from benchmarks.machine import described
-from benchmarks.report import Report, markdown, targets_markdown
+from benchmarks.report import Report, markdown, merged, targets_markdown
 from benchmarks.stage import FULL, QUICK, Scale, Stage
 from sandbox.databases.embedded import DatabaseUnavailable, EmbeddedServer
 from sandbox.databases.mariadb import EmbeddedMariaDB
@@ -45,14 +46,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke test: few sessions, few rounds, under a minute")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this part; may be repeated")
     parser.add_argument("--server", action="append", choices=SERVERS, help="only this server; may be repeated")
-    parser.add_argument("--output", type=Path, help="where to write (default: BENCHMARKS.md, with --quick nowhere)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="where to write (default: BENCHMARKS.md, with --quick nowhere); a part alone goes into the page there is",
+    )
     chosen = parser.parse_args(arguments)
-    output = chosen.output or (None if chosen.quick or chosen.part or chosen.server else ROOT / "BENCHMARKS.md")
+    some = bool(chosen.part or chosen.server)
+    output = chosen.output or (None if chosen.quick or some else ROOT / "BENCHMARKS.md")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # the bot's parts in this process
     report = run(QUICK if chosen.quick else FULL, chosen.part or list(PARTS), chosen.server or list(SERVERS))
     print(targets_markdown(report.targets))
     if output is not None:
-        output.write_text(whole(report), encoding="utf-8")
+        page = output.read_text(encoding="utf-8") if some and output.exists() else ""
+        now, load = datetime.now(UTC), os.getloadavg()[2]
+        when = f"Measured apart from the rest of this page, on {now:%Y-%m-%d}, at a load average of {load:.0f}."
+        output.write_text(merged(page, report, when) if page else whole(report), encoding="utf-8")
     return 0
 
 

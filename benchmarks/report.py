@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +79,22 @@ def markdown(table: Table) -> str:
 
 def targets_markdown(targets: Sequence[Target]) -> str:
     """The targets, met or missed."""
-    rows = [f"| {one.what} | {one.wanted} | {one.got} | {'met' if one.met else '**missed**'} |" for one in targets]
+    rows = map(_row, targets)
     return "\n".join(["## Targets", "", "| | wanted | measured | |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _row(target: Target) -> str:
+    return f"| {target.what} | {target.wanted} | {target.got} | {'met' if target.met else '**missed**'} |"
+
+
+def merged(page: str, report: Report, when: str) -> str:
+    """Put what was measured anew into a page in the place of what it has of that; ``when`` says so in each table."""
+    for table in report.tables:
+        section = re.compile(rf"^## {re.escape(table.title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+        new = markdown(replace(table, how=f"{table.how} {when}"))
+        page = section.sub(lambda _, new=new: f"{new}\n", page) if section.search(page) else f"{page}\n{new}"  # type: ignore[misc]
+    for target in report.targets:
+        row = re.compile(rf"^\| {re.escape(target.what)} \|.*$", re.MULTILINE)
+        if len(row.findall(page)) == 1:  # some are of each server, and do not say of which
+            page = row.sub(lambda _, target=target: _row(target), page)  # type: ignore[misc]
+    return page.rstrip() + "\n"

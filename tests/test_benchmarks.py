@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import far
 from benchmarks.__main__ import run, whole
+from benchmarks.report import Line, Report, Table, merged
 from benchmarks.stage import QUICK
 from tests.conftest import installed_mariadb
 
@@ -38,3 +39,17 @@ def test_the_short_benchmark_fills_every_row_of_its_tables(monkeypatch: pytest.M
     page = whole(report)
     assert all(f"| {target.what} |" in page for target in report.targets)
     assert all(f"| {line.what} |" in page for table in report.tables for line in table.lines)
+
+
+def test_a_part_that_is_measured_anew_takes_the_place_of_what_the_page_has_of_it_and_of_nothing_else() -> None:
+    before, after = Report(), Report()
+    for report, number in ((before, 1.0), (after, 2.0)):
+        report.add(Table("Waits: prod", "In turns.", [Line("locks", {"p50 ms": number})]))
+        report.at_most("locks / bare", number, 1.5, "x")
+    before.add(Table("Growth", "By size.", [Line("100 sessions", {"p50 ms": 7.0})]))
+    before.at_most("ready", 1.0, 2.0, "s")
+    page = merged(whole(before), after, "Measured on Monday.")
+    assert page.count("## Waits: prod") == page.count("## Growth") == 1
+    assert "In turns. Measured on Monday.\n\n|  | p50 ms |\n| --- | ---: |\n| locks | 2.00 |\n\n## Growth" in page
+    assert "| locks / bare | ≤ 1.50 x | 2.00 x | **missed** |\n| ready | ≤ 2.00 s | 1.00 s | met |" in page
+    assert page.endswith("| 100 sessions | 7.00 |\n")

@@ -37,6 +37,9 @@ _MOST = 1000  # such sessions
 _WHOLE = (
     1.0  # seconds by which MySQL's TIME, and the age of an InnoDB transaction, may be too long: both count whole ones
 )
+# Seconds that whoever reads the past meanwhile leaves to whoever is about to ask a server: they would wait for the
+# interpreter else, and be later by all that this takes.
+_AFTER = 0.001
 _READ_FOR = 1.0  # seconds for which what the store says of the past is used again
 _UNASKED_FOR = 5.0  # seconds for which it is not asked again where it has not answered in time
 
@@ -88,7 +91,7 @@ class Adviser:
             if source in self._past or source in self._unanswered:
                 return
         with contextlib.suppress(RuntimeError):  # the system gives no more threads
-            threading.Thread(target=self._read_past, args=(source,), name="past", daemon=True).start()
+            threading.Thread(target=self._read_past_meanwhile, args=(source,), name="past", daemon=True).start()
 
     def past(self, graph: WaitGraph, who: Session) -> str:
         """Say what of a session of these waits was closed before and came back; '' where nothing was.
@@ -233,6 +236,10 @@ class Adviser:
             with self._lock:
                 self._unanswered[source] = True
         return found.get(source, [])
+
+    def _read_past_meanwhile(self, source: str) -> None:
+        sleep(_AFTER)
+        self._read_past(source)
 
     def _read_past(self, source: str) -> Past:
         past = self._closed_within(source, PAST)

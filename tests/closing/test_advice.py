@@ -187,6 +187,24 @@ def test_a_store_that_hangs_holds_up_advice_for_a_moment_and_once(desk: Desk, mo
     assert len(asked) == 1
 
 
+def test_a_past_that_was_read_ahead_is_not_read_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = ask(desk, session_id(holder(desk, 1))).targets[0].session
+    graph = desk.sessions.source("demo").waits()
+    closed_since, asked = desk.store.outcomes.closed_since, []
+
+    def counted(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return closed_since(*arguments)
+
+    monkeypatch.setattr(desk.store.outcomes, "closed_since", counted)
+    desk.clock.wait(2)
+    desk.adviser.look_ahead("demo")
+    desk.until(lambda: "demo" in desk.adviser._past)
+    desk.adviser.look_ahead("demo")
+    assert desk.adviser.advise(graph, session).action is Action.CLOSE_SESSION
+    assert len(asked) == 1
+
+
 def closed_and_back(desk: Desk, seconds: float) -> None:
     """Close a client that rests in a transaction, and have it back after a while."""
     resting = holder(desk, 1, bind_address=HERE)

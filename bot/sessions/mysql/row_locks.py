@@ -6,9 +6,9 @@ MariaDB's views tell it or MySQL's. docs/oceanbase.md 8.8.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from bot.sessions.database import Connection
 from bot.sessions.mysql.columns import THREADS, TRANSACTIONS
@@ -28,8 +28,7 @@ _REQUESTED = "REQUESTING_ENGINE_LOCK_ID"
 _NAME = re.compile(r"`((?:[^`]|``)*)`")
 
 
-@dataclass(frozen=True, slots=True)
-class RowWait:
+class RowWait(NamedTuple):
     """One transaction that waits for another's row or table lock in InnoDB."""
 
     waiter: int  # session id
@@ -62,9 +61,10 @@ def by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransacti
         str(lock): (str(mode), str(table))
         for lock, mode, table in connection.rows(f"SELECT lock_id, lock_mode, lock_table FROM {LOCKS}")
     }
-    blockers: dict[str, Counter[tuple[int, str]]] = {}
+    blockers: dict[str, dict[tuple[int, str], int]] = {}
     for requested, blocking, lock in asked:
-        blockers.setdefault(str(requested), Counter())[int(blocking), str(lock)] += 1
+        held_by, one_of = blockers.setdefault(str(requested), {}), (int(blocking), str(lock))
+        held_by[one_of] = held_by.get(one_of, 0) + 1
     by_number: dict[int, list[InnoDBTransaction]] = {}
     for one in transactions:
         by_number.setdefault(one.id, []).append(one)
@@ -75,7 +75,7 @@ def by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransacti
             continue
         mode, table = locks.get(its.requested_lock, ("", ""))
         lock = _very_lock(its.requested_lock.partition(":")[2], mode)
-        for (number, held), holders in blockers.get(its.requested_lock, Counter()).items():
+        for (number, held), holders in blockers.get(its.requested_lock, {}).items():
             # Several that have written nothing have number 0; there is a row for each of them that has the lock. Who
             # waits for the very lock holds it as a rule not.
             may = [one for one in by_number.get(number, ()) if one is not its and (number or one.locks)]
@@ -141,6 +141,7 @@ def _very_lock(place: str, mode: str) -> str:
     return f"{place}:gap" if "GAP" in mode.replace("REC_NOT_GAP", "") or "INSERT_INTENTION" in mode else place
 
 
+@lru_cache(maxsize=256)
 def _table(quoted: str) -> str | None:
     """Return ``database.table`` of names in backquotes; MariaDB adds the partition."""
     names = [name.replace("``", "`") for name in _NAME.findall(quoted)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bot.sessions.database import Connection
 from bot.sessions.model import Transaction
@@ -23,8 +23,7 @@ _OPEN = (
 _OLDEST = f"{_OPEN} ORDER BY started, trx_id LIMIT %s"
 
 
-@dataclass(frozen=True, slots=True)
-class InnoDBTransaction:
+class InnoDBTransaction(NamedTuple):
     """A row of ``TRANSACTIONS``."""
 
     id: int  # MariaDB: 0 of each that has written nothing, so that several have it

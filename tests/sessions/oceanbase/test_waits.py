@@ -184,6 +184,27 @@ def test_the_head_is_told_with_its_transaction_and_what_it_ran_last(source: Make
     assert session_id(holder) == head.holder.id
 
 
+def test_how_much_a_transaction_has_changed_is_asked_for_by_whoever_shows_it_alone(
+    source: Make, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prod = source()
+    shop.holder(1)
+    shop.waiter(1)
+    read_until(prod.waits, lambda now: bool(now.heads))
+    sent: list[str] = []
+    plain = Connection.rows
+
+    def rows(connection: Connection, sql: str, values: Any = ()) -> Any:
+        sent.append(sql)
+        return plain(connection, sql, values)
+
+    monkeypatch.setattr(Connection, "rows", rows)
+    read_until(prod.waits, lambda now: bool(now.heads))
+    assert not any("log_size" in sql for sql in sent)
+    assert any(one.transaction.bytes_changed for one in prod.transactions(None).open)
+    assert any("log_size" in sql for sql in sent)
+
+
 def test_a_holder_that_goes_on_between_the_locks_and_the_sessions_is_not_named(source: Make, shop: Shop) -> None:
     prod = source()
     holder, stays = shop.holder(1), shop.holder(2)

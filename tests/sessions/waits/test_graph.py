@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from bot.sessions.model import Session, Transaction, WaitKind
-from bot.sessions.waits.graph import Prepared, Wait, WaitGraph, ends_of, place_of, without_queues
+from bot.sessions.waits.graph import Place, Prepared, Wait, WaitGraph, ends_of, place_of, without_queues
 from tests.sessions.examples import EXAMPLE
 
 
@@ -62,6 +64,23 @@ def test_a_chain_of_thousands_is_no_deeper_than_it_is_long() -> None:
     found = graph(*(wait(number + 1, number) for number in range(2, 3000)))
     assert found.heads[0].held_up == 2998
     assert lines(found)[-1] == (2998, 3000, False)
+
+
+def test_the_ends_of_hundreds_of_waits_are_named_once_whoever_walks_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = 0
+
+    def counted(session: Session) -> Place:
+        nonlocal named
+        named += 1
+        return place_of(session)
+
+    monkeypatch.setattr("bot.sessions.waits.graph.place_of", counted)
+    found = graph(*(wait(number, number - 1 if number % 5 else number // 100 + 1) for number in range(100, 300)))
+    for head in found.heads:
+        assert found.frees(head.holder)
+        assert len(found.held_up(head.holder)) == head.held_up
+    assert len(list(found.chains())) > 200
+    assert named < 3 * len(found.waits)
 
 
 def test_a_queue_for_one_lock_is_no_chain() -> None:
