@@ -137,4 +137,5 @@ def is_progress(message: Json) -> bool:
 
 def tells(what: object, number: int) -> bool:
     """Whether a number stands there by itself: ids, ports and times may hold its digits."""
-    return re.search(rf"(?<![\d.]){number}(?!\d)", str(what)) is not None
+    without_dates = re.sub(r"<!date\^[^>]*>", "", str(what))
+    return re.search(rf"(?<![\d.]){number}(?!\d)", without_dates) is not None
