@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from typing import Any
 
+import pymysql
 import pytest
 
 from tests.support.slack_person import NotPossible, buttons_of, options_of, text_of
@@ -182,12 +184,19 @@ def test_a_query_that_has_changed_since_the_card_is_not_closed(stage: Stage) -> 
     assert stage.row(first.id)["STATE"] == "SLEEP"
 
 
+def begins(stage: Stage, client: pymysql.Connection[Any]) -> None:
+    """Begin a transaction and return once the server shows it: a moment after its client has the answer."""
+    client.begin()
+    number = session_id(client)
+    stage.wait_until(lambda: stage.row(number).get("TRANS_STATE") == "ACTIVE", "the transaction")
+
+
 def test_a_transaction_that_began_after_the_card_is_shown_in_bold_and_pressed_again(stage: Stage) -> None:
     client = stage.connect(database="depot")
     number = session_id(client)
     card = stage.card_of(str(number))
     assert "Transaction none" in text_of(card)
-    client.begin()
+    begins(stage, client)
     with client.cursor() as cursor:
         cursor.execute("UPDATE stock SET quantity = quantity + 1 WHERE sku = 2")
     stage.alice.press(card, "Close Session")
@@ -213,7 +222,7 @@ def test_a_transaction_that_began_after_the_card_is_shown_in_bold_and_pressed_ag
 def test_the_card_that_was_replaced_can_be_pressed_no_more(stage: Stage) -> None:
     client = stage.connect()
     card = stage.card_of(str(session_id(client)))
-    client.begin()
+    begins(stage, client)
     stage.alice.press(card, "Close Session")
     again = stage.alice.wait_for_change(card, "A transaction has begun")
     stage.alice.press(again, "Cancel")
