@@ -637,6 +637,7 @@ class Dialect:
             request_started_within=self.request_started_within,
             server_started=_seconds(server_started),
             transaction_known=self.expressions["transaction_state"] != "NULL",
+            begun=None if transaction_mode is None else transaction_mode != AUTOCOMMIT,
             event=bool(event),
             doing=doing or None,
             past_wait=bool(past_wait),

@@ -26,7 +26,7 @@ from bot.sessions.waits.case import (
     progress,
     word_of,
 )
-from bot.sessions.waits.graph import Prepared, Wait, place_of
+from bot.sessions.waits.graph import OF_SESSION, Prepared, Wait, place_of
 
 # OceanBase looks for closed lock waiters every 10 s: 1 to 11 s after the KILL they are gone (docs/oceanbase.md 2.2).
 ENDS_WITHIN = 15.0  # seconds
@@ -38,8 +38,6 @@ _CIRCLE_ENDS_WITHIN = 10.0  # seconds
 # A statement that is closed while it sends rows stops at once where its client takes them.
 _STOPS_WITHIN = 2.0  # seconds
 
-# What a session keeps whatever becomes of its statement and its transaction.
-_OF_SESSION = (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK)
 CLOSED = ("SESSION_KILLED", "QUERY_KILLED")  # OceanBase's words
 
 # First words of what keeps others out when it has ended.
@@ -238,6 +236,8 @@ def _holds_prepared(case: Case, who: Session) -> Advice | None:
 def _ddl_in_a_queue(case: Case, who: Session) -> Advice | None:
     kind = case.waits[0].kind if case.waits else who.waits
     word = first_word(who)
+    if kind is WaitKind.TABLE_FLUSH:
+        return None  # it keeps the read lock of all tables, and whoever opens an old table waits all the same
     queues = kind in QUEUED or any(one.kind in QUEUED for one in case.waiters)
     if kind is None or not queues or not case.frees or word not in DDL:
         return None
@@ -273,7 +273,7 @@ def _in_a_circle(case: Case) -> Advice:
 def _idle(case: Case, who: Session) -> Advice | None:
     if who.running or not (who.in_transaction or case.waiters):
         return None
-    of_session = [one.kind for one in case.waiters if one.kind in _OF_SESSION]
+    of_session = [one.kind for one in case.waiters if one.kind in OF_SESSION]
     if who.in_transaction:
         age = who.transaction.age if who.transaction is not None else None
         old = f" that is {span(age)} old" if age is not None else ""
@@ -344,7 +344,7 @@ def _is_of_session(wait: Wait) -> bool:
     Whoever wants all tables to itself waits until nobody changes anything: that is the statement's.
     """
     wants_all = wait.kind in (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK) and first_word(wait.waiter) in _WANTS_ALL
-    return wait.kind in _OF_SESSION and not wants_all
+    return wait.kind in OF_SESSION and not wants_all
 
 
 def _runs_alone(case: Case, who: Session) -> Advice | None:

@@ -16,6 +16,9 @@ from bot.sessions.model import Session, Transaction, WaitKind
 
 _W = TypeVar("_W")
 
+# What a session keeps whatever becomes of its statement and its transaction.
+OF_SESSION = (WaitKind.GLOBAL_READ_LOCK, WaitKind.BACKUP_LOCK, WaitKind.TABLE_LOCK, WaitKind.USER_LOCK)
+
 Place = tuple[str | None, int, str | None]  # server, id, tenant: what names a session within its data source
 
 
@@ -158,22 +161,20 @@ class WaitGraph:
     def frees(self, holder: Session | Prepared) -> tuple[Session, ...]:
         """Those of whom it holds up that wait for nobody else then; one whose holder is not named waits on.
 
-        So does one that waits for what outlives its holder.
+        So does one that waits for what outlives its holder, and one that waits for what a session keeps that goes on.
         """
         first = _key(holder)
         held_up = self._held_up(first)
         free: set[object] = {first}
+
+        def lets_go(its: _Edge) -> bool:
+            keeps = its.wait.outlives or (its.wait.kind in OF_SESSION and its.holder != first)
+            return its.holder is not None and its.holder in free and not keeps
+
         left, before = list(held_up), -1
         while left and len(left) != before:
             before = len(left)
-            free.update(
-                one
-                for one in left
-                if all(
-                    its.holder is not None and not its.wait.outlives and its.holder in free
-                    for its in self._holders[one]
-                )
-            )
+            free.update(one for one in left if all(map(lets_go, self._holders[one])))
             left = [one for one in left if one not in free]
         return tuple(session for one, session in held_up.items() if one in free)
 

@@ -9,6 +9,9 @@ import pymysql
 import pytest
 
 from bot.sessions.model import Session, WaitKind
+from bot.sessions.waits.advice import Action, advise
+from bot.sessions.waits.case import Case
+from bot.sessions.waits.graph import WaitGraph
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import Make, until
 from tests.sessions.examples import MARIA_PASSWORD
@@ -195,6 +198,10 @@ def test_tables_that_are_locked_are_held_by_who_locked_them_and_not_by_readers(
     assert [one.ended() for one in waiters] == [0, 0]
 
 
+def ends_of(graph: WaitGraph) -> list[Session]:
+    return [end for one in graph.waits for end in (one.waiter, one.holder) if isinstance(end, Session)]
+
+
 @pytest.mark.parametrize("server", ["mysql"], indirect=True)  # MariaDB's waits for no reader
 def test_a_flush_waits_for_who_has_a_table_open_and_closing_it_frees_nobody(scene: Scene, crm_source: Make) -> None:
     crm = crm_source()
@@ -212,6 +219,12 @@ def test_a_flush_waits_for_who_has_a_table_open_and_closing_it_frees_nobody(scen
         behind.id: WaitKind.TABLE_FLUSH,
         writer.id: WaitKind.GLOBAL_READ_LOCK,
     }
+    advice = {one.id: advise(Case.of(one, found)) for one in ends_of(found)}
+    assert advice[flush.id].action is Action.CLOSE_BLOCKER
+    assert "frees 2 sessions; 1 more waits for others as well" in advice[holder.id].reason
+    scene.root(f"KILL QUERY {flush.id}")
+    assert flush.ended() == 1317
+    assert pairs(waiting(crm, 2)) == {(behind.id, holder.id), (writer.id, flush.id)}, "it has kept the read lock"
     scene.close(holder)
     assert behind.ended() == 0
 

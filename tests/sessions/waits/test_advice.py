@@ -405,16 +405,16 @@ def test_what_runs_since_before_a_lock_of_all_tables_keeps_that_out_with_its_sta
     assert advised(holder, wait(victim, holder, kind)).action is Action.CLOSE_SESSION, "it has the lock itself"
 
 
-def test_a_flush_that_has_the_read_lock_and_waits_for_a_reader_is_the_one_whose_query_is_closed() -> None:
+def test_a_flush_that_has_the_read_lock_and_waits_for_a_reader_keeps_it_when_its_query_is_closed() -> None:
     reader = running(1, transaction=None)
     flush = running(2, statement=Statement.of("FLUSH TABLES WITH READ LOCK"), transaction=None)
-    waits = wait(flush, reader, WaitKind.TABLE_FLUSH), wait(running(3), flush, WaitKind.GLOBAL_READ_LOCK)
+    behind = wait(running(3), flush, WaitKind.GLOBAL_READ_LOCK)
+    waits = wait(flush, reader, WaitKind.TABLE_FLUSH), behind, wait(running(4), reader, WaitKind.TABLE_FLUSH)
     found = advised(flush, *waits)
-    assert (found.action, found.reason.split(":")[0]) == (
-        Action.CLOSE_QUERY,
-        "It waits for a table flush, and 1 session behind it",
-    )
-    assert advised(flush, waits[0]).action is Action.CLOSE_BLOCKER
+    assert (found.action, found.instead) == (Action.CLOSE_BLOCKER, (reader,))
+    head = advised(reader, *waits)
+    assert head.action is Action.CLOSE_QUERY
+    assert "frees 2 sessions; 1 more waits for others as well" in head.reason, "the flush goes on, and has the lock"
 
 
 def test_those_for_whom_a_holder_is_a_candidate_alone_are_not_said_to_be_held_up_by_it() -> None:
