@@ -110,15 +110,23 @@ class Connections:
         def tend() -> None:
             pause = 0.0
             while not self._ended.wait(pause):
-                pause = TEND_EVERY
-                try:
-                    pool = self._manager(url).connection_from_url(url)
-                    if isinstance(pool, _Pool):
-                        pool.tend()
-                except _FAILURES:
-                    pause = OPEN_AGAIN_AFTER  # the next call tells what is the matter
+                pause = self._tend(url)
 
         threading.Thread(target=tend, name="slack-connections", daemon=True).start()
+
+    def _tend(self, url: str) -> float:
+        """Open what is missing to a host; return the seconds until the next time.
+
+        The pool is let go of before those: a thread that had the last reference would have it cleared up while Python
+        ends, in the midst of its own clearing up, which then logs a traceback.
+        """
+        try:
+            pool = self._manager(url).connection_from_url(url)
+            if isinstance(pool, _Pool):
+                pool.tend()
+        except _FAILURES:
+            return OPEN_AGAIN_AFTER  # the next call tells what is the matter
+        return TEND_EVERY
 
     def close(self) -> None:
         """Keep nothing open any more; calls that are made after all open a connection of their own."""

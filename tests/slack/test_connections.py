@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import weakref
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +192,19 @@ def test_the_first_call_after_an_hour_of_silence_is_as_quick_as_the_second(
     client.auth_test()
     client.auth_test()
     assert len(line.requests) == 2, "nothing was asked to keep them"
+
+
+def test_whoever_keeps_connections_ready_has_no_hold_of_them_in_between(
+    slack: SlackSandbox, line: CutLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "TEND_EVERY", PATIENCE)
+    with contextlib.closing(Connections(ssl.create_default_context())) as kept:
+        kept.keep_ready(line.url)
+        slack.wait_for(lambda: line.connections == connections.KEPT_READY, what="connections that nobody has asked for")
+        pool = weakref.ref(pool_of(kept, line.url))
+        for manager in kept._managers.values():
+            manager.clear()
+        slack.wait_for(lambda: pool() is None, PATIENCE / 4, "the end of all that is kept")
 
 
 def test_nothing_goes_out_on_a_connection_that_its_host_may_be_closing(
