@@ -13,6 +13,7 @@ import pytest
 from bot.settings import Loaded, load
 from tests.support.configuration import told
 from tests.support.forged import Forged
+from tests.support.patience import PATIENCE
 from tests.support.running_bot import ROOT
 from tests.test_main import bot
 
@@ -334,7 +335,7 @@ raise SystemExit(__main__.main(["check"]))
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode == 1
