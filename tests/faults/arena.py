@@ -131,13 +131,14 @@ class Arena(Stage):
         return card
 
     def ended(self, card: Json) -> Json:
-        """Wait until a card tells an outcome, and has no button left."""
+        """Wait until a card tells an outcome that is on record, and has no button left."""
         return self.alice.wait_for_change(card, self.is_over)
 
     @staticmethod
     def is_over(card: Json) -> bool:
-        """Whether a card tells an outcome, and has no button left."""
-        return not buttons_of(card) and "is being closed" not in full_text(card)
+        """Whether a card tells an outcome that is on record, and has no button left."""
+        said = full_text(card)
+        return not buttons_of(card) and "is being closed" not in said and "Record pending" not in said
 
     def value(self, query: str, **values: object) -> Any:
         """Ask the store for one value; None where there is none."""
