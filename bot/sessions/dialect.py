@@ -598,7 +598,8 @@ class Dialect:
                 transaction_id or None,
                 transaction_state or None,
                 _seconds(transaction_started),
-                autocommit=None if transaction_mode is None else transaction_mode == AUTOCOMMIT,
+                None,  # age
+                None if transaction_mode is None else transaction_mode == AUTOCOMMIT,
                 prepared=None if transaction_mode is None else transaction_mode == XA_PREPARED,
             )
         client = Client(
@@ -632,15 +633,17 @@ class Dialect:
             bool(own),
             int(retry_count or 0),
             int(memory) if memory is not None else None,
-            request_id=request_id or None,
-            request_started=_seconds(request_started),
-            request_started_within=self.request_started_within,
-            server_started=_seconds(server_started),
-            transaction_known=self.expressions["transaction_state"] != "NULL",
-            begun=None if transaction_mode is None else transaction_mode != AUTOCOMMIT,
-            event=bool(event),
-            doing=doing or None,
-            past_wait=bool(past_wait),
+            self.expressions["transaction_state"] != "NULL",
+            None if transaction_mode is None else transaction_mode != AUTOCOMMIT,
+            request_id or None,
+            _seconds(request_started),
+            self.request_started_within,
+            _seconds(server_started),
+            True,  # listed
+            bool(event),
+            (),  # servers
+            doing or None,
+            bool(past_wait),
         )
 
     def _statement(self, text: str, length: object, sql_id: str | None, inner: str | None, cut: object) -> Statement:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from operator import attrgetter
 
+from bot.sessions.frozen import quickly_made
 from bot.sessions.statement import KEPT_SQL, Disclosure, RawSql, Statement
 
 LOGGING_IN = "INIT"  # STATE of a session whose client has not logged in yet, in OceanBase's word
@@ -132,6 +133,7 @@ class SessionQuery:
         return replace(self, page=1, filter=replace(self.filter, flags=flags))
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Client:
     """Who has a connection and from where, and what the client says of itself."""
@@ -153,6 +155,7 @@ class Client:
         return found[1] if found is not None and int(found[1]) else None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """An open transaction."""
@@ -239,6 +242,7 @@ class LastStatement:
     ago: float  # seconds since it ended
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Session:
     """One connection to a database, the same whatever kind of server it is on.

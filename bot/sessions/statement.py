@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from bot.sessions.charsets import whole_letters
+from bot.sessions.frozen import quickly_made
 from bot.sessions.masking import cut, digest, ends_within, formatted, parameterised, without_passwords
 
 KEPT_SQL = 4000  # characters of a statement that are kept of a target, and compared at the press
@@ -102,6 +103,7 @@ class RawSql:
         return hashlib.sha256(digest(whole_letters(start)).encode("utf-8", "replace")).hexdigest()[:32]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Statement:
     """The client's request that a session runs. Whoever shows it says what of it may be seen."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from bot.sessions.address import host_of
 from bot.sessions.conditions import EXACT_FIELDS
 from bot.sessions.database import Connection
+from bot.sessions.frozen import quickly_made
 from bot.sessions.model import Condition, Field, Flag, LastStatement, Operator, Session, SessionFilter, Transaction
 from bot.sessions.waits.graph import Prepared
 from bot.sessions.waits.reading import Ends, Party, SessionsOf
@@ -35,6 +36,7 @@ FIELDS = frozenset(
 )
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Begun:
     """An open transaction as a server's view tells it, with its age, and the session that has it."""

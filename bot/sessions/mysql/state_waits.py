@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError
@@ -188,9 +188,9 @@ class StateWaits:
             rows = _or_nothing(lambda: self.connection.rows("SELECT IS_USED_LOCK(%s)", (name,)))
             holder = rows[0][0] if rows else None
         if holder is None or int(holder) == waiter.id:
-            yield from self._any_user_lock(replace(edge, told_by=STATE))
+            yield from self._any_user_lock(edge._replace(told_by=STATE))
         else:
-            yield replace(edge, holder=Party(int(holder)), lock=f"user lock of {holder}")
+            yield edge._replace(holder=Party(int(holder)), lock=f"user lock of {holder}")
 
     def _any_user_lock(self, edge: Edge) -> Iterator[Edge]:
         """Name whoever holds a user lock, of which name is not known; nobody where that is not told."""
@@ -198,7 +198,7 @@ class StateWaits:
         holders = [
             one.session_id for one in granted if one.key[0] == USER_LOCK and one.session_id != edge.waiter.session_id
         ]
-        yield from _candidates(replace(edge, told_by=METADATA_LOCK_INFO) if holders else edge, holders)
+        yield from _candidates(edge._replace(told_by=METADATA_LOCK_INFO) if holders else edge, holders)
 
     def _table_in_use(self, waiter: Running, kind: WaitKind) -> Iterator[Edge]:
         """Find who has the table open: for a table lock in a way that conflicts, for a flush longer than it waits.
@@ -222,7 +222,7 @@ class StateWaits:
                 continue
             if table in asked and (writes or asked[table]):
                 found = True
-                yield replace(edge, holder=Party(session), what=".".join(table), lock=_lock((TABLE, *table)))
+                yield edge._replace(holder=Party(session), what=".".join(table), lock=_lock((TABLE, *table)))
         if found:
             return
         users = {
@@ -233,7 +233,7 @@ class StateWaits:
         users -= {one.id for one in others.values() if one.kind is kind}
         if len(users) == 1 and len(tables) == 1:  # whoever has the table locked has it open: it is this one
             (what,) = tables
-            yield replace(edge, told_by=METADATA_LOCK_INFO, holder=Party(users.pop()), what=".".join(what))
+            yield edge._replace(told_by=METADATA_LOCK_INFO, holder=Party(users.pop()), what=".".join(what))
             return
         self.untold = True
         busy = [one for one in others.values() if one.text and one.kind is None and one.time >= waiter.time]
@@ -242,7 +242,7 @@ class StateWaits:
         may = [one.id for one in named]
         if not flush:
             may = [one for one in (*may, *self._lockers(waiter)) if not users or one in users] or may
-        yield from _candidates(replace(edge, told_by=STATE), may)
+        yield from _candidates(edge._replace(told_by=STATE), may)
 
     @cached_property
     def _granted(self) -> list[MetadataLock]:
@@ -286,7 +286,7 @@ class StateWaits:
             holders = metadata_locks.keep_out(pending, [*granted, *self._asked_before(waiter, key)])
             if holders:
                 found = True
-                told = replace(edge, what=pending.what, lock=_lock(key))
+                told = edge._replace(what=pending.what, lock=_lock(key))
                 yield from _held_by(told, (one.session_id for one in holders))
         if found:
             return
@@ -357,11 +357,11 @@ class StateWaits:
         holders = {one.session_id: one for one in granted if any(asked.kept_out_by(one) for asked in wanted)}
         if not holders:
             self.untold = True
-            yield from _candidates(replace(edge, told_by=STATE), self._before_all(waiter) or self._lockers(waiter))
+            yield from _candidates(edge._replace(told_by=STATE), self._before_all(waiter) or self._lockers(waiter))
             return
         if any(one.for_all for one in (*wanted, *holders.values())):
-            edge = replace(edge, kind=WaitKind.GLOBAL_READ_LOCK)
-        yield from _held_by(replace(edge, lock=_lock(key)), holders)
+            edge = edge._replace(kind=WaitKind.GLOBAL_READ_LOCK)
+        yield from _held_by(edge._replace(lock=_lock(key)), holders)
 
     def _before_all(self, waiter: Running) -> list[int]:
         """Return what runs since before and may keep it from the lock of all tables.
@@ -388,14 +388,14 @@ def _mentions(one: Open, tables: Collection[tuple[str, str]]) -> bool:
 
 def _held_by(edge: Edge, holders: Iterable[int]) -> Iterator[Edge]:
     found = [number for number in dict.fromkeys(holders) if number != edge.waiter.session_id]
-    yield from (replace(edge, holder=Party(number)) for number in found)
+    yield from (edge._replace(holder=Party(number)) for number in found)
     if not found:
         yield edge
 
 
 def _candidates(edge: Edge, holders: Iterable[int]) -> Iterator[Edge]:
     found = list(dict.fromkeys(holders))[:_CANDIDATES]
-    yield from (replace(edge, holder=Party(number), candidate=True) for number in found)
+    yield from (edge._replace(holder=Party(number), candidate=True) for number in found)
     if not found:
         yield edge
 

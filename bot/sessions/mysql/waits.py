@@ -103,7 +103,7 @@ class LockViews:
                 its = by_session[number]
                 by_xa = False if its.requested_lock else prepared
                 transaction = Transaction(
-                    its.id, its.state, its.started, its.age, rows_changed=its.rows_changed, prepared=by_xa
+                    its.id, its.state, its.started, its.age, None, its.rows_changed, prepared=by_xa
                 )
             known.append(Known(Party(number), transaction, last.get(number)))
         return tuple(known)

@@ -102,7 +102,7 @@ class Tablets:
 class Row(NamedTuple):
     """One wait, as a view has it. A ``transaction`` is a number; None where the view does not tell."""
 
-    lock: str  # tablet and row, '' where the view names the holder's transaction alone
+    lock: str  # tablet (a table's id on OceanBase 3) and row, '' where the view names the holder's transaction alone
     waited: int  # microseconds since the waiter's request came
     tenant: int | None
     waiter: int | None
@@ -110,11 +110,6 @@ class Row(NamedTuple):
     holder: int | None
     holding: int | None  # its transaction
     of_table: bool = False  # whether it is for a table as a whole
-
-    @property
-    def tablet(self) -> int | None:
-        """The tablet of the row, or a table's id on OceanBase 3."""
-        return number(self.lock.partition("-")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +123,9 @@ class RowLocks(ABC):
     def waits(self, connection: Connection) -> Sequence[Edge]:
         """Read all of them; raises one of the ``DataSourceError`` family."""
         rows = self._rows(connection)
-        names = self.tablets.names(connection, {tablet for row in rows if (tablet := row.tablet) is not None})
+        tables = self._tables(connection, rows)
         tenants = self._tenants(connection) if rows else {}
-        return [self._edge(row, names, tenants) for row in rows]
+        return [self._edge(row, tables.get((row.tenant, row.lock)), tenants.get(row.tenant)) for row in rows]
 
     @abstractmethod
     def _rows(self, connection: Connection) -> Sequence[Row]:
@@ -140,8 +135,7 @@ class RowLocks(ABC):
     def _tenant(self) -> str:
         return "tenant_id" if self.tenants.view is not None else "NULL"
 
-    def _edge(self, row: Row, names: Mapping[tuple[int | None, int], str], tenants: Mapping[int | None, str]) -> Edge:
-        tenant = tenants.get(row.tenant)
+    def _edge(self, row: Row, table: str | None, tenant: str | None) -> Edge:
         named = row.holder is not None or (row.holding is not None and self.tenants.told)
         return Edge(
             self._party(row.waiter, row.waiting, tenant),
@@ -149,13 +143,23 @@ class RowLocks(ABC):
             WaitKind.TABLE_LOCK if row.of_table else WaitKind.ROW_LOCK,
             self.view,
             row.waited / 1e6,
-            self._table(row, names),
+            table,
             row.lock or None,
         )
 
-    def _table(self, row: Row, names: Mapping[tuple[int | None, int], str]) -> str | None:
-        tablet = row.tablet
-        return names.get((row.tenant if self.tenants.several else None, tablet)) if tablet else None
+    def _tables(self, connection: Connection, rows: Sequence[Row]) -> Mapping[tuple[int | None, str], str]:
+        """Return ``database.table`` by the tenant's id and the lock, each worked out once: many wait for one row."""
+        tablets = {
+            (row.tenant, row.lock): number(row.lock.partition("-")[0])
+            for row in {(row.tenant, row.lock): row for row in rows}.values()
+        }
+        names = self.tablets.names(connection, {tablet for tablet in tablets.values() if tablet is not None})
+        several = self.tenants.several
+        return {
+            place: name
+            for place, tablet in tablets.items()
+            if tablet is not None and (name := names.get((place[0] if several else None, tablet))) is not None
+        }
 
     def _party(self, session: int | None, transaction: int | None, tenant: str | None) -> Party:
         if not self.tenants.told:  # another tenant's transaction may have that number, and a session has its id alone
@@ -184,11 +188,11 @@ class BothEnds(RowLocks):
                 f"SELECT {self._tenant}, session_id, trans_id, id3 FROM {self.view} WHERE type = 'TM' AND block = 0"
             )
         ]
-        names = self.tablets.names(connection, {row.tablet for row in rows if row.tablet is not None})
+        tables = self._tables(connection, rows)
         tenants = self._tenants(connection) if rows else {}
         found: dict[Party, set[str]] = {}
         for row in rows:
-            table = self._table(row, names)
+            table = tables.get((row.tenant, row.lock))
             if row.holder is not None and table is not None:
                 found.setdefault(self._party(row.holder, row.holding, tenants.get(row.tenant)), set()).add(table)
         return {party: frozenset(tables) for party, tables in found.items()}
@@ -286,7 +290,8 @@ class QueuesByTable(Queues):
         return "table_id"
 
 
-def _ends(*cells: object) -> tuple[int | None, int | None, int | None, int | None]:
+def _ends(
+    waiter: object, waiting: object, holder: object, holding: object
+) -> tuple[int | None, int | None, int | None, int | None]:
     """Read session and transaction of who waits, then of who holds."""
-    waiter, waiting, holder, holding = map(number, cells)
-    return waiter, waiting, holder, holding
+    return number(waiter), number(waiting), number(holder), number(holding)

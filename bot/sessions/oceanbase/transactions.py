@@ -82,7 +82,7 @@ class OceanBaseTransactions:
                 str(state),
                 float(started) if started is not None else None,
                 max(0.0, float(age)) if age is not None else None,
-                bytes_changed=sizes.get((int(whose or 0), int(transaction))),
+                bytes_changed=sizes.get((int(whose or 0), int(transaction))) if sizes else None,
             )
             tenant_name = str(name) if name else (self.login_tenant if not self.tenants.several else None)
             number = int(session or 0)

@@ -191,7 +191,9 @@ class OceanBaseLocks:
         of_rows = list(self.rows.waits(connection)) if self.rows is not None else []
         edges = [*of_rows, *self._of_list(connection, {edge.waiter.session_id for edge in of_rows})]
         begun = self._begun(connection) if edges else ()
-        told = {self._number(one): one for one in begun if self.tenants.told}
+        named = self.tenants.view is not None
+        # By what names a transaction in the views of locks.
+        told = {(one.session.tenant if named else None, one.transaction.id): one for one in begun if self.tenants.told}
         edges = [_named(edge, told) for edge in dict.fromkeys(edges)]
         ends = {party for edge in edges for party in (edge.waiter, edge.holder) if isinstance(party, Party)}
         numbers = {party.transaction_id for party in ends}
@@ -273,10 +275,6 @@ class OceanBaseLocks:
             return begun
         return [replace(one, session=one.session._replace(transaction_id=None)) for one in begun]
 
-    def _number(self, one: Begun) -> tuple[str | None, int | None]:
-        """What names a transaction in the views of locks."""
-        return one.session.tenant if self.tenants.view is not None else None, one.transaction.id
-
     def _last_statements(self, connection: Connection, edges: Sequence[Edge]) -> Sequence[Known]:
         """Read what those ran last who hold up others and wait for nobody, where the ring still has it."""
         waiting = {edge.waiter for edge in edges}
@@ -323,20 +321,20 @@ def _last(text: str, length: int, sql_id: object, ago: float) -> LastStatement:
 
 def _named(edge: Edge, begun: Mapping[tuple[str | None, int | None], Begun]) -> Edge:
     """Name the sessions that the views of locks do not; let a wait be for a transaction that no session has."""
-
-    def end(party: Party) -> Party:
-        its = begun.get((party.tenant, party.transaction_id)) if party.session_id is None else None
-        return party._replace(session_id=its.session.session_id) if its is not None else party
-
-    waiter = end(edge.waiter)
-    if not isinstance(edge.holder, Party):
-        return edge if waiter is edge.waiter else replace(edge, waiter=waiter)
-    its = begun.get((edge.holder.tenant, edge.holder.transaction_id))
-    if its is not None and its.prepared:
-        return replace(edge, waiter=waiter, holder=Prepared(its.transaction, its.session.tenant, its.xid))
-    holder = end(edge.holder)
+    waiter, holder = _with_session(edge.waiter, begun), edge.holder
+    if isinstance(holder, Party):
+        its = begun.get((holder.tenant, holder.transaction_id))
+        if its is not None and its.prepared:
+            holder = Prepared(its.transaction, its.session.tenant, its.xid)
+        else:
+            holder = _with_session(holder, begun)
     named = waiter is edge.waiter and holder is edge.holder
-    return edge if named else replace(edge, waiter=waiter, holder=holder)
+    return edge if named else edge._replace(waiter=waiter, holder=holder)
+
+
+def _with_session(party: Party, begun: Mapping[tuple[str | None, int | None], Begun]) -> Party:
+    its = begun.get((party.tenant, party.transaction_id)) if party.session_id is None else None
+    return party._replace(session_id=its.session.session_id) if its is not None else party
 
 
 def _bare(parties: Iterable[Party]) -> Collection[Party]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
+from bot.sessions.frozen import quickly_made
 from bot.sessions.model import Session, Transaction, WaitKind
 
 _W = TypeVar("_W")
@@ -37,6 +38,7 @@ class Prepared:
     xid: str | None = None  # as XA RECOVER lists it, where the login may read that
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Wait:
     """One session that waits, and one that holds what it waits for.
@@ -67,6 +69,7 @@ class Head:
     candidate: bool  # whether it is only a candidate for all of them
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Link:
     """One line of a chain: a session under the one that it waits for. ``depth`` 0 is a head."""

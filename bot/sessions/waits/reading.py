@@ -27,8 +27,7 @@ class Party(NamedTuple):
     server: str | None = None  # ip:port as sessions have it; None where the view does not tell
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """A wait as a server tells it; the fields are those of ``Wait``."""
 
     waiter: Party
@@ -42,8 +41,7 @@ class Edge:
     outlives: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What a server tells of an end of waits that its list of sessions does not have."""
 
     party: Party
@@ -81,14 +79,14 @@ def read(
     ends.learn(locks.known)
     waits, lost, dropped = [], [], 0
     for edge in locks.edges:
-        waiter = ends.session_of(edge.waiter)
-        holder = ends.session_of(edge.holder) if isinstance(edge.holder, Party) else edge.holder
+        asks, holds, kind, told_by, waited, what, lock, candidate, outlives = edge
+        waiter = ends.session_of(asks)
+        holder = ends.session_of(holds) if isinstance(holds, Party) else holds
         if waiter is None or waiter.idle or waiter is holder:
             dropped += 1
             continue
-        about = edge.kind, edge.told_by, edge.waited, edge.what, edge.lock, edge.candidate, edge.outlives
-        wait = Wait(waiter, holder, *about)
-        if edge.holder is not None and holder is None:
+        wait = Wait(waiter, holder, kind, told_by, waited, what, lock, candidate, outlives)
+        if holds is not None and holder is None:
             lost.append((edge, wait))
         else:
             waits.append(wait)
@@ -123,14 +121,16 @@ class Ends:
             session = self.session_of(one.party)
             if session is not None:
                 self._learnt[place_of(session)] = self._found[one.party] = _knowing(session, one)
-        for party, session in self._found.items():  # several parties may be one session
-            self._found[party] = self._latest(session)
+        if len(self._learnt) < len(self._found):  # several parties may be one session
+            self._found = {party: self._latest(session) for party, session in self._found.items()}
 
     def session_of(self, party: Party) -> Session | None:
         """Return the session that a party is."""
-        if party not in self._found:
-            self._found[party] = self._latest(self._look_for(party))
-        return self._found[party]
+        try:
+            return self._found[party]
+        except KeyError:
+            found = self._found[party] = self._latest(self._look_for(party))
+            return found
 
     def _latest(self, session: Session | None) -> Session | None:
         return self._learnt.get(place_of(session), session) if session is not None else None
@@ -138,7 +138,8 @@ class Ends:
     def _look_for(self, party: Party) -> Session | None:
         of_id = self._of_id.get(party.session_id, []) if party.session_id is not None else []
         of_number = self._of_transaction.get(party.transaction_id, []) if party.transaction_id is not None else []
-        return session_of(party, [*of_number, *of_id])
+        same = len(of_id) == len(of_number) == 1 and of_id[0] is of_number[0]
+        return session_of(party, of_id if same else [*of_number, *of_id])
 
 
 def session_of(party: Party, sessions: Iterable[Session]) -> Session | None:
@@ -147,7 +148,7 @@ def session_of(party: Party, sessions: Iterable[Session]) -> Session | None:
     None where there is none, and where a bare id could be one of several.
     """
     found = [one for one in sessions if _fits(party, one)]
-    if len(found) == 1 or (len(found) == 2 and found[0] is found[1]):  # looked for by transaction and by id
+    if len(found) == 1:
         return found[0]
     fitting = {place_of(one): one for one in found}
     if party.transaction_id is None and len(fitting) > 1:
@@ -157,14 +158,16 @@ def session_of(party: Party, sessions: Iterable[Session]) -> Session | None:
 
 
 def _fits(party: Party, session: Session) -> bool:
-    if party.tenant is not None and session.tenant != party.tenant:
+    number, wanted, tenant, server = party
+    if tenant is not None and session.tenant != tenant:
         return False
-    if party.transaction_id is not None and session.transaction_id is not None:
-        return session.transaction_id == party.transaction_id
-    if party.transaction_id is not None and session.transaction_known and session.transaction is None:
-        return False  # it has ended meanwhile
-    here = party.server is None or session.server == party.server
-    return party.session_id is not None and session.id == party.session_id and here
+    if wanted is not None:
+        transaction = session.transaction
+        if transaction is not None and transaction.id is not None:
+            return transaction.id == wanted
+        if transaction is None and session.transaction_known:
+            return False  # it has ended meanwhile
+    return number is not None and session.id == number and (server is None or session.server == server)
 
 
 def _knowing(session: Session, known: Known) -> Session:
