@@ -75,16 +75,25 @@ def by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransacti
             continue
         mode, table = locks.get(its.requested_lock, ("", ""))
         lock = _very_lock(its.requested_lock.partition(":")[2], mode)
-        for (number, held), holders in blockers.get(its.requested_lock, {}).items():
-            # Several that have written nothing have number 0; there is a row for each of them that has the lock. Who
-            # waits for the very lock holds it as a rule not.
+        for (number, held), times in blockers.get(its.requested_lock, {}).items():
+            # Several that have written nothing have number 0. Who waits for the very lock holds it as a rule not.
             may = [one for one in by_number.get(number, ()) if one is not its and (number or one.locks)]
             may = [one for one in may if one.requested_lock != held] or may
+            guess = not _all_hold(may, times)
             waits += [
-                RowWait(its.session_id, lock, _table(table), *prepared.or_party(one), candidate=len(may) > holders)
-                for one in may
+                RowWait(its.session_id, lock, _table(table), *prepared.or_party(one), candidate=guess) for one in may
             ]
     return waits
+
+
+def _all_hold(transactions: Sequence[InnoDBTransaction], times: int) -> bool:
+    """Whether each of these has a lock that is told so many times under a number that they share.
+
+    One may have several at the same place, as of a gap and of its row: as many as all its locks but that of the table.
+    Each has one where the others have too few.
+    """
+    most = [max(one.locks - 1, 0) for one in transactions]
+    return len(most) == 1 or sum(most) - min(most, default=0) < times
 
 
 def by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[RowWait]:
@@ -120,7 +129,7 @@ def by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransacti
     by_number = {one.id: one for one in transactions}
     prepared = PreparedTransactions(connection, transactions)
     waits = []
-    for requested, waiter, blocker in asked:
+    for requested, waiter, blocker in dict.fromkeys(asked):  # who holds by two locks is told twice
         session, holds = sessions.get(int(waiter)), sessions.get(int(blocker))
         if session is None or str(requested) not in locks:
             continue  # it has ended since

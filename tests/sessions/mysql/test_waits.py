@@ -131,6 +131,20 @@ def test_several_that_share_a_row_and_have_written_nothing_all_hold_it(scene: Sc
     assert not any(one.candidate for one in found.waits)
 
 
+def test_who_holds_a_row_twice_makes_no_holder_of_a_bystander(scene: Scene, crm_source: Make) -> None:
+    """MariaDB tells of each lock, and of neither transaction by a number of its own."""
+    scene.root("INSERT INTO mysql_test.stock VALUES (50, 1), (90, 1)")
+    read = "SELECT * FROM stock WHERE sku {} LOCK IN SHARE MODE"
+    holder = scene.client("BEGIN", read.format("= 20"), read.format("BETWEEN 11 AND 50"))
+    bystander = scene.client("BEGIN", read.format("= 90"))
+    waiter = scene.runs("INSERT INTO stock VALUES (20, 1)")
+    found = waiting(crm_source(), 1)
+    told = [(one.holder.id, one.candidate) for one in found.waits if isinstance(one.holder, Session)]
+    assert [number for number, _ in told].count(session_id(holder)) == 1, "MySQL tells of both, too"
+    assert (session_id(bystander), False) not in told
+    assert waiter.id == found.waits[0].waiter.id
+
+
 def test_what_xa_has_prepared_is_no_session_and_is_named(scene: Scene, crm_source: Make) -> None:
     crm = crm_source()
     holder = scene.client("XA START 'order 77'", change(1), "XA END 'order 77'", "XA PREPARE 'order 77'")
