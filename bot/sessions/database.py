@@ -414,6 +414,8 @@ class _Result(MySQLResult):
                 row.append(cell if convert is None else convert(cell))
         except IndexError:
             pass  # PyMySQL takes a row of fewer columns as well
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise pymysql.err.InternalError(CR.CR_MALFORMED_PACKET, "a cell is not what its type says") from error
         if at > len(data):
             raise pymysql.err.InternalError(CR.CR_MALFORMED_PACKET, "a row ends within a cell")
         return tuple(row)

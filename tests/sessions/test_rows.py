@@ -53,3 +53,9 @@ def test_a_row_is_read_as_pymysql_reads_it(data: bytes, encoding: str | None) ->
 def test_a_row_that_ends_within_a_cell_is_no_row(data: bytes) -> None:
     with pytest.raises(pymysql.Error, match="ends within a cell"):
         read(_Result, data, [(None, None)] * 3)
+
+
+@pytest.mark.parametrize("data", [b"\x02", b"\xfc\x10", written("seven")])
+def test_a_number_that_is_none_is_an_error_of_the_driver(data: bytes) -> None:
+    with pytest.raises(pymysql.Error):
+        read(_Result, data, [(None, int)])
