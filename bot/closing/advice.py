@@ -20,6 +20,7 @@ from bot.closing.store import Store
 from bot.closing.targets import never_closed
 from bot.errors import AlreadyClosedError, SessionBotError, StoreError
 from bot.sessions.asking import ask_each
+from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Pin, Session, WaitKind
 from bot.sessions.service import SessionService
 from bot.sessions.uptime import since_boot
@@ -311,8 +312,8 @@ def _does_it_for(who: Session) -> float:
 
 
 def _is_alike(who: Session, target: Target, since: datetime, *, query: bool) -> bool | None:
-    """Whether a target to which a KILL was sent is this very session; None where it is not even like it."""
-    if target.intent_at is None:
+    """Whether a target that was closed is this very session; None where it is not even like it."""
+    if target.intent_at is None or _failed(target):
         return None
     before = target.sent or target.session
     if Pin.of(before).same_session(who):
@@ -323,6 +324,12 @@ def _is_alike(who: Session, target: Target, since: datetime, *, query: bool) -> 
         return None
     # An idle one without a transaction does nothing that could be told from what any other does.
     return False if who.running or (before.in_transaction and who.in_transaction) else None
+
+
+def _failed(target: Target) -> bool:
+    """Whether the server is known to have refused its KILL, or not to have got it."""
+    open_yet = target.outcome in (Outcome.NOT_ALLOWED, Outcome.STILL_RUNNING)
+    return open_yet and target.answer not in ("", Answer.OK.value, Answer.NONE.value)
 
 
 def _rollback(ending: _Ending, who: Session, now: float) -> Rollback | None:

@@ -6,16 +6,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pymysql
 import pytest
 
 from bot.closing.advice import READ_WITHIN, closed_before, closes_of
-from bot.closing.model import ClosingRequest, Outcome
+from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, Target
 from bot.closing.targets import Wanted
 from bot.errors import AlreadyClosedError, DataSourceError, StoreError
+from bot.sessions.kill import Answer
 from bot.sessions.model import Mode, Session, WaitKind
 from bot.sessions.statement import Disclosure
 from bot.sessions.waits.advice import Action, Advice
@@ -23,6 +24,7 @@ from bot.sessions.waits.graph import Wait, WaitGraph
 from bot.slack.views import closing_card
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk, before_a_look
 from tests.closing.several import ask, confirm, outcomes
+from tests.sessions.examples import EXAMPLE
 from tests.support.patience import PATIENCE
 from tests.support.slack_text import text_of
 from tests.support.stage import RunningStatement, close, session_id
@@ -363,3 +365,22 @@ def test_who_is_back_at_once_is_told_though_its_server_counts_whole_seconds(desk
     now = at + timedelta(seconds=0.4)
     for seconds, closes in ((1.0, 1), (3.0, 0)):  # as MySQL may tell of 0.3 s; of one that was there before
         assert len(closes_of(replace(before, id=before.id + 1, time=seconds), [(done, {})], now)) == closes
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer", "closes"),
+    [
+        (Outcome.NOT_ALLOWED, Answer.REFUSED, 0),
+        (Outcome.STILL_RUNNING, Answer.ERROR, 0),
+        (Outcome.STILL_RUNNING, Answer.OUT_OF_REACH, 0),
+        (Outcome.STILL_RUNNING, Answer.NONE, 1),
+        (Outcome.STILL_RUNNING, Answer.OK, 1),
+    ],
+)
+def test_what_the_server_refused_to_close_is_not_told_as_closed(outcome: Outcome, answer: Answer, closes: int) -> None:
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    at = now - timedelta(seconds=30)
+    target = Target(1, EXAMPLE, at, outcome, outcome_at=at, answer=answer.value)
+    asked = (Mode.QUERY, ALICE, CHANNEL, "", ApprovalPolicy.REQUESTER, at, at + timedelta(minutes=2), (target,))
+    done = ClosingRequest("id", EXAMPLE.source, *asked, decided_by=ALICE, decided_at=at, decided_mode=Mode.QUERY)
+    assert len(closes_of(EXAMPLE, [(done, {})], now)) == closes
