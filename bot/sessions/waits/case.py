@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -157,8 +158,17 @@ def _is_of_more(wait: Wait, holder: Session) -> bool:
     if holder.begun is False:
         return False
     older = wait.waited is not None and wait.waited > holder.total_time + WHOLE_SECONDS
-    text = holder.statement.shown(Disclosure.DIGEST).lower() if holder.statement is not None else ""
-    return older or (wait.what or "").rpartition(".")[2].lower() not in text
+    return older or not _names(holder, wait.what or "")
+
+
+def _names(who: Session, table: str) -> bool:
+    """Whether the statement of a session may name a table, which is ``database.table``."""
+    if who.statement is None:
+        return False
+    database, _, name = table.lower().rpartition(".")
+    text = who.statement.shown(Disclosure.DIGEST).lower().replace("`", "")
+    found = re.findall(rf"(?:([\w$]+)\s*\.\s*)?(?<![\w$]){re.escape(name)}(?![\w$])", text)
+    return any(not database or (one or (who.database or database).lower()) == database for one in found)
 
 
 def before_its_statement(who: Session) -> float | None:

@@ -275,12 +275,16 @@ def test_a_run_of_an_event_is_named_by_the_account_that_it_runs_as() -> None:
         (None, "SELECT * FROM stock", 90.0, Action.CLOSE_SESSION),  # the lock is older than it
         (True, "SELECT * FROM stock", 20.0, Action.CLOSE_SESSION),
         (False, "CALL report()", 20.0, Action.CLOSE_QUERY),
+        (None, "SELECT SLEEP(600) FROM stock_of_2025", 20.0, Action.CLOSE_SESSION),  # nor is one that begins like it
+        (None, "SELECT * FROM old.stock", 20.0, Action.CLOSE_SESSION),  # nor one of another database
+        (None, "SELECT * FROM `Shop`.`Stock` s", 20.0, Action.CLOSE_QUERY),
     ],
 )
 def test_a_table_that_a_statement_need_not_have_is_of_a_transaction_that_no_list_of_innodb_shows(
     begun: bool | None, sql: str, waited: float, action: Action
 ) -> None:
-    holder = running(1, transaction=None, begun=begun, statement=Statement.of(sql), total_time=75.0)
+    mine = {"transaction": None, "database": "shop", "statement": Statement.of(sql), "total_time": 75.0}
+    holder = running(1, begun=begun, **mine)
     edge = wait(running(2), holder, WaitKind.METADATA, what="shop.stock", waited=waited)
     assert advised(holder, edge).action is action
 
@@ -303,7 +307,7 @@ def test_of_what_sends_rows_that_its_client_may_not_take_the_session_is_closed_w
 
 
 def test_a_query_that_goes_on_after_its_close_is_ended_by_its_session() -> None:
-    holder = running(1, transaction=None, total_time=75.0, statement=Statement.of("SELECT * FROM stock"))
+    holder = running(1, transaction=None, total_time=75.0, statement=Statement.of("SELECT * FROM shop.stock"))
     edge = wait(running(2), holder, WaitKind.METADATA, what="shop.stock")
     closed = Closed(NOW, "U01ALICE", same_session=True, query=True, ago=30.0)
     found = advised(holder, edge, past=(closed,))
