@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pymysql
@@ -29,7 +30,7 @@ from bot.slack.session_reference import SessionReference
 from sandbox.databases.embedded import EmbeddedServer
 from tests.conftest import leave_out
 from tests.sessions.conftest import Make, until
-from tests.sessions.examples import MARIA_PASSWORD
+from tests.sessions.examples import EXAMPLE, MARIA_PASSWORD
 from tests.support.cluster import BOT, Cluster
 from tests.support.odp import Odp
 from tests.support.sessions import like
@@ -509,6 +510,23 @@ def test_a_look_that_is_too_old_is_taken_again_and_after_some_nothing_is_sent(
 
         assert isinstance(kill.close(console, kill.Order(Pin.of(session), Mode.SESSION, slow_at_first, never)), Sent)
     gone(victim)
+
+
+def test_a_slow_server_is_looked_at_three_times_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, session, clock = list[float](), replace(EXAMPLE, server="127.0.0.1:2881"), [100.0]
+    dialect = SimpleNamespace(one_of_several=False, single=True)
+    console: Any = SimpleNamespace(dialect=dialect, recent=lambda _look: False)
+
+    def look() -> Look:
+        clock[0] += 1.5  # as a list of thousands of sessions takes
+        looks.append(clock[0])
+        return Look((session,), session, "", clock[0] - 1.5, clock[0], 0.0)
+
+    monkeypatch.setattr(kill, "since_boot", lambda: clock[0])
+    sent = kill.close(console, kill.Order(Pin.of(session), Mode.SESSION, allowed, never), look)
+    assert isinstance(sent, NotSent)
+    assert (sent.why, len(looks)) == (Why.LATE, 3)
+    assert "in 3 tries" in sent.said
 
 
 @pytest.mark.parametrize("mode", Mode)
