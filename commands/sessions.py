@@ -9,7 +9,7 @@ import structlog
 
 from bot.access import Access, Right, Scope
 from bot.closing.disclosures import Disclosures
-from bot.errors import SourceOpenError
+from bot.errors import InputError, SourceOpenError
 from bot.sessions.model import SessionQuery
 from bot.sessions.service import SessionService
 from bot.sessions.statement import Disclosure
@@ -137,6 +137,16 @@ class SessionsCommand:
 
     def _answer(self, command: Command) -> None:
         said = self._meant(command.text)
+        try:
+            self._answer_to(command, said)
+        except InputError as error:
+            if not said.corrected or type(error) is not InputError:  # other kinds have an answer of their own
+                raise
+            raise InputError(f"{error.sentence} {said.corrected}", spot=error.spot, example=error.example) from error
+        if said.corrected:
+            command.reply.private(notice(said.corrected))
+
+    def _answer_to(self, command: Command, said: Meant) -> None:
         text = said.text
         first, _, rest = text.partition(" ")
         verb, rest = self.verbs.get(first.lower()), rest.strip()
@@ -149,8 +159,6 @@ class SessionsCommand:
         else:
             questions = (said.question,) if said.question else ()
             self.list.answer(command, rest if first.lower() == "list" else text, questions)
-        if said.corrected:
-            command.reply.private(notice(said.corrected))
 
     def _help(self, topics: Sequence[Topic], command: Command) -> None:
         lists = self.list

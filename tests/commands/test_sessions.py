@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from bot.access import Person
+from bot.errors import InputError
+from bot.slack.events import Command
+from commands.sessions import SessionsCommand
 from tests.support.slack_person import buttons_of, options_of, table_of, text_of
 from tests.support.stage import Stage, session_id
 
@@ -345,3 +351,17 @@ def test_a_slip_of_a_verb_is_that_verb_and_a_word_that_may_be_meant_is_looked_fo
         stage.alice.wait_for_message(said)
     assert "Did you mean /sessions locks?" in text_of(stage.asks(stage.alice, "/sessions block", " any=block"))
     assert "Did you mean" not in text_of(stage.asks(stage.alice, '/sessions "triag"', " any=triag"))
+
+
+def test_what_is_wrong_behind_a_slip_of_a_verb_is_told_with_how_that_was_read() -> None:
+    def verb(_command: Command, text: str) -> None:
+        raise InputError(f"“{text}” is not understood here.", spot=text)
+
+    told: Any = None
+    typed = Command("/sessions", "transaction log", Person("U01ALICE", "T1"), "C1", "", told)
+    with pytest.raises(InputError) as refused:
+        SessionsCommand(told, {"transactions": verb}).answer(typed)
+    assert refused.value.spot == "log"
+    assert refused.value.sentence == (
+        "“log” is not understood here. “transaction” was read as transactions. In quotes it is searched for."
+    )
