@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +75,7 @@ class Adviser:
         self._ending: TTLCache[object, _Ending] = TTLCache(_MOST, _KNOWN_FOR, timer)
         self._past: TTLCache[str, Past] = TTLCache(100, _READ_FOR, timer)
         self._unanswered: TTLCache[str, bool] = TTLCache(100, _UNASKED_FOR, timer)  # of which the past came too late
+        self._ahead: set[str] = set()  # whose past is being read before anybody needs it
 
     def advise(self, graph: WaitGraph, who: Session | Prepared, tenants: frozenset[str] | None = None) -> Advice:
         """Say what to do about a session or a prepared transaction of these waits.
@@ -89,10 +89,13 @@ class Adviser:
     def look_ahead(self, source: str) -> None:
         """Read the past of a data source meanwhile: advice that is asked for soon then waits for no store."""
         with self._lock:
-            if source in self._past or source in self._unanswered:
+            if source in self._past or source in self._unanswered or source in self._ahead:
                 return
-        with contextlib.suppress(RuntimeError):  # the system gives no more threads
+            self._ahead.add(source)
+        try:
             threading.Thread(target=self._read_past_meanwhile, args=(source,), name="past", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads
+            self._ahead.discard(source)
 
     def past(self, graph: WaitGraph, who: Session) -> str:
         """Say what of a session of these waits was closed before and came back; '' where nothing was.
@@ -239,8 +242,11 @@ class Adviser:
         return found.get(source, [])
 
     def _read_past_meanwhile(self, source: str) -> None:
-        sleep(_AFTER)
-        self._read_past(source)
+        try:
+            sleep(_AFTER)
+            self._read_past(source)
+        finally:
+            self._ahead.discard(source)
 
     def _read_past(self, source: str) -> Past:
         past = self._closed_within(source, PAST)

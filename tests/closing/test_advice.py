@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pymysql
 import pytest
 
-from bot.closing.advice import READ_WITHIN, closed_before, closes_of
+from bot.closing.advice import READ_WITHIN, Adviser, closed_before, closes_of
 from bot.closing.model import ApprovalPolicy, ClosingRequest, Outcome, Target
 from bot.closing.targets import Wanted
 from bot.errors import AlreadyClosedError, DataSourceError, StoreError
@@ -24,6 +25,7 @@ from bot.sessions.waits.graph import Wait, WaitGraph
 from bot.slack.views import closing_card
 from tests.closing.conftest import ALICE, BOB, CHANNEL, Desk, before_a_look
 from tests.closing.several import ask, confirm, outcomes
+from tests.sessions.conftest import until
 from tests.sessions.examples import EXAMPLE
 from tests.support.patience import PATIENCE
 from tests.support.slack_text import text_of
@@ -384,3 +386,25 @@ def test_what_the_server_refused_to_close_is_not_told_as_closed(outcome: Outcome
     asked = (Mode.QUERY, ALICE, CHANNEL, "", ApprovalPolicy.REQUESTER, at, at + timedelta(minutes=2), (target,))
     done = ClosingRequest("id", EXAMPLE.source, *asked, decided_by=ALICE, decided_at=at, decided_mode=Mode.QUERY)
     assert len(closes_of(EXAMPLE, [(done, {})], now)) == closes
+
+
+def test_a_store_that_hangs_is_asked_ahead_once_whoever_comes_meanwhile() -> None:
+    asked, answers = list[str](), threading.Event()
+
+    def closed_since(source: str, _since: datetime) -> list[Any]:
+        asked.append(source)
+        answers.wait(PATIENCE)
+        return []
+
+    store: Any = SimpleNamespace(outcomes=SimpleNamespace(closed_since=closed_since))
+    sessions: Any = None
+    adviser = Adviser(sessions, store, lambda: datetime.now(UTC))
+    before = threading.active_count()
+    try:
+        for source in ("demo", "demo", "other", "demo"):
+            adviser.look_ahead(source)
+        assert threading.active_count() - before == 2
+    finally:
+        answers.set()
+    until(lambda: not adviser._ahead)
+    assert sorted(asked) == ["demo", "other"]
