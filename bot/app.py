@@ -26,7 +26,7 @@ from bot.slack.client import Client
 from bot.slack.delivery import error_net
 from bot.slack.delivery.deduplication import Deduplication
 from bot.slack.delivery.outbox import Outbox
-from bot.slack.delivery.progress import Progress
+from bot.slack.delivery.progress import Alarms, Progress
 from bot.slack.delivery.replies import Reply
 from bot.slack.delivery.shared_deduplication import SharedDeduplication
 from bot.slack.directory import home_of
@@ -112,6 +112,7 @@ class SessionBot:
         self._rush = Rush()
         self._workers = Workers()
         self._jobs = Jobs()
+        self._alarms = Alarms()
         self._handlers: dict[_Route, _Handler] = {}
         self._stopping = False
         self._telling: list[threading.Thread] = []
@@ -275,7 +276,7 @@ class SessionBot:
 
     def _task(self, route: _Route, payload: Payload, *, taken: bool = False) -> Task:
         reply = self._reply(payload)
-        progress = Progress(reply, route.progress_after)
+        progress = Progress(reply, route.progress_after, self._alarms)
         asking = partial(for_delivery_of, time.monotonic())
         return Task(
             partial(self._work, route, payload, reply, progress, asking, taken=taken),
