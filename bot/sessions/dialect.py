@@ -702,5 +702,5 @@ def _id_to_close(session: Session) -> int:
     return int(session.id)
 
 
-def _seconds(cell: object) -> float | None:
-    return None if cell is None else float(str(cell))
+def _seconds(cell: Any) -> float | None:
+    return None if cell is None else float(cell)

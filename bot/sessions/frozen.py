@@ -43,3 +43,12 @@ def quickly_made(kind: type[_T]) -> type[_T]:
 
     kind.__init__ = init  # type: ignore[method-assign]
     return kind
+
+
+def complete(made: object, **values: object) -> None:
+    """Set fields of a frozen instance that whoever calls has made, and that nobody else has yet.
+
+    To make another one of many fields takes twenty times as long.
+    """
+    for name, value in values.items():
+        object.__setattr__(made, name, value)

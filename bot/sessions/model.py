@@ -5,9 +5,8 @@ from __future__ import annotations
 import enum
 import math
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from operator import attrgetter
 
 from bot.sessions.frozen import quickly_made
 from bot.sessions.statement import KEPT_SQL, Disclosure, RawSql, Statement
@@ -176,7 +175,7 @@ class Transaction:
 
     def completed(self, told: Transaction) -> Transaction:
         """The same with what another view tells of it; what is known of it already stands."""
-        # Where hundreds wait it counts that ``replace`` takes four times as long; in ``Session.knowing`` as well.
+        # Where hundreds wait it counts that ``replace`` takes four times as long.
         return Transaction(
             self.id,
             self.state,
@@ -399,19 +398,8 @@ class Session:
         """Whether its statement, or its innermost one, is the server's own that stands for the client's GET_LOCK."""
         return self.doing == GET_LOCK
 
-    def knowing(self, transaction: Transaction | None, last_statement: LastStatement | None) -> Session:
-        """The same with what is known of these beside its list."""
-        values = list(_VALUES(self))
-        values[_TRANSACTION], values[_LAST_STATEMENT] = transaction, last_statement
-        return Session(*values)
-
     def _transaction_is(self, state: str) -> bool:
         return self.transaction is not None and self.transaction.state == state
-
-
-_FIELDS = tuple(one.name for one in fields(Session))
-_TRANSACTION, _LAST_STATEMENT = map(_FIELDS.index, ("transaction", "last_statement"))
-_VALUES = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

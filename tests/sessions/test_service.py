@@ -19,7 +19,7 @@ from bot.errors import (
     LoginRefusedError,
     UnknownSessionError,
 )
-from bot.sessions.database import MODULE, Connection
+from bot.sessions.database import MODULE, Connection, _Guarded, _Result
 from bot.sessions.endpoint import Endpoint
 from bot.sessions.identity import identify
 from bot.sessions.kill import Answer, Order, Sent, close
@@ -38,6 +38,42 @@ from tests.support.stage import RunningStatement, session_id
 def by_user(name: str, **more: Any) -> SessionQuery:
     condition = Condition(Field.USER, Operator.EXACTLY, (name,))
     return SessionQuery(filter=SessionFilter((condition,)), **more)
+
+
+def test_what_is_worked_out_meanwhile_is_so_once_the_next_statement_is_sent_and_before_it_is_answered(
+    database: EmbeddedOceanBase, source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    send: Any = _Guarded._execute_command  # type: ignore[attr-defined]  # PyMySQL has no public name
+    read = _Result.read
+
+    def sends(raw: _Guarded, command: int, sql: Any) -> None:
+        order.append("sent")
+        send(raw, command, sql)
+
+    def reads(result: _Result) -> None:
+        order.append("read")
+        read(result)
+
+    def asks() -> object:
+        return connection.rows("SELECT 2")
+
+    with source().console() as console:
+        connection = console._connection
+        monkeypatch.setattr(_Guarded, "_execute_command", sends)
+        monkeypatch.setattr(_Result, "read", reads)
+        found = connection.meanwhile(lambda: order.append("worked out"))
+        fails, asked = connection.meanwhile(lambda: 1 // 0), connection.meanwhile(asks)
+        assert connection.rows("SELECT 1") == [(1,)]
+        assert (found(), order) == (None, ["sent", "worked out", "read"])
+        with pytest.raises(ZeroDivisionError):
+            fails()
+        assert asked() == [(2,)]  # here, not in the midst of the other
+        assert order[3:] == ["sent", "read"]
+        wanted_before = connection.meanwhile(lambda: order.append("at once"))
+        wanted_before()
+        assert connection.rows("SELECT 3") == [(3,)]
+        assert order[5:] == ["at once", "sent", "read"]
 
 
 def test_a_page_says_of_a_session_what_the_server_says(database: EmbeddedOceanBase, source: Make, user: str) -> None:

@@ -6,11 +6,11 @@ MariaDB's views tell it or MySQL's. docs/oceanbase.md 8.8.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from bot.sessions.database import Connection
+from bot.sessions.database import Connection, Row
 from bot.sessions.mysql.columns import THREADS, TRANSACTIONS
 from bot.sessions.mysql.prepared import PreparedTransactions
 from bot.sessions.mysql.transactions import InnoDBTransaction
@@ -44,32 +44,55 @@ class RowWait(NamedTuple):
         return self.waiter, self.holder_key, self.lock
 
 
-def by_lock_waits(connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[RowWait]:
+def by_lock_waits(
+    connection: Connection, transactions: Callable[[], Sequence[InnoDBTransaction]]
+) -> Callable[[], Sequence[RowWait]]:
     """MariaDB's: one lock is named by its transaction, then by its place.
 
     200 that wait for one row have 20,100 waits: read are those for who does not wait for it, then those of the rest.
+    What is read is put together while the server is at the next statement.
     """
     columns = f"requested_lock_id, blocking_trx_id, blocking_lock_id FROM {LOCK_WAITS}"
     wanted = f"SELECT trx_requested_lock_id FROM {TRANSACTIONS} WHERE trx_requested_lock_id IS NOT NULL"
     asked = connection.rows(f"SELECT {columns} WHERE blocking_lock_id NOT IN ({wanted})")
-    left = {one.requested_lock for one in transactions if one.requested_lock} - {str(one[0]) for one in asked}
+    left = {one.requested_lock for one in transactions() if one.requested_lock} - {str(one[0]) for one in asked}
     if left:
         asked += connection.rows(f"SELECT DISTINCT {columns} WHERE requested_lock_id IN %s", (tuple(left),))
     if not asked:
-        return []
-    locks = {
-        str(lock): (str(mode), str(table))
-        for lock, mode, table in connection.rows(f"SELECT lock_id, lock_mode, lock_table FROM {LOCKS}")
-    }
-    blockers: dict[str, dict[tuple[int, str], int]] = {}
-    for requested, blocking, lock in asked:
-        held_by, one_of = blockers.setdefault(str(requested), {}), (int(blocking), str(lock))
+        return tuple
+    blockers = connection.meanwhile(lambda: _blockers(asked))
+    locks = connection.rows(f"SELECT lock_id, lock_mode, lock_table FROM {LOCKS}")
+    prepared = PreparedTransactions(connection, transactions())
+
+    def waits() -> Sequence[RowWait]:
+        told = {str(lock): (str(mode), str(table)) for lock, mode, table in locks}
+        return _waits_of(transactions(), blockers(), told, prepared)
+
+    if all(one.session_id for one in transactions()):
+        return connection.meanwhile(waits)
+    found = waits()  # it may ask what XA has prepared
+    return lambda: found
+
+
+def _blockers(waits: Iterable[Row]) -> Mapping[str, Mapping[tuple[int, str], int]]:
+    """Return by requested lock whose locks keep it out, each by transaction and lock, with how often it is told."""
+    found: dict[str, dict[tuple[int, str], int]] = {}
+    for requested, blocking, lock in waits:
+        held_by, one_of = found.setdefault(str(requested), {}), (int(blocking), str(lock))
         held_by[one_of] = held_by.get(one_of, 0) + 1
+    return found
+
+
+def _waits_of(
+    transactions: Sequence[InnoDBTransaction],
+    blockers: Mapping[str, Mapping[tuple[int, str], int]],
+    locks: Mapping[str, tuple[str, str]],
+    prepared: PreparedTransactions,
+) -> Sequence[RowWait]:
     by_number: dict[int, list[InnoDBTransaction]] = {}
     for one in transactions:
         by_number.setdefault(one.id, []).append(one)
-    prepared = PreparedTransactions(connection, transactions)
-    waits = []
+    waits: list[RowWait] = []
     for its in transactions:
         if its.requested_lock is None or not its.session_id:
             continue
@@ -96,11 +119,14 @@ def _all_hold(transactions: Sequence[InnoDBTransaction], times: int) -> bool:
     return len(most) == 1 or sum(most) - min(most, default=0) < times
 
 
-def by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[RowWait]:
+def by_data_locks(
+    connection: Connection, transactions_of: Callable[[], Sequence[InnoDBTransaction]]
+) -> Callable[[], Sequence[RowWait]]:
     """MySQL's. It names the thread that made a lock, which of a row that was inserted may be the one that waits for it.
 
     A transaction's own thread is that of its table locks. TRANSACTIONS may not be readable (docs/oceanbase.md 8.4).
     """
+    transactions = transactions_of()
     waiting = {one.requested_lock for one in transactions if one.requested_lock is not None}
     if not transactions:
         waiting = {str(lock) for (lock,) in connection.rows(f"SELECT DISTINCT {_REQUESTED} FROM {DATA_LOCK_WAITS}")}
@@ -112,7 +138,7 @@ def by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransacti
     if left:
         asked += connection.rows(f"SELECT {columns} WHERE {_REQUESTED} IN %s", (tuple(left),))
     if not asked:
-        return []
+        return tuple
     involved = {int(number) for _, *pair in asked for number in pair}
     sessions: dict[int, int | None] = {}
     locks: dict[str, tuple[str, str]] = {}
@@ -128,7 +154,7 @@ def by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransacti
         locks[str(lock)] = _very_lock(place, str(mode)), f"{database}.{table}"
     by_number = {one.id: one for one in transactions}
     prepared = PreparedTransactions(connection, transactions)
-    waits = []
+    waits: list[RowWait] = []
     for requested, waiter, blocker in dict.fromkeys(asked):  # who holds by two locks is told twice
         session, holds = sessions.get(int(waiter)), sessions.get(int(blocker))
         if session is None or str(requested) not in locks:
@@ -142,7 +168,7 @@ def by_data_locks(connection: Connection, transactions: Sequence[InnoDBTransacti
         elif int(blocker) in sessions:  # its thread has gone, and its locks have not
             gone = InnoDBTransaction(int(blocker), "", 0, None, None, 1, None, None, 0)
             waits.append(RowWait(session, lock, table, *prepared.or_party(gone)))
-    return waits
+    return lambda: waits
 
 
 def _very_lock(place: str, mode: str) -> str:

@@ -94,12 +94,17 @@ class StateViews:
     granted_locks: bool = False  # METADATA_LOCK_INFO
 
     def running(self, connection: Connection) -> list[Running]:
-        """Read what runs. Raises one of the ``DataSourceError`` family."""
+        """Read what runs, all of it where any of it waits by its STATE, else nothing.
+
+        Raises one of the ``DataSourceError`` family.
+        """
         text = "INFO_BINARY" if self.listed.as_sent else "CAST(INFO AS BINARY)"
         rows = connection.rows(
             f"SELECT ID, STATE, {self._time}, DB, LEFT({text}, {_TEXT}) FROM {self.listed.view} "
             "WHERE COMMAND <> 'Sleep' AND ID <> connection_id()"
         )
+        if not any(awaited(str(state or "")) for _, state, *_ in rows):
+            return []  # where hundreds wait for rows it counts
         return [
             Running(int(number), str(state or ""), float(since or 0), database, str(sql or ""))
             for number, state, since, database, sql in rows

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-from bot.sessions.database import Connection
+from bot.sessions.database import Connection, Row
 from bot.sessions.model import Transaction
 from bot.sessions.mysql.columns import TRANSACTION_STARTED, TRANSACTIONS
 from bot.sessions.transactions import Begun, Told
@@ -65,7 +66,16 @@ def read_all(connection: Connection, most: int | None = None) -> list[InnoDBTran
 
     Raises one of the ``DataSourceError`` family.
     """
-    rows = connection.rows(_OPEN) if most is None else connection.rows(_OLDEST, (most,))
+    return of_rows(rows_of(connection, most))
+
+
+def rows_of(connection: Connection, most: int | None = None) -> list[Row]:
+    """Read the rows that these are made of. Raises as ``read_all``."""
+    return connection.rows(_OPEN) if most is None else connection.rows(_OLDEST, (most,))
+
+
+def of_rows(rows: Iterable[Row]) -> list[InnoDBTransaction]:
+    """Make them of their rows."""
     return [
         InnoDBTransaction(
             int(number),
@@ -82,5 +92,5 @@ def read_all(connection: Connection, most: int | None = None) -> list[InnoDBTran
     ]
 
 
-def _seconds(cell: object) -> float | None:
-    return None if cell is None else max(float(str(cell)), 0.0)
+def _seconds(cell: Any) -> float | None:
+    return None if cell is None else max(float(cell), 0.0)

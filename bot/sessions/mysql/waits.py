@@ -5,7 +5,7 @@ Which views there are is probed; what the login may not read is said with its gr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.errors import ConnectionLostError, DataSourceError, DataSourceTimeoutError, PrivilegeMissingError
@@ -24,7 +24,7 @@ from bot.sessions.mysql.row_locks import (
     by_lock_waits,
 )
 from bot.sessions.mysql.state_waits import TABLE_HANDLES, Open, StateViews, StateWaits
-from bot.sessions.mysql.transactions import ROLLING_BACK, InnoDBTransaction, read_all
+from bot.sessions.mysql.transactions import ROLLING_BACK, InnoDBTransaction, of_rows, rows_of
 from bot.sessions.statement import Statement
 from bot.sessions.waits.graph import without_queues
 from bot.sessions.waits.reading import Edge, Known, Locks, Party
@@ -45,36 +45,32 @@ class LockViews:
 
     def __call__(self, connection: Connection) -> Locks:
         """Read who waits for whom now. Raises one of the ``DataSourceError`` family."""
-        transactions = read_all(connection) if self.transactions else []
-        edges = list(self._row_waits(connection, transactions))
+        rows = rows_of(connection) if self.transactions else []
+        transactions = connection.meanwhile(lambda: of_rows(rows))
+        of_innodb = self._row_waits(connection, transactions, some=any(lock and its for _, _, its, lock, *_ in rows))
+        running = self.states.running(connection)
         waits = StateWaits(
             connection,
             self.states,
-            self.states.running(connection),
-            lambda: self._open(connection, transactions),
+            running,
+            lambda: self._open(connection, transactions()),
             lambda sessions: {one: text for one, (text, _) in self._last_statements(connection, sessions).items()},
         )
-        edges += waits.edges()
+        edges = (*of_innodb(), *waits.edges())
         lacks = (*self.lacks, self.untold) if waits.untold and self.untold else self.lacks
-        return Locks(tuple(edges), lacks, self._known(connection, edges, transactions))
+        return Locks(edges, lacks, self._known(connection, edges, transactions()))
 
-    def _row_waits(self, connection: Connection, transactions: Sequence[InnoDBTransaction]) -> Iterable[Edge]:
-        waiting = {one.session_id: one for one in transactions if one.requested_lock is not None and one.session_id}
-        waits: Sequence[RowWait] = ()
+    def _row_waits(
+        self, connection: Connection, transactions: Callable[[], Sequence[InnoDBTransaction]], *, some: bool
+    ) -> Callable[[], Sequence[Edge]]:
+        """Read them, to be put together while the server is at the next statement; ``some`` transactions wait."""
+        waits: Callable[[], Sequence[RowWait]] = tuple
         told_by = TRANSACTIONS
         if self.data_locks:
             waits, told_by = by_data_locks(connection, transactions), DATA_LOCK_WAITS
-        elif self.lock_waits and waiting:
+        elif self.lock_waits and some:
             waits, told_by = by_lock_waits(connection, transactions), LOCK_WAITS
-        named: set[int] = set()
-        for one in without_queues(waits, lambda one: one.ends):
-            named.add(one.waiter)
-            waited = waiting[one.waiter].waited if one.waiter in waiting else None
-            party = Party(one.waiter)
-            yield Edge(party, one.holder, WaitKind.ROW_LOCK, told_by, waited, one.what, one.lock, one.candidate)
-        for number, its in waiting.items():
-            if number not in named:
-                yield Edge(Party(number), None, WaitKind.ROW_LOCK, TRANSACTIONS, its.waited)
+        return connection.meanwhile(lambda: list(_edges(waits(), transactions(), told_by)))
 
     def _open(self, connection: Connection, transactions: Sequence[InnoDBTransaction]) -> list[Open]:
         """Who has a transaction open, with what it ran last where the server keeps that."""
@@ -84,7 +80,7 @@ class LockViews:
 
     def _known(
         self, connection: Connection, edges: Iterable[Edge], transactions: Sequence[InnoDBTransaction]
-    ) -> tuple[Known, ...]:
+    ) -> Callable[[], Iterable[Known]]:
         ends = {
             party.session_id
             for edge in edges
@@ -92,21 +88,15 @@ class LockViews:
             if isinstance(party, Party) and party.session_id is not None
         }
         if not ends:
-            return ()
-        by_session = {one.session_id: one for one in transactions}
+            return tuple
         prepared = self._prepared(connection, transactions)
         last = self.last_of(connection, tuple(ends))
-        known = []
-        for number in ends:
-            transaction = None
-            if number in by_session:
-                its = by_session[number]
-                by_xa = False if its.requested_lock else prepared
-                transaction = Transaction(
-                    its.id, its.state, its.started, its.age, None, its.rows_changed, prepared=by_xa
-                )
-            known.append(Known(Party(number), transaction, last.get(number)))
-        return tuple(known)
+
+        def known() -> Iterable[Known]:
+            by_session = {one.session_id: one for one in transactions}
+            return [Known(Party(one), _transaction(by_session.get(one), prepared), last.get(one)) for one in ends]
+
+        return connection.meanwhile(known)
 
     def last_of(self, connection: Connection, sessions: Sequence[int]) -> Mapping[int, LastStatement]:
         """Read what idle sessions ran last, by their ids, where the server keeps it."""
@@ -149,6 +139,26 @@ class LockViews:
             (wanted,),
         )
         return {int(number): (str(text), max(0.0, float(ago or 0.0))) for number, text, ago in rows}
+
+
+def _edges(waits: Sequence[RowWait], transactions: Sequence[InnoDBTransaction], told_by: str) -> Iterable[Edge]:
+    waiting = {one.session_id: one for one in transactions if one.requested_lock is not None and one.session_id}
+    named: set[int] = set()
+    for one in without_queues(waits, lambda one: one.ends):
+        named.add(one.waiter)
+        waited = waiting[one.waiter].waited if one.waiter in waiting else None
+        party = Party(one.waiter)
+        yield Edge(party, one.holder, WaitKind.ROW_LOCK, told_by, waited, one.what, one.lock, one.candidate)
+    for number, its in waiting.items():
+        if number not in named:
+            yield Edge(Party(number), None, WaitKind.ROW_LOCK, TRANSACTIONS, its.waited)
+
+
+def _transaction(its: InnoDBTransaction | None, prepared: bool | None) -> Transaction | None:
+    if its is None:
+        return None
+    by_xa = False if its.requested_lock else prepared
+    return Transaction(its.id, its.state, its.started, its.age, rows_changed=its.rows_changed, prepared=by_xa)
 
 
 def probe(connection: Connection, listed: ProcessList, *, mariadb: bool) -> LockViews:

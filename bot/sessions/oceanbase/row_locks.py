@@ -6,7 +6,7 @@ docs/oceanbase.md 5.2.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -120,12 +120,17 @@ class RowLocks(ABC):
     tenants: Tenants
     tablets: Tablets
 
-    def waits(self, connection: Connection) -> Sequence[Edge]:
-        """Read all of them; raises one of the ``DataSourceError`` family."""
+    def waits(self, connection: Connection) -> Callable[[], Sequence[Edge]]:
+        """Read all of them, to be put together while the server is at the next statement.
+
+        Raises one of the ``DataSourceError`` family.
+        """
         rows = self._rows(connection)
         tables = self._tables(connection, rows)
         tenants = self._tenants(connection) if rows else {}
-        return [self._edge(row, tables.get((row.tenant, row.lock)), tenants.get(row.tenant)) for row in rows]
+        return connection.meanwhile(
+            lambda: [self._edge(row, tables.get((row.tenant, row.lock)), tenants.get(row.tenant)) for row in rows]
+        )
 
     @abstractmethod
     def _rows(self, connection: Connection) -> Sequence[Row]:

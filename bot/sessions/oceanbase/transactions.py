@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.sessions.database import Connection, Row
@@ -56,9 +56,13 @@ class OceanBaseTransactions:
         rows = self._rows(connection, most)
         return Told(self._begun(rows, self._sizes(connection) if rows else {}), self.lacks)
 
-    def begun(self, connection: Connection, most: int) -> Sequence[Begun]:
-        """Read them, oldest first, and not how much they have changed, which costs as much. Raises as ``read``."""
-        return self._begun(self._rows(connection, most), {})
+    def begun(self, connection: Connection, most: int) -> tuple[Callable[[], Sequence[Begun]], bool]:
+        """Read them, oldest first, and not how much they have changed, which costs as much. Raises as ``read``.
+
+        They are put together while the server is at the next statement; also returned is whether XA has prepared any.
+        """
+        rows = self._rows(connection, most)
+        return connection.meanwhile(lambda: self._begun(rows, {})), any(state == _PREPARED for _, _, state, *_ in rows)
 
     def _rows(self, connection: Connection, most: int) -> list[Row]:
         by_tenant = self.tenants.view is not None and "TENANT_ID" in self.columns

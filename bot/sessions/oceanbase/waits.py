@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bot.errors import ConnectionLostError, DataSourceError
@@ -188,23 +188,34 @@ class OceanBaseLocks:
 
     def read(self, connection: Connection) -> Locks:
         """Read all waits; raises one of the ``DataSourceError`` family."""
-        of_rows = list(self.rows.waits(connection)) if self.rows is not None else []
-        edges = [*of_rows, *self._of_list(connection, {edge.waiter.session_id for edge in of_rows})]
-        begun = self._begun(connection) if edges else ()
-        named = self.tenants.view is not None
-        # By what names a transaction in the views of locks.
-        told = {(one.session.tenant if named else None, one.transaction.id): one for one in begun if self.tenants.told}
-        edges = [_named(edge, told) for edge in dict.fromkeys(edges)]
-        ends = {party for edge in edges for party in (edge.waiter, edge.holder) if isinstance(party, Party)}
-        numbers = {party.transaction_id for party in ends}
-        known = [Known(one.session, one.transaction) for one in begun if one.transaction.id in numbers]
-        return Locks(tuple(edges), self.lacks, (*known, *self._last_statements(connection, edges)))
+        of_rows = self.rows.waits(connection) if self.rows is not None else tuple
+        of_list = list(self._of_list(connection, of_rows))
+        edges = list(dict.fromkeys([*of_rows(), *of_list]))
+        begun, prepared = self._begun(connection) if edges else (tuple, False)
+        if prepared or any(party.session_id is None for party in _parties(edges)):
+            edges = self._named(edges, begun())
+        numbers = {party.transaction_id for party in _parties(edges)}
+        known = connection.meanwhile(
+            lambda: [Known(one.session, one.transaction) for one in begun() if one.transaction.id in numbers]
+        )
+        last = self._last_statements(connection, edges)
+        return Locks(tuple(edges), self.lacks, lambda: (*known(), *last))
 
-    def _of_list(self, connection: Connection, named: Collection[int | None]) -> Iterable[Edge]:
-        """Read the waits that the list tells, but for those of the sessions that are ``named`` already."""
+    def _named(self, edges: Iterable[Edge], begun: Iterable[Begun]) -> list[Edge]:
+        if not self.tenants.told:
+            return list(edges)
+        by_tenant = self.tenants.view is not None
+        # By what names a transaction in the views of locks.
+        told = {(one.session.tenant if by_tenant else None, one.transaction.id): one for one in begun}
+        return [_named(edge, told) for edge in edges]
+
+    def _of_list(self, connection: Connection, of_rows: Callable[[], Sequence[Edge]]) -> Iterable[Edge]:
+        """Read the waits that the list tells, but for those of the sessions that are named already."""
         pending = self._pending(connection)
         retries = (_TABLE_LOCKED,) if self.rows is not None else (_TABLE_LOCKED, _ROW_LOCKED)
-        doing = [one for one in self.listed.read(connection, retries, pending) if one.party.session_id not in named]
+        listed = self.listed.read(connection, retries, pending)
+        named = {edge.waiter.session_id for edge in of_rows()}
+        doing = [one for one in listed if one.party.session_id not in named]
         owners = self._owners(connection) if any(one.user_lock is not None for one in doing) else {}
         there = self.listed.listed(connection, set(owners.values()))
         tried = {one.party: one for one in doing if one.tried_again}
@@ -267,13 +278,13 @@ class OceanBaseLocks:
         outlives = self._keeps_user_locks and owner is not None
         return Edge(waiter.party, holder, WaitKind.USER_LOCK, told_by, waiter.seconds, lock=lock, outlives=outlives)
 
-    def _begun(self, connection: Connection) -> Sequence[Begun]:
+    def _begun(self, connection: Connection) -> tuple[Callable[[], Sequence[Begun]], bool]:
         if self.transactions is None:
-            return ()
-        begun = self.transactions.begun(connection, MOST)
+            return tuple, False
+        begun, prepared = self.transactions.begun(connection, MOST)
         if self.tenants.told:
-            return begun
-        return [replace(one, session=one.session._replace(transaction_id=None)) for one in begun]
+            return begun, prepared
+        return lambda: [replace(one, session=one.session._replace(transaction_id=None)) for one in begun()], prepared
 
     def _last_statements(self, connection: Connection, edges: Sequence[Edge]) -> Sequence[Known]:
         """Read what those ran last who hold up others and wait for nobody, where the ring still has it."""
@@ -317,6 +328,10 @@ class OceanBaseLocks:
 def _last(text: str, length: int, sql_id: object, ago: float) -> LastStatement:
     whole = whole_letters(text) if length > LIST_SQL_BYTES else text
     return LastStatement(Statement.of(whole, length=length, sql_id=str(sql_id) if sql_id else None), max(0.0, ago))
+
+
+def _parties(edges: Iterable[Edge]) -> Iterator[Party]:
+    return (party for edge in edges for party in edge[:2] if isinstance(party, Party))
 
 
 def _named(edge: Edge, begun: Mapping[tuple[str | None, int | None], Begun]) -> Edge:

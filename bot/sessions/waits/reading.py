@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from bot.sessions.database import Connection
+from bot.sessions.frozen import complete
 from bot.sessions.model import LastStatement, Session, Transaction, WaitKind
-from bot.sessions.waits.graph import Place, Prepared, Wait, WaitGraph, ends_of, place_of, without_queues
+from bot.sessions.waits.graph import Prepared, Wait, WaitGraph, ends_of, place_of, without_queues
 
 
 class Party(NamedTuple):
@@ -55,12 +56,13 @@ class Locks:
 
     edges: tuple[Edge, ...] = ()
     lacks: tuple[str, ...] = ()  # sentences on what the login may not read, each with its grant
-    known: tuple[Known, ...] = ()
+    # Worked out while the sessions are read, where it has not been yet.
+    known: Callable[[], Iterable[Known]] = tuple
 
 
 # Reads the locks on a connection; raises one of the ``DataSourceError`` family.
 LocksReader = Callable[[Connection], Locks]
-# Selects the sessions that parties name, the bot's own and those of every tenant included.
+# Selects the sessions that parties name, the bot's own and those of every tenant included; they are made for this read.
 SessionsOf = Callable[[Sequence[Party]], list[Session]]
 
 
@@ -76,7 +78,7 @@ def read(
     locks = locks_of(connection)
     parties = [party for edge in locks.edges for party in (edge.waiter, edge.holder) if isinstance(party, Party)]
     ends = Ends(sessions_of(parties) if parties else [])
-    ends.learn(locks.known)
+    ends.learn(locks.known())
     waits, lost, dropped = [], [], 0
     for edge in locks.edges:
         asks, holds, kind, told_by, waited, what, lock, candidate, outlives = edge
@@ -113,27 +115,29 @@ class Ends:
             if one.transaction_id is not None:
                 self._of_transaction.setdefault(one.transaction_id, []).append(one)
         self._found: dict[Party, Session | None] = {}  # a party is an end of many waits
-        self._learnt: dict[Place, Session] = {}
 
     def learn(self, known: Iterable[Known]) -> None:
-        """Take what is known of an end beside the list; of a session that is not there it is nothing."""
+        """Complete these sessions, which nobody else has yet, with what is known of them beside the list.
+
+        What the list tells stands. Of a session that is not there nothing is learnt.
+        """
         for one in known:
             session = self.session_of(one.party)
-            if session is not None:
-                self._learnt[place_of(session)] = self._found[one.party] = _knowing(session, one)
-        if len(self._learnt) < len(self._found):  # several parties may be one session
-            self._found = {party: self._latest(session) for party, session in self._found.items()}
+            if session is None:
+                continue
+            transaction = session.transaction
+            if transaction is not None and one.transaction is not None:
+                complete(session, transaction=transaction.completed(one.transaction))
+            if one.last_statement is not None:
+                complete(session, last_statement=one.last_statement)
 
     def session_of(self, party: Party) -> Session | None:
         """Return the session that a party is."""
         try:
             return self._found[party]
         except KeyError:
-            found = self._found[party] = self._latest(self._look_for(party))
+            found = self._found[party] = self._look_for(party)
             return found
-
-    def _latest(self, session: Session | None) -> Session | None:
-        return self._learnt.get(place_of(session), session) if session is not None else None
 
     def _look_for(self, party: Party) -> Session | None:
         of_id = self._of_id.get(party.session_id, []) if party.session_id is not None else []
@@ -168,11 +172,3 @@ def _fits(party: Party, session: Session) -> bool:
         if transaction is None and session.transaction_known:
             return False  # it has ended meanwhile
     return number is not None and session.id == number and (server is None or session.server == server)
-
-
-def _knowing(session: Session, known: Known) -> Session:
-    """Add to a session what its list does not tell; what the list tells stands."""
-    transaction = session.transaction
-    if transaction is not None and known.transaction is not None:
-        transaction = transaction.completed(known.transaction)
-    return session.knowing(transaction, known.last_statement or session.last_statement)

@@ -48,14 +48,20 @@ class Chains:
     def of(cls, graph: WaitGraph, shows: Shows, disclosure: Disclosure) -> Chains:
         """Lay them out, each chain with its share of the lines."""
         chains: list[list[_Row]] = []
+        further: list[int] = []  # sessions of each chain that are beyond what the whole table has room for
         for link in graph.chains():
             if link.depth == 0:
                 chains.append([])
-            _add(chains[-1], link, graph, shows)
+                further.append(0)
+            if len(chains[-1]) > _ROWS:
+                further[-1] += _sessions(link, shows)
+            else:
+                _add(chains[-1], link, graph, shows)
         rows, left = [], 0
-        for chain, share in zip(chains, _shares([len(chain) for chain in chains], _ROWS), strict=True):
+        shares = _shares([len(chain) for chain in chains], _ROWS)
+        for chain, share, more in zip(chains, shares, further, strict=True):
             kept = chain if share >= len(chain) else chain[: share - 1] if share > 1 else []
-            rest = sum(row.count for row in chain[len(kept) :])
+            rest = sum(row.count for row in chain[len(kept) :]) + more
             rows += kept
             if rest and kept:
                 rows.append(_Row(1, None, f"and {rest:,} more"))
@@ -141,6 +147,12 @@ def _add(chain: list[_Row], link: Link, graph: WaitGraph, shows: Shows) -> None:
         candidate = ", a candidate" if waiters and all(one.candidate for one in waiters) else ""
         back = "back to " if link.cycle else ""
         chain.append(_Row(link.depth, link, f"{back}{who.id}{candidate}", 0 if link.cycle else 1))
+
+
+def _sessions(link: Link, shows: Shows) -> int:
+    """Count the session of a line as ``_add`` does."""
+    who = link.who
+    return int(who is not None and (not shows(who) or (isinstance(who, Session) and not link.cycle)))
 
 
 def _shares(lengths: Sequence[int], lines: int) -> list[int]:

@@ -255,7 +255,7 @@ def test_a_half_read_answer_is_never_taken_for_that_of_another_statement(
         shop = kept(mariadb.port)
         with monkeypatch.context() as broken, shop.console() as console:
             number = console._connection.id
-            broken.setattr("bot.sessions.database._Result._read_row_from_packet", fail)
+            broken.setattr("bot.sessions.database._Result._row", fail)
             with pytest.raises(trouble):
                 console._connection.rows("SELECT 1 UNION SELECT 2")
         with shop.console() as console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import pymysql
@@ -138,7 +138,7 @@ def test_what_the_view_is_made_of_tells_the_same_waits_to_those_who_read_it_in_i
     with prod.console() as console:
         tenants = console.dialect.tenants
         rows = form("oceanbase.__all_virtual_lock_wait_stat", tenants, row_locks.Tablets("oceanbase.DBA_OBJECTS"))
-        locks = reading.read(console._connection, "prod", lambda its: Locks(tuple(rows.waits(its))), console.parties)
+        locks = reading.read(console._connection, "prod", lambda its: Locks(tuple(rows.waits(its)())), console.parties)
     assert {(one.waiter.id, one.holder.id) for one in locks.waits if isinstance(one.holder, Session)} == {
         (middle, head),
         (queue[0], head),
@@ -175,7 +175,7 @@ def test_the_head_is_told_with_its_transaction_and_what_it_ran_last(source: Make
     assert transaction.state == "ACTIVE"
     assert transaction.age is not None
     assert head.longest is not None
-    assert transaction.age >= head.longest
+    assert transaction.age >= head.longest - 0.1  # of two views: seen 1 ms younger while the kernel waited for a CPU
     last = head.holder.last_statement
     assert (last is not None) is keeps_them
     if last is not None:
@@ -311,6 +311,9 @@ class Shown:
         rows = ((0, 9, 317, 7, 314, None, 700_000, "TX"), (0, 8, 318, 7, 314, "200001", 700_000, "TM"))
         return [row if "tenant_id" in sql else (None, *row[1:]) for row in rows]
 
+    def meanwhile(self, work: Callable[[], object]) -> Callable[[], object]:
+        return work
+
 
 def test_whoever_waits_for_what_a_long_statement_changes_waits_for_a_row_and_for_no_table(
     monkeypatch: pytest.MonkeyPatch, source: Make
@@ -318,7 +321,7 @@ def test_whoever_waits_for_what_a_long_statement_changes_waits_for_a_row_and_for
     with source().console() as console:
         form = row_locks.BothEnds("a view", console.dialect.tenants, row_locks.Tablets())
     monkeypatch.setattr(row_locks.RowLocks, "_tenants", lambda *_: {})
-    edges = form.waits(cast("Connection", Shown()))
+    edges = form.waits(cast("Connection", Shown()))()
     assert [(one.waiter.session_id, one.kind) for one in edges] == [(9, WaitKind.ROW_LOCK), (8, WaitKind.TABLE_LOCK)]
 
 
