@@ -48,7 +48,7 @@ class EmbeddedServer(ABC):
         port: int = 0,
         base_dir: Path | None = None,
         password: str | None = None,
-        start_within: float = 60,
+        start_within: float = 120,
     ) -> None:
         self.server = server or self._installed()
         self.port = port

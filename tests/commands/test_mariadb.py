@@ -12,7 +12,7 @@ from sandbox.databases.embedded import EmbeddedServer
 from tests.commands.test_locks import plays_an_incident
 from tests.support.charsets import goes_through_everything
 from tests.support.documents import grants
-from tests.support.servers import EmbeddedMySQL
+from tests.support.servers import EmbeddedMySQL, logins_in_no_hurry
 from tests.support.slack_person import buttons_of, options_of, text_of
 from tests.support.slack_text import Json
 from tests.support.stage import MariaDBStage, MySQLStage, RunningStatement, session_id, staged_as
@@ -236,7 +236,8 @@ def test_a_statement_that_is_no_utf8_is_listed_shown_found_and_closed(stage: Mar
 
 
 def test_who_has_not_logged_in_yet_is_told_as_such_and_only_the_session_can_be_closed(stage: MariaDBStage) -> None:
-    with socket.create_connection((stage.database.host, stage.database.port)) as stranger:
+    address = stage.database.host, stage.database.port
+    with logins_in_no_hurry(stage.database), socket.create_connection(address) as stranger:
         stranger.recv(512)
         listed = stage.asks(stage.alice, "/sessions user=unauthenticated", "Sessions on demo")
         cells = cells_of(listed)

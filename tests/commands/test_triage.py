@@ -22,6 +22,7 @@ SECRET = 424242
 # So that nobody waits for a minute, and four are many.
 QUICK = """
 [triage]
+timeout = "10s"
 statement_over = "1s"
 idle_transaction_over = "1s"
 same_statement = 4
@@ -184,7 +185,7 @@ def limited(stage: Stage, user: str, most: int) -> Iterator[None]:
 def test_where_nothing_is_wrong_that_is_said_with_what_was_looked_at(stage: Stage) -> None:
     report: RunningStatement = stage.runs("SELECT SLEEP(600)", "auditor")
     answer = stage.asks(stage.alice, "/sessions triage private", "Triage of demo")
-    said = text_of(answer)
+    said = text_of(stage.alice.wait_for_change(answer, lambda message: "It goes on" not in text_of(message)))
     assert answer["ephemeral"]
     if "Nothing found that has to be closed" in said:  # on a slow machine it has been running for a second
         assert f"Longest running: {report.id} (auditor" in said

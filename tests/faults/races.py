@@ -195,7 +195,8 @@ def _press_until_over(stage: Arena, card: Json, until: float) -> bool:
         told = stage.alice.wait_for_change(card, came)
     again = bool(buttons_of(told))
     if again:
-        stage.alice.press(told, "Close Session")
+        with contextlib.suppress(NotPossible):  # on a busy machine the first press may be carried out just now
+            stage.alice.press(told, "Close Session")
     over = stage.ended(card)
     return again or "has fallen silent" in text_of(over)
 

@@ -105,7 +105,7 @@ def test_the_id_that_a_person_is_shown_finds_the_one_line(stage: Stage) -> None:
 
 
 def test_no_token_password_url_or_literal_is_in_the_log_of_a_busy_day(stage: Stage, web: Web) -> None:
-    secret = stage.runs(f"SELECT SLEEP(60), 'card {CARD}'")
+    secret = stage.runs(f"SELECT SLEEP(600), 'card {CARD}'")
     sleeper = stage.connect()
     for text, answer in (
         ("/sessions active-only", "Sessions on demo"),
@@ -200,7 +200,7 @@ def test_who_closed_what_when_and_how_long_it_took_is_in_the_log_and_in_what_is_
     """A close and one that came to nothing; the file is moved away between them."""
     file = stage.bot.log.parent / "audit.log"
     before = stage.stored("SELECT count(*) FROM audit")[0][0]
-    secret = stage.runs(f"SELECT SLEEP(60), 'card {CARD}'")
+    secret = stage.runs(f"SELECT SLEEP(600), 'card {CARD}'")
     card = stage.card_of(secret.id)
     stage.alice.press(card, "Close Session")
     stage.alice.wait_for_change(card, "✅ closed")

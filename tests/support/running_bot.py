@@ -133,7 +133,7 @@ url = "{store or f"sqlite:///{folder / 'store.db'}"}"
         assert self._process is not None
         return self._process.wait(PATIENCE)
 
-    def frozen(self, timeout: float = 20) -> None:
+    def frozen(self, timeout: float = PATIENCE) -> None:
         """Wait until its process has been stopped by SIGSTOP."""
         process = self._process
         assert process is not None

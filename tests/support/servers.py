@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -124,6 +126,24 @@ class EmbeddedMySQL(EmbeddedServer):
 
     def _secure(self) -> None:
         self._wait_for_sql().close()
+
+
+@contextlib.contextmanager
+def logins_in_no_hurry(server: EmbeddedServer) -> Iterator[None]:
+    """Let whoever connects log in late, or never; by default MySQL and MariaDB hang up after 10 s."""
+    before = _set_connect_timeout(server, 600)  # by sessions that are over, as others are counted
+    try:
+        yield
+    finally:
+        _set_connect_timeout(server, before)
+
+
+def _set_connect_timeout(server: EmbeddedServer, seconds: int) -> int:
+    with server.connect() as admin, admin.cursor() as cursor:
+        cursor.execute("SELECT @@GLOBAL.connect_timeout")
+        ((before,),) = cursor.fetchall()
+        cursor.execute("SET GLOBAL connect_timeout = %s", (seconds,))
+    return int(before)
 
 
 def has_ipv6() -> bool:

@@ -13,7 +13,7 @@ IN_ALL = ("user=teller", "user=teller db!=other sql!=update", "user!=𠮷 host!=
 def whole_flow(stage: Stage) -> None:
     """Do it on a stage whose bot works; each answer is what it says of these two sessions."""
     idle = session_id(stage.connect())
-    report = stage.runs("SELECT SLEEP(60), 'emoji 😃'", database="depot")
+    report = stage.runs("SELECT SLEEP(600), 'emoji 😃'", database="depot")
     for question in IN_ALL:
         assert {idle, report.id} <= listed(stage, question), question
     assert listed(stage, "user==teller active-only sql=sleep( db=depot") == {report.id}

@@ -19,7 +19,7 @@ from bot.slack.views import closing_meaning, wording
 from sandbox.databases.embedded import EmbeddedServer
 from tests.sessions.conftest import one, until
 from tests.sessions.examples import MARIA_PASSWORD, sql_of
-from tests.support.servers import EmbeddedMySQL
+from tests.support.servers import EmbeddedMySQL, logins_in_no_hurry
 from tests.support.stage import session_id
 
 
@@ -33,7 +33,7 @@ def server(request: pytest.FixtureRequest) -> EmbeddedServer:
 @contextlib.contextmanager
 def strangers(server: EmbeddedServer, many: int) -> Iterator[list[socket.socket]]:
     """Open connections that take the server's greeting and never log in."""
-    with contextlib.ExitStack() as stack:
+    with logins_in_no_hurry(server), contextlib.ExitStack() as stack:
         opened = [stack.enter_context(socket.create_connection((server.host, server.port))) for _ in range(many)]
         for each in opened:
             each.recv(512)
