@@ -1,6 +1,7 @@
 """What many tests stand on: database servers and a browser, each started once, when first asked for."""
 
 import contextlib
+import importlib
 import os
 import shutil
 import sys
@@ -206,6 +207,23 @@ LOOKING_FOR_MORE = ("sandbox/demo/test_launch.py", "test_packaging.py")
 def file_of(item: pytest.Item) -> str:
     """Return a test's file as the groups have it."""
     return item.nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Let each of several processes begin with other files, so that a fresh clone's are compiled once and not by all.
+
+    What is imported here is not imported again; a file that cannot be is told of where it is collected.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    root = session.config.rootpath
+    files = [file for file in sorted(root.glob("tests/**/test_*.py")) if not (file.parent / "__init__.py").exists()]
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for file in files[first:] + files[:first]:
+        with contextlib.suppress(Exception):
+            importlib.import_module(".".join(file.relative_to(root).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
