@@ -96,7 +96,8 @@ def _elsewhere(results: Sequence[Result]) -> str:
     """Name the data sources that are not shown, with what was found there."""
     found = sum(len(one.findings) for one in results)
     names = cut(", ".join(one.source for one in results), _SENTENCE)
-    findings = f"{found} finding{'' if found == 1 else 's'}" if found else "nothing found"
+    nothing = "nothing found" if all(one.checked for one in results) else "not all known yet"
+    findings = f"{found} finding{'' if found == 1 else 's'}" if found else nothing
     return f"{len(results)} more data source{'' if len(results) == 1 else 's'}, {findings}: {names}. Name one with on=."
 
 
@@ -126,7 +127,7 @@ def _summary(result: Result) -> str:
         acute = sum(not isinstance(one, More) for one in result.findings)
         return f"{acute} finding{'' if acute == 1 else 's'}"
     if result.pending:
-        return "nothing found so far."
+        return "nothing found so far." if result.checked else "Nothing is known yet."
     if result.not_checked:
         return "Nothing found in what could be checked; not all could."
     return "Nothing found that has to be closed."

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from bot.sessions.diagnosis.examination import Result
-from bot.sessions.diagnosis.triage import Blocker, Candidates, Thresholds
+from bot.sessions.diagnosis.triage import Blocker, Candidates, Check, Thresholds
 from bot.sessions.model import Transaction, WaitKind
 from bot.sessions.statement import Disclosure
 from bot.sessions.waits.advice import advise
@@ -17,6 +17,7 @@ from bot.slack.views.triage import triage
 from bot.slack.views.triage_findings import Shown
 from tests.sessions.examples import EXAMPLE
 from tests.support.sessions import like
+from tests.support.slack_text import text_of
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 ONE, TWO = (like(EXAMPLE, id=number) for number in (21, 22))
@@ -51,3 +52,14 @@ def test_of_several_candidates_it_is_said_that_no_view_names_the_holder() -> Non
     waits = tuple(replace(row(ONE, one), candidate=True) for one in (IDLE, TWO))
     told = answer(Result("prod", NOW, (Candidates(blockages(WaitGraph("prod", NOW, waits))),)))
     assert "1 session waits for a holder that no view here names, the longest for 9.0 s: row lock" in told
+
+
+def test_while_nothing_has_been_read_yet_it_is_not_said_that_nothing_was_found() -> None:
+    begun = Result("prod", NOW, pending=True)
+    assert "prod: Nothing is known yet. It goes on." in answer(begun)
+    assert "prod: nothing found so far. It goes on." in answer(replace(begun, checked=(Check.WAITS,)))
+    full = Disclosure.ALL_BUT_PASSWORDS
+    shown = Shown(lambda _source: full, lambda _source: 20, Thresholds())
+    many = [replace(begun, source=f"prod{number}") for number in range(13)]
+    blocks = triage(many, shown).payload()
+    assert "1 more data source, not all known yet: " in text_of({"blocks": blocks})
