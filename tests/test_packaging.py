@@ -167,6 +167,7 @@ def account(mariadb: EmbeddedMariaDB) -> Iterator[None]:
 def made(mariadb: EmbeddedMariaDB, statements: str, password: str, user: str) -> Iterator[None]:
     """Run statements that make a user, and drop what they have made."""
     with mariadb.connect() as admin, admin.cursor() as cursor:
+        cursor.execute(f"DROP USER IF EXISTS {user}")  # one that another test has left
         for statement in re.findall(r"^((?:CREATE|GRANT|REVOKE)[^;]+);", statements, re.MULTILINE):
             cursor.execute(statement.replace("'PASSWORD'", f"'{password}'"))
         yield

@@ -243,6 +243,7 @@ def test_a_call_goes_out_on_whatever_connection_is_still_open(slack: SlackSandbo
         last = pool.pool.queue[-1]
         last.sock.shutdown(socket.SHUT_RDWR)
         slack.wait_for(lambda: not last.is_connected, what="the end of one")
+        slack.wait_for(lambda: line.connections == connections.KEPT_READY, what="both to have been taken")
         kept.post(f"{line.url}/api/api.test", {}, b"")
         assert line.connections == connections.KEPT_READY
 
